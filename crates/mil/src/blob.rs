@@ -1,0 +1,216 @@
+//! Weight files: blob storage, version 2.
+//!
+//! A file is a storage header of 64 bytes, `{ count: u32, version: u32 = 2, 0… }`, then for each tensor a metadata
+//! record of 64 bytes, `{ sentinel: u32, dtype: u32, size: u64, data offset: u64, padding bits: u64, 0… }`, and its
+//! elements, row-major. Records and elements begin at multiples of 64; all is little-endian; offsets count from the
+//! start of the file. `BLOBFILE(…, offset = …)` in MIL text names the record.
+//!
+//! Source: apple/coremltools, `mlmodel/src/MILBlob/Blob/StorageFormat.hpp`.
+
+mod format;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use format::{Entry, FIRST_ENTRY};
+pub use write::{BlobWriter, EntryMut, WeightFile};
+
+use crate::tensor::Tensor;
+use crate::ty::{DType, TensorType};
+use std::collections::BTreeMap;
+
+/// The weight files of a program: path in the text (`@model_path/weights/wq.bin`) to bytes of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Weights {
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+/// Why a weight could not be read or written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum BlobError {
+    #[error("the program names weight file `{path}`, which is not given")]
+    Missing { path: String },
+    #[error("weight file `{path}` has {got} bytes; its header and a record at {offset} need {want}")]
+    Truncated { path: String, offset: u64, got: u64, want: u64 },
+    #[error("weight file `{path}` is of version {got}; version {want} is read")]
+    Version { path: String, got: u32, want: u32 },
+    #[error(
+        "offset {offset} of weight file `{path}` is no place for a record: those are multiples of 64 from 64 on"
+    )]
+    Offset { path: String, offset: u64 },
+    #[error(
+        "no record stands at offset {offset} of weight file `{path}`: it begins with {got:#010x}, not {want:#010x}"
+    )]
+    Sentinel { path: String, offset: u64, got: u32, want: u32 },
+    #[error(
+        "the record at offset {offset} of weight file `{path}` has elements of kind {got}, which is not supported"
+    )]
+    Unsupported { path: String, offset: u64, got: String },
+    #[error("the record at offset {offset} of weight file `{path}` holds {got}; {want} is wanted")]
+    ElementType { path: String, offset: u64, got: DType, want: DType },
+    #[error("the record at offset {offset} of weight file `{path}` holds {got}; only floats are rewritten")]
+    NotFloat { path: String, offset: u64, got: DType },
+    #[error("the record at offset {offset} of weight file `{path}` holds {got} bytes; {want} are wanted")]
+    Size { path: String, offset: u64, got: u64, want: u64 },
+    #[error(
+        "the record at offset {offset} of weight file `{path}` has its data at {got}, which is no multiple of 64"
+    )]
+    Alignment { path: String, offset: u64, got: u64 },
+    #[error(
+        "the record at offset {offset} of weight file `{path}` has its data from {from} to {to}; the file has {got} bytes"
+    )]
+    Bounds { path: String, offset: u64, from: u64, to: u64, got: u64 },
+    #[error(
+        "the record at offset {offset} of weight file `{path}` has {got} padding bits; {want} are wanted"
+    )]
+    Padding { path: String, offset: u64, got: u64, want: u64 },
+    #[error("weight file `{path}` cannot hold {ty}: there is no such element in blob storage")]
+    Unstorable { path: String, ty: TensorType },
+    #[error("the {elements} elements for weight file `{path}` are not those of {ty}")]
+    Elements { path: String, ty: TensorType, elements: usize },
+    #[error("weight file `{path}` would be too large: {ty}")]
+    TooLarge { path: String, ty: TensorType },
+}
+
+impl BlobError {
+    /// What the user can do about it, if anything: one sentence, imperative.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing { .. } => Some("Give every weight file that the program names."),
+            Self::Truncated { .. } | Self::Bounds { .. } => Some("Copy the file again; its end is missing."),
+            Self::Version { .. } | Self::Sentinel { .. } | Self::Offset { .. } => {
+                Some("Check that the file belongs to the program, and that each `offset` names a record.")
+            }
+            Self::Unstorable { .. } => Some("Write the constant into the program instead."),
+            _ => None,
+        }
+    }
+}
+
+impl Weights {
+    /// No files.
+    pub fn new() -> Weights {
+        Weights::default()
+    }
+
+    /// Adds or replaces a file.
+    pub fn insert(&mut self, path: impl Into<String>, bytes: impl Into<Vec<u8>>) {
+        self.files.insert(path.into(), bytes.into());
+    }
+
+    /// Adds or replaces a file that holds `tensor` alone, its record at [`FIRST_ENTRY`].
+    ///
+    /// # Errors
+    /// If blob storage has no such elements, or they are not those of the tensor's type.
+    pub fn add_tensor(&mut self, path: impl Into<String>, tensor: &Tensor) -> Result<(), BlobError> {
+        let path = path.into();
+        let mut writer = BlobWriter::new(&path);
+        writer.add(tensor)?;
+        self.files.insert(path, writer.finish());
+        Ok(())
+    }
+
+    /// Adds or replaces a file that holds zeros of type `ty` alone, its record at [`FIRST_ENTRY`].
+    ///
+    /// # Errors
+    /// If blob storage has no such elements, or memory does not hold as many.
+    pub fn add_zeros(&mut self, path: impl Into<String>, ty: &TensorType) -> Result<(), BlobError> {
+        let path = path.into();
+        let mut writer = BlobWriter::new(&path);
+        writer.add_zeros(ty)?;
+        self.files.insert(path, writer.finish());
+        Ok(())
+    }
+
+    /// Path and bytes of each file, in order of the paths.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice()))
+    }
+
+    /// Each file to be rewritten in place, in order of the paths; they may go to different threads.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = WeightFile<'_>> {
+        self.files.iter_mut().map(|(path, bytes)| WeightFile { path, bytes })
+    }
+
+    /// The number of files.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether there are no files.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The elements whose record stands at `offset` of file `path`, where they are.
+    ///
+    /// # Errors
+    /// If there is no such file, or no sound record there.
+    pub fn entry(&self, path: &str, offset: u64) -> Result<Entry<'_>, BlobError> {
+        let bytes = self.files.get(path).ok_or_else(|| BlobError::Missing { path: path.to_owned() })?;
+        let (dtype, data) = format::locate(path, bytes, offset)?;
+        Ok(Entry { dtype, bytes: &bytes[data] })
+    }
+
+    /// The same, to be rewritten in place.
+    ///
+    /// # Errors
+    /// If there is no such file, or no sound record there.
+    pub fn entry_mut<'a>(&'a mut self, path: &'a str, offset: u64) -> Result<EntryMut<'a>, BlobError> {
+        let bytes = self.files.get_mut(path).ok_or_else(|| BlobError::Missing { path: path.to_owned() })?;
+        EntryMut::of(path, bytes, offset)
+    }
+
+    /// Overwrites the elements whose record stands at `offset` of file `path`, narrowed to the type they are stored
+    /// in; see [`EntryMut::write_f32`].
+    ///
+    /// # Errors
+    /// If there is no such file or record, its elements are no floats, or they are not as many as `values`.
+    pub fn write_f32(&mut self, path: &str, offset: u64, values: &[f32]) -> Result<(), BlobError> {
+        self.entry_mut(path, offset)?.write_f32(values)
+    }
+
+    /// Overwrites the elements whose record stands at `offset` of file `path` with the transpose of `values`,
+    /// `[rows, cols]`; see [`EntryMut::write_f32_transposed`].
+    ///
+    /// # Errors
+    /// As [`Weights::write_f32`], and if `values` are not `rows · cols`.
+    pub fn write_f32_transposed(
+        &mut self,
+        path: &str,
+        offset: u64,
+        rows: usize,
+        cols: usize,
+        values: &[f32],
+    ) -> Result<(), BlobError> {
+        self.entry_mut(path, offset)?.write_f32_transposed(rows, cols, values)
+    }
+
+    /// Checks that the record at `offset` of file `path` holds a tensor of type `ty`.
+    ///
+    /// # Errors
+    /// If it does not, or there is none.
+    pub fn check(&self, path: &str, offset: u64, ty: &TensorType) -> Result<Entry<'_>, BlobError> {
+        let entry = self.entry(path, offset)?;
+        if entry.dtype != ty.dtype {
+            let (got, want) = (entry.dtype, ty.dtype);
+            return Err(BlobError::ElementType { path: path.to_owned(), offset, got, want });
+        }
+        let (got, want) = (entry.bytes.len() as u64, ty.bytes().map_or(u64::MAX, |n| n as u64));
+        if got != want {
+            return Err(BlobError::Size { path: path.to_owned(), offset, got, want });
+        }
+        Ok(entry)
+    }
+
+    /// The tensor of type `ty` whose metadata record stands at `offset` of file `path`.
+    ///
+    /// # Errors
+    /// If there is no such file, or no such tensor in it.
+    pub fn read(&self, path: &str, offset: u64, ty: &TensorType) -> Result<Tensor, BlobError> {
+        let data = self.check(path, offset, ty)?.decode();
+        Ok(Tensor { ty: ty.clone(), data })
+    }
+}

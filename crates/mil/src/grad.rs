@@ -1,0 +1,227 @@
+//! Reverse-mode differentiation: programs in, programs out.
+//!
+//! The derived operations are appended to the function they are derived from, each in the scope of the operation
+//! whose gradient it is part of, with [`Phase::Backward`]. The rules of the op table write the mathematics; this
+//! driver walks, sums over broadcast axes, adds where paths meet, and drops what nobody asked for.
+
+use crate::build::{Builder, Var};
+use crate::diag::Report;
+use crate::ir::{ArgValue, Function, Operation, Phase, Scope, ValueId};
+use crate::op::{Call, Grad};
+use crate::ty::TensorType;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
+
+/// A function and its derivative in one.
+#[derive(Clone, Debug)]
+pub struct Joint {
+    /// The forward operations as they were, then the derived ones. Parameters: the forward ones, then one cotangent
+    /// `d_NAME` for each seed. Without outputs: who cuts it chooses them.
+    pub function: Function,
+    /// The cotangent of each differentiated value that has one.
+    pub cotangents: BTreeMap<ValueId, ValueId>,
+}
+
+/// Why a function could not be differentiated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum GradError {
+    #[error("`{op}` (which defines `{value}`) has no gradient: {reason}")]
+    NoGradient { op: &'static str, value: String, reason: String },
+    #[error("the derived program is wrong: {0}")]
+    Derived(#[from] Report),
+    #[error("`{name}` is {ty}; only floats can be differentiated")]
+    NotFloat { name: String, ty: TensorType },
+}
+
+/// Derives the cotangents of `wrt` from those of `seeds`.
+///
+/// # Errors
+/// If an operation on the way has no gradient.
+pub fn backward(forward: &Function, seeds: &[ValueId], wrt: &[ValueId]) -> Result<Joint, GradError> {
+    for &v in seeds.iter().chain(wrt) {
+        let value = forward.value(v);
+        if !value.ty.dtype.is_float() {
+            return Err(GradError::NotFloat { name: value.name.clone(), ty: value.ty.clone() });
+        }
+    }
+    let active = active(forward, wrt);
+    let builder = Builder::resume(forward.clone());
+    let mut cotangents: HashMap<ValueId, ValueId> = HashMap::new();
+    for &seed in seeds {
+        let value = forward.value(seed);
+        let var = builder.input(&format!("d_{}", value.name), value.ty.clone());
+        accumulate(&builder, &mut cotangents, seed, var);
+    }
+    let literals = forward.literals();
+    for operation in forward.ops.iter().rev() {
+        let live = operation.results.iter().any(|r| cotangents.contains_key(r) && active[r.index()]);
+        if !live {
+            continue;
+        }
+        let value = || operation.results.first().map_or(String::new(), |&r| forward.value(r).name.clone());
+        let rule = match operation.op.grad {
+            Grad::Rule(rule) => rule,
+            Grad::None(reason) => {
+                let op = operation.op.name();
+                return Err(GradError::NoGradient { op, value: value(), reason: reason.to_owned() });
+            }
+        };
+        builder.set_scope(Scope { name: operation.scope.name.clone(), phase: Phase::Backward });
+        let mut call = GradCall {
+            call: Call::new(forward, &literals, operation),
+            operation,
+            builder: &builder,
+            active: &active,
+            cotangents: operation.results.iter().map(|r| cotangents.get(r).copied()).collect(),
+            given: Vec::new(),
+            refused: None,
+        };
+        rule(&mut call);
+        if let Some(reason) = call.refused {
+            return Err(GradError::NoGradient { op: operation.op.name(), value: value(), reason });
+        }
+        // Rules may rely on the shapes of cotangents, which a broken value does not have.
+        builder.check()?;
+        for (target, var) in call.given {
+            accumulate(&builder, &mut cotangents, target, var);
+        }
+    }
+    builder.set_scope(Scope::default());
+    let cotangents: BTreeMap<_, _> = cotangents.into_iter().filter(|(v, _)| active[v.index()]).collect();
+    // A cotangent that several values share is named after the last of them.
+    for (&v, &d) in cotangents.iter().rev() {
+        builder.suggest_name(d, &format!("d_{}", forward.value(v).name));
+    }
+    Ok(Joint { function: builder.into_function()?, cotangents })
+}
+
+/// For each value, whether it depends on one of `wrt`.
+fn active(function: &Function, wrt: &[ValueId]) -> Vec<bool> {
+    let mut active = vec![false; function.values.len()];
+    for v in wrt {
+        active[v.index()] = true;
+    }
+    for operation in &function.ops {
+        if operation.uses().any(|v| active[v.index()]) {
+            for r in &operation.results {
+                active[r.index()] |= function.ty(*r).dtype.is_float();
+            }
+        }
+    }
+    active
+}
+
+fn accumulate<'b>(
+    builder: &'b Builder,
+    cotangents: &mut HashMap<ValueId, ValueId>,
+    target: ValueId,
+    var: Var<'b>,
+) {
+    let var = unbroadcast(var, &builder.ty(target));
+    let sum = match cotangents.get(&target) {
+        Some(&so_far) => builder.var(so_far) + var,
+        None => var,
+    };
+    cotangents.insert(target, sum.id());
+}
+
+/// Sums `var` over the axes along which `ty` was stretched.
+fn unbroadcast<'b>(var: Var<'b>, ty: &TensorType) -> Var<'b> {
+    let shape = var.shape();
+    if shape == ty.shape || shape.len() < ty.rank() {
+        return var;
+    }
+    let lead = shape.len() - ty.rank();
+    let axes: Vec<i64> = (0..shape.len())
+        .filter(|&i| i < lead || (ty.shape[i - lead] == 1 && shape[i] != 1))
+        .map(|i| i as i64)
+        .collect();
+    let summed = if axes.is_empty() { var } else { var.reduce_sum(&axes, true) };
+    if summed.shape() == ty.shape { summed } else { summed.reshape(&ty.shape) }
+}
+
+/// An operation to be differentiated, as a gradient rule sees it.
+#[derive(Debug)]
+pub struct GradCall<'a, 'b> {
+    call: Call<'a>,
+    operation: &'a Operation,
+    builder: &'b Builder,
+    active: &'a [bool],
+    cotangents: Vec<Option<ValueId>>,
+    given: Vec<(ValueId, Var<'b>)>,
+    refused: Option<String>,
+}
+
+impl<'a> Deref for GradCall<'a, '_> {
+    type Target = Call<'a>;
+    fn deref(&self) -> &Call<'a> {
+        &self.call
+    }
+}
+
+impl<'b> GradCall<'_, 'b> {
+    fn values(&self, name: &str) -> Vec<ValueId> {
+        match self.operation.arg(name) {
+            Some(ArgValue::Value(v)) => vec![*v],
+            Some(ArgValue::List(vs)) => vs.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The argument of parameter `name`.
+    pub fn arg(&self, name: &str) -> Var<'b> {
+        match self.values(name).first() {
+            Some(&v) => self.builder.var(v),
+            None => panic!("op table: the gradient of `{}` reads the absent `{name}`", self.call.op.name()),
+        }
+    }
+
+    /// The first result.
+    pub fn output(&self) -> Var<'b> {
+        self.builder.var(self.operation.results[0])
+    }
+
+    /// The cotangent of the first result; zeros if nothing depends on it.
+    pub fn cotangent(&self) -> Var<'b> {
+        match self.cotangents[0] {
+            Some(v) => self.builder.var(v),
+            None => self.output() * 0.0,
+        }
+    }
+
+    /// The cotangent of result `i`, if anything depends on it.
+    pub fn cotangent_of(&self, i: usize) -> Option<Var<'b>> {
+        self.cotangents.get(i).copied().flatten().map(|v| self.builder.var(v))
+    }
+
+    /// The builder, for constants.
+    pub fn builder(&self) -> &'b Builder {
+        self.builder
+    }
+
+    /// Whether anyone asked for the cotangent of parameter `name`; rules may skip the work if not.
+    pub fn wants(&self, name: &str) -> bool {
+        self.values(name).iter().any(|v| self.active[v.index()])
+    }
+
+    /// Gives the cotangent of parameter `name`; it may still be broadcast.
+    pub fn give(&mut self, name: &str, var: Var<'b>) {
+        self.give_nth(name, 0, var);
+    }
+
+    /// Gives the cotangent of value `n` of variadic parameter `name`.
+    pub fn give_nth(&mut self, name: &str, n: usize, var: Var<'b>) {
+        if let Some(&v) = self.values(name).get(n)
+            && self.active[v.index()]
+        {
+            self.given.push((v, var));
+        }
+    }
+
+    /// Says that this form of the operation cannot be differentiated.
+    pub fn refuse(&mut self, reason: impl Into<String>) {
+        self.refused = Some(reason.into());
+    }
+}

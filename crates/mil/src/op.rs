@@ -1,0 +1,375 @@
+//! What an entry of the op table is, and what its rules get to see.
+
+use crate::diag::Reject;
+use crate::grad::GradCall;
+use crate::ir::{ArgValue, Function, Literal, Operation};
+use crate::tensor::{Data, Tensor};
+use crate::ty::{DType, Opset, TensorType};
+use std::fmt;
+use std::ops::Deref;
+
+/// All that is known of an operation.
+#[derive(Debug)]
+pub struct OpDef {
+    /// The name in MIL text.
+    pub name: &'static str,
+    /// The first opset that has it.
+    pub since: Opset,
+    /// Parameters, in the order of coremltools' documentation.
+    pub params: &'static [Param],
+    /// The type rule: the types of the results. Required arguments are present, parameters that must be
+    /// constant are, and dtypes are among those listed.
+    pub infer: fn(&Call<'_>) -> Result<Vec<TensorType>, Reject>,
+    /// The meaning: exact in `f64`; the caller rounds the results once to their element type.
+    pub eval: fn(&Eval<'_>) -> Vec<Tensor>,
+    /// The gradient.
+    pub grad: Grad,
+}
+
+/// How an operation is differentiated.
+#[derive(Debug)]
+pub enum Grad {
+    /// Writes the cotangents of the arguments as MIL.
+    Rule(fn(&mut GradCall<'_, '_>)),
+    /// Has none, for this reason.
+    None(&'static str),
+}
+
+/// A parameter of an operation.
+#[derive(Debug)]
+pub struct Param {
+    /// Its name in MIL text.
+    pub name: &'static str,
+    /// What can be given.
+    pub role: Role,
+    /// Element types it takes.
+    pub dtypes: &'static [DType],
+    /// What holds when it is absent.
+    pub absent: Absent,
+}
+
+/// What can be given for a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Any value.
+    Tensor,
+    /// A value that a `const` defines, with its elements in the program.
+    Const,
+    /// One or more values in brackets.
+    Variadic,
+    /// A literal in the attributes, as `val` of `const`.
+    Attribute,
+}
+
+/// What holds when a parameter is absent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Absent {
+    /// It must not be.
+    Refused,
+    /// It may be: the rules ask with [`Call::has`].
+    Allowed,
+    /// This integer.
+    Int(i64),
+    /// This float.
+    Float(f64),
+    /// This boolean.
+    Bool(bool),
+    /// This string.
+    Str(&'static str),
+}
+
+/// fp16 and fp32.
+pub const FLOATS: &[DType] = &[DType::F16, DType::F32];
+/// Floats and int32: what arithmetic takes.
+pub const NUMBERS: &[DType] = &[DType::F16, DType::F32, DType::I32];
+/// Every element type.
+pub const ANY: &[DType] = &DType::ALL;
+/// int32 alone.
+pub const I32: &[DType] = &[DType::I32];
+/// bool alone.
+pub const BOOL: &[DType] = &[DType::Bool];
+/// string alone.
+pub const STR: &[DType] = &[DType::Str];
+
+/// A parameter that takes any value.
+pub const fn tensor(name: &'static str, dtypes: &'static [DType]) -> Param {
+    Param { name, role: Role::Tensor, dtypes, absent: Absent::Refused }
+}
+
+/// A parameter that must be constant.
+pub const fn constant(name: &'static str, dtypes: &'static [DType]) -> Param {
+    Param { name, role: Role::Const, dtypes, absent: Absent::Refused }
+}
+
+/// A parameter that takes several values.
+pub const fn variadic(name: &'static str, dtypes: &'static [DType]) -> Param {
+    Param { name, role: Role::Variadic, dtypes, absent: Absent::Refused }
+}
+
+/// A parameter that stands among the attributes.
+pub const fn attribute(name: &'static str, dtypes: &'static [DType]) -> Param {
+    Param { name, role: Role::Attribute, dtypes, absent: Absent::Refused }
+}
+
+impl Param {
+    /// Gives what holds when it is absent.
+    pub const fn or(self, absent: Absent) -> Param {
+        Param { name: self.name, role: self.role, dtypes: self.dtypes, absent }
+    }
+
+    /// Allows it to be absent.
+    pub const fn optional(self) -> Param {
+        self.or(Absent::Allowed)
+    }
+}
+
+/// An operation of the table.
+#[derive(Clone, Copy)]
+pub struct Op(pub(crate) &'static OpDef);
+
+impl Op {
+    /// Every operation.
+    pub fn all() -> impl Iterator<Item = Op> {
+        crate::ops::TABLE.iter().map(|d| Op(d))
+    }
+
+    /// The operation called `name`.
+    pub fn find(name: &str) -> Option<Op> {
+        Op::all().find(|op| op.name() == name)
+    }
+
+    /// The name in MIL text.
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// The position of parameter `name`.
+    pub fn param(self, name: &str) -> Option<usize> {
+        self.0.params.iter().position(|p| p.name == name)
+    }
+}
+
+impl Deref for Op {
+    type Target = OpDef;
+    fn deref(&self) -> &OpDef {
+        self.0
+    }
+}
+
+impl PartialEq for Op {
+    fn eq(&self, other: &Op) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for Op {}
+
+impl fmt::Debug for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Op({})", self.0.name)
+    }
+}
+
+/// An argument as a rule sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand<'a> {
+    /// The type.
+    pub ty: &'a TensorType,
+    /// The literal, if it is constant.
+    pub literal: Option<&'a Literal>,
+}
+
+/// An operation with its arguments, as a type rule sees it.
+///
+/// The accessors take the name of a parameter. They panic if the entry has no such parameter, or if the rule asks for
+/// the elements of a parameter that need not be constant: such a rule is wrong for every program, and the test that
+/// loops over the table finds it.
+#[derive(Clone, Debug)]
+pub struct Call<'a> {
+    /// The entry.
+    pub op: Op,
+    operands: Vec<Vec<Operand<'a>>>,
+}
+
+impl<'a> Call<'a> {
+    /// The call that `operation` makes in `function`, whose literals are `literals`.
+    pub fn new(
+        function: &'a Function,
+        literals: &[Option<&'a Literal>],
+        operation: &'a Operation,
+    ) -> Call<'a> {
+        let mut operands = vec![Vec::new(); operation.op.params.len()];
+        for arg in &operation.args {
+            let slot: &mut Vec<Operand<'a>> = &mut operands[arg.param];
+            let of = |v: &crate::ValueId| Operand { ty: function.ty(*v), literal: literals[v.index()] };
+            match &arg.value {
+                ArgValue::Value(v) => slot.push(of(v)),
+                ArgValue::List(vs) => slot.extend(vs.iter().map(of)),
+                ArgValue::Literal(l) => slot.push(Operand { ty: &l.ty, literal: Some(l) }),
+            }
+        }
+        Call { op: operation.op, operands }
+    }
+
+    fn at(&self, name: &str) -> usize {
+        match self.op.param(name) {
+            Some(at) => at,
+            None => panic!("op table: `{}` has no parameter `{name}`", self.op.name()),
+        }
+    }
+
+    /// Whether parameter `name` is given.
+    pub fn has(&self, name: &str) -> bool {
+        !self.operands[self.at(name)].is_empty()
+    }
+
+    /// The type of parameter `name`.
+    pub fn ty(&self, name: &str) -> &'a TensorType {
+        match self.operands[self.at(name)].first() {
+            Some(o) => o.ty,
+            None => panic!("op table: `{}` reads the absent parameter `{name}`", self.op.name()),
+        }
+    }
+
+    /// The types of variadic parameter `name`.
+    pub fn tys(&self, name: &str) -> Vec<&'a TensorType> {
+        self.operands[self.at(name)].iter().map(|o| o.ty).collect()
+    }
+
+    fn constant(&self, name: &str) -> Option<&'a Data> {
+        let operand = self.operands[self.at(name)].first()?;
+        match operand.literal.and_then(Literal::data) {
+            Some(data) => Some(data),
+            None => panic!("op table: `{}` reads `{name}`, which need not be constant", self.op.name()),
+        }
+    }
+
+    fn absent(&self, name: &str) -> Absent {
+        self.op.params[self.at(name)].absent
+    }
+
+    /// The integer elements of constant `name`; empty if absent.
+    pub fn ints(&self, name: &str) -> Vec<i64> {
+        match self.constant(name) {
+            Some(Data::Int(v)) => v.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The integer constant `name`, or its default.
+    pub fn int(&self, name: &str) -> i64 {
+        match (self.constant(name), self.absent(name)) {
+            (Some(Data::Int(v)), _) => v.first().copied().unwrap_or(0),
+            (_, Absent::Int(x)) => x,
+            _ => 0,
+        }
+    }
+
+    /// The float constant `name`, or its default.
+    pub fn float(&self, name: &str) -> f64 {
+        match (self.constant(name), self.absent(name)) {
+            (Some(Data::Float(v)), _) => v.first().copied().unwrap_or(0.0),
+            (_, Absent::Float(x)) => x,
+            _ => 0.0,
+        }
+    }
+
+    /// The boolean constant `name`, or its default.
+    pub fn bool(&self, name: &str) -> bool {
+        match (self.constant(name), self.absent(name)) {
+            (Some(Data::Bool(v)), _) => v.first().copied().unwrap_or(false),
+            (_, Absent::Bool(x)) => x,
+            _ => false,
+        }
+    }
+
+    /// The boolean elements of constant `name`; empty if absent.
+    pub fn bools(&self, name: &str) -> Vec<bool> {
+        match self.constant(name) {
+            Some(Data::Bool(v)) => v.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the elements of parameter `name` stand in the program; for attributes, which may be in a blob.
+    pub fn is_inline(&self, name: &str) -> bool {
+        self.operands[self.at(name)].iter().all(|o| o.literal.is_some_and(|l| l.data().is_some()))
+    }
+
+    /// The string constant `name`, or its default.
+    pub fn str(&self, name: &str) -> &'a str {
+        match (self.constant(name), self.absent(name)) {
+            (Some(Data::Str(v)), _) => v.first().map_or("", String::as_str),
+            (_, Absent::Str(x)) => x,
+            _ => "",
+        }
+    }
+
+    /// Axis `value` of a tensor of rank `rank`, negative ones counted from the end.
+    ///
+    /// # Errors
+    /// `axis-out-of-range`, labelled with parameter `name`.
+    pub fn check_axis(&self, name: &'static str, value: i64, rank: usize) -> Result<usize, Reject> {
+        resolve_axis(value, rank).ok_or_else(|| {
+            Reject::new("axis-out-of-range", format!("`{}` has no axis {value} to work on", self.op.name()))
+                .label(name, format!("axis {value}, the tensor has {rank}"))
+                .help(format!("use an axis from {} to {}", -(rank as i64), rank as i64 - 1))
+        })
+    }
+}
+
+/// Axis `value` of `rank` as a position, negative ones counted from the end.
+pub fn resolve_axis(value: i64, rank: usize) -> Option<usize> {
+    let rank = i64::try_from(rank).ok()?;
+    let at = if value < 0 { value + rank } else { value };
+    (0..rank).contains(&at).then_some(at as usize)
+}
+
+/// A call with the values of its arguments, as a meaning sees it.
+#[derive(Debug)]
+pub struct Eval<'a> {
+    call: Call<'a>,
+    tensors: Vec<Vec<&'a Tensor>>,
+    out: Vec<&'a TensorType>,
+}
+
+impl<'a> Eval<'a> {
+    pub(crate) fn new(call: Call<'a>, tensors: Vec<Vec<&'a Tensor>>, out: Vec<&'a TensorType>) -> Eval<'a> {
+        Eval { call, tensors, out }
+    }
+
+    /// The value of parameter `name`.
+    pub fn tensor(&self, name: &str) -> &'a Tensor {
+        match self.tensors[self.call.at(name)].first() {
+            Some(t) => t,
+            None => panic!("op table: `{}` reads the absent parameter `{name}`", self.call.op.name()),
+        }
+    }
+
+    /// The values of variadic parameter `name`.
+    pub fn tensors(&self, name: &str) -> &[&'a Tensor] {
+        &self.tensors[self.call.at(name)]
+    }
+
+    /// The type of the first result.
+    pub fn out(&self) -> &'a TensorType {
+        self.out[0]
+    }
+
+    /// The types of all results.
+    pub fn outs(&self) -> &[&'a TensorType] {
+        &self.out
+    }
+
+    /// Axis parameter `name`, which the type rule has checked, of a tensor of rank `rank`.
+    pub fn axis(&self, name: &str, rank: usize) -> usize {
+        resolve_axis(self.int(name), rank).unwrap_or(0)
+    }
+}
+
+impl<'a> Deref for Eval<'a> {
+    type Target = Call<'a>;
+    fn deref(&self) -> &Call<'a> {
+        &self.call
+    }
+}

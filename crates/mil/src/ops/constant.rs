@@ -1,0 +1,15 @@
+//! Constants.
+
+use crate::op::{ANY, Grad, OpDef, attribute};
+use crate::ty::Opset;
+
+/// `const()[val]`: a literal, from the program or a weight file.
+/// Source: coremltools `iOS15/`, class `const`.
+pub static CONST: OpDef = OpDef {
+    name: "const",
+    since: Opset::Ios15,
+    params: &[attribute("val", ANY)],
+    infer: |a| Ok(vec![a.ty("val").clone()]),
+    eval: |a| vec![a.tensor("val").clone()],
+    grad: Grad::None("it is constant"),
+};

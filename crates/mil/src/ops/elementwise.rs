@@ -1,0 +1,184 @@
+//! Arithmetic on elements, with NumPy's broadcasting.
+
+use super::logic::{choose, compare};
+use super::unary::{apply, equal_dtypes, wrap};
+use crate::build::Var;
+use crate::diag::Reject;
+use crate::grad::GradCall;
+use crate::op::{Call, Eval, FLOATS, Grad, NUMBERS, OpDef, tensor};
+use crate::tensor::{Data, Tensor, broadcast, broadcast_strides, flatten, unflatten};
+use crate::ty::{Opset, Shape, TensorType};
+
+/// `add(x, y)`: `x + y`.
+/// Source: coremltools `iOS15/elementwise_binary.py`, class `add`.
+pub static ADD: OpDef = OpDef {
+    name: "add",
+    since: Opset::Ios15,
+    params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    infer: binary_type,
+    eval: |a| binary(a, |x, y| x + y, i64::wrapping_add),
+    grad: Grad::Rule(|g| {
+        let dz = g.cotangent();
+        g.give("x", dz);
+        g.give("y", dz);
+    }),
+};
+
+/// `sub(x, y)`: `x − y`.
+/// Source: coremltools `iOS15/elementwise_binary.py`, class `sub`.
+pub static SUB: OpDef = OpDef {
+    name: "sub",
+    since: Opset::Ios15,
+    params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    infer: binary_type,
+    eval: |a| binary(a, |x, y| x - y, i64::wrapping_sub),
+    grad: Grad::Rule(|g| {
+        let dz = g.cotangent();
+        g.give("x", dz);
+        if g.wants("y") {
+            g.give("y", -dz);
+        }
+    }),
+};
+
+/// `mul(x, y)`: `x · y`.
+/// Source: coremltools `iOS15/elementwise_binary.py`, class `mul`.
+pub static MUL: OpDef = OpDef {
+    name: "mul",
+    since: Opset::Ios15,
+    params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    infer: binary_type,
+    eval: |a| binary(a, |x, y| x * y, i64::wrapping_mul),
+    grad: Grad::Rule(|g| {
+        let (x, y, dz) = (g.arg("x"), g.arg("y"), g.cotangent());
+        if g.wants("x") {
+            g.give("x", dz * y);
+        }
+        if g.wants("y") {
+            g.give("y", dz * x);
+        }
+    }),
+};
+
+/// `real_div(x, y)`: `x / y`.
+/// Source: coremltools `iOS15/elementwise_binary.py`, class `real_div`.
+pub static REAL_DIV: OpDef = OpDef {
+    name: "real_div",
+    since: Opset::Ios15,
+    params: &[tensor("x", FLOATS), tensor("y", FLOATS)],
+    infer: binary_type,
+    eval: |a| binary(a, |x, y| x / y, |_, _| 0),
+    grad: Grad::Rule(|g| {
+        // z = x/y  ⇒  dx = dz/y,  dy = −dz·z/y
+        let (y, z, dz) = (g.arg("y"), g.output(), g.cotangent());
+        let over = dz / y;
+        g.give("x", over);
+        if g.wants("y") {
+            g.give("y", -(over * z));
+        }
+    }),
+};
+
+/// `pow(x, y)`: `x` to the power `y`.
+/// Source: coremltools `iOS15/elementwise_binary.py`, class `pow`.
+pub static POW: OpDef = OpDef {
+    name: "pow",
+    since: Opset::Ios15,
+    params: &[tensor("x", FLOATS), tensor("y", FLOATS)],
+    infer: binary_type,
+    eval: |a| binary(a, f64::powf, |_, _| 0),
+    grad: Grad::Rule(|g| {
+        // z = xʸ  ⇒  dx = dz·y·xʸ⁻¹,  dy = dz·z·log x
+        let (x, y, dz) = (g.arg("x"), g.arg("y"), g.cotangent());
+        if g.wants("x") {
+            let slope = g.builder().op("pow", [("x", x.into()), ("y", (y - 1.0).into())]);
+            g.give("x", dz * (slope * y));
+        }
+        if g.wants("y") {
+            g.give("y", dz * g.output() * apply("log", x));
+        }
+    }),
+};
+
+/// `maximum(x, y)`: the larger of the two.
+/// Source: coremltools `iOS15/elementwise_binary.py`, class `maximum`.
+pub static MAXIMUM: OpDef = OpDef {
+    name: "maximum",
+    since: Opset::Ios15,
+    params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    infer: binary_type,
+    eval: |a| binary(a, |x, y| if x.is_nan() || x > y { x } else { y }, i64::max),
+    grad: Grad::Rule(|g| {
+        let x_wins = compare("greater_equal", g.arg("x"), g.arg("y"));
+        give_winner(g, x_wins);
+    }),
+};
+
+/// `minimum(x, y)`: the smaller of the two.
+/// Source: coremltools `iOS15/elementwise_binary.py`, class `minimum`.
+pub static MINIMUM: OpDef = OpDef {
+    name: "minimum",
+    since: Opset::Ios15,
+    params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    infer: binary_type,
+    eval: |a| binary(a, |x, y| if x.is_nan() || x < y { x } else { y }, i64::min),
+    grad: Grad::Rule(|g| {
+        let x_wins = compare("less_equal", g.arg("x"), g.arg("y"));
+        give_winner(g, x_wins);
+    }),
+};
+
+/// The cotangent goes to the argument that won; to `x` where they are equal.
+fn give_winner<'b>(g: &mut GradCall<'_, 'b>, x_wins: Var<'b>) {
+    let dz = g.cotangent();
+    if g.wants("x") {
+        g.give("x", choose(x_wins, Some(dz), None));
+    }
+    if g.wants("y") {
+        g.give("y", choose(x_wins, None, Some(dz)));
+    }
+}
+
+/// The type rule of binary operations: equal dtypes, shapes that broadcast.
+pub(super) fn binary_type(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
+    equal_dtypes(a, &["x", "y"])?;
+    Ok(vec![broadcast_type(a, &["x", "y"])?])
+}
+
+/// The shape to which the arguments `names` broadcast, with the element type of the first.
+pub(super) fn broadcast_type(a: &Call<'_>, names: &[&'static str]) -> Result<TensorType, Reject> {
+    let shape = names.iter().try_fold(Vec::new(), |so_far, n| broadcast(&so_far, &a.ty(n).shape));
+    if let Some(shape) = shape {
+        return Ok(TensorType::new(a.ty(names[0]).dtype, shape));
+    }
+    let reject = Reject::new("broadcast", format!("`{}` cannot align these shapes", a.op.name()));
+    Err(names
+        .iter()
+        .fold(reject, |r, n| r.label(n, Shape(&a.ty(n).shape).to_string()))
+        .help("axes are aligned from the last; each pair must be equal, or one of them 1"))
+}
+
+/// For each element of `out` in order, the flat positions it comes from in tensors that broadcast to it.
+pub(super) fn walk<const N: usize>(out: &TensorType, from: [&Tensor; N]) -> impl Iterator<Item = [usize; N]> {
+    let steps = from.map(|t| broadcast_strides(&t.ty.shape, &out.shape));
+    let (shape, mut index) = (out.shape.clone(), vec![0; out.rank()]);
+    (0..out.elements()).map(move |n| {
+        unflatten(n, &shape, &mut index);
+        std::array::from_fn(|i| flatten(&index, &steps[i]))
+    })
+}
+
+fn binary(a: &Eval<'_>, float: fn(f64, f64) -> f64, int: fn(i64, i64) -> i64) -> Vec<Tensor> {
+    let (x, y, out) = (a.tensor("x"), a.tensor("y"), a.out());
+    let at = walk(out, [x, y]);
+    let data = match (&x.data, &y.data) {
+        (Data::Int(x), Data::Int(y)) => {
+            Data::Int(at.map(|[i, j]| wrap(int(x[i], y[j]), out.dtype)).collect())
+        }
+        _ => {
+            let (x, y) = (x.as_floats(), y.as_floats());
+            Data::Float(at.map(|[i, j]| float(x[i], y[j])).collect())
+        }
+    };
+    vec![Tensor { ty: out.clone(), data }]
+}

@@ -1,0 +1,55 @@
+//! The op table: one entry an operation.
+//!
+//! To add one: a `const` in the file of its kind, and its name in `op_table!`. Parser, printer, builder, verifier,
+//! reference meaning and autodiff read the entry; the table's tests loop over it.
+
+pub mod activation;
+pub mod attention;
+pub mod constant;
+pub mod conv;
+pub mod convert;
+pub mod elementwise;
+pub mod gather;
+pub mod join;
+pub mod linear;
+pub mod logic;
+pub mod normalize;
+pub mod quantization;
+pub mod reduce;
+pub mod shape;
+pub mod slice;
+pub mod unary;
+
+use crate::op::OpDef;
+
+macro_rules! op_table {
+    ($($file:ident :: { $($entry:ident),* $(,)? }),* $(,)?) => {
+        /// Every entry.
+        pub static TABLE: &[&OpDef] = &[$($(&$file::$entry),*),*];
+    };
+}
+
+op_table! {
+    constant::{CONST},
+    elementwise::{ADD, SUB, MUL, REAL_DIV, POW, MAXIMUM, MINIMUM},
+    unary::{SQRT, RSQRT, INVERSE, EXP, LOG, ERF, SIN, COS, ABS, SIGN, SQUARE, FLOOR, CEIL, ROUND, CLIP},
+    logic::{
+        EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL,
+        LOGICAL_AND, LOGICAL_OR, LOGICAL_XOR, LOGICAL_NOT, SELECT,
+    },
+    activation::{SIGMOID, TANH, RELU, SILU, SOFTPLUS, GELU, SOFTMAX},
+    reduce::{
+        REDUCE_SUM, REDUCE_MEAN, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_SUM_SQUARE, REDUCE_L1_NORM,
+        REDUCE_L2_NORM, REDUCE_LOG_SUM, REDUCE_LOG_SUM_EXP, REDUCE_ARGMAX, REDUCE_ARGMIN,
+    },
+    normalize::{LAYER_NORM},
+    shape::{IDENTITY, RESHAPE, TRANSPOSE, EXPAND_DIMS, SQUEEZE},
+    slice::{SLICE_BY_SIZE, SLICE_BY_INDEX},
+    join::{CONCAT, SPLIT, STACK, TILE},
+    gather::{GATHER},
+    linear::{MATMUL, LINEAR},
+    conv::{CONV},
+    attention::{SCALED_DOT_PRODUCT_ATTENTION},
+    convert::{CAST},
+    quantization::{QUANTIZE, DEQUANTIZE, CONSTEXPR_AFFINE_DEQUANTIZE},
+}

@@ -1,0 +1,242 @@
+//! Parts of a tensor.
+
+use crate::build::Var;
+use crate::diag::Reject;
+use crate::grad::GradCall;
+use crate::ir::Literal;
+use crate::op::{ANY, BOOL, Call, Grad, I32, OpDef, constant, tensor};
+use crate::tensor::{Data, Tensor, flatten, strides};
+use crate::ty::{DType, Opset, Shape, TensorType};
+
+/// `slice_by_size(x, begin, size)`: the part that begins at `begin`; a size of `-1` reaches to the end.
+/// Source: coremltools `iOS15/tensor_operation.py`, class `slice_by_size`.
+pub static SLICE_BY_SIZE: OpDef = OpDef {
+    name: "slice_by_size",
+    since: Opset::Ios15,
+    params: &[tensor("x", ANY), constant("begin", I32), constant("size", I32)],
+    infer: |a| {
+        let (_, size) = part(a)?;
+        Ok(vec![TensorType::new(a.ty("x").dtype, size)])
+    },
+    eval: |a| {
+        let x = a.tensor("x");
+        let steps = strides(&x.ty.shape);
+        let (begin, _) = part(a).unwrap_or_default();
+        let start = flatten(&begin, &steps);
+        vec![x.gathered(a.out().clone(), |index| start + flatten(index, &steps))]
+    },
+    grad: Grad::Rule(|g| {
+        // dx is dy between zeros
+        let (begin, size) = part(g).unwrap_or_default();
+        let dx = between_zeros(g, g.cotangent(), &begin, size);
+        g.give("x", dx);
+    }),
+};
+
+/// `slice_by_index(x, begin, end, stride, begin_mask, end_mask, squeeze_mask)`: `x[begin:end:stride]` as in NumPy.
+///
+/// Negative `begin` and `end` count from the end, and a true mask stands for a bound that is left out. A true
+/// `squeeze_mask` takes the element at `begin` and drops the axis. Bounds must be constant here; coremltools also
+/// takes values.
+/// Source: coremltools `iOS15/tensor_transformation.py`, class `slice_by_index`.
+pub static SLICE_BY_INDEX: OpDef = OpDef {
+    name: "slice_by_index",
+    since: Opset::Ios15,
+    params: &[
+        tensor("x", ANY),
+        constant("begin", I32),
+        constant("end", I32),
+        constant("stride", I32).optional(),
+        constant("begin_mask", BOOL).optional(),
+        constant("end_mask", BOOL).optional(),
+        constant("squeeze_mask", BOOL).optional(),
+    ],
+    infer: |a| {
+        let kept = ranges(a)?.into_iter().filter(|r| !r.squeezed);
+        Ok(vec![TensorType::new(a.ty("x").dtype, kept.map(|r| r.len).collect::<Vec<_>>())])
+    },
+    eval: |a| {
+        let x = a.tensor("x");
+        let (ranges, steps) = (ranges(a).unwrap_or_default(), strides(&x.ty.shape));
+        let start: usize = ranges.iter().zip(&steps).map(|(r, s)| r.start * s).sum();
+        let kept: Vec<i64> =
+            ranges.iter().zip(&steps).filter(|(r, _)| !r.squeezed).map(|(r, &s)| r.step * s as i64).collect();
+        let from = |index: &[usize]| {
+            let moved: i64 = index.iter().zip(&kept).map(|(&i, s)| i as i64 * s).sum();
+            (start as i64 + moved) as usize
+        };
+        vec![x.gathered(a.out().clone(), from)]
+    },
+    grad: Grad::Rule(|g| {
+        // dx is dy between zeros: first those that a stride left out, then those around
+        let ranges = ranges(g).unwrap_or_default();
+        let mut size: Vec<usize> = ranges.iter().map(|r| r.len).collect();
+        let mut v = g.cotangent();
+        if v.shape() != size {
+            v = v.reshape(&size);
+        }
+        let mut begin = Vec::new();
+        for (axis, r) in ranges.iter().enumerate() {
+            let last = r.start as i64 + (r.len as i64 - 1) * r.step;
+            begin.push(r.start.min(last as usize));
+            if r.step < 0 && r.len > 1 {
+                v = reversed(v, axis, size.len());
+            }
+            if r.step.abs() > 1 && r.len > 1 {
+                v = apart(g, v, &mut size, axis, r.step.unsigned_abs() as usize);
+            }
+        }
+        let dx = between_zeros(g, v, &begin, size);
+        g.give("x", dx);
+    }),
+};
+
+/// `v` backwards along `axis`.
+fn reversed(v: Var<'_>, axis: usize, rank: usize) -> Var<'_> {
+    let stride: Vec<i64> = (0..rank).map(|i| if i == axis { -1 } else { 1 }).collect();
+    let all = Literal::inline(Tensor {
+        ty: TensorType::new(DType::Bool, [rank]),
+        data: Data::Bool(vec![true; rank]),
+    });
+    v.builder().op(
+        "slice_by_index",
+        [
+            ("x", v.into()),
+            ("begin", vec![0; rank].into()),
+            ("end", vec![0; rank].into()),
+            ("stride", stride.into()),
+            ("begin_mask", all.clone().into()),
+            ("end_mask", all.into()),
+        ],
+    )
+}
+
+/// `v`, which has `size`, with `step − 1` zeros between its elements along `axis`; `size` becomes that of the result.
+fn apart<'b>(g: &GradCall<'_, 'b>, v: Var<'b>, size: &mut [usize], axis: usize, step: usize) -> Var<'b> {
+    let n = size[axis];
+    let (outer, inner) = (size[..axis].iter().product(), size[axis + 1..].iter().product());
+    let gaps = zeros(g, &TensorType::new(g.ty("x").dtype, [outer, n, step - 1, inner]));
+    let Some(spaced) = joined(vec![v.reshape(&[outer, n, 1, inner]), gaps], 2) else { return v };
+    // No zeros behind the last one: they might reach beyond `x`.
+    size[axis] = (n - 1) * step + 1;
+    let spaced = spaced.reshape(&[outer, n * step, inner]);
+    spaced.slice(&[0, 0, 0], &[outer, size[axis], inner]).reshape(size)
+}
+
+/// `v`, which has `size` and stands at `begin` of a tensor that has the type of `x`, with zeros around it.
+fn between_zeros<'b>(g: &GradCall<'_, 'b>, v: Var<'b>, begin: &[usize], mut size: Vec<usize>) -> Var<'b> {
+    let (x, mut v) = (g.ty("x"), v);
+    for (axis, (&before, &all)) in begin.iter().zip(&x.shape).enumerate() {
+        let after = all - before - size[axis];
+        let mut parts = Vec::new();
+        for (n, part) in [(before, None), (size[axis], Some(v)), (after, None)] {
+            size[axis] = n;
+            let zeros = || zeros(g, &TensorType::new(x.dtype, size.clone()));
+            parts.extend((n > 0).then(|| part.unwrap_or_else(zeros)));
+        }
+        size[axis] = all;
+        v = joined(parts, axis).unwrap_or(v);
+    }
+    v
+}
+
+/// `parts` along `axis`; nothing to do for one.
+fn joined(parts: Vec<Var<'_>>, axis: usize) -> Option<Var<'_>> {
+    if parts.len() < 2 { None } else { Var::concat(parts, axis as i64) }
+}
+
+/// Zeros of type `ty`. Many of them are one zero, tiled: derived programs hold no large constants.
+pub(super) fn zeros<'b>(g: &GradCall<'_, 'b>, ty: &TensorType) -> Var<'b> {
+    let literal = |ty: TensorType| {
+        let n = ty.elements();
+        Literal::inline(Tensor::floats(ty, std::iter::repeat_n(0.0, n)))
+    };
+    if ty.elements() <= SMALL {
+        return g.builder().op("const", [("val", literal(ty.clone()).into())]);
+    }
+    let one = TensorType::new(ty.dtype, vec![1; ty.rank()]);
+    let reps: Vec<i64> = ty.shape.iter().map(|&d| d as i64).collect();
+    g.builder().op("tile", [("x", literal(one).into()), ("reps", reps.into())])
+}
+
+/// Zeros that are written out rather than tiled.
+const SMALL: usize = 64;
+
+/// Begin and size of a slice, resolved.
+fn part(a: &Call<'_>) -> Result<(Vec<usize>, Vec<usize>), Reject> {
+    let x = a.ty("x");
+    let (begin, size) = (a.ints("begin"), a.ints("size"));
+    let fits = begin.len() == x.rank() && size.len() == x.rank();
+    let resolve = |i: usize| -> Option<(usize, usize)> {
+        let d = x.shape[i];
+        let b =
+            if begin[i] < 0 { d.checked_sub(begin[i].unsigned_abs() as usize)? } else { begin[i] as usize };
+        let s = if size[i] == -1 { d.checked_sub(b)? } else { usize::try_from(size[i]).ok()? };
+        (s > 0 && b.checked_add(s)? <= d).then_some((b, s))
+    };
+    match fits.then(|| (0..x.rank()).map(resolve).collect::<Option<Vec<_>>>()).flatten() {
+        Some(parts) => Ok(parts.into_iter().unzip()),
+        None => Err(Reject::new("slice-bounds", "`slice_by_size` reaches outside of `x`")
+            .label("x", Shape(&x.shape).to_string())
+            .label("begin", format!("{begin:?}"))
+            .label("size", format!("{size:?}"))),
+    }
+}
+
+/// What `slice_by_index` takes of one axis; never nothing.
+struct Range {
+    start: usize,
+    step: i64,
+    len: usize,
+    squeezed: bool,
+}
+
+fn ranges(a: &Call<'_>) -> Result<Vec<Range>, Reject> {
+    let x = a.ty("x");
+    let (begin, end, stride) = (a.ints("begin"), a.ints("end"), a.ints("stride"));
+    let masks = ["begin_mask", "end_mask", "squeeze_mask"].map(|name| (name, a.bools(name)));
+    let mut lengths = vec![("begin", begin.len()), ("end", end.len())];
+    lengths.extend(a.has("stride").then_some(("stride", stride.len())));
+    lengths.extend(masks.iter().filter(|(name, _)| a.has(name)).map(|(name, v)| (*name, v.len())));
+    for (name, n) in lengths {
+        if n != x.rank() {
+            return Err(Reject::new("slice-rank", "`slice_by_index` needs one bound for each axis of `x`")
+                .label("x", format!("{} axes", x.rank()))
+                .label(name, format!("{n} elements")));
+        }
+    }
+    let flag = |which: usize, axis: usize| masks[which].1.get(axis).copied().unwrap_or(false);
+    let range = |axis: usize| -> Option<Range> {
+        let d = i64::try_from(x.shape[axis]).ok()?;
+        let step = stride.get(axis).copied().unwrap_or(1);
+        let squeezed = flag(2, axis);
+        let first = if flag(0, axis) { None } else { Some(begin[axis]) };
+        if squeezed {
+            let at = first.map_or(0, |b| if b < 0 { b + d } else { b });
+            return (0..d).contains(&at).then_some(Range { start: at as usize, step: 1, len: 1, squeezed });
+        }
+        let last = if flag(1, axis) { None } else { Some(end[axis]) };
+        let (low, high) = if step > 0 { (0, d) } else { (-1, d - 1) };
+        let bound = |i: i64| (if i < 0 { i + d } else { i }).clamp(low, high);
+        let (from, to) = match step {
+            0 => return None,
+            1.. => (first.map_or(low, bound), last.map_or(high, bound)),
+            _ => (first.map_or(high, bound), last.map_or(low, bound)),
+        };
+        let len = (if step > 0 { to - from } else { from - to }).max(0) as u64;
+        let len = len.div_ceil(step.unsigned_abs()) as usize;
+        (len > 0).then_some(Range { start: from as usize, step, len, squeezed })
+    };
+    (0..x.rank())
+        .map(|axis| {
+            range(axis).ok_or_else(|| {
+                let step = stride.get(axis).copied().unwrap_or(1);
+                Reject::new("empty-slice", format!("`slice_by_index` takes nothing along axis {axis}"))
+                    .label("x", format!("{} elements", x.shape[axis]))
+                    .label("begin", begin[axis].to_string())
+                    .label("end", end[axis].to_string())
+                    .label("stride", step.to_string())
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,5 @@
+//! Rewrites: programs in, programs out.
+
+mod cut;
+
+pub use cut::{Baked, Crossing, Cut, CutError, Part, Provider, Selection, cut};

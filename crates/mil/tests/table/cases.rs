@@ -1,0 +1,469 @@
+//! One line or more for each operation.
+
+use mil::build::Input;
+use mil::{Builder, DType, Data, Literal, Opset, Program, Report, Tensor, TensorType, ValueId, Verified};
+use std::fmt;
+
+/// Example arguments of an operation. Floats are of fp16 or fp32 as the test wants; they are seeded, distinct, and
+/// between 0.2 and 1.5 in size, so no kink is near.
+#[derive(Clone)]
+pub struct Case {
+    pub op: &'static str,
+    args: Vec<(&'static str, Given)>,
+    positive: bool,
+    /// Whether this form of the operation is refused by its gradient rule.
+    pub refused: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Given {
+    /// An input, to be differentiated.
+    Floats(Vec<usize>),
+    /// Several inputs, to be differentiated.
+    List(Vec<Vec<usize>>),
+    /// Any other input.
+    Other(Tensor),
+    /// A scalar constant of the float type.
+    Float(f64),
+    Int(i64),
+    Ints(Vec<i64>),
+    Bool(bool),
+    Str(&'static str),
+    Literal(Literal),
+}
+
+fn case(op: &'static str) -> Case {
+    Case { op, args: Vec::new(), positive: false, refused: false }
+}
+
+impl Case {
+    fn with(mut self, name: &'static str, given: Given) -> Case {
+        self.args.push((name, given));
+        self
+    }
+    fn floats(self, name: &'static str, shape: &[usize]) -> Case {
+        self.with(name, Given::Floats(shape.to_vec()))
+    }
+    fn x(self, shape: &[usize]) -> Case {
+        self.floats("x", shape)
+    }
+    fn y(self, shape: &[usize]) -> Case {
+        self.floats("y", shape)
+    }
+    fn list(self, name: &'static str, shapes: &[&[usize]]) -> Case {
+        self.with(name, Given::List(shapes.iter().map(|s| s.to_vec()).collect()))
+    }
+    fn integers(self, name: &'static str, dtype: DType, shape: &[usize], values: &[i64]) -> Case {
+        let tensor = Tensor::new(TensorType::new(dtype, shape), Data::Int(values.to_vec()));
+        self.with(name, Given::Other(tensor.expect("fits")))
+    }
+    fn truths(self, name: &'static str, shape: &[usize]) -> Case {
+        let n = shape.iter().product::<usize>();
+        let values = (0..n).map(|i| i % 3 != 1).collect();
+        let tensor = Tensor::new(TensorType::new(DType::Bool, shape), Data::Bool(values));
+        self.with(name, Given::Other(tensor.expect("fits")))
+    }
+    fn masks(self, name: &'static str, values: &[bool]) -> Case {
+        self.literal(name, TensorType::new(DType::Bool, [values.len()]), Data::Bool(values.to_vec()))
+    }
+    fn literal(self, name: &'static str, ty: TensorType, data: Data) -> Case {
+        self.with(name, Given::Literal(Literal::inline(Tensor::new(ty, data).expect("fits"))))
+    }
+    fn float(self, name: &'static str, value: f64) -> Case {
+        self.with(name, Given::Float(value))
+    }
+    fn int(self, name: &'static str, value: i64) -> Case {
+        self.with(name, Given::Int(value))
+    }
+    fn axis(self, value: i64) -> Case {
+        self.int("axis", value)
+    }
+    fn ints(self, name: &'static str, values: &[i64]) -> Case {
+        self.with(name, Given::Ints(values.to_vec()))
+    }
+    fn axes(self, values: &[i64]) -> Case {
+        self.ints("axes", values)
+    }
+    fn flag(self, name: &'static str, value: bool) -> Case {
+        self.with(name, Given::Bool(value))
+    }
+    fn str(self, name: &'static str, value: &'static str) -> Case {
+        self.with(name, Given::Str(value))
+    }
+    /// With positive floats alone.
+    fn positive(mut self) -> Case {
+        self.positive = true;
+        self
+    }
+    /// The gradient rule refuses this form.
+    fn refused(mut self) -> Case {
+        self.refused = true;
+        self
+    }
+
+    /// The same without parameter `name`.
+    pub fn without(&self, name: &str) -> Case {
+        let mut out = self.clone();
+        out.args.retain(|(n, _)| *n != name);
+        out
+    }
+
+    /// The same with one number, of a shape or a constant, replaced by one of `numbers`: all such cases.
+    pub fn perturbed(&self, numbers: &[i64]) -> Vec<Case> {
+        let mut out = Vec::new();
+        for (i, (_, given)) in self.args.iter().enumerate() {
+            let places = match given {
+                Given::Floats(shape) => shape.len(),
+                Given::List(shapes) => shapes.iter().map(Vec::len).sum(),
+                Given::Ints(v) => v.len(),
+                Given::Int(_) => 1,
+                _ => 0,
+            };
+            for (place, &number) in (0..places).flat_map(|p| numbers.iter().map(move |n| (p, n))) {
+                let mut case = self.clone();
+                let size = usize::try_from(number).ok().filter(|&n| n < 100);
+                match (&mut case.args[i].1, size) {
+                    (Given::Floats(shape), Some(n)) => shape[place] = n,
+                    (Given::List(shapes), Some(n)) => {
+                        *shapes.iter_mut().flatten().nth(place).expect("counted") = n;
+                    }
+                    (Given::Ints(v), _) => v[place] = number,
+                    (Given::Int(v), _) => *v = number,
+                    _ => continue,
+                }
+                out.push(case);
+            }
+        }
+        out
+    }
+
+    /// The operation alone, as a program, with its inputs.
+    pub fn build(&self, dtype: DType) -> Result<Built, Report> {
+        let b = Builder::new("main", Opset::Ios18);
+        let mut inputs = Vec::new();
+        let input = |tensor: Tensor, inputs: &mut Vec<Tensor>| {
+            let var = b.input(&format!("in{}", inputs.len()), tensor.ty.clone());
+            inputs.push(tensor);
+            var
+        };
+        let mut args: Vec<(&'static str, Input<'_>)> = Vec::new();
+        for (name, given) in &self.args {
+            let value: Input<'_> = match given {
+                Given::Floats(shape) => {
+                    input(seeded(dtype, shape, inputs.len(), self.positive), &mut inputs).into()
+                }
+                Given::List(shapes) => {
+                    let vars = shapes
+                        .iter()
+                        .map(|s| input(seeded(dtype, s, inputs.len(), self.positive), &mut inputs));
+                    vars.collect::<Vec<_>>().into()
+                }
+                Given::Other(tensor) => input(tensor.clone(), &mut inputs).into(),
+                Given::Float(x) => b.scalar(dtype, *x).into(),
+                Given::Int(x) => (*x).into(),
+                Given::Ints(x) => x.clone().into(),
+                Given::Bool(x) => (*x).into(),
+                Given::Str(x) => (*x).into(),
+                Given::Literal(l) => l.clone().into(),
+            };
+            args.push((name, value));
+        }
+        let results = b.op_many(self.op, args);
+        let names: Vec<String> = (0..results.len()).map(|i| format!("out{i}")).collect();
+        let program = b.finish(names.iter().map(String::as_str).zip(results))?;
+        Ok(Built { program, inputs })
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.op)?;
+        for (name, given) in &self.args {
+            write!(f, " {name}={given:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A case as a program.
+pub struct Built {
+    pub program: Verified<Program>,
+    pub inputs: Vec<Tensor>,
+}
+
+impl Built {
+    /// The inputs that can be differentiated.
+    pub fn floats(&self) -> Vec<ValueId> {
+        self.of_floats(&self.program.entry().inputs)
+    }
+
+    /// The results that can be.
+    pub fn seeds(&self) -> Vec<ValueId> {
+        self.of_floats(&self.program.entry().outputs)
+    }
+
+    /// Whether there are both.
+    pub fn has_floats(&self) -> bool {
+        !self.floats().is_empty() && !self.seeds().is_empty()
+    }
+
+    /// A cotangent for each of `seeds`.
+    pub fn cotangents(&self) -> Vec<Tensor> {
+        let function = self.program.entry();
+        let seeds = self.seeds();
+        seeds
+            .iter()
+            .enumerate()
+            .map(|(i, &v)| seeded(function.ty(v).dtype, &function.ty(v).shape, 10 + i, false))
+            .collect()
+    }
+
+    fn of_floats(&self, values: &[ValueId]) -> Vec<ValueId> {
+        values.iter().copied().filter(|&v| self.program.entry().ty(v).dtype.is_float()).collect()
+    }
+}
+
+/// Distinct numbers between 0.2 and 1.5 in size, in an order and with signs that depend on `seed`.
+fn seeded(dtype: DType, shape: &[usize], seed: usize, positive: bool) -> Tensor {
+    let ty = TensorType::new(dtype, shape);
+    let n = ty.elements();
+    let mut state = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(seed as u64 + 1);
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut order: Vec<usize> = (0..n).collect();
+    for i in (1..n).rev() {
+        order.swap(i, (random() % (i as u64 + 1)) as usize);
+    }
+    // Steps of different arguments do not meet.
+    let shift = (seed as f64 * 0.382).fract();
+    let size = |i: usize| 0.2 + 1.3 * (i as f64 + shift) / n as f64;
+    let values: Vec<f64> =
+        order.iter().map(|&i| if positive || random() & 64 == 0 { size(i) } else { -size(i) }).collect();
+    Tensor::floats(ty, values)
+}
+
+/// The cases: shapes as broadcast, negative axes, scalars, groups, and each parameter at least once.
+pub fn cases() -> Vec<Case> {
+    let mut out = vec![
+        case("const").literal("val", TensorType::new(DType::I32, [2]), Data::Int(vec![1, -2])),
+        // elementwise
+        case("add").x(&[2, 3]).y(&[2, 3]),
+        case("add").x(&[2, 1, 3]).y(&[4, 1]),
+        case("add").x(&[]).y(&[]),
+        case("sub").x(&[2, 3]).y(&[3]),
+        case("sub").x(&[]).y(&[2, 2]),
+        case("mul").x(&[2, 3]).y(&[2, 1]),
+        case("mul").x(&[1, 3, 1, 2]).y(&[1, 3, 1, 1]),
+        case("real_div").x(&[2, 3]).y(&[3]),
+        case("pow").positive().x(&[2, 3]).float("y", -0.5),
+        case("pow").x(&[4]).float("y", 2.0),
+        case("pow").positive().x(&[2, 3]).y(&[3]),
+        case("maximum").x(&[2, 3]).y(&[3]),
+        case("maximum").x(&[2, 3]).float("y", 0.0),
+        case("minimum").x(&[2, 3]).y(&[2, 1]),
+        case("add").integers("x", DType::I32, &[2], &[1, i32::MAX as i64]).integers(
+            "y",
+            DType::I32,
+            &[1],
+            &[1],
+        ),
+        case("maximum").integers("x", DType::I32, &[3], &[1, 2, 3]).integers("y", DType::I32, &[], &[2]),
+        // unary
+        case("clip").x(&[2, 4]).float("alpha", -0.75).float("beta", 0.5),
+        case("rsqrt").positive().x(&[5]).float("epsilon", 0.125),
+        case("inverse").positive().x(&[5]).float("epsilon", 0.125),
+        case("log").positive().x(&[5]).float("epsilon", 0.125),
+        // logic
+        case("logical_not").truths("x", &[2, 3]),
+        case("select").truths("cond", &[2, 3]).floats("a", &[2, 3]).floats("b", &[2, 3]),
+        case("select").truths("cond", &[2, 1]).floats("a", &[3]).floats("b", &[]),
+        case("select").truths("cond", &[2]).integers("a", DType::I32, &[2], &[1, 2]).integers(
+            "b",
+            DType::I32,
+            &[],
+            &[7],
+        ),
+        // activation
+        case("gelu").x(&[2, 3]).str("mode", "EXACT"),
+        case("gelu").x(&[2, 3]).str("mode", "TANH_APPROXIMATION"),
+        case("gelu").x(&[2, 3]).str("mode", "SIGMOID_APPROXIMATION"),
+        case("softmax").x(&[2, 3]).axis(-1),
+        case("softmax").x(&[2, 4, 1, 3]).axis(1),
+        // reduction
+        case("reduce_argmax").x(&[3, 4]).axis(0).flag("keep_dims", true),
+        case("reduce_argmin").x(&[3, 4]).axis(-1).str("output_dtype", "uint16"),
+        case("layer_norm")
+            .x(&[2, 4])
+            .axes(&[-1])
+            .floats("gamma", &[4])
+            .floats("beta", &[4])
+            .float("epsilon", 0.25),
+        case("layer_norm").x(&[2, 3, 2]).axes(&[2, 0]).floats("gamma", &[2, 2]).floats("beta", &[2, 2]),
+        case("layer_norm").x(&[1, 4, 1, 3]).axes(&[1]),
+        // shape
+        case("identity").x(&[2, 3]),
+        case("reshape").x(&[2, 6]).ints("shape", &[0, 3, -1]),
+        case("reshape").x(&[1]).ints("shape", &[]),
+        case("transpose").x(&[2, 3, 4]).ints("perm", &[2, 0, -2]),
+        case("expand_dims").x(&[2, 3]).axes(&[0, -1]),
+        case("expand_dims").x(&[]).axes(&[0]),
+        case("squeeze").x(&[1, 3, 1]).axes(&[0, 1]),
+        case("slice_by_size").x(&[3, 4]).ints("begin", &[1, -3]).ints("size", &[-1, 2]),
+        case("slice_by_size").x(&[12, 13]).ints("begin", &[1, 0]).ints("size", &[1, 13]),
+        // join
+        case("concat").list("values", &[&[2, 1], &[2, 3]]).axis(-1).flag("interleave", false),
+        case("concat").list("values", &[&[2, 3], &[2, 3]]).axis(0).flag("interleave", true),
+        case("split").x(&[2, 6]).int("num_splits", 3).axis(-1),
+        case("split").x(&[5, 2]).int("num_splits", 2).ints("split_sizes", &[2, 3]).axis(0),
+        case("stack").list("values", &[&[2, 3], &[2, 3]]).axis(-1),
+        case("stack").list("values", &[&[], &[], &[]]).axis(0),
+        case("tile").x(&[2, 3]).ints("reps", &[2, 1]),
+        case("tile").x(&[1, 2, 3]).ints("reps", &[4, 1, 2]),
+        case("slice_by_index").x(&[3, 4]).ints("begin", &[1, -3]).ints("end", &[3, -1]),
+        case("slice_by_index").x(&[2, 7]).ints("begin", &[0, 1]).ints("end", &[2, 7]).ints("stride", &[1, 3]),
+        case("slice_by_index")
+            .x(&[5, 6])
+            .ints("begin", &[3, -1])
+            .ints("end", &[0, 0])
+            .ints("stride", &[-1, -2]),
+        case("slice_by_index")
+            .x(&[3, 4, 2])
+            .ints("begin", &[-1, 9, 1])
+            .ints("end", &[0, 2, 9])
+            .masks("squeeze_mask", &[true, false, false])
+            .masks("begin_mask", &[false, true, false])
+            .masks("end_mask", &[false, false, true]),
+        case("slice_by_index").x(&[3]).ints("begin", &[1]).ints("end", &[0]).masks("squeeze_mask", &[true]),
+        case("gather").x(&[4, 3]).integers("indices", DType::I32, &[2, 2], &[3, 0, -1, 1]).axis(0),
+        case("gather")
+            .x(&[2, 4, 3])
+            .integers("indices", DType::U16, &[3], &[1, 1, 9])
+            .axis(-2)
+            .int("batch_dims", 0)
+            .flag("validate_indices", false),
+        case("gather").x(&[2, 3]).integers("indices", DType::I32, &[], &[2]).axis(1),
+        case("gather")
+            .x(&[2, 3])
+            .integers("indices", DType::I32, &[2, 2], &[2, 0, 1, 1])
+            .axis(1)
+            .int("batch_dims", 1),
+        case("gather")
+            .x(&[2, 2, 4, 2])
+            .integers("indices", DType::I32, &[2, 3], &[3, 0, 1, 1, 2, 1])
+            .axis(2)
+            .int("batch_dims", 1),
+        // linear
+        case("matmul").x(&[3]).y(&[3, 2]).flag("transpose_x", true),
+        case("matmul").x(&[2, 2, 3]).y(&[3]).flag("transpose_y", true),
+        case("matmul").x(&[3]).y(&[3]),
+        case("matmul").x(&[3]).y(&[2, 4, 3]).flag("transpose_y", true),
+        case("linear").x(&[2, 3]).floats("weight", &[4, 3]).floats("bias", &[4]),
+        case("linear").x(&[2, 2, 3]).floats("weight", &[1, 3]),
+        case("linear").x(&[3]).floats("weight", &[2, 3]).floats("bias", &[2]),
+        case("matmul").x(&[2, 3]).y(&[3, 4]),
+        case("matmul").x(&[2, 3, 2]).y(&[4, 3]).flag("transpose_x", true).flag("transpose_y", true),
+        case("matmul").x(&[2, 1, 2, 3]).y(&[3, 3, 2]).flag("transpose_x", false).flag("transpose_y", false),
+        case("matmul").x(&[2, 3]).y(&[2, 2]).flag("transpose_x", true),
+        case("conv")
+            .x(&[1, 3, 1, 4])
+            .floats("weight", &[2, 3, 1, 1])
+            .floats("bias", &[2])
+            .ints("strides", &[1, 1])
+            .str("pad_type", "valid")
+            .ints("pad", &[0, 0, 0, 0])
+            .ints("dilations", &[1, 1])
+            .int("groups", 1),
+        case("conv").x(&[1, 4, 1, 3]).floats("weight", &[6, 2, 1, 1]).int("groups", 2),
+        case("conv")
+            .x(&[2, 1, 5])
+            .floats("weight", &[2, 1, 3])
+            .str("pad_type", "same")
+            .ints("strides", &[2])
+            .refused(),
+        case("conv")
+            .x(&[1, 1, 3, 1])
+            .floats("weight", &[1, 1, 1, 1])
+            .str("pad_type", "custom")
+            .ints("pad", &[1, 2, 0, 0])
+            .ints("strides", &[2, 1])
+            .refused(),
+        case("conv")
+            .x(&[1, 2, 4, 5])
+            .floats("weight", &[2, 1, 2, 2])
+            .str("pad_type", "same_lower")
+            .int("groups", 2)
+            .ints("dilations", &[1, 2])
+            .refused(),
+        // attention
+        case("scaled_dot_product_attention")
+            .floats("query", &[1, 2, 3])
+            .floats("key", &[1, 4, 3])
+            .floats("value", &[1, 4, 2]),
+        case("scaled_dot_product_attention")
+            .floats("query", &[1, 2, 2, 3])
+            .floats("key", &[1, 2, 2, 3])
+            .floats("value", &[1, 2, 2, 3])
+            .floats("attn_mask", &[2, 2]),
+        case("scaled_dot_product_attention")
+            .floats("query", &[2, 2, 3])
+            .floats("key", &[2, 3, 3])
+            .floats("value", &[2, 3, 3])
+            .truths("attn_mask", &[2, 3]),
+        // quantization
+        case("quantize").floats("input", &[2, 3]).float("scale", 0.125).str("output_dtype", "int8"),
+        case("quantize")
+            .floats("input", &[2, 3])
+            .integers("zero_point", DType::U8, &[3], &[0, 9, 255])
+            .floats("scale", &[3])
+            .axis(-1)
+            .str("output_dtype", "uint8"),
+        case("dequantize").integers("input", DType::I8, &[2, 2], &[-128, 0, 1, 127]).float("scale", 0.125),
+        case("dequantize")
+            .integers("input", DType::U8, &[2, 2], &[0, 1, 2, 255])
+            .integers("zero_point", DType::U8, &[2], &[1, 2])
+            .floats("scale", &[2])
+            .axis(0),
+        case("constexpr_affine_dequantize")
+            .literal("quantized_data", TensorType::new(DType::I8, [2, 2]), Data::Int(vec![-128, 0, 1, 127]))
+            .literal("zero_point", TensorType::scalar(DType::I8), Data::Int(vec![0]))
+            .literal("scale", TensorType::new(DType::F16, [2]), Data::Float(vec![0.125, 2.0]))
+            .axis(0),
+        // conversion
+        case("cast").x(&[2, 3]).str("dtype", "fp16"),
+        case("cast").x(&[2, 3]).str("dtype", "fp32"),
+        case("cast").x(&[2, 3]).str("dtype", "int8"),
+        case("cast").x(&[2, 3]).str("dtype", "bool"),
+        case("cast").integers("x", DType::I32, &[2], &[-1, 300]).str("dtype", "uint8"),
+        case("cast").truths("x", &[3]).str("dtype", "fp16"),
+    ];
+    for op in ["exp", "erf", "sin", "cos", "abs", "square", "sigmoid", "tanh", "relu", "silu", "softplus"] {
+        out.extend([case(op).x(&[2, 3]), case(op).x(&[])]);
+    }
+    out.extend(["sign", "floor", "ceil", "round"].map(|op| case(op).x(&[2, 3]).refused()));
+    out.extend(["sqrt", "rsqrt", "inverse", "log"].map(|op| case(op).positive().x(&[2, 3])));
+    out.extend(["abs", "sign", "square"].map(|op| case(op).integers("x", DType::I32, &[3], &[-2, 0, 3])));
+    for op in ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"] {
+        let integers = case(op).integers("x", DType::I32, &[3], &[1, 2, 3]);
+        out.extend([case(op).x(&[2, 3]).y(&[3]), integers.integers("y", DType::I32, &[], &[2])]);
+    }
+    out.extend(
+        ["logical_and", "logical_or", "logical_xor"]
+            .map(|op| case(op).truths("x", &[2, 3]).truths("y", &[3])),
+    );
+    let reductions =
+        ["sum", "mean", "max", "min", "prod", "sum_square", "l1_norm", "l2_norm", "log_sum", "log_sum_exp"];
+    for op in mil::Op::all().map(mil::Op::name) {
+        if reductions.iter().any(|r| op.strip_prefix("reduce_") == Some(*r)) {
+            out.extend([
+                case(op).positive().x(&[2, 3]),
+                case(op).positive().x(&[2, 3, 4]).axes(&[-1]).flag("keep_dims", true),
+                case(op).positive().x(&[2, 3, 4]).axes(&[0, 2]),
+            ]);
+        }
+    }
+    out
+}

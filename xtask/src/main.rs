@@ -1,0 +1,88 @@
+//! Chores of the repository, in plain Rust: what CI runs, and how expectations are rewritten.
+#![forbid(unsafe_code)]
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+Chores of the repository
+
+Usage: cargo xtask <CHORE>
+
+Chores:
+  ci     Check formatting, lints and docs, then run the tests; stops at the first failure
+  bless  Run the tests and rewrite the expectations of file tests and snapshots
+
+Examples:
+  cargo xtask ci                          before a change is sent
+  cargo xtask bless && git diff tests/    after a change of output: review the difference like code
+";
+
+/// One command: variables to set, then the arguments of `cargo`.
+type Step = (&'static [(&'static str, &'static str)], &'static [&'static str]);
+
+const CI: &[Step] = &[
+    (&[], &["fmt", "--all", "--check"]),
+    (&[], &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    (&[("RUSTDOCFLAGS", "-D warnings")], &["doc", "--workspace", "--no-deps"]),
+    (&[], &["test"]), // as the README says it
+];
+
+// Expectations of file tests are rewritten where BLESS is set, snapshots where INSTA_UPDATE says so. One test
+// that fails for another reason must not keep the rest from being rewritten.
+const BLESS: &[Step] = &[(&[("BLESS", "1"), ("INSTA_UPDATE", "always")], &["test", "--no-fail-fast"])];
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["ci"] => run("ci", CI),
+        ["bless"] => run("bless", BLESS),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        [] => {
+            eprint!("{USAGE}");
+            ExitCode::from(2)
+        }
+        _ => {
+            eprint!("error: no chore is called `{}`\n\n{USAGE}", words.join(" "));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs the steps from the root of the repository until one fails, and passes on its exit code.
+fn run(chore: &str, steps: &[Step]) -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    for (variables, arguments) in steps {
+        let shown = shown(variables, arguments);
+        eprintln!("\n$ {shown}");
+        let mut command = Command::new(&cargo);
+        command.args(*arguments).envs(variables.iter().copied()).current_dir(&root);
+        match command.status() {
+            Ok(status) if status.success() => {}
+            Ok(status) => {
+                eprintln!("\nerror: `{shown}` failed: {status}");
+                let code = status.code().and_then(|code| u8::try_from(code).ok());
+                return ExitCode::from(code.unwrap_or(1));
+            }
+            Err(error) => {
+                eprintln!("\nerror: `{shown}` could not be started: {error}");
+                return ExitCode::from(127);
+            }
+        }
+    }
+    eprintln!("\n{chore}: done, nothing failed");
+    ExitCode::SUCCESS
+}
+
+/// The command as one would type it.
+fn shown(variables: &[(&str, &str)], arguments: &[&str]) -> String {
+    let quoted = |value: &str| if value.contains(' ') { format!("'{value}'") } else { value.to_owned() };
+    let variables = variables.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
+    let arguments = arguments.iter().map(|argument| quoted(argument));
+    variables.chain(["cargo".to_owned()]).chain(arguments).collect::<Vec<_>>().join(" ")
+}
