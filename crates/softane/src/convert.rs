@@ -1,0 +1,216 @@
+//! Half precision to single and back, to nearest, ties to even.
+
+use half::f16;
+
+/// An element type that kernels compute on, by way of f32.
+pub(crate) trait Element: bytemuck::Pod + Send + Sync {
+    /// Widens; both slices are equally long.
+    fn widen(from: &[Self], to: &mut [f32]);
+    /// Rounds; both slices are equally long.
+    fn narrow(from: &[f32], to: &mut [Self]);
+    /// One element widened.
+    fn get(self) -> f32;
+}
+
+impl Element for f32 {
+    fn widen(from: &[f32], to: &mut [f32]) {
+        to.copy_from_slice(from);
+    }
+    fn narrow(from: &[f32], to: &mut [f32]) {
+        to.copy_from_slice(from);
+    }
+    fn get(self) -> f32 {
+        self
+    }
+}
+
+impl Element for f16 {
+    fn widen(from: &[f16], to: &mut [f32]) {
+        widen(from, to);
+    }
+    fn narrow(from: &[f32], to: &mut [f16]) {
+        narrow(from, to);
+    }
+    fn get(self) -> f32 {
+        f32::from_bits(widened(self.to_bits()))
+    }
+}
+
+/// Widens `from`; exact.
+pub fn widen(from: &[f16], to: &mut [f32]) {
+    let from: &[u16] = bytemuck::cast_slice(from);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(v4) = pulp::x86::V4::try_new() {
+        return pulp::Simd::vectorize(v4, x86::Widen(v4, from, to));
+    }
+    crate::simd::vectorised(
+        #[inline(always)]
+        || {
+            for (to, &h) in to.iter_mut().zip(from) {
+                *to = f32::from_bits(widened(h));
+            }
+        },
+    );
+}
+
+/// Rounds `from`.
+pub fn narrow(from: &[f32], to: &mut [f16]) {
+    let to: &mut [u16] = bytemuck::cast_slice_mut(to);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(v4) = pulp::x86::V4::try_new() {
+        return pulp::Simd::vectorize(v4, x86::Narrow(v4, from, to));
+    }
+    crate::simd::vectorised(
+        #[inline(always)]
+        || {
+            for (h, x) in to.iter_mut().zip(from) {
+                *h = narrowed(x.to_bits());
+            }
+        },
+    );
+}
+
+/// Rounds each value to one that half precision has.
+pub fn round(values: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(v4) = pulp::x86::V4::try_new() {
+        return pulp::Simd::vectorize(v4, x86::Round(v4, values));
+    }
+    crate::simd::vectorised(
+        #[inline(always)]
+        || {
+            for x in values.iter_mut() {
+                *x = f32::from_bits(widened(narrowed(x.to_bits())));
+            }
+        },
+    );
+}
+
+/// The bits of an f32 equal to the f16 with bits `h`.
+#[inline(always)]
+fn widened(h: u16) -> u32 {
+    let h = u32::from(h);
+    let magnitude = (h & 0x7FFF) << 13;
+    // The exponent's bias differs by 112; multiplying also brings subnormals to their place.
+    let scaled = f32::from_bits(magnitude) * f32::from_bits((127 + 112) << 23);
+    let special = if magnitude >= 0x7C00 << 13 { 0x7F80_0000 } else { 0 };
+    scaled.to_bits() | special | (h & 0x8000) << 16
+}
+
+/// The bits of the f16 nearest to the f32 with bits `x`, ties to even.
+#[inline(always)]
+fn narrowed(x: u32) -> u16 {
+    let sign = x & 0x8000_0000;
+    let magnitude = x ^ sign;
+    // Normal results: rebias, add half a unit less one, and one more if the kept part is odd.
+    let odd = magnitude >> 13 & 1;
+    let rebias = 15u32.wrapping_sub(127) << 23;
+    let normal = magnitude.wrapping_add(rebias.wrapping_add(0xFFF)).wrapping_add(odd) >> 13;
+    // Subnormal results: let an addition shift the bits out, it rounds as wanted.
+    let magic = (127 - 15 + 23 - 10 + 1) << 23;
+    let subnormal = (f32::from_bits(magnitude) + f32::from_bits(magic)).to_bits().wrapping_sub(magic);
+    let special = if magnitude > 0x7F80_0000 { 0x7E00 } else { 0x7C00 };
+    let finite = if magnitude < 113 << 23 { subnormal } else { normal };
+    let out = if magnitude >= (127 + 16) << 23 { special } else { finite };
+    (out | sign >> 16) as u16
+}
+
+/// The same with the conversion instructions of AVX-512.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{narrowed, widened};
+    use pulp::x86::V4;
+    use pulp::{NullaryFnOnce, cast};
+
+    /// To nearest, ties to even, whatever the mode register says.
+    const NEAREST: i32 = 0;
+
+    pub struct Widen<'a>(pub V4, pub &'a [u16], pub &'a mut [f32]);
+
+    impl NullaryFnOnce for Widen<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn call(self) {
+            let Widen(v4, from, to) = self;
+            let (from, from_tail) = from.as_chunks::<16>();
+            let (to, to_tail) = to.as_chunks_mut::<16>();
+            for (from, to) in from.iter().zip(to) {
+                *to = cast(v4.avx512f._mm512_cvtph_ps(cast(*from)));
+            }
+            for (from, to) in from_tail.iter().zip(to_tail) {
+                *to = f32::from_bits(widened(*from));
+            }
+        }
+    }
+
+    pub struct Narrow<'a>(pub V4, pub &'a [f32], pub &'a mut [u16]);
+
+    impl NullaryFnOnce for Narrow<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn call(self) {
+            let Narrow(v4, from, to) = self;
+            let (from, from_tail) = from.as_chunks::<16>();
+            let (to, to_tail) = to.as_chunks_mut::<16>();
+            for (from, to) in from.iter().zip(to) {
+                *to = cast(v4.avx512f._mm512_cvtps_ph::<NEAREST>(cast(*from)));
+            }
+            for (from, to) in from_tail.iter().zip(to_tail) {
+                *to = narrowed(from.to_bits());
+            }
+        }
+    }
+
+    pub struct Round<'a>(pub V4, pub &'a mut [f32]);
+
+    impl NullaryFnOnce for Round<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn call(self) {
+            let Round(v4, values) = self;
+            let (blocks, tail) = values.as_chunks_mut::<16>();
+            for block in blocks {
+                let half = v4.avx512f._mm512_cvtps_ph::<NEAREST>(cast(*block));
+                *block = cast(v4.avx512f._mm512_cvtph_ps(half));
+            }
+            for x in tail {
+                *x = f32::from_bits(widened(narrowed(x.to_bits())));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_half_widens_exactly() {
+        let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
+        let mut wide = vec![0.0; all.len()];
+        widen(&all, &mut wide);
+        for (h, (&x, y)) in all.iter().zip(wide.iter().zip(all.iter().map(|h| h.to_f32()))) {
+            let same = |z: f32| z.to_bits() == y.to_bits() || y.is_nan() && z.is_nan();
+            assert!(same(x) && same(f32::from_bits(widened(h.to_bits()))), "{h:?}");
+        }
+    }
+
+    #[test]
+    fn singles_round_as_half_says() {
+        // Every exponent with mantissas around ties, and a sample of the rest.
+        let edges = (0..512u32)
+            .flat_map(|e| [0, 1, 0xFFF, 0x1000, 0x1001, 0x2FFF, 0x3000, 0x3001].map(|m| e << 23 | m));
+        let sample = (0..100_000u32).map(|i| i.wrapping_mul(42_949));
+        let from: Vec<f32> = edges.chain(sample).map(f32::from_bits).collect();
+        let mut to = vec![f16::ZERO; from.len()];
+        narrow(&from, &mut to);
+        let mut rounded = from.clone();
+        round(&mut rounded);
+        for ((&x, &h), &r) in from.iter().zip(&to).zip(&rounded) {
+            let want = f16::from_f32(x);
+            let same = |h: f16| h.to_bits() == want.to_bits() || want.is_nan() && h.is_nan();
+            assert!(same(h) && same(f16::from_bits(narrowed(x.to_bits()))), "{x:e}");
+            assert!(r.to_bits() == want.to_f32().to_bits() || r.is_nan() && want.is_nan(), "{x:e}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! A compiled program, and how it runs.
+
+use crate::arena::Arena;
+use crate::bake;
+use crate::buffer::{Buffer, Slice, SliceMut};
+use crate::lower;
+use crate::memory::Memory as Space;
+use crate::plan::Plan;
+use mil::blob::BlobError;
+use mil::eval::EvalError;
+use mil::{DType, Program, Report, TensorType, Verified, Weights};
+use rayon::prelude::*;
+use std::time::{Duration, Instant};
+
+/// Why a program could not be compiled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum CompileError {
+    #[error("weights: {0}")]
+    Weights(#[from] BlobError),
+    #[error("a constant cannot be computed: {0}")]
+    Constant(EvalError),
+    #[error("operation `{name}` is refused on its own: {report}")]
+    Operation { name: &'static str, report: Report },
+}
+
+/// Why a compiled program could not be run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum RunError {
+    #[error("the program takes {want} {side}, {got} are given")]
+    Count { side: &'static str, want: usize, got: usize },
+    #[error("`{name}` is {want}, {got} elements of {dtype} are given")]
+    Elements { name: String, want: TensorType, got: usize, dtype: DType },
+    #[error("an operation that runs by its meaning: {0}")]
+    Reference(#[from] EvalError),
+}
+
+/// Bytes a compiled program needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Weights and other constants, in the forms the kernels read.
+    pub constants: usize,
+    /// The most that values between operations take at one time; shared with other programs.
+    pub scratch: usize,
+}
+
+/// A program compiled for this engine, weights baked in.
+#[derive(Debug)]
+pub struct Executable {
+    plan: Plan,
+    constants: Vec<Buffer>,
+    inputs: Vec<(String, TensorType)>,
+    outputs: Vec<(String, TensorType)>,
+}
+
+impl Executable {
+    /// Compiles the main function of `program`.
+    ///
+    /// # Errors
+    /// `Weights`, if one is missing or not what the program says.
+    pub fn compile(program: &Verified<Program>, weights: &Weights) -> Result<Executable, CompileError> {
+        let function = program.entry();
+        let plan = lower::lower(program)?;
+        let mut constants: Vec<Buffer> =
+            plan.constants.iter().map(|c| Buffer::zeroed(bake::size(c))).collect();
+        plan.constants.iter().try_for_each(|c| bake::check(c, weights))?;
+        plan.constants.par_iter().zip(&mut constants).try_for_each(|(c, to)| bake::bake(c, weights, to))?;
+        let side = |ids: &[mil::ValueId]| -> Vec<(String, TensorType)> {
+            ids.iter().map(|&v| (function.value(v).name.clone(), function.ty(v).clone())).collect()
+        };
+        Ok(Executable { plan, constants, inputs: side(&function.inputs), outputs: side(&function.outputs) })
+    }
+
+    /// Runs once, on the current rayon pool. Inputs and outputs are packed, row-major, in the order of the
+    /// function's parameters and results.
+    ///
+    /// # Errors
+    /// If number, type or size of the slices is not the function's.
+    pub fn run<'s>(
+        &self,
+        inputs: &[Slice<'s>],
+        outputs: &mut [SliceMut<'s>],
+        arena: &mut Arena,
+    ) -> Result<(), RunError> {
+        self.run_steps(inputs, outputs, arena, |_| ())
+    }
+
+    /// Runs once as [`Executable::run`] does, and says what each step took; the lines are those of
+    /// [`Executable::plan`].
+    ///
+    /// # Errors
+    /// As [`Executable::run`].
+    pub fn profile<'s>(
+        &self,
+        inputs: &[Slice<'s>],
+        outputs: &mut [SliceMut<'s>],
+        arena: &mut Arena,
+    ) -> Result<Vec<Duration>, RunError> {
+        let mut times = Vec::new();
+        self.run_steps(inputs, outputs, arena, |start| times.push(start.elapsed()))?;
+        Ok(times)
+    }
+
+    /// Runs the steps; calls `done` after each, with the time it began.
+    fn run_steps<'s>(
+        &self,
+        inputs: &[Slice<'s>],
+        outputs: &mut [SliceMut<'s>],
+        arena: &mut Arena,
+        mut done: impl FnMut(Instant),
+    ) -> Result<(), RunError> {
+        check("inputs", &self.inputs, inputs.iter().copied())?;
+        check("outputs", &self.outputs, outputs.iter().map(SliceMut::as_slice))?;
+        arena.make_ready(self, rayon::current_num_threads());
+        let mut memory = Space {
+            places: &self.plan.places,
+            inputs,
+            outputs,
+            constants: &self.constants,
+            scratch: arena.values.bytes_mut(),
+        };
+        self.plan.steps.iter().try_for_each(|step| {
+            let start = Instant::now();
+            step.run(&mut memory, &arena.workers)?;
+            done(start);
+            Ok(())
+        })
+    }
+
+    /// Replaces the weights in place.
+    ///
+    /// # Errors
+    /// If a weight is missing, or is not what the program says; the old ones stay.
+    pub fn rebake(&mut self, weights: &Weights) -> Result<(), CompileError> {
+        let constants = &self.plan.constants;
+        constants.iter().try_for_each(|c| bake::check(c, weights))?;
+        constants
+            .par_iter()
+            .zip(&mut self.constants)
+            .filter(|(c, _)| bake::is_weight(c))
+            .try_for_each(|(c, to)| bake::bake(c, weights, to))
+    }
+
+    /// Bytes it needs.
+    pub fn memory(&self) -> Memory {
+        Memory { constants: self.constants.iter().map(Buffer::len).sum(), scratch: self.plan.scratch }
+    }
+
+    /// The steps it takes, one a line: kernel, result, place. Those called `reference` have no kernel and are slow.
+    pub fn plan(&self) -> String {
+        self.plan.to_string()
+    }
+
+    /// Bytes of values, and f32 in each bank of a thread.
+    pub(crate) fn needs(&self) -> (usize, &[usize]) {
+        (self.plan.scratch, &self.plan.banks)
+    }
+}
+
+fn check<'s>(
+    side: &'static str,
+    want: &[(String, TensorType)],
+    got: impl ExactSizeIterator<Item = Slice<'s>>,
+) -> Result<(), RunError> {
+    if want.len() != got.len() {
+        return Err(RunError::Count { side, want: want.len(), got: got.len() });
+    }
+    for ((name, want), got) in want.iter().zip(got) {
+        if got.dtype() != want.dtype || got.len() != want.elements() {
+            let (got, dtype) = (got.len(), got.dtype());
+            return Err(RunError::Elements { name: name.clone(), want: want.clone(), got, dtype });
+        }
+    }
+    Ok(())
+}

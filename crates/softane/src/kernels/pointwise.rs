@@ -1,0 +1,156 @@
+//! Elementwise operations, alone or in chains, and functions of rows among them.
+
+use super::tile::{Code, Tile};
+use super::{TASK, TILE};
+use crate::arena::Workers;
+use crate::buffer::{Buffer, Slice};
+use crate::convert::Element;
+use crate::memory::Reader;
+use crate::view::{View, Walk};
+use rayon::prelude::*;
+
+/// Operands of one shape and what is computed of them, element by element or row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Group {
+    pub shape: Vec<usize>,
+    /// Broadcast to `shape`.
+    pub operands: Vec<View>,
+    pub code: Code,
+    /// Whether some instruction works on rows, which are the last axis.
+    pub rows: bool,
+}
+
+/// Operands and code, and how they are walked.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    operands: Vec<(usize, usize)>,
+    pub walk: Walk,
+    tile: Tile,
+}
+
+impl Stream {
+    /// Walks `group`; its last `keep` axes are merged only among themselves.
+    pub fn new(group: &Group, keep: usize, stored_narrow: bool) -> Stream {
+        let strides: Vec<&[usize]> = group.operands.iter().map(|v| v.strides.as_slice()).collect();
+        Stream {
+            operands: group.operands.iter().map(|v| (v.buffer, v.offset)).collect(),
+            walk: Walk::new(&group.shape, &strides, keep),
+            tile: Tile::new(&group.code, stored_narrow),
+        }
+    }
+
+    pub fn registers(&self) -> usize {
+        self.tile.registers
+    }
+
+    /// The elements of `rows` × `columns`, computed in `registers`; whole rows, or a part of one.
+    pub fn run<'b>(
+        &self,
+        reader: &Reader<'_, '_>,
+        registers: &'b mut [Buffer],
+        rows: std::ops::Range<usize>,
+        columns: std::ops::Range<usize>,
+    ) -> &'b mut [f32] {
+        let (width, inner) = (columns.len(), self.walk.inner());
+        self.tile.run(registers, rows.len() * width, width, |operand, to| {
+            let (buffer, offset) = self.operands[operand];
+            let (from, step) = (reader.read(buffer), self.walk.inner_step(operand));
+            if self.walk.is_packed(operand) && (width == inner || rows.len() == 1) {
+                return load(from, offset + rows.start * inner + columns.start, 1, to);
+            }
+            for (row, to) in rows.clone().zip(to.chunks_exact_mut(width)) {
+                load(from, offset + self.walk.row(operand, row) + columns.start * step, step, to);
+            }
+        })
+    }
+}
+
+/// Widens elements of `from`, beginning at `at`, each `step` behind the one before.
+pub(super) fn load(from: Slice<'_>, at: usize, step: usize, to: &mut [f32]) {
+    match from {
+        Slice::F16(from) => gather(from, at, step, to),
+        Slice::F32(from) => gather(from, at, step, to),
+        // Lowering sends other types to their meaning.
+        Slice::Other(..) => {}
+    }
+}
+
+fn gather<T: Element>(from: &[T], at: usize, step: usize, to: &mut [f32]) {
+    match step {
+        0 => to.fill(from[at].get()),
+        1 => T::widen(&from[at..at + to.len()], to),
+        _ => {
+            for (to, x) in to.iter_mut().zip(from[at..].iter().step_by(step)) {
+                *to = x.get();
+            }
+        }
+    }
+}
+
+/// Stores a [`Group`] to a buffer.
+#[derive(Clone, Debug)]
+pub(crate) struct Pointwise {
+    stream: Stream,
+    /// Rows of a tile, and elements of a row that one tile takes.
+    tile: (usize, usize),
+    /// Rows of a task, and elements of a row that one task takes.
+    task: (usize, usize),
+}
+
+impl Pointwise {
+    pub fn new(group: &Group, stored_narrow: bool) -> Pointwise {
+        let stream = Stream::new(group, usize::from(group.rows), stored_narrow);
+        let inner = stream.walk.inner();
+        let cut = |size: usize| match (inner >= size, group.rows) {
+            (true, false) => (1, size),
+            (true, true) => (1, inner),
+            (false, _) => (size / inner.max(1), inner),
+        };
+        Pointwise { tile: cut(TILE), task: cut(TASK), stream }
+    }
+
+    /// f32 in each bank it needs.
+    pub fn banks(&self) -> Vec<usize> {
+        vec![self.tile.0 * self.tile.1; self.stream.registers()]
+    }
+
+    pub fn run<T: Element>(&self, reader: &Reader<'_, '_>, out: &mut [T], workers: &Workers) {
+        let inner = self.stream.walk.inner();
+        let (rows, columns) = self.task;
+        out.par_chunks_mut(rows * inner).enumerate().for_each(|(i, band)| {
+            // A band is several rows, or one row in several tasks.
+            band.par_chunks_mut(rows * columns).enumerate().for_each(|(j, out)| {
+                let mut banks = workers.mine();
+                self.task(reader, out, i * rows, j * columns, &mut banks);
+            });
+        });
+    }
+
+    fn task<T: Element>(
+        &self,
+        reader: &Reader<'_, '_>,
+        out: &mut [T],
+        row: usize,
+        column: usize,
+        banks: &mut [Buffer],
+    ) {
+        let inner = self.stream.walk.inner();
+        let (rows, columns) = self.tile;
+        if columns < inner {
+            // Rows, or a part of one; each in several tiles.
+            for (i, out) in out.chunks_mut(inner).enumerate() {
+                for (j, out) in out.chunks_mut(columns).enumerate() {
+                    let start = column + j * columns;
+                    let columns = start..start + out.len();
+                    T::narrow(self.stream.run(reader, banks, row + i..row + i + 1, columns), out);
+                }
+            }
+            return;
+        }
+        for (i, out) in out.chunks_mut(rows * inner).enumerate() {
+            let start = row + i * rows;
+            let rows = start..start + out.len() / inner;
+            T::narrow(self.stream.run(reader, banks, rows, 0..inner), out);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The way out: operations without a kernel run by their meaning in the op table.
+
+use crate::buffer::{Slice, SliceMut};
+use crate::exec::RunError;
+use crate::memory::Memory;
+use half::f16;
+use mil::eval::Rounding;
+use mil::{DType, Data, Program, Tensor, TensorType, Verified, Weights};
+
+/// One operation as a program of its own, run by `mil::eval`.
+#[derive(Debug)]
+pub(crate) struct Reference {
+    program: Verified<Program>,
+    /// For each parameter: buffer, first element, type.
+    inputs: Vec<(usize, usize, TensorType)>,
+}
+
+impl Reference {
+    /// Runs `program` on these buffers, each from an element on.
+    pub fn new(program: Verified<Program>, inputs: Vec<(usize, usize, TensorType)>) -> Reference {
+        Reference { program, inputs }
+    }
+
+    /// Writes every result.
+    ///
+    /// # Errors
+    /// What `mil::eval` says.
+    pub fn run(&self, memory: &mut Memory<'_, '_>, writes: &[usize]) -> Result<(), RunError> {
+        let tensors: Vec<Tensor> = {
+            let (reader, _) = memory.write(writes[0]);
+            self.inputs
+                .iter()
+                .map(|(id, at, ty)| to_tensor(ty, reader.read(*id).from(*at, ty.elements())))
+                .collect()
+        };
+        let results = mil::eval::run(&self.program, &Weights::new(), &tensors, Rounding::AsTyped)?;
+        for (tensor, &id) in results.iter().zip(writes) {
+            from_tensor(tensor, &mut memory.write(id).1);
+        }
+        Ok(())
+    }
+}
+
+/// The elements of `from` as a tensor of the reference meaning.
+pub(crate) fn to_tensor(ty: &TensorType, from: Slice<'_>) -> Tensor {
+    let data = match from {
+        Slice::F16(v) => Data::Float(v.iter().map(|x| x.to_f64()).collect()),
+        Slice::F32(v) => Data::Float(v.iter().map(|&x| f64::from(x)).collect()),
+        Slice::Other(DType::Bool, v) => Data::Bool(v.iter().map(|&x| x != 0).collect()),
+        Slice::Other(dtype, v) => {
+            let size = dtype.size().unwrap_or(1);
+            Data::Int(v.chunks_exact(size).map(|b| int_of(dtype, b)).collect())
+        }
+    };
+    Tensor { ty: ty.clone(), data }
+}
+
+/// Writes the elements of `tensor`, rounded to the type of `to`.
+pub(crate) fn from_tensor(tensor: &Tensor, to: &mut SliceMut<'_>) {
+    match (&tensor.data, to) {
+        (Data::Float(from), SliceMut::F16(to)) => {
+            for (to, &x) in to.iter_mut().zip(from) {
+                *to = f16::from_f64(x);
+            }
+        }
+        (Data::Float(from), SliceMut::F32(to)) => {
+            for (to, &x) in to.iter_mut().zip(from) {
+                *to = x as f32;
+            }
+        }
+        (Data::Bool(from), SliceMut::Other(_, to)) => {
+            for (to, &x) in to.iter_mut().zip(from) {
+                *to = u8::from(x);
+            }
+        }
+        (Data::Int(from), SliceMut::Other(dtype, to)) => {
+            let size = dtype.size().unwrap_or(1);
+            for (to, x) in to.chunks_exact_mut(size).zip(from) {
+                to.copy_from_slice(&x.to_le_bytes()[..size]);
+            }
+        }
+        // The verifier lets no value change its kind, and strings live in constants alone.
+        _ => {}
+    }
+}
+
+/// One little-endian integer, extended by its sign if the type has one.
+fn int_of(dtype: DType, bytes: &[u8]) -> i64 {
+    let signed = dtype.int_range().is_some_and(|(lo, _)| lo < 0);
+    let negative = signed && bytes.last().is_some_and(|b| b & 0x80 != 0);
+    let mut out = [if negative { 0xFF } else { 0 }; 8];
+    out[..bytes.len()].copy_from_slice(bytes);
+    i64::from_le_bytes(out)
+}

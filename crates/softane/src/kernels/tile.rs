@@ -1,0 +1,426 @@
+//! Small programs on tiles: runs of f32 that stay in the first-level cache.
+//!
+//! A [`Code`] says what is computed of some operands, one instruction an operation; [`Tile::new`] gives its values
+//! registers, which are rows of working memory. Each instruction rounds its result just as if it were stored.
+
+use crate::buffer::Buffer;
+use crate::convert;
+use crate::math;
+use crate::rows;
+use crate::simd::vectorised;
+
+/// A function of one number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Unary {
+    Copy,
+    Abs,
+    Ceil,
+    Clip(f32, f32),
+    Cos,
+    Erf,
+    Exp,
+    Floor,
+    Gelu,
+    GeluSigmoid,
+    GeluTanh,
+    Inverse(f32),
+    Log(f32),
+    Pow(f32),
+    Relu,
+    Round,
+    Rsqrt(f32),
+    Sigmoid,
+    Sign,
+    Silu,
+    Sin,
+    Softplus,
+    Sqrt,
+    Square,
+    Tanh,
+}
+
+/// A function of two numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Binary {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Max,
+    Min,
+    Pow,
+}
+
+/// A function of a row, the last axis.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Row {
+    /// `exp(x − max x) / Σ exp(x − max x)`
+    Softmax,
+    /// `(x − mean x) / √(var x + ε)`
+    Normalize(f32),
+}
+
+/// What an instruction does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Function {
+    Unary(Unary, Source),
+    Binary(Binary, Source, Source),
+    Row(Row, Source),
+}
+
+/// Where an instruction's argument comes from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Source {
+    /// An operand, by position.
+    Operand(usize),
+    /// The result of an earlier instruction, by position.
+    Result(usize),
+    /// This number.
+    Number(f32),
+}
+
+/// One instruction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Instruction {
+    pub function: Function,
+    /// Whether the result is rounded to half precision.
+    pub round: bool,
+}
+
+/// Instructions and which source is the result.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Code {
+    pub instructions: Vec<Instruction>,
+    pub result: Source,
+}
+
+impl Function {
+    fn sources(&self) -> [Option<Source>; 2] {
+        match *self {
+            Function::Unary(_, a) | Function::Row(_, a) => [Some(a), None],
+            Function::Binary(_, a, b) => [Some(a), Some(b)],
+        }
+    }
+
+    /// The same with other sources.
+    pub fn map(self, mut f: impl FnMut(Source) -> Source) -> Function {
+        match self {
+            Function::Unary(u, a) => Function::Unary(u, f(a)),
+            Function::Row(r, a) => Function::Row(r, f(a)),
+            Function::Binary(b, x, y) => {
+                let x = f(x);
+                Function::Binary(b, x, f(y))
+            }
+        }
+    }
+}
+
+/// Where a value is while a tile runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    Register(usize),
+    Number(f32),
+}
+
+/// One act on registers.
+#[derive(Clone, Debug, PartialEq)]
+enum Act {
+    Load { operand: usize, to: usize },
+    Unary { f: Unary, a: Place, to: usize, round: bool },
+    Binary { f: Binary, a: Place, b: Place, to: usize, round: bool },
+    Row { f: Row, a: Place, to: usize, round: bool },
+}
+
+/// A [`Code`] with registers.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Tile {
+    acts: Vec<Act>,
+    result: usize,
+    /// How many registers it uses.
+    pub registers: usize,
+}
+
+impl Tile {
+    /// Gives every value of `code` a register. `stored_narrow` says that the result is rounded when it is stored, so
+    /// the last instruction need not do it.
+    pub fn new(code: &Code, stored_narrow: bool) -> Tile {
+        let mut last_use = std::collections::HashMap::new();
+        let key = |s: Source| match s {
+            Source::Operand(i) => Some((0, i)),
+            Source::Result(i) => Some((1, i)),
+            Source::Number(_) => None,
+        };
+        for (at, i) in code.instructions.iter().enumerate() {
+            for source in i.function.sources().into_iter().flatten().filter_map(key) {
+                last_use.insert(source, at);
+            }
+        }
+        last_use.extend(key(code.result).map(|k| (k, usize::MAX)));
+        let mut registers = Registers::default();
+        let mut places = std::collections::HashMap::new();
+        let mut acts = Vec::new();
+        let mut place = |source: Source, acts: &mut Vec<Act>, registers: &mut Registers| match key(source) {
+            None => match source {
+                Source::Number(x) => Place::Number(x),
+                Source::Operand(_) | Source::Result(_) => Place::Register(0),
+            },
+            Some(k) => Place::Register(*places.entry(k).or_insert_with(|| {
+                let to = registers.take(k);
+                if let Source::Operand(operand) = source {
+                    acts.push(Act::Load { operand, to });
+                }
+                to
+            })),
+        };
+        for (at, i) in code.instructions.iter().enumerate() {
+            let [a, b] = i.function.sources().map(|s| s.map(|s| place(s, &mut acts, &mut registers)));
+            let round = i.round && !(stored_narrow && code.result == Source::Result(at));
+            let Place::Register(to) = place(Source::Result(at), &mut acts, &mut registers) else { continue };
+            match (i.function, a, b) {
+                (Function::Unary(f, _), Some(a), _) => acts.push(Act::Unary { f, a, to, round }),
+                (Function::Row(f, _), Some(a), _) => acts.push(Act::Row { f, a, to, round }),
+                (Function::Binary(f, ..), Some(a), Some(b)) => acts.push(Act::Binary { f, a, b, to, round }),
+                _ => {}
+            }
+            registers.free(|k| last_use.get(&k).copied().unwrap_or(0) <= at);
+        }
+        let result = match place(code.result, &mut acts, &mut registers) {
+            Place::Register(r) => r,
+            a @ Place::Number(_) => {
+                let to = registers.take((2, 0));
+                acts.push(Act::Unary { f: Unary::Copy, a, to, round: false });
+                to
+            }
+        };
+        Tile { acts, result, registers: registers.owner.len() }
+    }
+
+    /// Runs on tiles of `len` elements in rows of `row`; `load(operand, to)` fetches operands. Returns the result.
+    pub fn run<'r>(
+        &self,
+        registers: &'r mut [Buffer],
+        len: usize,
+        row: usize,
+        mut load: impl FnMut(usize, &mut [f32]),
+    ) -> &'r mut [f32] {
+        for act in &self.acts {
+            let to = match *act {
+                Act::Load { to, .. }
+                | Act::Unary { to, .. }
+                | Act::Binary { to, .. }
+                | Act::Row { to, .. } => to,
+            };
+            // No instruction writes a register that it reads.
+            let mut target = std::mem::take(&mut registers[to]);
+            let out = &mut target.f32s_mut()[..len];
+            let value = |p: Place| match p {
+                Place::Register(r) => Value::Many(&registers[r].f32s()[..len]),
+                Place::Number(x) => Value::One(x),
+            };
+            let round = match *act {
+                Act::Load { operand, .. } => {
+                    load(operand, out);
+                    false
+                }
+                Act::Unary { f, a, round, .. } => {
+                    unary(f, value(a), out);
+                    round
+                }
+                Act::Binary { f, a, b, round, .. } => {
+                    binary(f, value(a), value(b), out);
+                    round
+                }
+                Act::Row { f, a, round, .. } => {
+                    unary(Unary::Copy, value(a), out);
+                    by_row(f, out, row);
+                    round
+                }
+            };
+            if round {
+                convert::round(out);
+            }
+            registers[to] = target;
+        }
+        &mut registers[self.result].f32s_mut()[..len]
+    }
+}
+
+/// Which value owns which register.
+#[derive(Default)]
+struct Registers {
+    owner: Vec<Option<(u8, usize)>>,
+}
+
+impl Registers {
+    fn take(&mut self, key: (u8, usize)) -> usize {
+        let free = self.owner.iter().position(Option::is_none).unwrap_or(self.owner.len());
+        if free == self.owner.len() {
+            self.owner.push(None);
+        }
+        self.owner[free] = Some(key);
+        free
+    }
+
+    fn free(&mut self, dead: impl Fn((u8, usize)) -> bool) {
+        for owner in &mut self.owner {
+            if owner.is_some_and(&dead) {
+                *owner = None;
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Value<'a> {
+    Many(&'a [f32]),
+    One(f32),
+}
+
+/// `out[i] ← body` for each `x` of the slice of that name.
+macro_rules! each {
+    ($out:ident, $x:ident => $body:expr) => {
+        vectorised(
+            #[inline(always)]
+            || {
+                for (out, &$x) in $out.iter_mut().zip($x) {
+                    *out = $body;
+                }
+            },
+        )
+    };
+}
+
+/// `out[i] ← body` for the elements `x` and `y` of two values.
+macro_rules! pairs {
+    ($out:ident, ($a:ident, $b:ident) => |$x:ident, $y:ident| $body:expr) => {
+        vectorised(
+            #[inline(always)]
+            || match ($a, $b) {
+                (Value::Many(a), Value::Many(b)) => {
+                    for ((out, &$x), &$y) in $out.iter_mut().zip(a).zip(b) {
+                        *out = $body;
+                    }
+                }
+                (Value::Many(a), Value::One($y)) => {
+                    for (out, &$x) in $out.iter_mut().zip(a) {
+                        *out = $body;
+                    }
+                }
+                (Value::One($x), Value::Many(b)) => {
+                    for (out, &$y) in $out.iter_mut().zip(b) {
+                        *out = $body;
+                    }
+                }
+                (Value::One($x), Value::One($y)) => $out.fill($body),
+            },
+        )
+    };
+}
+
+fn unary(f: Unary, a: Value<'_>, out: &mut [f32]) {
+    let x = match a {
+        Value::Many(x) => x,
+        Value::One(x) => {
+            let mut one = [0.0];
+            unary(f, Value::Many(&[x]), &mut one);
+            return out.fill(one[0]);
+        }
+    };
+    match f {
+        Unary::Copy => out.copy_from_slice(x),
+        Unary::Abs => each!(out, x => x.abs()),
+        Unary::Ceil => each!(out, x => x.ceil()),
+        Unary::Clip(lo, hi) => each!(out, x => x.max(lo).min(hi)),
+        Unary::Cos => each!(out, x => x.cos()),
+        Unary::Erf => each!(out, x => math::erf(x)),
+        Unary::Exp => each!(out, x => math::exp(x)),
+        Unary::Floor => each!(out, x => x.floor()),
+        Unary::Gelu => each!(out, x => x * (0.5 * math::erfc(-x * std::f32::consts::FRAC_1_SQRT_2))),
+        Unary::GeluSigmoid => each!(out, x => x * math::sigmoid(1.702 * x)),
+        // ½·(1 + tanh u) = sigmoid 2u, without cancellation
+        Unary::GeluTanh => each!(out, x => x * math::sigmoid(1.595_769 * (x + 0.044_715 * x * x * x))),
+        Unary::Inverse(epsilon) => each!(out, x => 1.0 / (x + epsilon)),
+        Unary::Log(epsilon) => each!(out, x => (x + epsilon).ln()),
+        Unary::Pow(-0.5) => each!(out, x => 1.0 / x.sqrt()),
+        Unary::Pow(0.5) => each!(out, x => x.sqrt()),
+        Unary::Pow(1.0) => out.copy_from_slice(x),
+        Unary::Pow(2.0) => each!(out, x => x * x),
+        Unary::Pow(3.0) => each!(out, x => x * x * x),
+        Unary::Pow(-1.0) => each!(out, x => 1.0 / x),
+        Unary::Pow(y) => each!(out, x => pow(x, y)),
+        Unary::Relu => each!(out, x => if x > 0.0 { x } else { 0.0 }),
+        Unary::Round => each!(out, x => x.round_ties_even()),
+        Unary::Rsqrt(epsilon) => each!(out, x => 1.0 / (x + epsilon).sqrt()),
+        Unary::Sigmoid => each!(out, x => math::sigmoid(x)),
+        Unary::Sign => each!(out, x => if x == 0.0 || x.is_nan() { x } else { 1f32.copysign(x) }),
+        Unary::Silu => each!(out, x => x * math::sigmoid(x)),
+        Unary::Sin => each!(out, x => x.sin()),
+        Unary::Softplus => each!(out, x => x.max(0.0) + (-x.abs()).exp().ln_1p()),
+        Unary::Sqrt => each!(out, x => x.sqrt()),
+        Unary::Square => each!(out, x => x * x),
+        Unary::Tanh => each!(out, x => math::tanh(x)),
+    }
+}
+
+fn binary(f: Binary, a: Value<'_>, b: Value<'_>, out: &mut [f32]) {
+    match f {
+        Binary::Add => pairs!(out, (a, b) => |x, y| x + y),
+        Binary::Sub => pairs!(out, (a, b) => |x, y| x - y),
+        Binary::Mul => pairs!(out, (a, b) => |x, y| x * y),
+        Binary::Div => pairs!(out, (a, b) => |x, y| x / y),
+        Binary::Max => pairs!(out, (a, b) => |x, y| x.max(y)),
+        Binary::Min => pairs!(out, (a, b) => |x, y| x.min(y)),
+        Binary::Pow => pairs!(out, (a, b) => |x, y| pow(x, y)),
+    }
+}
+
+fn pow(x: f32, y: f32) -> f32 {
+    f64::from(x).powf(f64::from(y)) as f32
+}
+
+fn by_row(f: Row, out: &mut [f32], row: usize) {
+    match f {
+        Row::Softmax => rows::softmax(out, row),
+        Row::Normalize(epsilon) => rows::normalize(out, row, epsilon),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registers_are_reused_and_constants_need_none() {
+        // ((x·2) + y)·x, where x is loaded once and kept
+        let (x, y) = (Source::Operand(0), Source::Operand(1));
+        let i = |function| Instruction { function, round: false };
+        let code = Code {
+            instructions: vec![
+                i(Function::Binary(Binary::Mul, x, Source::Number(2.0))),
+                i(Function::Binary(Binary::Add, Source::Result(0), y)),
+                i(Function::Binary(Binary::Mul, Source::Result(1), x)),
+                i(Function::Unary(Unary::Square, Source::Result(2))),
+            ],
+            result: Source::Result(3),
+        };
+        let tile = Tile::new(&code, false);
+        assert!(tile.registers <= 4, "{tile:?}");
+        let mut registers: Vec<Buffer> = (0..tile.registers).map(|_| Buffer::zeroed(12)).collect();
+        let mut loads = Vec::new();
+        let out = tile.run(&mut registers, 3, 3, |operand, to| {
+            loads.push(operand);
+            to.copy_from_slice(if operand == 0 { &[1.0, 2.0, 3.0] } else { &[10.0, 20.0, 30.0] });
+        });
+        assert_eq!(out, [144.0, 2304.0, 11664.0]);
+        assert_eq!(loads, [0, 1]);
+    }
+
+    #[test]
+    fn a_lone_operand_or_number_is_a_result() {
+        let copy = Code { instructions: vec![], result: Source::Operand(0) };
+        let mut registers = vec![Buffer::zeroed(8)];
+        assert_eq!(Tile::new(&copy, true).run(&mut registers, 2, 2, |_, to| to.fill(5.0)), [5.0, 5.0]);
+        let number = Code { instructions: vec![], result: Source::Number(3.0) };
+        assert_eq!(Tile::new(&number, true).run(&mut registers, 2, 2, |_, _| {}), [3.0, 3.0]);
+    }
+}

@@ -1,0 +1,43 @@
+//! The software engine: verified MIL compiled once into a plan of CPU kernels with fixed buffers.
+//!
+//! [`Executable::compile`] takes a program and its weights, [`Executable::run`] runs it on slices. What is rounded
+//! where is stated in [`numerics`]. Work is cut by shape alone and runs on the current rayon pool, so the number of
+//! threads does not change a bit of any result.
+//!
+//! Not here: surfaces, devices, what an Apple engine can or cannot do (`ane`).
+#![forbid(unsafe_code)]
+
+pub mod arena;
+mod bake;
+pub mod buffer;
+pub mod convert;
+pub mod exec;
+pub mod gemm;
+mod kernels;
+mod lower;
+pub mod math;
+mod memory;
+pub mod numerics;
+mod plan;
+pub mod pool;
+pub mod rows;
+mod simd;
+mod view;
+
+pub use arena::Arena;
+pub use buffer::{Buffer, Slice, SliceMut};
+pub use exec::{CompileError, Executable, Memory, RunError};
+pub use pool::Pool;
+
+/// The processor's kind, and the instructions that kernels use on it.
+pub fn instruction_set() -> String {
+    let kind = std::env::consts::ARCH;
+    let arch = format!("{:?}", pulp::Arch::new());
+    let vectors = match arch.split(['(', ' ']).next() {
+        Some("V4") => "AVX-512",
+        Some("V3") => "AVX2",
+        Some("Neon") => "NEON",
+        _ => "no vector instructions",
+    };
+    format!("{kind} with {vectors}")
+}

@@ -1,0 +1,301 @@
+//! From verified MIL to a plan.
+//!
+//! Operations that only rename elements become views. Elementwise operations are gathered into groups that one pass
+//! computes. Whatever has no kernel runs by its meaning; [`rules`] is the one place that decides.
+
+mod alone;
+mod rules;
+mod sources;
+
+use crate::exec::CompileError;
+use crate::kernels::concat::Concat;
+use crate::kernels::pointwise::{Group, Pointwise};
+use crate::kernels::reference::Reference;
+use crate::kernels::tile::{Code, Source};
+use crate::kernels::transpose::{Gather, Transpose};
+use crate::plan::{BufferInfo, Constant, Elements, Home, Kernel, Plan, Step};
+use crate::view::View;
+use mil::{ArgValue, DType, Function, Literal, Operation, Program, TensorType, ValueId, Verified};
+use std::collections::HashMap;
+
+/// The plan of the main function of `program`.
+///
+/// # Errors
+/// If the op table contradicts itself; weights are read later.
+pub(crate) fn lower(program: &Verified<Program>) -> Result<Plan, CompileError> {
+    let function = program.entry();
+    let mut uses = vec![Vec::new(); function.values.len()];
+    for (at, op) in function.ops.iter().enumerate() {
+        op.uses().for_each(|v| uses[v.index()].push(at));
+    }
+    let mut lowering = Lowering {
+        function,
+        literals: function.literals(),
+        uses,
+        values: vec![None; function.values.len()],
+        buffers: Vec::new(),
+        steps: Vec::new(),
+        constants: Vec::new(),
+        wide: HashMap::new(),
+        widened: Vec::new(),
+    };
+    for (i, &id) in function.inputs.iter().enumerate() {
+        let ty = function.ty(id);
+        let buffer = lowering.buffer(ty.dtype, ty.elements(), Home::Input(i));
+        lowering.define(id, View::packed(buffer, &ty.shape));
+    }
+    for operation in &function.ops {
+        if operation.op.name() != "const" && !lowering.fast(operation) {
+            lowering.reference(operation)?;
+        }
+    }
+    for (i, &id) in function.outputs.iter().enumerate() {
+        lowering.output(i, id);
+    }
+    Ok(Plan::new(&lowering.buffers, lowering.steps, lowering.constants))
+}
+
+/// What is known of a value before anything needs its elements.
+#[derive(Clone, Debug)]
+enum Lazy {
+    /// Elements of a buffer.
+    View(View),
+    /// To be computed where it is needed.
+    Group(Group),
+}
+
+/// An argument of an operation.
+#[derive(Clone, Copy, Debug)]
+enum Given<'f> {
+    Value(ValueId),
+    Literal(&'f Literal),
+}
+
+struct Lowering<'f> {
+    function: &'f Function,
+    literals: Vec<Option<&'f Literal>>,
+    /// For each value, the operations that use it, once for each use.
+    uses: Vec<Vec<usize>>,
+    values: Vec<Option<Lazy>>,
+    buffers: Vec<BufferInfo>,
+    steps: Vec<Step>,
+    constants: Vec<Constant>,
+    /// fp32 forms of fp16 constants, by buffer.
+    wide: HashMap<usize, usize>,
+    /// fp32 forms of computed matrices, each with what it was made of.
+    widened: Vec<(View, View)>,
+}
+
+impl<'f> Lowering<'f> {
+    fn buffer(&mut self, dtype: DType, elements: usize, home: Home) -> usize {
+        self.buffers.push(BufferInfo { dtype, elements, home });
+        self.buffers.len() - 1
+    }
+
+    fn scratch(&mut self, dtype: DType, shape: &[usize]) -> View {
+        let buffer = self.buffer(dtype, shape.iter().product(), Home::Scratch);
+        View::packed(buffer, shape)
+    }
+
+    fn define(&mut self, id: ValueId, view: View) {
+        self.values[id.index()] = Some(Lazy::View(view));
+    }
+
+    fn dtype(&self, view: &View) -> DType {
+        self.buffers[view.buffer].dtype
+    }
+
+    /// The only result of `operation`, and its type.
+    fn result(&self, operation: &Operation) -> (ValueId, &'f TensorType) {
+        let id = operation.results[0];
+        (id, self.function.ty(id))
+    }
+
+    fn given(&self, operation: &'f Operation, name: &str) -> Option<Given<'f>> {
+        match operation.arg(name)? {
+            ArgValue::Value(v) => Some(Given::Value(*v)),
+            ArgValue::Literal(l) => Some(Given::Literal(l)),
+            ArgValue::List(vs) => vs.first().map(|&v| Given::Value(v)),
+        }
+    }
+
+    fn constant(&mut self, elements: Elements, ty: &TensorType) -> usize {
+        self.constants.push(Constant { elements, dtype: ty.dtype, used: false });
+        self.buffer(ty.dtype, ty.elements(), Home::Constant(self.constants.len() - 1))
+    }
+
+    /// The elements of an argument; computes them if that has not been done.
+    fn view(&mut self, given: Given<'f>) -> View {
+        let id = match given {
+            Given::Literal(l) => {
+                let buffer = self.constant(Elements::Literal(l.clone()), &l.ty);
+                return View::packed(buffer, &l.ty.shape);
+            }
+            Given::Value(id) => id,
+        };
+        let view = match (self.values[id.index()].take(), self.literals[id.index()]) {
+            (Some(Lazy::View(view)), _) => view,
+            (Some(Lazy::Group(group)), _) => {
+                let to = self.scratch(self.function.ty(id).dtype, &group.shape);
+                let label = self.function.value(id).name.clone();
+                self.store(&group, to.buffer, label);
+                to
+            }
+            (None, literal) => {
+                // Verified: what is used was defined, and what no step defines is a constant.
+                let ty = self.function.ty(id);
+                let buffer = match literal {
+                    Some(l) => self.constant(Elements::Literal(l.clone()), ty),
+                    None => self.buffer(ty.dtype, ty.elements(), Home::Scratch),
+                };
+                View::packed(buffer, &ty.shape)
+            }
+        };
+        self.define(id, view.clone());
+        view
+    }
+
+    fn push(&mut self, label: String, kernel: Kernel, reads: Vec<usize>, write: usize) {
+        self.steps.push(Step { label, kernel, reads, writes: vec![write] });
+    }
+
+    /// Computes `group` into `buffer`.
+    fn store(&mut self, group: &Group, buffer: usize, label: String) {
+        let reads = group.operands.iter().map(|v| v.buffer).collect();
+        let narrow = self.buffers[buffer].dtype == DType::F16;
+        self.push(label, Kernel::Pointwise(Pointwise::new(group, narrow)), reads, buffer);
+    }
+
+    /// Copies `view` into `buffer`, packed and converted to its type.
+    fn copy_to(&mut self, view: &View, buffer: usize) {
+        let (from, to) = (self.dtype(view), self.buffers[buffer].dtype);
+        let kernel = match Transpose::new(view) {
+            Some(transpose) if from == to && to.is_float() => Kernel::Transpose(transpose),
+            _ if to.is_float() => {
+                let code = Code { instructions: Vec::new(), result: Source::Operand(0) };
+                let group =
+                    Group { shape: view.shape.clone(), operands: vec![view.clone()], code, rows: false };
+                Kernel::Pointwise(Pointwise::new(&group, to == DType::F16))
+            }
+            _ => Kernel::Gather(Gather::new(view)),
+        };
+        self.push("copy".into(), kernel, vec![view.buffer], buffer);
+    }
+
+    /// `view` in a buffer of its own, as `dtype`.
+    fn copied(&mut self, view: &View, dtype: DType) -> View {
+        let to = self.scratch(dtype, &view.shape);
+        self.copy_to(view, to.buffer);
+        to
+    }
+
+    /// `view` without gaps.
+    fn packed(&mut self, view: View) -> View {
+        if view.is_packed() { view } else { self.copied(&view, self.dtype(&view)) }
+    }
+
+    /// `view` as `shape`, which has as many elements.
+    fn reshaped(&mut self, view: View, shape: &[usize]) -> View {
+        match view.reshaped(shape) {
+            Some(view) => view,
+            None => {
+                let packed = self.copied(&view, self.dtype(&view));
+                View::packed(packed.buffer, shape)
+            }
+        }
+    }
+
+    /// The fp32 form of a constant; anything else as it is.
+    fn widened_constant(&mut self, view: View) -> View {
+        let info = &self.buffers[view.buffer];
+        let (Home::Constant(c), DType::F16) = (info.home, info.dtype) else { return view };
+        let elements = info.elements;
+        let buffer = match self.wide.get(&view.buffer) {
+            Some(&wide) => wide,
+            None => {
+                let elements_of = self.constants[c].elements.clone();
+                let wide = self.constant(elements_of, &TensorType::new(DType::F32, [elements]));
+                self.wide.insert(view.buffer, wide);
+                wide
+            }
+        };
+        View { buffer, ..view }
+    }
+
+    /// Whether `view` is all of a buffer that may still be put anywhere.
+    fn is_movable(&self, view: &View) -> bool {
+        let info = &self.buffers[view.buffer];
+        info.home == Home::Scratch && view.is_packed() && view.offset == 0 && view.elements() == info.elements
+    }
+
+    /// Joins `parts` along `axis` into the value `id`: what a step computes for it alone is computed in place.
+    fn join(&mut self, parts: Vec<View>, axis: usize, id: ValueId) {
+        let ty = self.function.ty(id);
+        let out = self.scratch(ty.dtype, &ty.shape);
+        if ty.shape[..axis].iter().product::<usize>() == 1 {
+            let mut offset = 0;
+            for part in parts {
+                let home = Home::Inside(out.buffer, offset);
+                offset += part.elements();
+                if self.is_movable(&part) {
+                    self.buffers[part.buffer].home = home;
+                } else {
+                    let here = self.buffer(ty.dtype, part.elements(), home);
+                    self.copy_to(&part, here);
+                }
+            }
+        } else {
+            let reads = parts.iter().map(|v| v.buffer).collect();
+            let label = self.function.value(id).name.clone();
+            self.push(label, Kernel::Concat(Concat::new(&parts, axis)), reads, out.buffer);
+        }
+        self.define(id, out);
+    }
+
+    fn output(&mut self, at: usize, id: ValueId) {
+        let view = self.view(Given::Value(id));
+        if self.is_movable(&view) {
+            self.buffers[view.buffer].home = Home::Output(at);
+        } else {
+            let buffer = self.buffer(self.dtype(&view), view.elements(), Home::Output(at));
+            self.copy_to(&view, buffer);
+        }
+    }
+
+    /// Runs `operation` by its meaning.
+    fn reference(&mut self, operation: &'f Operation) -> Result<(), CompileError> {
+        let refused = |report| CompileError::Operation { name: operation.op.name(), report };
+        let (program, given) = alone::alone(self.function, &self.literals, operation).map_err(refused)?;
+        if given.is_empty() && operation.results.len() == 1 {
+            // All of it is known: it is a constant.
+            let (id, ty) = self.result(operation);
+            let buffer = self.constant(Elements::Program(program), ty);
+            self.define(id, View::packed(buffer, &ty.shape));
+            return Ok(());
+        }
+        let types: Vec<TensorType> =
+            program.entry().inputs.iter().map(|&v| program.entry().ty(v).clone()).collect();
+        let mut inputs = Vec::new();
+        for (given, ty) in given.iter().zip(types) {
+            let view = self.view(*given);
+            let view = self.packed(view);
+            inputs.push((view.buffer, view.offset, ty));
+        }
+        let reads = inputs.iter().map(|i| i.0).collect();
+        let mut writes = Vec::new();
+        for &id in &operation.results {
+            let ty = self.function.ty(id);
+            let out = self.scratch(ty.dtype, &ty.shape);
+            writes.push(out.buffer);
+            self.define(id, out);
+        }
+        let kernel = Kernel::Reference(Reference::new(program, inputs));
+        self.steps.push(Step { label: self.label(operation), kernel, reads, writes });
+        Ok(())
+    }
+
+    fn label(&self, operation: &Operation) -> String {
+        let name = operation.results.first().map_or("", |&r| self.function.value(r).name.as_str());
+        format!("{name} = {}", operation.op.name())
+    }
+}

@@ -1,0 +1,427 @@
+//! Which operation becomes what.
+
+use super::{Given, Lowering};
+use crate::kernels::matmul::{MANY, Matmul};
+use crate::kernels::pointwise::Group;
+use crate::kernels::reduce::Reduce;
+use crate::kernels::tile::{Binary, Function, Unary};
+use crate::plan::Kernel;
+use crate::rows::Fold;
+use crate::view::View;
+use mil::op::{Call, resolve_axis};
+use mil::tensor::broadcast;
+use mil::{DType, Operation, ValueId};
+use std::ops::Range;
+
+impl<'f> Lowering<'f> {
+    /// Lowers `operation` to kernels; `false` if there is none for it, and it runs by its meaning.
+    pub(super) fn fast(&mut self, operation: &'f Operation) -> bool {
+        let is_empty = |v: ValueId| self.function.ty(v).elements() == 0;
+        if operation.uses().chain(operation.results.iter().copied()).any(is_empty) {
+            return false;
+        }
+        let call = Call::new(self.function, &self.literals, operation);
+        let float = |name: &str| call.float(name) as f32;
+        let unary = match operation.op.name() {
+            "abs" => Unary::Abs,
+            "cast" => Unary::Copy,
+            "ceil" => Unary::Ceil,
+            "clip" => Unary::Clip(float("alpha"), float("beta")),
+            "cos" => Unary::Cos,
+            "erf" => Unary::Erf,
+            "exp" => Unary::Exp,
+            "floor" => Unary::Floor,
+            "gelu" => match call.str("mode") {
+                "TANH_APPROXIMATION" => Unary::GeluTanh,
+                "SIGMOID_APPROXIMATION" => Unary::GeluSigmoid,
+                _ => Unary::Gelu,
+            },
+            "inverse" => Unary::Inverse(float("epsilon")),
+            "log" => Unary::Log(float("epsilon")),
+            "relu" => Unary::Relu,
+            "round" => Unary::Round,
+            "rsqrt" => Unary::Rsqrt(float("epsilon")),
+            "sigmoid" => Unary::Sigmoid,
+            "sign" => Unary::Sign,
+            "silu" => Unary::Silu,
+            "sin" => Unary::Sin,
+            "softplus" => Unary::Softplus,
+            "sqrt" => Unary::Sqrt,
+            "square" => Unary::Square,
+            "tanh" => Unary::Tanh,
+            _ => return self.fast_rest(operation, &call),
+        };
+        self.unary(operation, unary)
+    }
+
+    fn fast_rest(&mut self, operation: &'f Operation, call: &Call<'f>) -> bool {
+        let x = self.given(operation, "x");
+        let (id, out) = self.result(operation);
+        match (operation.op.name(), x) {
+            ("add", _) => self.binary(operation, Binary::Add),
+            ("sub", _) => self.binary(operation, Binary::Sub),
+            ("mul", _) => self.binary(operation, Binary::Mul),
+            ("real_div", _) => self.binary(operation, Binary::Div),
+            ("maximum", _) => self.binary(operation, Binary::Max),
+            ("minimum", _) => self.binary(operation, Binary::Min),
+            ("pow", _) => self.binary(operation, Binary::Pow),
+            ("identity", Some(x)) => {
+                let view = self.view(x);
+                self.define(id, view);
+                true
+            }
+            ("reshape" | "squeeze" | "expand_dims", Some(x)) => {
+                let view = self.view(x);
+                let view = self.reshaped(view, &out.shape);
+                self.define(id, view);
+                true
+            }
+            ("transpose", Some(x)) => {
+                let view = self.view(x);
+                let perm = call.ints("perm");
+                let perm: Vec<usize> = perm.iter().filter_map(|&p| resolve_axis(p, perm.len())).collect();
+                self.define(id, view.permuted(&perm));
+                true
+            }
+            ("slice_by_size", Some(x)) => {
+                let view = self.view(x);
+                let from_end = |(b, &d): (&i64, &usize)| {
+                    if *b < 0 { d - b.unsigned_abs() as usize } else { *b as usize }
+                };
+                let begin: Vec<usize> = call.ints("begin").iter().zip(&view.shape).map(from_end).collect();
+                self.define(id, view.part(&begin, &vec![1; begin.len()], &out.shape));
+                true
+            }
+            ("slice_by_index", Some(x)) => self.slice_by_index(operation, call, x),
+            ("split", Some(x)) => {
+                let view = self.view(x);
+                let axis = resolve_axis(call.int("axis"), view.shape.len()).unwrap_or(0);
+                let mut begin = vec![0; view.shape.len()];
+                for &part in &operation.results {
+                    let shape = &self.function.ty(part).shape;
+                    self.define(part, view.part(&begin, &vec![1; begin.len()], shape));
+                    begin[axis] += shape[axis];
+                }
+                true
+            }
+            ("tile", Some(x)) => self.tile(x, call, id),
+            ("concat", _) if !call.bool("interleave") => {
+                let axis = resolve_axis(call.int("axis"), out.rank()).unwrap_or(0);
+                let parts = self.parts(operation);
+                self.join(parts, axis, id);
+                true
+            }
+            ("stack", _) => {
+                let axis = resolve_axis(call.int("axis"), out.rank()).unwrap_or(0);
+                let mut shape = out.shape.clone();
+                shape[axis] = 1;
+                let parts = self.parts(operation).into_iter().map(|v| self.reshaped(v, &shape)).collect();
+                self.join(parts, axis, id);
+                true
+            }
+            ("softmax", Some(x)) => {
+                let axis = resolve_axis(call.int("axis"), out.rank()).unwrap_or(0);
+                if axis + 1 == out.rank() {
+                    self.softmax_rows(operation, x)
+                } else {
+                    self.softmax_columns(operation, x, axis)
+                }
+            }
+            ("layer_norm", Some(_)) => {
+                let last = out.rank().checked_sub(1);
+                let axes: Vec<_> = call.ints("axes").iter().map(|&a| resolve_axis(a, out.rank())).collect();
+                axes == [last] && last.is_some() && self.layer_norm(operation, call.float("epsilon") as f32)
+            }
+            ("reduce_sum", Some(x)) => self.reduce(operation, call, x, (Fold::Sum, false), None),
+            ("reduce_mean", Some(x)) => self.reduce(operation, call, x, (Fold::Sum, true), None),
+            ("reduce_max", Some(x)) => self.reduce(operation, call, x, (Fold::Max, false), None),
+            ("reduce_min", Some(x)) => self.reduce(operation, call, x, (Fold::Min, false), None),
+            ("reduce_sum_square", Some(x)) => {
+                self.reduce(operation, call, x, (Fold::Sum, false), Some(Unary::Square))
+            }
+            ("reduce_l1_norm", Some(x)) => {
+                self.reduce(operation, call, x, (Fold::Sum, false), Some(Unary::Abs))
+            }
+            ("matmul", Some(x)) => self.matmul(operation, call, x),
+            ("linear", Some(x)) => self.linear(operation, x),
+            ("conv", Some(x)) => self.conv(operation, call, x),
+            _ => false,
+        }
+    }
+
+    fn parts(&mut self, operation: &'f Operation) -> Vec<View> {
+        let ids: Vec<ValueId> = match operation.arg("values") {
+            Some(mil::ArgValue::List(vs)) => vs.clone(),
+            Some(mil::ArgValue::Value(v)) => vec![*v],
+            _ => Vec::new(),
+        };
+        ids.into_iter().map(|v| self.view(Given::Value(v))).collect()
+    }
+
+    /// Slices with positive strides; others run by their meaning.
+    fn slice_by_index(&mut self, operation: &'f Operation, call: &Call<'f>, x: Given<'f>) -> bool {
+        let (id, out) = self.result(operation);
+        let shape = &call.ty("x").shape;
+        if call.has("squeeze_mask") || call.has("stride") && call.ints("stride").iter().any(|&s| s <= 0) {
+            return false;
+        }
+        let stride = match call.has("stride") {
+            true => call.ints("stride").iter().map(|&s| s as usize).collect(),
+            false => vec![1; shape.len()],
+        };
+        let masks = match operation
+            .arg_value("begin_mask")
+            .and_then(|v| self.literals[v.index()])
+            .map(|l| l.data())
+        {
+            Some(Some(mil::Data::Bool(m))) => m.clone(),
+            _ => vec![false; shape.len()],
+        };
+        let begin: Vec<usize> = call
+            .ints("begin")
+            .iter()
+            .zip(shape)
+            .zip(&masks)
+            .map(|((&b, &d), &masked)| match b {
+                _ if masked => 0,
+                b if b < 0 => d.saturating_sub(b.unsigned_abs() as usize),
+                b => (b as usize).min(d),
+            })
+            .collect();
+        if begin.len() != shape.len() || out.elements() == 0 {
+            return false;
+        }
+        let view = self.view(x);
+        self.define(id, view.part(&begin, &stride, &out.shape));
+        true
+    }
+
+    /// Repetitions: each axis is walked anew for every repetition.
+    fn tile(&mut self, x: Given<'f>, call: &Call<'f>, id: ValueId) -> bool {
+        let view = self.view(x);
+        let out = self.function.ty(id);
+        let mut repeated = View { shape: Vec::new(), strides: Vec::new(), ..view.clone() };
+        let axes = view.shape.iter().zip(&view.strides);
+        for (&reps, (&d, &s)) in call.ints("reps").iter().zip(axes) {
+            repeated.shape.extend([reps as usize, d]);
+            repeated.strides.extend([0, s]);
+        }
+        let view = self.reshaped(repeated, &out.shape);
+        self.define(id, view);
+        true
+    }
+
+    fn reduce(
+        &mut self,
+        operation: &'f Operation,
+        call: &Call<'f>,
+        x: Given<'f>,
+        (fold, mean): (Fold, bool),
+        each: Option<Unary>,
+    ) -> bool {
+        let (id, out) = self.result(operation);
+        let shape = &call.ty("x").shape;
+        let mut reduced = vec![!call.has("axes"); shape.len()];
+        for axis in call.ints("axes").iter().filter_map(|&a| resolve_axis(a, shape.len())) {
+            reduced[axis] = true;
+        }
+        // Axes of size 1 count as either.
+        let counts = |i: &usize| reduced[*i] && shape[*i] != 1;
+        let (Some(first), Some(last)) = ((0..shape.len()).find(counts), (0..shape.len()).rfind(counts))
+        else {
+            return false;
+        };
+        if (first..=last).any(|i| !reduced[i] && shape[i] != 1) {
+            return false;
+        }
+        let mut group = self.group(shape);
+        group.code.result = self.source(&mut group, x);
+        if group.rows {
+            return false;
+        }
+        if let Some(f) = each {
+            let x = group.code.result;
+            self.add(&mut group, Function::Unary(f, x), DType::F32);
+        }
+        let view = self.folded(group, (fold, mean), first..last + 1, out.dtype);
+        let view = View::packed(view.buffer, &out.shape);
+        self.define(id, view);
+        true
+    }
+
+    /// Folds `group` over `axes` into a buffer of `dtype`, in which they have size 1; to the mean, if asked for.
+    pub(super) fn folded(
+        &mut self,
+        group: Group,
+        (fold, mean): (Fold, bool),
+        axes: Range<usize>,
+        dtype: DType,
+    ) -> View {
+        let n = group.shape[axes.clone()].iter().product();
+        let inner = group.shape[axes.end..].iter().product();
+        let mut shape = group.shape.clone();
+        shape[axes].fill(1);
+        let out = self.scratch(dtype, &shape);
+        let reduce = match Reduce::new(&group, fold, mean, n, inner) {
+            Some(reduce) => (reduce, group.operands.iter().map(|v| v.buffer).collect()),
+            None => {
+                // Packed, any group can be walked.
+                let to = self.scratch(DType::F32, &group.shape);
+                self.store(&group, to.buffer, "operand".into());
+                let mut packed = self.group(&group.shape);
+                packed.code.result = self.operand(&mut packed, to.clone());
+                match Reduce::new(&packed, fold, mean, n, inner) {
+                    Some(reduce) => (reduce, vec![to.buffer]),
+                    None => unreachable!("rows of packed operands merge"),
+                }
+            }
+        };
+        self.push(format!("{fold:?}"), Kernel::Reduce(reduce.0), reduce.1, out.buffer);
+        out
+    }
+
+    fn matmul(&mut self, operation: &'f Operation, call: &Call<'f>, x: Given<'f>) -> bool {
+        let (id, out) = self.result(operation);
+        let Some(y) = self.given(operation, "y") else { return false };
+        let (mut x, mut y) = (self.view(x), self.view(y));
+        // A vector has nothing to transpose.
+        match x.shape[..] {
+            [k] => x = self.reshaped(x, &[1, k]),
+            _ if call.bool("transpose_x") => x = turned(&x),
+            _ => {}
+        }
+        match y.shape[..] {
+            [k] => y = self.reshaped(y, &[k, 1]),
+            _ if call.bool("transpose_y") => y = turned(&y),
+            _ => {}
+        }
+        let Some(batch) = broadcast(&x.shape[..x.shape.len() - 2], &y.shape[..y.shape.len() - 2]) else {
+            return false;
+        };
+        let stretched = |v: &View| v.broadcast(&[&batch, &v.shape[v.shape.len() - 2..]].concat());
+        let (x, y) = (stretched(&x), stretched(&y));
+        // A result that is only transposed is computed transposed: xy = (yᵀxᵀ)ᵀ.
+        let view = if self.is_turned_next(id) {
+            turned(&self.product(turned(&y), turned(&x), None, out.dtype, self.label(operation)))
+        } else {
+            self.product(x, y, None, out.dtype, self.label(operation))
+        };
+        let view = if view.shape == out.shape { view } else { self.reshaped(view, &out.shape) };
+        self.define(id, view);
+        true
+    }
+
+    /// `linear`: `x·weightᵀ + bias`, computed as `(weight·xᵀ + bias)ᵀ` if there is a bias.
+    fn linear(&mut self, operation: &'f Operation, x: Given<'f>) -> bool {
+        let (id, out) = self.result(operation);
+        let Some(weight) = self.given(operation, "weight") else { return false };
+        let (x, weight) = (self.view(x), self.view(weight));
+        let (o, i) = (weight.shape[0], weight.shape[1]);
+        let x = self.reshaped(x.clone(), &[x.elements() / i, i]);
+        let view = match self.given(operation, "bias") {
+            None => self.product(x, turned(&weight), None, out.dtype, self.label(operation)),
+            Some(bias) => {
+                let bias = self.view(bias);
+                let bias = self.reshaped(bias, &[o, 1]);
+                turned(&self.product(weight, turned(&x), Some(bias), out.dtype, self.label(operation)))
+            }
+        };
+        let view = self.reshaped(view, &out.shape);
+        self.define(id, view);
+        true
+    }
+
+    /// Pointwise convolutions: matrix products on channels. Others run by their meaning.
+    fn conv(&mut self, operation: &'f Operation, call: &Call<'f>, x: Given<'f>) -> bool {
+        let (id, out) = self.result(operation);
+        let (xs, ws) = (&call.ty("x").shape, &call.ty("weight").shape);
+        // A window of one element, moved by one: if the size stays, nothing is padded.
+        let window_of_one = ws[2..].iter().all(|&k| k == 1) && call.ints("strides").iter().all(|&s| s == 1);
+        if !window_of_one || out.shape[2..] != xs[2..] {
+            return false;
+        }
+        let Some(weight) = self.given(operation, "weight") else { return false };
+        let groups = call.int("groups").max(1) as usize;
+        let (n, o, i, s) = (xs[0], ws[0] / groups, ws[1], xs[2..].iter().product());
+        let (x, weight) = (self.view(x), self.view(weight));
+        let x = self.reshaped(x, &[n, groups, i, s]);
+        let weight = self.reshaped(weight, &[1, groups, o, i]).broadcast(&[n, groups, o, i]);
+        let bias = match self.given(operation, "bias") {
+            Some(bias) => {
+                let bias = self.view(bias);
+                Some(self.reshaped(bias, &[1, groups, o, 1]).broadcast(&[n, groups, o, 1]))
+            }
+            None => None,
+        };
+        let view = self.product(weight, x, bias, out.dtype, self.label(operation));
+        let view = self.reshaped(view, &out.shape);
+        self.define(id, view);
+        true
+    }
+
+    /// `left · right + bias` in a buffer of its own.
+    fn product(&mut self, left: View, right: View, bias: Option<View>, dtype: DType, label: String) -> View {
+        let rank = left.shape.len();
+        let batches: usize = left.shape[..rank - 2].iter().product();
+        let left = self.widened_constant(left);
+        let mut right = self.widened_constant(right);
+        if batches < MANY && self.dtype(&right) == DType::F16 {
+            right = self.widened(right);
+        }
+        let shape = [&left.shape[..rank - 1], &right.shape[rank - 1..]].concat();
+        let out = self.scratch(dtype, &shape);
+        let reads =
+            [Some(&left), Some(&right), bias.as_ref()].into_iter().flatten().map(|v| v.buffer).collect();
+        let kernel = Kernel::Matmul(Matmul::new(
+            &left,
+            &right,
+            bias.as_ref(),
+            (self.dtype(&left), self.dtype(&right)),
+        ));
+        self.push(label, kernel, reads, out.buffer);
+        out
+    }
+
+    /// `view` in fp32, each of its matrices packed one way or the other; broadcast axes stay so.
+    fn widened(&mut self, view: View) -> View {
+        let rank = view.shape.len();
+        let mut once = view.clone();
+        for (d, &s) in once.shape[..rank - 2].iter_mut().zip(&view.strides) {
+            *d = if s == 0 { 1 } else { *d };
+        }
+        let sideways = view.strides[rank - 1] != 1 && view.strides[rank - 2] == 1;
+        let once = if sideways { turned(&once) } else { once };
+        let wide = match self.widened.iter().find(|(from, _)| *from == once) {
+            Some((_, wide)) => wide.clone(),
+            None => {
+                let wide = self.copied(&once, DType::F32);
+                self.widened.push((once, wide.clone()));
+                wide
+            }
+        };
+        let wide = if sideways { turned(&wide) } else { wide };
+        wide.broadcast(&view.shape)
+    }
+
+    /// Whether the one use of `id` is to swap its last two axes.
+    fn is_turned_next(&self, id: ValueId) -> bool {
+        let [at] = self.uses[id.index()][..] else { return false };
+        let next = &self.function.ops[at];
+        if !self.is_alone(id) || next.op.name() != "transpose" {
+            return false;
+        }
+        let rank = self.function.ty(id).rank() as i64;
+        let perm = Call::new(self.function, &self.literals, next).ints("perm");
+        let mut swap: Vec<i64> = (0..rank).collect();
+        swap.swap(rank as usize - 2, rank as usize - 1);
+        perm.iter().map(|p| if *p < 0 { p + rank } else { *p }).eq(swap)
+    }
+}
+
+/// The last two axes swapped.
+fn turned(view: &View) -> View {
+    let rank = view.shape.len();
+    let mut perm: Vec<usize> = (0..rank).collect();
+    perm.swap(rank - 2, rank - 1);
+    view.permuted(&perm)
+}

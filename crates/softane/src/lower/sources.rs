@@ -1,0 +1,209 @@
+//! Elementwise operations gathered into groups.
+
+use super::{Given, Lazy, Lowering};
+use crate::kernels::pointwise::Group;
+use crate::kernels::tile::{Binary, Code, Function, Instruction, Row, Source, Unary};
+use crate::view::View;
+use mil::ir::LiteralData;
+use mil::{DType, Operation, ValueId};
+
+/// Operands and instructions of one group, at most: more would not stay in the first-level cache.
+const GROUP: usize = 10;
+
+/// Steps along the last axis that elementwise loops take; with larger ones a copy in blocks is faster.
+const STEP: usize = 4;
+
+impl<'f> Lowering<'f> {
+    /// An empty group for a result of `shape`.
+    pub(super) fn group(&self, shape: &[usize]) -> Group {
+        let code = Code { instructions: Vec::new(), result: Source::Number(0.0) };
+        Group { shape: shape.to_vec(), operands: Vec::new(), code, rows: false }
+    }
+
+    /// Where `group` finds the elements of `given`: in a number, in an operand, or, if nobody else needs them, in the
+    /// instructions that compute them.
+    pub(super) fn source(&mut self, group: &mut Group, given: Given<'f>) -> Source {
+        if let Some(number) = self.number(given) {
+            return Source::Number(number);
+        }
+        if let Given::Value(id) = given
+            && let Some(Lazy::Group(inner)) = &self.values[id.index()]
+            && self.is_alone(id)
+            && inner.shape == group.shape
+            && inner.operands.len()
+                + inner.code.instructions.len()
+                + group.operands.len()
+                + group.code.instructions.len()
+                < GROUP
+            && let Some(Lazy::Group(inner)) = self.values[id.index()].take()
+        {
+            return absorb(group, inner);
+        }
+        let view = self.view(given);
+        self.operand(group, view)
+    }
+
+    /// Where `group` finds the elements of `view`.
+    pub(super) fn operand(&mut self, group: &mut Group, view: View) -> Source {
+        let steps = view.shape.iter().zip(&view.strides);
+        let inner = steps.rev().find(|(d, _)| **d != 1).map_or(0, |(_, s)| *s);
+        let view = if inner > STEP { self.packed(view) } else { view };
+        Source::Operand(add(group, view.broadcast(&group.shape)))
+    }
+
+    /// The number that a constant of one element holds, if it stands in the program.
+    pub(super) fn number(&self, given: Given<'f>) -> Option<f32> {
+        let literal = match given {
+            Given::Literal(l) => l,
+            Given::Value(id) => self.literals[id.index()]?,
+        };
+        let LiteralData::Inline(data) = &literal.data else { return None };
+        let mil::Data::Float(values) = &**data else { return None };
+        match values[..] {
+            [x] => Some(mil::tensor::round_float(x, literal.ty.dtype) as f32),
+            _ => None,
+        }
+    }
+
+    /// Whether one operation uses `id`, once, and it is no result of the function.
+    pub(super) fn is_alone(&self, id: ValueId) -> bool {
+        self.uses[id.index()].len() == 1 && !self.function.outputs.contains(&id)
+    }
+
+    /// Adds an instruction that rounds to `dtype`; its result.
+    pub(super) fn add(&self, group: &mut Group, function: Function, dtype: DType) -> Source {
+        group.code.instructions.push(Instruction { function, round: dtype == DType::F16 });
+        group.code.result = Source::Result(group.code.instructions.len() - 1);
+        group.code.result
+    }
+
+    fn finish(&mut self, operation: &Operation, group: Group) -> bool {
+        self.values[operation.results[0].index()] = Some(Lazy::Group(group));
+        true
+    }
+
+    /// A function of single elements of `x`.
+    pub(super) fn unary(&mut self, operation: &'f Operation, f: Unary) -> bool {
+        let (_, ty) = self.result(operation);
+        let Some(x) = self.given(operation, "x") else { return false };
+        if !ty.dtype.is_float() || !self.is_float(x) {
+            return false;
+        }
+        let mut group = self.group(&ty.shape);
+        let x = self.source(&mut group, x);
+        self.add(&mut group, Function::Unary(f, x), ty.dtype);
+        self.finish(operation, group)
+    }
+
+    /// A function of pairs of elements.
+    pub(super) fn binary(&mut self, operation: &'f Operation, f: Binary) -> bool {
+        let (_, ty) = self.result(operation);
+        let (Some(x), Some(y)) = (self.given(operation, "x"), self.given(operation, "y")) else {
+            return false;
+        };
+        if !ty.dtype.is_float() {
+            return false;
+        }
+        let mut group = self.group(&ty.shape);
+        let x = self.source(&mut group, x);
+        let y = self.source(&mut group, y);
+        let function = match (f, y) {
+            (Binary::Pow, Source::Number(y)) => Function::Unary(Unary::Pow(y), x),
+            _ => Function::Binary(f, x, y),
+        };
+        self.add(&mut group, function, ty.dtype);
+        self.finish(operation, group)
+    }
+
+    /// `softmax` along the last axis.
+    pub(super) fn softmax_rows(&mut self, operation: &'f Operation, x: Given<'f>) -> bool {
+        let (_, ty) = self.result(operation);
+        let mut group = self.group(&ty.shape);
+        let x = self.source(&mut group, x);
+        group.rows = true;
+        self.add(&mut group, Function::Row(Row::Softmax, x), ty.dtype);
+        self.finish(operation, group)
+    }
+
+    /// `softmax` along an axis that others follow: extremes and sums of columns first, in fp32.
+    pub(super) fn softmax_columns(&mut self, operation: &'f Operation, x: Given<'f>, axis: usize) -> bool {
+        use crate::rows::Fold;
+        let (_, ty) = self.result(operation);
+        let x = self.view(x);
+        let x = self.packed(x);
+        let mut group = self.group(&ty.shape);
+        group.code.result = self.operand(&mut group, x.clone());
+        let top = self.folded(group, (Fold::Max, false), axis..axis + 1, DType::F32);
+        let shifted = |this: &mut Self, round: DType| {
+            let mut group = this.group(&ty.shape);
+            let x = this.operand(&mut group, x.clone());
+            let top = this.operand(&mut group, top.clone());
+            let shifted = this.add(&mut group, Function::Binary(Binary::Sub, x, top), DType::F32);
+            this.add(&mut group, Function::Unary(Unary::Exp, shifted), round);
+            group
+        };
+        let powers = shifted(self, DType::F32);
+        let sum = self.folded(powers, (Fold::Sum, false), axis..axis + 1, DType::F32);
+        let mut group = shifted(self, DType::F32);
+        let power = group.code.result;
+        let sum = self.operand(&mut group, sum);
+        self.add(&mut group, Function::Binary(Binary::Div, power, sum), ty.dtype);
+        self.finish(operation, group)
+    }
+
+    /// `layer_norm` over the last axis.
+    pub(super) fn layer_norm(&mut self, operation: &'f Operation, epsilon: f32) -> bool {
+        let (_, ty) = self.result(operation);
+        let Some(x) = self.given(operation, "x") else { return false };
+        let mut group = self.group(&ty.shape);
+        let x = self.source(&mut group, x);
+        group.rows = true;
+        let (gamma, beta) = (self.given(operation, "gamma"), self.given(operation, "beta"));
+        let wide = |last: bool| if last { ty.dtype } else { DType::F32 };
+        let last = gamma.is_none() && beta.is_none();
+        let mut y = self.add(&mut group, Function::Row(Row::Normalize(epsilon), x), wide(last));
+        if let Some(gamma) = gamma {
+            let gamma = self.source(&mut group, gamma);
+            y = self.add(&mut group, Function::Binary(Binary::Mul, y, gamma), wide(beta.is_none()));
+        }
+        if let Some(beta) = beta {
+            let beta = self.source(&mut group, beta);
+            self.add(&mut group, Function::Binary(Binary::Add, y, beta), ty.dtype);
+        }
+        self.finish(operation, group)
+    }
+
+    fn is_float(&self, given: Given<'f>) -> bool {
+        match given {
+            Given::Value(id) => self.function.ty(id).dtype.is_float(),
+            Given::Literal(l) => l.ty.dtype.is_float(),
+        }
+    }
+}
+
+/// Adds an operand, once.
+fn add(group: &mut Group, view: View) -> usize {
+    match group.operands.iter().position(|v| *v == view) {
+        Some(at) => at,
+        None => {
+            group.operands.push(view);
+            group.operands.len() - 1
+        }
+    }
+}
+
+/// Computes `inner` inside `group`.
+fn absorb(group: &mut Group, inner: Group) -> Source {
+    let operands: Vec<usize> = inner.operands.into_iter().map(|v| add(group, v)).collect();
+    let before = group.code.instructions.len();
+    let moved = |source: Source| match source {
+        Source::Operand(i) => Source::Operand(operands[i]),
+        Source::Result(i) => Source::Result(i + before),
+        number @ Source::Number(_) => number,
+    };
+    for i in inner.code.instructions {
+        group.code.instructions.push(Instruction { function: i.function.map(moved), round: i.round });
+    }
+    group.rows |= inner.rows;
+    moved(inner.code.result)
+}

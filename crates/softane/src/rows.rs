@@ -1,0 +1,219 @@
+//! Sums, extremes, softmax and normalisation of rows.
+//!
+//! A row is taken in 16 lanes, whatever vectors the machine has, and the lanes are joined pairwise: the order of the
+//! additions follows from the length alone.
+
+use crate::math::exp_of_negative;
+use pulp::{Arch, Simd, WithSimd};
+
+/// One register of the widest kind.
+const LANES: usize = 16;
+
+/// Blocks of 16 after which lanes start anew, which keeps long sums accurate.
+const RESTART: usize = 64;
+
+/// What becomes of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fold {
+    /// The sum; 0 of nothing.
+    Sum,
+    /// The greatest, NaN passed over; −∞ of nothing.
+    Max,
+    /// The smallest, NaN passed over; +∞ of nothing.
+    Min,
+}
+
+impl Fold {
+    /// What nothing folds to.
+    pub fn start(self) -> f32 {
+        match self {
+            Fold::Sum => 0.0,
+            Fold::Max => f32::NEG_INFINITY,
+            Fold::Min => f32::INFINITY,
+        }
+    }
+
+    #[inline(always)]
+    fn join<S: Simd>(self, simd: S, x: S::f32s, total: S::f32s) -> S::f32s {
+        match self {
+            Fold::Sum => simd.add_f32s(total, x),
+            Fold::Max => simd.max_f32s(x, total),
+            Fold::Min => simd.min_f32s(x, total),
+        }
+    }
+
+    #[inline(always)]
+    fn join_one(self, x: f32, total: f32) -> f32 {
+        match self {
+            Fold::Sum => total + x,
+            Fold::Max => {
+                if x > total {
+                    x
+                } else {
+                    total
+                }
+            }
+            Fold::Min => {
+                if x < total {
+                    x
+                } else {
+                    total
+                }
+            }
+        }
+    }
+
+    /// Folds each of `x` into its place of `totals`.
+    pub fn into(self, totals: &mut [f32], x: &[f32]) {
+        crate::simd::vectorised(
+            #[inline(always)]
+            || {
+                for (total, &x) in totals.iter_mut().zip(x) {
+                    *total = self.join_one(x, *total);
+                }
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn row<S: Simd>(self, simd: S, row: &[f32]) -> f32 {
+        // One block is one vector of 16, or 2 of 8, and so on.
+        let vectors = LANES / S::F32_LANES;
+        let start = [simd.splat_f32s(self.start()); LANES];
+        let (blocks, tail) = row.as_chunks::<LANES>();
+        let mut total = start;
+        for part in blocks.chunks(RESTART) {
+            let mut lanes = start;
+            for block in part {
+                let block = S::as_simd_f32s(block).0;
+                for i in 0..vectors {
+                    lanes[i] = self.join(simd, block[i], lanes[i]);
+                }
+            }
+            for i in 0..vectors {
+                total[i] = self.join(simd, lanes[i], total[i]);
+            }
+        }
+        let mut lanes = [self.start(); LANES];
+        lanes.copy_from_slice(bytemuck::cast_slice(&total[..vectors]));
+        for (lane, &x) in lanes.iter_mut().zip(tail) {
+            *lane = self.join_one(x, *lane);
+        }
+        let mut n = LANES;
+        while n > 1 {
+            n /= 2;
+            for i in 0..n {
+                lanes[i] = self.join_one(lanes[i + n], lanes[i]);
+            }
+        }
+        lanes[0]
+    }
+}
+
+/// Folds each row of `row` values into one of `totals`.
+pub fn fold(values: &[f32], row: usize, fold: Fold, totals: &mut [f32]) {
+    struct Run<'a>(&'a [f32], usize, Fold, &'a mut [f32]);
+    impl WithSimd for Run<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let Run(values, row, fold, totals) = self;
+            for (total, row) in totals.iter_mut().zip(values.chunks_exact(row)) {
+                *total = fold.row(simd, row);
+            }
+        }
+    }
+    Arch::new().dispatch(Run(values, row, fold, totals));
+}
+
+/// Replaces each row of `row` values by its softmax, `exp(x − max x) / Σ exp(x − max x)`.
+pub fn softmax(values: &mut [f32], row: usize) {
+    struct Run<'a>(&'a mut [f32], usize);
+    impl WithSimd for Run<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            for row in self.0.chunks_exact_mut(self.1) {
+                let top = Fold::Max.row(simd, row);
+                for x in row.iter_mut() {
+                    *x = exp_of_negative(*x - top);
+                }
+                let scale = 1.0 / Fold::Sum.row(simd, row);
+                for x in row {
+                    *x *= scale;
+                }
+            }
+        }
+    }
+    Arch::new().dispatch(Run(values, row));
+}
+
+/// Replaces each row of `row` values by `(x − mean) / √(variance + ε)`, the variance being the mean of squared
+/// distances from the mean.
+pub fn normalize(values: &mut [f32], row: usize, epsilon: f32) {
+    struct Run<'a>(&'a mut [f32], usize, f32);
+    impl WithSimd for Run<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let n = self.1 as f32;
+            let mut squares = [0.0; LANES];
+            for row in self.0.chunks_exact_mut(self.1) {
+                let mean = Fold::Sum.row(simd, row) / n;
+                for x in row.iter_mut() {
+                    *x -= mean;
+                }
+                let mut sum = 0.0;
+                for part in row.chunks(LANES) {
+                    let squares = &mut squares[..part.len()];
+                    for (square, &x) in squares.iter_mut().zip(part) {
+                        *square = x * x;
+                    }
+                    sum += Fold::Sum.row(simd, squares);
+                }
+                let scale = 1.0 / (sum / n + self.2).sqrt();
+                for x in row {
+                    *x *= scale;
+                }
+            }
+        }
+    }
+    Arch::new().dispatch(Run(values, row, epsilon));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_any_length_are_folded_exactly_on_integers() {
+        for n in [1, 15, 16, 17, 1024, 1025, 5000] {
+            let v: Vec<f32> = (0..2 * n).map(|i| (i % 7) as f32 - 2.0).collect();
+            let of = |f: Fold| {
+                let mut totals = [f32::NAN; 2];
+                fold(&v, n, f, &mut totals);
+                totals
+            };
+            let rows = [&v[..n], &v[n..]];
+            assert_eq!(of(Fold::Sum), rows.map(|r| r.iter().sum::<f32>()), "{n}");
+            assert_eq!(of(Fold::Max), rows.map(|r| r.iter().copied().fold(f32::MIN, f32::max)), "{n}");
+            assert_eq!(of(Fold::Min), rows.map(|r| r.iter().copied().fold(f32::MAX, f32::min)), "{n}");
+        }
+    }
+
+    #[test]
+    fn lanes_do_not_depend_on_the_vectors() {
+        let v: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.7).sin()).collect();
+        let mut total = [0.0];
+        fold(&v, 1000, Fold::Sum, &mut total);
+        assert_eq!(total[0].to_bits(), Fold::Sum.row(pulp::Scalar, &v).to_bits());
+    }
+
+    #[test]
+    fn softmax_of_a_row_with_a_nan_is_nan() {
+        let mut v = [1.0, f32::NAN, 2.0, 0.0, 0.0, 0.0];
+        softmax(&mut v, 3);
+        assert!(v[..3].iter().all(|x| x.is_nan()));
+        assert!(v[3..].iter().all(|x| (x - 1.0 / 3.0).abs() < 1e-7));
+    }
+}
