@@ -1,0 +1,134 @@
+//! What every engine offers.
+
+use crate::error::DeviceError;
+use crate::soft::SoftDevice;
+use crate::surface::Surface;
+use mil::{Program, TensorType, Verified, Weights};
+use softane::Pool;
+use std::fmt;
+use std::time::Duration;
+
+/// A Neural Engine, real or software.
+pub trait Device: Send + Sync {
+    /// Its name, its chip, and what it computes with.
+    fn info(&self) -> &DeviceInfo;
+
+    /// Compiles and loads `program`; `weights` are baked in. `name` is for messages.
+    ///
+    /// # Errors
+    /// `Compile`, if a weight is missing or the engine cannot have the program.
+    fn compile(
+        &self,
+        name: &str,
+        program: &Verified<Program>,
+        weights: &Weights,
+    ) -> Result<Box<dyn Kernel>, DeviceError>;
+
+    /// Memory both sides can touch, zeroed. `name` is for messages.
+    ///
+    /// # Errors
+    /// `SurfaceUnfit`, if no surface can hold such a tensor.
+    fn surface(&self, name: &str, ty: &TensorType) -> Result<Surface, DeviceError>;
+}
+
+/// A loaded program. Dropping it unloads it.
+pub trait Kernel: Send + Sync {
+    /// Runs once, blocks until the outputs are written, and returns the time the engine took.
+    ///
+    /// `inputs` and `outputs` stand in the order of the function's parameters and results.
+    ///
+    /// # Errors
+    /// If number or types of the surfaces are not the program's, or one is written and used twice.
+    fn dispatch(&self, inputs: &[&Surface], outputs: &[&Surface]) -> Result<Duration, DeviceError>;
+
+    /// Replaces the baked weights in place where the engine can; `false` means: compile again.
+    ///
+    /// # Errors
+    /// If a weight is missing, or is not what the program says; the old weights stay.
+    fn rebake(&self, weights: &Weights) -> Result<bool, DeviceError>;
+
+    /// Bytes it needs.
+    fn memory(&self) -> KernelMemory;
+}
+
+/// Bytes that a kernel needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelMemory {
+    /// Weights and other constants, of this kernel alone.
+    pub constants: usize,
+    /// Peak of the values between operations; kernels of one device share this memory.
+    pub scratch: usize,
+}
+
+/// What a device is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// A sentence part for people, honest about what computes.
+    pub name: String,
+    /// The processor, as its instruction set shows it.
+    pub chip: String,
+    /// The kind of engine.
+    pub engine: Engine,
+    /// Threads it computes on.
+    pub threads: usize,
+}
+
+/// The kind of engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// `softane`, on the processor.
+    Soft,
+    /// An Apple Neural Engine.
+    Apple,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Engine::Soft => "soft",
+            Engine::Apple => "apple",
+        })
+    }
+}
+
+/// Which engine is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Choice {
+    /// The best there is.
+    #[default]
+    Auto,
+    /// The software engine.
+    Soft,
+}
+
+/// Settings of the software engine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SoftOptions {
+    /// The threads to compute on, which the host's work may share. The results do not depend on their number.
+    pub pool: Pool,
+}
+
+impl SoftOptions {
+    /// The software engine on threads of its own; 0 means as many as the machine runs at once.
+    ///
+    /// # Errors
+    /// `Threads`, if the system refuses to start them.
+    pub fn threads(threads: usize) -> Result<SoftOptions, DeviceError> {
+        let pool = Pool::new(threads).map_err(|reason| DeviceError::Threads { threads, reason })?;
+        Ok(SoftOptions { pool })
+    }
+}
+
+/// Opens an engine.
+///
+/// # Errors
+/// `Threads`, if the system refuses to start them.
+pub fn open(choice: Choice, options: SoftOptions) -> Result<Box<dyn Device>, DeviceError> {
+    let name = match choice {
+        Choice::Auto if cfg!(target_os = "macos") => {
+            "software engine (this version does not drive the Apple Neural Engine yet)"
+        }
+        Choice::Auto | Choice::Soft => "software engine",
+    };
+    Ok(Box::new(SoftDevice::open(name, options)?))
+}

@@ -1,0 +1,57 @@
+//! What can go wrong between us and the engine.
+
+use mil::TensorType;
+
+/// What can go wrong between us and the engine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum DeviceError {
+    #[error("the system does not start {threads} threads: {reason}")]
+    Threads { threads: usize, reason: String },
+    #[error("kernel `{kernel}` does not compile: {source}")]
+    Compile { kernel: String, source: softane::CompileError },
+    #[error("kernel `{kernel}` keeps its old weights: {source}")]
+    Rebake { kernel: String, source: softane::CompileError },
+    #[error("kernel `{kernel}` stopped: {source}")]
+    Run { kernel: String, source: softane::RunError },
+    #[error("no surface `{surface}`: it would hold {ty}, surfaces hold fp16 or fp32")]
+    SurfaceUnfit { surface: String, ty: TensorType },
+    #[error("kernel `{kernel}` has {want} {side}, {got} surfaces are given")]
+    SurfaceCount { kernel: String, side: &'static str, want: usize, got: usize },
+    #[error("surface `{surface}` holds {got}, `{parameter}` of kernel `{kernel}` is {want}")]
+    SurfaceType {
+        kernel: String,
+        parameter: String,
+        surface: String,
+        got: Box<TensorType>,
+        want: Box<TensorType>,
+    },
+    #[error("kernel `{kernel}` would write surface `{surface}` and use it a second time")]
+    SurfaceShared { kernel: String, surface: String },
+    #[error(
+        "surface `{surface}` has {channels} channels of {each} elements; {elements} elements at channel {channel} reach outside"
+    )]
+    SurfaceRange { surface: String, channels: usize, each: usize, channel: usize, elements: usize },
+    #[error("surface `{from}` holds {from_ty}, `{to}` holds {to_ty}: nothing is converted on the way")]
+    SurfaceCopy { from: String, from_ty: Box<TensorType>, to: String, to_ty: Box<TensorType> },
+}
+
+impl DeviceError {
+    /// What the user can do about it, if anything: one sentence, imperative.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Threads { .. } => Some("Ask for fewer threads with `--threads`."),
+            Self::Compile { .. } | Self::Rebake { .. } => Some(
+                "Give every weight file that the program names, each with entries of the types it states.",
+            ),
+            Self::SurfaceType { .. } => Some("Make the surface with the type of the kernel's parameter."),
+            Self::SurfaceShared { .. } => Some("Give each output a surface of its own."),
+            Self::SurfaceUnfit { .. } => Some("Cast the value to fp16 or fp32 inside the program."),
+            Self::Run { .. }
+            | Self::SurfaceCount { .. }
+            | Self::SurfaceRange { .. }
+            | Self::SurfaceCopy { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The software engine as a device.
+
+use crate::device::{Device, DeviceInfo, Engine, Kernel, KernelMemory, SoftOptions};
+use crate::error::DeviceError;
+use crate::surface::Surface;
+use mil::{Program, TensorType, Verified, Weights};
+use softane::{Arena, Executable, Pool, Slice, SliceMut};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+/// The software engine: threads and working memory, shared by all its kernels.
+pub(crate) struct SoftDevice {
+    info: DeviceInfo,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: Pool,
+    /// Dispatches take turns, as on the hardware.
+    arena: Mutex<Arena>,
+}
+
+impl SoftDevice {
+    pub(crate) fn open(name: &str, options: SoftOptions) -> Result<SoftDevice, DeviceError> {
+        let pool = options.pool;
+        let info = DeviceInfo {
+            name: name.to_owned(),
+            chip: softane::instruction_set(),
+            engine: Engine::Soft,
+            threads: pool.threads(),
+        };
+        Ok(SoftDevice { info, shared: Arc::new(Shared { pool, arena: Mutex::default() }) })
+    }
+}
+
+impl Device for SoftDevice {
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn compile(
+        &self,
+        name: &str,
+        program: &Verified<Program>,
+        weights: &Weights,
+    ) -> Result<Box<dyn Kernel>, DeviceError> {
+        let executable = Executable::compile(program, weights)
+            .map_err(|source| DeviceError::Compile { kernel: name.to_owned(), source })?;
+        let mut arena = self.shared.arena.lock().unwrap_or_else(PoisonError::into_inner);
+        arena.make_ready(&executable, self.shared.pool.threads());
+        let function = program.entry();
+        let side = |ids: &[mil::ValueId]| -> Vec<(String, TensorType)> {
+            ids.iter().map(|&v| (function.value(v).name.clone(), function.ty(v).clone())).collect()
+        };
+        Ok(Box::new(SoftKernel {
+            name: name.to_owned(),
+            inputs: side(&function.inputs),
+            outputs: side(&function.outputs),
+            executable: RwLock::new(executable),
+            shared: Arc::clone(&self.shared),
+        }))
+    }
+
+    fn surface(&self, name: &str, ty: &TensorType) -> Result<Surface, DeviceError> {
+        Surface::host(name, ty)
+    }
+}
+
+struct SoftKernel {
+    name: String,
+    inputs: Vec<(String, TensorType)>,
+    outputs: Vec<(String, TensorType)>,
+    executable: RwLock<Executable>,
+    shared: Arc<Shared>,
+}
+
+impl SoftKernel {
+    /// Compares surfaces with parameters or results.
+    fn check(
+        &self,
+        side: &'static str,
+        want: &[(String, TensorType)],
+        got: &[&Surface],
+    ) -> Result<(), DeviceError> {
+        if want.len() != got.len() {
+            return Err(DeviceError::SurfaceCount {
+                kernel: self.name.clone(),
+                side,
+                want: want.len(),
+                got: got.len(),
+            });
+        }
+        for ((parameter, want), surface) in want.iter().zip(got) {
+            if surface.ty() != want {
+                return Err(DeviceError::SurfaceType {
+                    kernel: self.name.clone(),
+                    parameter: parameter.clone(),
+                    surface: surface.name().to_owned(),
+                    got: Box::new(surface.ty().clone()),
+                    want: Box::new(want.clone()),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Kernel for SoftKernel {
+    fn dispatch(&self, inputs: &[&Surface], outputs: &[&Surface]) -> Result<Duration, DeviceError> {
+        self.check("inputs", &self.inputs, inputs)?;
+        self.check("outputs", &self.outputs, outputs)?;
+        for (i, out) in outputs.iter().enumerate() {
+            let again = inputs.iter().chain(&outputs[i + 1..]).any(|s| std::ptr::eq(*s, *out));
+            if again {
+                return Err(DeviceError::SurfaceShared {
+                    kernel: self.name.clone(),
+                    surface: out.name().to_owned(),
+                });
+            }
+        }
+        // One lock for each surface, also when it stands for several inputs.
+        let first_of = |i: usize| inputs.iter().position(|s| std::ptr::eq(*s, inputs[i])).unwrap_or(i);
+        let read: Vec<_> = (0..inputs.len()).map(|i| (first_of(i) == i).then(|| inputs[i].lock())).collect();
+        let mut written: Vec<_> = outputs.iter().map(|s| s.lock_mut()).collect();
+        let sources: Vec<Slice<'_>> = (0..inputs.len())
+            .filter_map(|i| Some(Slice::of(inputs[i].ty().dtype, read[first_of(i)].as_ref()?.bytes())))
+            .collect();
+        let mut sinks: Vec<SliceMut<'_>> =
+            written.iter_mut().zip(outputs).map(|(w, s)| SliceMut::of(s.ty().dtype, w.bytes_mut())).collect();
+        let executable = self.executable.read().unwrap_or_else(PoisonError::into_inner);
+        let mut arena = self.shared.arena.lock().unwrap_or_else(PoisonError::into_inner);
+        let (executable, arena) = (&*executable, &mut *arena);
+        let start = Instant::now();
+        self.shared
+            .pool
+            .install(|| executable.run(&sources, &mut sinks, arena))
+            .map_err(|source| DeviceError::Run { kernel: self.name.clone(), source })?;
+        Ok(start.elapsed())
+    }
+
+    fn rebake(&self, weights: &Weights) -> Result<bool, DeviceError> {
+        let mut executable = self.executable.write().unwrap_or_else(PoisonError::into_inner);
+        let executable = &mut *executable;
+        self.shared
+            .pool
+            .install(|| executable.rebake(weights))
+            .map_err(|source| DeviceError::Rebake { kernel: self.name.clone(), source })?;
+        Ok(true)
+    }
+
+    fn memory(&self) -> KernelMemory {
+        let memory = self.executable.read().unwrap_or_else(PoisonError::into_inner).memory();
+        KernelMemory { constants: memory.constants, scratch: memory.scratch }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Choice, DeviceError, SoftOptions, open};
+    use mil::{Builder, DType, Opset, Program, TensorType, Verified, Weights, ty};
+
+    /// `y = 2x + w`, `z = x` by channels summed.
+    fn program() -> Verified<Program> {
+        let b = Builder::new("main", Opset::Ios18);
+        let x = b.input("x", ty::f16([1, 2, 1, 4]));
+        let w = b.constant("w", mil::Tensor::floats(ty::f16([1, 2, 1, 1]), [1.0, -1.0]));
+        let (y, z) = (x * 2.0 + w, x.reduce_sum(&[1], true));
+        b.finish([("y", y), ("z", z)]).unwrap()
+    }
+
+    #[test]
+    fn a_dispatch_writes_every_output() {
+        let device = open(Choice::Soft, SoftOptions::threads(2).unwrap()).unwrap();
+        assert_eq!(device.info().threads, 2);
+        let kernel = device.compile("k", &program(), &Weights::new()).unwrap();
+        let x = device.surface("x", &ty::f16([1, 2, 1, 4])).unwrap();
+        let y = device.surface("y", &ty::f16([1, 2, 1, 4])).unwrap();
+        let z = device.surface("z", &ty::f16([1, 1, 1, 4])).unwrap();
+        x.write(0, &[1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0]).unwrap();
+        kernel.dispatch(&[&x], &[&y, &z]).unwrap();
+        let (mut got_y, mut got_z) = ([0.0; 8], [0.0; 4]);
+        y.read(0, &mut got_y).unwrap();
+        z.read(0, &mut got_z).unwrap();
+        assert_eq!(got_y, [3.0, 5.0, 7.0, 9.0, 19.0, 39.0, 59.0, 79.0]);
+        assert_eq!(got_z, [11.0, 22.0, 33.0, 44.0]);
+        assert!(kernel.rebake(&Weights::new()).unwrap());
+    }
+
+    #[test]
+    fn wrong_surfaces_are_refused_by_name() {
+        let device = open(Choice::Auto, SoftOptions::threads(1).unwrap()).unwrap();
+        let kernel = device.compile("k", &program(), &Weights::new()).unwrap();
+        let x = device.surface("x", &ty::f16([1, 2, 1, 4])).unwrap();
+        let y = device.surface("y", &ty::f16([1, 2, 1, 4])).unwrap();
+        let z = device.surface("z", &TensorType::new(DType::F32, [1, 1, 1, 4])).unwrap();
+        let error = kernel.dispatch(&[&x], &[&y, &z]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "surface `z` holds tensor<fp32, [1, 1, 1, 4]>, `z` of kernel `k` is tensor<fp16, [1, 1, 1, 4]>"
+        );
+        let z = device.surface("z", &ty::f16([1, 1, 1, 4])).unwrap();
+        assert!(matches!(kernel.dispatch(&[&x], &[&y]), Err(DeviceError::SurfaceCount { .. })));
+        assert!(matches!(kernel.dispatch(&[&x], &[&x, &z]), Err(DeviceError::SurfaceShared { .. })));
+    }
+
+    #[test]
+    fn a_missing_weight_names_kernel_and_file() {
+        let b = Builder::new("main", Opset::Ios18);
+        let x = b.input("x", ty::f16([1, 2, 1, 4]));
+        let w = b.weight("w", ty::f16([2, 2, 1, 1]), "@model_path/weights/w.bin", 64);
+        let program = b.finish([("y", x.conv1x1(w, 1))]).unwrap();
+        let device = open(Choice::Soft, SoftOptions::threads(1).unwrap()).unwrap();
+        let error = device.compile("k", &program, &Weights::new()).err().map(|e| e.to_string());
+        let error = error.unwrap_or_default();
+        assert!(error.contains("kernel `k`") && error.contains("@model_path/weights/w.bin"), "{error}");
+    }
+}
