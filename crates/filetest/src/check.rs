@@ -1,0 +1,404 @@
+//! One file.
+
+use crate::case::{Case, Given, Refusal, Test};
+use crate::close::Close;
+use crate::engine::Engine;
+use crate::{grad, value};
+use mil::diag::Place;
+use mil::{Program, Report, Tensor, TensorType, ValueId, Verified, Weights, text};
+use std::path::Path;
+
+/// What came of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    pub failures: Vec<String>,
+    pub skipped: Vec<String>,
+    /// The file with its expectations rewritten, if any did not hold and that was asked for.
+    pub blessed: Option<String>,
+}
+
+/// Does all that `source` asks for. `file` is for messages, and for finding files beside it.
+pub fn check(file: &Path, source: &str, bless: bool) -> Checked {
+    let mut out = Checked::default();
+    let case = match Case::parse(source) {
+        Ok(case) => case,
+        Err(message) => {
+            out.failures.push(message);
+            return out;
+        }
+    };
+    let mut run = Run { file, source, case: &case, bless, edits: Edits::default(), out: &mut out };
+    for test in &case.tests {
+        if let Err(message) = run.test(test) {
+            run.out.failures.push(message);
+        }
+    }
+    let edits = run.edits;
+    if bless && !edits.is_empty() {
+        out.blessed = Some(edits.apply(source, &case));
+    }
+    out
+}
+
+/// Expectations to be rewritten.
+#[derive(Default)]
+struct Edits {
+    given: Vec<(String, String)>,
+    refusals: Option<Vec<Refusal>>,
+}
+
+struct Run<'a> {
+    file: &'a Path,
+    source: &'a str,
+    case: &'a Case,
+    bless: bool,
+    edits: Edits,
+    out: &'a mut Checked,
+}
+
+impl Run<'_> {
+    fn test(&mut self, test: &Test) -> Result<(), String> {
+        match test {
+            Test::Read => self.refusals(text::parse(self.source).err()),
+            Test::Verify => self.refusals(text::load(self.source).err()),
+            Test::Print(like) => self.print(like.as_deref()),
+            Test::Run { engines, close } => self.run(engines, *close),
+            Test::Grad { wrt } => self.grad(wrt),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.file.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned())
+    }
+
+    fn rendered(&self, report: &Report) -> String {
+        report.render(&self.name(), self.source)
+    }
+
+    /// Compares what was refused with what the file expects.
+    fn refusals(&mut self, report: Option<Report>) -> Result<(), String> {
+        let line = |place: &Place| match place {
+            Place::Text(range) => {
+                let before = &self.source.as_bytes()[..range.start.min(self.source.len())];
+                Some(before.iter().filter(|&&b| b == b'\n').count() + 1)
+            }
+            _ => None,
+        };
+        let diagnostics = report.iter().flat_map(|r| &r.diagnostics);
+        let mut got: Vec<Refusal> = diagnostics.map(|d| (line(&d.place), d.code.to_owned())).collect();
+        let mut want = self.case.refusals.clone();
+        got.sort();
+        want.sort();
+        if got == want {
+            return Ok(());
+        }
+        if self.bless {
+            self.edits.refusals = Some(got);
+            return Ok(());
+        }
+        let shown = |list: Vec<Refusal>| -> String {
+            let shown: Vec<String> = list
+                .into_iter()
+                .map(|(line, code)| match line {
+                    Some(line) => format!("{code} in line {line}"),
+                    None => code,
+                })
+                .collect();
+            if shown.is_empty() { "nothing".into() } else { shown.join(", ") }
+        };
+        let report = report.map_or(String::new(), |r| format!("\n{}", self.rendered(&r)));
+        Err(format!("refused: {}; expected: {}{report}", shown(got), shown(want)))
+    }
+
+    fn print(&mut self, like: Option<&str>) -> Result<(), String> {
+        let program = text::parse(self.source).map_err(|r| self.rendered(&r))?;
+        let printed = text::print(&program);
+        let again = text::parse(&printed)
+            .map_err(|r| format!("what it prints:\n{}", r.render("printed", &printed)))?;
+        let twice = text::print(&again);
+        if twice != printed {
+            return Err(format!("printed twice: {}", first_difference(&twice, &printed)));
+        }
+        let Some(like) = like else { return Ok(()) };
+        let path = self.file.with_file_name(like);
+        let want = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let body: String = want.split_inclusive('\n').filter(|l| !l.starts_with("//!")).collect();
+        if body.trim_end() == printed {
+            return Ok(());
+        }
+        if self.bless {
+            let head: String = want.split_inclusive('\n').filter(|l| l.starts_with("//!")).collect();
+            return std::fs::write(&path, format!("{head}{printed}\n")).map_err(|e| e.to_string());
+        }
+        Err(format!("not printed as {like}: {}", first_difference(&printed, body.trim_end())))
+    }
+
+    fn run(&mut self, engines: &[&Engine], close: Close) -> Result<(), String> {
+        let (program, weights) = self.program()?;
+        let f = program.entry();
+        let inputs = self.inputs(&program)?;
+        for engine in engines {
+            let Some(run) = engine.run else {
+                self.out.skipped.push(format!("engine `{}` is not at hand", engine.name));
+                continue;
+            };
+            let outputs = run(&program, &weights, &inputs).map_err(|e| format!("`{}`: {e}", engine.name))?;
+            if outputs.len() != f.outputs.len() {
+                return Err(format!("`{}` gives {} outputs", engine.name, outputs.len()));
+            }
+            for (&id, got) in f.outputs.iter().zip(outputs) {
+                let name = &f.value(id).name;
+                let wrong = match self.case.given(name) {
+                    None => Some("the file does not say what it is".to_owned()),
+                    Some(want) => close.difference(&got, &elements(want, f.ty(id))?),
+                };
+                match wrong {
+                    Some(_) if self.bless && engine.name == "reference" => {
+                        self.edits.given.push((name.clone(), value::print(&got)));
+                    }
+                    Some(wrong) => {
+                        let text = format!("output `{name}` of engine `{}`: {wrong}", engine.name);
+                        self.out.failures.push(text);
+                    }
+                    None => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn grad(&mut self, wrt: &[String]) -> Result<(), String> {
+        let (program, weights) = self.program()?;
+        let f = program.entry();
+        let inputs = self.inputs(&program)?;
+        let find = |name: &String| f.find(name).ok_or_else(|| format!("there is no input `{name}`"));
+        let wrt: Vec<ValueId> = wrt.iter().map(find).collect::<Result<_, _>>()?;
+        let mut cotangents = Vec::new();
+        for (n, &id) in f.outputs.iter().enumerate() {
+            let (name, ty) = (&f.value(id).name, f.ty(id));
+            cotangents.push(match self.case.given(&format!("d_{name}")) {
+                Some(given) => elements(given, ty)?,
+                // Any numbers would do that follow no pattern of the program's.
+                None => {
+                    Tensor::floats(ty.clone(), (0..ty.elements()).map(|i| (1.0 + (7 * n + i) as f64).cos()))
+                }
+            });
+        }
+        grad::check(&program, &weights, &inputs, &cotangents, &wrt)
+    }
+
+    /// The program and its weight files.
+    fn program(&self) -> Result<(Verified<Program>, Weights), String> {
+        let program = text::load(self.source).map_err(|r| self.rendered(&r))?;
+        let mut weights = Weights::new();
+        for given in &self.case.given {
+            let f = program.entry();
+            let known = f.inputs.iter().chain(&f.outputs).any(|&id| {
+                let name = &f.value(id).name;
+                given.name == *name || given.name.strip_prefix("d_") == Some(name)
+            });
+            if given.name.starts_with('@') {
+                let tensor = typed_elements(given)?;
+                weights.add_tensor(&given.name, &tensor).map_err(|e| e.to_string())?;
+            } else if !known {
+                return Err(format!("`{}` is neither input nor output", given.name));
+            }
+        }
+        Ok((program, weights))
+    }
+
+    fn inputs(&self, program: &Verified<Program>) -> Result<Vec<Tensor>, String> {
+        let f = program.entry();
+        f.inputs
+            .iter()
+            .map(|&id| {
+                let name = &f.value(id).name;
+                let given = self.case.given(name).ok_or_else(|| format!("input `{name}` is not given"))?;
+                elements(given, f.ty(id))
+            })
+            .collect()
+    }
+}
+
+fn elements(given: &Given, ty: &TensorType) -> Result<Tensor, String> {
+    value::parse(ty, &given.text).map_err(|e| format!("`{}`: {e}", given.name))
+}
+
+/// The elements of `fp16 [[1, 2]]`, whose shape is that of the brackets.
+fn typed_elements(given: &Given) -> Result<Tensor, String> {
+    let (dtype, text) = given.text.split_once(' ').unwrap_or((&given.text, ""));
+    let dtype = mil::DType::from_name(dtype).ok_or_else(|| format!("`{}`: no type `{dtype}`", given.name))?;
+    // Rows are equally long, so the first ones tell the shape; if not, reading the elements says so.
+    let mut shape = Vec::new();
+    let mut row = text.trim();
+    while let Some(inner) = row.strip_prefix('[') {
+        let (mut open, mut items, mut first) = (0, 1, inner.len());
+        for (at, c) in inner.char_indices() {
+            match c {
+                '[' => open += 1,
+                ']' if open == 0 => {
+                    first = first.min(at);
+                    break;
+                }
+                ']' => open -= 1,
+                ',' if open == 0 => {
+                    items += 1;
+                    first = first.min(at);
+                }
+                _ => {}
+            }
+        }
+        shape.push(items);
+        row = inner[..first].trim();
+    }
+    elements(&Given { text: text.to_owned(), ..given.clone() }, &TensorType::new(dtype, shape))
+}
+
+fn first_difference(got: &str, want: &str) -> String {
+    let (mut got, mut want) = (got.lines(), want.lines());
+    for n in 1.. {
+        match (got.next(), want.next()) {
+            (None, None) => break,
+            (g, w) if g == w => {}
+            (g, w) => {
+                let end = "the end";
+                return format!("line {n}\n     is {}\n should {}", g.unwrap_or(end), w.unwrap_or(end));
+            }
+        }
+    }
+    "line ends differ".into()
+}
+
+impl Edits {
+    fn is_empty(&self) -> bool {
+        self.given.is_empty() && self.refusals.is_none()
+    }
+
+    /// `source` with the expectations rewritten.
+    fn apply(&self, source: &str, case: &Case) -> String {
+        let mut lines: Vec<Option<String>> = source.lines().map(|l| Some(l.to_owned())).collect();
+        let mut added = Vec::new();
+        for (name, text) in &self.given {
+            let line = format!("//! {name} = {text}");
+            match case.given(name) {
+                Some(given) => {
+                    lines[given.lines.clone()].fill(None);
+                    lines[given.lines.start] = Some(line);
+                }
+                None => added.push(line),
+            }
+        }
+        if let Some(refusals) = &self.refusals {
+            for (n, line) in lines.iter_mut().enumerate() {
+                let Some(text) = line else { continue };
+                if n < case.directives {
+                    if text.starts_with("//! error[") {
+                        *line = None;
+                    }
+                    continue;
+                }
+                if let Some((before, _)) = text.split_once("// error[") {
+                    *text = before.trim_end().to_owned();
+                }
+                let codes = refusals.iter().filter(|(at, _)| *at == Some(n + 1));
+                let codes: Vec<String> = codes.map(|(_, code)| format!("error[{code}]")).collect();
+                if !codes.is_empty() {
+                    *text += &format!(" // {}", codes.join(" "));
+                }
+            }
+            let nowhere = refusals.iter().filter(|(at, _)| at.is_none());
+            added.extend(nowhere.map(|(_, code)| format!("//! error[{code}]")));
+        }
+        let (head, body) = lines.split_at(case.directives);
+        let all = head.iter().flatten().chain(&added).chain(body.iter().flatten());
+        all.map(|line| format!("{line}\n")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+    use std::path::Path;
+
+    const ADD: &str = "//! test read print verify\n//! test run engine=reference,apple\n//! test grad wrt=x\n\
+        //! x = [1, 2]\n//! y = [2.5, 3.5]\nprogram(1.3)\n{\n    func main<ios18>(tensor<fp16, [2]> x) {\n\
+        tensor<fp16, [2]> w = const()[val = tensor<fp16, [2]>([1.5, 1.5])];\n\
+        tensor<fp16, [2]> y = add(x = x, y = w);\n    } -> (y);\n}\n";
+
+    fn failures(source: &str) -> Vec<String> {
+        check(Path::new("add.mil"), source, false).failures
+    }
+
+    #[test]
+    fn a_sound_file_passes_and_names_what_it_could_not_try() {
+        let checked = check(Path::new("add.mil"), ADD, false);
+        assert_eq!((checked.failures, checked.blessed), (vec![], None));
+        assert_eq!(checked.skipped, ["engine `apple` is not at hand"]);
+    }
+
+    #[test]
+    fn what_does_not_hold_is_said() {
+        for (from, to, says) in [
+            (
+                "y = [2.5, 3.5]",
+                "y = [2.5, 3.75]",
+                "output `y` of engine `reference`: 3.5 at [1], expected 3.75",
+            ),
+            ("y = [2.5, 3.5]", "y = [2.5]", "`y`: the rows of this literal are not [2]"),
+            ("//! y = [2.5, 3.5]\n", "", "does not say what it is"),
+            ("//! x = [1, 2]\n", "", "input `x` is not given"),
+            ("//! x =", "//! z = 1\n//! x =", "`z` is neither input nor output"),
+            ("wrt=x", "wrt=z", "no input `z`"),
+            ("add(", "ad(", "refused: unknown-op in line 10; expected: nothing"),
+            (
+                "add(x = x, y = w);",
+                "add(x = x, y = w); // error[dtype]",
+                "refused: nothing; expected: dtype in line 10",
+            ),
+            ("print", "print as=missing.mil", "missing.mil"),
+        ] {
+            let found = failures(&ADD.replace(from, to));
+            assert!(found.iter().any(|f| f.contains(says)), "{says}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_gradient_is_found() {
+        // Nothing in the table has a wrong gradient, so the differences are made wrong: `x` is where the slope of
+        // `pow` is too steep for them.
+        let steep = ADD.replace("add(x = x", "pow(x = x").replace("[1, 2]", "[6e-8, 2]");
+        let steep = steep.replace("([1.5, 1.5])", "([0.5, 1.5])");
+        assert!(
+            failures(&steep).iter().any(|f| f.contains("the gradient of `x` at [0]")),
+            "{:?}",
+            failures(&steep)
+        );
+    }
+
+    #[test]
+    fn weights_are_given_as_files() {
+        let blob = "tensor<fp16, [2]>(BLOBFILE(path = string(\"@w.bin\"), offset = uint64(64)))";
+        let blob = ADD.replace("tensor<fp16, [2]>([1.5, 1.5])", blob);
+        assert!(failures(&blob).iter().any(|f| f.contains("`@w.bin`, which is not given")));
+        let given = |text: &str| failures(&blob.replace("//! x", &format!("//! @w.bin = {text}\n//! x")));
+        assert_eq!(given("fp16 [1.5, 1.5]"), Vec::<String>::new());
+        assert!(given("fp16 [1.5]")[0].contains("holds 2 bytes; 4 are wanted"));
+        assert!(given("fp32 [1.5, 1.5]")[0].contains("holds fp32; fp16 is wanted"));
+        assert!(given("fp16 [[1, 2], [3]]")[0].contains("not [2, 2]"));
+    }
+
+    #[test]
+    fn blessing_rewrites_what_does_not_hold_and_nothing_else() {
+        let blessed = |source: &str| check(Path::new("add.mil"), source, true).blessed;
+        assert_eq!(blessed(ADD), None);
+        let wrong =
+            ADD.replace("y = [2.5, 3.5]", "y = [0,\n//! 0]").replace("y = w);", "y = w); // error[dtype]");
+        assert_eq!(blessed(&wrong).as_deref(), Some(ADD));
+        let without = ADD.replace("//! y = [2.5, 3.5]\n", "");
+        assert_eq!(blessed(&without).as_deref(), Some(ADD));
+        let refused =
+            "//! test verify\n//! error[dtype]\nprogram(1.3) {\nfunc f<ios18>() {\nq = 1;\n} -> ();\n}\n";
+        let want = "//! test verify\nprogram(1.3) {\nfunc f<ios18>() {\nq = 1; // error[unsupported-type]\n} -> ();\n}\n";
+        assert_eq!(blessed(refused).as_deref(), Some(want));
+    }
+}

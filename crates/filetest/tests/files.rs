@@ -1,0 +1,35 @@
+//! Every file of `tests/mil`. `BLESS=1` rewrites the expectations that do not hold.
+
+use std::path::Path;
+
+fn all(kind: &str) {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/mil")).join(kind);
+    let bless = std::env::var_os("BLESS").is_some_and(|v| v == "1");
+    let outcome = filetest::check_folder(&folder, bless).expect("tests/mil is part of the repository");
+    for text in &outcome.skipped {
+        println!("skipped: {text}");
+    }
+    assert!(outcome.files > 0, "{} holds no .mil file", folder.display());
+    let failures: Vec<String> = outcome.failures.iter().map(ToString::to_string).collect();
+    assert!(failures.is_empty(), "{} of {} files:\n{}", failures.len(), outcome.files, failures.join("\n"));
+}
+
+#[test]
+fn read() {
+    all("read");
+}
+
+#[test]
+fn verify() {
+    all("verify");
+}
+
+#[test]
+fn run() {
+    all("run");
+}
+
+#[test]
+fn grad() {
+    all("grad");
+}
