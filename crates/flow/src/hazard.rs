@@ -1,0 +1,118 @@
+//! Who waits for whom, derived from declarations.
+//!
+//! A lane serves its tasks in order, so "task `t` is done" means "its lane has finished so many tasks", and
+//! all a task needs to know about another lane is one number. A task's clock holds these three numbers; with
+//! it a wait that another wait or the lane's own order already implies is seen, and dropped.
+
+use std::fmt;
+
+use crate::plan::TaskInfo;
+use crate::{Lane, Resource};
+
+/// How two tasks conflict over a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hazard {
+    /// The later task reads what the earlier one writes.
+    ReadAfterWrite,
+    /// The later task overwrites what the earlier one reads.
+    WriteAfterRead,
+    /// The later task overwrites what the earlier one writes.
+    WriteAfterWrite,
+}
+
+impl fmt::Display for Hazard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::ReadAfterWrite => "read after write",
+            Self::WriteAfterRead => "write after read",
+            Self::WriteAfterWrite => "write after write",
+        })
+    }
+}
+
+/// A task that must be done before another may begin, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The earlier task's place in [`crate::Plan::tasks`].
+    pub task: usize,
+    /// How the two conflict.
+    pub hazard: Hazard,
+    /// Over what; where they conflict over several resources, the first declared by the later task.
+    pub resource: Resource,
+}
+
+/// How many tasks each lane must have finished.
+pub(crate) type Clock = [usize; Lane::COUNT];
+
+/// Those who touched a resource last: its writer, and on each lane the latest reader since.
+#[derive(Clone, Default)]
+struct Touched {
+    writer: Option<usize>,
+    readers: [Option<usize>; Lane::COUNT],
+}
+
+/// Fills in `waits` of every task, reduced to the fewest, and returns for each task what it waits for as
+/// counts. Resources must be below `resources`.
+pub(crate) fn derive(tasks: &mut [TaskInfo], resources: usize) -> Vec<Clock> {
+    let mut touched = vec![Touched::default(); resources];
+    let mut rank = Vec::with_capacity(tasks.len()); //   place in its lane
+    let mut clocks = Vec::with_capacity(tasks.len()); // what is done once the task is done
+    let mut lanes = [Clock::default(); Lane::COUNT]; //  the clock of each lane's latest task
+    let mut needs = Vec::with_capacity(tasks.len());
+
+    for t in 0..tasks.len() {
+        let lane = tasks[t].lane.index();
+        let latest = latest_conflicts(t, tasks, &touched);
+        let implied = |wait: &Wait| {
+            let other = tasks[wait.task].lane.index();
+            let done = |clock: &Clock| clock[other] > rank[wait.task];
+            let rivals = latest.iter().flatten().filter(|w| w.task != wait.task);
+            other == lane || done(&lanes[lane]) || rivals.map(|w| &clocks[w.task]).any(done)
+        };
+        let waits: Vec<Wait> = latest.iter().flatten().filter(|w| !implied(w)).copied().collect();
+
+        let mut need = Clock::default();
+        let mut clock = lanes[lane];
+        for wait in &waits {
+            need[tasks[wait.task].lane.index()] = rank[wait.task] + 1;
+            let after: &Clock = &clocks[wait.task];
+            clock.iter_mut().zip(after).for_each(|(mine, theirs)| *mine = (*mine).max(*theirs));
+        }
+        rank.push(clock[lane]);
+        clock[lane] += 1;
+        lanes[lane] = clock;
+        clocks.push(clock);
+        needs.push(need);
+
+        for r in &tasks[t].reads {
+            touched[r.index()].readers[lane] = Some(t);
+        }
+        for r in &tasks[t].writes {
+            touched[r.index()] = Touched { writer: Some(t), readers: Default::default() };
+        }
+        tasks[t].waits = waits;
+    }
+    needs
+}
+
+/// The latest task of each lane that task `t` conflicts with.
+fn latest_conflicts(t: usize, tasks: &[TaskInfo], touched: &[Touched]) -> [Option<Wait>; Lane::COUNT] {
+    let mut latest: [Option<Wait>; Lane::COUNT] = Default::default();
+    let mut conflict = |earlier: Option<usize>, hazard, resource| {
+        let Some(task) = earlier else { return };
+        let slot = &mut latest[tasks[task].lane.index()];
+        if slot.is_none_or(|wait| wait.task < task) {
+            *slot = Some(Wait { task, hazard, resource });
+        }
+    };
+    for &r in &tasks[t].reads {
+        conflict(touched[r.index()].writer, Hazard::ReadAfterWrite, r);
+    }
+    for &r in &tasks[t].writes {
+        conflict(touched[r.index()].writer, Hazard::WriteAfterWrite, r);
+        for reader in touched[r.index()].readers {
+            conflict(reader, Hazard::WriteAfterRead, r);
+        }
+    }
+    latest
+}

@@ -1,0 +1,41 @@
+//! The three queues a step is spread over.
+
+use std::fmt;
+
+/// A serial queue of tasks, served in declaration order by one thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Dispatches to the engine.
+    Engine,
+    /// Mathematics on the host.
+    Cpu,
+    /// Reading and writing files.
+    Disk,
+}
+
+impl Lane {
+    /// Every lane, in the order in which they are listed and drawn.
+    pub const ALL: [Self; Self::COUNT] = [Self::Engine, Self::Cpu, Self::Disk];
+
+    pub(crate) const COUNT: usize = 3;
+
+    /// The lane's name in listings, drawings and traces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::Cpu => "cpu",
+            Self::Disk => "disk",
+        }
+    }
+
+    /// The lane's place in [`Lane::ALL`].
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,203 @@
+//! The plan on threads: one a lane.
+//!
+//! All that lanes tell each other is how many tasks they have finished. A task waits only for tasks declared
+//! before it, and so does everything ahead of it in its lane; the earliest unfinished task can therefore
+//! always begin, and a run ends.
+
+use std::any::Any;
+use std::array;
+use std::hint;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use crate::hazard::Clock;
+use crate::trace::Record;
+use crate::{Lane, Plan, RunError, Span, Trace};
+
+/// How often a lane looks before it sleeps: a few microseconds, what falling asleep and waking cost.
+const SPINS: u32 = 100;
+
+impl<E: Send> Plan<'_, E> {
+    /// Runs every task once, each lane on a thread of its own; the calling thread serves the first lane.
+    ///
+    /// # Errors
+    /// The first task to fail or to panic, by name. Tasks under way are then waited for, others never
+    /// begin. The plan may be run again afterwards. `Busy` if it is running already.
+    pub fn run(&self) -> Result<(), RunError<E>> {
+        self.execute([None, None, None])
+    }
+
+    /// Like [`Plan::run`], and adds to `trace` when each task ran.
+    ///
+    /// # Errors
+    /// As [`Plan::run`]; `trace` then holds the tasks that did begin.
+    pub fn run_traced(&self, trace: &mut Trace) -> Result<(), RunError<E>> {
+        let (began, origin, plan) = (Instant::now(), trace.origin, trace.place(&self.tasks));
+        let recorder = |records| Some(Recorder { origin, plan, records });
+        let done = self.execute(trace.lanes.each_mut().map(recorder));
+        trace.elapsed += began.elapsed();
+        done
+    }
+
+    fn execute(&self, recorders: [Option<Recorder<'_>>; Lane::COUNT]) -> Result<(), RunError<E>> {
+        let _running = Running::begin(&self.busy).ok_or(RunError::Busy)?;
+        let progress = Progress::new();
+        let mut served =
+            Lane::ALL.into_iter().zip(recorders).filter(|(lane, _)| !self.queue(*lane).is_empty());
+        let Some((first, recorder)) = served.next() else { return Ok(()) };
+        thread::scope(|scope| {
+            for (lane, recorder) in served {
+                let progress = &progress;
+                let spawned = thread::Builder::new()
+                    .name(format!("{lane} lane"))
+                    .spawn_scoped(scope, move || self.serve(lane, progress, recorder));
+                if let Err(source) = spawned {
+                    progress.stop(RunError::Thread { lane, source });
+                }
+            }
+            self.serve(first, &progress, recorder);
+        });
+        progress.outcome()
+    }
+
+    fn queue(&self, lane: Lane) -> &[usize] {
+        &self.lanes[lane.index()]
+    }
+
+    /// Runs the tasks of `lane` in order until they are done or the run is stopped.
+    fn serve(&self, lane: Lane, progress: &Progress<E>, mut recorder: Option<Recorder<'_>>) {
+        for &t in self.queue(lane) {
+            if !progress.wait_for(&self.needs[t]) {
+                return;
+            }
+            let start = Instant::now();
+            // Whoever sees the data of a task that panicked sees it through the caller's locks, which say so.
+            let result = panic::catch_unwind(AssertUnwindSafe(&self.work[t]));
+            if let Some(recorder) = &mut recorder {
+                recorder.record(t, start);
+            }
+            let task = || self.tasks[t].name.clone();
+            let failure = match result {
+                Ok(Ok(())) => {
+                    progress.advance(lane);
+                    continue;
+                }
+                Ok(Err(source)) => RunError::Task { task: task(), lane, source },
+                Err(payload) => RunError::Panic { task: task(), lane, message: message(payload) },
+            };
+            progress.stop(failure);
+            return;
+        }
+    }
+}
+
+/// Where the spans of one lane go.
+struct Recorder<'t> {
+    origin: Instant,
+    plan: usize,
+    records: &'t mut Vec<Record>,
+}
+
+impl Recorder<'_> {
+    fn record(&mut self, task: usize, start: Instant) {
+        let since = |t: Instant| t.saturating_duration_since(self.origin);
+        let span = Span { start: since(start), end: since(Instant::now()) };
+        self.records.push(Record { plan: self.plan, task, span });
+    }
+}
+
+/// How far a run is.
+struct Progress<E> {
+    /// How many tasks each lane has finished.
+    finished: [AtomicUsize; Lane::COUNT],
+    stopped: AtomicBool,
+    /// Why the run was stopped. Both atomics change only under this lock, so that nobody falls asleep
+    /// between a look and the change looked for.
+    failure: Mutex<Option<RunError<E>>>,
+    changed: Condvar,
+}
+
+impl<E> Progress<E> {
+    fn new() -> Self {
+        Self {
+            finished: array::from_fn(|_| AtomicUsize::new(0)),
+            stopped: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Waits until every lane has finished as many tasks as `need` says; false if the run was stopped.
+    fn wait_for(&self, need: &Clock) -> bool {
+        let stopped = || self.stopped.load(Ordering::Acquire);
+        let met = || self.finished.iter().zip(need).all(|(done, need)| done.load(Ordering::Acquire) >= *need);
+        for _ in 0..SPINS {
+            if stopped() || met() {
+                return !stopped();
+            }
+            hint::spin_loop();
+        }
+        let mut guard = self.lock();
+        while !stopped() && !met() {
+            guard = self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        !stopped()
+    }
+
+    fn advance(&self, lane: Lane) {
+        let guard = self.lock();
+        self.finished[lane.index()].fetch_add(1, Ordering::Release);
+        drop(guard);
+        self.changed.notify_all();
+    }
+
+    /// Stops the run because of `failure`, unless it is stopped already.
+    fn stop(&self, failure: RunError<E>) {
+        let mut guard = self.lock();
+        self.stopped.store(true, Ordering::Release);
+        guard.get_or_insert(failure);
+        drop(guard);
+        self.changed.notify_all();
+    }
+
+    fn outcome(self) -> Result<(), RunError<E>> {
+        self.failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<RunError<E>>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A plan's `busy` mark, taken off in the end.
+struct Running<'p>(&'p AtomicBool);
+
+impl<'p> Running<'p> {
+    fn begin(busy: &'p AtomicBool) -> Option<Self> {
+        (!busy.swap(true, Ordering::Acquire)).then_some(Self(busy))
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// What a panic said, if it said it in words.
+fn message(payload: Box<dyn Any + Send>) -> String {
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => match payload.downcast_ref::<&str>() {
+            Some(text) => (*text).to_owned(),
+            None => {
+                // A payload of the task's own making could panic again when dropped, and leave others waiting.
+                std::mem::forget(payload);
+                "(no message)".to_owned()
+            }
+        },
+    }
+}

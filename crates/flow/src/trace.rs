@@ -1,0 +1,115 @@
+//! What runs did when.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::plan::TaskInfo;
+use crate::{Lane, chrome};
+
+/// From when to when a task ran; both count from the same zero as the spans beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// When it began.
+    pub start: Duration,
+    /// When it was done.
+    pub end: Duration,
+}
+
+impl Span {
+    /// How long it took.
+    pub fn duration(&self) -> Duration {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// Whether the two ran at the same time for longer than nothing.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.start < other.end && other.start < self.end
+    }
+}
+
+/// A record of runs, of one plan or of several; times count from [`Trace::new`].
+///
+/// Runs are added by [`crate::Plan::run_traced`]. Cleared between steps it keeps its memory, so recording
+/// then allocates nothing.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    pub(crate) origin: Instant,
+    pub(crate) lanes: [Vec<Record>; Lane::COUNT],
+    pub(crate) elapsed: Duration,
+    plans: Vec<Arc<[TaskInfo]>>,
+}
+
+/// One task of one run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    /// Whose task: a place in `Trace::plans`.
+    pub(crate) plan: usize,
+    pub(crate) task: usize,
+    pub(crate) span: Span,
+}
+
+impl Trace {
+    /// An empty record whose clock starts now.
+    pub fn new() -> Self {
+        Self { origin: Instant::now(), lanes: Default::default(), elapsed: Duration::ZERO, plans: Vec::new() }
+    }
+
+    /// Forgets what was recorded; the clock goes on.
+    pub fn clear(&mut self) {
+        self.lanes.iter_mut().for_each(Vec::clear);
+        self.plans.clear();
+        self.elapsed = Duration::ZERO;
+    }
+
+    /// Adds what `other` recorded, at the time it happened.
+    ///
+    /// What happened before this trace's zero is put at zero.
+    pub fn append(&mut self, other: &Self) {
+        let later = other.origin.saturating_duration_since(self.origin);
+        let earlier = self.origin.saturating_duration_since(other.origin);
+        let shift = |t: Duration| (t + later).saturating_sub(earlier);
+        let places: Vec<usize> = other.plans.iter().map(|tasks| self.place(tasks)).collect();
+        for (mine, theirs) in self.lanes.iter_mut().zip(&other.lanes) {
+            mine.extend(theirs.iter().map(|record| Record {
+                plan: places[record.plan],
+                span: Span { start: shift(record.span.start), end: shift(record.span.end) },
+                ..*record
+            }));
+        }
+        self.elapsed += other.elapsed;
+    }
+
+    /// How long the recorded runs took, from the call to the return.
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    /// How long `lane` worked, waiting not counted.
+    pub fn busy(&self, lane: Lane) -> Duration {
+        self.lanes[lane.index()].iter().map(|record| record.span.duration()).sum()
+    }
+
+    /// The tasks `lane` ran, with their spans, in order; one that failed is among them.
+    pub fn spans(&self, lane: Lane) -> impl Iterator<Item = (&TaskInfo, Span)> {
+        self.lanes[lane.index()].iter().map(|record| (&self.plans[record.plan][record.task], record.span))
+    }
+
+    /// The record as Chrome trace JSON, for `chrome://tracing` or Perfetto.
+    pub fn to_chrome_json(&self) -> String {
+        chrome::trace_json(Lane::ALL.into_iter().flat_map(|lane| self.spans(lane)))
+    }
+
+    /// The place of a plan's tasks in `plans`, which they join if they are new.
+    pub(crate) fn place(&mut self, tasks: &Arc<[TaskInfo]>) -> usize {
+        self.plans.iter().position(|known| Arc::ptr_eq(known, tasks)).unwrap_or_else(|| {
+            self.plans.push(Arc::clone(tasks));
+            self.plans.len() - 1
+        })
+    }
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,151 @@
+//! Who waits for whom, and how a plan says so.
+
+use flow::Lane::{Cpu, Disk, Engine};
+use flow::{Graph, GraphError, Hazard};
+
+use crate::plan;
+
+/// The waits of the task called `name`: for whom, and why.
+fn waits(plan: &flow::Plan<'_, String>, name: &str) -> Vec<(String, Hazard, String)> {
+    let task = plan.tasks().iter().find(|task| task.name == name).expect("the task is in the plan");
+    let wait = |w: &flow::Wait| {
+        (plan.tasks()[w.task].name.clone(), w.hazard, plan.resource_name(w.resource).to_owned())
+    };
+    task.waits.iter().map(wait).collect()
+}
+
+fn wait(task: &str, hazard: Hazard, resource: &str) -> (String, Hazard, String) {
+    (task.to_owned(), hazard, resource.to_owned())
+}
+
+#[test]
+fn a_reader_waits_for_the_writer() {
+    let p = plan(&[("make", Engine, "", "a"), ("use", Cpu, "a", "")]);
+    assert_eq!(waits(&p, "use"), [wait("make", Hazard::ReadAfterWrite, "a")]);
+}
+
+#[test]
+fn a_writer_waits_for_the_readers() {
+    let p = plan(&[("use", Engine, "a", ""), ("also use", Disk, "a", ""), ("make", Cpu, "", "a")]);
+    let readers = ["use", "also use"].map(|task| wait(task, Hazard::WriteAfterRead, "a"));
+    assert_eq!(waits(&p, "make"), readers);
+}
+
+#[test]
+fn a_writer_waits_for_the_writer() {
+    let p = plan(&[("make", Engine, "", "a"), ("make again", Cpu, "", "a")]);
+    assert_eq!(waits(&p, "make again"), [wait("make", Hazard::WriteAfterWrite, "a")]);
+}
+
+#[test]
+fn readers_do_not_wait_for_each_other() {
+    let p = plan(&[("use", Engine, "a", ""), ("also use", Cpu, "a", "")]);
+    assert_eq!(waits(&p, "also use"), []);
+}
+
+#[test]
+fn tasks_that_share_nothing_do_not_wait() {
+    let p = plan(&[("one", Engine, "a", "b"), ("other", Cpu, "c", "d")]);
+    assert_eq!(waits(&p, "other"), []);
+}
+
+#[test]
+fn a_task_that_updates_does_not_wait_for_itself() {
+    let p = plan(&[("add", Cpu, "a", "a"), ("add more", Engine, "a", "a")]);
+    assert_eq!(waits(&p, "add"), []);
+    assert_eq!(waits(&p, "add more"), [wait("add", Hazard::ReadAfterWrite, "a")]);
+}
+
+#[test]
+fn the_order_of_a_lane_needs_no_wait() {
+    let p = plan(&[("make", Cpu, "", "a"), ("use", Cpu, "a", "b")]);
+    assert_eq!(waits(&p, "use"), []);
+}
+
+#[test]
+fn of_one_lane_only_the_latest_is_waited_for() {
+    let p = plan(&[("a", Engine, "", "a"), ("b", Engine, "", "b"), ("use", Cpu, "ab", "")]);
+    assert_eq!(waits(&p, "use"), [wait("b", Hazard::ReadAfterWrite, "b")]);
+}
+
+#[test]
+fn what_the_lane_has_waited_for_is_not_waited_for_again() {
+    let p = plan(&[("make", Engine, "", "a"), ("use", Cpu, "a", ""), ("use again", Cpu, "a", "")]);
+    assert_eq!(waits(&p, "use again"), []);
+}
+
+#[test]
+fn what_another_wait_implies_is_dropped() {
+    let p = plan(&[("make", Engine, "", "a"), ("work", Cpu, "a", "b"), ("save", Disk, "ab", "")]);
+    assert_eq!(waits(&p, "save"), [wait("work", Hazard::ReadAfterWrite, "b")]);
+}
+
+#[test]
+fn a_second_writer_is_waited_for_by_later_readers() {
+    let p = plan(&[("old", Engine, "", "a"), ("new", Disk, "", "a"), ("use", Cpu, "a", "")]);
+    assert_eq!(waits(&p, "use"), [wait("new", Hazard::ReadAfterWrite, "a")]);
+}
+
+#[test]
+fn a_plan_lists_its_tasks() {
+    let p = plan(&[
+        ("forward", Engine, "w", "xy"),
+        ("loss", Cpu, "y", "d"),
+        ("backward", Engine, "dx", "g"),
+        ("save", Disk, "w", "f"),
+        ("adamw", Cpu, "g", "w"),
+    ]);
+    let expected = "\
+engine  forward
+cpu     loss      waits for forward (y: read after write)
+engine  backward  waits for loss (d: read after write)
+disk    save
+cpu     adamw     waits for backward (g: read after write), save (w: write after read)
+";
+    assert_eq!(p.to_string(), expected);
+}
+
+#[test]
+fn a_plan_draws_itself() {
+    let p =
+        plan(&[("the \"first\" \\ task", Engine, "", "a"), ("dx", Engine, "a", "b"), ("dw", Cpu, "a", "c")]);
+    let expected = r#"digraph plan {
+  rankdir=LR;
+  node [shape=box];
+  subgraph cluster_engine {
+    label="engine";
+    t0 [label="the \"first\" \\ task"];
+    t1 [label="dx"];
+    t0 -> t1 [style=dotted];
+  }
+  subgraph cluster_cpu {
+    label="cpu";
+    t2 [label="dw"];
+  }
+  t0 -> t2 [label="a: read after write"];
+}
+"#;
+    assert_eq!(p.to_dot(), expected);
+}
+
+#[test]
+fn names_are_unique() {
+    let mut graph = Graph::<String>::new();
+    for name in ["dx", "dw", "dx"] {
+        graph.task(name).run(|| Ok(()));
+    }
+    let error = graph.plan().unwrap_err();
+    assert_eq!(error, GraphError::DuplicateTask { name: "dx".to_owned(), first: 0, second: 2 });
+    assert_eq!(error.to_string(), "tasks 0 and 2 of the graph are both called `dx`");
+}
+
+#[test]
+fn a_foreign_resource_is_refused() {
+    let mut other = Graph::<String>::new();
+    let foreign = ["x", "y"].map(|name| other.resource(name))[1];
+    let mut graph = Graph::<String>::new();
+    graph.resource("z");
+    graph.task("dx").reads([foreign]).run(|| Ok(()));
+    let error = graph.plan().unwrap_err();
+    assert_eq!(error, GraphError::UnknownResource { task: "dx".to_owned(), resource: 1, known: 1 });
+}

@@ -1,0 +1,214 @@
+//! Runs on real threads: errors, panics, repetition, traces.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Barrier, Mutex};
+
+use flow::Lane::{Cpu, Disk, Engine};
+use flow::{Graph, Lane, Plan, RunError, Trace};
+
+/// A log that tasks append their names to.
+#[derive(Default)]
+struct Log(Mutex<Vec<&'static str>>);
+
+impl Log {
+    fn add(&self, name: &'static str) {
+        self.0.lock().expect("no task panics while it logs").push(name);
+    }
+
+    fn take(&self) -> Vec<&'static str> {
+        std::mem::take(&mut *self.0.lock().expect("no task panics while it logs"))
+    }
+}
+
+/// A chain `one → two → three` across lanes, in which `two` ends as `two` says.
+fn chain<'a>(log: &'a Log, two: impl Fn() -> Result<(), String> + Send + Sync + 'a) -> Plan<'a, String> {
+    let mut graph = Graph::new();
+    let [a, b] = ["a", "b"].map(|name| graph.resource(name));
+    graph.task("one").on(Engine).writes([a]).run(|| {
+        log.add("one");
+        Ok(())
+    });
+    graph.task("two").on(Cpu).reads([a]).writes([b]).run(move || {
+        log.add("two");
+        two()
+    });
+    for (name, lane) in [("three", Disk), ("four", Engine), ("five", Cpu)] {
+        graph.task(name).on(lane).reads([b]).run(move || {
+            log.add(name);
+            Ok(())
+        });
+    }
+    graph.plan().expect("names differ")
+}
+
+#[test]
+fn an_empty_plan_runs() {
+    let plan = Graph::<String>::new().plan().expect("nothing to refuse");
+    plan.run().expect("nothing to fail");
+    assert_eq!(plan.to_string(), "");
+}
+
+#[test]
+fn an_error_names_its_task_and_stops_the_rest() {
+    let log = Log::default();
+    let plan = chain(&log, || Err("disk full".to_owned()));
+    let error = plan.run().unwrap_err();
+    assert_eq!(log.take(), ["one", "two"]);
+    assert_eq!(error.to_string(), "task `two` on the cpu lane failed");
+    match error {
+        RunError::Task { task, lane: Cpu, source } => assert_eq!((&*task, &*source), ("two", "disk full")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_panic_names_its_task_and_stops_the_rest() {
+    let log = Log::default();
+    let plan = chain(&log, || panic!("index {} out of bounds", 7));
+    let error = plan.run().unwrap_err();
+    assert_eq!(log.take(), ["one", "two"]);
+    assert_eq!(error.to_string(), "task `two` on the cpu lane panicked: index 7 out of bounds");
+}
+
+#[test]
+fn a_panic_without_words_is_an_error_too() {
+    let log = Log::default();
+    let plan = chain(&log, || std::panic::panic_any(7));
+    let error = plan.run().unwrap_err();
+    assert_eq!(error.to_string(), "task `two` on the cpu lane panicked: (no message)");
+}
+
+thread_local! {
+    /// Hangs up when the thread ends.
+    static LINE: RefCell<Option<Sender<()>>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn a_task_under_way_is_waited_for_and_no_other_begins() {
+    let (line, other_end) = mpsc::channel();
+    let (line, other_end) = (Mutex::new(Some(line)), Mutex::new(other_end));
+    let both_under_way = Barrier::new(2);
+    let (ended, next) = (AtomicBool::new(false), AtomicBool::new(false));
+    let mut graph = Graph::<String>::new();
+    graph.task("long").on(Engine).run(|| {
+        both_under_way.wait();
+        // Until the other lane's thread is gone, which it is only after it has stopped the run.
+        let heard = other_end.lock().expect("nobody else uses it").recv();
+        ended.store(heard.is_err(), Ordering::SeqCst);
+        Err("too late to be the first".to_owned())
+    });
+    graph.task("fails").on(Cpu).run(|| {
+        LINE.set(line.lock().expect("nobody else uses it").take());
+        both_under_way.wait();
+        Err("no".to_owned())
+    });
+    graph.task("next").on(Engine).run(|| {
+        next.store(true, Ordering::SeqCst);
+        Ok(())
+    });
+    let plan = graph.plan().expect("names differ");
+    assert!(matches!(plan.run(), Err(RunError::Task { task, .. }) if task == "fails"));
+    assert!(ended.load(Ordering::SeqCst), "the long task was not waited for");
+    assert!(!next.load(Ordering::SeqCst), "a task began after the run was stopped");
+}
+
+#[test]
+fn a_plan_runs_again_also_after_an_error() {
+    let (log, turn) = (Log::default(), AtomicUsize::new(0));
+    let plan = chain(&log, || match turn.fetch_add(1, Ordering::SeqCst) {
+        1 => Err("second time unlucky".to_owned()),
+        _ => Ok(()),
+    });
+    for turn in 0..4 {
+        assert_eq!(plan.run().is_err(), turn == 1, "turn {turn}");
+        let mut ran = log.take();
+        ran.sort_unstable();
+        let all = ["five", "four", "one", "three", "two"];
+        assert_eq!(ran, if turn == 1 { &["one", "two"][..] } else { &all[..] }, "turn {turn}");
+    }
+}
+
+#[test]
+fn a_plan_does_not_run_twice_at_a_time() {
+    let (begun, release) = (Barrier::new(2), Barrier::new(2));
+    let mut graph = Graph::<String>::new();
+    graph.task("wait").run(|| {
+        begun.wait();
+        release.wait();
+        Ok(())
+    });
+    let plan = graph.plan().expect("names differ");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| plan.run());
+        begun.wait();
+        let second = plan.run();
+        release.wait();
+        assert!(matches!(second, Err(RunError::Busy)), "{second:?}");
+        assert!(matches!(first.join(), Ok(Ok(()))));
+    });
+}
+
+#[test]
+fn lanes_run_at_the_same_time() {
+    // Each task waits for a word of the other: only two threads get through.
+    let (to_cpu, from_engine) = mpsc::channel();
+    let (to_engine, from_cpu) = mpsc::channel();
+    let ends = [(to_cpu, from_cpu), (to_engine, from_engine)].map(Mutex::new);
+    let mut graph = Graph::<String>::new();
+    for ((name, lane), end) in [("dx", Engine), ("dw", Cpu)].into_iter().zip(&ends) {
+        graph.task(name).on(lane).run(move || {
+            let (send, receive) = &*end.lock().map_err(|e| e.to_string())?;
+            send.send(()).map_err(|e| e.to_string())?;
+            let patience = std::time::Duration::from_secs(20);
+            receive.recv_timeout(patience).map_err(|e| e.to_string())
+        });
+    }
+    graph.plan().expect("names differ").run().expect("both tasks heard from each other");
+}
+
+#[test]
+fn a_trace_holds_what_ran_in_order() {
+    let log = Log::default();
+    let plan = chain(&log, || Ok(()));
+    let mut trace = Trace::new();
+    let names =
+        |trace: &Trace, lane: Lane| trace.spans(lane).map(|(task, _)| task.name.clone()).collect::<Vec<_>>();
+    for _ in 0..2 {
+        trace.clear();
+        plan.run_traced(&mut trace).expect("no task fails");
+        assert_eq!(names(&trace, Engine), ["one", "four"]);
+        assert_eq!(names(&trace, Cpu), ["two", "five"]);
+        assert_eq!(names(&trace, Disk), ["three"]);
+    }
+    let span = |name: &str| {
+        let mut all = Lane::ALL.into_iter().flat_map(|lane| trace.spans(lane));
+        all.find(|(task, _)| task.name == name).expect("the task ran").1
+    };
+    for (earlier, later) in [("one", "two"), ("two", "three"), ("two", "four"), ("two", "five")] {
+        assert!(span(earlier).end <= span(later).start, "{later} began before {earlier} was done");
+    }
+    for lane in Lane::ALL {
+        let sum = trace.spans(lane).map(|(_, span)| span.duration()).sum();
+        assert_eq!(trace.busy(lane), sum);
+        assert!(sum <= trace.elapsed());
+    }
+}
+
+#[test]
+fn traces_of_several_plans_join() {
+    let log = Log::default();
+    let (good, bad) = (chain(&log, || Ok(())), chain(&log, || Err("no".to_owned())));
+    let (mut all, mut step) = (Trace::new(), Trace::new());
+    for plan in [&good, &bad, &good] {
+        step.clear();
+        let _ = plan.run_traced(&mut step);
+        all.append(&step);
+    }
+    let names: Vec<_> = all.spans(Engine).map(|(task, _)| task.name.as_str()).collect();
+    assert_eq!(names, ["one", "four", "one", "one", "four"]);
+    let spans: Vec<_> = all.spans(Engine).map(|(_, span)| span).collect();
+    assert!(spans.is_sorted_by_key(|span| span.start), "the runs follow each other: {spans:?}");
+    assert_eq!(all.to_chrome_json().matches(r#""ph":"X""#).count(), 5 + 2 + 5);
+}
