@@ -1,0 +1,28 @@
+//! Files of a run: weights, training state, and the folder that holds them.
+//!
+//! ```text
+//! DIR/config.json  tokenizer.json  model.safetensors      the model, as other programs read it
+//! DIR/checkpoints/step-00000200.safetensors               weights, optimizer state and position of one step
+//! ```
+//!
+//! A checkpoint is one file, so it is consistent as a whole or not there: every file is written under a
+//! temporary name, made durable and renamed. `model.safetensors` is a copy of the newest weights for use
+//! elsewhere; resuming reads the newest checkpoint and nothing else.
+
+mod atomic;
+mod llama2c;
+mod model;
+mod run;
+mod state;
+mod tensors;
+
+pub(crate) use atomic::AtomicFile;
+pub use atomic::write_atomically;
+pub use llama2c::load_llama2c;
+pub use model::{Model, load_model, load_params_from, open_model, save_model};
+pub use run::RunFolder;
+pub use state::{Checkpoint, DataMark, Snapshot, TrainState, load_checkpoint, save_checkpoint};
+pub use tensors::{Tensor, TensorFile, write_tensors};
+
+#[cfg(test)]
+mod tests;

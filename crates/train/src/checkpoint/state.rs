@@ -1,0 +1,127 @@
+//! Everything a run needs to continue: weights, optimizer moments and position, as one file.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::model::{load_params_from, named};
+use super::tensors::{TensorFile, write_tensors};
+use crate::config::ModelConfig;
+use crate::error::TrainError;
+
+/// Version of the state's metadata.
+const VERSION: u32 = 1;
+
+/// Metadata entry of a checkpoint file.
+const KEY: &str = "backpropane.checkpoint";
+
+/// Where a run stands. Random numbers need no state of their own: they follow from `seed` and `step`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainState {
+    /// Optimizer steps taken.
+    pub step: u64,
+    /// The run's seed.
+    pub seed: u64,
+    /// Factor on the loss before the backward pass.
+    pub loss_scale: f32,
+    /// Tokens trained on.
+    pub tokens_seen: u64,
+    /// Validation loss when it was last measured, in nats per token.
+    pub last_val: Option<f64>,
+    /// Lowest validation loss so far, in nats per token.
+    pub best_val: Option<f64>,
+    /// The data it trains on.
+    pub data: Option<DataMark>,
+    /// The run's settings (schedule, batch, optimizer) in the trainer's own form, kept bit for bit.
+    pub settings: serde_json::Value,
+}
+
+/// Enough about a token file to recognise it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataMark {
+    /// Number of tokens.
+    pub tokens: u64,
+    /// [`crate::data::TokenFile::fingerprint`].
+    pub fingerprint: u64,
+}
+
+/// What a checkpoint is written from; the slices are `[N]` in checkpoint order.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot<'a> {
+    /// Where the run stands.
+    pub state: &'a TrainState,
+    /// Weights.
+    pub params: &'a [f32],
+    /// AdamW's first moments.
+    pub m: &'a [f32],
+    /// AdamW's second moments.
+    pub v: &'a [f32],
+}
+
+/// What a checkpoint is read into; the vectors are `[N]` in checkpoint order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Where the run stands.
+    pub state: TrainState,
+    /// Weights.
+    pub params: Vec<f32>,
+    /// AdamW's first moments.
+    pub m: Vec<f32>,
+    /// AdamW's second moments.
+    pub v: Vec<f32>,
+}
+
+/// The metadata entry.
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    version: u32,
+    /// The model's configuration, as text of a Hugging Face `config.json`.
+    config: String,
+    state: TrainState,
+}
+
+/// Writes a checkpoint as one safetensors file, all at once or not at all: `param.NAME`, `adamw.m.NAME` and
+/// `adamw.v.NAME` for each weight, everything else in the metadata.
+///
+/// # Errors
+/// As [`write_tensors`].
+pub fn save_checkpoint(path: &Path, config: &ModelConfig, snapshot: Snapshot<'_>) -> Result<(), TrainError> {
+    let entry = Entry { version: VERSION, config: config.to_hugging_face(), state: snapshot.state.clone() };
+    let entry = serde_json::to_string(&entry).map_err(|error| not_complete(path, error.to_string()))?;
+    let mut tensors = named(config, "param.", snapshot.params);
+    tensors.extend(named(config, "adamw.m.", snapshot.m));
+    tensors.extend(named(config, "adamw.v.", snapshot.v));
+    write_tensors(path, Some((KEY, entry)), &tensors)
+}
+
+/// Reads a checkpoint of a model with this configuration.
+///
+/// # Errors
+/// [`TrainError::Io`], [`TrainError::FileFormat`], [`TrainError::StateOfOtherModel`] with the first key that
+/// differs, or one of the `Tensor…` cases of [`TrainError`].
+pub fn load_checkpoint(path: &Path, config: &ModelConfig) -> Result<Checkpoint, TrainError> {
+    let file = TensorFile::open(path)?;
+    let Some(entry) = file.metadata(KEY) else {
+        return Err(not_complete(path, "it holds no training state".to_owned()));
+    };
+    let entry: Entry = serde_json::from_str(entry)
+        .map_err(|error| not_complete(path, format!("its training state cannot be read: {error}")))?;
+    if entry.version != VERSION {
+        let problem = format!("it has version {}, this program reads version {VERSION}", entry.version);
+        return Err(not_complete(path, problem));
+    }
+    let theirs = ModelConfig::from_json_in(path, &entry.config)?;
+    if let Some((key, got, want)) = theirs.difference(config) {
+        return Err(TrainError::StateOfOtherModel { path: path.to_owned(), key: key.to_owned(), got, want });
+    }
+    Ok(Checkpoint {
+        state: entry.state,
+        params: load_params_from(&file, config, "param.")?,
+        m: load_params_from(&file, config, "adamw.m.")?,
+        v: load_params_from(&file, config, "adamw.v.")?,
+    })
+}
+
+fn not_complete(path: &Path, problem: String) -> TrainError {
+    TrainError::FileFormat { path: path.to_owned(), kind: "checkpoint", problem }
+}

@@ -1,0 +1,244 @@
+//! Safetensors files, read and written one tensor at a time.
+//!
+//! File: u64 length of the header, the header (JSON: name, number format, shape and byte range of each tensor,
+//! and text metadata), then the tensors' bytes without gaps; little-endian. Source: huggingface/safetensors.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+
+use super::AtomicFile;
+use crate::error::TrainError;
+
+/// Bytes converted at a time.
+const CHUNK: usize = 1 << 20;
+
+/// Longest header the format allows.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// A tensor of f32 numbers to be written.
+pub struct Tensor<'a> {
+    /// Its name in the file.
+    pub name: String,
+    /// Its shape, row-major.
+    pub shape: Vec<usize>,
+    /// As many numbers as the shape says.
+    pub data: &'a [f32],
+}
+
+/// Writes tensors in the order given, with at most one entry of metadata, all at once or not at all. Equal
+/// input gives equal bytes.
+///
+/// # Errors
+/// [`TrainError::Io`]; an earlier file of that name is then as it was. [`TrainError::FileFormat`] if a tensor's
+/// shape and data disagree.
+pub fn write_tensors(
+    path: &Path,
+    metadata: Option<(&str, String)>,
+    tensors: &[Tensor<'_>],
+) -> Result<(), TrainError> {
+    let mut end = 0;
+    let infos = tensors.iter().map(|tensor| {
+        let start = end;
+        end += 4 * tensor.data.len();
+        let info = TensorInfo { dtype: Dtype::F32, shape: tensor.shape.clone(), data_offsets: (start, end) };
+        (tensor.name.clone(), info)
+    });
+    let metadata = metadata.map(|(key, value)| HashMap::from([(key.to_owned(), value)]));
+    let refused = |problem: String| TrainError::FileFormat { path: path.to_owned(), kind: KIND, problem };
+    let header = Metadata::new(metadata, infos.collect()).map_err(|error| refused(error.to_string()))?;
+    let mut header = serde_json::to_vec(&header).map_err(|error| refused(error.to_string()))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+
+    let mut file = AtomicFile::create(path)?;
+    file.write(&(header.len() as u64).to_le_bytes())?;
+    file.write(&header)?;
+    for tensor in tensors {
+        if cfg!(target_endian = "little") {
+            file.write(bytemuck::cast_slice(tensor.data))?;
+        } else {
+            tensor.data.iter().try_for_each(|x| file.write(&x.to_le_bytes()))?;
+        }
+    }
+    file.commit()
+}
+
+const KIND: &str = "safetensors";
+
+/// An open safetensors file whose header agrees with its length.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    file: File,
+    header: Metadata,
+    /// Where the tensors' bytes begin.
+    start: u64,
+}
+
+impl TensorFile {
+    /// Opens a file and checks its header.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`], or [`TrainError::FileFormat`] if it is truncated or no safetensors file.
+    pub fn open(path: &Path) -> Result<Self, TrainError> {
+        let reading = || TrainError::io("read", path);
+        let refused = |problem: String| TrainError::FileFormat { path: path.to_owned(), kind: KIND, problem };
+        let mut file = File::open(path).map_err(reading())?;
+        let bytes = file.metadata().map_err(reading())?.len();
+        if bytes < 8 {
+            return Err(refused(format!("it has {bytes} bytes, too few for a header")));
+        }
+        let mut length = [0; 8];
+        file.read_exact(&mut length).map_err(reading())?;
+        let length = u64::from_le_bytes(length);
+        if length > MAX_HEADER || length > bytes - 8 {
+            return Err(refused(format!("its header would have {length} bytes, the file has {bytes}")));
+        }
+        let mut header = vec![0; length as usize];
+        file.read_exact(&mut header).map_err(reading())?;
+        let header: Metadata = serde_json::from_slice(&header)
+            .map_err(|error| refused(format!("its header cannot be read: {error}")))?;
+        let start = 8 + length;
+        let end = start + header.data_len() as u64;
+        if end != bytes {
+            return Err(refused(format!("its tensors end at byte {end}, the file at byte {bytes}")));
+        }
+        Ok(Self { path: path.to_owned(), file, header, start })
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names of all tensors, in file order.
+    pub fn names(&self) -> Vec<String> {
+        self.header.offset_keys()
+    }
+
+    /// The text stored under `key`.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.header.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// The shape of a tensor.
+    ///
+    /// # Errors
+    /// [`TrainError::TensorMissing`].
+    pub fn shape(&self, name: &str) -> Result<&[usize], TrainError> {
+        self.info(name).map(|info| info.shape.as_slice())
+    }
+
+    /// Checks that a tensor is there, with this shape, in a number format that [`TensorFile::read`] takes.
+    ///
+    /// # Errors
+    /// [`TrainError::TensorMissing`], [`TrainError::TensorShape`], [`TrainError::TensorType`].
+    pub fn check(&self, name: &str, shape: &[usize]) -> Result<(), TrainError> {
+        let info = self.info(name)?;
+        if info.shape != shape {
+            return Err(TrainError::TensorShape {
+                path: self.path.clone(),
+                name: name.to_owned(),
+                got: info.shape.clone(),
+                want: shape.to_vec(),
+            });
+        }
+        match info.dtype {
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(()),
+            other => Err(self.wrong_type(name, other)),
+        }
+    }
+
+    /// Reads a tensor of F32, F16 or BF16 numbers, widened to f32, into `numbers`.
+    ///
+    /// # Errors
+    /// As [`TensorFile::check`], and [`TrainError::Io`].
+    pub fn read(&self, name: &str, shape: &[usize], numbers: &mut [f32]) -> Result<(), TrainError> {
+        self.check(name, shape)?;
+        let info = self.info(name)?;
+        let mut numbers = numbers.iter_mut();
+        self.for_each_chunk(info, |bytes| match info.dtype {
+            Dtype::F16 => convert(bytes, &mut numbers, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => convert(bytes, &mut numbers, |b| bf16::from_le_bytes(b).to_f32()),
+            _ => convert(bytes, &mut numbers, f32::from_le_bytes),
+        })
+    }
+
+    /// Reads a tensor of token ids, in any integer format of 16 to 64 bits: its shape and the ids in row-major
+    /// order.
+    ///
+    /// # Errors
+    /// [`TrainError::TensorMissing`], [`TrainError::TensorType`], [`TrainError::Io`], and
+    /// [`TrainError::FileFormat`] for an id that is negative or beyond 32 bits.
+    pub fn read_tokens(&self, name: &str) -> Result<(Vec<usize>, Vec<u32>), TrainError> {
+        let info = self.info(name)?;
+        // The file holds this many numbers: its header agrees with its length.
+        let mut ids = vec![0i64; info.shape.iter().product()];
+        let mut rest = ids.iter_mut();
+        match info.dtype {
+            Dtype::I32 => {
+                self.for_each_chunk(info, |b| convert(b, &mut rest, |b| i32::from_le_bytes(b).into()))
+            }
+            Dtype::U32 => {
+                self.for_each_chunk(info, |b| convert(b, &mut rest, |b| u32::from_le_bytes(b).into()))
+            }
+            Dtype::U16 => {
+                self.for_each_chunk(info, |b| convert(b, &mut rest, |b| u16::from_le_bytes(b).into()))
+            }
+            Dtype::I64 => self.for_each_chunk(info, |b| convert(b, &mut rest, i64::from_le_bytes)),
+            other => return Err(self.wrong_type(name, other)),
+        }?;
+        let token = |(position, &id): (usize, &i64)| {
+            u32::try_from(id).map_err(|_| TrainError::FileFormat {
+                path: self.path.clone(),
+                kind: KIND,
+                problem: format!("number {position} of tensor `{name}` is {id}, which is no token"),
+            })
+        };
+        let tokens = ids.iter().enumerate().map(token).collect::<Result<_, _>>()?;
+        Ok((info.shape.clone(), tokens))
+    }
+
+    fn info(&self, name: &str) -> Result<&TensorInfo, TrainError> {
+        let missing = || TrainError::TensorMissing { path: self.path.clone(), name: name.to_owned() };
+        self.header.info(name).ok_or_else(missing)
+    }
+
+    fn wrong_type(&self, name: &str, got: Dtype) -> TrainError {
+        TrainError::TensorType { path: self.path.clone(), name: name.to_owned(), got: format!("{got:?}") }
+    }
+
+    /// Hands the bytes of a tensor to `visit`, in chunks of whole numbers.
+    fn for_each_chunk(&self, info: &TensorInfo, mut visit: impl FnMut(&[u8])) -> Result<(), TrainError> {
+        let (start, end) = info.data_offsets;
+        let mut file = &self.file;
+        let mut read = || -> io::Result<()> {
+            file.seek(SeekFrom::Start(self.start + start as u64))?;
+            let mut chunk = vec![0; CHUNK.min(end - start)];
+            let mut left = end - start;
+            while left > 0 {
+                let count = left.min(chunk.len());
+                file.read_exact(&mut chunk[..count])?;
+                visit(&chunk[..count]);
+                left -= count;
+            }
+            Ok(())
+        };
+        read().map_err(TrainError::io("read", &self.path))
+    }
+}
+
+/// Fills the next places of `out` from little-endian numbers of `N` bytes.
+fn convert<'a, const N: usize, T: 'a>(
+    bytes: &[u8],
+    out: &mut impl Iterator<Item = &'a mut T>,
+    number: impl Fn([u8; N]) -> T,
+) {
+    for (raw, place) in bytes.as_chunks::<N>().0.iter().zip(out) {
+        *place = number(*raw);
+    }
+}

@@ -1,0 +1,83 @@
+//! Which tokens are trained on, which validate, and which window a step takes.
+
+use std::ops::Range;
+
+use rand::RngExt;
+
+use crate::rng::{Purpose, stream};
+
+/// The two parts of a token file, as ranges of positions. A window is `seq` tokens and one more: the target
+/// of the last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// What is trained on.
+    pub train: Range<u64>,
+    /// What validates; overlaps `train` only if the file is too short for two windows.
+    pub val: Range<u64>,
+    /// Tokens in a window, without the last target.
+    pub seq: usize,
+}
+
+impl Split {
+    /// `None` if `len` tokens are fewer than one window.
+    pub(super) fn new(len: u64, seq: usize, fraction: f64) -> Option<Self> {
+        let window = seq as u64 + 1;
+        if len < window {
+            return None;
+        }
+        if len < 2 * window {
+            return Some(Self { train: 0..len, val: len - window..len, seq });
+        }
+        // The share is clamped, so that any fraction leaves a window for either part.
+        let share = (len as f64 * fraction) as u64;
+        let cut = len - share.clamp(window, len - window);
+        Some(Self { train: 0..cut, val: cut..len, seq })
+    }
+
+    /// Whether validation sees tokens that are trained on.
+    pub fn overlaps(&self) -> bool {
+        self.val.start < self.train.end
+    }
+
+    /// Starts of at most `limit` validation windows, spread evenly, none sharing a target with another.
+    pub fn val_windows(&self, limit: usize) -> Vec<u64> {
+        windows(self.val.clone(), self.seq, limit)
+    }
+}
+
+/// Starts of at most `limit` windows in `range`, spread evenly. Windows follow each other at a distance of
+/// `seq`: the last target of one is the first input of the next.
+pub fn windows(range: Range<u64>, seq: usize, limit: usize) -> Vec<u64> {
+    let room = (range.end - range.start).saturating_sub(1);
+    let count = room / (seq as u64).max(1);
+    let taken = count.min(limit as u64);
+    (0..taken)
+        .map(|i| range.start + (u128::from(i) * u128::from(count) / u128::from(taken)) as u64 * seq as u64)
+        .collect()
+}
+
+/// Chooses training windows: a function of run seed, step and index, so a resumed run continues as if it had
+/// never stopped.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    seed: u64,
+    train: Range<u64>,
+    window: u64,
+}
+
+impl Sampler {
+    /// A sampler over the training part of `split`.
+    pub fn new(seed: u64, split: &Split) -> Self {
+        Self { seed, train: split.train.clone(), window: split.seq as u64 + 1 }
+    }
+
+    /// The start of window `index` (counted over batch and accumulation) of optimizer step `step`: uniform over
+    /// all windows of the training part.
+    pub fn start(&self, step: u64, index: u64) -> u64 {
+        let mut rng = stream(self.seed, Purpose::Batch, step);
+        rng.set_stream(index);
+        // A split has at least one window.
+        let last = self.train.end.saturating_sub(self.window).max(self.train.start);
+        rng.random_range(self.train.start..=last)
+    }
+}

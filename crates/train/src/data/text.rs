@@ -1,0 +1,201 @@
+//! Text files and folders, read in pieces of bounded size.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::bundled;
+use crate::error::TrainError;
+use crate::tokenizer::last_cut;
+
+/// Pieces are about this long, so that a batch of them keeps all threads busy in little memory.
+const PIECE: usize = 128 << 10;
+
+/// A text without a single space is cut here nevertheless.
+const LONGEST_PIECE: usize = 512 << 10;
+
+/// One text or several: the bundled one, a file, or the `.txt` files of a folder in the order of their paths.
+#[derive(Clone, Debug)]
+pub struct TextSource {
+    name: PathBuf,
+    files: Vec<PathBuf>,
+    bytes: u64,
+}
+
+/// A part of a document.
+pub(crate) struct Piece {
+    pub(crate) text: String,
+    /// Whether the document begins here.
+    pub(crate) first: bool,
+}
+
+impl TextSource {
+    /// The text that is built into the program.
+    pub fn bundled() -> Self {
+        Self { name: "(bundled text)".into(), files: Vec::new(), bytes: bundled().len() as u64 }
+    }
+
+    /// A text file, or every `.txt` file in a folder and its subfolders, sorted by path.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`], [`TrainError::NoTextFiles`] for a folder without any, [`TrainError::EmptyText`] if
+    /// there is not one byte of text.
+    pub fn open(path: &Path) -> Result<Self, TrainError> {
+        let size = |file: &Path| fs::metadata(file).map(|m| m.len()).map_err(TrainError::io("read", file));
+        let mut files = Vec::new();
+        if path.is_dir() {
+            collect(path, &mut files)?;
+            files.sort();
+            if files.is_empty() {
+                return Err(TrainError::NoTextFiles { path: path.to_owned() });
+            }
+        } else {
+            files.push(path.to_owned());
+        }
+        let bytes = files.iter().map(|file| size(file)).sum::<Result<u64, _>>()?;
+        if bytes == 0 {
+            return Err(TrainError::EmptyText { path: path.to_owned() });
+        }
+        Ok(Self { name: path.to_owned(), files, bytes })
+    }
+
+    /// The path it was opened with.
+    pub fn name(&self) -> &Path {
+        &self.name
+    }
+
+    /// Size of all its files.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// All documents in pieces, each cut before a single space between printable ASCII characters, where
+    /// [`crate::tokenizer::Tokenizer::splits_at_spaces`] tokenizers cut anyway; uncut if `whole`.
+    pub(crate) fn pieces(&self, whole: bool) -> Pieces<'_> {
+        let documents = if self.files.is_empty() {
+            vec![Document::Bundled]
+        } else {
+            self.files.iter().map(|path| Document::File(path)).collect()
+        };
+        Pieces { documents: documents.into_iter(), open: None, piece: if whole { usize::MAX } else { PIECE } }
+    }
+}
+
+/// Adds the `.txt` files below `folder`; links to folders are not followed, so the walk ends.
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), TrainError> {
+    let reading = || TrainError::io("read", folder);
+    for entry in fs::read_dir(folder).map_err(reading())? {
+        let entry = entry.map_err(reading())?;
+        let path = entry.path();
+        if entry.file_type().map_err(reading())?.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("txt")) && path.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+enum Document<'a> {
+    Bundled,
+    File(&'a Path),
+}
+
+/// The pieces of all documents, in order.
+pub(crate) struct Pieces<'a> {
+    documents: std::vec::IntoIter<Document<'a>>,
+    open: Option<OpenDocument<'a>>,
+    piece: usize,
+}
+
+/// A document while it is read.
+struct OpenDocument<'a> {
+    path: PathBuf,
+    reader: Box<dyn Read + Send + 'a>,
+    /// Bytes read and not yet handed out.
+    held: Vec<u8>,
+    /// Bytes handed out.
+    offset: u64,
+    ended: bool,
+}
+
+impl Iterator for Pieces<'_> {
+    type Item = Result<Piece, TrainError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let Some(document) = &mut self.open else {
+                match OpenDocument::new(self.documents.next()?) {
+                    Ok(document) => self.open = Some(document),
+                    Err(error) => return Some(Err(error)),
+                }
+                continue;
+            };
+            let result = document.next_piece(self.piece).transpose();
+            // After an error the rest of the document is not worth reading.
+            if !matches!(result, Some(Ok(_))) {
+                self.open = None;
+            }
+            if result.is_some() {
+                return result;
+            }
+        }
+    }
+}
+
+impl<'a> OpenDocument<'a> {
+    fn new(document: Document<'a>) -> Result<Self, TrainError> {
+        let (path, reader): (_, Box<dyn Read + Send>) = match document {
+            Document::Bundled => (PathBuf::new(), Box::new(bundled().as_bytes())),
+            Document::File(path) => {
+                (path.to_owned(), Box::new(File::open(path).map_err(TrainError::io("read", path))?))
+            }
+        };
+        Ok(Self { path, reader, held: Vec::new(), offset: 0, ended: false })
+    }
+
+    /// The next piece of at least `target` bytes, or what is left; `None` at the end.
+    fn next_piece(&mut self, target: usize) -> Result<Option<Piece>, TrainError> {
+        let mut wanted = target;
+        let cut = loop {
+            self.fill(wanted)?;
+            if self.ended {
+                break self.held.len();
+            }
+            if let Some(cut) = last_cut(&self.held) {
+                break cut;
+            }
+            if self.held.len() >= LONGEST_PIECE.max(target) {
+                break last_character(&self.held);
+            }
+            wanted = self.held.len().saturating_add(target);
+        };
+        if cut == 0 {
+            return Ok(None);
+        }
+        let rest = self.held.split_off(cut);
+        let bytes = std::mem::replace(&mut self.held, rest);
+        let text = String::from_utf8(bytes).map_err(|error| TrainError::NotUtf8 {
+            path: self.path.clone(),
+            offset: self.offset + error.utf8_error().valid_up_to() as u64,
+        })?;
+        let first = self.offset == 0;
+        self.offset += cut as u64;
+        Ok(Some(Piece { text, first }))
+    }
+
+    /// Reads until `wanted` bytes are held or the document ends.
+    fn fill(&mut self, wanted: usize) -> Result<(), TrainError> {
+        let missing = wanted.saturating_sub(self.held.len()) as u64;
+        if !self.ended && missing > 0 {
+            let got = self.reader.by_ref().take(missing).read_to_end(&mut self.held);
+            self.ended = (got.map_err(TrainError::io("read", &self.path))? as u64) < missing;
+        }
+        Ok(())
+    }
+}
+
+/// The beginning of the last character, so that a cut there splits none.
+fn last_character(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|b| b & 0xc0 != 0x80).filter(|&at| at > 0).unwrap_or(bytes.len())
+}

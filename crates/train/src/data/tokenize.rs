@@ -1,0 +1,84 @@
+//! From text to a tokenizer and a token file.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::text::TextSource;
+use crate::checkpoint::AtomicFile;
+use crate::error::TrainError;
+use crate::tokenizer::Tokenizer;
+
+/// Pieces encoded at a time: enough for the threads of a large machine, some megabytes of memory.
+const PIECES_AT_ONCE: usize = 32;
+
+/// A tokenizer learns its merges from at most this much text, 64 MiB: more changes them little.
+const LEARN_FROM: u64 = 64 << 20;
+
+/// Trains a byte-level byte-pair tokenizer of `vocab` tokens from a text (its first 64 MiB).
+///
+/// # Errors
+/// As [`Tokenizer::train`], and [`TrainError::Io`] or [`TrainError::NotUtf8`] of the text.
+pub fn train_tokenizer(source: &TextSource, vocab: usize) -> Result<Tokenizer, TrainError> {
+    let mut taken = 0;
+    let texts = source
+        .pieces(false)
+        .take_while(move |piece| {
+            let wanted = taken < LEARN_FROM;
+            taken += piece.as_ref().map_or(0, |piece| piece.text.len() as u64);
+            wanted
+        })
+        .map(|piece| piece.map(|piece| piece.text));
+    Tokenizer::train(texts, vocab)
+}
+
+/// Encodes a text into a file of little-endian 16-bit tokens, all at once or not at all; returns their number.
+///
+/// Documents are divided by the tokenizer's [separator](Tokenizer::separator), if it has one. `progress`
+/// hears the bytes of text done so far. The file does not depend on the number of threads.
+///
+/// # Errors
+/// [`TrainError::VocabTooLarge`] above 65536 tokens, [`TrainError::TooFewTokens`] if the text has less than one
+/// window of `seq` tokens and its targets, [`TrainError::Io`], [`TrainError::NotUtf8`]; an earlier file of that
+/// name is then as it was.
+pub fn tokenize(
+    source: &TextSource,
+    tokenizer: &Tokenizer,
+    seq: usize,
+    path: &Path,
+    progress: &mut dyn FnMut(u64),
+) -> Result<u64, TrainError> {
+    if tokenizer.vocab_size() > 1 << 16 {
+        return Err(TrainError::VocabTooLarge { vocab: tokenizer.vocab_size() });
+    }
+    let mut file = AtomicFile::create(path)?;
+    let (mut tokens_written, mut bytes_done) = (0, 0);
+    let mut pieces = source.pieces(!tokenizer.splits_at_spaces());
+    loop {
+        let batch = pieces.by_ref().take(PIECES_AT_ONCE).collect::<Result<Vec<_>, _>>()?;
+        if batch.is_empty() {
+            let want = seq as u64 + 1;
+            if tokens_written < want {
+                let path = source.name().to_owned();
+                return Err(TrainError::TooFewTokens { path, got: tokens_written, want, seq });
+            }
+            file.commit()?;
+            return Ok(tokens_written);
+        }
+        let encoded: Vec<_> = batch
+            .par_iter()
+            .map(|piece| tokenizer.encode_piece(&piece.text, piece.first))
+            .collect::<Result<_, _>>()?;
+        for (piece, mut tokens) in batch.iter().zip(encoded) {
+            if piece.first && tokens_written > 0 {
+                tokens.splice(0..0, tokenizer.separator());
+            }
+            // Ids fit: the vocabulary was checked above.
+            let bytes: Vec<u8> = tokens.iter().flat_map(|&id| (id as u16).to_le_bytes()).collect();
+            file.write(&bytes)?;
+            tokens_written += tokens.len() as u64;
+            bytes_done += piece.text.len() as u64;
+        }
+        progress(bytes_done);
+    }
+}

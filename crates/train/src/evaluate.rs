@@ -1,0 +1,83 @@
+//! The loss of a model on data.
+
+use crate::checkpoint::open_model;
+use crate::data::{self, Source, TokenFile};
+use crate::error::TrainError;
+use crate::run::{RunError, Validation};
+use crate::step::{Build, Network};
+use ane::{Choice, Pool, SoftOptions};
+use std::path::Path;
+
+/// How a model is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvaluateOptions {
+    /// Threads to compute on; 0 means as many as the machine runs at once.
+    pub threads: usize,
+    /// Which engine.
+    pub device: Choice,
+    /// At most so many windows, spread evenly; all if `None`.
+    pub windows: Option<usize>,
+}
+
+/// The loss of the model at `dir` on all of `data`: text or tokens. `progress` hears windows done and to be done.
+///
+/// # Errors
+/// If it is no model, the data do not fit it, or text is given and there is no tokenizer.
+pub fn evaluate(
+    dir: &Path,
+    data: &Path,
+    options: &EvaluateOptions,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Validation, RunError> {
+    let model = open_model(dir)?;
+    let (cfg, tokenizer) = (model.config, model.tokenizer);
+    if cfg.task == crate::config::Task::Regression {
+        return Err(RunError::NotLanguage { what: "data" });
+    }
+    let pool = Pool::new(options.threads).map_err(crate::step::StepError::Threads)?;
+    let folder = tempfile::tempdir().map_err(TrainError::io("create", &std::env::temp_dir()))?;
+    let file = match Source::open(data)? {
+        Source::Tokens(path) => TokenFile::open(&path, cfg.vocab)?,
+        Source::Text(text) => {
+            let Some(tokenizer) = &tokenizer else {
+                return Err(RunError::NoTokenizer { dir: dir.to_owned() });
+            };
+            let path = folder.path().join("tokens.bin");
+            pool.install(|| data::tokenize(&text, tokenizer, cfg.seq, &path, &mut |_| {}))?;
+            TokenFile::open(&path, cfg.vocab)?
+        }
+    };
+    let split = file.split(cfg.seq, 0.0)?;
+    let starts = data::windows(0..file.len(), split.seq, options.windows.unwrap_or(usize::MAX));
+    let device = ane::open(options.device, SoftOptions { pool: pool.clone() })?;
+    let network = Network::new(&cfg, model.params, device, pool, &Build::infer(), &mut |_| {})?;
+    let lengths = tokenizer.map(|t| t.text_lengths());
+    let total = starts.len();
+    measure(&network, &file, &starts, lengths.as_deref(), 0, &mut |done| progress(done, total))
+}
+
+/// The mean loss of the windows that begin at `starts`.
+pub(crate) fn measure(
+    network: &Network,
+    file: &TokenFile,
+    starts: &[u64],
+    lengths: Option<&[u32]>,
+    step: u64,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Validation, RunError> {
+    let seq = network.cfg.seq;
+    let mut tokens = vec![0; seq + 1];
+    let (mut nats, mut bytes) = (0.0, 0u64);
+    for (i, &start) in starts.iter().enumerate() {
+        file.window(start, &mut tokens)?;
+        nats += network.evaluate(&tokens)? * seq as f64;
+        if let Some(lengths) = lengths {
+            let length = |&t: &u32| u64::from(lengths.get(t as usize).copied().unwrap_or(0));
+            bytes += tokens[1..].iter().map(length).sum::<u64>();
+        }
+        progress(i + 1);
+    }
+    let loss = nats / (starts.len() * seq).max(1) as f64;
+    let bits_per_byte = (bytes > 0).then(|| nats / std::f64::consts::LN_2 / bytes as f64);
+    Ok(Validation { step, loss, perplexity: loss.exp(), bits_per_byte, windows: starts.len() })
+}

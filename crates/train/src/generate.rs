@@ -1,0 +1,115 @@
+//! Text from a model.
+
+use crate::checkpoint::open_model;
+use crate::run::RunError;
+use crate::sample::Sampler;
+use crate::step::{Build, Network};
+use crate::tokenizer::Tokenizer;
+use ane::{Choice, Pool, SoftOptions};
+use std::path::Path;
+
+/// How text is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GenerateOptions {
+    /// How many tokens.
+    pub tokens: usize,
+    /// What logits are divided by; 0 takes the likeliest token.
+    pub temperature: f64,
+    /// The share of probability that is chosen from.
+    pub top_p: f64,
+    /// What the choice follows from.
+    pub seed: u64,
+}
+
+/// A model that writes.
+#[derive(Debug)]
+pub struct Generator<'a> {
+    network: &'a Network,
+    tokenizer: &'a Tokenizer,
+}
+
+/// A model that writes, with all it needs.
+#[derive(Debug)]
+pub struct OwnedGenerator {
+    network: Network,
+    tokenizer: Tokenizer,
+}
+
+/// Opens the model at `dir` for writing.
+///
+/// # Errors
+/// If it is no model, or has no tokenizer.
+pub fn open(dir: &Path, threads: usize, device: Choice) -> Result<OwnedGenerator, RunError> {
+    let model = open_model(dir)?;
+    let tokenizer = model.tokenizer.ok_or_else(|| RunError::NoTokenizer { dir: dir.to_owned() })?;
+    let pool = Pool::new(threads).map_err(crate::step::StepError::Threads)?;
+    let device = ane::open(device, SoftOptions { pool: pool.clone() })?;
+    let network = Network::new(&model.config, model.params, device, pool, &Build::infer(), &mut |_| {})?;
+    Ok(OwnedGenerator { network, tokenizer })
+}
+
+impl OwnedGenerator {
+    /// As [`Generator::generate`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn generate(
+        &self,
+        prompt: &str,
+        options: &GenerateOptions,
+        sink: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<usize, RunError> {
+        Generator::new(&self.network, &self.tokenizer).generate(prompt, options, sink)
+    }
+}
+
+impl<'a> Generator<'a> {
+    pub(crate) fn new(network: &'a Network, tokenizer: &'a Tokenizer) -> Generator<'a> {
+        Generator { network, tokenizer }
+    }
+
+    /// Writes on after `prompt`; each piece of text goes to `sink` as it comes, until that returns `false`.
+    /// Returns the number of tokens.
+    ///
+    /// The model sees at most its S last tokens; each new one costs a forward pass.
+    ///
+    /// # Errors
+    /// If the prompt has no tokens in the vocabulary, the options make no sense, or the engine fails.
+    pub fn generate(
+        &self,
+        prompt: &str,
+        options: &GenerateOptions,
+        sink: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<usize, RunError> {
+        if !self.network.is_language() {
+            return Err(RunError::NotLanguage { what: "a prompt" });
+        }
+        let mut sampler = Sampler::new(options.temperature, options.top_p, options.seed)?;
+        let mut tokens = self.tokenizer.encode_prompt(prompt)?;
+        let mut decoder = self.tokenizer.decoder();
+        for &token in &tokens {
+            decoder.push(token);
+        }
+        let seq = self.network.cfg.seq;
+        let mut window = vec![0; seq + 1];
+        for written in 0..options.tokens {
+            let seen = &tokens[tokens.len().saturating_sub(seq)..];
+            // What stands after the last token is not seen by it: attention is causal.
+            window.fill(0);
+            window[..seen.len()].copy_from_slice(seen);
+            let mut logits = self.network.logits_at(&window, seen.len() - 1)?;
+            // Ids that the tokenizer does not have stand for no text.
+            logits.truncate(self.tokenizer.vocab_size());
+            let next = sampler.next(&logits)?;
+            if self.tokenizer.is_special(next) {
+                return Ok(written);
+            }
+            tokens.push(next);
+            if !sink(&decoder.push(next)) {
+                return Ok(written + 1);
+            }
+        }
+        sink(&decoder.finish());
+        Ok(options.tokens)
+    }
+}

@@ -1,0 +1,79 @@
+//! One forward and backward pass, written down: how anybody compares this trainer with another.
+
+use crate::checkpoint::{Tensor, TensorFile, open_model, write_tensors};
+use crate::config::ParamSpec;
+use crate::error::TrainError;
+use crate::run::{RunError, Storage};
+use crate::step::{Build, Network, StepError, StepGraph, Window};
+use ane::{Choice, Pool, SoftOptions};
+use std::path::Path;
+use std::sync::Arc;
+
+/// How gradients are computed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GradsOptions {
+    /// Threads to compute on; 0 means as many as the machine runs at once.
+    pub threads: usize,
+    /// Which engine.
+    pub device: Choice,
+    /// The element type of programs and surfaces.
+    pub storage: Storage,
+    /// The factor on the loss's gradient on its way through the layers; it is taken out again.
+    pub loss_scale: f32,
+}
+
+/// Computes loss, logits and all gradients of the model at `dir` on the tensor `tokens` `[1, S + 1]` of the
+/// safetensors file `tokens`, and writes them to the safetensors file `out`: `loss` `[1]`, `logits` `[1, S, V]`,
+/// `grad.<name>` in Hugging Face's names and layouts. Returns the loss.
+///
+/// # Errors
+/// If a file is not what it should be, a token is out of range, or the engine fails.
+pub fn grads(dir: &Path, tokens: &Path, out: &Path, options: &GradsOptions) -> Result<f64, RunError> {
+    let model = open_model(dir)?;
+    let mut cfg = model.config;
+    if cfg.task == crate::config::Task::Regression {
+        return Err(RunError::NotLanguage { what: "a file of tokens" });
+    }
+    let (shape, ids) = TensorFile::open(tokens)?.read_tokens("tokens")?;
+    if ids.len() < 2 || shape.last() != Some(&ids.len()) {
+        return Err(RunError::TokensShape { path: tokens.to_owned(), shape });
+    }
+    if let Some(position) = ids.iter().position(|&t| t as usize >= cfg.vocab) {
+        let (path, id, vocab) = (tokens.to_owned(), ids[position], cfg.vocab);
+        return Err(TrainError::TokenOutOfRange { path, position: position as u64, id, vocab }.into());
+    }
+    cfg.seq = ids.len() - 1;
+    let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
+    let device = ane::open(options.device, SoftOptions { pool: pool.clone() })?;
+    let network = Network::new(
+        &cfg,
+        model.params,
+        device,
+        pool,
+        &Build::train(options.storage.precision()),
+        &mut |_| {},
+    )?;
+    network.set_loss_scale(options.loss_scale);
+    let network = Arc::new(network);
+    let by_row = network.logits(&ids)?;
+    let graph = StepGraph::new(Arc::clone(&network), 1)?;
+    let loss = graph.run(vec![Window::Tokens(ids)], &mut flow::Trace::new())?;
+
+    // Channel-first inside, tokens first outside.
+    let (s, v) = (cfg.seq, cfg.vocab);
+    let logits: Vec<f32> = (0..s * v).map(|i| by_row[i % v * s + i / v]).collect();
+    let mean = [loss as f32];
+    let gradient = |p: &ParamSpec| network.gradient(&p.name).ok_or(StepError::Poisoned);
+    let gradients = network.specs.iter().map(gradient).collect::<Result<Vec<_>, _>>()?;
+    let mut tensors = vec![
+        Tensor { name: "loss".to_owned(), shape: vec![1], data: &mean },
+        Tensor { name: "logits".to_owned(), shape: vec![1, s, v], data: &logits },
+    ];
+    tensors.extend(network.specs.iter().zip(&gradients).map(|(p, data)| Tensor {
+        name: format!("grad.{}", p.name),
+        shape: p.shape.clone(),
+        data,
+    }));
+    write_tensors(out, None, &tensors)?;
+    Ok(loss)
+}

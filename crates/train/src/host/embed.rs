@@ -1,0 +1,151 @@
+//! The embedding: a row of the table for each token, and its gradient.
+
+use rayon::prelude::*;
+
+use super::error::check_tokens;
+use super::{HostError, Scratch, simd};
+
+/// Channels that move together: one cache line of a table row.
+const CHANNELS: usize = 16;
+
+/// Tasks that share the table's rows in a scatter.
+const SHARES: usize = 64;
+
+/// Looks up a row of `table` for each token and lays it down as a column of `x`.
+///
+/// Shapes: `table` `[V, D]` row-major, `tokens` `[S]`, `x` `[D, S]`.
+///
+/// # Errors
+/// [`HostError::TokenOutOfRange`] if a token is V or more; `x` is then as it was.
+///
+/// # Panics
+/// If `dim` is 0, or the lengths of `table` and `x` are not V·`dim` and `dim`·S.
+pub fn gather(table: &[f32], dim: usize, tokens: &[u32], x: &mut [f32]) -> Result<(), HostError> {
+    let s = tokens.len();
+    check_lengths(table.len(), dim, s, x.len());
+    check_tokens("input", tokens, table.len() / dim)?;
+    if s == 0 {
+        return Ok(());
+    }
+    x.par_chunks_mut(CHANNELS * s).enumerate().for_each(|(block, x)| {
+        let (first, rows) = (block * CHANNELS, x.len() / s);
+        for (t, &token) in tokens.iter().enumerate() {
+            let row = &table[token as usize * dim + first..][..rows];
+            row.iter().enumerate().for_each(|(i, &value)| x[i * s + t] = value);
+        }
+    });
+    Ok(())
+}
+
+/// Adds each column of `dx` to the row of `dtable` that its token selects: the gradient of [`gather`].
+///
+/// Shapes: as for [`gather`].
+/// Numerics: f32; a row that several positions select receives them in order of position.
+///
+/// # Errors
+/// [`HostError::TokenOutOfRange`] if a token is V or more; `dtable` is then as it was.
+///
+/// # Panics
+/// As [`gather`].
+pub fn scatter_add(
+    dtable: &mut [f32],
+    dim: usize,
+    tokens: &[u32],
+    dx: &[f32],
+    scratch: &mut Scratch,
+) -> Result<(), HostError> {
+    let s = tokens.len();
+    check_lengths(dtable.len(), dim, s, dx.len());
+    let vocab = dtable.len() / dim;
+    check_tokens("input", tokens, vocab)?;
+    if s == 0 {
+        return Ok(());
+    }
+
+    // The columns become rows, [S, D], so that each is added in one run.
+    let rows = scratch.take(s * dim);
+    rows.par_chunks_mut(CHANNELS * dim).enumerate().for_each(|(block, rows)| {
+        let (first, count) = (block * CHANNELS, rows.len() / dim);
+        for (d, column) in dx.chunks_exact(s).enumerate() {
+            let column = &column[first..][..count];
+            column.iter().enumerate().for_each(|(i, &value)| rows[i * dim + d] = value);
+        }
+    });
+
+    // Each task owns a share of the table and picks its tokens out of all of them.
+    let share = vocab.div_ceil(SHARES);
+    dtable.par_chunks_mut(share * dim).enumerate().for_each(|(index, dtable)| {
+        let owned = index * share..index * share + dtable.len() / dim;
+        for (&token, row) in tokens.iter().zip(rows.chunks_exact(dim)) {
+            if owned.contains(&(token as usize)) {
+                let sum = &mut dtable[(token as usize - owned.start) * dim..][..dim];
+                simd(
+                    #[inline(always)]
+                    || sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x),
+                );
+            }
+        }
+    });
+    Ok(())
+}
+
+fn check_lengths(table: usize, dim: usize, seq: usize, x: usize) {
+    assert!(dim > 0 && table.is_multiple_of(dim), "a table of {table} values has no rows of {dim}");
+    assert_eq!(x, dim * seq, "activations of {dim} channels and {seq} positions");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{bits, noise, on_threads};
+    use super::*;
+
+    const TOKENS: [u32; 35] = [
+        3, 0, 3, 3, 129, 7, 64, 64, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 129, 20,
+        21, 22, 23, 24, 25, 26, 0,
+    ];
+
+    #[test]
+    fn gather_takes_rows_to_columns() {
+        for (vocab, dim) in [(130, 1), (130, 16), (130, 37)] {
+            let (table, s) = (noise(vocab * dim, 1), TOKENS.len());
+            let mut x = vec![f32::NAN; dim * s];
+            gather(&table, dim, &TOKENS, &mut x).unwrap();
+            for (t, &token) in TOKENS.iter().enumerate() {
+                for d in 0..dim {
+                    assert_eq!(x[d * s + t], table[token as usize * dim + d]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn scatter_adds_columns_to_rows_in_order() {
+        for (vocab, dim) in [(130, 1), (130, 16), (1000, 37)] {
+            let (s, before) = (TOKENS.len(), noise(vocab * dim, 1));
+            let dx = noise(dim * s, 2);
+            let mut want = before.clone();
+            for (t, &token) in TOKENS.iter().enumerate() {
+                (0..dim).for_each(|d| want[token as usize * dim + d] += dx[d * s + t]);
+            }
+            for threads in [1, 2, 3] {
+                let mut got = before.clone();
+                on_threads(threads, || scatter_add(&mut got, dim, &TOKENS, &dx, &mut Scratch::new()))
+                    .unwrap();
+                assert_eq!(bits(&got), bits(&want), "{threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_past_the_table_is_named_and_nothing_changes() {
+        let want = HostError::TokenOutOfRange { role: "input", position: 2, token: 5, vocab: 5 };
+        let mut x = [7.0; 6];
+        assert_eq!(gather(&[0.0; 10], 2, &[0, 4, 5], &mut x), Err(want.clone()));
+        assert_eq!(x, [7.0; 6]);
+        let mut dtable = [7.0; 10];
+        let refused = scatter_add(&mut dtable, 2, &[0, 4, 5], &[1.0; 6], &mut Scratch::new());
+        assert_eq!(refused, Err(want.clone()));
+        assert_eq!(dtable, [7.0; 10]);
+        assert_eq!(want.to_string(), "token 5 at position 2 of the input: the vocabulary has 5 tokens");
+    }
+}

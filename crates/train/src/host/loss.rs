@@ -1,0 +1,330 @@
+//! Losses and their gradients.
+
+use rayon::prelude::*;
+
+use super::error::check_tokens;
+use super::{HostError, LANES, PIECE, Scratch, simd, tree_sum};
+use softane::math::exp;
+
+/// Logits that one task reads twice in a row: they stay in the second-level cache.
+const BLOCK: usize = 1 << 15;
+
+/// Computes the mean cross-entropy of the targets under the softmax of the logits.
+///
+/// Shapes: `logits` `[V, S]` channel-first, `targets` `[S]`; V is `logits.len() / S`.
+/// Units: nats per target.
+/// Numerics: exponentials and their sums in f32, blocks of rows by their own largest logit and then together;
+/// logarithms and the mean in f64. Logits of −∞ count as probability 0; a column with NaN or +∞, or with
+/// nothing but −∞, makes the loss NaN.
+///
+/// # Errors
+/// [`HostError::TokenOutOfRange`] if a target is V or more.
+///
+/// # Panics
+/// If there are no targets, or `logits` is not a whole number of rows of S.
+pub fn cross_entropy(logits: &[f32], targets: &[u32], scratch: &mut Scratch) -> Result<f64, HostError> {
+    let vocab = check_shape(logits, targets)?;
+    let stats = scratch.take(scratch_len(vocab, targets.len()));
+    let (largest, sum) = softmax_stats(logits, targets.len(), stats);
+    Ok(mean_loss(logits, targets, largest, sum))
+}
+
+/// Computes the loss as [`cross_entropy`], and turns the logits into its gradient in place.
+///
+/// ```text
+/// dlogits = (softmax − onehot)·scale/S
+/// ```
+///
+/// Units: the loss that is returned is not scaled; the gradient is, by the loss scale.
+///
+/// # Errors
+/// [`HostError::TokenOutOfRange`] if a target is V or more; `logits` is then as it was.
+///
+/// # Panics
+/// As [`cross_entropy`].
+pub fn cross_entropy_gradient(
+    logits: &mut [f32],
+    targets: &[u32],
+    scale: f32,
+    scratch: &mut Scratch,
+) -> Result<f64, HostError> {
+    let vocab = check_shape(logits, targets)?;
+    let s = targets.len();
+    let stats = scratch.take(scratch_len(vocab, s));
+    let (largest, sum) = softmax_stats(logits, s, stats);
+    let loss = mean_loss(logits, targets, largest, sum);
+
+    let hit = scale / s as f32;
+    sum.iter_mut().for_each(|sum| *sum = hit / *sum);
+    let (largest, factor) = (&*largest, &*sum);
+    let rows = rows_per_block(s);
+    logits.par_chunks_mut(rows * s).enumerate().for_each(|(block, logits)| {
+        simd(
+            #[inline(always)]
+            || {
+                for row in logits.chunks_exact_mut(s) {
+                    for ((x, largest), factor) in row.iter_mut().zip(largest).zip(factor) {
+                        *x = exp(*x - largest) * factor;
+                    }
+                }
+            },
+        );
+        let owned = block * rows..block * rows + logits.len() / s;
+        for (t, &target) in targets.iter().enumerate() {
+            if owned.contains(&(target as usize)) {
+                logits[(target as usize - owned.start) * s + t] -= hit;
+            }
+        }
+    });
+    Ok(loss)
+}
+
+/// Computes the mean squared error of `y` and writes its gradient, `dy = 2(y − target)·scale/N`.
+///
+/// Shapes: all `[N]`. Units: the loss that is returned is not scaled; the gradient is, by the loss scale.
+/// Numerics: differences in f32; squares and their mean in f64.
+///
+/// # Panics
+/// If the lengths differ or are 0.
+pub fn mse(y: &[f32], target: &[f32], scale: f32, dy: &mut [f32]) -> f64 {
+    let n = y.len();
+    assert!(n > 0 && target.len() == n && dy.len() == n, "{n}, {} and {} values", target.len(), dy.len());
+    let factor = 2.0 * scale / n as f32;
+    dy.par_chunks_mut(PIECE).zip(y.par_chunks(PIECE)).zip(target.par_chunks(PIECE)).for_each(
+        |((dy, y), target)| {
+            simd(
+                #[inline(always)]
+                || dy.iter_mut().zip(y).zip(target).for_each(|((dy, y), target)| *dy = (y - target) * factor),
+            );
+        },
+    );
+    let squares = tree_sum(n, &|range| {
+        let (y, y_rest) = y[range.clone()].as_chunks::<LANES>();
+        let (target, target_rest) = target[range].as_chunks::<LANES>();
+        simd(
+            #[inline(always)]
+            || {
+                let square = |y: f32, target: f32| f64::from(y - target) * f64::from(y - target);
+                let mut lanes = [0.0; LANES];
+                for (y, target) in y.iter().zip(target) {
+                    for i in 0..LANES {
+                        lanes[i] += square(y[i], target[i]);
+                    }
+                }
+                let rest = y_rest.iter().zip(target_rest).map(|(&y, &target)| square(y, target));
+                lanes.iter().sum::<f64>() + rest.sum::<f64>()
+            },
+        )
+    });
+    squares / n as f64
+}
+
+fn check_shape(logits: &[f32], targets: &[u32]) -> Result<usize, HostError> {
+    let (n, s) = (logits.len(), targets.len());
+    assert!(s > 0 && n.is_multiple_of(s), "{n} logits are no rows of {s} positions");
+    check_tokens("targets", targets, n / s)?;
+    Ok(n / s)
+}
+
+fn rows_per_block(s: usize) -> usize {
+    (BLOCK / s).max(1)
+}
+
+fn scratch_len(vocab: usize, s: usize) -> usize {
+    2 * s * (1 + vocab.div_ceil(rows_per_block(s)))
+}
+
+/// For each column: the largest logit, and the sum of `exp(logit − largest)`.
+fn softmax_stats<'a>(logits: &[f32], s: usize, scratch: &'a mut [f32]) -> (&'a mut [f32], &'a mut [f32]) {
+    let (total, blocks) = scratch.split_at_mut(2 * s);
+    let rows = logits.par_chunks(rows_per_block(s) * s);
+    blocks.par_chunks_mut(2 * s).zip(rows).for_each(|(stats, logits)| {
+        let (largest, sum) = stats.split_at_mut(s);
+        simd(
+            #[inline(always)]
+            || {
+                largest.fill(f32::NEG_INFINITY);
+                sum.fill(0.0);
+                for row in logits.chunks_exact(s) {
+                    largest.iter_mut().zip(row).for_each(|(m, &x)| *m = if x > *m { x } else { *m });
+                }
+                for row in logits.chunks_exact(s) {
+                    for ((sum, &m), x) in sum.iter_mut().zip(&*largest).zip(row) {
+                        *sum += exp(x - finite_or_zero(m));
+                    }
+                }
+            },
+        );
+    });
+
+    let (largest, sum) = total.split_at_mut(s);
+    simd(
+        #[inline(always)]
+        || {
+            largest.fill(f32::NEG_INFINITY);
+            sum.fill(0.0);
+            for stats in blocks.chunks_exact(2 * s) {
+                largest.iter_mut().zip(stats).for_each(|(m, &x)| *m = if x > *m { x } else { *m });
+            }
+            for stats in blocks.chunks_exact(2 * s) {
+                let (block_largest, block_sum) = stats.split_at(s);
+                for (((sum, m), block_m), block) in
+                    sum.iter_mut().zip(&*largest).zip(block_largest).zip(block_sum)
+                {
+                    *sum += block * exp(block_m - m);
+                }
+            }
+        },
+    );
+    (largest, sum)
+}
+
+/// A block of logits that are all −∞ has the sum 0, not that of exp(−∞ + ∞).
+#[inline(always)]
+fn finite_or_zero(largest: f32) -> f32 {
+    if largest == f32::NEG_INFINITY { 0.0 } else { largest }
+}
+
+fn mean_loss(logits: &[f32], targets: &[u32], largest: &[f32], sum: &[f32]) -> f64 {
+    let s = targets.len();
+    let of_column = |t: usize| {
+        let logit = logits[targets[t] as usize * s + t];
+        f64::from(sum[t]).ln() + f64::from(largest[t]) - f64::from(logit)
+    };
+    (0..s).map(of_column).sum::<f64>() / s as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, bits, finite_differences, noise, on_threads};
+    use super::*;
+
+    fn case(vocab: usize, s: usize) -> (Vec<f32>, Vec<u32>) {
+        let logits = noise(vocab * s, 1).iter().map(|x| 5.0 * x).collect();
+        (logits, (0..s).map(|t| (t * t * 7919 % vocab) as u32).collect())
+    }
+
+    /// The definition, in f64, column by column.
+    fn reference(logits: &[f64], targets: &[u32]) -> f64 {
+        let s = targets.len();
+        let column = |t: usize| logits.iter().skip(t).step_by(s);
+        let loss = |t: usize| {
+            let largest = column(t).fold(f64::NEG_INFINITY, |m, &x| m.max(x));
+            let sum: f64 = column(t).map(|x| (x - largest).exp()).sum();
+            sum.ln() + largest - logits[targets[t] as usize * s + t]
+        };
+        (0..s).map(loss).sum::<f64>() / s as f64
+    }
+
+    fn widened(x: &[f32]) -> Vec<f64> {
+        x.iter().map(|&x| f64::from(x)).collect()
+    }
+
+    #[test]
+    fn the_loss_is_the_definition_across_blocks() {
+        for (vocab, s) in [(1, 1), (11, 3), (700, 100), (3000, 33)] {
+            let (mut logits, targets) = case(vocab, s);
+            let want = reference(&widened(&logits), &targets);
+            let loss = cross_entropy(&logits, &targets, &mut Scratch::new()).unwrap();
+            // A relative error of the sum is an absolute error of its logarithm: a few 2⁻²⁴ each.
+            assert!((loss - want).abs() < 1e-6, "{vocab}×{s}: {loss}, not {want}");
+            let again = cross_entropy_gradient(&mut logits, &targets, 1.0, &mut Scratch::new()).unwrap();
+            assert_eq!(loss.to_bits(), again.to_bits());
+        }
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_finite_differences() {
+        for (vocab, s) in [(2, 1), (11, 3), (40, 17)] {
+            let (logits, targets) = case(vocab, s);
+            let want = finite_differences(&logits, |x| 256.0 * reference(x, &targets));
+            let mut got = logits;
+            cross_entropy_gradient(&mut got, &targets, 256.0, &mut Scratch::new()).unwrap();
+            assert_close(&got, &want, 2e-6);
+        }
+    }
+
+    #[test]
+    fn the_gradient_is_softmax_less_onehot_across_blocks() {
+        let (vocab, s) = (3000, 33);
+        assert!(vocab > 2 * rows_per_block(s), "this case has several blocks, the last one shorter");
+        let (logits, targets) = case(vocab, s);
+        let sums: Vec<f64> =
+            (0..s).map(|t| logits.iter().skip(t).step_by(s).map(|&x| f64::from(x).exp()).sum()).collect();
+        let want: Vec<f64> = (0..vocab * s)
+            .map(|at| {
+                let (row, t) = (at / s, at % s);
+                let hit = if targets[t] as usize == row { 1.0 } else { 0.0 };
+                (f64::from(logits[at]).exp() / sums[t] - hit) / s as f64
+            })
+            .collect();
+        let mut got = logits;
+        cross_entropy_gradient(&mut got, &targets, 1.0, &mut Scratch::new()).unwrap();
+        assert_close(&got, &want, 1e-6);
+    }
+
+    #[test]
+    fn large_and_masked_logits_are_no_problem() {
+        // Two positions; 20000 rows make several blocks, of which the masked ones hold nothing but −∞.
+        let (vocab, s) = (20_000, 2);
+        let mut logits = vec![f32::NEG_INFINITY; vocab * s];
+        logits[0..4].copy_from_slice(&[1e4, -1e4, 1e4, -1e4]);
+        let loss = cross_entropy_gradient(&mut logits, &[0, 1], 1.0, &mut Scratch::new()).unwrap();
+        assert!((loss - 2f64.ln()).abs() < 1e-7, "{loss}");
+        assert_eq!(logits[0..4], [-0.25, 0.25, 0.25, -0.25]);
+        assert!(logits[4..].iter().all(|&x| x == 0.0));
+    }
+
+    #[test]
+    fn what_is_not_finite_shows_in_the_loss() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut logits = vec![0.0; 30];
+            logits[17] = bad;
+            assert!(cross_entropy(&logits, &[0, 1, 2], &mut Scratch::new()).unwrap().is_nan(), "{bad}");
+        }
+        let nothing = [f32::NEG_INFINITY; 4];
+        assert!(cross_entropy(&nothing, &[0], &mut Scratch::new()).unwrap().is_nan());
+    }
+
+    #[test]
+    fn a_target_past_the_vocabulary_is_named_and_nothing_changes() {
+        let mut logits = [1.0; 10];
+        let refused = cross_entropy_gradient(&mut logits, &[4, 5], 1.0, &mut Scratch::new());
+        let want = HostError::TokenOutOfRange { role: "targets", position: 1, token: 5, vocab: 5 };
+        assert_eq!(refused, Err(want));
+        assert_eq!(logits, [1.0; 10]);
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        let (logits, targets) = case(1500, 100);
+        let run = |threads| {
+            let mut logits = logits.clone();
+            let loss = on_threads(threads, || {
+                cross_entropy_gradient(&mut logits, &targets, 3.0, &mut Scratch::new()).unwrap()
+            });
+            (loss.to_bits(), bits(&logits))
+        };
+        assert!(run(1) == run(2) && run(1) == run(3));
+    }
+
+    #[test]
+    fn mse_is_the_definition_and_its_gradient() {
+        let (y, target) = (noise(50, 1), noise(50, 2));
+        let definition = |y: &[f64]| {
+            y.iter().zip(&target).map(|(y, &t)| (y - f64::from(t)).powi(2)).sum::<f64>() / y.len() as f64
+        };
+        let mut dy = vec![f32::NAN; 50];
+        let loss = mse(&y, &target, 8.0, &mut dy);
+        assert!((loss - definition(&widened(&y))).abs() < 1e-7);
+        assert_close(&dy, &finite_differences(&y, |y| 8.0 * definition(y)), 1e-6);
+    }
+
+    #[test]
+    fn mse_has_the_same_bits_at_any_number_of_threads() {
+        let n = 5 * PIECE + 17;
+        let (y, target) = (noise(n, 1), noise(n, 2));
+        let run = |threads| on_threads(threads, || mse(&y, &target, 1.0, &mut vec![0.0; n])).to_bits();
+        assert!(run(1) == run(2) && run(1) == run(3));
+    }
+}

@@ -1,0 +1,48 @@
+//! What the tests of this folder share: seeded noise, pools, and finite differences in f64.
+
+/// Noise in −1..1, the same for the same seed on every machine.
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Runs `f` on a pool of so many threads.
+pub(crate) fn on_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
+}
+
+/// The bits of every value, for comparisons that let nothing pass.
+pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+/// The gradient of `f` at `x` by central differences in f64: an error near 1e-9 for smooth `f` around 1.
+pub(crate) fn finite_differences(x: &[f32], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    let mut x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+    (0..x.len())
+        .map(|i| {
+            let (here, h) = (x[i], 1e-5);
+            x[i] = here + h;
+            let above = f(&x);
+            x[i] = here - h;
+            let below = f(&x);
+            x[i] = here;
+            (above - below) / (2.0 * h)
+        })
+        .collect()
+}
+
+/// Asserts that every element is within `tolerance` of what is wanted, relative to the largest wanted.
+pub(crate) fn assert_close(got: &[f32], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len());
+    let largest = want.iter().fold(0.0, |m: f64, w| m.max(w.abs()));
+    for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
+        assert!((f64::from(g) - w).abs() <= tolerance * largest, "element {i} is {g}, not {w}");
+    }
+}

@@ -1,0 +1,54 @@
+//! Gradients of weights: products of activations with gradients, along the positions.
+
+use super::gemm::{Matrix, MatrixMut, Store, matmul};
+
+/// Adds the gradient of a linear map to `dw`: `dw += dz·aᵀ`, for `z = W·a`.
+///
+/// Shapes: `dw` `[O, I]` row-major, `dz` `[O, S]`, `a` `[I, S]`, with S = `seq`.
+/// Numerics: products and sums in f32.
+///
+/// # Panics
+/// If `seq` is 0, or the lengths do not fit together.
+pub fn outer_accumulate(dw: &mut [f32], dz: &[f32], a: &[f32], seq: usize) {
+    assert!(seq > 0, "a gradient along no positions");
+    let (outputs, inputs) = (dz.len() / seq, a.len() / seq);
+    let (dz, a) = (Matrix::new(dz, outputs, seq), Matrix::new(a, inputs, seq));
+    matmul(MatrixMut::new(dw, outputs, inputs), Store::Add, 1.0, dz, a.t());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, bits, finite_differences, noise, on_threads};
+    use super::*;
+
+    #[test]
+    fn it_is_the_gradient_of_a_linear_map() {
+        let (o, i, s) = (7, 5, 11);
+        let (dz, a, w) = (noise(o * s, 1), noise(i * s, 2), noise(o * i, 3));
+        // L = Σ dz·(W·a), whose gradient in W is dz·aᵀ.
+        let loss = |w: &[f64]| -> f64 {
+            let z = |row: usize, t: usize| -> f64 {
+                (0..i).map(|l| w[row * i + l] * f64::from(a[l * s + t])).sum()
+            };
+            (0..o * s).map(|at| f64::from(dz[at]) * z(at / s, at % s)).sum()
+        };
+        let want = finite_differences(&w, loss);
+        let before = noise(o * i, 4);
+        let mut dw = before.clone();
+        outer_accumulate(&mut dw, &dz, &a, s);
+        let want: Vec<f64> = want.iter().zip(&before).map(|(g, &b)| f64::from(b) + g).collect();
+        assert_close(&dw, &want, 1e-6);
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        let (o, i, s) = (300, 400, 150);
+        let (dz, a) = (noise(o * s, 1), noise(i * s, 2));
+        let run = |threads| {
+            let mut dw = vec![1.0; o * i];
+            on_threads(threads, || outer_accumulate(&mut dw, &dz, &a, s));
+            bits(&dw)
+        };
+        assert!(run(1) == run(2) && run(1) == run(3));
+    }
+}

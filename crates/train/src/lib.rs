@@ -1,0 +1,18 @@
+//! The trainer.
+#![forbid(unsafe_code)]
+
+pub mod checkpoint;
+pub mod config;
+pub mod data;
+pub mod error;
+pub mod evaluate;
+pub mod generate;
+pub mod grads;
+pub mod host;
+pub mod model;
+pub mod optim;
+pub mod rng;
+pub mod run;
+pub mod sample;
+pub mod step;
+pub mod tokenizer;

@@ -1,0 +1,198 @@
+//! The kernels of a layer: its plan carried out, packed for an engine.
+
+use super::{Layer, ModelError, Plan};
+use crate::config::{ParamKind, ParamSpec};
+use ane::pack::{Packed, Slot, pack};
+use mil::blob::{BlobError, FIRST_ENTRY};
+use mil::pass::{Crossing, Cut, Part, Provider, cut};
+use mil::stats::Stats;
+use mil::{TensorType, ValueId, Weights};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// All kernels of a layer, in order of dispatch.
+#[derive(Clone, Debug)]
+pub struct LayerKernels {
+    /// The kernels.
+    pub kernels: Vec<KernelSpec>,
+    /// How many of them are the forward pass.
+    pub forward: usize,
+}
+
+/// One kernel: a packed program, and what lies where.
+#[derive(Clone, Debug)]
+pub struct KernelSpec {
+    /// Its name.
+    pub name: String,
+    /// The program, with the surfaces that it reads and writes.
+    pub packed: Packed,
+    /// What it reads, in order of channels.
+    pub inputs: Vec<Lying>,
+    /// What it writes, in order of channels.
+    pub outputs: Vec<Lying>,
+    /// Its weight files.
+    pub baked: Vec<Baking>,
+    /// What it costs.
+    pub stats: Stats,
+}
+
+/// A value of the layer on a surface.
+#[derive(Clone, Debug)]
+pub struct Lying {
+    /// Which value.
+    pub value: ValueId,
+    /// Where.
+    pub slot: Slot,
+    /// Who provides it.
+    pub from: Provider,
+}
+
+/// A weight file of a kernel.
+#[derive(Clone, Debug)]
+pub struct Baking {
+    /// The path in the program.
+    pub path: String,
+    /// The type in the program.
+    pub ty: TensorType,
+    /// The weight.
+    pub kind: ParamKind,
+    /// Whether the file holds its transpose.
+    pub transposed: bool,
+}
+
+impl KernelSpec {
+    /// The kernel's weight files for `layer` of a model with weights `theta` `[N]`, in checkpoint order as `specs` say.
+    ///
+    /// # Errors
+    /// If a weight has another size than the program wants: `specs` are another model's.
+    pub fn weights(&self, specs: &[ParamSpec], layer: usize, theta: &[f32]) -> Result<Weights, BlobError> {
+        let mut weights = Weights::new();
+        for (path, tensor) in &self.packed.constants {
+            weights.add_tensor(path, tensor)?;
+        }
+        for b in &self.baked {
+            weights.add_zeros(&b.path, &b.ty)?;
+        }
+        self.rewrite(specs, layer, theta, &mut weights)?;
+        Ok(weights)
+    }
+
+    /// Brings `theta` into weight files that [`KernelSpec::weights`] made, in place.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn rewrite(
+        &self,
+        specs: &[ParamSpec],
+        layer: usize,
+        theta: &[f32],
+        weights: &mut Weights,
+    ) -> Result<(), BlobError> {
+        for b in &self.baked {
+            let found = specs.iter().find(|s| s.layer == Some(layer) && s.kind == b.kind);
+            let Some(spec) = found else { continue };
+            let values = &theta[spec.range()];
+            match (b.transposed, spec.shape.as_slice()) {
+                (true, &[rows, cols]) => {
+                    weights.write_f32_transposed(&b.path, FIRST_ENTRY, rows, cols, values)?;
+                }
+                _ => weights.write_f32(&b.path, FIRST_ENTRY, values)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl LayerKernels {
+    /// Cuts `layer` as `plan` says, and packs the parts.
+    ///
+    /// # Errors
+    /// If the plan does not fit the layer.
+    pub fn new(layer: &Layer, plan: &Plan) -> Result<LayerKernels, ModelError> {
+        let function = &layer.joint.function;
+        let file = |(&v, _): (&ValueId, &ParamKind)| (v, function.value(v).name.clone());
+        let baked: BTreeMap<ValueId, String> = layer.weights.iter().map(file).collect();
+        let mut kept: BTreeSet<ValueId> = [layer.o, layer.ffn].into();
+        kept.extend(layer.outers.iter().flat_map(|o| [o.dz, o.a]));
+        for norm in &layer.norms {
+            kept.extend([norm.input, layer.cotangent(norm.output)?]);
+        }
+        let selections = plan.kernels();
+        let parts =
+            cut(&Cut { function, selections: &selections, baked: &baked, kept: &kept, width: layer.width })?;
+        let kernels = parts.into_iter().map(|part| spec(layer, part)).collect::<Result<_, _>>()?;
+        Ok(LayerKernels { kernels, forward: plan.forward.len() })
+    }
+
+    /// The kernel and the slot that provide `value`, if one does: the first that writes it.
+    pub fn provider(&self, value: ValueId) -> Option<(usize, &Slot)> {
+        self.kernels.iter().enumerate().find_map(|(i, k)| {
+            let lying = k.outputs.iter().find(|l| l.value == value)?;
+            Some((i, &lying.slot))
+        })
+    }
+}
+
+fn spec(layer: &Layer, part: Part) -> Result<KernelSpec, ModelError> {
+    let packed = pack(&part.program, layer.width)
+        .map_err(|source| ModelError::Pack { kernel: part.name.clone(), source })?;
+    let lying = |crossings: &[Crossing], slots: &[Slot]| {
+        let pairs = crossings.iter().zip(slots);
+        pairs.map(|(c, slot)| Lying { value: c.value, slot: slot.clone(), from: c.from }).collect()
+    };
+    let baked = part.baked.iter().filter_map(|b| {
+        let kind = *layer.weights.get(&b.param)?;
+        Some(Baking { path: b.path.clone(), ty: b.ty.clone(), kind, transposed: b.transposed })
+    });
+    Ok(KernelSpec {
+        inputs: lying(&part.inputs, &packed.inputs),
+        outputs: lying(&part.outputs, &packed.outputs),
+        baked: baked.collect(),
+        stats: Stats::of(packed.program.entry()),
+        name: part.name,
+        packed,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ModelConfig;
+    use crate::model::Precision;
+
+    fn kernels(preset: &str) -> LayerKernels {
+        let cfg = ModelConfig::preset(preset).expect("a preset");
+        let layer = Layer::new(&cfg, Precision::F16).expect("a layer");
+        LayerKernels::new(&layer, &Plan::six()).expect("six kernels")
+    }
+
+    /// Surfaces as maderix/ANE has them: names and channels.
+    #[test]
+    fn the_seeds_layer_is_cut_as_the_seed_cut_it() {
+        let k = kernels("layer768");
+        let shown: Vec<String> = k
+            .kernels
+            .iter()
+            .map(|k| {
+                let list = |slots: &[Lying]| {
+                    let each = slots.iter().map(|l| format!("{} {}", l.slot.name, l.slot.channels));
+                    each.collect::<Vec<_>>().join(", ")
+                };
+                format!("{}: {} -> {}", k.name, list(&k.inputs), list(&k.outputs))
+            })
+            .collect();
+        println!("{}", shown.join("\n"));
+        assert_eq!(k.kernels.len(), 6);
+        let (d, f, sc) = (768, 2048, 12 * 512);
+        let channels: Vec<(usize, usize)> =
+            k.kernels.iter().map(|k| (k.packed.input.shape[1], k.packed.output.shape[1])).collect();
+        let want = [
+            (d, 6 * d),
+            (d, 2 * d + 3 * f),
+            (d + 2 * f, d + 2 * f),
+            (4 * d, d + 2 * sc),
+            (2 * sc + 2 * d, 2 * d),
+            (3 * d, d),
+        ];
+        assert_eq!(channels, want);
+    }
+}

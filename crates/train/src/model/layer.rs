@@ -1,0 +1,306 @@
+//! One transformer layer, stated once, forward; everything else about it is derived.
+
+use super::ModelError;
+use crate::config::{ModelConfig, ParamKind, Rope, RopeKind};
+use mil::grad::{Joint, backward};
+use mil::{Builder, DType, Opset, Tensor, TensorType, ValueId, Var};
+use std::collections::BTreeMap;
+
+/// Smallest fp16 number: what the causal mask adds to a score that must not count.
+const MASKED: f64 = -65504.0;
+
+/// The element type of programs and surfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// What an engine computes with.
+    F16,
+    /// For debugging, on the software engine alone.
+    F32,
+}
+
+impl Precision {
+    /// As MIL calls it.
+    pub fn dtype(self) -> DType {
+        match self {
+            Precision::F16 => DType::F16,
+            Precision::F32 => DType::F32,
+        }
+    }
+}
+
+/// A layer with its gradient, and what of both the host must know.
+///
+/// Activations are `[1, C, 1, S]`; matrices `[O, I, 1, 1]`; norm weights `[1, C, 1, 1]`, for heads `[1, 1, E, 1]`.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Forward and derived operations in one function.
+    pub joint: Joint,
+    /// The layer's input.
+    pub x: ValueId,
+    /// What attention adds to the residual stream, `o`.
+    pub o: ValueId,
+    /// The residual stream after attention, `x + o`.
+    pub x2: ValueId,
+    /// What the feed-forward part adds.
+    pub ffn: ValueId,
+    /// The layer's output, `x2 + ffn`.
+    pub y: ValueId,
+    /// The cotangent of `y`: a parameter of the joint function.
+    pub dy: ValueId,
+    /// The parameters of the layer.
+    pub weights: BTreeMap<ValueId, ParamKind>,
+    /// Gradients of matrices, as the host is to compute them.
+    pub outers: Vec<Outer>,
+    /// Norms whose backward pass is the host's.
+    pub norms: Vec<NormSite>,
+    /// The width of all surfaces, S.
+    pub width: usize,
+}
+
+/// A matrix gradient `dW [O, I] += dz [O, S] · a [I, S]ᵀ`.
+#[derive(Clone, Copy, Debug)]
+pub struct Outer {
+    /// Whose gradient.
+    pub kind: ParamKind,
+    /// The cotangent of the matrix product.
+    pub dz: ValueId,
+    /// What the matrix was multiplied with.
+    pub a: ValueId,
+}
+
+/// An RMSNorm of the layer.
+#[derive(Clone, Copy, Debug)]
+pub struct NormSite {
+    /// Its weight.
+    pub kind: ParamKind,
+    /// What it is applied to.
+    pub input: ValueId,
+    /// What comes of it.
+    pub output: ValueId,
+    /// How many groups of channels are normalised apart: 1, or the number of heads.
+    pub groups: usize,
+}
+
+struct Statement<'b> {
+    b: &'b Builder,
+    cfg: &'b ModelConfig,
+    dtype: DType,
+    weights: BTreeMap<ValueId, ParamKind>,
+    norms: Vec<NormSite>,
+}
+
+impl Layer {
+    /// States the layer of `cfg` and derives its gradient.
+    ///
+    /// # Errors
+    /// If the configuration makes no valid program; validated ones do.
+    pub fn new(cfg: &ModelConfig, precision: Precision) -> Result<Layer, ModelError> {
+        let builder = Builder::new("layer", Opset::Ios18);
+        let (d, s) = (cfg.dim, cfg.seq);
+        let mut l = Statement {
+            b: &builder,
+            cfg,
+            dtype: precision.dtype(),
+            weights: BTreeMap::new(),
+            norms: Vec::new(),
+        };
+        let x = l.input("x", [1, d, 1, s]); //                                 [1, D, 1, S]
+        let o = l.attention(x);
+        builder.enter("residual1");
+        let x2 = (x + o).named("x2");
+        let ffn = l.feed_forward(x2);
+        builder.enter("residual2");
+        let y = (x2 + ffn).named("y");
+        let (weights, norms) = (l.weights, l.norms);
+
+        let forward = builder.finish([("y", y)])?;
+        let function = forward.entry();
+        let joint = backward(function, &[y.id()], &[x.id()])?;
+        let dy = joint.cotangents.get(&y.id()).copied().ok_or_else(|| missing("d_y"))?;
+        let mut outers = Vec::new();
+        for op in &function.ops {
+            let Some(kind) = op.arg_value("weight").and_then(|w| weights.get(&w)) else { continue };
+            let (Some(&z), Some(a)) = (op.results.first(), op.arg_value("x")) else { continue };
+            let dz = joint.cotangents.get(&z).copied().ok_or_else(|| missing(&function.value(z).name))?;
+            outers.push(Outer { kind: *kind, dz, a });
+        }
+        Ok(Layer {
+            x: x.id(),
+            o: o.id(),
+            x2: x2.id(),
+            ffn: ffn.id(),
+            y: y.id(),
+            dy,
+            weights,
+            outers,
+            norms,
+            width: s,
+            joint,
+        })
+    }
+
+    /// The cotangent of a forward value.
+    ///
+    /// # Errors
+    /// If nothing of the layer's output depends on it.
+    pub fn cotangent(&self, v: ValueId) -> Result<ValueId, ModelError> {
+        let found = self.joint.cotangents.get(&v).copied();
+        found.ok_or_else(|| missing(&format!("the cotangent of {}", self.joint.function.value(v).name)))
+    }
+}
+
+fn missing(value: &str) -> ModelError {
+    ModelError::Unprovided { value: value.to_owned() }
+}
+
+impl<'b> Statement<'b> {
+    fn input<const N: usize>(&self, name: &str, shape: [usize; N]) -> Var<'b> {
+        self.b.input(name, TensorType::new(self.dtype, shape))
+    }
+
+    fn weight<const N: usize>(&mut self, name: &str, kind: ParamKind, shape: [usize; N]) -> Var<'b> {
+        let w = self.input(name, shape);
+        self.weights.insert(w.id(), kind);
+        w
+    }
+
+    fn table<const N: usize>(&self, name: &str, shape: [usize; N], f: impl Fn(usize) -> f64) -> Var<'b> {
+        let ty = TensorType::new(self.dtype, shape);
+        let n = ty.elements();
+        self.b.constant(name, Tensor::floats(ty, (0..n).map(f)))
+    }
+
+    /// Attention with everything before the residual addition.
+    fn attention(&mut self, x: Var<'b>) -> Var<'b> {
+        let cfg = self.cfg;
+        let (d, s) = (cfg.dim, cfg.seq);
+        let (h, k, e) = (cfg.heads, cfg.kv_heads, cfg.head_dim);
+        let (q_dim, kv_dim) = (cfg.q_dim(), cfg.kv_dim());
+        self.b.enter("norm1");
+        let xn = self.norm(x, "rms1", ParamKind::AttentionNorm).named("xn");
+
+        self.b.enter("qkv");
+        let [wq, wk, wv] =
+            [("wq", ParamKind::Wq, q_dim), ("wk", ParamKind::Wk, kv_dim), ("wv", ParamKind::Wv, kv_dim)]
+                .map(|(name, kind, out)| self.weight(name, kind, [out, d, 1, 1]));
+        let mut q = xn.conv1x1(wq, 1).named("q_proj"); //                      [1, H·E, 1, S]
+        let mut key = xn.conv1x1(wk, 1).named("k_proj"); //                    [1, K·E, 1, S]
+        let v = xn.conv1x1(wv, 1).named("v");
+
+        if cfg.qk_norm {
+            self.b.enter("qk_norm");
+            q = self.head_norm(q, "rms_q", ParamKind::QueryNorm, h).named("q_norm");
+            key = self.head_norm(key, "rms_k", ParamKind::KeyNorm, k).named("k_norm");
+        }
+        if cfg.rope.kind != RopeKind::None {
+            self.b.enter("rope");
+            let tables = self.rope_tables(cfg.rope);
+            q = rotate(q, &tables, [1, h, e, s]).named("q");
+            key = rotate(key, &tables, [1, k, e, s]).named("k");
+        }
+
+        // Query heads that share a key head stand behind one another as rows: head j reads key head j / (H/K).
+        self.b.enter("scores");
+        let rows = |x: Var<'b>, heads: usize| x.reshape(&[1, heads, e, s]).t(); // [1, heads, S, E]
+        let grouped = |x: Var<'b>, last: usize| shaped(x, &[1, k, h / k * s, last]);
+        let mask = self.table("mask", [1, 1, s, s], |n| if n % s <= n / s { 0.0 } else { MASKED });
+        let scores = grouped(rows(q, h), e).matmul(rows(key, k), false, true) * (e as f64).powf(-0.5);
+        let scores = shaped(scores, &[1, h, s, s]) + mask; //                  [1, H, S, S]
+
+        self.b.enter("softmax");
+        let p = scores.softmax(-1).named("p");
+
+        self.b.enter("mix");
+        let mixed = grouped(p, s).matmul(rows(v, k), false, false); //         [1, K, H/K·S, E]
+        let mixed = shaped(mixed, &[1, h, s, e]).t(); //                       [1, H, E, S]
+        let attn = mixed.reshape(&[1, q_dim, 1, s]).named("attn"); //          [1, H·E, 1, S]
+
+        self.b.enter("out");
+        let wo = self.weight("wo", ParamKind::Wo, [d, q_dim, 1, 1]);
+        attn.conv1x1(wo, 1).named("o")
+    }
+
+    /// SwiGLU with everything before the residual addition.
+    fn feed_forward(&mut self, x2: Var<'b>) -> Var<'b> {
+        let (d, f) = (self.cfg.dim, self.cfg.hidden);
+        self.b.enter("norm2");
+        let x2n = self.norm(x2, "rms2", ParamKind::FeedForwardNorm).named("x2n");
+
+        self.b.enter("up");
+        let w1 = self.weight("w1", ParamKind::W1, [f, d, 1, 1]);
+        let w3 = self.weight("w3", ParamKind::W3, [f, d, 1, 1]);
+        let h1 = x2n.conv1x1(w1, 1).named("h1"); //                            [1, F, 1, S]
+        let h3 = x2n.conv1x1(w3, 1).named("h3");
+
+        self.b.enter("silu");
+        let silu = h1 * h1.sigmoid();
+
+        self.b.enter("gate");
+        let gate = (silu * h3).named("gate");
+
+        self.b.enter("down");
+        let w2 = self.weight("w2", ParamKind::W2, [d, f, 1, 1]);
+        gate.conv1x1(w2, 1).named("ffn")
+    }
+
+    /// RMSNorm over channels: `x · w / √(mean x² + eps)`.
+    ///
+    /// The mean is one operation, so that Σx² need not fit into fp16.
+    fn norm(&mut self, x: Var<'b>, name: &str, kind: ParamKind) -> Var<'b> {
+        let w = self.weight(name, kind, [1, self.cfg.dim, 1, 1]);
+        let y = x * ((x * x).reduce_mean(&[1], true) + self.cfg.rms_eps).pow(-0.5) * w;
+        self.norms.push(NormSite { kind, input: x.id(), output: y.id(), groups: 1 });
+        y
+    }
+
+    /// RMSNorm over each head of `[1, heads·E, 1, S]`.
+    fn head_norm(&mut self, x: Var<'b>, name: &str, kind: ParamKind, heads: usize) -> Var<'b> {
+        let (e, s) = (self.cfg.head_dim, self.cfg.seq);
+        let w = self.weight(name, kind, [1, 1, e, 1]);
+        let z = x.reshape(&[1, heads, e, s]); //                               [1, heads, E, S]
+        let z = z * ((z * z).reduce_mean(&[2], true) + self.cfg.rms_eps).pow(-0.5) * w;
+        let y = z.reshape(&[1, heads * e, 1, s]);
+        self.norms.push(NormSite { kind, input: x.id(), output: y.id(), groups: heads });
+        y
+    }
+
+    /// cos, sin `[1, 1, E, S]` and the signed permutation `[1, 1, E, E]` that turns each pair by a right angle.
+    fn rope_tables(&self, rope: Rope) -> [Var<'b>; 3] {
+        let (e, s) = (self.cfg.head_dim, self.cfg.seq);
+        let pair = |c: usize| match rope.kind {
+            RopeKind::Interleaved => c / 2,
+            _ => c % (e / 2),
+        };
+        let angle = |n: usize| (n % s) as f64 * rope.theta.powf(-2.0 * pair(n / s) as f64 / e as f64);
+        let turn = |n: usize| {
+            let (to, from) = (n / e, n % e);
+            let (first, partner) = match rope.kind {
+                RopeKind::Interleaved => (to % 2 == 0, to ^ 1),
+                _ => (to < e / 2, (to + e / 2) % e),
+            };
+            if from != partner {
+                0.0
+            } else if first {
+                -1.0
+            } else {
+                1.0
+            }
+        };
+        [
+            self.table("rope_cos", [1, 1, e, s], |n| angle(n).cos()),
+            self.table("rope_sin", [1, 1, e, s], |n| angle(n).sin()),
+            self.table("rope_turn", [1, 1, e, e], turn),
+        ]
+    }
+}
+
+/// Rotary position embedding of `[1, heads·E, 1, S]`: `x·cos + turn(x)·sin`.
+fn rotate<'b>(x: Var<'b>, [cos, sin, turn]: &[Var<'b>; 3], heads: [usize; 4]) -> Var<'b> {
+    let flat = x.shape();
+    let x = x.reshape(&heads); //                                              [1, heads, E, S]
+    (x * *cos + turn.matmul(x, false, false) * *sin).reshape(&flat)
+}
+
+fn shaped<'b>(x: Var<'b>, shape: &[usize]) -> Var<'b> {
+    if x.shape() == shape { x } else { x.reshape(shape) }
+}

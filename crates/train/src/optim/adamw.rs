@@ -1,0 +1,242 @@
+//! Adam with decoupled weight decay.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::host::{PIECE, simd};
+
+/// The constants of AdamW.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdamW {
+    /// β₁: how much of the mean gradient stays from step to step.
+    pub beta1: f32,
+    /// β₂: how much of the mean squared gradient stays from step to step.
+    pub beta2: f32,
+    /// ε: added to the root of the mean square.
+    pub eps: f32,
+    /// λ: the share of a parameter, times the learning rate, that it loses each step.
+    pub weight_decay: f32,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 }
+    }
+}
+
+/// Which parameters of a flat slice decay: runs of them, one for each tensor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decay {
+    /// Where each run ends, and whether it decays.
+    runs: Vec<(usize, bool)>,
+}
+
+impl Decay {
+    /// Lays down tensors one after another, each as its length and whether it decays.
+    pub fn new(tensors: impl IntoIterator<Item = (usize, bool)>) -> Self {
+        let mut end = 0;
+        let runs = tensors.into_iter().map(|(len, decays)| {
+            end += len;
+            (end, decays)
+        });
+        Self { runs: runs.collect() }
+    }
+
+    /// Parameters in all tensors together.
+    pub fn len(&self) -> usize {
+        self.runs.last().map_or(0, |&(end, _)| end)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The parts of `start..end` that lie in one run each: offset from `start`, length, whether it decays.
+    fn parts(&self, start: usize, end: usize) -> impl Iterator<Item = (usize, usize, bool)> {
+        let first = self.runs.partition_point(|&(run_end, _)| run_end <= start);
+        let mut at = start;
+        self.runs[first..].iter().map_while(move |&(run_end, decays)| {
+            let (from, to) = (at, run_end.min(end));
+            at = to;
+            (from < end).then_some((from - start, to - from, decays))
+        })
+    }
+}
+
+/// What differs from one step to the next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Update {
+    /// t: which step this is, counted from 1.
+    pub t: u32,
+    /// The learning rate, per step.
+    pub lr: f32,
+    /// What the gradient is multiplied by first: one over the loss scale, times the clip factor.
+    pub grad_scale: f32,
+}
+
+impl AdamW {
+    /// Takes one AdamW step on a flat slice of parameters, in place.
+    ///
+    /// ```text
+    /// m ← β₁m + (1−β₁)g      v ← β₂v + (1−β₂)g²
+    /// θ ← θ − lr·( m̂ / (√v̂ + ε) + λθ ),   m̂ = m/(1−β₁ᵗ),  v̂ = v/(1−β₂ᵗ)
+    /// ```
+    ///
+    /// with g the gradient times `grad_scale`, and λ = 0 where `decay` says so.
+    ///
+    /// Shapes: `theta`, `grad`, `m`, `v` are `[N]`, in checkpoint order; `decay` covers N parameters.
+    /// Numerics: all f32, the two bias corrections in f64 and rounded once; the result does not depend on how the
+    /// slice is split among threads.
+    /// Source: Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2.
+    ///
+    /// # Panics
+    /// If `t` is 0 or the lengths differ.
+    pub fn step(
+        &self,
+        update: Update,
+        decay: &Decay,
+        theta: &mut [f32],
+        grad: &[f32],
+        m: &mut [f32],
+        v: &mut [f32],
+    ) {
+        let n = theta.len();
+        assert!(update.t > 0, "steps count from 1");
+        assert!(
+            [grad.len(), m.len(), v.len(), decay.len()] == [n; 4],
+            "{n} parameters with {} gradients, moments of {} and {}, and decay for {}",
+            grad.len(),
+            m.len(),
+            v.len(),
+            decay.len(),
+        );
+        let coefficients = [false, true].map(|decays| self.coefficients(update, decays));
+        let state = m.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE));
+        let pieces = theta.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE)).zip(state);
+        pieces.enumerate().for_each(|(piece, ((theta, grad), (m, v)))| {
+            let start = piece * PIECE;
+            for (at, len, decays) in decay.parts(start, start + theta.len()) {
+                let part = at..at + len;
+                coefficients[usize::from(decays)].apply(
+                    &mut theta[part.clone()],
+                    &grad[part.clone()],
+                    &mut m[part.clone()],
+                    &mut v[part],
+                );
+            }
+        });
+    }
+
+    fn coefficients(&self, update: Update, decays: bool) -> Coefficients {
+        let correction = |beta: f32| (1.0 - f64::from(beta).powf(f64::from(update.t))) as f32;
+        Coefficients {
+            adamw: *self,
+            update,
+            decay: if decays { self.weight_decay } else { 0.0 },
+            correction1: correction(self.beta1),
+            correction2: correction(self.beta2),
+        }
+    }
+}
+
+/// One step's numbers, worked out once.
+struct Coefficients {
+    adamw: AdamW,
+    update: Update,
+    decay: f32,
+    correction1: f32,
+    correction2: f32,
+}
+
+impl Coefficients {
+    fn apply(&self, theta: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32]) {
+        let AdamW { beta1, beta2, eps, .. } = self.adamw;
+        let Update { lr, grad_scale, .. } = self.update;
+        let (decay, correction1, correction2) = (self.decay, self.correction1, self.correction2);
+        simd(
+            #[inline(always)]
+            || {
+                for (((theta, grad), m), v) in theta.iter_mut().zip(grad).zip(m).zip(v) {
+                    let g = grad * grad_scale;
+                    *m = beta1 * *m + (1.0 - beta1) * g;
+                    *v = beta2 * *v + (1.0 - beta2) * (g * g);
+                    let (m_hat, v_hat) = (*m / correction1, *v / correction2);
+                    *theta -= lr * (m_hat / (v_hat.sqrt() + eps) + decay * *theta);
+                }
+            },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::testing::{bits, noise, on_threads};
+
+    const ADAMW: AdamW = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.5 };
+
+    #[test]
+    fn three_steps_worked_by_hand() {
+        // θ = 1, lr = 0.1, gradients 2, −1, 0 (given twice as large, with a scale of ½).
+        // t=1: m = 0.2, m̂ = 2; v = 0.04, v̂ = 4 ⇒ θ ← 1 − 0.1·(2/2 + 0.5·1) = 0.85
+        // t=2: m = 0.18 − 0.1 = 0.08, m̂ = 0.08/0.19; v = 0.0396 + 0.01 = 0.0496, v̂ = 0.0496/0.0199
+        //      ⇒ θ ← 0.85 − 0.1·(0.421052632/1.578753404 + 0.425) = 0.780830057
+        // t=3: m = 0.072, m̂ = 0.072/0.271; v = 0.049104, v̂ = 0.049104/0.029701
+        //      ⇒ θ ← 0.780830057 − 0.1·(0.265682657/1.285798455 + 0.390415029) = 0.721125701
+        let want = [[0.85, 0.2, 0.04], [0.780_830_1, 0.08, 0.0496], [0.721_125_7, 0.072, 0.049_104]];
+        let (mut theta, mut m, mut v) = ([1.0], [0.0], [0.0]);
+        for (t, (grad, want)) in [4.0, -2.0, 0.0].into_iter().zip(want).enumerate() {
+            let update = Update { t: t as u32 + 1, lr: 0.1, grad_scale: 0.5 };
+            ADAMW.step(update, &Decay::new([(1, true)]), &mut theta, &[grad], &mut m, &mut v);
+            for (got, want) in [theta[0], m[0], v[0]].into_iter().zip(want) {
+                assert!((got - want).abs() <= 2e-7_f32, "step {}: {got}, not {want}", t + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_tensors_that_decay_do() {
+        let decay = Decay::new([(3, true), (0, true), (PIECE, false), (5, true)]);
+        let n = decay.len();
+        assert_eq!(n, PIECE + 8);
+        let (mut theta, grad, mut m, mut v) = (vec![1.0; n], vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+        ADAMW.step(Update { t: 1, lr: 0.1, grad_scale: 1.0 }, &decay, &mut theta, &grad, &mut m, &mut v);
+        let decayed = |i: usize| !(3..PIECE + 3).contains(&i);
+        for (i, &theta) in theta.iter().enumerate() {
+            assert_eq!(theta, if decayed(i) { 0.95 } else { 1.0 }, "parameter {i}");
+        }
+    }
+
+    #[test]
+    fn a_step_is_the_same_however_it_is_split() {
+        let n = 3 * PIECE + 100;
+        let (theta, grad, m) = (noise(n, 1), noise(n, 2), noise(n, 3));
+        let v: Vec<f32> = noise(n, 4).iter().map(|v| v * v).collect();
+        let update = Update { t: 7, lr: 1e-2, grad_scale: 0.3 };
+        let run = |threads| {
+            let (mut theta, mut m, mut v) = (theta.clone(), m.clone(), v.clone());
+            let decay = Decay::new([(n, true)]);
+            on_threads(threads, || ADAMW.step(update, &decay, &mut theta, &grad, &mut m, &mut v));
+            [bits(&theta), bits(&m), bits(&v)]
+        };
+        assert!(run(1) == run(2) && run(1) == run(3));
+
+        // One by one, as no vector code would do it.
+        let whole = run(1);
+        let (mut theta, mut m, mut v) = (theta, m, v);
+        for i in (0..n).step_by(97) {
+            let at = i..i + 1;
+            let one = Decay::new([(1, true)]);
+            ADAMW.step(
+                update,
+                &one,
+                &mut theta[at.clone()],
+                &grad[at.clone()],
+                &mut m[at.clone()],
+                &mut v[at],
+            );
+            assert_eq!([theta[i], m[i], v[i]].map(f32::to_bits), [whole[0][i], whole[1][i], whole[2][i]]);
+        }
+    }
+}

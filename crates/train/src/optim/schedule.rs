@@ -1,0 +1,91 @@
+//! The learning rate of each step.
+
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate goes over a run, as a share of its peak.
+///
+/// Steps are optimizer steps (not micro-batches), counted from 0. During warm-up the rate rises in equal parts and
+/// reaches the peak with the last of the `warmup` steps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Warm-up, then half a cosine from the peak down to `min_ratio` of it at step `total`, and flat from there.
+    Cosine {
+        /// Steps of warm-up.
+        warmup: u32,
+        /// Steps of the whole run. If warm-up takes all of them there is no descent.
+        total: u32,
+        /// The share of the peak at the end; commonly 0.1.
+        min_ratio: f64,
+    },
+    /// Warm-up, then the peak.
+    Constant {
+        /// Steps of warm-up.
+        warmup: u32,
+    },
+}
+
+impl Schedule {
+    /// The rate of step `step`, counted from 0, as a share of the peak: in 0..=1 and never NaN.
+    ///
+    /// Source: SGDR's cosine (Loshchilov & Hutter 2017, arXiv:1608.03983, equation 5) without restarts.
+    pub fn ratio_at(&self, step: u32) -> f64 {
+        let (Self::Cosine { warmup, .. } | Self::Constant { warmup }) = *self;
+        if step < warmup {
+            return (f64::from(step) + 1.0) / f64::from(warmup);
+        }
+        match *self {
+            Self::Constant { .. } => 1.0,
+            Self::Cosine { total, min_ratio, .. } if step >= total => min_ratio,
+            Self::Cosine { total, min_ratio, .. } => {
+                // warmup ≤ step < total, so the descent has a length.
+                let progress = f64::from(step - warmup) / f64::from(total - warmup);
+                min_ratio + (1.0 - min_ratio) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+            }
+        }
+    }
+
+    /// The learning rate of step `step`, counted from 0, for a peak of `peak`.
+    pub fn lr_at(&self, step: u32, peak: f64) -> f32 {
+        (peak * self.ratio_at(step)) as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cosine_rises_falls_and_stays() {
+        let schedule = Schedule::Cosine { warmup: 4, total: 24, min_ratio: 0.1 };
+        let want = [(0, 0.25), (3, 1.0), (4, 1.0), (14, 0.55), (24, 0.1), (25, 0.1), (u32::MAX, 0.1)];
+        for (step, ratio) in want {
+            assert!((schedule.ratio_at(step) - ratio).abs() < 1e-12, "step {step}");
+        }
+        assert!((4..24).all(|step| schedule.ratio_at(step) > schedule.ratio_at(step + 1)));
+        assert_eq!(schedule.lr_at(0, 1e-3), 2.5e-4);
+    }
+
+    #[test]
+    fn constant_rises_and_stays() {
+        let schedule = Schedule::Constant { warmup: 2 };
+        assert_eq!([0, 1, 2, 1000].map(|step| schedule.ratio_at(step)), [0.5, 1.0, 1.0, 1.0]);
+        assert_eq!(Schedule::Constant { warmup: 0 }.ratio_at(0), 1.0);
+    }
+
+    #[test]
+    fn no_run_is_too_short() {
+        for (warmup, total) in [(0, 0), (0, 1), (5, 5), (5, 3), (5, 0), (1, 2)] {
+            let schedule = Schedule::Cosine { warmup, total, min_ratio: 0.1 };
+            for step in 0..10 {
+                let ratio = schedule.ratio_at(step);
+                assert!(ratio > 0.0 && ratio <= 1.0, "{schedule:?} at {step}: {ratio}");
+                if step < warmup {
+                    assert_eq!(ratio, f64::from(step + 1) / f64::from(warmup));
+                }
+            }
+        }
+        assert_eq!(Schedule::Cosine { warmup: 0, total: 1, min_ratio: 0.1 }.ratio_at(0), 1.0);
+        assert_eq!(Schedule::Cosine { warmup: 0, total: 0, min_ratio: 0.1 }.ratio_at(0), 0.1);
+    }
+}

@@ -1,0 +1,207 @@
+//! `metrics.jsonl`: one line a step, a validation or another event.
+
+use super::RunError;
+use crate::checkpoint::write_atomically;
+use crate::error::TrainError;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// One optimizer step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Which step, counted from 1.
+    pub step: u64,
+    /// Mean loss of its windows: nats per token, or mean squared error. JSON has no NaN: it stands as `null` there.
+    #[serde(deserialize_with = "number")]
+    pub loss: f64,
+    /// The learning rate.
+    pub lr: f64,
+    /// The global norm of the gradient before clipping.
+    #[serde(deserialize_with = "number")]
+    pub grad_norm: f64,
+    /// Wall time, in milliseconds.
+    pub ms: f64,
+    /// Tokens trained on, per second.
+    pub tokens_per_s: f64,
+    /// Time of the engine's dispatches, in milliseconds.
+    pub engine_ms: f64,
+    /// Time of the host's work, overlapped work included, in milliseconds.
+    pub host_ms: f64,
+    /// Dispatches to the engine.
+    pub dispatches: u64,
+    /// Whether the weights stayed as they were, as a gradient was not finite.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
+}
+
+/// One validation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Validation {
+    /// After which step.
+    pub step: u64,
+    /// Mean loss: nats per token, or mean squared error.
+    #[serde(deserialize_with = "number")]
+    pub loss: f64,
+    /// `exp(loss)`.
+    #[serde(deserialize_with = "number")]
+    pub perplexity: f64,
+    /// Bits per byte of the text that was predicted; `None` if the tokens' text is not known.
+    pub bits_per_byte: Option<f64>,
+    /// Windows that it was measured on.
+    pub windows: usize,
+}
+
+/// A number, or `null` for what is none.
+fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Line {
+    Step(StepRecord),
+    Validation(Validation),
+}
+
+impl Line {
+    fn step(&self) -> u64 {
+        match self {
+            Line::Step(s) => s.step,
+            Line::Validation(v) => v.step,
+        }
+    }
+}
+
+/// The metrics file of a run, open for more.
+#[derive(Debug)]
+pub struct Metrics {
+    path: PathBuf,
+    file: File,
+}
+
+impl Metrics {
+    /// Opens the file of a run that has taken `step` steps; what was written after them, before the run was killed,
+    /// is taken out.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or is not a metrics file.
+    pub(super) fn open(path: &Path, step: u64) -> Result<Metrics, RunError> {
+        if path.exists() {
+            let lines = lines(path)?;
+            let kept: Vec<&Line> = lines.iter().filter(|l| l.step() <= step).collect();
+            let text: String =
+                kept.iter().filter_map(|l| Some(serde_json::to_string(l).ok()? + "\n")).collect();
+            write_atomically(path, text.as_bytes())?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        let file = file.map_err(TrainError::io("write", path))?;
+        Ok(Metrics { path: path.to_owned(), file })
+    }
+
+    /// Steps and validations of a metrics file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not a metrics file. A last line that is cut short is left out.
+    pub fn read(path: &Path) -> Result<(Vec<StepRecord>, Vec<Validation>), RunError> {
+        let (mut steps, mut validations) = (Vec::new(), Vec::new());
+        for line in lines(path)? {
+            match line {
+                Line::Step(s) => steps.push(s),
+                Line::Validation(v) => validations.push(v),
+            }
+        }
+        Ok((steps, validations))
+    }
+
+    pub(super) fn step(&mut self, record: &StepRecord) -> Result<(), RunError> {
+        self.write(&Line::Step(record.clone()))
+    }
+
+    pub(super) fn validation(&mut self, validation: &Validation) -> Result<(), RunError> {
+        self.write(&Line::Validation(validation.clone()))
+    }
+
+    fn write(&mut self, line: &Line) -> Result<(), RunError> {
+        let problem = |e: serde_json::Error| RunError::Metrics {
+            path: self.path.clone(),
+            line: 0,
+            problem: e.to_string(),
+        };
+        let mut text = serde_json::to_string(line).map_err(problem)?;
+        text.push('\n');
+        Ok(self.file.write_all(text.as_bytes()).map_err(TrainError::io("write", &self.path))?)
+    }
+}
+
+fn lines(path: &Path) -> Result<Vec<Line>, RunError> {
+    let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+    let whole = text.rfind('\n').map_or(0, |end| end + 1);
+    let mut out = Vec::new();
+    for (i, line) in text[..whole].lines().enumerate() {
+        out.push(serde_json::from_str(line).map_err(|e| RunError::Metrics {
+            path: path.to_owned(),
+            line: i + 1,
+            problem: e.to_string(),
+        })?);
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(step: u64) -> StepRecord {
+        StepRecord {
+            step,
+            loss: 2.5,
+            lr: 1e-3,
+            grad_norm: 0.7,
+            ms: 10.0,
+            tokens_per_s: 100.0,
+            engine_ms: 4.0,
+            host_ms: 6.0,
+            dispatches: 12,
+            skipped: false,
+        }
+    }
+
+    #[test]
+    fn a_resumed_run_writes_no_step_twice() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("metrics.jsonl");
+        let mut metrics = Metrics::open(&path, 0).expect("new");
+        for step in 1..=5 {
+            metrics.step(&record(step)).expect("written");
+        }
+        // Killed while it wrote step 6; the checkpoint is of step 3.
+        metrics.file.write_all(b"{\"kind\":\"step\",\"st").expect("written");
+        let mut metrics = Metrics::open(&path, 3).expect("resumed");
+        metrics.step(&record(4)).expect("written");
+        let (steps, _) = Metrics::read(&path).expect("read");
+        assert_eq!(steps.iter().map(|s| s.step).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_can_be_read_back() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("metrics.jsonl");
+        let mut metrics = Metrics::open(&path, 0).expect("new");
+        let bad = StepRecord { loss: f64::NAN, grad_norm: f64::INFINITY, skipped: true, ..record(1) };
+        metrics.step(&bad).expect("written");
+        let (steps, _) = Metrics::read(&path).expect("read");
+        assert!(steps[0].loss.is_nan() && steps[0].grad_norm.is_nan() && steps[0].skipped);
+    }
+
+    #[test]
+    fn a_foreign_file_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("metrics.jsonl");
+        std::fs::write(&path, "hello\n").expect("written");
+        let error = Metrics::open(&path, 0).expect_err("foreign");
+        assert!(error.to_string().contains("line 1"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "hello\n");
+    }
+}

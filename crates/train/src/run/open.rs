@@ -1,0 +1,298 @@
+//! Opening a run: new or resumed, with everything checked before anything is written.
+
+use super::{Metrics, Overrides, Run, RunError, Settings};
+use crate::checkpoint::{Checkpoint, DataMark, RunFolder, TrainState, open_model};
+use crate::config::{ModelConfig, Task, init_params};
+use crate::data::{self, Source, TextSource, TokenFile};
+use crate::error::TrainError;
+use crate::step::{Build, Network, StepGraph};
+use crate::tokenizer::Tokenizer;
+use ane::{Choice, SoftOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The share of the data that validates.
+const VALIDATION: f64 = 0.05;
+
+/// What a run is opened with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A preset, a file or a folder with weights; `shakespeare` if absent, or the run's own when it is resumed.
+    pub model: Option<String>,
+    /// Text or tokens; the bundled text if absent.
+    pub data: Option<PathBuf>,
+    /// A tokenizer; the model folder's if absent, or one that is trained from the text.
+    pub tokenizer: Option<PathBuf>,
+    /// The folder of the run.
+    pub out: PathBuf,
+    /// Whether to go on from the newest checkpoint of that folder.
+    pub resume: bool,
+    /// Settings that were given.
+    pub overrides: Overrides,
+    /// Threads to compute on; 0 means as many as the machine runs at once.
+    pub threads: usize,
+    /// Which engine.
+    pub device: Choice,
+}
+
+/// What opening a run is busy with.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Notice<'a> {
+    TrainingTokenizer { vocab: usize },
+    Tokenizing { done: u64, total: u64 },
+    Compiling { done: usize, total: usize },
+    Note(&'a str),
+}
+
+/// A model to train, before it is compiled.
+struct Start {
+    cfg: ModelConfig,
+    settings: Settings,
+    tokenizer: Option<Tokenizer>,
+    theta: Vec<f32>,
+    resumed: Option<Checkpoint>,
+}
+
+/// What a run learns from.
+pub(super) enum Corpus {
+    /// Tokens, with their split.
+    Tokens { file: TokenFile, split: data::Split },
+    /// Seeded activations.
+    Synthetic,
+}
+
+impl Run {
+    /// Opens a run. Nothing is written before model, settings and data are known to fit.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the model, the settings, the data or the folder.
+    pub fn open(options: &Options, notice: &mut (dyn FnMut(Notice<'_>) + Send)) -> Result<Run, RunError> {
+        let folder = RunFolder::at(&options.out);
+        let occupied = folder.newest()?.is_some() || folder.model().exists();
+        let start = match (options.resume, occupied) {
+            (false, true) => return Err(RunError::Occupied { dir: options.out.clone() }),
+            (true, _) => Start::resumed(options, &folder)?,
+            (false, false) => Start::new(options)?,
+        };
+        start.settings.validate()?;
+        let Start { cfg, settings, tokenizer, theta, resumed } = start;
+
+        let pool = ane::Pool::new(options.threads)
+            .map_err(|reason| crate::step::StepError::Threads(reason.clone()))?;
+        let (corpus, tokenizer) =
+            pool.install(|| corpus(options, &cfg, tokenizer, &folder, resumed.as_ref(), notice))?;
+        let lengths = tokenizer.as_ref().map(Tokenizer::text_lengths);
+
+        notice(Notice::Compiling { done: 0, total: cfg.layers });
+        let device = ane::open(options.device, SoftOptions { pool: pool.clone() })?;
+        let total = cfg.layers;
+        let network = Network::new(
+            &cfg,
+            theta,
+            device,
+            pool,
+            &Build::train(settings.storage.precision()),
+            &mut |done| {
+                notice(Notice::Compiling { done, total });
+            },
+        )?;
+        network.set_loss_scale(settings.loss_scale);
+        let network = Arc::new(network);
+        let graph = StepGraph::new(Arc::clone(&network), settings.windows())?;
+
+        let folder = RunFolder::create(&options.out)?;
+        folder.save_config(&cfg)?;
+        let n = cfg.param_count();
+        let (state, m, v) = match resumed {
+            Some(c) => (c.state, c.m, c.v),
+            None => (first_state(&settings, &corpus), vec![0.0; n], vec![0.0; n]),
+        };
+        let metrics = Metrics::open(&folder.dir().join("metrics.jsonl"), state.step)?;
+        Ok(Run::assemble(super::trainer::Parts {
+            folder,
+            settings,
+            state,
+            network,
+            graph,
+            corpus,
+            tokenizer,
+            lengths,
+            m,
+            v,
+            metrics,
+        }))
+    }
+}
+
+impl Start {
+    fn new(options: &Options) -> Result<Start, RunError> {
+        let name = options.model.as_deref().unwrap_or("shakespeare");
+        let path = Path::new(name);
+        let weights = ModelConfig::preset(name).is_none()
+            && (path.is_dir() && path.join("model.safetensors").exists() || is_llama2c(path));
+        let mut tokenizer = None;
+        let (mut cfg, theta) = if weights {
+            let model = open_model(path)?;
+            tokenizer = model.tokenizer;
+            (model.config, Some(model.params))
+        } else {
+            (ModelConfig::find(name)?, None)
+        };
+        if let Some(seq) = options.overrides.seq {
+            cfg.seq = seq;
+        }
+        cfg.validate()?;
+        let settings = Settings::for_model(&cfg).with(&options.overrides);
+        let theta = theta.unwrap_or_else(|| init_params(&cfg, settings.seed));
+        if let Some(path) = &options.tokenizer {
+            tokenizer = Some(Tokenizer::load(path, None)?);
+        }
+        Ok(Start { cfg, settings, tokenizer, theta, resumed: None })
+    }
+
+    fn resumed(options: &Options, folder: &RunFolder) -> Result<Start, RunError> {
+        let mut cfg = ModelConfig::read(&folder.config())?;
+        if let Some(name) = &options.model {
+            // The model that was named must be the run's.
+            let mut named = ModelConfig::find(name)?;
+            named.seq = cfg.seq;
+            named.vocab = cfg.vocab;
+            if let Some((key, got, want)) = named.difference(&cfg) {
+                let (path, key) = (folder.config(), key.to_owned());
+                return Err(TrainError::StateOfOtherModel { path, key, got: want, want: got }.into());
+            }
+        }
+        if let Some(seq) = options.overrides.seq {
+            cfg.seq = seq;
+        }
+        let mut checkpoint = folder.load_newest(&cfg)?;
+        let settings: Settings = serde_json::from_value(checkpoint.state.settings.clone()).map_err(|e| {
+            TrainError::FileFormat {
+                path: folder.dir().to_owned(),
+                kind: "checkpoint",
+                problem: format!("its settings cannot be read: {e}"),
+            }
+        })?;
+        let settings = settings.with(&options.overrides);
+        let tokenizer = match &options.tokenizer {
+            Some(path) => Some(Tokenizer::load(path, None)?),
+            None => Tokenizer::load_from_folder(folder.dir(), Some(cfg.vocab))?,
+        };
+        let theta = std::mem::take(&mut checkpoint.params);
+        Ok(Start { cfg, settings, tokenizer, theta, resumed: Some(checkpoint) })
+    }
+}
+
+fn is_llama2c(path: &Path) -> bool {
+    path.is_file() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("bin"))
+}
+
+fn first_state(settings: &Settings, corpus: &Corpus) -> TrainState {
+    TrainState {
+        step: 0,
+        seed: settings.seed,
+        loss_scale: settings.loss_scale,
+        tokens_seen: 0,
+        last_val: None,
+        best_val: None,
+        data: match corpus {
+            Corpus::Tokens { file, .. } => {
+                Some(DataMark { tokens: file.len(), fingerprint: file.fingerprint() })
+            }
+            Corpus::Synthetic => None,
+        },
+        settings: serde_json::Value::Null,
+    }
+}
+
+fn same_data(dir: &Path, checkpoint: &Checkpoint, file: &TokenFile) -> Result<(), RunError> {
+    match &checkpoint.state.data {
+        Some(mark) if (mark.tokens, mark.fingerprint) != (file.len(), file.fingerprint()) => {
+            Err(RunError::OtherData {
+                dir: dir.to_owned(),
+                data: file.path().to_owned(),
+                want: mark.tokens,
+                want_mark: mark.fingerprint,
+                got: file.len(),
+                got_mark: file.fingerprint(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Finds or makes the tokens, and the tokenizer that stands for them.
+fn corpus(
+    options: &Options,
+    cfg: &ModelConfig,
+    tokenizer: Option<Tokenizer>,
+    folder: &RunFolder,
+    resumed: Option<&Checkpoint>,
+    notice: &mut (dyn FnMut(Notice<'_>) + Send),
+) -> Result<(Corpus, Option<Tokenizer>), RunError> {
+    if cfg.task == Task::Regression {
+        if options.data.is_some() {
+            return Err(RunError::NotLanguage { what: "`--data`" });
+        }
+        return Ok((Corpus::Synthetic, None));
+    }
+    let fits = |t: &Tokenizer| match t.vocab_size() {
+        size if size > cfg.vocab => Err(RunError::TokenizerTooLarge { tokenizer: size, model: cfg.vocab }),
+        _ => Ok(()),
+    };
+    tokenizer.iter().try_for_each(fits)?;
+    let opened = |file: TokenFile| -> Result<Corpus, RunError> {
+        if let Some(checkpoint) = resumed {
+            same_data(&options.out, checkpoint, &file)?;
+        }
+        let split = file.split(cfg.seq, VALIDATION)?;
+        Ok(Corpus::Tokens { file, split })
+    };
+    let source = match &options.data {
+        Some(path) => Source::open(path)?,
+        // The text of a resumed run is in its folder already, as tokens.
+        None if resumed.is_some() && folder.tokens().exists() => {
+            return Ok((opened(TokenFile::open(&folder.tokens(), cfg.vocab)?)?, tokenizer));
+        }
+        None => Source::Text(TextSource::bundled()),
+    };
+    match source {
+        Source::Tokens(path) => {
+            let corpus = opened(TokenFile::open(&path, cfg.vocab)?)?;
+            if let Some(t) = &tokenizer {
+                RunFolder::create(&options.out)?;
+                t.save_to_folder(&options.out)?;
+            }
+            Ok((corpus, tokenizer))
+        }
+        Source::Text(text) => {
+            let tokenizer = match tokenizer {
+                Some(t) => t,
+                None => {
+                    notice(Notice::TrainingTokenizer { vocab: cfg.vocab });
+                    data::train_tokenizer(&text, cfg.vocab)?
+                }
+            };
+            fits(&tokenizer)?;
+            RunFolder::create(&options.out)?;
+            let total = text.bytes();
+            let mut tokenize = |path: &Path| {
+                let mut progress = |done| notice(Notice::Tokenizing { done, total });
+                data::tokenize(&text, &tokenizer, cfg.seq, path, &mut progress)
+            };
+            if resumed.is_some() {
+                // The run's own tokens stay as they are until these are known to be the same.
+                let aside = tempfile::tempdir().map_err(TrainError::io("create", &std::env::temp_dir()))?;
+                let path = aside.path().join("tokens.bin");
+                tokenize(&path)?;
+                opened(TokenFile::open(&path, cfg.vocab)?)?;
+            }
+            if resumed.is_none() || !folder.tokens().exists() {
+                tokenize(&folder.tokens())?;
+                tokenizer.save_to_folder(&options.out)?;
+            }
+            Ok((opened(TokenFile::open(&folder.tokens(), cfg.vocab)?)?, Some(tokenizer)))
+        }
+    }
+}

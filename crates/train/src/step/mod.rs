@@ -1,0 +1,15 @@
+//! One training step: a model compiled on a device, its buffers, and the tasks of forward and backward.
+//!
+//! The engine's kernels compute what the plan of [`crate::model`] gives them. The rest is here, in f32: embedding,
+//! residual additions, the backward pass of norms, classifier and loss, gradients of matrices.
+
+mod buffers;
+mod error;
+mod graph;
+mod network;
+mod tasks;
+
+pub use buffers::{Buffers, Window};
+pub use error::StepError;
+pub use graph::StepGraph;
+pub use network::{Build, Network};

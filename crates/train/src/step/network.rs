@@ -1,0 +1,306 @@
+//! A model compiled on a device.
+
+use super::{Buffers, StepError};
+use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
+use crate::model::{Layer, LayerKernels, ModelError, Plan, Precision};
+use crate::optim::global_norm;
+use ane::{Device, Kernel, Pool};
+use mil::pass::Provider;
+use mil::{ValueId, Weights};
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, RwLock};
+use std::time::Duration;
+
+/// A model: its weights, its kernels on a device, and the memory that they work in.
+pub struct Network {
+    /// The configuration.
+    pub cfg: ModelConfig,
+    /// All weights, in checkpoint order.
+    pub specs: Vec<ParamSpec>,
+    /// The layer as programs.
+    pub layer: Layer,
+    /// The kernels of each layer.
+    pub kernels: LayerKernels,
+    /// The weights, fp32, in checkpoint order.
+    pub theta: RwLock<Vec<f32>>,
+    /// The memory.
+    pub buffers: Buffers,
+    device: Box<dyn Device>,
+    pool: Pool,
+    compiled: Vec<Vec<Compiled>>,
+    places: HashMap<(Option<usize>, ParamKind), usize>,
+    roles: HashMap<ValueId, Role>,
+    loss_scale: AtomicU32,
+    engine_ns: AtomicU64,
+    dispatches: AtomicU64,
+}
+
+/// Which memory of the host a value of the layer is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The residual stream before the layer.
+    X,
+    /// The residual stream between its halves.
+    X2,
+    /// The gradient of the residual stream after the layer.
+    Dy,
+    /// The gradient of the residual stream between its halves.
+    Dx2,
+    /// The gradient of queries (0) or keys (1) before their norm.
+    DHead(usize),
+}
+
+/// A kernel of one layer, with the weight files that it was compiled with.
+struct Compiled {
+    kernel: RwLock<Box<dyn Kernel>>,
+    weights: Mutex<Weights>,
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Network").field("cfg", &self.cfg).finish_non_exhaustive()
+    }
+}
+
+/// How a model is turned into kernels.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// The element type of programs and surfaces.
+    pub precision: Precision,
+    /// Whether there is a backward pass.
+    pub backward: bool,
+    /// Which kernel computes what.
+    pub plan: Plan,
+}
+
+impl Build {
+    /// Forward and backward, in six kernels a layer.
+    pub fn train(precision: Precision) -> Build {
+        Build { precision, backward: true, plan: Plan::six() }
+    }
+
+    /// The forward kernels of [`Build::train`] in fp16.
+    pub fn infer() -> Build {
+        Build { backward: false, ..Build::train(Precision::F16) }
+    }
+}
+
+impl Network {
+    /// Compiles the model `cfg` with weights `theta` on `device`, as `build` says. The host's work runs
+    /// on `pool`; `progress` hears the number of layers compiled.
+    ///
+    /// # Errors
+    /// If the model makes no kernels that the device takes, or `theta` is of the wrong length.
+    pub fn new(
+        cfg: &ModelConfig,
+        theta: Vec<f32>,
+        device: Box<dyn Device>,
+        pool: Pool,
+        build: &Build,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Network, StepError> {
+        let specs = cfg.params();
+        let want = cfg.param_count();
+        if theta.len() != want {
+            return Err(StepError::Weights { want, got: theta.len() });
+        }
+        let layer = Layer::new(cfg, build.precision)?;
+        let kernels = LayerKernels::new(&layer, &build.plan)?;
+        let places = specs.iter().enumerate().map(|(i, s)| ((s.layer, s.kind), i)).collect();
+        let buffers = Buffers::new(cfg, &specs, &kernels, device.as_ref(), build.backward)?;
+        let mut network = Network {
+            cfg: cfg.clone(),
+            specs,
+            layer,
+            kernels,
+            theta: RwLock::new(theta),
+            buffers,
+            device,
+            pool,
+            compiled: Vec::new(),
+            places,
+            roles: HashMap::new(),
+            loss_scale: AtomicU32::new(1f32.to_bits()),
+            engine_ns: AtomicU64::new(0),
+            dispatches: AtomicU64::new(0),
+        };
+        network.roles = network.assign_roles()?;
+        let used = if build.backward { network.kernels.kernels.len() } else { network.kernels.forward };
+        for l in 0..network.cfg.layers {
+            let layer = (0..used).map(|k| network.compile(l, k)).collect::<Result<_, _>>()?;
+            network.compiled.push(layer);
+            progress(l + 1);
+        }
+        Ok(network)
+    }
+
+    /// The device.
+    pub fn device(&self) -> &dyn Device {
+        self.device.as_ref()
+    }
+
+    /// The threads of the host's work.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Bytes of all compiled kernels' constants, and of the memory that they share.
+    pub fn kernel_bytes(&self) -> (usize, usize) {
+        self.compiled.iter().flatten().fold((0, 0), |(constants, shared), c| match c.kernel.read() {
+            Ok(kernel) => {
+                let m = kernel.memory();
+                (constants + m.constants, shared.max(m.scratch))
+            }
+            Err(_) => (constants, shared),
+        })
+    }
+
+    /// The place of a weight in [`Network::specs`].
+    pub(super) fn place(&self, layer: Option<usize>, kind: ParamKind) -> Option<usize> {
+        self.places.get(&(layer, kind)).copied()
+    }
+
+    /// The place of the classifier: the embedding if they are tied.
+    pub(super) fn classifier(&self) -> Option<usize> {
+        let kind = if self.cfg.tied { ParamKind::Embedding } else { ParamKind::Classifier };
+        self.place(None, kind)
+    }
+
+    /// Whether it predicts tokens.
+    pub fn is_language(&self) -> bool {
+        self.cfg.task == Task::Language
+    }
+
+    fn compile(&self, layer: usize, k: usize) -> Result<Compiled, StepError> {
+        let spec = &self.kernels.kernels[k];
+        let theta = self.theta.read()?;
+        let weights = spec
+            .weights(&self.specs, layer, &theta)
+            .map_err(|source| StepError::Blob { kernel: spec.name.clone(), source })?;
+        let name = format!("L{layer}.{}", spec.name);
+        let kernel = self.device.compile(&name, &spec.packed.program, &weights)?;
+        Ok(Compiled { kernel: RwLock::new(kernel), weights: Mutex::new(weights) })
+    }
+
+    /// Brings the weights as they are now into every kernel.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn bake(&self) -> Result<(), StepError> {
+        let theta = self.theta.read()?;
+        let all: Vec<(usize, usize)> = (0..self.compiled.len())
+            .flat_map(|l| (0..self.compiled[l].len()).map(move |k| (l, k)))
+            .filter(|&(_, k)| !self.kernels.kernels[k].baked.is_empty())
+            .collect();
+        all.into_par_iter().try_for_each(|(l, k)| {
+            let compiled = &self.compiled[l][k];
+            let mut weights = compiled.weights.lock()?;
+            let spec = &self.kernels.kernels[k];
+            spec.rewrite(&self.specs, l, &theta, &mut weights)
+                .map_err(|source| StepError::Blob { kernel: spec.name.clone(), source })?;
+            let rebaked = compiled.kernel.read()?.rebake(&weights)?;
+            if !rebaked {
+                let name = format!("L{l}.{}", spec.name);
+                *compiled.kernel.write()? = self.device.compile(&name, &spec.packed.program, &weights)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Finds the values that the host provides, and refuses a plan that wants others.
+    fn assign_roles(&self) -> Result<HashMap<ValueId, Role>, StepError> {
+        let layer = &self.layer;
+        let dx2 = layer.cotangent(layer.x2)?;
+        let mut roles: HashMap<ValueId, Role> =
+            [(layer.x, Role::X), (layer.x2, Role::X2), (layer.dy, Role::Dy), (dx2, Role::Dx2)].into();
+        for norm in &layer.norms {
+            match norm.kind {
+                ParamKind::QueryNorm => roles.insert(layer.cotangent(norm.input)?, Role::DHead(0)),
+                ParamKind::KeyNorm => roles.insert(layer.cotangent(norm.input)?, Role::DHead(1)),
+                _ => None,
+            };
+        }
+        for lying in self.kernels.kernels.iter().flat_map(|k| &k.inputs) {
+            if lying.from == Provider::Host && !roles.contains_key(&lying.value) {
+                let value = self.value_name(lying.value).to_owned();
+                return Err(ModelError::Unprovided { value }.into());
+            }
+        }
+        Ok(roles)
+    }
+
+    /// The host's memory of value `v` of `layer`, if it has any.
+    pub(super) fn role(&self, v: ValueId) -> Option<Role> {
+        self.roles.get(&v).copied()
+    }
+
+    /// The factor on the loss's gradient that keeps small gradients in the range of fp16.
+    pub fn loss_scale(&self) -> f32 {
+        f32::from_bits(self.loss_scale.load(Ordering::Relaxed))
+    }
+
+    /// Sets the factor on the loss's gradient.
+    pub fn set_loss_scale(&self, scale: f32) {
+        self.loss_scale.store(scale.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Dispatches kernel `k` of `layer` on its surfaces.
+    pub(super) fn dispatch(&self, k: usize, layer: usize) -> Result<(), StepError> {
+        let kernel = self.compiled[layer][k].kernel.read()?;
+        let took = kernel.dispatch(&[&self.buffers.inputs[k]], &[self.buffers.output(k, layer)])?;
+        self.engine_ns.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+        self.dispatches.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Time of the engine and number of dispatches since the last call.
+    pub fn take_engine_time(&self) -> (Duration, u64) {
+        let ns = self.engine_ns.swap(0, Ordering::Relaxed);
+        (Duration::from_nanos(ns), self.dispatches.swap(0, Ordering::Relaxed))
+    }
+
+    /// The global norm of the gradient as the last step left it: with loss scale, summed over windows.
+    ///
+    /// # Errors
+    /// If another thread failed in the middle of a step.
+    pub fn gradient_norm(&self) -> Result<f64, StepError> {
+        let mut squares = 0.0;
+        for grad in &self.buffers.grads {
+            let grad = grad.read()?;
+            squares += self.pool.install(|| global_norm(&grad)).powi(2);
+        }
+        Ok(squares.sqrt())
+    }
+
+    /// Hands each weight to `change`: its place, its range in checkpoint order, its elements and its gradient.
+    ///
+    /// # Errors
+    /// If another thread failed in the middle of a step.
+    pub fn update(
+        &self,
+        mut change: impl FnMut(usize, Range<usize>, &mut [f32], &[f32]),
+    ) -> Result<(), StepError> {
+        let mut theta = self.theta.write()?;
+        for (place, spec) in self.specs.iter().enumerate() {
+            change(place, spec.range(), &mut theta[spec.range()], &self.buffers.grads[place].read()?);
+        }
+        Ok(())
+    }
+
+    /// The gradient of the weight called `name` as the last step left it, summed over windows, without the loss
+    /// scale.
+    pub fn gradient(&self, name: &str) -> Option<Vec<f32>> {
+        let place = self.specs.iter().position(|p| p.name == name)?;
+        let grad = self.buffers.grads[place].read().ok()?;
+        let scale = 1.0 / self.loss_scale();
+        Some(grad.iter().map(|g| g * scale).collect())
+    }
+
+    /// The name of a value of the layer.
+    pub(super) fn value_name(&self, v: ValueId) -> &str {
+        &self.layer.joint.function.value(v).name
+    }
+}

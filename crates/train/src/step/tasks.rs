@@ -1,0 +1,346 @@
+//! What a step is made of: each function is one task, on the memory of [`Buffers`](super::Buffers).
+
+use super::buffers::{Activation, Window};
+use super::network::Role;
+use super::{Network, StepError};
+use crate::config::ParamKind;
+use crate::host::gemm::{Matrix, MatrixMut, Store, matmul};
+use crate::host::norm::RmsNorm;
+use crate::host::{HostError, embed, loss, residual, weight_grad};
+use crate::model::NormSite;
+use mil::ValueId;
+use mil::pass::Provider;
+
+impl Network {
+    fn activation(&self, layer: usize, role: Role) -> &Activation {
+        let b = &self.buffers;
+        match role {
+            Role::X => &b.x[layer],
+            Role::X2 => &b.x2[layer],
+            Role::Dy => &b.dx[(layer + 1) % b.dx.len()],
+            Role::Dx2 => &b.dx2[layer % b.dx2.len()],
+            Role::DHead(i) => &b.d_heads[layer % b.d_heads.len()][i],
+        }
+    }
+
+    /// Copies a value of `layer` from wherever it is, widened.
+    fn fetch(&self, layer: usize, v: ValueId, out: &mut [f32]) -> Result<(), StepError> {
+        if let Some(role) = self.role(v) {
+            out.copy_from_slice(&self.activation(layer, role).read()?);
+            return Ok(());
+        }
+        let Some((k, slot)) = self.kernels.provider(v) else {
+            let value = self.value_name(v).to_owned();
+            return Err(crate::model::ModelError::Unprovided { value }.into());
+        };
+        Ok(self.buffers.output(k, layer).read(slot.channel, out)?)
+    }
+
+    /// Elements of a value of the layer.
+    fn elements(&self, v: ValueId) -> usize {
+        self.layer.joint.function.ty(v).elements()
+    }
+
+    fn norm(&self, channels: usize, groups: usize) -> RmsNorm {
+        RmsNorm { channels, groups, seq: self.cfg.seq, eps: self.cfg.rms_eps as f32 }
+    }
+
+    /// Puts what kernel `k` reads on its surface, and runs it.
+    pub(super) fn run_kernel(&self, k: usize, layer: usize) -> Result<(), StepError> {
+        let surface = &self.buffers.inputs[k];
+        for lying in &self.kernels.kernels[k].inputs {
+            match (lying.from, self.role(lying.value)) {
+                (Provider::Part(from), _) => {
+                    let source = self.kernels.kernels[from].outputs.iter().find(|l| l.value == lying.value);
+                    let Some(source) = source else { continue };
+                    surface.copy_from(
+                        lying.slot.channel,
+                        self.buffers.output(from, layer),
+                        source.slot.channel,
+                        lying.slot.channels,
+                    )?;
+                }
+                (Provider::Host, Some(role)) => {
+                    surface.write(lying.slot.channel, &self.activation(layer, role).read()?)?;
+                }
+                // `assign_roles` has refused this.
+                (Provider::Host, None) => {}
+            }
+        }
+        self.dispatch(k, layer)
+    }
+
+    /// Writes the embedded tokens of a micro-batch, or its input, before the first layer.
+    pub(super) fn embed(&self, micro: usize) -> Result<(), StepError> {
+        let mut x = self.buffers.x[0].write()?;
+        match &self.buffers.windows.read()?[micro] {
+            Window::Tokens(tokens) => {
+                let Some(table) = self.place(None, ParamKind::Embedding) else { return Ok(()) };
+                let theta = self.theta.read()?;
+                let tokens = &tokens[..self.cfg.seq];
+                Ok(embed::gather(&theta[self.specs[table].range()], self.cfg.dim, tokens, &mut x)?)
+            }
+            Window::Sample { x: input, .. } => {
+                x.copy_from_slice(input);
+                Ok(())
+            }
+        }
+    }
+
+    /// `x2 = x + o`.
+    pub(super) fn add_attention(&self, layer: usize) -> Result<(), StepError> {
+        let (b, l) = (&self.buffers, &self.layer);
+        self.add(layer, &b.x[layer], l.o, &b.x2[layer])
+    }
+
+    /// `y = x2 + ffn`, before the next layer.
+    pub(super) fn add_feed_forward(&self, layer: usize) -> Result<(), StepError> {
+        let (b, l) = (&self.buffers, &self.layer);
+        self.add(layer, &b.x2[layer], l.ffn, &b.x[layer + 1])
+    }
+
+    fn add(&self, layer: usize, x: &Activation, branch: ValueId, sum: &Activation) -> Result<(), StepError> {
+        let mut sum = sum.write()?;
+        self.fetch(layer, branch, &mut sum)?;
+        residual::add(&mut sum, &x.read()?);
+        Ok(())
+    }
+
+    /// The final norm's result.
+    fn final_norm(&self) -> Result<(), StepError> {
+        let Some(place) = self.place(None, ParamKind::FinalNorm) else { return Ok(()) };
+        let b = &self.buffers;
+        let (x, mut y, theta) = (b.x[self.cfg.layers].read()?, b.head[0].write()?, self.theta.read()?);
+        let [scratch, ..] = &mut *b.scratch.lock()?;
+        self.norm(self.cfg.dim, 1).forward(&x, &theta[self.specs[place].range()], &mut y, scratch);
+        Ok(())
+    }
+
+    /// Final norm and classifier: logits `[V, S]`.
+    fn classify(&self, logits: &mut [f32]) -> Result<(), StepError> {
+        self.final_norm()?;
+        let Some(classifier) = self.classifier() else { return Ok(()) };
+        let (xf, theta) = (self.buffers.head[0].read()?, self.theta.read()?);
+        let (v, d, s) = (self.cfg.vocab, self.cfg.dim, self.cfg.seq);
+        matmul(
+            MatrixMut::new(logits, v, s),
+            Store::Replace,
+            1.0,
+            Matrix::new(&theta[self.specs[classifier].range()], v, d),
+            Matrix::new(&xf, d, s),
+        );
+        Ok(())
+    }
+
+    /// The loss of a micro-batch, and its gradient before the head: that of the logits, or of the last layer.
+    pub(super) fn loss(&self, micro: usize) -> Result<(), StepError> {
+        let b = &self.buffers;
+        let loss = match &b.windows.read()?[micro] {
+            Window::Tokens(tokens) => {
+                let mut logits = b.logits.write()?;
+                self.classify(&mut logits)?;
+                let [scratch, ..] = &mut *b.scratch.lock()?;
+                loss::cross_entropy_gradient(&mut logits, &tokens[1..], self.loss_scale(), scratch)?
+            }
+            Window::Sample { target, .. } => {
+                let layers = self.cfg.layers;
+                let (y, mut dy) = (b.x[layers].read()?, b.dx[layers % b.dx.len()].write()?);
+                loss::mse(&y, target, self.loss_scale(), &mut dy)
+            }
+        };
+        *b.loss.lock()? += loss;
+        Ok(())
+    }
+
+    /// From the gradient of the logits to that of the last layer's result.
+    pub(super) fn head_backward(&self) -> Result<(), StepError> {
+        let (Some(classifier), Some(norm)) = (self.classifier(), self.place(None, ParamKind::FinalNorm))
+        else {
+            return Ok(());
+        };
+        let b = &self.buffers;
+        let layers = self.cfg.layers;
+        let theta = self.theta.read()?;
+        let (v, d, s) = (self.cfg.vocab, self.cfg.dim, self.cfg.seq);
+        let mut dxf = b.head[1].write()?;
+        matmul(
+            MatrixMut::new(&mut dxf, d, s),
+            Store::Replace,
+            1.0,
+            Matrix::new(&theta[self.specs[classifier].range()], v, d).t(),
+            Matrix::new(&b.logits.read()?, v, s),
+        );
+        let [scratch, ..] = &mut *b.scratch.lock()?;
+        self.norm(d, 1).backward(
+            &b.x[layers].read()?,
+            &theta[self.specs[norm].range()],
+            &dxf,
+            &mut b.dx[layers % b.dx.len()].write()?,
+            Store::Replace,
+            &mut b.grads[norm].write()?,
+            scratch,
+        );
+        Ok(())
+    }
+
+    /// The gradient of the classifier.
+    pub(super) fn classifier_gradient(&self) -> Result<(), StepError> {
+        let Some(classifier) = self.classifier() else { return Ok(()) };
+        let b = &self.buffers;
+        let (dlogits, xf) = (b.logits.read()?, b.head[0].read()?);
+        let mut dw = b.grads[classifier].write()?;
+        weight_grad::outer_accumulate(&mut dw, &dlogits, &xf, self.cfg.seq);
+        Ok(())
+    }
+
+    /// The gradient of the embedding.
+    pub(super) fn embedding_gradient(&self, micro: usize) -> Result<(), StepError> {
+        let Some(table) = self.place(None, ParamKind::Embedding) else { return Ok(()) };
+        let b = &self.buffers;
+        let windows = b.windows.read()?;
+        let Window::Tokens(tokens) = &windows[micro] else { return Ok(()) };
+        let [scratch, ..] = &mut *b.gradient_scratch.lock()?;
+        let dx = b.dx[0].read()?;
+        let mut grad = b.grads[table].write()?;
+        Ok(embed::scatter_add(&mut grad, self.cfg.dim, &tokens[..self.cfg.seq], &dx, scratch)?)
+    }
+
+    /// The backward pass of a norm: from the gradient of its result to that of its input, what reaches the input
+    /// past the norm included.
+    pub(super) fn norm_backward(&self, layer: usize, site: &NormSite) -> Result<(), StepError> {
+        let Some(place) = self.place(Some(layer), site.kind) else { return Ok(()) };
+        let b = &self.buffers;
+        let [scratch, dy, x] = &mut *b.scratch.lock()?;
+        let n = self.elements(site.output);
+        let (dy, x) = (dy.take(n), x.take(n));
+        self.fetch(layer, self.layer.cotangent(site.output)?, dy)?;
+        self.fetch(layer, site.input, x)?;
+        let theta = self.theta.read()?;
+        let weight = &theta[self.specs[place].range()];
+        let (past, to, store) = match site.kind {
+            ParamKind::FeedForwardNorm => (Some(Role::Dy), self.activation(layer, Role::Dx2), Store::Add),
+            ParamKind::AttentionNorm => (Some(Role::Dx2), &b.dx[layer % b.dx.len()], Store::Add),
+            ParamKind::QueryNorm => (None, self.activation(layer, Role::DHead(0)), Store::Replace),
+            _ => (None, self.activation(layer, Role::DHead(1)), Store::Replace),
+        };
+        let mut dx = to.write()?;
+        if let Some(role) = past {
+            dx.copy_from_slice(&self.activation(layer, role).read()?);
+        }
+        let norm = self.norm(weight.len(), site.groups);
+        norm.backward(x, weight, dy, &mut dx, store, &mut b.grads[place].write()?, scratch);
+        Ok(())
+    }
+
+    /// The gradient of a matrix of `layer`.
+    pub(super) fn matrix_gradient(&self, layer: usize, outer: usize) -> Result<(), StepError> {
+        let outer = &self.layer.outers[outer];
+        let Some(place) = self.place(Some(layer), outer.kind) else { return Ok(()) };
+        let b = &self.buffers;
+        let [dz, a, _] = &mut *b.gradient_scratch.lock()?;
+        let (dz, a) = (dz.take(self.elements(outer.dz)), a.take(self.elements(outer.a)));
+        self.fetch(layer, outer.dz, dz)?;
+        self.fetch(layer, outer.a, a)?;
+        weight_grad::outer_accumulate(&mut b.grads[place].write()?, dz, a, self.cfg.seq);
+        Ok(())
+    }
+
+    /// The mean squared error of what the layers make of `x`, for regression.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn evaluate_sample(&self, x: &[f32], target: &[f32]) -> Result<f64, StepError> {
+        self.pool().install(|| {
+            self.pass(Window::Sample { x: x.to_vec(), target: Vec::new() })?;
+            let y = self.buffers.x[self.cfg.layers].read()?;
+            Ok(loss::mse(&y, target, 1.0, &mut vec![0.0; y.len()]))
+        })
+    }
+
+    fn forward(&self, tokens: &[u32]) -> Result<(), StepError> {
+        if tokens.len() != self.cfg.seq + 1 {
+            return Err(StepError::Window { want: self.cfg.seq + 1, got: tokens.len() });
+        }
+        self.pass(Window::Tokens(tokens.to_vec()))
+    }
+
+    /// The forward pass of one window, up to the last layer's result.
+    fn pass(&self, window: Window) -> Result<(), StepError> {
+        *self.buffers.windows.write()? = vec![window];
+        self.embed(0)?;
+        for layer in 0..self.cfg.layers {
+            for k in 0..self.kernels.forward {
+                self.run_kernel(k, layer)?;
+                for (value, add) in [
+                    (self.layer.o, Self::add_attention as fn(&_, _) -> _),
+                    (self.layer.ffn, Self::add_feed_forward),
+                ] {
+                    if self.kernels.provider(value).is_some_and(|(p, _)| p == k) {
+                        add(self, layer)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Logits `[V, S]` of the first S of S + 1 `tokens`.
+    ///
+    /// # Errors
+    /// If the window has another length, a token is out of range, or the device fails.
+    pub fn logits(&self, tokens: &[u32]) -> Result<Vec<f32>, StepError> {
+        self.pool().install(|| {
+            self.forward(tokens)?;
+            let mut logits = vec![0.0; self.cfg.vocab * self.cfg.seq];
+            self.classify(&mut logits)?;
+            Ok(logits)
+        })
+    }
+
+    /// Logits `[V]` after position `at` of the first S of S + 1 `tokens`.
+    ///
+    /// # Errors
+    /// As [`Network::logits`].
+    pub fn logits_at(&self, tokens: &[u32], at: usize) -> Result<Vec<f32>, StepError> {
+        self.pool().install(|| self.last_logits(tokens, at))
+    }
+
+    fn last_logits(&self, tokens: &[u32], at: usize) -> Result<Vec<f32>, StepError> {
+        self.forward(tokens)?;
+        self.final_norm()?;
+        let Some(classifier) = self.classifier() else { return Ok(Vec::new()) };
+        let (xf, theta) = (self.buffers.head[0].read()?, self.theta.read()?);
+        let (v, d) = (self.cfg.vocab, self.cfg.dim);
+        let column: Vec<f32> = xf.iter().skip(at).step_by(self.cfg.seq).copied().collect();
+        let mut logits = vec![0.0; v];
+        matmul(
+            MatrixMut::new(&mut logits, v, 1),
+            Store::Replace,
+            1.0,
+            Matrix::new(&theta[self.specs[classifier].range()], v, d),
+            Matrix::new(&column, d, 1),
+        );
+        Ok(logits)
+    }
+
+    /// The mean loss of a window of S + 1 `tokens`, in nats a token.
+    ///
+    /// # Errors
+    /// As [`Network::logits`].
+    pub fn evaluate(&self, tokens: &[u32]) -> Result<f64, StepError> {
+        self.pool().install(|| self.window_loss(tokens))
+    }
+
+    fn window_loss(&self, tokens: &[u32]) -> Result<f64, StepError> {
+        self.forward(tokens)?;
+        let mut logits = self.buffers.logits.write()?;
+        let n = self.cfg.vocab * self.cfg.seq;
+        if logits.len() != n {
+            logits.resize(n, 0.0);
+        }
+        self.classify(&mut logits)?;
+        let [scratch, ..] = &mut *self.buffers.scratch.lock()?;
+        let loss: Result<f64, HostError> = loss::cross_entropy(&logits, &tokens[1..], scratch);
+        Ok(loss?)
+    }
+}

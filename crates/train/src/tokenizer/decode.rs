@@ -1,0 +1,109 @@
+//! What each token stands for, and joining tokens to text without ever splitting a character.
+
+/// The bytes of every token, back to back.
+pub(super) struct TokenTable {
+    bytes: Vec<u8>,
+    /// Token i is `bytes[ends[i − 1]..ends[i]]`.
+    ends: Vec<usize>,
+    special: Vec<bool>,
+    /// Whether a text starts with a space that is not its own (SentencePiece's "dummy prefix").
+    leading_space: bool,
+}
+
+impl TokenTable {
+    pub(super) fn new(leading_space: bool) -> Self {
+        Self { bytes: Vec::new(), ends: Vec::new(), special: Vec::new(), leading_space }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8], special: bool) {
+        self.bytes.extend_from_slice(bytes);
+        self.ends.push(self.bytes.len());
+        self.special.push(special);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn bytes(&self, token: u32) -> &[u8] {
+        let index = token as usize;
+        let Some(&end) = self.ends.get(index) else { return &[] };
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..end]
+    }
+
+    pub(super) fn is_special(&self, token: u32) -> bool {
+        self.special.get(token as usize).copied().unwrap_or(false)
+    }
+
+    /// Whether any ordinary token has a printable character followed by a space.
+    pub(super) fn any_crosses_a_space(&self) -> bool {
+        (0..self.len() as u32)
+            .filter(|&id| !self.is_special(id))
+            .any(|id| self.bytes(id).windows(2).any(|pair| pair[0].is_ascii_graphic() && pair[1] == b' '))
+    }
+}
+
+/// Turns tokens into text one by one; holds back bytes until they form whole characters.
+pub struct Decoder<'a> {
+    table: &'a TokenTable,
+    pending: Vec<u8>,
+    at_start: bool,
+}
+
+impl<'a> Decoder<'a> {
+    pub(super) fn new(table: &'a TokenTable) -> Self {
+        Self { table, pending: Vec::new(), at_start: true }
+    }
+
+    /// Takes one token and returns the text that is now complete, possibly none.
+    pub fn push(&mut self, token: u32) -> String {
+        if token as usize >= self.table.len() {
+            self.pending.extend_from_slice("\u{fffd}".as_bytes());
+            self.at_start = false;
+            return self.complete();
+        }
+        let mut bytes = self.table.bytes(token);
+        if self.table.is_special(token) {
+            self.at_start = true;
+        } else {
+            if self.at_start && self.table.leading_space {
+                bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
+            }
+            self.at_start = false;
+        }
+        self.pending.extend_from_slice(bytes);
+        self.complete()
+    }
+
+    /// The text of what was held back: the beginning of a character that never came, as U+FFFD.
+    pub fn finish(self) -> String {
+        String::from_utf8_lossy(&self.pending).into_owned()
+    }
+
+    /// Removes and returns the whole characters at the front of `pending`, invalid bytes as U+FFFD, exactly
+    /// as [`String::from_utf8_lossy`] would treat the whole text.
+    fn complete(&mut self) -> String {
+        let mut text = String::new();
+        let mut rest = self.pending.as_slice();
+        loop {
+            match std::str::from_utf8(rest) {
+                Ok(valid) => {
+                    text.push_str(valid);
+                    self.pending.clear();
+                    return text;
+                }
+                Err(error) => {
+                    let (valid, tail) = rest.split_at(error.valid_up_to());
+                    text.push_str(&String::from_utf8_lossy(valid));
+                    let Some(invalid) = error.error_len() else {
+                        self.pending = tail.to_vec();
+                        return text;
+                    };
+                    text.push('\u{fffd}');
+                    rest = &tail[invalid..];
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Text to tokens and back: a byte-pair tokenizer trained from the text, any byte-level or SentencePiece-like
+//! `tokenizer.json`, or llama2.c's `tokenizer.bin`.
+//!
+//! Whatever the kind, every token stands for known bytes ([`Tokenizer::bytes_of`]), so decoding is joining
+//! bytes, streaming never splits a character, and bits per byte can be counted.
+
+mod decode;
+mod library;
+mod llama2c;
+mod words;
+
+use std::path::{Path, PathBuf};
+
+pub use decode::Decoder;
+pub use library::MIN_BPE_VOCAB;
+pub(crate) use words::last_cut;
+
+use crate::checkpoint::write_atomically;
+use crate::error::TrainError;
+use decode::TokenTable;
+use library::Library;
+use llama2c::Llama2c;
+
+/// A tokenizer of any kind this program reads.
+pub struct Tokenizer {
+    kind: Kind,
+    table: TokenTable,
+}
+
+enum Kind {
+    Library(Box<Library>),
+    Llama2c(Box<Llama2c>),
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("file", &self.file_name())
+            .field("vocab", &self.vocab_size())
+            .finish()
+    }
+}
+
+impl Tokenizer {
+    /// Trains a byte-level byte-pair tokenizer of `vocab` tokens from `texts`.
+    ///
+    /// Token 0 is `<|endoftext|>`, then come the 256 bytes, then merges of pairs seen at least twice; a
+    /// short text can yield fewer than `vocab` tokens. The result is a function of text and `vocab` alone,
+    /// and any text goes through it unchanged.
+    ///
+    /// # Errors
+    /// [`TrainError::VocabTooSmall`] below [`MIN_BPE_VOCAB`], and whatever `texts` yields.
+    pub fn train(
+        texts: impl Iterator<Item = Result<String, TrainError>> + Send,
+        vocab: usize,
+    ) -> Result<Self, TrainError> {
+        let json = library::train_bpe(texts, vocab)?;
+        Self::from_json(&json).map_err(|problem| TrainError::Tokenizer { problem })
+    }
+
+    /// Loads `tokenizer.json` (a name that ends in `.json`) or llama2.c's `tokenizer.bin`.
+    ///
+    /// `vocab` is the size the file must have, if known: a `tokenizer.bin` does not say its own, and is
+    /// otherwise read to its end.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`], or [`TrainError::TokenizerFormat`] for a truncated or foreign file.
+    pub fn load(path: &Path, vocab: Option<usize>) -> Result<Self, TrainError> {
+        let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
+        let parsed = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
+            Self::from_json(&bytes)
+        } else {
+            Self::from_llama2c(bytes, vocab)
+        };
+        parsed.map_err(|problem| TrainError::TokenizerFormat { path: path.to_owned(), problem })
+    }
+
+    /// The tokenizer of a model folder: its `tokenizer.json`, else its `tokenizer.bin`, else `None`.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::load`].
+    pub fn load_from_folder(dir: &Path, vocab: Option<usize>) -> Result<Option<Self>, TrainError> {
+        for name in ["tokenizer.json", "tokenizer.bin"] {
+            let path = dir.join(name);
+            if path.exists() {
+                return Self::load(&path, vocab).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes the tokenizer into a model folder, all at once or not at all, and returns the file's path.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`].
+    pub fn save_to_folder(&self, dir: &Path) -> Result<PathBuf, TrainError> {
+        let path = dir.join(self.file_name());
+        let bytes = match &self.kind {
+            Kind::Library(library) => library.json(),
+            Kind::Llama2c(llama) => llama.file(),
+        };
+        write_atomically(&path, bytes)?;
+        Ok(path)
+    }
+
+    /// `tokenizer.json` or `tokenizer.bin`, as the kind demands.
+    pub fn file_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Library(_) => "tokenizer.json",
+            Kind::Llama2c(_) => "tokenizer.bin",
+        }
+    }
+
+    fn from_json(bytes: &[u8]) -> Result<Self, String> {
+        let (library, table) = Library::parse(bytes)?;
+        Ok(Self { kind: Kind::Library(Box::new(library)), table })
+    }
+
+    fn from_llama2c(bytes: Vec<u8>, vocab: Option<usize>) -> Result<Self, String> {
+        let (llama, table) = Llama2c::parse(bytes, vocab)?;
+        Ok(Self { kind: Kind::Llama2c(Box::new(llama)), table })
+    }
+
+    /// The tokens of a text from its beginning, with what the tokenizer puts first: nothing for a trained
+    /// byte-pair tokenizer, the start token and a space for llama2.c's.
+    ///
+    /// # Errors
+    /// [`TrainError::Tokenizer`] if a foreign vocabulary cannot express the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TrainError> {
+        self.encode_piece(text, true)
+    }
+
+    /// The tokens a generation starts from; never empty: for an empty prompt, a start token or a newline.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, TrainError> {
+        let tokens = self.encode(text)?;
+        if tokens.is_empty() { self.encode("\n") } else { Ok(tokens) }
+    }
+
+    /// The tokens of a piece of a text; only the first piece gets what the tokenizer puts first.
+    pub(crate) fn encode_piece(&self, text: &str, first: bool) -> Result<Vec<u32>, TrainError> {
+        match &self.kind {
+            Kind::Library(library) => library.encode(text, first),
+            Kind::Llama2c(llama) => Ok(llama.encode(text, first)),
+        }
+    }
+
+    /// Whether encoding a text in pieces ([`last_cut`]) gives the tokens of the whole.
+    pub(crate) fn splits_at_spaces(&self) -> bool {
+        match &self.kind {
+            Kind::Library(library) => library.splits_at_spaces(),
+            Kind::Llama2c(_) => !self.table.any_crosses_a_space(),
+        }
+    }
+
+    /// The token to put between two documents, if this tokenizer has one and does not start each itself.
+    pub fn separator(&self) -> Option<u32> {
+        match &self.kind {
+            Kind::Library(library) => library.separator(),
+            Kind::Llama2c(_) => None,
+        }
+    }
+
+    /// The text of `tokens`; bytes that form no character become U+FFFD, as do ids beyond the vocabulary.
+    pub fn decode(&self, tokens: &[u32]) -> String {
+        let mut decoder = self.decoder();
+        let mut text: String = tokens.iter().map(|&token| decoder.push(token)).collect();
+        text.push_str(&decoder.finish());
+        text
+    }
+
+    /// A decoder to push tokens into one by one; what it returns, joined, is what [`Tokenizer::decode`]
+    /// returns. Push a prompt's tokens too, and ignore their text, to decode what follows a prompt.
+    pub fn decoder(&self) -> Decoder<'_> {
+        Decoder::new(&self.table)
+    }
+
+    /// Number of tokens: one more than the largest id.
+    pub fn vocab_size(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The bytes a token decodes to; none for ids beyond the vocabulary.
+    pub fn bytes_of(&self, token: u32) -> &[u8] {
+        self.table.bytes(token)
+    }
+
+    /// Whether a token marks a text's beginning or end instead of standing for text.
+    pub fn is_special(&self, token: u32) -> bool {
+        self.table.is_special(token)
+    }
+
+    /// For each id, how many bytes of text it stands for; 0 for special tokens. The denominator of bits per
+    /// byte is the sum over the predicted tokens.
+    pub fn text_lengths(&self) -> Vec<u32> {
+        (0..self.vocab_size() as u32)
+            .map(|id| if self.is_special(id) { 0 } else { self.bytes_of(id).len() as u32 })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

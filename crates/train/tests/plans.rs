@@ -1,0 +1,76 @@
+//! A plan decides which kernel computes what, never what is computed: other plans give the same gradients.
+
+use ane::{Choice, Pool, SoftOptions};
+use mil::Scope;
+use mil::ir::Phase;
+use mil::pass::Selection;
+use std::sync::Arc;
+use train::config::{ModelConfig, init_params};
+use train::model::{Plan, Precision};
+use train::step::{Build, Network, StepGraph, Window};
+
+fn kernel(name: &str, forward: &[&str], backward: &[&str]) -> Selection {
+    let scope = |phase| move |name: &&str| Scope { name: (*name).into(), phase };
+    let scopes = forward.iter().map(scope(Phase::Forward)).chain(backward.iter().map(scope(Phase::Backward)));
+    Selection { name: name.to_owned(), scopes: scopes.collect() }
+}
+
+/// Loss, dispatches and all gradients of one window.
+fn gradients(cfg: &ModelConfig, plan: Plan) -> (f64, u64, Vec<Vec<f32>>) {
+    let pool = Pool::new(2).expect("threads");
+    let device = ane::open(Choice::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
+    let build = Build { plan, ..Build::train(Precision::F32) };
+    let theta = init_params(cfg, 3);
+    let network = Arc::new(Network::new(cfg, theta, device, pool, &build, &mut |_| {}).expect("network"));
+    let graph = StepGraph::new(Arc::clone(&network), 1).expect("schedule");
+    let tokens = (0..=cfg.seq as u32).map(|i| i * i * 7 % cfg.vocab as u32).collect();
+    let loss = graph.run(vec![Window::Tokens(tokens)], &mut flow::Trace::new()).expect("step");
+    let gradients = network.specs.iter().map(|p| network.gradient(&p.name).expect("gradient")).collect();
+    (loss, network.take_engine_time().1, gradients)
+}
+
+#[test]
+fn other_plans_give_the_same_gradients() {
+    let cfg = ModelConfig { qk_norm: true, ..ModelConfig::preset("tiny").expect("a preset") };
+    let six = Plan::six();
+    let fused = Plan {
+        backward: vec![
+            six.backward[0].clone(),
+            kernel("sdpaBwd", &["scores", "softmax"], &["out", "mix", "softmax", "scores", "rope"]),
+            six.backward[3].clone(),
+        ],
+        ..six.clone()
+    };
+    let finer = Plan {
+        forward: vec![
+            kernel("qkv", &["norm1", "qkv", "qk_norm", "rope"], &[]),
+            kernel("attention", &["scores", "softmax", "mix", "out"], &[]),
+            kernel("up", &["norm2", "up"], &[]),
+            kernel("down", &["silu", "gate", "down"], &[]),
+        ],
+        ..six.clone()
+    };
+    // Nothing is computed again: probabilities and SiLU are tapped.
+    let tapped = Plan {
+        backward: vec![
+            kernel("ffnBwd", &[], &["down", "gate", "silu", "up"]),
+            kernel("sdpaBwd1", &[], &["out", "mix"]),
+            six.backward[2].clone(),
+            six.backward[3].clone(),
+        ],
+        ..six.clone()
+    };
+    let (loss, dispatches, want) = gradients(&cfg, six);
+    assert_eq!(dispatches, 6 * cfg.layers as u64);
+    for (name, plan, kernels) in [("fused", fused, 5), ("finer", finer, 8), ("tapped", tapped, 6)] {
+        let (other_loss, dispatches, got) = gradients(&cfg, plan);
+        assert_eq!(dispatches, kernels * cfg.layers as u64, "{name}");
+        assert!((loss - other_loss).abs() < 1e-6, "{name}: loss {other_loss}, with six kernels {loss}");
+        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+            let size = |v: &[f32]| v.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+            let off: Vec<f32> = got.iter().zip(want).map(|(a, b)| a - b).collect();
+            // f32: what differs is the order of some sums.
+            assert!(size(&off) <= 1e-5 * size(want), "{name}: gradient {i} differs");
+        }
+    }
+}

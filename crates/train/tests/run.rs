@@ -1,0 +1,193 @@
+//! Runs from beginning to end, on the smallest model.
+
+use std::path::{Path, PathBuf};
+use train::checkpoint::{RunFolder, save_model};
+use train::config::ModelConfig;
+use train::run::{Metrics, Options, Overrides, Run, RunError, ScheduleKind, Storage};
+
+fn options(out: &Path, data: &Path) -> Options {
+    Options {
+        model: Some("tiny".to_owned()),
+        data: Some(data.to_owned()),
+        tokenizer: None,
+        out: out.to_owned(),
+        resume: false,
+        overrides: Overrides {
+            steps: Some(6),
+            batch: Some(2),
+            save_every: Some(3),
+            warmup: Some(2),
+            ..Overrides::default()
+        },
+        threads: 2,
+        device: ane::Choice::Soft,
+    }
+}
+
+fn text(dir: &Path) -> PathBuf {
+    let words = ["to", "be", "or", "not", "that", "is", "the", "question", "whether", "nobler"];
+    let text: Vec<&str> = (0..4000).map(|i: usize| words[(i * i + i / 7) % words.len()]).collect();
+    let path = dir.join("text.txt");
+    std::fs::write(&path, text.join(" ")).expect("written");
+    path
+}
+
+fn go_on(options: &Options, until: u64) -> Run {
+    let mut run = Run::open(options, &mut |_| {}).expect("opens");
+    while !run.is_done() && run.step_count() < until {
+        run.step().expect("a step");
+        if run.save_due() {
+            run.save().expect("saved");
+        }
+    }
+    run
+}
+
+fn model(dir: &Path) -> Vec<u8> {
+    std::fs::read(dir.join("model.safetensors")).expect("a model")
+}
+
+#[test]
+fn a_killed_run_goes_on_with_the_same_bits() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = text(dir.path());
+    let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
+    go_on(&options(&whole, &data), 6);
+    // Two steps beyond the checkpoint at 3 are lost.
+    drop(go_on(&options(&killed, &data), 5));
+    let resumed =
+        Options { resume: true, model: None, overrides: Overrides::default(), ..options(&killed, &data) };
+    let run = go_on(&resumed, 6);
+    assert_eq!(run.step_count(), 6);
+    assert!(model(&whole) == model(&killed), "the weights differ");
+    let steps = |dir: &Path| {
+        let (steps, _) = Metrics::read(&dir.join("metrics.jsonl")).expect("metrics");
+        steps.iter().map(|s| (s.step, s.loss.to_bits(), s.grad_norm.to_bits())).collect::<Vec<_>>()
+    };
+    assert_eq!(steps(&whole), steps(&killed));
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = text(dir.path());
+    let weights: Vec<Vec<u8>> = [1, 2, 3]
+        .map(|threads| {
+            let out = dir.path().join(format!("{threads}"));
+            go_on(&Options { threads, ..options(&out, &data) }, 6);
+            model(&out)
+        })
+        .into();
+    assert!(weights[0] == weights[1] && weights[0] == weights[2], "the weights differ");
+}
+
+#[test]
+fn a_step_dispatches_six_kernels_a_layer_and_window() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = text(dir.path());
+    let mut options = options(&dir.path().join("run"), &data);
+    options.overrides.accum = Some(2);
+    let mut run = Run::open(&options, &mut |_| {}).expect("opens");
+    let record = run.step().expect("a step");
+    assert_eq!(record.dispatches, 6 * run.config().layers as u64 * 2 * 2);
+    assert!(record.engine_ms > 0.0 && record.host_ms > 0.0 && record.ms > 0.0);
+}
+
+/// Accumulation and batch are the same sum, cut differently.
+#[test]
+fn accumulating_is_a_larger_batch() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = text(dir.path());
+    let run = |name: &str, batch, accum| {
+        let mut options = options(&dir.path().join(name), &data);
+        options.overrides.batch = Some(batch);
+        options.overrides.accum = Some(accum);
+        go_on(&options, 6).save().expect("saved");
+        model(&options.out)
+    };
+    assert!(run("a", 4, 1) == run("b", 1, 4), "the weights differ");
+}
+
+#[test]
+fn the_seeds_regression_learns() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let config = dir.path().join("small.toml");
+    std::fs::write(
+        &config,
+        "preset = \"layer768\"\ndim = 64\nhidden = 128\nheads = 4\nkv_heads = 4\nhead_dim = 16\nseq = 32\n",
+    )
+    .expect("written");
+    let options = Options {
+        model: Some(config.display().to_string()),
+        data: None,
+        overrides: Overrides { steps: Some(30), ..Overrides::default() },
+        ..options(&dir.path().join("run"), dir.path())
+    };
+    let mut run = Run::open(&options, &mut |_| {}).expect("opens");
+    let losses: Vec<f64> = (0..30).map(|_| run.step().expect("a step").loss).collect();
+    assert!(losses[29] < 0.5 * losses[0], "{losses:?}");
+    let validation = run.validate(1).expect("validated");
+    assert!(validation.loss < losses[29] * 1.1, "{validation:?}");
+}
+
+#[test]
+fn an_occupied_folder_is_left_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = text(dir.path());
+    let options = options(&dir.path().join("run"), &data);
+    go_on(&options, 3);
+    let before = model(&options.out);
+    let error = Run::open(&options, &mut |_| {}).expect_err("occupied");
+    assert!(matches!(error, RunError::Occupied { .. }), "{error}");
+    assert!(error.hint().is_some_and(|h| h.contains("--resume")));
+    assert!(model(&options.out) == before);
+}
+
+/// PyTorch's AdamW on the same batch, 20 steps: `../shared/fixtures`.
+#[test]
+fn losses_go_as_pytorchs() {
+    let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures");
+    if !fixtures.is_dir() {
+        println!("skipped: the PyTorch fixtures are not here");
+        return;
+    }
+    for name in ["llama_mha", "llama_gqa", "qwen3_tiny"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut cfg = ModelConfig::read(&fixtures.join(format!("{name}.json"))).expect("config");
+        let file = train::checkpoint::TensorFile::open(&fixtures.join(format!("{name}.safetensors")))
+            .expect("fixture");
+        let (_, tokens) = file.read_tokens("tokens").expect("tokens");
+        cfg.seq = tokens.len() - 1;
+        let params = train::checkpoint::load_params_from(&file, &cfg, "param.").expect("weights");
+        let start = dir.path().join("start");
+        RunFolder::create(&start).expect("made").save_config(&cfg).expect("saved");
+        save_model(&start.join("model.safetensors"), &cfg, &params).expect("saved");
+        let data = dir.path().join("window.bin");
+        let bytes: Vec<u8> = tokens.iter().flat_map(|&t| (t as u16).to_le_bytes()).collect();
+        std::fs::write(&data, bytes).expect("written");
+        let options = Options {
+            model: Some(start.display().to_string()),
+            overrides: Overrides {
+                steps: Some(20),
+                batch: Some(1),
+                lr: Some(1e-3),
+                warmup: Some(0),
+                schedule: Some(ScheduleKind::Constant),
+                storage: Some(Storage::F16),
+                ..Overrides::default()
+            },
+            ..options(&dir.path().join("run"), &data)
+        };
+        let mut run = Run::open(&options, &mut |_| {}).expect("opens");
+        let mut want = [0.0; 20];
+        file.read("adamw.losses", &[20], &mut want).expect("losses");
+        for (i, want) in want.into_iter().enumerate() {
+            let got = run.step().expect("a step").loss;
+            // fp16 storage: the gradients' error is some 3e-3, and Adam divides by their size.
+            assert!(
+                (got - f64::from(want)).abs() <= 0.01 * f64::from(want),
+                "{name}, step {i}: {got}, PyTorch {want}"
+            );
+        }
+    }
+}
