@@ -1,0 +1,124 @@
+//! Flags of every command that computes, and what values flags can have.
+
+use clap::ValueEnum;
+use std::str::FromStr;
+use train::run::{ScheduleKind, Storage};
+
+/// Most threads that may be asked for: more than any machine has, few enough to start.
+const MOST_THREADS: usize = 1024;
+
+/// On what to compute.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct EngineArgs {
+    /// Threads to compute on; 0: as many as the machine runs at once. The results do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    pub threads: usize,
+
+    /// The engine: the best there is, or the software engine
+    #[arg(long, value_name = "ENGINE", default_value = "auto")]
+    device: DeviceArg,
+}
+
+impl EngineArgs {
+    /// Which engine is wanted.
+    pub fn device(self) -> ane::Choice {
+        match self.device {
+            DeviceArg::Auto => ane::Choice::Auto,
+            DeviceArg::Soft => ane::Choice::Soft,
+        }
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum DeviceArg {
+    Auto,
+    Soft,
+}
+
+/// The element type of programs and surfaces.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum StorageArg {
+    F16,
+    F32,
+}
+
+impl From<StorageArg> for Storage {
+    fn from(arg: StorageArg) -> Storage {
+        match arg {
+            StorageArg::F16 => Storage::F16,
+            StorageArg::F32 => Storage::F32,
+        }
+    }
+}
+
+/// How the learning rate goes over a run.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum ScheduleArg {
+    Cosine,
+    Constant,
+}
+
+impl From<ScheduleArg> for ScheduleKind {
+    fn from(arg: ScheduleArg) -> ScheduleKind {
+        match arg {
+            ScheduleArg::Cosine => ScheduleKind::Cosine,
+            ScheduleArg::Constant => ScheduleKind::Constant,
+        }
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n <= MOST_THREADS => Ok(n),
+        _ => Err(format!("a whole number from 0 to {MOST_THREADS} is needed")),
+    }
+}
+
+/// A whole number that is not 0.
+pub fn positive<T: FromStr + Default + PartialOrd>(text: &str) -> Result<T, String> {
+    match text.parse::<T>() {
+        Ok(n) if n > T::default() => Ok(n),
+        _ => Err("a whole number of at least 1 is needed".to_owned()),
+    }
+}
+
+/// A number above 0.
+pub fn above_zero<T: FromStr + Into<f64> + Copy>(text: &str) -> Result<T, String> {
+    number(text, |x| x > 0.0, "a number above 0 is needed")
+}
+
+/// A number that is 0 or more.
+pub fn not_negative<T: FromStr + Into<f64> + Copy>(text: &str) -> Result<T, String> {
+    number(text, |x| x >= 0.0, "a number that is 0 or more is needed")
+}
+
+/// A share of the whole: above 0, at most 1.
+pub fn share(text: &str) -> Result<f64, String> {
+    number(text, |x: f64| x > 0.0 && x <= 1.0, "a number above 0 and at most 1 is needed")
+}
+
+fn number<T: FromStr + Into<f64> + Copy>(text: &str, fits: fn(f64) -> bool, want: &str) -> Result<T, String> {
+    let parsed: Option<T> = text.parse().ok();
+    parsed.filter(|&x| x.into().is_finite() && fits(x.into())).ok_or_else(|| want.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_refuse_what_no_run_can_have() {
+        assert_eq!(positive::<u64>("7"), Ok(7));
+        for text in ["0", "-1", "1.5", "", "18446744073709551616"] {
+            assert!(positive::<u64>(text).is_err(), "{text}");
+        }
+        assert_eq!(above_zero::<f64>("1e-3"), Ok(1e-3));
+        assert_eq!(not_negative::<f32>("0"), Ok(0.0));
+        for text in ["0", "-1", "NaN", "inf", "1e400", "x"] {
+            assert!(above_zero::<f64>(text).is_err(), "{text}");
+        }
+        assert!(above_zero::<f32>("1e39").is_err());
+        assert_eq!((share("1"), share("1.1").is_err(), share("0").is_err()), (Ok(1.0), true, true));
+        assert!(threads("0").is_ok() && threads("1025").is_err());
+    }
+}

@@ -1,0 +1,63 @@
+//! `backpropane eval`.
+
+use super::engine::{EngineArgs, positive};
+use super::print_json;
+use crate::error::CommandError;
+use crate::report;
+use crate::ui::Ui;
+use crate::units;
+use std::path::PathBuf;
+use train::evaluate::{EvaluateOptions, evaluate};
+
+/// Measure how well a model predicts a text
+///
+/// Prints the mean loss in nats per token, the perplexity, and, if the model's tokenizer is known, bits per byte of
+/// the text, which can be compared between tokenizers.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  backpropane eval --model runs/shakespeare --data hamlet.txt
+  backpropane eval --model runs/shakespeare --data hamlet.txt --windows 100 --json")]
+pub struct EvalArgs {
+    /// The folder of a run or model
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+
+    /// A text, a folder of `.txt` files, or a `.bin` file of 2-byte tokens
+    #[arg(long, value_name = "PATH")]
+    data: PathBuf,
+
+    /// Windows to measure on; without it, all
+    #[arg(long, value_name = "N", value_parser = positive::<usize>)]
+    windows: Option<usize>,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+
+    /// Print one JSON object: step, loss, perplexity, bits_per_byte, windows
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {
+    let options =
+        EvaluateOptions { threads: args.engine.threads, device: args.engine.device(), windows: args.windows };
+    let mut bar = None;
+    let result = evaluate(&args.model, &args.data, &options, &mut |done, total| {
+        if bar.is_none() {
+            bar = ui.bar("evaluating", total as u64);
+        }
+        if let Some(bar) = &bar {
+            bar.set_position(done as u64);
+            bar.set_message(format!("{done} of {}", units::plural(total, "window")));
+        }
+    });
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    let result = result?;
+    if args.json {
+        return print_json(ui, &result);
+    }
+    ui.result(&format!("{}, {}", report::loss(&result), units::plural(result.windows, "window")))
+}

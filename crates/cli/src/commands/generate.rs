@@ -1,0 +1,157 @@
+//! `backpropane generate`.
+
+use super::engine::{EngineArgs, not_negative, positive, share};
+use crate::error::CommandError;
+use crate::ui::Ui;
+use crate::units;
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, StdoutLock, Write};
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use train::generate::{self, GenerateOptions};
+
+/// Continue a text with a trained model
+///
+/// The prompt and what the model makes of it go to stdout, piece by piece as they come.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  backpropane generate --model runs/shakespeare --prompt \"Romeo.\"
+  backpropane generate --model runs/shakespeare --prompt \"To be\" --tokens 50 --temperature 0
+  backpropane generate --model runs/stories --prompt \"Once upon a time\" --seed 7 > story.txt")]
+pub struct GenerateArgs {
+    /// The folder of a run or model: config.json, model.safetensors and a tokenizer
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+
+    /// The text to continue; may be empty
+    #[arg(long, value_name = "TEXT")]
+    prompt: String,
+
+    /// Tokens to generate
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = positive::<usize>)]
+    tokens: usize,
+
+    /// How daring: 0 always takes the likeliest token, 1 draws as the model predicts
+    #[arg(long, value_name = "F", default_value_t = 0.8, value_parser = not_negative::<f64>)]
+    temperature: f64,
+
+    /// Draw from the likeliest tokens that have this share of the probability
+    #[arg(long, value_name = "F", default_value_t = 0.95, value_parser = share)]
+    top_p: f64,
+
+    /// What the draws follow from; without it, each call draws anew
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+pub fn run(ui: &Ui, args: &GenerateArgs) -> Result<(), CommandError> {
+    let seed = args.seed.unwrap_or_else(from_clock);
+    let generator = generate::open(&args.model, args.engine.threads, args.engine.device())?;
+    let options =
+        GenerateOptions { tokens: args.tokens, temperature: args.temperature, top_p: args.top_p, seed };
+    let began = Instant::now();
+    let mut stream = Stream::stdout(ui);
+    stream.write(&args.prompt);
+    let count = generator.generate(&args.prompt, &options, &mut |piece| stream.write(piece))?;
+    stream.end()?;
+    let seconds = began.elapsed().as_secs_f64();
+    let speed = count as f64 / seconds.max(1e-9);
+    ui.aside(format!("{} at {}/s, --seed {seed}", units::plural(count, "token"), units::count(speed)));
+    Ok(())
+}
+
+/// A seed that differs from call to call, short enough to type.
+fn from_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_micros() as u64 % 1_000_000)
+}
+
+/// Text that is shown as it comes, until nobody reads it.
+///
+/// What goes to a terminal has no control characters but newline and tab: a model may write any.
+pub struct Stream<W: Write> {
+    out: W,
+    terminal: bool,
+    failure: Option<io::Error>,
+    at_line_start: bool,
+}
+
+impl Stream<StdoutLock<'static>> {
+    /// To stdout.
+    pub fn stdout(ui: &Ui) -> Self {
+        Stream::new(ui.out(), io::stdout().is_terminal())
+    }
+}
+
+impl<W: Write> Stream<W> {
+    fn new(out: W, terminal: bool) -> Stream<W> {
+        Stream { out, terminal, failure: None, at_line_start: true }
+    }
+
+    /// Shows `piece`; says whether more is wanted.
+    pub fn write(&mut self, piece: &str) -> bool {
+        if self.failure.is_none() && !piece.is_empty() {
+            self.at_line_start = piece.ends_with('\n');
+            let control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+            let shown = match self.terminal && piece.contains(control) {
+                true => Cow::Owned(piece.replace(control, "\u{fffd}")),
+                false => Cow::Borrowed(piece),
+            };
+            self.failure = self.out.write_all(shown.as_bytes()).and_then(|()| self.out.flush()).err();
+        }
+        self.failure.is_none()
+    }
+
+    /// Ends the last line.
+    pub fn end(mut self) -> Result<(), CommandError> {
+        if !self.at_line_start {
+            self.write("\n");
+        }
+        match self.failure {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_does_not_steer_the_terminal() {
+        let mut text = Vec::new();
+        let mut stream = Stream::new(&mut text, true);
+        assert!(stream.write("\x1b[2J\ta\n"));
+        stream.end().unwrap();
+        assert_eq!(text, "\u{fffd}[2J\ta\n".as_bytes());
+    }
+
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stream_ends_its_last_line_and_stops_when_nobody_reads() {
+        let mut text = Vec::new();
+        let mut stream = Stream::new(&mut text, false);
+        assert!(stream.write("a\n") && stream.write("\x1bb"));
+        stream.end().unwrap();
+        assert_eq!(text, b"a\n\x1bb\n");
+
+        let mut stream = Stream::new(Closed, false);
+        assert!(!stream.write("a"));
+        assert!(stream.end().is_err_and(|e| !e.is_failure()));
+    }
+}

@@ -1,0 +1,59 @@
+//! `backpropane grads`.
+
+use super::engine::{EngineArgs, StorageArg, above_zero};
+use crate::error::CommandError;
+use crate::ui::Ui;
+use std::path::PathBuf;
+use train::grads::{GradsOptions, grads};
+
+/// Run one forward and backward pass and write its gradients
+///
+/// This is how anybody compares us with another implementation: same weights, same tokens, then the loss, the logits
+/// and the gradient of every weight, side by side.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  backpropane grads --model llama/ --tokens tokens.safetensors --out grads.safetensors
+  backpropane grads --model llama/ --tokens tokens.safetensors --out exact.safetensors --storage f32
+
+Files:
+  llama/              config.json and model.safetensors, with Hugging Face's keys and names
+  tokens.safetensors  a tensor `tokens`, int32 [1, S + 1]: inputs and, one later, targets
+  grads.safetensors   `loss`, `logits`, and `grad.NAME` for every weight NAME")]
+pub struct GradsArgs {
+    /// The folder of the model
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+
+    /// The file with the tokens
+    #[arg(long, value_name = "FILE")]
+    tokens: PathBuf,
+
+    /// The file to write; an earlier one of that name is replaced
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+
+    /// The factor that keeps small gradients in the range of fp16; it is taken out again
+    #[arg(long, value_name = "F", default_value_t = 256.0, value_parser = above_zero::<f32>)]
+    loss_scale: f32,
+
+    /// Element type of programs and surfaces; f32 is for debugging, on the software engine alone
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    storage: StorageArg,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+pub fn run(ui: &Ui, args: &GradsArgs) -> Result<(), CommandError> {
+    let options = GradsOptions {
+        threads: args.engine.threads,
+        device: args.engine.device(),
+        storage: args.storage.into(),
+        loss_scale: args.loss_scale,
+    };
+    let loss = grads(&args.model, &args.tokens, &args.out, &options)?;
+    ui.result(&format!("loss {loss:.6}"))?;
+    ui.say(format!("gradients are in `{}`", args.out.display()));
+    Ok(())
+}

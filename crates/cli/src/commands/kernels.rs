@@ -1,0 +1,288 @@
+//! `backpropane kernels`.
+
+use super::engine::{StorageArg, positive};
+use super::print_json;
+use crate::error::CommandError;
+use crate::ui::Ui;
+use crate::units;
+use mil::TensorType;
+use mil::pass::Provider;
+use serde::Serialize;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use train::checkpoint::write_atomically;
+use train::config::{ModelConfig, init_params};
+use train::error::TrainError;
+use train::model::{KernelSpec, Layer, LayerKernels, Lying, Plan};
+use train::run::{Settings, Storage};
+
+/// Where weight files are, in the text of a program.
+const MODEL_PATH: &str = "@model_path/";
+
+/// List the kernels of a model's layer
+///
+/// For each kernel: its operations, multiplications and weights, the surface it reads and the surface it writes, and
+/// which values lie on them. `--emit` writes the programs as MIL text with their weight files.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  backpropane kernels --model layer768
+  backpropane kernels --model stories110m --seq 512 --json
+  backpropane kernels --model tiny --emit tiny    tiny/<kernel>/model.mil and weights/*.bin")]
+pub struct KernelsArgs {
+    /// A preset (tiny, shakespeare, layer768, stories15m, stories42m, stories110m), a configuration file, or a
+    /// model's folder
+    #[arg(long, value_name = "PRESET")]
+    model: String,
+
+    /// Tokens of a window, instead of the model's
+    #[arg(long, value_name = "N", value_parser = positive::<usize>)]
+    seq: Option<usize>,
+
+    /// Element type of programs and surfaces
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    storage: StorageArg,
+
+    /// Write each kernel with the initial weights of layer 0 into this new folder
+    #[arg(long, value_name = "DIR")]
+    emit: Option<PathBuf>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(ui: &Ui, args: &KernelsArgs) -> Result<(), CommandError> {
+    let mut cfg = ModelConfig::find(&args.model)?;
+    cfg.seq = args.seq.unwrap_or(cfg.seq);
+    cfg.validate()?;
+    let storage = Storage::from(args.storage);
+    if let Some(dir) = &args.emit {
+        refuse_occupied(dir)?;
+    }
+    let layer = Layer::new(&cfg, storage.precision())?;
+    let kernels = LayerKernels::new(&layer, &Plan::six())?.kernels;
+    if let Some(dir) = &args.emit {
+        emit(dir, &cfg, &kernels)?;
+        ui.say(format!("programs and weights are in `{}`", dir.display()));
+    }
+    let listing = Listing::new(&args.model, &cfg, &kernels);
+    for k in &kernels {
+        for (surface, ty) in [("input", &k.packed.input), ("output", &k.packed.output)] {
+            for remark in ane::facts::remarks(ty) {
+                ui.say(format!("note: a real engine may refuse the {surface} of `{}`: {remark}", k.name));
+            }
+        }
+    }
+    if args.json { print_json(ui, &listing) } else { ui.result(&listing.text(ui)) }
+}
+
+/// What is said about a layer.
+#[derive(Debug, Serialize)]
+struct Listing {
+    model: String,
+    layers: usize,
+    dim: usize,
+    seq: usize,
+    kernels: Vec<Kernel>,
+    /// Of a layer.
+    total: Total,
+}
+
+#[derive(Debug, Serialize)]
+struct Kernel {
+    name: String,
+    ops: usize,
+    /// Two for each multiply-add of matrix products and convolutions.
+    flops: u64,
+    weight_bytes: u64,
+    weight_files: usize,
+    input: Surface,
+    output: Surface,
+}
+
+#[derive(Debug, Serialize)]
+struct Surface {
+    shape: Vec<usize>,
+    dtype: String,
+    bytes: usize,
+    values: Vec<Value>,
+}
+
+#[derive(Debug, Serialize)]
+struct Value {
+    name: String,
+    channel: usize,
+    channels: usize,
+    /// The kernel that provides it, or `host`; of outputs, this kernel.
+    from: String,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Total {
+    kernels: usize,
+    ops: usize,
+    flops: u64,
+    weight_bytes: u64,
+    surface_bytes: usize,
+}
+
+impl Listing {
+    fn new(model: &str, cfg: &ModelConfig, specs: &[KernelSpec]) -> Listing {
+        let name = |from: Provider| match from {
+            Provider::Host => "host".to_owned(),
+            Provider::Part(i) => specs.get(i).map_or_else(String::new, |k| k.name.clone()),
+        };
+        let surface = |ty: &TensorType, lying: &[Lying]| Surface {
+            shape: ty.shape.to_vec(),
+            dtype: ty.dtype.to_string(),
+            bytes: ty.bytes().unwrap_or(0),
+            values: lying
+                .iter()
+                .map(|l| Value {
+                    name: l.slot.name.clone(),
+                    channel: l.slot.channel,
+                    channels: l.slot.channels,
+                    from: name(l.from),
+                })
+                .collect(),
+        };
+        let kernels: Vec<Kernel> = specs
+            .iter()
+            .map(|k| Kernel {
+                name: k.name.clone(),
+                ops: k.stats.ops,
+                flops: k.stats.flops,
+                weight_bytes: k.stats.constant_bytes,
+                weight_files: k.baked.len() + k.packed.constants.len(),
+                input: surface(&k.packed.input, &k.inputs),
+                output: surface(&k.packed.output, &k.outputs),
+            })
+            .collect();
+        let mut total = Total { kernels: kernels.len(), ..Total::default() };
+        for k in &kernels {
+            total.ops += k.ops;
+            total.flops += k.flops;
+            total.weight_bytes += k.weight_bytes;
+            total.surface_bytes += k.input.bytes + k.output.bytes;
+        }
+        Listing { model: model.to_owned(), layers: cfg.layers, dim: cfg.dim, seq: cfg.seq, kernels, total }
+    }
+
+    fn text(&self, ui: &Ui) -> String {
+        let mut out = format!(
+            "{}: {}, dim {}, windows of {}\n\n",
+            self.model,
+            units::plural(self.layers, "layer"),
+            self.dim,
+            units::plural(self.seq, "token"),
+        );
+        let row = |out: &mut String, cells: [&str; 6]| {
+            let [name, ops, gflop, weights, input, output] = cells;
+            let line = format!("{name:<10}{ops:>5}{gflop:>9}{weights:>11}   {input:<30}{output}");
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "{}", line.trim_end());
+        };
+        row(&mut out, ["kernel", "ops", "GFLOP", "weights", "reads", "writes"]);
+        let gflop = |flops: u64| format!("{:.3}", flops as f64 / 1e9);
+        for k in &self.kernels {
+            let size = |s: &Surface| format!("{:?} {}", s.shape, units::bytes(s.bytes as u64));
+            row(
+                &mut out,
+                [
+                    &k.name,
+                    &k.ops.to_string(),
+                    &gflop(k.flops),
+                    &units::bytes(k.weight_bytes),
+                    &size(&k.input),
+                    &size(&k.output),
+                ],
+            );
+        }
+        let t = &self.total;
+        let each = units::plural(t.kernels, "kernel");
+        row(
+            &mut out,
+            [
+                "a layer",
+                &t.ops.to_string(),
+                &gflop(t.flops),
+                &units::bytes(t.weight_bytes),
+                &each,
+                &format!("surfaces {}", units::bytes(t.surface_bytes as u64)),
+            ],
+        );
+        let _ = writeln!(out, "\nWhat lies on the surfaces, with channels:");
+        for k in &self.kernels {
+            let _ = writeln!(out, "\n{}", ui.bold(&k.name));
+            let reads = k.input.values.iter().map(|v| format!("{} {} ({})", v.name, v.channels, v.from));
+            let writes = k.output.values.iter().map(|v| format!("{} {}", v.name, v.channels));
+            wrap(&mut out, "  reads   ", reads);
+            wrap(&mut out, "  writes  ", writes);
+        }
+        out.trim_end().to_owned()
+    }
+}
+
+/// Items with commas, in lines of at most 100 columns.
+fn wrap(out: &mut String, lead: &str, items: impl Iterator<Item = String>) {
+    let mut line = lead.to_owned();
+    let mut items = items.peekable();
+    while let Some(mut item) = items.next() {
+        if items.peek().is_some() {
+            item.push(',');
+        }
+        if line.len() + item.len() > 100 && line.len() > lead.len() {
+            let _ = writeln!(out, "{}", line.trim_end());
+            line = " ".repeat(lead.len());
+        }
+        line.push_str(&item);
+        line.push(' ');
+    }
+    let _ = writeln!(out, "{}", line.trim_end());
+}
+
+/// Refuses a folder that has something in it, or is none.
+fn refuse_occupied(dir: &Path) -> Result<(), CommandError> {
+    let mut entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(TrainError::Io { doing: "read", path: dir.to_owned(), source }.into()),
+    };
+    match entries.next() {
+        Some(_) => Err(CommandError::input(
+            format!("the folder `{}` is not empty", dir.display()),
+            "Name a new folder with `--emit`.",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Writes `DIR/<kernel>/model.mil` and its weight files, with initial weights of layer 0.
+fn emit(dir: &Path, cfg: &ModelConfig, kernels: &[KernelSpec]) -> Result<(), CommandError> {
+    let theta = init_params(cfg, Settings::for_model(cfg).seed);
+    let specs = cfg.params();
+    for kernel in kernels {
+        let folder = dir.join(&kernel.name);
+        let weights = kernel
+            .weights(&specs, 0, &theta)
+            .map_err(|e| CommandError::failure(format!("weights of kernel `{}`: {e}", kernel.name)))?;
+        let mut files =
+            vec![(folder.join("model.mil"), mil::text::print(&kernel.packed.program).into_bytes())];
+        for (path, bytes) in weights.files() {
+            files.push((folder.join(path.strip_prefix(MODEL_PATH).unwrap_or(path)), bytes.to_vec()));
+        }
+        for (path, bytes) in files {
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent).map_err(|source| TrainError::Io {
+                    doing: "create",
+                    path: parent.to_owned(),
+                    source,
+                })?;
+            }
+            write_atomically(&path, &bytes)?;
+        }
+    }
+    Ok(())
+}

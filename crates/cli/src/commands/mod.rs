@@ -1,0 +1,69 @@
+//! The commands: one file each, whose doc comment is its manual.
+
+mod engine;
+mod eval;
+mod generate;
+mod grads;
+mod kernels;
+mod train;
+
+use crate::error::CommandError;
+use crate::ui::Ui;
+use std::io::Write;
+
+/// Train transformers on Apple's Neural Engine
+///
+/// Where there is none, an embedded software engine runs the very same programs.
+#[derive(clap::Parser, Debug)]
+#[command(
+    name = "backpropane",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  backpropane train                                     train a small model on Shakespeare
+  backpropane generate --model runs/shakespeare --prompt \"Romeo.\"
+  backpropane help train                                the manual of a command
+
+Exit codes: 0 success, 1 failure, 2 wrong input, 130 interrupted after saving."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    Train(Box<train::TrainArgs>),
+    Generate(generate::GenerateArgs),
+    Eval(eval::EvalArgs),
+    Grads(grads::GradsArgs),
+    Kernels(kernels::KernelsArgs),
+}
+
+impl Cli {
+    /// The voice that the command is to have.
+    pub fn ui(&self) -> Ui {
+        Ui::new(matches!(&self.command, Command::Train(args) if args.quiet))
+    }
+
+    /// Does what was asked.
+    pub fn run(&self, ui: &Ui) -> Result<(), CommandError> {
+        match &self.command {
+            Command::Train(args) => train::run(ui, args),
+            Command::Generate(args) => generate::run(ui, args),
+            Command::Eval(args) => eval::run(ui, args),
+            Command::Grads(args) => grads::run(ui, args),
+            Command::Kernels(args) => kernels::run(ui, args),
+        }?;
+        Ok(ui.out().flush()?)
+    }
+}
+
+/// A value as JSON on stdout, for programs.
+fn print_json(ui: &Ui, value: &impl serde::Serialize) -> Result<(), CommandError> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| CommandError::failure(format!("the result makes no JSON: {e}")))?;
+    ui.result(&text)
+}

@@ -1,0 +1,54 @@
+//! Ctrl-C: the first asks a run to save, the second insists.
+
+use crate::error::CommandError;
+use crate::ui::Ui;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+
+/// Nothing would be lost: an interrupt ends the process.
+const FREE: u8 = 0;
+/// There is work to save first.
+const GUARDED: u8 = 1;
+/// There is, and an interrupt has asked for it.
+const ASKED: u8 = 2;
+
+/// What shells say of a process that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
+
+/// Watches for Ctrl-C, and for the requests to end that a system sends.
+#[derive(Clone, Debug)]
+pub struct Interrupt(Arc<AtomicU8>);
+
+impl Interrupt {
+    /// Watches from now on.
+    pub fn watch(ui: &Ui) -> Result<Interrupt, CommandError> {
+        let state = Arc::new(AtomicU8::new(FREE));
+        let (shared, ui) = (Arc::clone(&state), ui.clone());
+        let handler = move || match shared.compare_exchange(GUARDED, ASKED, SeqCst, SeqCst) {
+            Ok(_) => ui.say("finishing the step, then saving; Ctrl-C again quits at once"),
+            Err(_) => {
+                ui.say("interrupted");
+                process::exit(INTERRUPTED);
+            }
+        };
+        ctrlc::set_handler(handler)
+            .map_err(|e| CommandError::failure(format!("Ctrl-C cannot be watched for: {e}")))?;
+        Ok(Interrupt(state))
+    }
+
+    /// From now on there is something to save.
+    pub fn guard(&self) {
+        self.0.store(GUARDED, SeqCst);
+    }
+
+    /// From now on there is nothing to save; says whether an interrupt came before.
+    pub fn release(&self) -> bool {
+        self.0.swap(FREE, SeqCst) == ASKED
+    }
+
+    /// Whether an interrupt came.
+    pub fn asked(&self) -> bool {
+        self.0.load(SeqCst) == ASKED
+    }
+}

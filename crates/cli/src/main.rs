@@ -1,0 +1,29 @@
+//! The binary `backpropane`: commands for people, over the rooms that do the work.
+//!
+//! One file a command in [`commands`]; what they share is how they speak ([`ui`], [`units`], [`progress`]), how they
+//! fail ([`error`]) and how they are stopped ([`interrupt`]). Nothing here computes.
+#![forbid(unsafe_code)]
+
+mod commands;
+mod error;
+mod interrupt;
+mod plot;
+mod progress;
+mod report;
+mod ui;
+mod units;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = commands::Cli::parse();
+    let ui = cli.ui();
+    match cli.run(&ui) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui.error(&error);
+            error.exit_code()
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! How a run goes, for whoever watches: a bar on a terminal, a line now and then elsewhere.
+
+use crate::ui::Ui;
+use crate::units;
+use indicatif::ProgressBar;
+use std::time::{Duration, Instant};
+use train::run::{Notice, StepRecord, Validation};
+
+/// Longest silence where there is no bar.
+const SILENCE: Duration = Duration::from_secs(10);
+/// Where there is no bar, a line stands for at most this share of a run.
+const LINES: u64 = 20;
+
+/// A running mean that forgets: half of it is the last 13 values.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Smooth {
+    sum: f64,
+    weight: f64,
+}
+
+impl Smooth {
+    const KEEP: f64 = 0.95;
+
+    /// Takes `x` in, and returns the mean.
+    pub fn add(&mut self, x: f64) -> f64 {
+        self.sum = Self::KEEP * self.sum + (1.0 - Self::KEEP) * x;
+        self.weight = Self::KEEP * self.weight + (1.0 - Self::KEEP);
+        self.get()
+    }
+
+    /// The mean so far.
+    pub fn get(&self) -> f64 {
+        self.sum / self.weight
+    }
+}
+
+/// Shows the phases of a run.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    ui: &'a Ui,
+    bar: Option<ProgressBar>,
+    phase: &'static str,
+    /// Steps done when training began, done now, and wanted.
+    from: u64,
+    done: u64,
+    total: u64,
+    began: Instant,
+    spoke: (Instant, u64),
+    loss: Smooth,
+    rate: Smooth,
+    validated: Option<f64>,
+}
+
+impl<'a> Progress<'a> {
+    /// Shows nothing yet.
+    pub fn new(ui: &'a Ui) -> Progress<'a> {
+        let now = Instant::now();
+        Progress {
+            ui,
+            bar: None,
+            phase: "",
+            from: 0,
+            done: 0,
+            total: 0,
+            began: now,
+            spoke: (now, 0),
+            loss: Smooth::default(),
+            rate: Smooth::default(),
+            validated: None,
+        }
+    }
+
+    /// What is done before the first step.
+    pub fn notice(&mut self, notice: Notice<'_>) {
+        match notice {
+            Notice::Tokenizing { done, total } => {
+                let said = format!("{} of {}", units::bytes(done), units::bytes(total));
+                self.advance("tokenizing", done, total, &said);
+            }
+            Notice::TrainingTokenizer { vocab } => {
+                self.advance("training a tokenizer", 0, 1, &units::plural(vocab, "token"));
+            }
+            Notice::Compiling { done, total } => {
+                let said = format!("{done} of {}", units::plural(total, "kernel"));
+                self.advance("compiling", done as u64, total as u64, &said);
+            }
+            Notice::Note(line) => self.ui.say(line),
+        }
+    }
+
+    fn advance(&mut self, phase: &'static str, done: u64, total: u64, said: &str) {
+        if self.phase != phase {
+            self.clear();
+            self.phase = phase;
+            self.bar = self.ui.bar(phase, total);
+            if self.bar.is_none() && !self.ui.is_watched() {
+                self.ui.say(phase);
+            }
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.set_message(said.to_owned());
+        }
+    }
+
+    /// Training begins after `done` of `total` steps.
+    pub fn start(&mut self, done: u64, total: u64) {
+        self.clear();
+        self.phase = "training";
+        (self.from, self.done, self.total) = (done, done, total);
+        self.began = Instant::now();
+        self.spoke = (self.began, done);
+        self.bar = self.ui.bar("training", total);
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+            bar.set_message(format!("{done}/{total}"));
+        }
+    }
+
+    /// A step is done.
+    pub fn step(&mut self, record: &StepRecord) {
+        self.done = record.step;
+        if record.loss.is_finite() {
+            self.loss.add(record.loss);
+        }
+        self.rate.add(record.tokens_per_s);
+        if record.skipped {
+            let lr = "the weights stay as they are";
+            self.ui.say(format!("step {}: a gradient is not finite; {lr}", record.step));
+        }
+        let said = self.line(record.loss);
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.done);
+            bar.set_message(said);
+            return;
+        }
+        let (when, at) = self.spoke;
+        let share = (self.done - at) * LINES >= self.total - self.from;
+        if share || when.elapsed() >= SILENCE || self.done == self.total {
+            self.spoke = (Instant::now(), self.done);
+            self.ui.say(format!("step {said}"));
+        }
+    }
+
+    /// `120/600  loss 4.123  val 4.201  41.2k tok/s  0:48 left`
+    fn line(&self, loss: f64) -> String {
+        let smoothed = if loss.is_finite() { self.loss.get() } else { loss };
+        let per_step = self.began.elapsed().as_secs_f64() / (self.done - self.from).max(1) as f64;
+        let left = units::clock(per_step * (self.total - self.done) as f64);
+        let val = self.validated.map(|v| format!("  val {v:.3}")).unwrap_or_default();
+        let width = self.total.to_string().len();
+        format!(
+            "{:>width$}/{}  loss {smoothed:.3}{val}  {} tok/s  {left} left",
+            self.done,
+            self.total,
+            units::count(self.rate.get()),
+        )
+    }
+
+    /// A validation is done.
+    pub fn validation(&mut self, v: &Validation) {
+        self.validated = Some(v.loss);
+        let width = self.total.to_string().len();
+        let bits = v.bits_per_byte.map(|b| format!("  {b:.3} bits/byte")).unwrap_or_default();
+        self.ui.say(format!(
+            "step {:>width$}/{}  loss {:.3}  validation {}{bits}",
+            v.step,
+            self.total,
+            self.loss.get(),
+            self.ui.bold(&format!("{:.3}", v.loss)),
+        ));
+    }
+
+    /// The smoothed loss, once there is one.
+    pub fn loss(&self) -> Option<f64> {
+        Some(self.loss.get()).filter(|loss| loss.is_finite())
+    }
+
+    /// Says that something without an end in sight is going on.
+    pub fn busy(&mut self, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{}/{}  {what}", self.done, self.total));
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_smoothed_constant_is_itself_from_the_first_value() {
+        let mut smooth = Smooth::default();
+        for _ in 0..3 {
+            // Tolerance: a few roundings of f64.
+            assert!((smooth.add(4.0) - 4.0).abs() < 1e-14);
+        }
+        assert!(smooth.add(0.0) < 3.9);
+    }
+}

@@ -1,0 +1,180 @@
+//! What a run came to: for people, and as JSON for programs.
+
+use crate::ui::{Ui, program};
+use crate::units;
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::PathBuf;
+use train::run::{StepRecord, Validation};
+
+/// The end of a run.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The model's name.
+    pub model: String,
+    /// Number of weights.
+    pub parameters: usize,
+    /// What computed, as people call it.
+    pub device: String,
+    /// The processor, as its instruction set shows it.
+    pub chip: String,
+    /// Threads it computed on.
+    pub threads: usize,
+    /// Kernels of a layer.
+    pub kernels_per_layer: usize,
+    /// Steps of the run, those of earlier processes included.
+    pub steps: u64,
+    /// What this process did.
+    pub work: Work,
+    /// Smoothed loss of the last steps.
+    pub loss: Option<f64>,
+    /// The last validation, on all held-out windows.
+    pub validation: Option<Validation>,
+    /// Bytes.
+    pub memory: Memory,
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// Files in it.
+    pub files: Vec<String>,
+    /// What the model writes.
+    pub sample: Option<String>,
+}
+
+/// Steps of one process, added up.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Work {
+    /// Steps.
+    pub steps: u64,
+    /// Steps that changed nothing, as a gradient was not finite.
+    pub skipped: u64,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Dispatches to the engine.
+    pub dispatches: u64,
+    /// Seconds spent in steps.
+    pub step_s: f64,
+    /// Seconds of the engine's dispatches.
+    pub engine_s: f64,
+    /// Seconds of the host's work, which overlaps the engine's.
+    pub host_s: f64,
+    /// Seconds from the first step to the end, with validations and checkpoints.
+    pub wall_s: f64,
+    /// Tokens trained on per second of steps.
+    pub tokens_per_s: f64,
+}
+
+/// Bytes of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Memory {
+    /// Weights in f32.
+    pub weights: usize,
+    /// Gradients and moments of the optimizer.
+    pub optimizer: usize,
+    /// Surfaces and the host's buffers.
+    pub surfaces: usize,
+    /// Constants of the compiled kernels.
+    pub kernels: usize,
+    /// Working memory that all kernels share.
+    pub shared: usize,
+    /// Peak of the whole process, where the system tells.
+    pub process_peak: Option<u64>,
+}
+
+impl Work {
+    /// Adds a step of `tokens`.
+    pub fn add(&mut self, record: &StepRecord, tokens: u64) {
+        self.steps += 1;
+        self.skipped += u64::from(record.skipped);
+        self.tokens += tokens;
+        self.dispatches += record.dispatches;
+        self.step_s += record.ms / 1e3;
+        self.engine_s += record.engine_ms / 1e3;
+        self.host_s += record.host_ms / 1e3;
+        self.tokens_per_s = self.tokens as f64 / self.step_s.max(1e-9);
+    }
+
+    fn share(&self, seconds: f64) -> f64 {
+        100.0 * seconds / self.step_s.max(1e-9)
+    }
+}
+
+impl Report {
+    /// A dozen lines for people.
+    pub fn text(&self, ui: &Ui) -> String {
+        let mut rows: Vec<(&str, String)> = Vec::new();
+        if let Some(v) = &self.validation {
+            let windows = units::plural(v.windows, "window");
+            rows.push(("validation", format!("{} on {windows}", ui.bold(&loss(v)))));
+        } else if let Some(loss) = self.loss {
+            rows.push(("loss", format!("{loss:.4}")));
+        }
+        let w = &self.work;
+        let skipped = if w.skipped > 0 { format!(", {} skipped", w.skipped) } else { String::new() };
+        rows.push((
+            "speed",
+            format!(
+                "{} tokens/s: {} steps{skipped} of {} tokens in {}",
+                units::count(w.tokens_per_s),
+                w.steps,
+                w.tokens / w.steps.max(1),
+                units::clock(w.wall_s),
+            ),
+        ));
+        rows.push((
+            "time",
+            format!(
+                "engine {:.0} %, host {:.0} % of a step; they overlap",
+                w.share(w.engine_s),
+                w.share(w.host_s)
+            ),
+        ));
+        rows.push(("memory", self.memory.text()));
+        rows.push(("files", format!("{}: {}", self.folder.display(), self.files.join(", "))));
+        if self.sample.is_some() {
+            let folder = self.folder.display();
+            rows.push(("next", format!("{} generate --model {folder} --prompt TEXT", program())));
+        }
+        let mut out = String::new();
+        for (name, text) in rows {
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "{:<12}{text}", name);
+        }
+        out.trim_end().to_owned()
+    }
+}
+
+/// `loss 1.765, perplexity 5.84, 2.48 bits per byte`
+pub fn loss(v: &Validation) -> String {
+    match v.bits_per_byte {
+        Some(bits) => {
+            format!("loss {:.4}, perplexity {:.2}, {bits:.3} bits per byte", v.loss, v.perplexity)
+        }
+        None => format!("loss {:.4}, perplexity {:.2}", v.loss, v.perplexity),
+    }
+}
+
+impl Memory {
+    fn text(&self) -> String {
+        let parts = [
+            ("weights", self.weights),
+            ("optimizer", self.optimizer),
+            ("surfaces", self.surfaces),
+            ("kernels", self.kernels),
+            ("scratch", self.shared),
+        ];
+        let mut said: Vec<String> =
+            parts.iter().map(|(what, n)| format!("{what} {}", units::bytes(*n as u64))).collect();
+        if let Some(peak) = self.process_peak {
+            said.push(format!("process peak {}", units::bytes(peak)));
+        }
+        said.join(", ")
+    }
+}
+
+/// The most memory this process ever had resident, where the system tells: Linux.
+pub fn process_peak() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

@@ -1,0 +1,118 @@
+//! How commands speak: results on stdout, talk on stderr, colours and bars on terminals alone.
+
+use crate::error::CommandError;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::env;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, StdoutLock, Write};
+
+/// Width of a bar: with the numbers of a run beside it, a line has less than 80 columns.
+const BAR: usize = 24;
+
+/// A command's voice. Clones speak for the same command.
+#[derive(Clone, Debug)]
+pub struct Ui {
+    quiet: bool,
+    terminal: bool,
+    colour: bool,
+    bars: MultiProgress,
+}
+
+impl Ui {
+    /// A voice that, if `quiet`, tells of errors and nothing else.
+    pub fn new(quiet: bool) -> Ui {
+        let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let terminal = io::stderr().is_terminal() && !dumb;
+        let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Ui { quiet, terminal, colour: terminal && !plain, bars: MultiProgress::new() }
+    }
+
+    /// Where results go.
+    pub fn out(&self) -> StdoutLock<'static> {
+        io::stdout().lock()
+    }
+
+    /// Writes results past the bars, which may be on the same terminal.
+    pub fn result(&self, text: &str) -> Result<(), CommandError> {
+        self.bars.suspend(|| {
+            let mut out = self.out();
+            writeln!(out, "{text}").and_then(|()| out.flush())
+        })?;
+        Ok(())
+    }
+
+    /// Says a line.
+    pub fn say(&self, line: impl Display) {
+        if !self.quiet {
+            self.line(&line.to_string());
+        }
+    }
+
+    /// Says a line that only somebody who watches wants to know.
+    pub fn aside(&self, line: impl Display) {
+        if self.terminal {
+            self.say(self.dim(&line.to_string()));
+        }
+    }
+
+    /// Says what went wrong, even if quiet.
+    pub fn error(&self, error: &CommandError) {
+        let Some(message) = error.message() else { return };
+        if error.is_failure() {
+            self.line(&format!("{}: {message}", self.paint("error", "1;31")));
+        } else {
+            self.say(message);
+        }
+        if let Some(hint) = error.hint() {
+            let line = format!("{}: {hint}", self.paint("hint", "1;36"));
+            if error.is_failure() { self.line(&line) } else { self.say(line) }
+        }
+    }
+
+    /// A bar of `len`, if somebody watches.
+    pub fn bar(&self, what: &str, len: u64) -> Option<ProgressBar> {
+        if self.quiet || !self.terminal {
+            return None;
+        }
+        let paint = if self.colour { ".cyan/dim" } else { "" };
+        let template = format!("{{prefix}} {{bar:{BAR}{paint}}} {{msg}}");
+        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = self.bars.add(ProgressBar::new(len));
+        bar.set_style(style.progress_chars("━╸─"));
+        bar.set_prefix(what.to_owned());
+        Some(bar)
+    }
+
+    /// Whether talk is drawn and redrawn, not written line by line.
+    pub fn is_watched(&self) -> bool {
+        self.terminal && !self.quiet
+    }
+
+    /// Important.
+    pub fn bold(&self, text: &str) -> String {
+        self.paint(text, "1")
+    }
+
+    /// Less important.
+    pub fn dim(&self, text: &str) -> String {
+        self.paint(text, "2")
+    }
+
+    fn paint(&self, text: &str, code: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Talk that cannot be said is no reason to stop.
+    fn line(&self, line: &str) {
+        self.bars.suspend(|| writeln!(io::stderr(), "{line}").ok());
+    }
+}
+
+/// How this program was called, for messages that show what to type next.
+pub fn program() -> &'static str {
+    match (env::var_os("CARGO").is_some(), cfg!(debug_assertions)) {
+        (true, false) => "cargo run --release --",
+        (true, true) => "cargo run --",
+        (false, _) => "backpropane",
+    }
+}

@@ -1,0 +1,46 @@
+//! No flag changes unseen.
+
+use crate::place::Place;
+
+#[test]
+fn all_of_help_is_as_it_was() {
+    let place = Place::new();
+    let mut all = String::new();
+    for command in ["", "train", "generate", "eval", "grads", "kernels"] {
+        let args = format!("{command} --help");
+        let outcome = place.succeed(args.trim());
+        assert_eq!(outcome.stderr, "");
+        assert!(outcome.stdout.contains("Examples:"), "`{command} --help` has no examples");
+        all.push_str(&format!("$ backpropane {}\n{}\n", args.trim(), outcome.stdout));
+    }
+    insta::assert_snapshot!("help", all);
+}
+
+#[test]
+fn flags_refuse_impossible_values_in_a_sentence() {
+    let place = Place::new();
+    let before = place.snapshot();
+    for (args, want) in [
+        ("train --steps 0", "a whole number of at least 1 is needed"),
+        ("train --batch 0", "a whole number of at least 1 is needed"),
+        ("train --accum=-1", "a whole number of at least 1 is needed"),
+        ("train --seq x", "a whole number of at least 1 is needed"),
+        ("train --lr NaN", "a number above 0 is needed"),
+        ("train --lr 0", "a number above 0 is needed"),
+        ("train --clip=-1", "a number that is 0 or more is needed"),
+        ("train --loss-scale inf", "a number above 0 is needed"),
+        ("train --schedule linear", "cosine, constant"),
+        ("train --device apple", "auto, soft"),
+        ("train --threads 100000", "from 0 to 1024"),
+        ("generate --model m --prompt x --top-p 1.5", "at most 1"),
+        ("generate --model m", "--prompt <TEXT>"),
+        ("kernels", "--model <PRESET>"),
+        ("", "Usage: backpropane <COMMAND>"),
+    ] {
+        let outcome = place.run(args);
+        assert_eq!(outcome.code, Some(2), "{args}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(want), "{args}: {}", outcome.stderr);
+        assert!(!outcome.stderr.contains('\x1b'), "colours on a pipe: {}", outcome.stderr);
+    }
+    assert!(before == place.snapshot(), "files have changed");
+}

@@ -1,0 +1,7 @@
+//! The binary from outside: what a user types, sees and finds on disk.
+
+mod bad_input;
+mod help;
+mod place;
+mod run;
+mod tools;
