@@ -1,0 +1,277 @@
+//! The builder: programs written as Rust expressions.
+
+mod state;
+mod var;
+
+pub use var::Var;
+
+use state::State;
+
+use crate::diag::{Place, Report};
+use crate::ir::{Arg, Function, Literal, Operation, Phase, Program, Scope, ValueId};
+use crate::op::Op;
+use crate::tensor::{Data, Tensor};
+use crate::ty::{DType, Opset, TensorType};
+use crate::verify::{Verified, verify};
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::panic::Location;
+use std::sync::Arc;
+
+/// Constants with at most this many elements are written once and shared.
+const SHARED_CONSTANT: usize = 64;
+
+/// Writes one function.
+///
+/// Values are [`Var`]s: copies of a name, with operators. A mistake is noted with the Rust line that made it and
+/// reported by [`Builder::finish`], together with all others.
+#[derive(Debug)]
+pub struct Builder {
+    state: RefCell<State>,
+}
+
+/// What can be passed for a parameter: values, or plain Rust constants that become `const`s.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Input<'b> {
+    Var(Var<'b>),
+    Vars(Vec<Var<'b>>),
+    Int(i64),
+    Ints(Vec<i64>),
+    Bool(bool),
+    Str(String),
+    Literal(Literal),
+}
+
+impl<'b> From<Var<'b>> for Input<'b> {
+    fn from(v: Var<'b>) -> Self {
+        Input::Var(v)
+    }
+}
+impl<'b> From<Vec<Var<'b>>> for Input<'b> {
+    fn from(v: Vec<Var<'b>>) -> Self {
+        Input::Vars(v)
+    }
+}
+impl From<i64> for Input<'_> {
+    fn from(v: i64) -> Self {
+        Input::Int(v)
+    }
+}
+impl From<Vec<i64>> for Input<'_> {
+    fn from(v: Vec<i64>) -> Self {
+        Input::Ints(v)
+    }
+}
+impl From<bool> for Input<'_> {
+    fn from(v: bool) -> Self {
+        Input::Bool(v)
+    }
+}
+impl From<&str> for Input<'_> {
+    fn from(v: &str) -> Self {
+        Input::Str(v.to_owned())
+    }
+}
+impl From<Literal> for Input<'_> {
+    fn from(v: Literal) -> Self {
+        Input::Literal(v)
+    }
+}
+
+impl Builder {
+    /// A builder of function `name`.
+    pub fn new(name: &str, opset: Opset) -> Builder {
+        Builder::resume(Function::empty(name, opset))
+    }
+
+    /// A builder that goes on where `function` ends.
+    pub fn resume(function: Function) -> Builder {
+        let names = function.values.iter().map(|v| v.name.clone()).collect();
+        Builder {
+            state: RefCell::new(State {
+                function,
+                scope: Scope::default(),
+                counts: HashMap::new(),
+                names,
+                report: Report::default(),
+                broken: HashSet::new(),
+            }),
+        }
+    }
+
+    /// Sets the part of the model that the following operations belong to.
+    pub fn enter(&self, scope: &str) {
+        self.set_scope(Scope { name: Arc::from(scope), phase: Phase::Forward });
+    }
+
+    pub(crate) fn set_scope(&self, scope: Scope) {
+        self.state.borrow_mut().scope = scope;
+    }
+
+    /// The value `id` of the function, as a variable.
+    pub fn var(&self, id: ValueId) -> Var<'_> {
+        Var { builder: self, id }
+    }
+
+    /// A parameter of the function.
+    #[track_caller]
+    pub fn input(&self, name: &str, ty: TensorType) -> Var<'_> {
+        let mut s = self.state.borrow_mut();
+        s.claim(name, Location::caller());
+        let id = s.function.add_value(name, ty);
+        s.function.inputs.push(id);
+        self.var(id)
+    }
+
+    /// A constant with its elements in a weight file.
+    #[track_caller]
+    pub fn weight(&self, name: &str, ty: TensorType, path: &str, offset: u64) -> Var<'_> {
+        self.literal(name, Literal::blob(ty, path, offset))
+    }
+
+    /// A constant with a name of its own.
+    #[track_caller]
+    pub fn constant(&self, name: &str, tensor: Tensor) -> Var<'_> {
+        self.literal(name, Literal::inline(tensor))
+    }
+
+    /// A constant from a literal, with a name of its own.
+    #[track_caller]
+    pub fn literal(&self, name: &str, literal: Literal) -> Var<'_> {
+        let mut s = self.state.borrow_mut();
+        s.claim(name, Location::caller());
+        let id = s.add_const(name, literal, Location::caller());
+        self.var(id)
+    }
+
+    /// A float scalar of type `dtype`, rounded to it.
+    #[track_caller]
+    pub fn scalar(&self, dtype: DType, value: f64) -> Var<'_> {
+        let tensor = Tensor { ty: TensorType::scalar(dtype), data: Data::Float(vec![value]) }.rounded();
+        let id = self.state.borrow_mut().shared_const(Literal::inline(tensor), Location::caller());
+        self.var(id)
+    }
+
+    /// Adds operation `name`; its single result.
+    #[track_caller]
+    pub fn op<'b>(
+        &'b self,
+        name: &str,
+        args: impl IntoIterator<Item = (&'static str, Input<'b>)>,
+    ) -> Var<'b> {
+        let at = Location::caller();
+        let id = self.add(name, args, at).first().copied();
+        match id {
+            Some(id) => self.var(id),
+            None => self.var(self.state.borrow_mut().broken_value()),
+        }
+    }
+
+    /// Adds operation `name`; all its results.
+    #[track_caller]
+    pub fn op_many<'b>(
+        &'b self,
+        name: &str,
+        args: impl IntoIterator<Item = (&'static str, Input<'b>)>,
+    ) -> Vec<Var<'b>> {
+        self.add(name, args, Location::caller()).into_iter().map(|id| self.var(id)).collect()
+    }
+
+    fn add<'b>(
+        &'b self,
+        name: &str,
+        args: impl IntoIterator<Item = (&'static str, Input<'b>)>,
+        at: &'static Location<'static>,
+    ) -> Vec<ValueId> {
+        let mut s = self.state.borrow_mut();
+        let Some(op) = Op::find(name) else {
+            s.refuse("unknown-op", format!("there is no operation `{name}`"), at);
+            return Vec::new();
+        };
+        let mut out = Vec::new();
+        for (param, input) in args {
+            let Some(index) = op.param(param) else {
+                s.refuse("unknown-parameter", format!("`{name}` has no parameter `{param}`"), at);
+                continue;
+            };
+            let value = s.input(input, op.params[index].role, at);
+            out.push(Arg { param: index, value });
+        }
+        s.push(op, out, at)
+    }
+
+    /// The function with `outputs`, as a verified program of its own. Each output gets its name.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    #[track_caller]
+    pub fn finish<'b>(
+        &'b self,
+        outputs: impl IntoIterator<Item = (&'b str, Var<'b>)>,
+    ) -> Result<Verified<Program>, Report> {
+        let at = Location::caller();
+        let mut s = self.state.borrow_mut();
+        s.function.outputs.clear();
+        for (name, var) in outputs {
+            s.rename(var.id, name, at);
+            s.function.outputs.push(var.id);
+        }
+        if s.report.diagnostics.is_empty() {
+            verify(Program::of(s.function.clone()))
+        } else {
+            Err(s.report.clone())
+        }
+    }
+
+    /// What went wrong so far.
+    pub(crate) fn check(&self) -> Result<(), Report> {
+        let s = self.state.borrow();
+        if s.report.diagnostics.is_empty() { Ok(()) } else { Err(s.report.clone()) }
+    }
+
+    /// The function as it stands, without outputs or checks, and what went wrong so far.
+    pub(crate) fn into_function(self) -> Result<Function, Report> {
+        let s = self.state.into_inner();
+        if s.report.diagnostics.is_empty() { Ok(s.function) } else { Err(s.report) }
+    }
+
+    /// Adds an operation whose results are known; the verifier checks it at the end. Results keep their names
+    /// where these are free; small constants are shared.
+    pub(crate) fn append(
+        &self,
+        mut operation: Operation,
+        results: Vec<(String, TensorType)>,
+    ) -> Vec<ValueId> {
+        let mut s = self.state.borrow_mut();
+        if let (Some(literal), Place::Rust(at)) = (operation.const_literal(), &operation.place)
+            && literal.ty.elements() <= SHARED_CONSTANT
+            && literal.data().is_some()
+        {
+            let (literal, at) = (literal.clone(), *at);
+            return vec![s.shared_const(literal, at)];
+        }
+        for (name, ty) in results {
+            let name = if s.names.insert(name.clone()) { name } else { s.fresh(&name) };
+            let id = s.function.add_value(name, ty);
+            operation.results.push(id);
+        }
+        let ids = operation.results.clone();
+        s.function.ops.push(operation);
+        ids
+    }
+
+    /// Renames a result that nobody has named yet, if the name is free.
+    pub(crate) fn suggest_name(&self, id: ValueId, name: &str) {
+        let mut s = self.state.borrow_mut();
+        let named = s.function.inputs.contains(&id) || s.function.value(id).name.starts_with("d_");
+        if !named && s.names.insert(name.to_owned()) {
+            let old = std::mem::replace(&mut s.function.values[id.index()].name, name.to_owned());
+            s.names.remove(&old);
+        }
+    }
+
+    pub(crate) fn ty(&self, id: ValueId) -> TensorType {
+        self.state.borrow().function.ty(id).clone()
+    }
+}
