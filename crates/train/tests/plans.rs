@@ -30,6 +30,22 @@ fn gradients(cfg: &ModelConfig, plan: Plan) -> (f64, u64, Vec<Vec<f32>>) {
 }
 
 #[test]
+fn windows_of_another_length_are_refused() {
+    let cfg = ModelConfig::preset("tiny").expect("a preset");
+    let pool = Pool::new(1).expect("threads");
+    let device = ane::open(Choice::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
+    let theta = init_params(&cfg, 3);
+    let build = Build::train(Precision::F16);
+    let network = Network::new(&cfg, theta, device, pool, &build, &mut |_| {}).expect("network");
+    let graph = StepGraph::new(Arc::new(network), 1).expect("schedule");
+    let run = |windows| graph.run(windows, &mut flow::Trace::new()).expect_err("refused").to_string();
+    assert!(run(vec![Window::Tokens(vec![1; cfg.seq])]).contains("windows of 33 values, one of 32"));
+    assert!(run(vec![]).contains("for 1 windows, 0"));
+    let sample = Window::Sample { x: vec![0.0; cfg.dim * cfg.seq], target: vec![0.0] };
+    assert!(run(vec![sample]).contains("one of 1 is given"));
+}
+
+#[test]
 fn other_plans_give_the_same_gradients() {
     let cfg = ModelConfig { qk_norm: true, ..ModelConfig::preset("tiny").expect("a preset") };
     let six = Plan::six();

@@ -20,8 +20,10 @@ pub enum StepError {
     Blob { kernel: String, source: BlobError },
     #[error("the model has {want} weights, {got} are given")]
     Weights { want: usize, got: usize },
-    #[error("the model was compiled for {want} tokens at a time, {got} are given")]
+    #[error("the model was compiled for windows of {want} values, one of {got} is given")]
     Window { want: usize, got: usize },
+    #[error("the schedule is for {want} windows, {got} are given")]
+    Windows { want: usize, got: usize },
     #[error("the schedule of a step: {0}")]
     Graph(#[from] flow::GraphError),
     #[error("another thread failed while it held the step's memory")]

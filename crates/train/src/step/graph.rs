@@ -119,11 +119,22 @@ impl StepGraph {
     /// The gradients are left in the network's memory: sums over windows, times the loss scale.
     ///
     /// # Errors
-    /// If there are too few windows, one has a token out of range, or the device fails.
+    /// If number or length of the windows is not the model's, one has a token out of range, or the device fails.
     pub fn run(&self, windows: Vec<Window>, trace: &mut Trace) -> Result<f64, StepError> {
         let b = &self.network.buffers;
         if windows.len() != self.micro_batches {
-            return Err(StepError::Window { want: self.micro_batches, got: windows.len() });
+            return Err(StepError::Windows { want: self.micro_batches, got: windows.len() });
+        }
+        let stream = self.network.cfg.dim * self.network.cfg.seq;
+        for window in &windows {
+            let (want, got) = match window {
+                Window::Tokens(tokens) => (self.network.cfg.seq + 1, tokens.len()),
+                Window::Sample { x, target } if x.len() == stream => (stream, target.len()),
+                Window::Sample { x, .. } => (stream, x.len()),
+            };
+            if want != got {
+                return Err(StepError::Window { want, got });
+            }
         }
         *b.windows.write()? = windows;
         *b.loss.lock()? = 0.0;
@@ -136,7 +147,7 @@ impl StepGraph {
 }
 
 impl Writer<'_> {
-    /// Adds a task that reads what it updates.
+    /// Adds a task that runs on the threads of the host's work.
     fn task(
         &mut self,
         name: String,
