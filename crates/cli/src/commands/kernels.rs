@@ -68,13 +68,6 @@ pub fn run(ui: &Ui, args: &KernelsArgs) -> Result<(), CommandError> {
         ui.say(format!("programs and weights are in `{}`", dir.display()));
     }
     let listing = Listing::new(&args.model, &cfg, &kernels);
-    for k in &kernels {
-        for (surface, ty) in [("input", &k.packed.input), ("output", &k.packed.output)] {
-            for remark in ane::facts::remarks(ty) {
-                ui.say(format!("note: a real engine may refuse the {surface} of `{}`: {remark}", k.name));
-            }
-        }
-    }
     if args.json { print_json(ui, &listing) } else { ui.result(&listing.text(ui)) }
 }
 
@@ -88,6 +81,36 @@ struct Listing {
     kernels: Vec<Kernel>,
     /// Of a layer.
     total: Total,
+    /// What a real engine may refuse.
+    limits: Vec<Limit>,
+}
+
+/// A limit of real engines that some surfaces do not keep.
+#[derive(Debug, Serialize)]
+struct Limit {
+    breach: String,
+    source: String,
+    surfaces: Vec<String>,
+}
+
+/// The limits that the kernels' surfaces do not keep, each once.
+fn limits(specs: &[KernelSpec]) -> Vec<Limit> {
+    let mut limits: Vec<Limit> = Vec::new();
+    for k in specs {
+        for (side, ty) in [("in", &k.packed.input), ("out", &k.packed.output)] {
+            for remark in ane::facts::remarks(ty) {
+                let (breach, surface) = (remark.to_string(), format!("{}.{side}", k.name));
+                match limits.iter_mut().find(|l| l.breach == breach) {
+                    Some(limit) => limit.surfaces.push(surface),
+                    None => {
+                        let source = remark.basis.to_string();
+                        limits.push(Limit { breach, source, surfaces: vec![surface] });
+                    }
+                }
+            }
+        }
+    }
+    limits
 }
 
 #[derive(Debug, Serialize)]
@@ -167,7 +190,8 @@ impl Listing {
             total.weight_bytes += k.weight_bytes;
             total.surface_bytes += k.input.bytes + k.output.bytes;
         }
-        Listing { model: model.to_owned(), layers: cfg.layers, dim: cfg.dim, seq: cfg.seq, kernels, total }
+        let (layers, dim, seq) = (cfg.layers, cfg.dim, cfg.seq);
+        Listing { model: model.to_owned(), layers, dim, seq, kernels, total, limits: limits(specs) }
     }
 
     fn text(&self, ui: &Ui) -> String {
@@ -220,6 +244,11 @@ impl Listing {
             let writes = k.output.values.iter().map(|v| format!("{} {}", v.name, v.channels));
             wrap(&mut out, "  reads   ", reads);
             wrap(&mut out, "  writes  ", writes);
+        }
+        for limit in &self.limits {
+            let _ = writeln!(out, "\nA real engine may refuse these surfaces: {}", limit.breach);
+            wrap(&mut out, "  they are  ", limit.surfaces.iter().cloned());
+            let _ = writeln!(out, "  source    {}", limit.source);
         }
         out.trim_end().to_owned()
     }
