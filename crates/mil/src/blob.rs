@@ -15,6 +15,7 @@ mod write;
 pub use format::{Entry, FIRST_ENTRY};
 pub use write::{BlobWriter, EntryMut, WeightFile};
 
+use crate::bytes::packed_size;
 use crate::tensor::Tensor;
 use crate::ty::{DType, TensorType};
 use std::collections::BTreeMap;
@@ -63,7 +64,7 @@ pub enum BlobError {
     )]
     Bounds { path: String, offset: u64, from: u64, to: u64, got: u64 },
     #[error(
-        "the record at offset {offset} of weight file `{path}` has {got} padding bits; {want} are wanted"
+        "the record at offset {offset} of weight file `{path}` has {got} padding bits; at most {want} are wanted"
     )]
     Padding { path: String, offset: u64, got: u64, want: u64 },
     #[error("weight file `{path}` cannot hold {ty}: there is no such element in blob storage")]
@@ -150,8 +151,8 @@ impl Weights {
     /// If there is no such file, or no sound record there.
     pub fn entry(&self, path: &str, offset: u64) -> Result<Entry<'_>, BlobError> {
         let bytes = self.files.get(path).ok_or_else(|| BlobError::Missing { path: path.to_owned() })?;
-        let (dtype, data) = format::locate(path, bytes, offset)?;
-        Ok(Entry { dtype, bytes: &bytes[data] })
+        let record = format::locate(path, bytes, offset)?;
+        Ok(Entry { dtype: record.dtype, elements: record.elements, bytes: &bytes[record.bytes] })
     }
 
     /// The same, to be rewritten in place.
@@ -198,8 +199,9 @@ impl Weights {
             let (got, want) = (entry.dtype, ty.dtype);
             return Err(BlobError::ElementType { path: path.to_owned(), offset, got, want });
         }
-        let (got, want) = (entry.bytes.len() as u64, ty.bytes().map_or(u64::MAX, |n| n as u64));
-        if got != want {
+        if entry.elements != ty.elements() {
+            let got = entry.bytes.len() as u64;
+            let want = packed_size(ty.dtype, ty.elements()).map_or(u64::MAX, |n| n as u64);
             return Err(BlobError::Size { path: path.to_owned(), offset, got, want });
         }
         Ok(entry)

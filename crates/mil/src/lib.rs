@@ -9,6 +9,7 @@
 
 pub mod blob;
 pub mod build;
+pub mod bytes;
 pub mod diag;
 pub mod eval;
 pub mod grad;

@@ -46,6 +46,8 @@ pub struct Param {
     pub dtypes: &'static [DType],
     /// What holds when it is absent.
     pub absent: Absent,
+    /// The first opset that has it.
+    pub since: Opset,
 }
 
 /// What can be given for a parameter.
@@ -55,6 +57,9 @@ pub enum Role {
     Tensor,
     /// A value that a `const` defines, with its elements in the program.
     Const,
+    /// A value whose elements the type rule reads. MIL lets it be computed; here it is constant once constants are
+    /// folded, or the operation runs in the reference engine alone, which knows every value.
+    Known,
     /// One or more values in brackets.
     Variadic,
     /// A literal in the attributes, as `val` of `const`.
@@ -91,30 +96,44 @@ pub const BOOL: &[DType] = &[DType::Bool];
 /// string alone.
 pub const STR: &[DType] = &[DType::Str];
 
+const fn param(name: &'static str, role: Role, dtypes: &'static [DType]) -> Param {
+    Param { name, role, dtypes, absent: Absent::Refused, since: Opset::Ios15 }
+}
+
 /// A parameter that takes any value.
 pub const fn tensor(name: &'static str, dtypes: &'static [DType]) -> Param {
-    Param { name, role: Role::Tensor, dtypes, absent: Absent::Refused }
+    param(name, Role::Tensor, dtypes)
 }
 
 /// A parameter that must be constant.
 pub const fn constant(name: &'static str, dtypes: &'static [DType]) -> Param {
-    Param { name, role: Role::Const, dtypes, absent: Absent::Refused }
+    param(name, Role::Const, dtypes)
+}
+
+/// A parameter whose elements the type rule reads, constant or computed.
+pub const fn known(name: &'static str, dtypes: &'static [DType]) -> Param {
+    param(name, Role::Known, dtypes)
 }
 
 /// A parameter that takes several values.
 pub const fn variadic(name: &'static str, dtypes: &'static [DType]) -> Param {
-    Param { name, role: Role::Variadic, dtypes, absent: Absent::Refused }
+    param(name, Role::Variadic, dtypes)
 }
 
 /// A parameter that stands among the attributes.
 pub const fn attribute(name: &'static str, dtypes: &'static [DType]) -> Param {
-    Param { name, role: Role::Attribute, dtypes, absent: Absent::Refused }
+    param(name, Role::Attribute, dtypes)
 }
 
 impl Param {
     /// Gives what holds when it is absent.
     pub const fn or(self, absent: Absent) -> Param {
-        Param { name: self.name, role: self.role, dtypes: self.dtypes, absent }
+        Param { name: self.name, role: self.role, dtypes: self.dtypes, absent, since: self.since }
+    }
+
+    /// Says which opset brought it.
+    pub const fn since(self, since: Opset) -> Param {
+        Param { name: self.name, role: self.role, dtypes: self.dtypes, absent: self.absent, since }
     }
 
     /// Allows it to be absent.
@@ -133,9 +152,15 @@ impl Op {
         crate::ops::TABLE.iter().map(|d| Op(d))
     }
 
-    /// The operation called `name`.
+    /// The operation called `name`, in its newest form.
     pub fn find(name: &str) -> Option<Op> {
-        Op::all().find(|op| op.name() == name)
+        Op::find_in(name, Opset::NEWEST)
+    }
+
+    /// The operation called `name` as `opset` has it; in its oldest form if `opset` is older than that.
+    pub fn find_in(name: &str, opset: Opset) -> Option<Op> {
+        let forms = crate::ops::forms(name);
+        forms.iter().rev().find(|op| op.since <= opset).or(forms.first()).copied()
     }
 
     /// The name in MIL text.
@@ -158,7 +183,7 @@ impl Deref for Op {
 
 impl PartialEq for Op {
     fn eq(&self, other: &Op) -> bool {
-        self.0.name == other.0.name
+        std::ptr::eq(self.0, other.0)
     }
 }
 
@@ -216,6 +241,11 @@ impl<'a> Call<'a> {
             Some(at) => at,
             None => panic!("op table: `{}` has no parameter `{name}`", self.op.name()),
         }
+    }
+
+    /// The elements of parameter `name`, if they are known before it runs.
+    pub fn data(&self, name: &str) -> Option<&'a Data> {
+        self.operands[self.at(name)].first()?.literal?.data()
     }
 
     /// Whether parameter `name` is given.

@@ -48,9 +48,9 @@ impl Data {
     /// `n` zeros, falses or empty strings of the kind that `dtype` needs.
     pub fn zeros(dtype: DType, n: usize) -> Data {
         match dtype {
-            DType::F16 | DType::F32 => Data::Float(vec![0.0; n]),
             DType::Bool => Data::Bool(vec![false; n]),
             DType::Str => Data::Str(vec![String::new(); n]),
+            float if float.is_float() => Data::Float(vec![0.0; n]),
             _ => Data::Int(vec![0; n]),
         }
     }
@@ -69,8 +69,35 @@ pub fn round_float(x: f64, dtype: DType) -> f64 {
         }
         DType::F16 => f16::from_f64(x).to_f64(),
         DType::F32 => f64::from(x as f32),
+        DType::BF16 => round_to(x, Format { digits: 8, lowest: -126, largest: BF16_LARGEST }, f64::INFINITY),
+        DType::F8E4M3 => round_to(x, Format { digits: 4, lowest: -6, largest: 448.0 }, f64::NAN),
+        DType::F8E5M2 => round_to(x, Format { digits: 3, lowest: -14, largest: 57344.0 }, f64::INFINITY),
         _ => x,
     }
+}
+
+const BF16_LARGEST: f64 = f32::from_bits(0x7F7F_0000) as f64;
+
+/// A binary floating-point format.
+struct Format {
+    /// Binary digits of a normal number, the first included.
+    digits: i32,
+    /// The exponent of the smallest normal number.
+    lowest: i32,
+    /// The largest finite number.
+    largest: f64,
+}
+
+/// Rounds to nearest, ties to even; what is too large becomes `beyond`, with the sign of `x`.
+fn round_to(x: f64, format: Format, beyond: f64) -> f64 {
+    if x == 0.0 || !x.is_finite() {
+        return if x.is_infinite() { beyond.copysign(x) } else { x };
+    }
+    // The exponent of x; those below the range of f64's normal numbers are far below any format's.
+    let exponent = ((x.to_bits() >> 52 & 0x7ff) as i32 - 1023).max(format.lowest);
+    let unit = 2f64.powi(exponent - (format.digits - 1));
+    let rounded = (x / unit).round_ties_even() * unit;
+    if rounded.abs() > format.largest { beyond.copysign(x) } else { rounded }
 }
 
 /// A tensor of the reference meaning.

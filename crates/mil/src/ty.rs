@@ -11,88 +11,143 @@ pub enum DType {
     Str,
     F16,
     F32,
+    F64,
+    BF16,
+    F8E4M3,
+    F8E5M2,
+    I4,
     I8,
-    U8,
     I16,
-    U16,
     I32,
-    U32,
     I64,
+    U1,
+    U2,
+    U3,
+    U4,
+    U6,
+    U8,
+    U16,
+    U32,
     U64,
+}
+
+/// What elements are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Bool,
+    Str,
+    Float,
+    Signed,
+    Unsigned,
 }
 
 impl DType {
     /// Every element type.
-    pub const ALL: [DType; 12] = [
+    pub const ALL: [DType; 22] = [
         DType::Bool,
         DType::Str,
         DType::F16,
         DType::F32,
+        DType::F64,
+        DType::BF16,
+        DType::F8E4M3,
+        DType::F8E5M2,
+        DType::I4,
         DType::I8,
-        DType::U8,
         DType::I16,
-        DType::U16,
         DType::I32,
-        DType::U32,
         DType::I64,
+        DType::U1,
+        DType::U2,
+        DType::U3,
+        DType::U4,
+        DType::U6,
+        DType::U8,
+        DType::U16,
+        DType::U32,
         DType::U64,
     ];
 
+    /// Name in MIL text, kind, bits of one element in a blob (0 for strings).
+    const fn row(self) -> (&'static str, Kind, u32) {
+        match self {
+            DType::Bool => ("bool", Kind::Bool, 8),
+            DType::Str => ("string", Kind::Str, 0),
+            DType::F16 => ("fp16", Kind::Float, 16),
+            DType::F32 => ("fp32", Kind::Float, 32),
+            DType::F64 => ("fp64", Kind::Float, 64),
+            DType::BF16 => ("bf16", Kind::Float, 16),
+            DType::F8E4M3 => ("fp8e4m3fn", Kind::Float, 8),
+            DType::F8E5M2 => ("fp8e5m2", Kind::Float, 8),
+            DType::I4 => ("int4", Kind::Signed, 4),
+            DType::I8 => ("int8", Kind::Signed, 8),
+            DType::I16 => ("int16", Kind::Signed, 16),
+            DType::I32 => ("int32", Kind::Signed, 32),
+            DType::I64 => ("int64", Kind::Signed, 64),
+            DType::U1 => ("uint1", Kind::Unsigned, 1),
+            DType::U2 => ("uint2", Kind::Unsigned, 2),
+            DType::U3 => ("uint3", Kind::Unsigned, 3),
+            DType::U4 => ("uint4", Kind::Unsigned, 4),
+            DType::U6 => ("uint6", Kind::Unsigned, 6),
+            DType::U8 => ("uint8", Kind::Unsigned, 8),
+            DType::U16 => ("uint16", Kind::Unsigned, 16),
+            DType::U32 => ("uint32", Kind::Unsigned, 32),
+            DType::U64 => ("uint64", Kind::Unsigned, 64),
+        }
+    }
+
     /// The name in MIL text.
     pub const fn name(self) -> &'static str {
-        match self {
-            DType::Bool => "bool",
-            DType::Str => "string",
-            DType::F16 => "fp16",
-            DType::F32 => "fp32",
-            DType::I8 => "int8",
-            DType::U8 => "uint8",
-            DType::I16 => "int16",
-            DType::U16 => "uint16",
-            DType::I32 => "int32",
-            DType::U32 => "uint32",
-            DType::I64 => "int64",
-            DType::U64 => "uint64",
-        }
+        self.row().0
     }
 
     /// The type that MIL text calls `name`.
     pub fn from_name(name: &str) -> Option<DType> {
-        DType::ALL.into_iter().find(|d| d.name() == name)
+        // The common ones first: a text names a type for each value.
+        match name {
+            "fp16" => Some(DType::F16),
+            "fp32" => Some(DType::F32),
+            "int32" => Some(DType::I32),
+            "bool" => Some(DType::Bool),
+            "string" => Some(DType::Str),
+            _ => DType::ALL.into_iter().find(|d| d.name() == name),
+        }
     }
 
-    /// Bytes of one element in memory and in a blob; `None` for strings, which have no fixed size.
+    /// Bits of one element in a blob, where those of less than a byte are packed; `None` for strings.
+    pub const fn bits(self) -> Option<u32> {
+        match self.row().2 {
+            0 => None,
+            bits => Some(bits),
+        }
+    }
+
+    /// Bytes of one element in memory, where those of less than a byte take one; `None` for strings, which have no
+    /// fixed size.
     pub const fn size(self) -> Option<usize> {
-        match self {
-            DType::Str => None,
-            DType::Bool | DType::I8 | DType::U8 => Some(1),
-            DType::F16 | DType::I16 | DType::U16 => Some(2),
-            DType::F32 | DType::I32 | DType::U32 => Some(4),
-            DType::I64 | DType::U64 => Some(8),
+        match self.bits() {
+            Some(bits) => Some(bits.div_ceil(8) as usize),
+            None => None,
         }
     }
 
     /// Whether elements are floating-point numbers.
     pub const fn is_float(self) -> bool {
-        matches!(self, DType::F16 | DType::F32)
+        matches!(self.row().1, Kind::Float)
     }
 
     /// Whether elements are integers.
     pub const fn is_int(self) -> bool {
-        !matches!(self, DType::Bool | DType::Str | DType::F16 | DType::F32)
+        matches!(self.row().1, Kind::Signed | Kind::Unsigned)
     }
 
     /// The smallest and largest value of an integer type (64-bit unsigned ends at `i64::MAX`, as literals are `i64`).
     pub const fn int_range(self) -> Option<(i64, i64)> {
-        match self {
-            DType::I8 => Some((i8::MIN as i64, i8::MAX as i64)),
-            DType::U8 => Some((0, u8::MAX as i64)),
-            DType::I16 => Some((i16::MIN as i64, i16::MAX as i64)),
-            DType::U16 => Some((0, u16::MAX as i64)),
-            DType::I32 => Some((i32::MIN as i64, i32::MAX as i64)),
-            DType::U32 => Some((0, u32::MAX as i64)),
-            DType::I64 => Some((i64::MIN, i64::MAX)),
-            DType::U64 => Some((0, i64::MAX)),
+        let (_, kind, bits) = self.row();
+        match kind {
+            Kind::Signed => Some((i64::MIN >> (64 - bits), i64::MAX >> (64 - bits))),
+            Kind::Unsigned if bits == 64 => Some((0, i64::MAX)),
+            Kind::Unsigned => Some((0, (1 << bits) - 1)),
             _ => None,
         }
     }
@@ -187,6 +242,9 @@ pub enum Opset {
 }
 
 impl Opset {
+    /// The one with the most operations.
+    pub const NEWEST: Opset = Opset::Ios18;
+
     /// Every opset, oldest first.
     pub const ALL: [Opset; 4] = [Opset::Ios15, Opset::Ios16, Opset::Ios17, Opset::Ios18];
 

@@ -131,9 +131,16 @@ impl Checker<'_> {
                 continue;
             };
             given[arg.param] += 1;
+            if param.since > self.function.opset {
+                let text = format!(
+                    "`{}` of `{name}` needs {}, the function is {}",
+                    param.name, param.since, self.function.opset
+                );
+                self.refuse("opset", text, place);
+            }
             let one;
             let values: &[crate::ValueId] = match (&arg.value, param.role) {
-                (ArgValue::Value(v), Role::Tensor | Role::Const) => {
+                (ArgValue::Value(v), Role::Tensor | Role::Const | Role::Known) => {
                     one = [*v];
                     &one
                 }
@@ -143,7 +150,7 @@ impl Checker<'_> {
                 }
                 (ArgValue::List(vs), Role::Variadic) => vs,
                 (ArgValue::Literal(l), role) => {
-                    if role == Role::Const && l.data().is_none() {
+                    if matches!(role, Role::Const | Role::Known) && l.data().is_none() {
                         let text =
                             format!("`{}` of `{name}` must stand in the program, not in a blob", param.name);
                         self.refuse("must-be-inline", text, place);
@@ -178,7 +185,9 @@ impl Checker<'_> {
                     let text = format!("`{}` of `{name}` is {}, it takes {takes}", param.name, ty.dtype);
                     self.refuse("dtype", text, place);
                 }
-                if param.role == Role::Const && literals[v.index()].and_then(Literal::data).is_none() {
+                if matches!(param.role, Role::Const | Role::Known)
+                    && literals[v.index()].and_then(Literal::data).is_none()
+                {
                     let used = &self.function.value(v).name;
                     let text = format!("`{}` of `{name}` must be a constant, `{used}` is not", param.name);
                     self.refuse("must-be-const", text, place);

@@ -82,6 +82,12 @@ fn copy(dtype: DType, from: &[u8], to: &mut SliceMut<'_>) {
                 convert::widen(detour, to);
             }
         }
-        (_, to) => to.bytes_mut().copy_from_slice(from),
+        (_, to) if dtype.bits().is_some_and(|bits| bits >= 8) => to.bytes_mut().copy_from_slice(from),
+        (_, to) => {
+            // Packed in the file, a byte each in memory.
+            let elements = to.as_slice().len();
+            let data = mil::bytes::unpack(dtype, from, elements);
+            to.bytes_mut().copy_from_slice(&mil::bytes::to_memory(dtype, &data));
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::blob::BlobError;
 use crate::blob::format::{ALIGNMENT, SENTINEL, VERSION, code, locate};
-use crate::tensor::{Data, Tensor};
+use crate::bytes;
+use crate::tensor::Tensor;
 use crate::ty::{DType, TensorType};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -34,7 +35,7 @@ impl BlobWriter {
             return Err(BlobError::Elements { path: self.path.clone(), ty: ty.clone(), elements });
         }
         let at = self.record(ty)?;
-        encode(&mut self.bytes, ty.dtype, &tensor.data);
+        self.bytes.extend(bytes::pack(ty.dtype, &tensor.data));
         Ok(at)
     }
 
@@ -44,7 +45,7 @@ impl BlobWriter {
     /// # Errors
     /// If blob storage has no such elements, or `payload` has another size than `ty`.
     pub fn add_raw(&mut self, ty: &TensorType, payload: &[u8]) -> Result<u64, BlobError> {
-        if let Some(size) = ty.bytes()
+        if let Some(size) = bytes::packed_size(ty.dtype, ty.elements())
             && size != payload.len()
         {
             let elements = payload.len() / ty.dtype.size().unwrap_or(1);
@@ -62,7 +63,8 @@ impl BlobWriter {
     pub fn add_zeros(&mut self, ty: &TensorType) -> Result<u64, BlobError> {
         let at = self.record(ty)?;
         // The record has found room for them.
-        self.bytes.resize(self.bytes.len() + ty.bytes().unwrap_or(0), 0);
+        let size = bytes::packed_size(ty.dtype, ty.elements()).unwrap_or(0);
+        self.bytes.resize(self.bytes.len() + size, 0);
         Ok(at)
     }
 
@@ -74,7 +76,7 @@ impl BlobWriter {
 
     /// Appends the record of a tensor and makes room for its data, which must follow.
     fn record(&mut self, ty: &TensorType) -> Result<u64, BlobError> {
-        let (Some(code), Some(size)) = (code(ty.dtype), ty.bytes()) else {
+        let (Some(code), Some(size)) = (code(ty.dtype), bytes::packed_size(ty.dtype, ty.elements())) else {
             return Err(BlobError::Unstorable { path: self.path.clone(), ty: ty.clone() });
         };
         let at = self.bytes.len().next_multiple_of(ALIGNMENT);
@@ -89,24 +91,11 @@ impl BlobWriter {
         record[4..8].copy_from_slice(&code.to_le_bytes());
         record[8..16].copy_from_slice(&(size as u64).to_le_bytes());
         record[16..24].copy_from_slice(&(data as u64).to_le_bytes());
+        let used = ty.elements().saturating_mul(ty.dtype.bits().unwrap_or(8) as usize);
+        let padding = size.saturating_mul(8).saturating_sub(used) as u64;
+        record[24..32].copy_from_slice(&padding.to_le_bytes());
         self.count = self.count.saturating_add(1);
         Ok(at as u64)
-    }
-}
-
-fn encode(out: &mut Vec<u8>, dtype: DType, data: &Data) {
-    match data {
-        Data::Float(v) if dtype == DType::F16 => {
-            v.iter().for_each(|&x| out.extend(f16::from_f64(x).to_le_bytes()));
-        }
-        Data::Float(v) => v.iter().for_each(|&x| out.extend((x as f32).to_le_bytes())),
-        Data::Int(v) => {
-            // The low bytes of an integer in range are that integer in fewer bytes.
-            let size = dtype.size().unwrap_or(0);
-            v.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes()[..size]));
-        }
-        // No record is made for these.
-        Data::Bool(_) | Data::Str(_) => {}
     }
 }
 
@@ -150,8 +139,8 @@ const TILE_COLS: usize = 64;
 
 impl<'a> EntryMut<'a> {
     pub(super) fn of(path: &'a str, file: &'a mut [u8], offset: u64) -> Result<EntryMut<'a>, BlobError> {
-        let (dtype, data) = locate(path, file, offset)?;
-        Ok(EntryMut { path, offset, dtype, bytes: &mut file[data] })
+        let record = locate(path, file, offset)?;
+        Ok(EntryMut { path, offset, dtype: record.dtype, bytes: &mut file[record.bytes] })
     }
 
     /// The element type.
@@ -201,7 +190,7 @@ impl<'a> EntryMut<'a> {
 
     fn check(&self, values: usize) -> Result<(), BlobError> {
         let (path, offset, got) = (|| self.path.to_owned(), self.offset, self.dtype);
-        if !got.is_float() {
+        if !matches!(got, DType::F16 | DType::F32) {
             return Err(BlobError::NotFloat { path: path(), offset, got });
         }
         let want = values.saturating_mul(got.size().unwrap_or(1)) as u64;

@@ -125,7 +125,9 @@ impl State {
                 (None, _) if param.absent == crate::op::Absent::Refused => {
                     format!("`{}` needs `{}`", op.name(), param.name)
                 }
-                (Some(Arg { value: ArgValue::Value(v), .. }), Role::Const) if !self.is_inline_const(*v) => {
+                (Some(Arg { value: ArgValue::Value(v), .. }), Role::Const | Role::Known)
+                    if !self.is_inline_const(*v) =>
+                {
                     format!("`{}` of `{}` must be a constant", param.name, op.name())
                 }
                 _ => continue,

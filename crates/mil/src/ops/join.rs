@@ -3,7 +3,7 @@
 use super::slice::zeros;
 use crate::build::Var;
 use crate::diag::Reject;
-use crate::op::{ANY, Absent, BOOL, Call, Grad, I32, OpDef, constant, resolve_axis, tensor, variadic};
+use crate::op::{ANY, Absent, BOOL, Call, Grad, I32, OpDef, constant, known, resolve_axis, tensor, variadic};
 use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
 use crate::ty::{Opset, TensorType};
 
@@ -117,7 +117,7 @@ pub static STACK: OpDef = OpDef {
 pub static TILE: OpDef = OpDef {
     name: "tile",
     since: Opset::Ios15,
-    params: &[tensor("x", ANY), constant("reps", I32)],
+    params: &[tensor("x", ANY), known("reps", I32)],
     infer: tile_type,
     eval: |a| {
         let x = a.tensor("x");

@@ -20,13 +20,28 @@ pub mod shape;
 pub mod slice;
 pub mod unary;
 
-use crate::op::OpDef;
+use crate::op::{Op, OpDef};
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 macro_rules! op_table {
     ($($file:ident :: { $($entry:ident),* $(,)? }),* $(,)?) => {
         /// Every entry.
         pub static TABLE: &[&OpDef] = &[$($(&$file::$entry),*),*];
     };
+}
+
+/// The operations called `name`, one for each opset that changed what it takes, oldest first.
+pub(crate) fn forms(name: &str) -> &'static [Op] {
+    static FORMS: LazyLock<HashMap<&str, Vec<Op>>> = LazyLock::new(|| {
+        let mut forms: HashMap<&str, Vec<Op>> = HashMap::new();
+        for op in Op::all() {
+            forms.entry(op.name()).or_default().push(op);
+        }
+        forms.values_mut().for_each(|f| f.sort_by_key(|op| op.since));
+        forms
+    });
+    FORMS.get(name).map_or(&[], Vec::as_slice)
 }
 
 op_table! {

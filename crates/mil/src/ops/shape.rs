@@ -2,7 +2,7 @@
 
 use super::unary::same_type;
 use crate::diag::Reject;
-use crate::op::{ANY, Call, Eval, Grad, I32, OpDef, constant, resolve_axis, tensor};
+use crate::op::{ANY, Call, Eval, Grad, I32, OpDef, constant, known, resolve_axis, tensor};
 use crate::tensor::{Tensor, flatten, strides};
 use crate::ty::{Opset, Shape, TensorType};
 
@@ -25,7 +25,7 @@ pub static IDENTITY: OpDef = OpDef {
 pub static RESHAPE: OpDef = OpDef {
     name: "reshape",
     since: Opset::Ios15,
-    params: &[tensor("x", ANY), constant("shape", I32)],
+    params: &[tensor("x", ANY), known("shape", I32)],
     infer: reshaped,
     eval: same_elements,
     grad: SHAPE_BACK,

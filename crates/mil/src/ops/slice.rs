@@ -4,7 +4,7 @@ use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::ir::Literal;
-use crate::op::{ANY, BOOL, Call, Grad, I32, OpDef, constant, tensor};
+use crate::op::{ANY, BOOL, Call, Grad, I32, OpDef, constant, known, tensor};
 use crate::tensor::{Data, Tensor, flatten, strides};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
@@ -13,7 +13,7 @@ use crate::ty::{DType, Opset, Shape, TensorType};
 pub static SLICE_BY_SIZE: OpDef = OpDef {
     name: "slice_by_size",
     since: Opset::Ios15,
-    params: &[tensor("x", ANY), constant("begin", I32), constant("size", I32)],
+    params: &[tensor("x", ANY), known("begin", I32), known("size", I32)],
     infer: |a| {
         let (_, size) = part(a)?;
         Ok(vec![TensorType::new(a.ty("x").dtype, size)])
@@ -44,9 +44,9 @@ pub static SLICE_BY_INDEX: OpDef = OpDef {
     since: Opset::Ios15,
     params: &[
         tensor("x", ANY),
-        constant("begin", I32),
-        constant("end", I32),
-        constant("stride", I32).optional(),
+        known("begin", I32),
+        known("end", I32),
+        known("stride", I32).optional(),
         constant("begin_mask", BOOL).optional(),
         constant("end_mask", BOOL).optional(),
         constant("squeeze_mask", BOOL).optional(),

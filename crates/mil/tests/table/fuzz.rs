@@ -77,7 +77,7 @@ fn data(ty: &TensorType, raw: &Raw) -> Data {
     let number = |i: usize| raw.numbers.get(i % raw.numbers.len().max(1)).copied().unwrap_or(1);
     let each = 0..ty.elements();
     match ty.dtype {
-        DType::F16 | DType::F32 => Data::Float(each.map(|i| number(i) as f64).collect()),
+        float if float.is_float() => Data::Float(each.map(|i| number(i) as f64).collect()),
         DType::Bool => Data::Bool(each.map(|i| number(i) > 0).collect()),
         DType::Str => Data::Str(each.map(|_| raw.word.to_owned()).collect()),
         dtype => {
@@ -115,8 +115,8 @@ fn function(op: Op, raws: &[Raw]) -> Option<(Function, Vec<Tensor>)> {
         };
         let value = match p.role {
             Role::Attribute => ArgValue::Literal(literal(!raw.blob)),
-            Role::Const if raw.dtype % 2 == 0 => ArgValue::Literal(literal(true)),
-            Role::Const => {
+            Role::Const | Role::Known if raw.dtype % 2 == 0 => ArgValue::Literal(literal(true)),
+            Role::Const | Role::Known => {
                 let literal = literal(true);
                 let id = f.add_value(format!("c{param}"), literal.ty.clone());
                 f.ops.push(operation(

@@ -4,8 +4,9 @@ use crate::buffer::{Slice, SliceMut};
 use crate::exec::RunError;
 use crate::memory::Memory;
 use half::f16;
+use mil::bytes;
 use mil::eval::Rounding;
-use mil::{DType, Data, Program, Tensor, TensorType, Verified, Weights};
+use mil::{Data, Program, Tensor, TensorType, Verified, Weights};
 
 /// One operation as a program of its own, run by `mil::eval`.
 #[derive(Debug)]
@@ -46,11 +47,7 @@ pub(crate) fn to_tensor(ty: &TensorType, from: Slice<'_>) -> Tensor {
     let data = match from {
         Slice::F16(v) => Data::Float(v.iter().map(|x| x.to_f64()).collect()),
         Slice::F32(v) => Data::Float(v.iter().map(|&x| f64::from(x)).collect()),
-        Slice::Other(DType::Bool, v) => Data::Bool(v.iter().map(|&x| x != 0).collect()),
-        Slice::Other(dtype, v) => {
-            let size = dtype.size().unwrap_or(1);
-            Data::Int(v.chunks_exact(size).map(|b| int_of(dtype, b)).collect())
-        }
+        Slice::Other(dtype, v) => bytes::from_memory(dtype, v),
     };
     Tensor { ty: ty.clone(), data }
 }
@@ -68,27 +65,12 @@ pub(crate) fn from_tensor(tensor: &Tensor, to: &mut SliceMut<'_>) {
                 *to = x as f32;
             }
         }
-        (Data::Bool(from), SliceMut::Other(_, to)) => {
-            for (to, &x) in to.iter_mut().zip(from) {
-                *to = u8::from(x);
-            }
-        }
-        (Data::Int(from), SliceMut::Other(dtype, to)) => {
-            let size = dtype.size().unwrap_or(1);
-            for (to, x) in to.chunks_exact_mut(size).zip(from) {
-                to.copy_from_slice(&x.to_le_bytes()[..size]);
+        (data, SliceMut::Other(dtype, to)) => {
+            for (to, byte) in to.iter_mut().zip(bytes::to_memory(*dtype, data)) {
+                *to = byte;
             }
         }
         // The verifier lets no value change its kind, and strings live in constants alone.
         _ => {}
     }
-}
-
-/// One little-endian integer, extended by its sign if the type has one.
-fn int_of(dtype: DType, bytes: &[u8]) -> i64 {
-    let signed = dtype.int_range().is_some_and(|(lo, _)| lo < 0);
-    let negative = signed && bytes.last().is_some_and(|b| b & 0x80 != 0);
-    let mut out = [if negative { 0xFF } else { 0 }; 8];
-    out[..bytes.len()].copy_from_slice(bytes);
-    i64::from_le_bytes(out)
 }

@@ -27,10 +27,12 @@ pub(super) fn alone<'f>(
             id
         };
         let value = match (&arg.value, role) {
-            (ArgValue::Value(v), Role::Const) => match literals[v.index()].zip(Op::find("const")) {
-                Some((literal, op)) => ArgValue::Value(constant(&mut alone, op, literal)),
-                None => continue,
-            },
+            (ArgValue::Value(v), Role::Const | Role::Known) => {
+                match literals[v.index()].zip(Op::find("const")) {
+                    Some((literal, op)) => ArgValue::Value(constant(&mut alone, op, literal)),
+                    None => continue,
+                }
+            }
             (ArgValue::Value(v), _) => {
                 ArgValue::Value(parameter(&mut alone, function.ty(*v), Given::Value(*v)))
             }

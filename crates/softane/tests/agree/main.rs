@@ -1,7 +1,7 @@
 //! The engine agrees with the reference meaning on every operation of the table.
 
 #[expect(dead_code, reason = "what gradients need is not asked for here")]
-#[path = "../../../mil/tests/table/cases.rs"]
+#[path = "../../../mil/tests/table/cases/mod.rs"]
 mod cases;
 mod close;
 mod hardware;
