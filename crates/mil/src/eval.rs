@@ -1,9 +1,13 @@
 //! The reference meaning of a program: slow, exact, the judge of every engine.
+//!
+//! Types are found out as it goes, from the values at hand: so it also runs programs whose sizes are not known before,
+//! or depend on what they compute.
 
 use crate::blob::{BlobError, Weights};
-use crate::ir::{ArgValue, Function, Literal, LiteralData, Program, ValueId};
-use crate::op::{Call, Eval};
-use crate::tensor::Tensor;
+use crate::diag::Reject;
+use crate::ir::{ArgValue, Block, Function, Literal, LiteralData, Operation, Program, ValueId};
+use crate::op::{BlockTypes, Call, Eval, Operand};
+use crate::tensor::{Data, Tensor};
 use crate::ty::TensorType;
 use crate::verify::Verified;
 
@@ -15,6 +19,12 @@ pub enum Rounding {
     /// Never, all is `f64`: what the mathematics says. Gradients are checked so.
     Exact,
 }
+
+/// Elements of one value, at most: each takes 8 bytes here.
+pub const LARGEST: usize = 1 << 28;
+
+/// A loop that goes on for longer is taken for one that never ends.
+pub const ITERATIONS: usize = 1 << 20;
 
 /// Why a program could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -29,25 +39,47 @@ pub enum EvalError {
     InputType { name: String, want: TensorType, got: TensorType },
     #[error("weights: {0}")]
     Blob(#[from] BlobError),
+    #[error("`{value}`, with these inputs: {} ({})", .reject.message, .reject.code)]
+    Refused { value: String, reject: Box<Reject> },
+    #[error("`{value}` is written as {want}, with these inputs it is {got}")]
+    ResultType { value: String, want: TensorType, got: TensorType },
+    #[error("`{value}` would be {ty}; the reference engine holds at most {LARGEST} elements of a value")]
+    TooLarge { value: String, ty: TensorType },
+    #[error("the loop that gives `{value}` has run {ITERATIONS} times and does not end")]
+    Endless { value: String },
 }
 
 /// Runs the main function of `program` on `inputs`, in order of its parameters.
 ///
 /// # Errors
-/// If number or types of the inputs are not the function's, or a blob is not what a literal says.
+/// If number or types of the inputs are not the function's, a blob is not what a literal says, a value is too large, or
+/// a loop does not end.
 pub fn run(
     program: &Verified<Program>,
     weights: &Weights,
     inputs: &[Tensor],
     rounding: Rounding,
 ) -> Result<Vec<Tensor>, EvalError> {
-    let function = program.main().ok_or(EvalError::NoFunction)?;
-    let values = run_function(function, weights, inputs, rounding)?;
+    run_function(program.main().ok_or(EvalError::NoFunction)?, weights, inputs, rounding)
+}
+
+/// Runs `function`, whose sizes need not be known, on `inputs`; what the verifier refuses, with these inputs, is an
+/// error.
+///
+/// # Errors
+/// As [`run`], and if an operation does not take what it gets.
+pub fn run_function(
+    function: &Function,
+    weights: &Weights,
+    inputs: &[Tensor],
+    rounding: Rounding,
+) -> Result<Vec<Tensor>, EvalError> {
+    let values = run_all(function, weights, inputs, rounding)?;
     Ok(function.outputs.iter().filter_map(|&v| values[v.index()].clone()).collect())
 }
 
-/// Runs `function` and returns all its values; those of a verified function are all there.
-pub(crate) fn run_function(
+/// Runs `function` and returns all its values; those of a verified function are all there, but for those in blocks.
+fn run_all(
     function: &Function,
     weights: &Weights,
     inputs: &[Tensor],
@@ -60,55 +92,150 @@ pub(crate) fn run_function(
             got: inputs.len(),
         });
     }
-    let mut values: Vec<Option<Tensor>> = vec![None; function.values.len()];
+    let mut run = Run { function, weights, rounding, values: vec![None; function.values.len()] };
     for (&id, tensor) in function.inputs.iter().zip(inputs) {
         let want = function.value(id);
-        if tensor.ty != want.ty {
+        if !want.ty.admits(&tensor.ty) {
             return Err(EvalError::InputType {
                 name: want.name.clone(),
                 want: want.ty.clone(),
                 got: tensor.ty.clone(),
             });
         }
-        values[id.index()] = Some(tensor.clone());
+        run.values[id.index()] = Some(tensor.clone());
     }
-    let literals = function.literals();
-    for operation in &function.ops {
-        let owned = attribute_tensors(operation.args.iter().map(|a| &a.value), weights)?;
-        let mut owned = owned.iter();
-        let mut tensors = vec![Vec::new(); operation.op.params.len()];
-        for arg in &operation.args {
-            let slot: &mut Vec<&Tensor> = &mut tensors[arg.param];
-            let of = |v: &ValueId| values[v.index()].as_ref();
-            match &arg.value {
-                ArgValue::Value(v) => slot.extend(of(v)),
-                ArgValue::List(vs) => slot.extend(vs.iter().filter_map(of)),
-                ArgValue::Literal(_) => slot.extend(owned.next()),
-            }
-        }
-        let out = operation.results.iter().map(|&r| function.ty(r)).collect();
-        let call = Call::new(function, &literals, operation);
-        let results = (operation.op.eval)(&Eval::new(call, tensors, out));
-        for (&id, tensor) in operation.results.iter().zip(results) {
-            let tensor = match rounding {
-                Rounding::AsTyped => tensor.rounded(),
-                Rounding::Exact => tensor,
-            };
-            values[id.index()] = Some(tensor);
-        }
-    }
-    Ok(values)
+    run.operations(&function.ops)?;
+    Ok(run.values)
 }
 
-fn attribute_tensors<'a>(
-    args: impl Iterator<Item = &'a ArgValue>,
-    weights: &Weights,
-) -> Result<Vec<Tensor>, BlobError> {
-    args.filter_map(|a| match a {
-        ArgValue::Literal(l) => Some(load(l, weights)),
-        _ => None,
-    })
-    .collect()
+struct Run<'f> {
+    function: &'f Function,
+    weights: &'f Weights,
+    rounding: Rounding,
+    values: Vec<Option<Tensor>>,
+}
+
+impl<'f> Run<'f> {
+    fn operations(&mut self, ops: &'f [Operation]) -> Result<(), EvalError> {
+        ops.iter().try_for_each(|op| self.operation(op))
+    }
+
+    fn name(&self, operation: &Operation) -> String {
+        let first = operation.results.first();
+        first.map_or_else(|| operation.op.name().to_owned(), |&r| self.function.value(r).name.clone())
+    }
+
+    fn operation(&mut self, operation: &'f Operation) -> Result<(), EvalError> {
+        let results = match operation.op.name() {
+            "cond" => self.cond(operation)?,
+            "while_loop" => self.while_loop(operation)?,
+            _ => self.plain(operation)?,
+        };
+        for (&id, tensor) in operation.results.iter().zip(results) {
+            let want = self.function.value(id);
+            if !want.ty.admits(&tensor.ty) {
+                let (value, want, got) = (want.name.clone(), want.ty.clone(), tensor.ty);
+                return Err(EvalError::ResultType { value, want, got });
+            }
+            self.values[id.index()] = Some(tensor);
+        }
+        Ok(())
+    }
+
+    fn plain(&self, operation: &'f Operation) -> Result<Vec<Tensor>, EvalError> {
+        let literals = operation.args.iter().filter_map(|a| match &a.value {
+            ArgValue::Literal(l) => Some(load(l, self.weights)),
+            _ => None,
+        });
+        let literals = literals.collect::<Result<Vec<Tensor>, BlobError>>()?;
+        let mut literals = literals.iter();
+        let mut tensors = vec![Vec::new(); operation.op.params.len()];
+        let mut operands = Vec::with_capacity(operation.args.len());
+        for arg in &operation.args {
+            let of = |v: &ValueId| self.values[v.index()].as_ref();
+            let given: Vec<&Tensor> = match &arg.value {
+                ArgValue::Value(v) => of(v).into_iter().collect(),
+                ArgValue::List(vs) => vs.iter().filter_map(of).collect(),
+                ArgValue::Literal(_) => literals.next().into_iter().collect(),
+            };
+            operands.extend(given.iter().map(|t| (arg.param, Operand { ty: &t.ty, data: Some(&t.data) })));
+            tensors[arg.param].extend(given);
+        }
+        let call = Call::of(operation.op, operands, Vec::new());
+        let types = (operation.op.infer)(&call).map_err(|reject| self.refused(operation, reject))?;
+        if let Some(ty) = types.iter().find(|ty| ty.elements() > LARGEST) {
+            return Err(EvalError::TooLarge { value: self.name(operation), ty: ty.clone() });
+        }
+        let results = (operation.op.eval)(&Eval::new(call, tensors, types.iter().collect()));
+        Ok(match self.rounding {
+            Rounding::AsTyped => results.into_iter().map(Tensor::rounded).collect(),
+            Rounding::Exact => results,
+        })
+    }
+
+    fn refused(&self, operation: &Operation, reject: Reject) -> EvalError {
+        EvalError::Refused { value: self.name(operation), reject: Box::new(reject) }
+    }
+
+    /// The values of `ids`; those of a checked function are all there.
+    fn tensors(&self, ids: &[ValueId]) -> Vec<Tensor> {
+        ids.iter().filter_map(|v| self.values[v.index()].clone()).collect()
+    }
+
+    fn block(&mut self, block: &'f Block, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EvalError> {
+        for (&id, tensor) in block.inputs.iter().zip(inputs) {
+            self.values[id.index()] = Some(tensor);
+        }
+        self.operations(&block.ops)?;
+        Ok(self.tensors(&block.outputs))
+    }
+
+    fn arguments(&self, operation: &Operation) -> Result<Vec<Tensor>, EvalError> {
+        let mut out = Vec::new();
+        for arg in &operation.args {
+            match &arg.value {
+                ArgValue::Value(v) => out.extend(self.tensors(&[*v])),
+                ArgValue::List(vs) => out.extend(self.tensors(vs)),
+                ArgValue::Literal(l) => out.push(load(l, self.weights)?),
+            }
+        }
+        Ok(out)
+    }
+
+    fn cond(&mut self, operation: &'f Operation) -> Result<Vec<Tensor>, EvalError> {
+        let pred = self.arguments(operation)?.into_iter().next();
+        let which = usize::from(!pred.is_some_and(|t| is_true(&t)));
+        match operation.blocks.get(which) {
+            Some(block) => self.block(block, Vec::new()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn while_loop(&mut self, operation: &'f Operation) -> Result<Vec<Tensor>, EvalError> {
+        let [condition, body] = &operation.blocks[..] else { return Ok(Vec::new()) };
+        let mut vars = self.arguments(operation)?;
+        let types = |t: &[Tensor]| t.iter().map(|t| t.ty.clone()).collect::<Vec<_>>();
+        let first = types(&vars);
+        for _ in 0..ITERATIONS {
+            let go_on = self.block(condition, vars.clone())?;
+            if !go_on.first().is_some_and(is_true) {
+                return Ok(vars);
+            }
+            vars = self.block(body, vars)?;
+            if types(&vars) != first {
+                let outputs = types(&vars);
+                let given = BlockTypes { inputs: first.clone(), outputs };
+                let call = Call::of(operation.op, Vec::new(), vec![given]);
+                let text = format!("`{}` changes the types of its loop variables", call.op.name());
+                return Err(self.refused(operation, Reject::new("block-results", text)));
+            }
+        }
+        Err(EvalError::Endless { value: self.name(operation) })
+    }
+}
+
+fn is_true(tensor: &Tensor) -> bool {
+    matches!(&tensor.data, Data::Bool(v) if v.first() == Some(&true))
 }
 
 /// The elements of a literal, wherever they are.

@@ -104,7 +104,7 @@ fn active(function: &Function, wrt: &[ValueId]) -> Vec<bool> {
         active[v.index()] = true;
     }
     for operation in &function.ops {
-        if operation.uses().any(|v| active[v.index()]) {
+        if operation.captures().iter().any(|v| active[v.index()]) {
             for r in &operation.results {
                 active[r.index()] |= function.ty(*r).dtype.is_float();
             }

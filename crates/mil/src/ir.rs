@@ -4,6 +4,7 @@ use crate::diag::Place;
 use crate::op::Op;
 use crate::tensor::{Data, Tensor};
 use crate::ty::{Opset, TensorType};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A program: functions, and what its writer said of itself.
@@ -74,6 +75,19 @@ pub struct Function {
     pub outputs: Vec<ValueId>,
     /// All values, found by [`ValueId`].
     pub values: Vec<Value>,
+    /// Memory that keeps its value between runs: each is a parameter and a result.
+    pub states: Vec<State>,
+}
+
+/// Memory of a program that keeps its value between runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Its name.
+    pub name: String,
+    /// The parameter that holds the value before a run.
+    pub input: ValueId,
+    /// The value after it.
+    pub output: ValueId,
 }
 
 impl Function {
@@ -86,6 +100,7 @@ impl Function {
             ops: Vec::new(),
             outputs: Vec::new(),
             values: Vec::new(),
+            states: Vec::new(),
         }
     }
 
@@ -125,12 +140,16 @@ impl Function {
 
     /// For each value, its literal if a `const` defines it.
     pub fn literals(&self) -> Vec<Option<&Literal>> {
-        let mut out = vec![None; self.values.len()];
-        for op in &self.ops {
-            if let (Some(literal), [result]) = (op.const_literal(), op.results.as_slice()) {
-                out[result.index()] = Some(literal);
+        fn collect<'f>(ops: &'f [Operation], out: &mut [Option<&'f Literal>]) {
+            for op in ops {
+                if let (Some(literal), [result]) = (op.const_literal(), op.results.as_slice()) {
+                    out[result.index()] = Some(literal);
+                }
+                op.blocks.iter().for_each(|b| collect(&b.ops, out));
             }
         }
+        let mut out = vec![None; self.values.len()];
+        collect(&self.ops, &mut out);
         out
     }
 }
@@ -150,9 +169,41 @@ pub struct Operation {
     pub scope: Scope,
     /// Where it was written.
     pub place: Place,
+    /// What `cond` and `while_loop` do.
+    pub blocks: Vec<Block>,
+}
+
+/// Operations inside an operation. They see the values defined before it; what they define, only they see.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Block {
+    /// Parameters.
+    pub inputs: Vec<ValueId>,
+    /// Operations, in order of execution.
+    pub ops: Vec<Operation>,
+    /// Results.
+    pub outputs: Vec<ValueId>,
 }
 
 impl Operation {
+    /// An operation on `args` that defines `results`, without a label, made by a pass.
+    pub fn new(op: Op, args: Vec<Arg>, results: Vec<ValueId>) -> Operation {
+        Operation {
+            op,
+            args,
+            results,
+            label: None,
+            scope: Scope::default(),
+            place: Place::Nowhere,
+            blocks: Vec::new(),
+        }
+    }
+
+    /// A `const` that defines `result`.
+    pub fn constant(literal: Literal, result: ValueId) -> Operation {
+        let arg = Arg { param: 0, value: ArgValue::Literal(literal) };
+        Operation::new(Op(&crate::ops::constant::CONST), vec![arg], vec![result])
+    }
+
     /// The argument of parameter `name`.
     pub fn arg(&self, name: &str) -> Option<&ArgValue> {
         let at = self.op.param(name)?;
@@ -167,7 +218,25 @@ impl Operation {
         }
     }
 
-    /// Every value used, in order of the arguments.
+    /// Every value used that is defined outside, arguments first.
+    pub fn captures(&self) -> Vec<ValueId> {
+        fn collect(ops: &[Operation], inside: &mut HashSet<ValueId>, out: &mut Vec<ValueId>) {
+            for op in ops {
+                out.extend(op.uses().filter(|v| !inside.contains(v)));
+                for block in &op.blocks {
+                    inside.extend(&block.inputs);
+                    collect(&block.ops, inside, out);
+                    out.extend(block.outputs.iter().filter(|v| !inside.contains(v)));
+                }
+                inside.extend(&op.results);
+            }
+        }
+        let mut out = Vec::new();
+        collect(std::slice::from_ref(self), &mut HashSet::new(), &mut out);
+        out
+    }
+
+    /// Every value used as an argument, in order of the arguments.
     pub fn uses(&self) -> impl Iterator<Item = ValueId> + '_ {
         self.args.iter().flat_map(|a| match &a.value {
             ArgValue::Value(v) => std::slice::from_ref(v).iter().copied(),

@@ -200,8 +200,8 @@ impl fmt::Debug for Op {
 pub struct Operand<'a> {
     /// The type.
     pub ty: &'a TensorType,
-    /// The literal, if it is constant.
-    pub literal: Option<&'a Literal>,
+    /// The elements, if they are known.
+    pub data: Option<&'a Data>,
 }
 
 /// An operation with its arguments, as a type rule sees it.
@@ -213,7 +213,17 @@ pub struct Operand<'a> {
 pub struct Call<'a> {
     /// The entry.
     pub op: Op,
-    operands: Vec<Vec<Operand<'a>>>,
+    /// Arguments with the positions of their parameters.
+    operands: Vec<(usize, Operand<'a>)>,
+    /// The types of what the blocks take and give, for `cond` and `while_loop`.
+    pub(crate) blocks: Vec<BlockTypes>,
+}
+
+/// What a block takes and gives.
+#[derive(Clone, Debug)]
+pub(crate) struct BlockTypes {
+    pub inputs: Vec<TensorType>,
+    pub outputs: Vec<TensorType>,
 }
 
 impl<'a> Call<'a> {
@@ -223,17 +233,41 @@ impl<'a> Call<'a> {
         literals: &[Option<&'a Literal>],
         operation: &'a Operation,
     ) -> Call<'a> {
-        let mut operands = vec![Vec::new(); operation.op.params.len()];
+        let of = |v: &crate::ValueId| Operand {
+            ty: function.ty(*v),
+            data: literals[v.index()].and_then(Literal::data),
+        };
+        let types = |ids: &[crate::ValueId]| ids.iter().map(|&v| function.ty(v).clone()).collect();
+        let blocks = operation.blocks.iter();
+        let blocks = blocks.map(|b| BlockTypes { inputs: types(&b.inputs), outputs: types(&b.outputs) });
+        Call { op: operation.op, operands: Call::operands(operation, of), blocks: blocks.collect() }
+    }
+
+    /// The call of `op` on `operands`, each with the position of its parameter.
+    pub(crate) fn of(op: Op, operands: Vec<(usize, Operand<'a>)>, blocks: Vec<BlockTypes>) -> Call<'a> {
+        Call { op, operands, blocks }
+    }
+
+    /// The operands of `operation`, of which `of` knows the values.
+    pub(crate) fn operands(
+        operation: &'a Operation,
+        of: impl Fn(&crate::ValueId) -> Operand<'a>,
+    ) -> Vec<(usize, Operand<'a>)> {
+        let mut operands = Vec::with_capacity(operation.args.len());
         for arg in &operation.args {
-            let slot: &mut Vec<Operand<'a>> = &mut operands[arg.param];
-            let of = |v: &crate::ValueId| Operand { ty: function.ty(*v), literal: literals[v.index()] };
             match &arg.value {
-                ArgValue::Value(v) => slot.push(of(v)),
-                ArgValue::List(vs) => slot.extend(vs.iter().map(of)),
-                ArgValue::Literal(l) => slot.push(Operand { ty: &l.ty, literal: Some(l) }),
+                ArgValue::Value(v) => operands.push((arg.param, of(v))),
+                ArgValue::List(vs) => operands.extend(vs.iter().map(|v| (arg.param, of(v)))),
+                ArgValue::Literal(l) => operands.push((arg.param, Operand { ty: &l.ty, data: l.data() })),
             }
         }
-        Call { op: operation.op, operands }
+        operands
+    }
+
+    /// What is given for parameter `name`.
+    fn given(&self, name: &str) -> impl Iterator<Item = Operand<'a>> + '_ {
+        let at = self.at(name);
+        self.operands.iter().filter(move |(param, _)| *param == at).map(|(_, operand)| *operand)
     }
 
     fn at(&self, name: &str) -> usize {
@@ -245,17 +279,17 @@ impl<'a> Call<'a> {
 
     /// The elements of parameter `name`, if they are known before it runs.
     pub fn data(&self, name: &str) -> Option<&'a Data> {
-        self.operands[self.at(name)].first()?.literal?.data()
+        self.given(name).next()?.data
     }
 
     /// Whether parameter `name` is given.
     pub fn has(&self, name: &str) -> bool {
-        !self.operands[self.at(name)].is_empty()
+        self.given(name).next().is_some()
     }
 
     /// The type of parameter `name`.
     pub fn ty(&self, name: &str) -> &'a TensorType {
-        match self.operands[self.at(name)].first() {
+        match self.given(name).next() {
             Some(o) => o.ty,
             None => panic!("op table: `{}` reads the absent parameter `{name}`", self.op.name()),
         }
@@ -263,12 +297,11 @@ impl<'a> Call<'a> {
 
     /// The types of variadic parameter `name`.
     pub fn tys(&self, name: &str) -> Vec<&'a TensorType> {
-        self.operands[self.at(name)].iter().map(|o| o.ty).collect()
+        self.given(name).map(|o| o.ty).collect()
     }
 
     fn constant(&self, name: &str) -> Option<&'a Data> {
-        let operand = self.operands[self.at(name)].first()?;
-        match operand.literal.and_then(Literal::data) {
+        match self.given(name).next()?.data {
             Some(data) => Some(data),
             None => panic!("op table: `{}` reads `{name}`, which need not be constant", self.op.name()),
         }
@@ -323,7 +356,7 @@ impl<'a> Call<'a> {
 
     /// Whether the elements of parameter `name` stand in the program; for attributes, which may be in a blob.
     pub fn is_inline(&self, name: &str) -> bool {
-        self.operands[self.at(name)].iter().all(|o| o.literal.is_some_and(|l| l.data().is_some()))
+        self.given(name).all(|o| o.data.is_some())
     }
 
     /// The string constant `name`, or its default.

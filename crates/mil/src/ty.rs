@@ -174,6 +174,28 @@ impl TensorType {
         TensorType { dtype, shape: shape.into() }
     }
 
+    /// The size of an axis that is not known before a program runs, spelled `?`. Verified programs have none.
+    pub const UNKNOWN: usize = usize::MAX;
+
+    /// `size`, unless it is unknown.
+    pub fn known_size(size: usize) -> Option<usize> {
+        (size != TensorType::UNKNOWN).then_some(size)
+    }
+
+    /// Whether all sizes are known.
+    pub fn is_known(&self) -> bool {
+        !self.shape.contains(&TensorType::UNKNOWN)
+    }
+
+    /// Whether a tensor of type `other` is one of this type, whose unknown sizes can be any.
+    pub fn admits(&self, other: &TensorType) -> bool {
+        let fits =
+            |(&a, &b): (&usize, &usize)| a == b || a == TensorType::UNKNOWN || b == TensorType::UNKNOWN;
+        self.dtype == other.dtype
+            && self.rank() == other.rank()
+            && self.shape.iter().zip(&other.shape).all(fits)
+    }
+
     /// A single value.
     pub fn scalar(dtype: DType) -> Self {
         TensorType { dtype, shape: Vec::new() }
@@ -220,7 +242,10 @@ impl fmt::Display for Shape<'_> {
             if i > 0 {
                 f.write_str(", ")?;
             }
-            write!(f, "{d}")?;
+            match TensorType::known_size(*d) {
+                Some(d) => write!(f, "{d}")?,
+                None => f.write_str("?")?,
+            }
         }
         f.write_str("]")
     }

@@ -1,9 +1,10 @@
 //! The verifier: whether a program means anything.
 
 use crate::diag::{Diagnostic, Place, Report};
-use crate::ir::{ArgValue, Function, Literal, Operation, Program};
+use crate::ir::{ArgValue, Block, Function, Literal, Operation, Program, ValueId};
 use crate::op::{Absent, Call, Role};
-use std::collections::HashMap;
+use crate::ty::TensorType;
+use std::collections::HashSet;
 use std::ops::Deref;
 
 /// A program that the verifier has accepted. Nothing else makes one, so what takes it never checks again.
@@ -31,20 +32,44 @@ impl<P> Deref for Verified<P> {
     }
 }
 
-/// Checks every function of `program`.
+/// Checks every function of `program`, whose sizes must all be known.
 ///
 /// # Errors
 /// All that is wrong with it.
 pub fn verify(program: Program) -> Result<Verified<Program>, Report> {
+    let report = examine(&program, Sizes::Known);
+    if report.diagnostics.is_empty() { Ok(Verified(program)) } else { Err(report) }
+}
+
+/// Which sizes a program may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sizes {
+    /// Known ones: what engines take.
+    Known,
+    /// Unknown ones too, and elements that decide shapes may be computed. Rules that would need to know them are not
+    /// applied.
+    Any,
+}
+
+/// All that is wrong with `program`.
+pub fn examine(program: &Program, sizes: Sizes) -> Report {
     let mut report = Report::default();
     if program.functions.is_empty() {
         let text = "the program has no function";
-        report.diagnostics.push(Diagnostic::new("no-function", text, Place::Nowhere));
+        report.push(Diagnostic::new("no-function", text, Place::Nowhere));
     }
     for function in &program.functions {
-        Checker { function, defined: vec![false; function.values.len()], report: &mut report }.check();
+        let checker = Checker {
+            function,
+            literals: function.literals(),
+            defined: vec![false; function.values.len()],
+            names: HashSet::with_capacity(function.values.len()),
+            sizes,
+            report: &mut report,
+        };
+        checker.check();
     }
-    if report.diagnostics.is_empty() { Ok(Verified(program)) } else { Err(report) }
+    report
 }
 
 /// Whether MIL text can hold `name`.
@@ -56,217 +81,283 @@ fn is_identifier(name: &str) -> bool {
 
 struct Checker<'a> {
     function: &'a Function,
+    literals: Vec<Option<&'a Literal>>,
     defined: Vec<bool>,
+    /// Names that are visible.
+    names: HashSet<&'a str>,
+    sizes: Sizes,
     report: &'a mut Report,
 }
 
-impl Checker<'_> {
-    fn check(&mut self) {
+impl<'a> Checker<'a> {
+    fn check(mut self) {
         let f = self.function;
-        for &id in &f.inputs {
-            self.define(id, &Place::Nowhere);
+        if !is_identifier(&f.name) {
+            self.bad_name(&f.name, &Place::Nowhere);
         }
-        let literals = f.literals();
-        for operation in &f.ops {
-            if self.arguments(operation, &literals) {
-                self.types(operation, &literals);
-            }
-            for &r in &operation.results {
-                self.define(r, &operation.place);
-            }
-        }
+        f.inputs.iter().for_each(|&id| self.define(id, &Place::Nowhere));
+        f.ops.iter().for_each(|op| self.operation(op));
         if f.outputs.is_empty() {
             self.refuse("no-output", format!("function `{}` returns nothing", f.name), &Place::Nowhere);
         }
-        for &id in &f.outputs {
-            if !self.defined.get(id.index()).copied().unwrap_or(false) {
-                let name = f.values.get(id.index()).map_or("?", |v| v.name.as_str());
-                self.refuse("undefined", format!("output `{name}` is not defined"), &Place::Nowhere);
+        self.results(&f.outputs, &Place::Nowhere);
+        for state in &f.states {
+            if !self.is_defined(state.input) || !self.is_defined(state.output) {
+                self.refuse("undefined", format!("state `{}` has no value", state.name), &Place::Nowhere);
             }
         }
-        let names = std::iter::once(&f.name).chain(f.values.iter().map(|v| &v.name));
-        for name in names.filter(|n| !is_identifier(n)) {
-            let text = format!("`{name}` cannot be written as a name: it takes letters, digits and `_`");
-            self.refuse("bad-name", text, &Place::Nowhere);
+    }
+
+    fn operation(&mut self, operation: &'a Operation) {
+        let before = self.report.diagnostics.len();
+        self.arguments(operation);
+        for block in &operation.blocks {
+            self.block(block, &operation.place);
         }
-        let mut seen: HashMap<&str, usize> = HashMap::new();
-        for value in &f.values {
-            *seen.entry(&value.name).or_default() += 1;
+        if self.report.diagnostics.len() == before {
+            self.types(operation);
         }
-        let mut twice: Vec<&str> = seen.into_iter().filter(|&(_, n)| n > 1).map(|(name, _)| name).collect();
-        twice.sort_unstable();
-        for name in twice {
-            self.refuse("duplicate-name", format!("`{name}` is defined more than once"), &Place::Nowhere);
+        for &r in &operation.results {
+            self.define(r, &operation.place);
         }
+    }
+
+    fn block(&mut self, block: &'a Block, place: &Place) {
+        block.inputs.iter().for_each(|&id| self.define(id, place));
+        block.ops.iter().for_each(|op| self.operation(op));
+        self.results(&block.outputs, place);
+        let results = block.ops.iter().flat_map(|op| &op.results);
+        for &id in block.inputs.iter().chain(results) {
+            if let Some(d) = self.defined.get_mut(id.index()) {
+                *d = false;
+                self.names.remove(self.function.value(id).name.as_str());
+            }
+        }
+    }
+
+    fn results(&mut self, results: &[ValueId], place: &Place) {
+        for &id in results {
+            if !self.is_defined(id) {
+                let name = self.function.values.get(id.index()).map_or("?", |v| v.name.as_str());
+                self.refuse("undefined", format!("output `{name}` is not defined"), place);
+            }
+        }
+    }
+
+    fn is_defined(&self, id: ValueId) -> bool {
+        self.defined.get(id.index()).copied().unwrap_or(false)
     }
 
     fn refuse(&mut self, code: &'static str, message: String, place: &Place) {
-        self.report.diagnostics.push(Diagnostic::new(code, message, place.clone()));
+        self.report.push(Diagnostic::new(code, message, place.clone()));
     }
 
-    fn define(&mut self, id: crate::ValueId, place: &Place) {
-        match self.defined.get_mut(id.index()) {
-            Some(d) if !*d => *d = true,
-            Some(_) => {
-                let name = self.function.value(id).name.clone();
-                self.refuse("duplicate-name", format!("`{name}` is defined more than once"), place);
-            }
-            None => self.refuse("undefined", format!("value {} does not exist", id.0), place),
+    /// Refuses what is given for parameter `param`.
+    fn refuse_arg(
+        &mut self,
+        code: &'static str,
+        message: String,
+        place: &Place,
+        param: &'static str,
+        label: &str,
+    ) {
+        let refusal = Diagnostic::new(code, message, place.clone());
+        self.report.push(refusal.label(Place::Param(param), label));
+    }
+
+    fn bad_name(&mut self, name: &str, place: &Place) {
+        let text = format!("`{name}` cannot be written as a name: it takes letters, digits and `_`");
+        self.refuse("bad-name", text, place);
+    }
+
+    fn define(&mut self, id: ValueId, place: &Place) {
+        let function = self.function;
+        let Some(defined) = self.defined.get_mut(id.index()) else {
+            self.refuse("undefined", format!("value {} does not exist", id.0), place);
+            return;
+        };
+        let twice = std::mem::replace(defined, true);
+        let value = function.value(id);
+        if twice || !self.names.insert(&value.name) {
+            self.refuse("duplicate-name", format!("`{}` is defined more than once", value.name), place);
+        }
+        if !is_identifier(&value.name) {
+            self.bad_name(&value.name, place);
+        }
+        if self.sizes == Sizes::Known && !value.ty.is_known() {
+            let text = format!("`{}` is {}: its size is not known", value.name, value.ty);
+            let unknown = Diagnostic::new("unknown-size", text, place.clone());
+            self.report.push(unknown.help("give the shapes of the inputs, or write the size"));
         }
     }
 
-    /// Whether every argument is there, defined and of a dtype that its parameter takes.
-    fn arguments(&mut self, operation: &Operation, literals: &[Option<&Literal>]) -> bool {
-        let before = self.report.diagnostics.len();
+    /// Checks that every argument is there, defined and of a dtype that its parameter takes.
+    fn arguments(&mut self, operation: &'a Operation) {
         let (op, place) = (operation.op, &operation.place);
         let name = op.name();
         if op.since > self.function.opset {
             let text = format!("`{name}` needs {}, the function is {}", op.since, self.function.opset);
             self.refuse("opset", text, place);
         }
-        let mut given = vec![0; op.params.len()];
+        let mut given: u64 = 0;
         for arg in &operation.args {
             let Some(param) = op.params.get(arg.param) else {
                 self.refuse("unknown-parameter", format!("`{name}` has no parameter {}", arg.param), place);
                 continue;
             };
-            given[arg.param] += 1;
+            if given >> arg.param & 1 == 1 {
+                let text = format!("`{name}` has `{}` more than once", param.name);
+                self.refuse_arg("repeated-parameter", text, place, param.name, "once more");
+            }
+            given |= 1 << arg.param;
             if param.since > self.function.opset {
                 let text = format!(
                     "`{}` of `{name}` needs {}, the function is {}",
                     param.name, param.since, self.function.opset
                 );
-                self.refuse("opset", text, place);
+                self.refuse_arg("opset", text, place, param.name, "not in this opset");
             }
-            let one;
-            let values: &[crate::ValueId] = match (&arg.value, param.role) {
-                (ArgValue::Value(v), Role::Tensor | Role::Const | Role::Known) => {
-                    one = [*v];
-                    &one
+            match (&arg.value, param.role) {
+                (ArgValue::Value(v), Role::Tensor | Role::Const | Role::Known | Role::Variadic) => {
+                    self.value(*v, operation, arg.param);
                 }
-                (ArgValue::Value(v), Role::Variadic) => {
-                    one = [*v];
-                    &one
+                (ArgValue::List(vs), Role::Variadic) => {
+                    vs.iter().for_each(|&v| self.value(v, operation, arg.param));
                 }
-                (ArgValue::List(vs), Role::Variadic) => vs,
                 (ArgValue::Literal(l), role) => {
                     if matches!(role, Role::Const | Role::Known) && l.data().is_none() {
                         let text =
                             format!("`{}` of `{name}` must stand in the program, not in a blob", param.name);
-                        self.refuse("must-be-inline", text, place);
+                        self.refuse_arg("must-be-inline", text, place, param.name, "in a weight file");
                     }
-                    self.literal(l, param.dtypes, &format!("`{}` of `{name}`", param.name), place);
-                    &[]
+                    self.literal(l, operation, arg.param);
                 }
                 (ArgValue::List(_), _) => {
                     let text = format!("`{}` of `{name}` takes one value, a list is given", param.name);
-                    self.refuse("one-value", text, place);
-                    &[]
+                    self.refuse_arg("one-value", text, place, param.name, "a list");
                 }
                 (ArgValue::Value(_), Role::Attribute) => {
                     let text = format!("`{}` of `{name}` must be a literal attribute", param.name);
-                    self.refuse("must-be-literal", text, place);
-                    &[]
-                }
-            };
-            for &v in values {
-                if !self.defined.get(v.index()).copied().unwrap_or(false) {
-                    let used = self.function.values.get(v.index()).map_or("?", |v| v.name.as_str());
-                    self.refuse(
-                        "undefined",
-                        format!("`{used}` is used by `{name}` before it is defined"),
-                        place,
-                    );
-                    continue;
-                }
-                let ty = self.function.ty(v);
-                if !param.dtypes.contains(&ty.dtype) {
-                    let takes = param.dtypes.iter().map(|d| d.name()).collect::<Vec<_>>().join(", ");
-                    let text = format!("`{}` of `{name}` is {}, it takes {takes}", param.name, ty.dtype);
-                    self.refuse("dtype", text, place);
-                }
-                if matches!(param.role, Role::Const | Role::Known)
-                    && literals[v.index()].and_then(Literal::data).is_none()
-                {
-                    let used = &self.function.value(v).name;
-                    let text = format!("`{}` of `{name}` must be a constant, `{used}` is not", param.name);
-                    self.refuse("must-be-const", text, place);
+                    self.refuse_arg("must-be-literal", text, place, param.name, "a value");
                 }
             }
         }
-        for (param, n) in op.params.iter().zip(given) {
-            if n == 0 && param.absent == Absent::Refused {
+        for (i, param) in op.params.iter().enumerate() {
+            if given >> i & 1 == 0 && param.absent == Absent::Refused {
                 self.refuse("missing-parameter", format!("`{name}` needs `{}`", param.name), place);
             }
-            if n > 1 {
-                self.refuse("repeated-parameter", format!("`{name}` has `{}` {n} times", param.name), place);
-            }
         }
-        self.report.diagnostics.len() == before
     }
 
-    fn literal(&mut self, l: &Literal, dtypes: &[crate::DType], what: &str, place: &Place) {
-        if !dtypes.contains(&l.ty.dtype) {
-            self.refuse("dtype", format!("{what} does not take {}", l.ty.dtype), place);
+    /// Checks one value that is given for parameter `at`.
+    fn value(&mut self, v: ValueId, operation: &'a Operation, at: usize) {
+        let (param, name, place) = (&operation.op.params[at], operation.op.name(), &operation.place);
+        let function = self.function;
+        if !self.is_defined(v) {
+            let used = function.values.get(v.index()).map_or("?", |v| v.name.as_str());
+            let text = format!("`{used}` is used by `{name}` before it is defined");
+            self.refuse_arg("undefined", text, place, param.name, "not defined yet");
+            return;
+        }
+        let ty = function.ty(v);
+        if !param.dtypes.contains(&ty.dtype) {
+            let takes = param.dtypes.iter().map(|d| d.name()).collect::<Vec<_>>().join(", ");
+            let text = format!("`{}` of `{name}` is {}, it takes {takes}", param.name, ty.dtype);
+            self.refuse_arg("dtype", text, place, param.name, ty.dtype.name());
+        }
+        let needs_data = match param.role {
+            Role::Const => true,
+            Role::Known => self.sizes == Sizes::Known,
+            _ => false,
+        };
+        if needs_data && self.literals[v.index()].and_then(Literal::data).is_none() {
+            let used = &function.value(v).name;
+            let text = format!("`{}` of `{name}` must be a constant, `{used}` is not", param.name);
+            let label = match self.literals[v.index()] {
+                Some(_) => "its elements are in a weight file",
+                None => "computed",
+            };
+            self.refuse_arg("must-be-const", text, place, param.name, label);
+        }
+    }
+
+    fn literal(&mut self, l: &Literal, operation: &'a Operation, at: usize) {
+        let (param, place) = (&operation.op.params[at], &operation.place);
+        let what = || format!("`{}` of `{}`", param.name, operation.op.name());
+        if !param.dtypes.contains(&l.ty.dtype) {
+            let text = format!("{} does not take {}", what(), l.ty.dtype);
+            self.refuse_arg("dtype", text, place, param.name, l.ty.dtype.name());
         }
         if let Some(data) = l.data() {
             if data.len() != l.ty.elements() {
-                let text =
-                    format!("{what}: {} has {} elements, {} are written", l.ty, l.ty.elements(), data.len());
+                let (ty, want, got) = (&l.ty, l.ty.elements(), data.len());
+                let text = format!("{}: {ty} has {want} elements, {got} are written", what());
                 self.refuse("literal-elements", text, place);
             } else if !data.fits(l.ty.dtype) {
-                self.refuse("literal-range", format!("{what}: an element is not a {}", l.ty.dtype), place);
+                self.refuse(
+                    "literal-range",
+                    format!("{}: an element is not a {}", what(), l.ty.dtype),
+                    place,
+                );
             }
         }
     }
 
-    fn types(&mut self, operation: &Operation, literals: &[Option<&Literal>]) {
-        let call = Call::new(self.function, literals, operation);
-        match (operation.op.infer)(&call) {
+    /// Whether the type rule can be applied: it knows all that it needs.
+    fn is_decided(&self, operation: &Operation) -> bool {
+        let known = |v: ValueId| self.function.ty(v).is_known();
+        let blocks = operation.blocks.iter().flat_map(|b| b.inputs.iter().chain(&b.outputs));
+        operation.uses().chain(blocks.copied()).all(known)
+            && operation.args.iter().all(|arg| match (&arg.value, operation.op.params[arg.param].role) {
+                (ArgValue::Value(v), Role::Known) => {
+                    self.literals[v.index()].and_then(Literal::data).is_some()
+                }
+                _ => true,
+            })
+    }
+
+    fn types(&mut self, operation: &'a Operation) {
+        let op = operation.op;
+        if op.name() == "const" {
+            // The most common operation by far.
+            if let (Some(l), [r]) = (operation.const_literal(), &operation.results[..]) {
+                self.result(operation, 0, *r, &l.ty);
+                return;
+            }
+        }
+        if self.sizes == Sizes::Any && !self.is_decided(operation) {
+            return;
+        }
+        let call = Call::new(self.function, &self.literals, operation);
+        match (op.infer)(&call) {
             Ok(types) => {
                 if types.len() != operation.results.len() {
-                    let text = format!(
-                        "`{}` has {} results, {} are written",
-                        operation.op.name(),
-                        types.len(),
-                        operation.results.len()
-                    );
+                    let (want, got) = (types.len(), operation.results.len());
+                    let text = format!("`{}` has {want} results, {got} are written", op.name());
                     self.refuse("result-count", text, &operation.place);
                     return;
                 }
-                for (ty, &r) in types.iter().zip(&operation.results) {
-                    let value = self.function.value(r);
-                    if *ty != value.ty {
-                        let text = format!(
-                            "`{}` is written as {}, but `{}` gives {ty}",
-                            value.name,
-                            value.ty,
-                            operation.op.name()
-                        );
-                        self.refuse("result-type", text, &operation.place);
-                    }
+                for (n, (ty, &r)) in types.iter().zip(&operation.results).enumerate() {
+                    self.result(operation, n, r, ty);
                 }
             }
-            Err(reject) => {
-                let labels = reject
-                    .labels
-                    .iter()
-                    .map(|(param, text)| {
-                        let what = match operation.arg_value(param) {
-                            Some(v) => format!("`{param} = {}`: {text}", self.function.value(v).name),
-                            None => format!("`{param}`: {text}"),
-                        };
-                        (Place::Nowhere, what)
-                    })
-                    .collect();
-                self.report.diagnostics.push(Diagnostic {
-                    code: reject.code,
-                    message: reject.message,
-                    place: operation.place.clone(),
-                    labels,
-                    help: reject.help,
-                });
-            }
+            // The elements that decide it come when it runs.
+            Err(reject) if reject.code == "data-dependent" && self.sizes == Sizes::Any => {}
+            Err(reject) => self.report.push(Diagnostic::refusal(reject, operation.place.clone())),
+        }
+    }
+
+    fn result(&mut self, operation: &Operation, n: usize, r: ValueId, ty: &TensorType) {
+        let Some(value) = self.function.values.get(r.index()) else { return };
+        let same = match self.sizes {
+            Sizes::Known => *ty == value.ty,
+            Sizes::Any => value.ty.admits(ty),
+        };
+        if !same {
+            let op = operation.op.name();
+            let text = format!("`{}` is written as {}, but `{op}` gives {ty}", value.name, value.ty);
+            let refusal = Diagnostic::new("result-type", text, operation.place.clone());
+            self.report.push(refusal.label(Place::Result(n), format!("write {ty}")));
         }
     }
 }

@@ -92,10 +92,10 @@ fn each_broken_field_is_named() {
         broken(|b| b[68] = 2),
         BlobError::ElementType { path: path(), offset, got: DType::F32, want: DType::F16 }
     );
-    for (code, name) in [(5, "bf16"), (8, "int4"), (9, "uint1"), (13, "uint6"), (17, "fp8e5m2"), (99, "99")] {
-        let got = name.to_owned();
-        assert_eq!(broken(|b| b[68] = code), BlobError::Unsupported { path: path(), offset, got });
-    }
+    let got = "99".to_owned();
+    assert_eq!(broken(|b| b[68] = 99), BlobError::Unsupported { path: path(), offset, got });
+    let bf16 = BlobError::ElementType { path: path(), offset, got: DType::BF16, want: DType::F16 };
+    assert_eq!(broken(|b| b[68] = 5), bf16);
     assert_eq!(broken(|b| b[72] = 3), BlobError::Size { path: path(), offset, got: 3, want: 2 });
     assert_eq!(broken(|b| b[72] = 2), BlobError::Size { path: path(), offset, got: 2, want: 4 });
     assert_eq!(broken(|b| b[80] = 129), BlobError::Alignment { path: path(), offset, got: 129 });

@@ -64,16 +64,8 @@ impl State {
         literal: Literal,
         at: &'static Location<'static>,
     ) -> ValueId {
-        let op = Op(&crate::ops::constant::CONST);
         let id = self.function.add_value(name, literal.ty.clone());
-        self.function.ops.push(Operation {
-            op,
-            args: vec![Arg { param: 0, value: ArgValue::Literal(literal) }],
-            results: vec![id],
-            label: None,
-            scope: Scope::default(),
-            place: Place::Rust(at),
-        });
+        self.function.ops.push(Operation { place: Place::Rust(at), ..Operation::constant(literal, id) });
         id
     }
 
@@ -108,12 +100,9 @@ impl State {
 
     pub(super) fn push(&mut self, op: Op, args: Vec<Arg>, at: &'static Location<'static>) -> Vec<ValueId> {
         let mut operation = Operation {
-            op,
-            args,
-            results: Vec::new(),
-            label: None,
             scope: self.scope.clone(),
             place: Place::Rust(at),
+            ..Operation::new(op, args, Vec::new())
         };
         // What comes of a mistake is not reported a second time.
         if operation.uses().any(|v| self.broken.contains(&v)) {
@@ -148,14 +137,7 @@ impl State {
                 results
             }
             Err(reject) => {
-                let labels = reject.labels.iter().map(|(p, t)| (Place::Nowhere, format!("`{p}`: {t}")));
-                self.report.diagnostics.push(Diagnostic {
-                    code: reject.code,
-                    message: reject.message,
-                    place: Place::Rust(at),
-                    labels: labels.collect(),
-                    help: reject.help,
-                });
+                self.report.push(Diagnostic::refusal(reject, Place::Rust(at)));
                 vec![self.broken_value()]
             }
         }

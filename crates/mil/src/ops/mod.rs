@@ -6,6 +6,7 @@
 pub mod activation;
 pub mod attention;
 pub mod constant;
+pub mod control;
 pub mod conv;
 pub mod convert;
 pub mod elementwise;
@@ -18,6 +19,7 @@ pub mod quantization;
 pub mod reduce;
 pub mod shape;
 pub mod slice;
+pub mod state;
 pub mod unary;
 
 use crate::op::{Op, OpDef};
@@ -46,6 +48,8 @@ pub(crate) fn forms(name: &str) -> &'static [Op] {
 
 op_table! {
     constant::{CONST},
+    control::{COND, WHILE_LOOP},
+    state::{READ_STATE, WRITE_STATE, COREML_UPDATE_STATE},
     elementwise::{ADD, SUB, MUL, REAL_DIV, POW, MAXIMUM, MINIMUM},
     unary::{SQRT, RSQRT, INVERSE, EXP, LOG, ERF, SIN, COS, ABS, SIGN, SQUARE, FLOOR, CEIL, ROUND, CLIP},
     logic::{

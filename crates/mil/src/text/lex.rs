@@ -1,5 +1,7 @@
 //! Words of MIL text.
 
+use super::tree::{Comment, Name, Span};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// What a token is.
@@ -13,8 +15,10 @@ pub(super) enum Kind {
     Str,
     /// A string that the text ends in.
     OpenStr,
-    /// `->`, or one character of punctuation.
-    Punct,
+    /// One character of punctuation.
+    Punct(u8),
+    /// `->`.
+    Arrow,
     /// A character that stands for nothing.
     Unknown,
     /// The end of the text.
@@ -26,16 +30,24 @@ pub(super) enum Kind {
 pub(super) struct Token<'s> {
     pub kind: Kind,
     pub text: &'s str,
-    pub start: usize,
+    pub start: u32,
 }
 
 impl<'s> Token<'s> {
-    pub fn range(&self) -> Range<usize> {
-        self.start..self.start + self.text.len()
+    pub fn span(&self) -> Span {
+        Span { start: self.start, end: self.start + self.text.len() as u32 }
     }
 
-    pub fn is(&self, punct: &str) -> bool {
-        self.kind == Kind::Punct && self.text == punct
+    pub fn range(&self) -> Range<usize> {
+        self.span().range()
+    }
+
+    pub fn name(&self) -> Name<'s> {
+        Name { text: self.text, span: self.span() }
+    }
+
+    pub fn is(&self, punct: u8) -> bool {
+        self.kind == Kind::Punct(punct)
     }
 
     pub fn is_word(&self, word: &str) -> bool {
@@ -43,15 +55,18 @@ impl<'s> Token<'s> {
     }
 
     /// The text of a string token, without quotes and escapes.
-    pub fn unquoted(&self) -> String {
+    pub fn unquoted(&self) -> Cow<'s, str> {
         let inner = self.text.strip_prefix('"').unwrap_or(self.text);
         let inner = inner.strip_suffix('"').unwrap_or(inner);
+        if !inner.contains('\\') {
+            return Cow::Borrowed(inner);
+        }
         let mut out = String::with_capacity(inner.len());
         let mut chars = inner.chars();
         while let Some(c) = chars.next() {
             out.extend(if c == '\\' { chars.next() } else { Some(c) });
         }
-        out
+        Cow::Owned(out)
     }
 
     /// How messages name it.
@@ -73,12 +88,44 @@ impl<'s> Token<'s> {
 pub(super) struct Lexer<'s> {
     source: &'s str,
     at: usize,
+    pub comments: Vec<Comment<'s>>,
 }
+
+/// What a byte begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Blank,
+    Word,
+    Digit,
+    Punct,
+    Other,
+}
+
+const CLASSES: [Class; 256] = {
+    let mut out = [Class::Other; 256];
+    let mut i = 0;
+    while i < 256 {
+        out[i] = match i as u8 {
+            b' ' | b'\t' | b'\r' | b'\n' => Class::Blank,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => Class::Word,
+            b'0'..=b'9' => Class::Digit,
+            b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'<' | b'>' | b',' | b';' | b'=' | b'?' => Class::Punct,
+            _ => Class::Other,
+        };
+        i += 1;
+    }
+    out
+};
 
 impl<'s> Lexer<'s> {
     pub fn new(source: &'s str) -> Lexer<'s> {
         let at = if source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-        Lexer { source, at }
+        Lexer { source, at, comments: Vec::new() }
+    }
+
+    /// The whole text.
+    pub fn source(&self) -> &'s str {
+        self.source
     }
 
     /// Goes to the end of the text.
@@ -88,41 +135,48 @@ impl<'s> Lexer<'s> {
 
     /// The next token, [`Kind::End`] for ever once the text has ended.
     pub fn next(&mut self) -> Token<'s> {
-        self.skip_blanks();
-        let (start, rest) = (self.at, &self.source[self.at..]);
-        let bytes = rest.as_bytes();
-        let (kind, length) = match bytes.first() {
-            None => (Kind::End, 0),
-            Some(b'a'..=b'z' | b'A'..=b'Z' | b'_') => (Kind::Ident, word(bytes)),
-            Some(b'-') if bytes.get(1) == Some(&b'>') => (Kind::Punct, 2),
-            Some(b'0'..=b'9' | b'+' | b'-' | b'.') => (Kind::Number, number(bytes)),
-            Some(b'"') => string(bytes),
-            Some(b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'<' | b'>' | b',' | b';' | b'=' | b'?') => {
-                (Kind::Punct, 1)
+        let bytes = self.source.as_bytes();
+        let mut at = self.at;
+        let class = loop {
+            match bytes.get(at).map(|&b| CLASSES[usize::from(b)]) {
+                Some(Class::Blank) => at += 1,
+                Some(Class::Other) if bytes[at..].starts_with(b"//") => at = self.comment(at),
+                class => break class,
             }
-            Some(_) => (Kind::Unknown, rest.chars().next().map_or(1, char::len_utf8)),
         };
-        self.at += length;
-        Token { kind, text: &rest[..length], start }
+        let rest = &bytes[at..];
+        let (kind, length) = match class {
+            None => (Kind::End, 0),
+            Some(Class::Word) => (Kind::Ident, word(rest)),
+            Some(Class::Punct) => (Kind::Punct(rest[0]), 1),
+            Some(Class::Digit) => (Kind::Number, number(rest)),
+            _ => match rest[0] {
+                b'"' => string(rest),
+                b'-' if rest.get(1) == Some(&b'>') => (Kind::Arrow, 2),
+                b'+' | b'-' | b'.' => (Kind::Number, number(rest)),
+                _ => (Kind::Unknown, self.source[at..].chars().next().map_or(1, char::len_utf8)),
+            },
+        };
+        self.at = at + length;
+        Token { kind, text: &self.source[at..at + length], start: at as u32 }
     }
 
-    fn skip_blanks(&mut self) {
-        let bytes = self.source.as_bytes();
-        loop {
-            match bytes.get(self.at) {
-                Some(b' ' | b'\t' | b'\r' | b'\n') => self.at += 1,
-                Some(b'/') if bytes.get(self.at + 1) == Some(&b'/') => {
-                    let rest = &bytes[self.at..];
-                    self.at += rest.iter().position(|&b| b == b'\n').unwrap_or(rest.len());
-                }
-                _ => return,
-            }
-        }
+    /// Keeps the comment that begins at `at`; its end.
+    #[cold]
+    fn comment(&mut self, at: usize) -> usize {
+        let rest = &self.source[at..];
+        let text = rest.lines().next().unwrap_or(rest);
+        let line = self.source[..at].rfind('\n').map_or(0, |n| n + 1);
+        let behind = !self.source[line..at].trim().is_empty();
+        let span = Span { start: at as u32, end: (at + text.len()) as u32 };
+        self.comments.push(Comment { text: text.trim_end(), span, behind });
+        at + text.len()
     }
 }
 
 fn word(bytes: &[u8]) -> usize {
-    bytes.iter().position(|b| !b.is_ascii_alphanumeric() && *b != b'_').unwrap_or(bytes.len())
+    let is_part = |b: &u8| matches!(CLASSES[usize::from(*b)], Class::Word | Class::Digit);
+    bytes.iter().position(|b| !is_part(b)).unwrap_or(bytes.len())
 }
 
 /// The length of a number: letters, digits, points, and a sign at the start or behind an exponent's letter.
@@ -132,12 +186,12 @@ fn number(bytes: &[u8]) -> usize {
     let mut length = bytes.len() - digits.len();
     while let Some(&b) = bytes.get(length) {
         let sign = matches!(b, b'+' | b'-') && length > 0 && exponent.contains(&bytes[length - 1]);
-        if !(b.is_ascii_alphanumeric() || b == b'.' || b == b'_' || sign) {
+        if !(matches!(CLASSES[usize::from(b)], Class::Word | Class::Digit) || b == b'.' || sign) {
             break;
         }
         length += 1;
     }
-    length
+    length.max(1)
 }
 
 fn string(bytes: &[u8]) -> (Kind, usize) {
@@ -167,23 +221,23 @@ mod tests {
 
     #[test]
     fn words_are_cut_without_blanks() {
-        use Kind::{Ident, Number, Punct, Str};
+        use Kind::{Arrow, Ident, Number, Punct, Str};
         let got = words("fp16 y=mul(x=-0x1.8p-3,s=\"a\\\"b\")->1e-5// end");
         let want = [
             (Ident, "fp16"),
             (Ident, "y"),
-            (Punct, "="),
+            (Punct(b'='), "="),
             (Ident, "mul"),
-            (Punct, "("),
+            (Punct(b'('), "("),
             (Ident, "x"),
-            (Punct, "="),
+            (Punct(b'='), "="),
             (Number, "-0x1.8p-3"),
-            (Punct, ","),
+            (Punct(b','), ","),
             (Ident, "s"),
-            (Punct, "="),
+            (Punct(b'='), "="),
             (Str, "\"a\\\"b\""),
-            (Punct, ")"),
-            (Punct, "->"),
+            (Punct(b')'), ")"),
+            (Arrow, "->"),
             (Number, "1e-5"),
         ];
         assert_eq!(got, want);
@@ -195,5 +249,14 @@ mod tests {
         assert_eq!(words("\"a\\"), [(Kind::OpenStr, "\"a\\")]);
         assert_eq!(words("\"\\é\""), [(Kind::Str, "\"\\é\"")]);
         assert_eq!(words("0x1-2"), [(Kind::Number, "0x1"), (Kind::Number, "-2")]);
+        assert_eq!(words("/ + -"), [(Kind::Unknown, "/"), (Kind::Number, "+"), (Kind::Number, "-")]);
+    }
+
+    #[test]
+    fn comments_are_kept() {
+        let mut lexer = Lexer::new("// one\r\na // two\n//three");
+        while lexer.next().kind != Kind::End {}
+        let got: Vec<_> = lexer.comments.iter().map(|c| (c.text, c.behind)).collect();
+        assert_eq!(got, [("// one", false), ("// two", true), ("//three", false)]);
     }
 }

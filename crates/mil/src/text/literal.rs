@@ -1,128 +1,220 @@
-//! Text as types and literals.
+//! Text as a tree: types and literals.
 
+use super::lex::{Kind, Token};
+use super::number::{parse_float, parse_int};
+use super::parse::{Failed, Parsed, Parser};
+use super::tree::{Dim, Literal, Type, Value};
 use crate::diag::{Diagnostic, Place};
-use crate::ir::{Literal, LiteralData};
 use crate::tensor::Data;
-use crate::text::lex::{Kind, Token};
-use crate::text::number::parse_float;
-use crate::text::parse::{Failed, Parsed, Parser};
-use crate::ty::{DType, Shape, TensorType};
+use crate::ty::DType;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 impl<'s> Parser<'s> {
-    /// The type that begins with `head`; `None` if it is well formed as far as brackets go, but not supported.
-    pub(super) fn ty(&mut self, head: Token<'s>) -> Parsed<Option<TensorType>> {
-        if !self.token.is("<") {
-            let dtype = DType::from_name(head.text);
-            if dtype.is_none() {
-                let failed = self.unsupported_type(head);
-                // With a name behind it, it is a type; else it may be anything.
-                if self.token.kind != Kind::Ident {
-                    return Err(failed);
-                }
+    /// The type that begins with `head`.
+    pub(super) fn ty(&mut self, head: Token<'s>) -> Parsed<Type<'s>> {
+        if !self.token.is(b'<') {
+            return Ok(Type::scalar(self.dtype(head)?));
+        }
+        if !super::statement::is_generic(head.text) {
+            return Err(self.unknown_type(head));
+        }
+        self.next();
+        let ty = match head.text {
+            "tensor" => {
+                let dtype = self.element_type()?;
+                self.expect(b',')?;
+                Type::Tensor { dtype, dims: self.dims()? }
             }
-            return Ok(dtype.map(TensorType::scalar));
-        }
-        if head.text != "tensor" {
-            self.unsupported_type(head);
-            self.skip_angles();
-            return Ok(None);
-        }
-        self.expect("<")?;
-        let element = self.ident("an element type")?;
-        let dtype = DType::from_name(element.text);
-        if dtype.is_none() {
-            self.unsupported_type(element);
-        }
-        self.expect(",")?;
-        self.expect("[")?;
-        let mut shape = Some(Vec::new());
-        self.list("]", |p| {
-            let dim = p.next();
-            match dim.text.parse::<usize>() {
-                Ok(n) if dim.kind == Kind::Number => {
-                    if let Some(shape) = &mut shape {
-                        shape.push(n);
+            "tensor_buffer" => {
+                let dtype = self.element_type()?;
+                let mut fields = Vec::new();
+                while self.accept(b',') {
+                    let name = self.ident("a property of the buffer")?.name();
+                    self.expect(b'=')?;
+                    fields.push((name, self.dims()?));
+                }
+                Type::Buffer { dtype, fields }
+            }
+            "tuple" => {
+                let mut items = Vec::new();
+                self.deeper(|p| {
+                    p.list(b'>', |p| {
+                        items.push(p.inner_type()?);
+                        Ok(())
+                    })
+                })?;
+                return Ok(Type::Tuple(items));
+            }
+            generic => self.deeper(|p| {
+                let first = p.inner_type()?;
+                Ok(match generic {
+                    "list" => {
+                        p.expect(b',')?;
+                        Type::List(Box::new(first), p.dim()?)
                     }
-                }
-                _ if dim.is("?") => {
-                    shape = None;
-                    let text = "unknown dimensions are not supported".to_owned();
-                    p.refuse("unsupported-type", text, dim);
-                }
-                _ => return Err(p.refuse("syntax", format!("{} is no dimension", dim.shown()), dim)),
-            }
+                    "dict" => {
+                        p.expect(b',')?;
+                        Type::Dict(Box::new((first, p.inner_type()?)))
+                    }
+                    _ => Type::State(Box::new(first)),
+                })
+            })?,
+        };
+        self.expect(b'>')?;
+        Ok(ty)
+    }
+
+    fn inner_type(&mut self) -> Parsed<Type<'s>> {
+        let head = self.ident("a type")?;
+        self.ty(head)
+    }
+
+    fn element_type(&mut self) -> Parsed<DType> {
+        let head = self.ident("an element type")?;
+        self.dtype(head)
+    }
+
+    fn dtype(&mut self, head: Token<'s>) -> Parsed<DType> {
+        DType::from_name(head.text).ok_or_else(|| self.unknown_type(head))
+    }
+
+    fn unknown_type(&mut self, head: Token<'s>) -> Failed {
+        let text = format!("there is no type `{}`", head.text);
+        let names: Vec<&str> = DType::ALL.iter().map(|d| d.name()).collect();
+        let help = format!(
+            "scalars are {}; others tensor, list, tuple, dict, state, tensor_buffer",
+            names.join(", ")
+        );
+        self.note(Diagnostic::new("unknown-type", text, Place::Text(head.range())).help(help))
+    }
+
+    /// `[1, ?]`.
+    fn dims(&mut self) -> Parsed<Vec<Dim>> {
+        self.expect(b'[')?;
+        let mut dims = Vec::new();
+        self.list(b']', |p| {
+            dims.push(p.dim()?);
             Ok(())
         })?;
-        self.expect(">")?;
-        Ok(dtype.zip(shape).map(|(dtype, shape)| TensorType::new(dtype, shape)))
+        Ok(dims)
     }
 
-    fn unsupported_type(&mut self, head: Token<'s>) -> Failed {
-        self.refuse("unsupported-type", format!("the type `{}` is not supported", head.text), head)
-    }
-
-    fn skip_angles(&mut self) {
-        let mut open = 0usize;
-        while self.token.kind != Kind::End && !self.token.is(";") {
-            match self.next().text {
-                "<" => open += 1,
-                ">" => open -= 1,
-                _ => {}
-            }
-            if open == 0 {
-                return;
-            }
-        }
+    fn dim(&mut self) -> Parsed<Dim> {
+        let dim = self.token;
+        let size = match dim.kind {
+            Kind::Punct(b'?') => None,
+            Kind::Number if dim.text.bytes().all(|b| b.is_ascii_digit()) => match dim.text.parse::<usize>() {
+                // The largest number stands for sizes that are not known.
+                Ok(n) if n < i64::MAX as usize => Some(n),
+                _ => {
+                    let text = format!("{} is too large for the size of an axis", dim.shown());
+                    return Err(self.refuse("size-range", text, dim));
+                }
+            },
+            _ => return Err(self.refuse("syntax", format!("{} is no size of an axis", dim.shown()), dim)),
+        };
+        self.next();
+        Ok(size)
     }
 
     /// A literal whose type begins with `head`.
-    pub(super) fn typed(&mut self, head: Token<'s>) -> Parsed<Literal> {
-        let ty = self.ty(head)?.ok_or(Failed)?;
-        self.expect("(")?;
-        let data = if self.token.is_word("BLOBFILE") {
-            self.next();
-            self.blob()?
-        } else {
-            let mut data = Data::zeros(ty.dtype, 0);
-            if ty.shape.is_empty() {
-                self.element(ty.dtype, &mut data)?;
-            } else {
-                self.rows(&ty, &mut data)?;
-            }
-            LiteralData::Inline(Arc::new(data))
-        };
-        self.expect(")")?;
-        Ok(Literal { ty, data })
+    pub(super) fn typed(&mut self, head: Token<'s>) -> Parsed<Literal<'s>> {
+        let ty = self.ty(head)?;
+        self.expect(b'(')?;
+        let value = self.value(&ty)?;
+        self.expect(b')')?;
+        Ok(Literal { ty, value, span: self.since(head) })
     }
 
-    /// `string("…")`, in either spelling.
-    pub(super) fn typed_string(&mut self, head: Token<'s>) -> Parsed<String> {
-        let literal = self.typed(head)?;
-        match literal.data() {
-            Some(Data::Str(v)) if literal.ty.shape.is_empty() => Ok(v.concat()),
-            _ => Err(self.refuse("wrong-literal", format!("this is a {}, not a string", literal.ty), head)),
+    /// What stands between the brackets of a literal of type `ty`.
+    fn value(&mut self, ty: &Type<'s>) -> Parsed<Value<'s>> {
+        match ty {
+            Type::Tensor { .. } if self.token.is_word("BLOBFILE") => {
+                self.next();
+                self.blob()
+            }
+            Type::Tensor { dtype, dims } => {
+                let mut data = Data::zeros(*dtype, 0);
+                let mut shape = Vec::new();
+                if dims.is_empty() {
+                    self.element(*dtype, &mut data)?;
+                } else {
+                    shape = self.rows(*dtype, dims, &mut data)?;
+                }
+                Ok(Value::Tensor { shape, data: Arc::new(data) })
+            }
+            Type::List(item, length) => {
+                let start = self.token;
+                self.expect(b'[')?;
+                let mut items = Vec::new();
+                self.list(b']', |p| {
+                    items.push(p.value(item)?);
+                    Ok(())
+                })?;
+                if length.is_some_and(|n| n != items.len()) {
+                    let text = format!("this list has {} items, its type says otherwise", items.len());
+                    return Err(self.refuse("literal-shape", text, start));
+                }
+                Ok(Value::List(items))
+            }
+            Type::Tuple(types) => {
+                let start = self.token;
+                self.expect(b'(')?;
+                let mut items = Vec::new();
+                self.list(b')', |p| match types.get(items.len()) {
+                    Some(ty) => {
+                        items.push(p.value(ty)?);
+                        Ok(())
+                    }
+                    None => Err(p.unexpected("`)`, as the type has no more items,")),
+                })?;
+                if items.len() < types.len() {
+                    let text = format!("this tuple has {} items of {}", items.len(), types.len());
+                    return Err(self.refuse("literal-shape", text, start));
+                }
+                Ok(Value::Tuple(items))
+            }
+            Type::Dict(both) => {
+                self.expect(b'{')?;
+                let mut entries = Vec::new();
+                self.list(b'}', |p| {
+                    p.expect(b'{')?;
+                    let key = p.value(&both.0)?;
+                    p.expect(b',')?;
+                    entries.push((key, p.value(&both.1)?));
+                    p.expect(b'}')
+                })?;
+                Ok(Value::Dict(entries))
+            }
+            Type::State(_) | Type::Buffer { .. } => {
+                let text = "there are no literals of this type".to_owned();
+                Err(self.refuse("wrong-literal", text, self.token))
+            }
         }
     }
 
     /// `(path = string("…"), offset = uint64(64))`.
-    fn blob(&mut self) -> Parsed<LiteralData> {
+    fn blob(&mut self) -> Parsed<Value<'s>> {
         let start = self.token;
         let (mut path, mut offset) = (None, None);
-        self.expect("(")?;
-        self.list(")", |p| {
+        self.expect(b'(')?;
+        self.list(b')', |p| {
             let field = p.ident("`path` or `offset`")?;
-            p.expect("=")?;
+            p.expect(b'=')?;
             let head = p.ident("a typed literal")?;
             match field.text {
-                "path" => path = Some(p.typed_string(head)?),
+                "path" => path = Some(p.string(head)?),
                 "offset" => {
                     let literal = p.typed(head)?;
-                    let number = match literal.data() {
-                        Some(Data::Int(v)) => v.first().and_then(|&n| u64::try_from(n).ok()),
+                    let number = match &literal.value {
+                        Value::Tensor { shape, data } if shape.is_empty() => match &**data {
+                            Data::Int(v) => v.first().and_then(|&n| u64::try_from(n).ok()),
+                            _ => None,
+                        },
                         _ => None,
                     };
-                    if number.is_none() || !literal.ty.shape.is_empty() {
+                    if number.is_none() {
                         let text = format!("an offset is a number of bytes, not a {}", literal.ty);
                         return Err(p.refuse("wrong-literal", text, head));
                     }
@@ -136,7 +228,7 @@ impl<'s> Parser<'s> {
             Ok(())
         })?;
         match (path, offset) {
-            (Some(path), Some(offset)) => Ok(LiteralData::Blob { path, offset }),
+            (Some(path), Some(offset)) => Ok(Value::Blob { path, offset }),
             _ => {
                 let text = "`BLOBFILE` needs `path` and `offset`".to_owned();
                 Err(self.refuse("missing-parameter", text, start))
@@ -144,53 +236,72 @@ impl<'s> Parser<'s> {
         }
     }
 
-    /// Nested rows of `ty`'s shape. Not by recursion: brackets may be nested as deep as the text is long.
-    fn rows(&mut self, ty: &TensorType, data: &mut Data) -> Parsed<()> {
+    /// `string("…")`, in either spelling.
+    fn string(&mut self, head: Token<'s>) -> Parsed<Cow<'s, str>> {
+        let ty = self.ty(head)?;
+        self.expect(b'(')?;
+        if ty != Type::scalar(DType::Str) {
+            return Err(self.refuse("wrong-literal", format!("this is a {ty}, not a string"), head));
+        }
+        if self.token.kind != Kind::Str {
+            return Err(self.wrong_element(DType::Str));
+        }
+        let text = self.next().unquoted();
+        self.expect(b')')?;
+        Ok(text)
+    }
+
+    /// Nested rows whose sizes are `dims`; their sizes. Not by recursion: brackets may be nested as deep as the text
+    /// is long.
+    fn rows(&mut self, dtype: DType, dims: &[Dim], data: &mut Data) -> Parsed<Vec<usize>> {
+        let mut shape = dims.to_vec();
         // How many items each open row has so far, outermost first.
         let mut counts: Vec<usize> = Vec::new();
         loop {
             let depth = counts.len();
-            if depth > 0 && self.token.is("]") && counts.last() == Some(&0) {
+            if depth > 0 && self.token.is(b']') && counts.last() == Some(&0) {
                 // An empty row; closed below.
-            } else if depth < ty.rank() {
-                if !self.token.is("[") {
-                    return Err(self.wrong_shape(ty));
+            } else if depth < dims.len() {
+                if !self.token.is(b'[') {
+                    return Err(self.wrong_shape(dims));
                 }
                 self.next();
                 counts.push(0);
                 continue;
             } else {
-                if self.token.is("[") {
-                    return Err(self.wrong_shape(ty));
+                if self.token.is(b'[') {
+                    return Err(self.wrong_shape(dims));
                 }
-                self.element(ty.dtype, data)?;
+                self.element(dtype, data)?;
                 if let Some(n) = counts.last_mut() {
                     *n += 1;
                 }
             }
             // Behind an item: close what ends here.
-            while self.token.is("]") {
+            while self.token.is(b']') {
                 let n = counts.pop().unwrap_or(0);
-                if ty.shape.get(counts.len()) != Some(&n) {
-                    return Err(self.wrong_shape(ty));
+                let size = &mut shape[counts.len()];
+                if *size.get_or_insert(n) != n {
+                    return Err(self.wrong_shape(dims));
                 }
                 self.next();
                 match counts.last_mut() {
                     Some(outer) => *outer += 1,
-                    None => return Ok(()),
+                    None => return Ok(shape.into_iter().map(|d| d.unwrap_or(0)).collect()),
                 }
             }
-            if !self.accept(",") {
+            if !self.accept(b',') {
                 return Err(self.unexpected("`,` or `]`"));
             }
-            if self.token.is("]") {
+            if self.token.is(b']') {
                 return Err(self.unexpected("an element"));
             }
         }
     }
 
-    fn wrong_shape(&mut self, ty: &TensorType) -> Failed {
-        let text = format!("the rows of this literal are not {}", Shape(&ty.shape));
+    fn wrong_shape(&mut self, dims: &[Dim]) -> Failed {
+        let sizes: Vec<String> = dims.iter().map(|d| d.map_or("?".into(), |n| n.to_string())).collect();
+        let text = format!("the rows of this literal are not [{}]", sizes.join(", "));
         self.refuse("literal-shape", text, self.token)
     }
 
@@ -200,7 +311,7 @@ impl<'s> Parser<'s> {
         let word = matches!(token.kind, Kind::Ident | Kind::Number);
         match data {
             Data::Float(v) if word => match parse_float(token.text, dtype) {
-                Some(x) if x.is_infinite() && !token.text.ends_with("inf") => {
+                Some(x) if !x.is_finite() && !token.text.ends_with("inf") && !token.text.ends_with("nan") => {
                     let text = format!("{} is too large for {dtype}", token.shown());
                     let place = Place::Text(token.range());
                     let help = "write `inf` if that is meant";
@@ -210,23 +321,20 @@ impl<'s> Parser<'s> {
                 None => return Err(self.wrong_element(dtype)),
             },
             Data::Int(v) if token.kind == Kind::Number => {
-                let digits = token.text.strip_prefix('-').unwrap_or(token.text);
-                if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                    return Err(self.wrong_element(dtype));
-                }
                 let range = dtype.int_range().unwrap_or((0, -1));
-                match token.text.parse::<i64>() {
-                    Ok(n) if (range.0..=range.1).contains(&n) => v.push(n),
-                    _ => {
+                match parse_int(token.text) {
+                    Some(Some(n)) if (range.0..=range.1).contains(&n) => v.push(n),
+                    Some(_) => {
                         let text = format!("{} is outside of {dtype}", token.shown());
                         let place = Place::Text(token.range());
                         let help = format!("use a number from {} to {}", range.0, range.1);
                         return Err(self.note(Diagnostic::new("literal-range", text, place).help(help)));
                     }
+                    None => return Err(self.wrong_element(dtype)),
                 }
             }
             Data::Bool(v) if token.is_word("true") || token.is_word("false") => v.push(token.text == "true"),
-            Data::Str(v) if token.kind == Kind::Str => v.push(token.unquoted()),
+            Data::Str(v) if token.kind == Kind::Str => v.push(token.unquoted().into_owned()),
             _ => return Err(self.wrong_element(dtype)),
         }
         self.next();
@@ -236,46 +344,5 @@ impl<'s> Parser<'s> {
     fn wrong_element(&mut self, dtype: DType) -> Failed {
         let text = format!("{} is not a {dtype}", self.token.shown());
         self.refuse("wrong-literal", text, self.token)
-    }
-
-    /// `dict<string, string>({{"key", "value"}, …})`, in either spelling.
-    pub(super) fn string_dict(&mut self) -> Parsed<Vec<(String, String)>> {
-        let head = self.ident("`dict<string, string>`")?;
-        if head.text != "dict" {
-            let text = format!("`buildInfo` is a dictionary of strings, not a `{}`", head.text);
-            return Err(self.refuse("wrong-literal", text, head));
-        }
-        self.expect("<")?;
-        self.string_type()?;
-        self.expect(",")?;
-        self.string_type()?;
-        self.expect(">")?;
-        self.expect("(")?;
-        self.expect("{")?;
-        let mut entries = Vec::new();
-        self.list("}", |p| {
-            p.expect("{")?;
-            let key = p.string()?;
-            p.expect(",")?;
-            entries.push((key, p.string()?));
-            p.expect("}")
-        })?;
-        self.expect(")")?;
-        Ok(entries)
-    }
-
-    fn string_type(&mut self) -> Parsed<()> {
-        let head = self.ident("`string`")?;
-        match self.ty(head)? {
-            Some(ty) if ty == TensorType::scalar(DType::Str) => Ok(()),
-            _ => Err(self.refuse("wrong-literal", "`buildInfo` holds strings alone".into(), head)),
-        }
-    }
-
-    fn string(&mut self) -> Parsed<String> {
-        match self.token.kind {
-            Kind::Str => Ok(self.next().unquoted()),
-            _ => Err(self.unexpected("a string")),
-        }
     }
 }

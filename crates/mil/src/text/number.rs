@@ -58,6 +58,15 @@ pub(super) fn parse_float(text: &str, dtype: DType) -> Option<f64> {
     Some(size.copysign(sign))
 }
 
+/// Reads a decimal integer: `None` if `text` is none, `Some(None)` if it is one that an i64 cannot hold.
+pub(super) fn parse_int(text: &str) -> Option<Option<i64>> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some(text.parse().ok())
+}
+
 /// Reads `1.8p-3`, the part behind `0x`. Digits that an f64 cannot hold are gathered in its last bit ("round to
 /// odd"), so that rounding the result to fp16 or fp32 rounds the number written.
 fn parse_hex(text: &str) -> Option<f64> {

@@ -1,25 +1,46 @@
-//! Text as programs and functions.
+//! Text as a tree: programs, functions, blocks.
 
-use crate::diag::{Diagnostic, Place, Report};
-use crate::ir::{Function, Program, ValueId};
-use crate::text::lex::{Kind, Lexer, Token};
-use crate::ty::{DType, Opset, TensorType};
-use std::collections::HashMap;
+use super::lex::{Kind, Lexer, Token};
+use super::tree::{Block, Comment, Func, Name, Param, Span, Tree};
+use crate::diag::{Diagnostic, Place, Report, Severity};
 
-/// After so many mistakes the rest of the text is not read.
-const MISTAKES: usize = 100;
+/// After so many mistakes the rest of the text is not read, and what else is wrong is only counted.
+pub(super) const MISTAKES: usize = 100;
 
-/// Reads a program; names, types of operations and so on are left to the verifier.
+/// Types, blocks and values inside one another, at most: more would be no program, and too much for a thread's stack.
+pub(super) const DEPTH: usize = 64;
+
+/// A text as far as it could be read.
+#[derive(Clone, Debug)]
+pub struct Read<'s> {
+    /// What was read: all of the text, if nothing in the report is an error.
+    pub tree: Tree<'s>,
+    /// Words that were passed over after a mistake: what they define is not in the tree.
+    pub(super) lost: Vec<&'s str>,
+    /// All that is to be said of the text.
+    pub report: Report,
+}
+
+/// Reads a program as a tree; what its words mean is not asked.
 ///
-/// # Errors
-/// All that is wrong with the text, each with its place; after 100 mistakes the reader stops.
-pub fn parse(source: &str) -> Result<Program, Report> {
+/// The report has every mistake with its place; after 100 of them the rest is not read. Time and memory are linear in
+/// the text, and no file is opened.
+pub fn read(source: &str) -> Read<'_> {
     let mut parser = Parser::new(source);
-    let program = parser.program();
-    match program {
-        Some(program) if parser.report.diagnostics.is_empty() => Ok(program),
-        _ => Err(parser.report),
+    let mut tree = Tree::default();
+    if u32::try_from(source.len()).is_err() {
+        let text = "the text is 4 GiB long or longer".to_owned();
+        parser.report.push(Diagnostic::new("too-long", text, Place::Nowhere).help("cut it in functions"));
+    } else {
+        parser.program(&mut tree);
     }
+    tree.comments = std::mem::take(&mut parser.lexer.comments);
+    if let Some(Comment { span, .. }) = tree.comments.first() {
+        let text = "comments: the Neural Engine's parser is not known to accept them";
+        let warning = Diagnostic::new("comments", text, Place::Text(span.range()));
+        parser.report.push(warning.severity(Severity::Warning));
+    }
+    Read { tree, lost: parser.lost, report: parser.report }
 }
 
 /// A mistake that is already in the report.
@@ -28,40 +49,34 @@ pub(super) struct Failed;
 pub(super) type Parsed<T> = Result<T, Failed>;
 
 pub(super) struct Parser<'s> {
-    lexer: Lexer<'s>,
+    pub lexer: Lexer<'s>,
     /// The next token.
     pub token: Token<'s>,
+    /// Where the last token that was taken ended.
+    pub end: u32,
+    pub depth: usize,
+    lost: Vec<&'s str>,
     report: Report,
-}
-
-/// The names of one function.
-#[derive(Default)]
-pub(super) struct Names<'s> {
-    found: HashMap<&'s str, (ValueId, Place)>,
-}
-
-/// A result or parameter; without a type if that could not be read.
-pub(super) struct Declared<'s> {
-    pub ty: Option<TensorType>,
-    pub name: Token<'s>,
 }
 
 impl<'s> Parser<'s> {
     fn new(source: &'s str) -> Parser<'s> {
         let mut lexer = Lexer::new(source);
         let token = lexer.next();
-        Parser { lexer, token, report: Report::default() }
+        Parser { lexer, token, end: 0, depth: 0, lost: Vec::new(), report: Report::default() }
     }
 
     /// Takes the next token.
     pub fn next(&mut self) -> Token<'s> {
-        std::mem::replace(&mut self.token, self.lexer.next())
+        let next = self.lexer.next();
+        self.end = self.token.span().end;
+        std::mem::replace(&mut self.token, next)
     }
 
     /// Notes a mistake.
     pub fn note(&mut self, diagnostic: Diagnostic) -> Failed {
         if self.report.diagnostics.len() < MISTAKES {
-            self.report.diagnostics.push(diagnostic);
+            self.report.push(diagnostic);
             if self.report.diagnostics.len() == MISTAKES {
                 self.lexer.finish();
                 self.token = self.lexer.next();
@@ -81,11 +96,11 @@ impl<'s> Parser<'s> {
         self.refuse("syntax", message, self.token)
     }
 
-    pub fn expect(&mut self, punct: &'static str) -> Parsed<()> {
-        if self.accept(punct) { Ok(()) } else { Err(self.unexpected(&format!("`{punct}`"))) }
+    pub fn expect(&mut self, punct: u8) -> Parsed<()> {
+        if self.accept(punct) { Ok(()) } else { Err(self.unexpected(&format!("`{}`", char::from(punct)))) }
     }
 
-    pub fn accept(&mut self, punct: &str) -> bool {
+    pub fn accept(&mut self, punct: u8) -> bool {
         let here = self.token.is(punct);
         if here {
             self.next();
@@ -105,8 +120,16 @@ impl<'s> Parser<'s> {
         Ok(())
     }
 
+    fn arrow(&mut self) -> Parsed<()> {
+        if self.token.kind != Kind::Arrow {
+            return Err(self.unexpected("`->`"));
+        }
+        self.next();
+        Ok(())
+    }
+
     /// Items between commas, up to `close`.
-    pub fn list(&mut self, close: &'static str, mut item: impl FnMut(&mut Self) -> Parsed<()>) -> Parsed<()> {
+    pub fn list(&mut self, close: u8, mut item: impl FnMut(&mut Self) -> Parsed<()>) -> Parsed<()> {
         if self.accept(close) {
             return Ok(());
         }
@@ -115,20 +138,31 @@ impl<'s> Parser<'s> {
             if self.accept(close) {
                 return Ok(());
             }
-            if !self.accept(",") {
-                return Err(self.unexpected(&format!("`,` or `{close}`")));
+            if !self.accept(b',') {
+                return Err(self.unexpected(&format!("`,` or `{}`", char::from(close))));
             }
         }
     }
 
-    fn program(&mut self) -> Option<Program> {
+    /// Does `inside` one level deeper.
+    pub fn deeper<T>(&mut self, inside: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+        if self.depth == DEPTH {
+            let text = format!("more than {DEPTH} levels stand inside one another here");
+            return Err(self.refuse("too-deep", text, self.token));
+        }
+        self.depth += 1;
+        let result = inside(self);
+        self.depth -= 1;
+        result
+    }
+
+    fn program(&mut self, tree: &mut Tree<'s>) {
         if !self.token.is_word("program") {
             self.unexpected("`program`");
-            return None;
+            return;
         }
-        let mut program = Program { version: String::new(), build_info: Vec::new(), functions: Vec::new() };
         // Whether what stands before the next function was not understood.
-        let mut lost = self.header(&mut program).is_err();
+        let mut lost = self.header(tree).is_err();
         loop {
             if lost {
                 self.skip_to_function();
@@ -136,42 +170,29 @@ impl<'s> Parser<'s> {
             if !self.token.is_word("func") {
                 break;
             }
-            let function = self.function();
-            lost = function.is_err();
-            match function {
-                Ok(f) if program.functions.iter().any(|g| g.name == f.name) => {
-                    let text = format!("function `{}` is defined more than once", f.name);
-                    self.note(Diagnostic::new("duplicate-name", text, Place::Nowhere));
+            match self.function() {
+                Ok(f) => {
+                    tree.functions.push(f);
+                    lost = false;
                 }
-                Ok(f) => program.functions.push(f),
-                Err(Failed) => {}
+                Err(Failed) => lost = true,
             }
         }
-        if !lost && self.expect("}").is_ok() && self.token.kind != Kind::End {
+        if !lost && self.expect(b'}').is_ok() && self.token.kind != Kind::End {
             self.unexpected("the end of the text");
         }
-        Some(program)
     }
 
-    fn header(&mut self, program: &mut Program) -> Parsed<()> {
+    fn header(&mut self, tree: &mut Tree<'s>) -> Parsed<()> {
         self.keyword("program")?;
-        self.expect("(")?;
+        self.expect(b'(')?;
         if self.token.kind != Kind::Number {
             return Err(self.unexpected("a version, as in `program(1.3)`"));
         }
-        program.version = self.next().text.to_owned();
-        self.expect(")")?;
-        if self.accept("[") && !self.accept("]") {
-            let name = self.ident("`buildInfo`")?;
-            if name.text != "buildInfo" {
-                let text = format!("the attribute `{}` of a program is not supported", name.text);
-                return Err(self.refuse("unsupported-attribute", text, name));
-            }
-            self.expect("=")?;
-            program.build_info = self.string_dict()?;
-            self.expect("]")?;
-        }
-        self.expect("{")
+        tree.version = self.next().name();
+        self.expect(b')')?;
+        self.attributes(&mut tree.attrs)?;
+        self.expect(b'{')
     }
 
     fn skip_to_function(&mut self) {
@@ -180,111 +201,100 @@ impl<'s> Parser<'s> {
         }
     }
 
-    fn function(&mut self) -> Parsed<Function> {
+    fn function(&mut self) -> Parsed<Func<'s>> {
         self.keyword("func")?;
-        let name = self.ident("the name of a function")?;
-        self.expect("<")?;
-        let opset = self.ident("an opset, as in `main<ios18>`")?;
-        self.expect(">")?;
-        let known = Opset::from_name(opset.text);
-        if known.is_none() {
-            let all = Opset::ALL.map(Opset::name).join(", ");
-            let place = Place::Text(opset.range());
-            let text = format!("there is no opset `{}`", opset.text);
-            self.note(Diagnostic::new("unknown-opset", text, place).help(format!("use one of {all}")));
-        }
-        let mut f = Function::empty(name.text, known.unwrap_or(Opset::Ios18));
-        let mut names = Names::default();
-        self.expect("(")?;
-        if !self.accept(")") {
-            loop {
-                let declared = self.declared()?;
-                let id = self.define(&mut f, &mut names, declared);
-                f.inputs.push(id);
-                if self.accept(")") {
-                    break;
-                }
-                self.expect(",")?;
-            }
-        }
-        if self.token.is("[") {
-            let text = "attributes of a function are not supported".to_owned();
-            return Err(self.refuse("unsupported-attribute", text, self.token));
-        }
-        self.expect("{")?;
-        while !self.token.is("}") && self.token.kind != Kind::End {
-            if self.statement(&mut f, &mut names).is_err() {
-                self.skip_statement();
-            }
-        }
-        self.expect("}")?;
-        self.expect("->")?;
-        self.expect("(")?;
-        while !self.accept(")") {
-            let output = self.ident("the name of a result")?;
-            f.outputs.extend(self.resolve(&names, output));
-            if !self.token.is(")") {
-                self.expect(",")?;
-            }
-        }
-        self.expect(";")?;
-        Ok(f)
+        let name = self.ident("the name of a function")?.name();
+        self.expect(b'<')?;
+        let opset = self.ident("an opset, as in `main<ios18>`")?.name();
+        self.expect(b'>')?;
+        let (mut params, mut attrs) = (Vec::new(), Vec::new());
+        self.params(&mut params)?;
+        self.attributes(&mut attrs)?;
+        let block = self.block()?;
+        self.expect(b';')?;
+        Ok(Func { name, opset, params, attrs, block })
     }
 
-    /// Goes behind the `;` of the statement, or to the `}` of the block.
-    fn skip_statement(&mut self) {
+    /// `(type name, …)`.
+    pub fn params(&mut self, params: &mut Vec<Param<'s>>) -> Parsed<()> {
+        self.expect(b'(')?;
+        self.list(b')', |p| {
+            params.push(p.declared()?);
+            Ok(())
+        })
+    }
+
+    /// `{ … } -> (a, b)`.
+    pub fn block(&mut self) -> Parsed<Block<'s>> {
+        self.deeper(|p| {
+            let mut block = Block { span: p.token.span(), ..Block::default() };
+            p.expect(b'{')?;
+            while !p.token.is(b'}') && p.token.kind != Kind::End {
+                let start = p.token;
+                match p.statement() {
+                    Ok(statement) => block.statements.push(statement),
+                    Err(Failed) => p.skip_statement(start),
+                }
+            }
+            block.span = block.span.to(p.token.span());
+            p.expect(b'}')?;
+            p.arrow()?;
+            p.expect(b'(')?;
+            p.list(b')', |p| {
+                block.results.push(p.ident("the name of a result")?.name());
+                Ok(())
+            })?;
+            Ok(block)
+        })
+    }
+
+    /// Goes behind the `;` of the statement that begins at `start`, or to the `}` of the block.
+    fn skip_statement(&mut self, start: Token<'s>) {
+        // Names that it was to define are in what is passed over, and in what was read of it before the mistake.
+        let source = self.lexer.source();
+        let mut words = Lexer::new(&source[start.start as usize..self.token.start as usize]);
+        loop {
+            let word = words.next();
+            match word.kind {
+                Kind::End => break,
+                Kind::Ident => self.lost.push(word.text),
+                _ => {}
+            }
+        }
         let mut open = 0usize;
         while self.token.kind != Kind::End {
-            if self.token.is("}") && open == 0 {
+            if self.token.is(b'}') && open == 0 {
                 return;
             }
             let token = self.next();
-            match token.text {
-                "{" => open += 1,
-                "}" => open = open.saturating_sub(1),
-                ";" if open == 0 => return,
+            match token.kind {
+                Kind::Ident => self.lost.push(token.text),
+                Kind::Punct(b'{') => open += 1,
+                Kind::Punct(b'}') => open = open.saturating_sub(1),
+                Kind::Punct(b';') if open == 0 => return,
                 _ => {}
             }
         }
     }
 
-    pub fn define(&mut self, f: &mut Function, names: &mut Names<'s>, declared: Declared<'s>) -> ValueId {
-        let name = declared.name;
-        let ty = declared.ty.unwrap_or(TensorType::scalar(DType::F16));
-        let id = f.add_value(name.text, ty);
-        match names.found.get(name.text) {
-            None => {
-                names.found.insert(name.text, (id, Place::Text(name.range())));
-            }
-            Some((_, first)) => {
-                let text = format!("`{}` is defined more than once", name.text);
-                let mut twice = Diagnostic::new("duplicate-name", text, Place::Text(name.range()));
-                twice.labels.push((first.clone(), "first defined here".into()));
-                self.note(twice);
-            }
-        }
-        id
-    }
-
-    pub fn resolve(&mut self, names: &Names<'s>, name: Token<'s>) -> Option<ValueId> {
-        let found = names.found.get(name.text).map(|(id, _)| *id);
-        if found.is_none() && matches!(name.text, "true" | "false" | "inf" | "nan") {
-            self.bare_literal(name);
-        } else if found.is_none() {
-            self.refuse("undefined", format!("`{}` is not defined before its use", name.text), name);
-        }
-        found
-    }
-
+    /// A literal where a name or a typed literal must stand.
     pub fn bare_literal(&mut self, token: Token<'s>) -> Failed {
         let text = format!("{} stands here without a type", token.shown());
         let diagnostic = Diagnostic::new("bare-literal", text, Place::Text(token.range()));
         self.note(diagnostic.help("name a `const`, or write the type: `int32(1)`, `bool(true)`"))
     }
 
-    pub fn declared(&mut self) -> Parsed<Declared<'s>> {
+    /// `type name`.
+    pub fn declared(&mut self) -> Parsed<Param<'s>> {
         let head = self.ident("a type")?;
         let ty = self.ty(head)?;
-        Ok(Declared { ty, name: self.ident("a name")? })
+        let ty_span = self.since(head);
+        let name: Name<'s> = self.ident("a name")?.name();
+        Ok(Param { ty, ty_span, name })
+    }
+
+    /// From `first` to the end of the last token taken.
+    pub fn since(&self, first: Token<'s>) -> Span {
+        Span { start: first.start, end: self.end }
     }
 }

@@ -1,141 +1,247 @@
-//! Programs as text.
+//! A tree as text, in the layout of Apple's compiler.
 
-use crate::ir::{ArgValue, Function, Literal, LiteralData, Operation, Program};
-use crate::op::Role;
+use super::number::HexFloat;
+use super::tree::{ArgValue, Attr, Block, Comment, Func, Item, Literal, Param, Statement, Tree, Type, Value};
 use crate::tensor::{Data, round_float};
-use crate::text::number::HexFloat;
-use crate::ty::{DType, Shape, TensorType};
+use crate::ty::DType;
 use std::fmt::{self, Display, Write};
 
-/// The program as text, in the layout of Apple's compiler: arguments and attributes sorted by name, floats in
-/// hexadecimal and exact, no newline at the end. `program(1.0)` is spelled with `tensor<T, []>` for scalars.
-///
-/// Floats are printed as their type holds them. An operation without a label is labelled with the name of its first
-/// result. Names are printed as they are; those that are not identifiers cannot be read back.
-pub fn print(program: &Program) -> String {
-    let mut printer = Printer { out: String::new(), old: program.version == "1.0" };
+/// The tree as text: arguments and attributes sorted by name, floats in hexadecimal and exact, comments where they
+/// were, no newline at the end. `program(1.0)` is spelled with `tensor<T, []>` for scalars.
+pub fn format(tree: &Tree<'_>) -> String {
+    let mut printer =
+        Printer { out: String::new(), old: tree.is_old(), comments: &tree.comments, commented: false };
     // Writing to a string does not fail.
-    let _ = printer.program(program);
+    let _ = printer.program(tree);
     printer.out
 }
 
-static STRING: TensorType = TensorType { dtype: DType::Str, shape: Vec::new() };
-static NUMBER: TensorType = TensorType { dtype: DType::U64, shape: Vec::new() };
+/// Columns of a function, of what its block holds, and of the end of the block, each beside the one around it.
+const FUNCTION: usize = 4;
+const INSIDE: usize = 8;
+const END: usize = 4;
 
-struct Printer {
+struct Printer<'t> {
     out: String,
     old: bool,
+    /// Those that are still to be printed.
+    comments: &'t [Comment<'t>],
+    /// Whether the last line ends with a comment.
+    commented: bool,
 }
 
-impl Printer {
-    fn program(&mut self, program: &Program) -> fmt::Result {
-        writeln!(self.out, "program({})", program.version)?;
-        if !program.build_info.is_empty() {
-            let string = self.ty(&STRING);
-            write!(self.out, "[buildInfo = dict<{string}, {string}>({{")?;
-            for (i, (key, value)) in program.build_info.iter().enumerate() {
-                let comma = if i > 0 { ", " } else { "" };
-                write!(self.out, "{comma}{{{}, {}}}", Quoted(key), Quoted(value))?;
-            }
-            self.out += "})]\n";
+impl<'t> Printer<'t> {
+    fn program(&mut self, tree: &Tree<'t>) -> fmt::Result {
+        self.comments(tree.version.span.start, 0);
+        write!(self.out, "program({})", tree.version)?;
+        self.line();
+        if let Some(first) = tree.attrs.first() {
+            self.comments(first.name.span.start, 0);
+            self.attributes(&tree.attrs)?;
+            self.line();
         }
-        self.out += "{\n";
-        for function in &program.functions {
+        self.out += "{";
+        self.line();
+        for function in &tree.functions {
             self.function(function)?;
         }
+        self.comments(u32::MAX, FUNCTION);
         self.out += "}";
         Ok(())
     }
 
-    fn function(&mut self, f: &Function) -> fmt::Result {
-        write!(self.out, "    func {}<{}>(", f.name, f.opset)?;
-        for (i, &id) in f.inputs.iter().enumerate() {
-            let (comma, value) = (if i > 0 { ", " } else { "" }, f.value(id));
-            write!(self.out, "{comma}{} {}", self.ty(&value.ty), value.name)?;
-        }
-        self.out += ") {\n";
-        for operation in &f.ops {
-            self.operation(f, operation)?;
-        }
-        let outputs: Vec<&str> = f.outputs.iter().map(|&id| f.value(id).name.as_str()).collect();
-        writeln!(self.out, "        }} -> ({});", outputs.join(", "))
+    /// Ends the line.
+    fn line(&mut self) {
+        self.out += "\n";
+        self.commented = false;
     }
 
-    fn operation(&mut self, f: &Function, operation: &Operation) -> fmt::Result {
-        self.out += "            ";
-        for (i, &id) in operation.results.iter().enumerate() {
-            let (comma, value) = (if i > 0 { ", " } else { "" }, f.value(id));
-            write!(self.out, "{comma}{} {}", self.ty(&value.ty), value.name)?;
+    /// The comments that stand before byte `end` of the text: those that stood behind something do so again.
+    fn comments(&mut self, end: u32, indent: usize) {
+        while let Some((comment, rest)) = self.comments.split_first()
+            && comment.span.start < end
+        {
+            self.comments = rest;
+            if comment.behind && !self.commented && self.out.ends_with('\n') {
+                self.out.pop();
+                self.out += " ";
+            } else {
+                self.indent(indent);
+            }
+            self.out += comment.text;
+            self.line();
+            self.commented = true;
         }
-        let equals = if operation.results.is_empty() { "" } else { " = " };
-        write!(self.out, "{equals}{}(", operation.op.name())?;
+    }
 
-        let params = operation.op.params;
-        let mut args: Vec<_> =
-            operation.args.iter().filter_map(|a| Some((params.get(a.param)?, &a.value))).collect();
-        args.sort_by_key(|(param, _)| param.name);
-        let (attributes, arguments): (Vec<_>, Vec<_>) =
-            args.into_iter().partition(|(param, _)| param.role == Role::Attribute);
-        for (i, (param, value)) in arguments.into_iter().enumerate() {
-            write!(self.out, "{}{} = ", if i > 0 { ", " } else { "" }, param.name)?;
-            self.value(f, value)?;
+    fn indent(&mut self, columns: usize) {
+        self.out.extend(std::iter::repeat_n(' ', columns));
+    }
+
+    fn function(&mut self, f: &Func<'t>) -> fmt::Result {
+        self.comments(f.name.span.start, FUNCTION);
+        self.indent(FUNCTION);
+        write!(self.out, "func {}<{}>", f.name, f.opset)?;
+        self.params(&f.params)?;
+        if !f.attrs.is_empty() {
+            self.out += " ";
+            self.attributes(&f.attrs)?;
+        }
+        self.block(&f.block, FUNCTION)?;
+        self.out += ";";
+        self.line();
+        Ok(())
+    }
+
+    fn params(&mut self, params: &[Param<'t>]) -> fmt::Result {
+        self.out += "(";
+        self.declared(params)?;
+        self.out += ")";
+        Ok(())
+    }
+
+    fn declared(&mut self, params: &[Param<'t>]) -> fmt::Result {
+        for (i, p) in params.iter().enumerate() {
+            let comma = if i > 0 { ", " } else { "" };
+            write!(self.out, "{comma}{} {}", p.ty.spelled(self.old), p.name)?;
+        }
+        Ok(())
+    }
+
+    /// ` { … } -> (…)` behind what stands at `indent`.
+    fn block(&mut self, block: &Block<'t>, indent: usize) -> fmt::Result {
+        self.out += " {";
+        self.line();
+        for statement in &block.statements {
+            let first = statement.outputs.first().map_or(statement.op.span, |p| p.ty_span);
+            self.comments(first.start, indent + INSIDE);
+            self.indent(indent + INSIDE);
+            self.statement(statement, indent + INSIDE)?;
+            self.out += ";";
+            self.line();
+        }
+        self.comments(block.span.end, indent + INSIDE);
+        self.indent(indent + END);
+        self.out += "} -> (";
+        for (i, name) in block.results.iter().enumerate() {
+            self.out += if i > 0 { ", " } else { "" };
+            self.out += name.text;
         }
         self.out += ")";
-
-        let first = operation.results.first().map(|&id| f.value(id).name.as_str());
-        let mut label = operation.label.as_deref().or(first);
-        let mut open = "[";
-        for (param, value) in attributes {
-            if param.name > "name"
-                && let Some(label) = label.take()
-            {
-                self.label(open, label)?;
-                open = ", ";
-            }
-            write!(self.out, "{open}{} = ", param.name)?;
-            self.value(f, value)?;
-            open = ", ";
-        }
-        if let Some(label) = label {
-            self.label(open, label)?;
-            open = ", ";
-        }
-        self.out += if open == "[" { ";\n" } else { "];\n" };
         Ok(())
     }
 
-    fn label(&mut self, open: &str, label: &str) -> fmt::Result {
-        let string = self.ty(&STRING);
-        write!(self.out, "{open}name = {string}({})", Quoted(label))
-    }
-
-    fn value(&mut self, f: &Function, value: &ArgValue) -> fmt::Result {
-        match value {
-            ArgValue::Value(id) => self.out += &f.value(*id).name,
-            ArgValue::List(ids) => {
-                let names: Vec<&str> = ids.iter().map(|&id| f.value(id).name.as_str()).collect();
-                write!(self.out, "({})", names.join(", "))?;
+    fn statement(&mut self, s: &Statement<'t>, indent: usize) -> fmt::Result {
+        self.declared(&s.outputs)?;
+        self.out += if s.outputs.is_empty() { "" } else { " = " };
+        self.out += s.op.text;
+        if let Some(opset) = &s.opset {
+            write!(self.out, "<{opset}>")?;
+        }
+        self.out += "(";
+        for (i, arg) in sorted(&s.args, |a| a.name.text).into_iter().enumerate() {
+            write!(self.out, "{}{} = ", if i > 0 { ", " } else { "" }, arg.name)?;
+            match &arg.value {
+                ArgValue::One(item) => self.item(item)?,
+                ArgValue::List(items) => {
+                    self.out += "(";
+                    for (i, item) in items.iter().enumerate() {
+                        self.out += if i > 0 { ", " } else { "" };
+                        self.item(item)?;
+                    }
+                    self.out += ")";
+                }
             }
-            ArgValue::Literal(literal) => self.literal(literal)?,
+        }
+        self.out += ")";
+        if !s.attrs.is_empty() {
+            self.attributes(&s.attrs)?;
+        }
+        for nested in &s.blocks {
+            self.line();
+            self.indent(indent + FUNCTION);
+            self.params(&nested.params)?;
+            self.block(&nested.block, indent + FUNCTION)?;
         }
         Ok(())
     }
 
-    fn literal(&mut self, literal: &Literal) -> fmt::Result {
-        write!(self.out, "{}(", self.ty(&literal.ty))?;
-        match &literal.data {
-            LiteralData::Inline(data) => {
-                let mut at = 0;
-                self.elements(&literal.ty.shape, literal.ty.dtype, data, &mut at)?;
+    fn item(&mut self, item: &Item<'t>) -> fmt::Result {
+        match item {
+            Item::Name(name) => {
+                self.out += name.text;
+                Ok(())
             }
-            LiteralData::Blob { path, offset } => {
-                let string = self.ty(&STRING);
-                let number = self.ty(&NUMBER);
+            Item::Literal(literal) => self.literal(literal),
+        }
+    }
+
+    fn attributes(&mut self, attrs: &[Attr<'t>]) -> fmt::Result {
+        self.out += "[";
+        for (i, attr) in sorted(attrs, |a| a.name.text).into_iter().enumerate() {
+            write!(self.out, "{}{} = ", if i > 0 { ", " } else { "" }, attr.name)?;
+            self.literal(&attr.literal)?;
+        }
+        self.out += "]";
+        Ok(())
+    }
+
+    fn literal(&mut self, literal: &Literal<'_>) -> fmt::Result {
+        write!(self.out, "{}(", literal.ty.spelled(self.old))?;
+        self.value(&literal.ty, &literal.value)?;
+        self.out += ")";
+        Ok(())
+    }
+
+    fn value(&mut self, ty: &Type<'_>, value: &Value<'_>) -> fmt::Result {
+        match (value, ty) {
+            (Value::Tensor { shape, data }, _) => {
+                let dtype = match ty {
+                    Type::Tensor { dtype, .. } => *dtype,
+                    _ => DType::F32,
+                };
+                self.elements(shape, dtype, data, &mut 0)
+            }
+            (Value::Blob { path, offset }, _) => {
+                let string = Type::scalar(DType::Str);
+                let number = Type::scalar(DType::U64);
+                let (string, number) = (string.spelled(self.old), number.spelled(self.old));
                 let path = Quoted(path);
-                write!(self.out, "BLOBFILE(path = {string}({path}), offset = {number}({offset}))")?;
+                write!(self.out, "BLOBFILE(path = {string}({path}), offset = {number}({offset}))")
             }
+            (Value::List(items), Type::List(of, _)) => {
+                self.row("[", "]", items.len(), |p, i| p.value(of, &items[i]))
+            }
+            (Value::Tuple(items), Type::Tuple(types)) => {
+                let both: Vec<_> = types.iter().zip(items).collect();
+                self.row("(", ")", both.len(), |p, i| p.value(both[i].0, both[i].1))
+            }
+            (Value::Dict(entries), Type::Dict(both)) => self.row("{", "}", entries.len(), |p, i| {
+                p.out += "{";
+                p.value(&both.0, &entries[i].0)?;
+                p.out += ", ";
+                p.value(&both.1, &entries[i].1)?;
+                p.out += "}";
+                Ok(())
+            }),
+            // No reader and no program makes a value of another kind than its type.
+            (Value::List(_) | Value::Tuple(_) | Value::Dict(_), _) => Ok(()),
         }
-        self.out += ")";
+    }
+
+    fn row(
+        &mut self,
+        open: &str,
+        close: &str,
+        items: usize,
+        mut item: impl FnMut(&mut Self, usize) -> fmt::Result,
+    ) -> fmt::Result {
+        self.out += open;
+        for i in 0..items {
+            self.out += if i > 0 { ", " } else { "" };
+            item(self, i)?;
+        }
+        self.out += close;
         Ok(())
     }
 
@@ -168,25 +274,13 @@ impl Printer {
         self.out += "]";
         Ok(())
     }
-
-    fn ty<'t>(&self, ty: &'t TensorType) -> Spelled<'t> {
-        Spelled { ty, old: self.old }
-    }
 }
 
-/// A type in one of the two spellings.
-struct Spelled<'t> {
-    ty: &'t TensorType,
-    old: bool,
-}
-
-impl Display for Spelled<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.old {
-            true => write!(f, "tensor<{}, {}>", self.ty.dtype, Shape(&self.ty.shape)),
-            false => write!(f, "{}", self.ty),
-        }
-    }
+/// In order of their names; most are so already.
+fn sorted<'a, T>(items: &'a [T], name: impl Fn(&T) -> &str) -> Vec<&'a T> {
+    let mut sorted: Vec<&T> = items.iter().collect();
+    sorted.sort_by(|a, b| name(a).cmp(name(b)));
+    sorted
 }
 
 /// A string with quotes and escapes.

@@ -5,7 +5,7 @@ use mil::grad::backward;
 use mil::ir::{Arg, Operation};
 use mil::op::{Call, Role};
 use mil::verify::verify;
-use mil::{ArgValue, DType, Data, Function, Literal, Op, Opset, Program, Scope, Tensor, TensorType, Weights};
+use mil::{ArgValue, DType, Data, Function, Literal, Op, Opset, Program, Tensor, TensorType, Weights};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -160,7 +160,7 @@ fn function(op: Op, raws: &[Raw]) -> Option<(Function, Vec<Tensor>)> {
 
 fn operation(op: &str, args: Vec<Arg>, results: Vec<mil::ValueId>) -> Operation {
     let op = Op::find(op).expect("of the table");
-    Operation { op, args, results, label: None, scope: Scope::default(), place: Default::default() }
+    Operation::new(op, args, results)
 }
 
 /// The types that the rule of the last operation gives, if it accepts.

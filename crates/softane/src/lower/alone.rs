@@ -1,9 +1,10 @@
 //! One operation as a program of its own.
 
 use super::Given;
-use mil::ir::Arg;
+use mil::ir::{Arg, Block};
 use mil::op::Role;
-use mil::{ArgValue, Function, Literal, Op, Operation, Program, Report, TensorType, ValueId, Verified};
+use mil::{ArgValue, Function, Literal, Operation, Program, Report, TensorType, ValueId, Verified};
+use std::collections::HashMap;
 
 /// The program of `operation`, and the arguments that are its parameters, in order: constants that the operation
 /// asks for stay, values and weights become parameters.
@@ -27,11 +28,13 @@ pub(super) fn alone<'f>(
             id
         };
         let value = match (&arg.value, role) {
-            (ArgValue::Value(v), Role::Const | Role::Known) => {
-                match literals[v.index()].zip(Op::find("const")) {
-                    Some((literal, op)) => ArgValue::Value(constant(&mut alone, op, literal)),
-                    None => continue,
-                }
+            (ArgValue::Value(v), Role::Const | Role::Known) => match literals[v.index()] {
+                Some(literal) => ArgValue::Value(constant(&mut alone, literal)),
+                None => continue,
+            },
+            // Type rules may read the elements of any constant in the program.
+            (ArgValue::Value(v), Role::Tensor) if let Some(literal) = small(literals[v.index()]) => {
+                ArgValue::Value(constant(&mut alone, literal))
             }
             (ArgValue::Value(v), _) => {
                 ArgValue::Value(parameter(&mut alone, function.ty(*v), Given::Value(*v)))
@@ -53,20 +56,81 @@ pub(super) fn alone<'f>(
         .map(|(i, &r)| alone.add_value(format!("y{i}"), function.ty(r).clone()))
         .collect();
     alone.outputs.clone_from(&results);
-    alone.ops.push(Operation { args, results, ..operation.clone() });
+    let mut inside = HashMap::new();
+    for v in operation.captures().into_iter().filter(|v| !operation.uses().any(|u| u == *v)) {
+        let id = match literals[v.index()] {
+            Some(literal) if literal.data().is_some() => constant(&mut alone, literal),
+            _ => {
+                let id = alone.add_value(format!("x{}", given.len()), function.ty(v).clone());
+                alone.inputs.push(id);
+                given.push(Given::Value(v));
+                id
+            }
+        };
+        inside.insert(v, id);
+    }
+    for (arg, copy) in operation.args.iter().zip(&args) {
+        match (&arg.value, &copy.value) {
+            (ArgValue::Value(v), ArgValue::Value(id)) => drop(inside.insert(*v, *id)),
+            (ArgValue::List(vs), ArgValue::List(ids)) => {
+                inside.extend(vs.iter().copied().zip(ids.iter().copied()))
+            }
+            _ => {}
+        }
+    }
+    let blocks = operation.blocks.iter().map(|b| block(function, b, &mut alone, &mut inside)).collect();
+    alone.ops.push(Operation { args, results, blocks, ..operation.clone() });
     Ok((mil::verify::verify(Program::of(alone))?, given))
 }
 
+/// A constant that stands in the program and is no burden to copy.
+fn small<'f>(literal: Option<&'f Literal>) -> Option<&'f Literal> {
+    literal.filter(|l| l.data().is_some() && l.ty.elements() <= SMALL)
+}
+
+/// Constants up to this size are copied.
+const SMALL: usize = 1 << 12;
+
+/// `block` of `function` in `alone`, whose values are those that `names` says.
+fn block(
+    function: &Function,
+    block: &Block,
+    alone: &mut Function,
+    names: &mut HashMap<ValueId, ValueId>,
+) -> Block {
+    let define = |alone: &mut Function, names: &mut HashMap<ValueId, ValueId>, ids: &[ValueId]| {
+        let mut own = Vec::new();
+        for &v in ids {
+            let id = alone.add_value(format!("v{}", alone.values.len()), function.ty(v).clone());
+            names.insert(v, id);
+            own.push(id);
+        }
+        own
+    };
+    let inputs = define(alone, names, &block.inputs);
+    let mut ops = Vec::new();
+    for operation in &block.ops {
+        let named = |v: &ValueId| names.get(v).copied().unwrap_or(*v);
+        let args = operation.args.iter().map(|arg| {
+            let value = match &arg.value {
+                ArgValue::Value(v) => ArgValue::Value(named(v)),
+                ArgValue::List(vs) => ArgValue::List(vs.iter().map(named).collect()),
+                ArgValue::Literal(l) => ArgValue::Literal(l.clone()),
+            };
+            Arg { param: arg.param, value }
+        });
+        let args = args.collect();
+        let blocks = operation.blocks.iter().map(|b| self::block(function, b, alone, names)).collect();
+        let results = define(alone, names, &operation.results);
+        ops.push(Operation { args, results, blocks, ..operation.clone() });
+    }
+    let outputs = block.outputs.iter().map(|v| names.get(v).copied().unwrap_or(*v)).collect();
+    Block { inputs, ops, outputs }
+}
+
 /// Defines `literal` in `function`.
-fn constant(function: &mut Function, op: Op, literal: &Literal) -> ValueId {
+fn constant(function: &mut Function, literal: &Literal) -> ValueId {
     let id = function.add_value(format!("c{}", function.ops.len()), literal.ty.clone());
-    function.ops.push(Operation {
-        op,
-        args: vec![Arg { param: 0, value: ArgValue::Literal(literal.clone()) }],
-        results: vec![id],
-        label: None,
-        scope: mil::Scope::default(),
-        place: mil::diag::Place::default(),
-    });
+    function.ops.push(Operation::constant(literal.clone(), id));
     id
 }

@@ -26,7 +26,7 @@ pub(crate) fn lower(program: &Verified<Program>) -> Result<Plan, CompileError> {
     let function = program.entry();
     let mut uses = vec![Vec::new(); function.values.len()];
     for (at, op) in function.ops.iter().enumerate() {
-        op.uses().for_each(|v| uses[v.index()].push(at));
+        op.captures().into_iter().for_each(|v| uses[v.index()].push(at));
     }
     let mut lowering = Lowering {
         function,

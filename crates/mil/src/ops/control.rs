@@ -1,0 +1,78 @@
+//! Control flow: a choice of blocks, and a loop. What runs the blocks is [`crate::eval`].
+
+use crate::diag::Reject;
+use crate::op::{ANY, BOOL, Call, Grad, OpDef, tensor, variadic};
+use crate::ty::{DType, Opset, TensorType};
+
+/// `cond(pred)() {…}() {…}`: what the first block gives if `pred`, else what the second does. Both see the values defined
+/// before.
+/// Source: coremltools `iOS15/control_flow.py`, class `cond`.
+pub static COND: OpDef = OpDef {
+    name: "cond",
+    since: Opset::Ios15,
+    params: &[tensor("pred", BOOL)],
+    infer: |a| {
+        let [yes, no] = &a.blocks[..] else { return blocks(a, "two blocks, one for each case") };
+        if a.ty("pred").elements() != 1 {
+            let reject = Reject::new("condition", "`cond` needs one truth value");
+            return Err(reject.label("pred", a.ty("pred").to_string()));
+        }
+        if !yes.inputs.is_empty() || !no.inputs.is_empty() {
+            return blocks(a, "blocks without parameters");
+        }
+        if yes.outputs != no.outputs {
+            return Err(Reject::new("block-results", "the blocks of `cond` give values of different types")
+                .help(format!("the first gives {}, the second {}", list(&yes.outputs), list(&no.outputs))));
+        }
+        Ok(yes.outputs.clone())
+    },
+    eval: |_| Vec::new(),
+    grad: Grad::None("which block runs is not known before"),
+};
+
+/// `while_loop(loop_vars)(…) {…}(…) {…}`: as long as the first block gives true, the second gives the next values of
+/// `loop_vars`, which both take as parameters.
+/// Source: coremltools `iOS15/control_flow.py`, class `while_loop`.
+pub static WHILE_LOOP: OpDef = OpDef {
+    name: "while_loop",
+    since: Opset::Ios15,
+    params: &[variadic("loop_vars", ANY)],
+    infer: |a| {
+        let [condition, body] = &a.blocks[..] else { return blocks(a, "two blocks, condition and body") };
+        let vars: Vec<TensorType> = a.tys("loop_vars").into_iter().cloned().collect();
+        if condition.inputs != vars || body.inputs != vars {
+            let reject =
+                Reject::new("block-parameters", "the blocks of `while_loop` take its loop variables");
+            return Err(reject.label("loop_vars", list(&vars)));
+        }
+        match &condition.outputs[..] {
+            [one] if one.dtype == DType::Bool && one.elements() == 1 => {}
+            other => {
+                return Err(Reject::new(
+                    "condition",
+                    "the first block of `while_loop` gives one truth value",
+                )
+                .help(format!("it gives {}", list(other))));
+            }
+        }
+        if body.outputs != vars {
+            return Err(Reject::new("block-results", "the body of `while_loop` gives its loop variables")
+                .label("loop_vars", list(&vars))
+                .help(format!("it gives {}", list(&body.outputs))));
+        }
+        Ok(vars)
+    },
+    eval: |_| Vec::new(),
+    grad: Grad::None("how often it runs is not known before"),
+};
+
+fn list(types: &[TensorType]) -> String {
+    if types.is_empty() {
+        return "nothing".into();
+    }
+    types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn blocks(a: &Call<'_>, want: &str) -> Result<Vec<TensorType>, Reject> {
+    Err(Reject::new("blocks", format!("`{}` needs {want}", a.op.name())))
+}
