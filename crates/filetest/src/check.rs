@@ -398,7 +398,7 @@ mod tests {
         assert_eq!(blessed(&without).as_deref(), Some(ADD));
         let refused =
             "//! test verify\n//! error[dtype]\nprogram(1.3) {\nfunc f<ios18>() {\nq = 1;\n} -> ();\n}\n";
-        let want = "//! test verify\nprogram(1.3) {\nfunc f<ios18>() {\nq = 1; // error[unsupported-type]\n} -> ();\n}\n";
+        let want = "//! test verify\nprogram(1.3) {\nfunc f<ios18>() {\nq = 1; // error[unknown-type]\n} -> ();\n}\n";
         assert_eq!(blessed(refused).as_deref(), Some(want));
     }
 }
