@@ -4,7 +4,8 @@ use crate::diag::{Diagnostic, Place, Report};
 use crate::ir::{ArgValue, Block, Function, Literal, Operation, Program, ValueId};
 use crate::op::{Absent, Call, Role};
 use crate::ty::TensorType;
-use std::collections::HashSet;
+use foldhash::HashSet;
+use foldhash::fast::RandomState;
 use std::ops::Deref;
 
 /// A program that the verifier has accepted. Nothing else makes one, so what takes it never checks again.
@@ -63,7 +64,7 @@ pub fn examine(program: &Program, sizes: Sizes) -> Report {
             function,
             literals: function.literals(),
             defined: vec![false; function.values.len()],
-            names: HashSet::with_capacity(function.values.len()),
+            names: HashSet::with_capacity_and_hasher(function.values.len(), RandomState::default()),
             sizes,
             report: &mut report,
         };

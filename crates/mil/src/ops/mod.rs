@@ -23,7 +23,7 @@ pub mod state;
 pub mod unary;
 
 use crate::op::{Op, OpDef};
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::LazyLock;
 
 macro_rules! op_table {
@@ -36,7 +36,7 @@ macro_rules! op_table {
 /// The operations called `name`, one for each opset that changed what it takes, oldest first.
 pub(crate) fn forms(name: &str) -> &'static [Op] {
     static FORMS: LazyLock<HashMap<&str, Vec<Op>>> = LazyLock::new(|| {
-        let mut forms: HashMap<&str, Vec<Op>> = HashMap::new();
+        let mut forms: HashMap<&str, Vec<Op>> = HashMap::default();
         for op in Op::all() {
             forms.entry(op.name()).or_default().push(op);
         }

@@ -2,13 +2,14 @@
 
 use super::known::{self, is_engine_note};
 use super::parse::{MISTAKES, Read};
-use super::tree::{self, Block, Func, Item, Name, Param, Statement, Tree, Type, Value};
+use super::tree::{self, Block, Func, Item, Name, Param, Span, Statement, Tree, Type, Value};
 use crate::diag::{Diagnostic, Place, Report, Severity};
 use crate::ir::{self, Arg, ArgValue, Function, LiteralData, Operation, Program, State, ValueId};
 use crate::op::{Op, Role};
 use crate::ty::{DType, Opset, TensorType};
 use crate::verify::{Sizes, examine};
-use std::collections::{HashMap, HashSet};
+use foldhash::fast::RandomState;
+use foldhash::{HashMap, HashSet};
 
 /// What is known of a text.
 #[derive(Clone, Debug)]
@@ -122,9 +123,9 @@ enum Meaning {
 
 struct Lowering<'l, 's> {
     f: Function,
-    names: HashMap<&'s str, (Meaning, Place)>,
+    names: HashMap<&'s str, (Meaning, Span)>,
     /// Names that blocks have defined so far, with what they stood for before.
-    inner: Vec<(&'s str, Option<(Meaning, Place)>)>,
+    inner: Vec<(&'s str, Option<(Meaning, Span)>)>,
     /// Names of what was passed over in the text: nothing is known of them.
     lost: HashSet<&'s str>,
     /// What each state holds, and whether it was written.
@@ -137,7 +138,8 @@ struct Lowering<'l, 's> {
 impl<'l, 's> Lowering<'l, 's> {
     fn function(f: &'l Func<'s>, lost: HashSet<&'s str>, checked: &'l mut Checked) -> Function {
         let opset = opset(f.opset, &mut checked.report);
-        let (names, current) = (HashMap::with_capacity(f.block.statements.len()), Vec::new());
+        let (names, current) =
+            (HashMap::with_capacity_and_hasher(f.block.statements.len(), RandomState::default()), Vec::new());
         let function = Function::empty(f.name.text, opset);
         let mut this = Lowering { f: function, names, inner: Vec::new(), lost, current, depth: 0, checked };
         for param in &f.params {
@@ -184,12 +186,11 @@ impl<'l, 's> Lowering<'l, 's> {
     }
 
     fn define(&mut self, name: Name<'s>, meaning: Meaning) {
-        let place = Place::Text(name.span.range());
-        let before = self.names.insert(name.text, (meaning, place.clone()));
+        let before = self.names.insert(name.text, (meaning, name.span));
         if let Some((_, first)) = &before {
             let text = format!("`{name}` is defined more than once");
-            let twice = Diagnostic::new("duplicate-name", text, place);
-            self.checked.report.push(twice.label(first.clone(), "first defined here"));
+            let twice = Diagnostic::new("duplicate-name", text, Place::Text(name.span.range()));
+            self.checked.report.push(twice.label(Place::Text(first.range()), "first defined here"));
         }
         if self.depth > 0 {
             self.inner.push((name.text, before));
@@ -219,10 +220,6 @@ impl<'l, 's> Lowering<'l, 's> {
             // make every use of the results another.
             let results = self.outputs(statement, operation.is_none());
             if let Some(mut operation) = operation {
-                let first = results.first().map(|&id| self.f.value(id).name.as_str());
-                if operation.label.as_deref() == first {
-                    operation.label = None;
-                }
                 operation.results = results;
                 ops.push(operation);
             }
@@ -264,7 +261,7 @@ impl<'l, 's> Lowering<'l, 's> {
         let mut operation = Operation::new(op, Vec::with_capacity(statement.args.len()), Vec::new());
         operation.place = Place::Text(statement.op.span.range());
         let (mut complete, mut opaque) = (true, None);
-        if statement.outputs.iter().any(|p| tensor_type(&p.ty).is_none()) {
+        if statement.outputs.iter().any(|p| !matches!(p.ty, Type::Tensor { .. })) {
             opaque = Some("a result is no tensor");
         }
         let mut target = None;
@@ -298,7 +295,7 @@ impl<'l, 's> Lowering<'l, 's> {
             }
         }
         for attr in &statement.attrs {
-            self.attribute(attr, &mut operation);
+            self.attribute(attr, statement, &mut operation);
         }
         for nested in &statement.blocks {
             let block = self.block(nested, &mut opaque);
@@ -376,11 +373,18 @@ impl<'l, 's> Lowering<'l, 's> {
     }
 
     /// `name = string("…")` or `val = fp16(…)`.
-    fn attribute(&mut self, attr: &'l tree::Attr<'s>, operation: &mut Operation) {
+    fn attribute(
+        &mut self,
+        attr: &'l tree::Attr<'s>,
+        statement: &'l Statement<'s>,
+        operation: &mut Operation,
+    ) {
         let op = operation.op;
         let name = attr.name;
         if name.text == "name" {
             match attr.literal.value.as_str() {
+                // A label that repeats the name of the first result says nothing.
+                Some(label) if statement.outputs.first().is_some_and(|p| p.name.text == label) => {}
                 Some(label) => operation.label = Some(label.to_owned()),
                 None => {
                     let text = format!("`name` is a string, not a {}", attr.literal.ty);
