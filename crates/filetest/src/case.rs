@@ -10,6 +10,7 @@ pub enum Test {
     Read,
     /// The file whose text is expected, if any.
     Print(Option<String>),
+    Check,
     Verify,
     Run {
         engines: Vec<&'static Engine>,
@@ -111,6 +112,7 @@ fn tests_of(text: &str) -> Result<Vec<Test>, String> {
             None => match word {
                 "read" => Test::Read,
                 "print" => Test::Print(None),
+                "check" => Test::Check,
                 "verify" => Test::Verify,
                 "run" => Test::Run { engines: Vec::new(), close: Close::Exact },
                 "grad" => Test::Grad { wrt: Vec::new() },

@@ -5,6 +5,8 @@ use crate::close::Close;
 use crate::engine::Engine;
 use crate::{grad, value};
 use mil::diag::Place;
+use mil::text::Read;
+use mil::text::tree::Tree;
 use mil::{Program, Report, Tensor, TensorType, ValueId, Verified, Weights, text};
 use std::path::Path;
 
@@ -60,6 +62,7 @@ impl Run<'_> {
     fn test(&mut self, test: &Test) -> Result<(), String> {
         match test {
             Test::Read => self.refusals(text::parse(self.source).err()),
+            Test::Check => self.refusals(Some(text::check(&text::read(self.source)).report.errors())),
             Test::Verify => self.refusals(text::load(self.source).err()),
             Test::Print(like) => self.print(like.as_deref()),
             Test::Run { engines, close } => self.run(engines, *close),
@@ -111,13 +114,22 @@ impl Run<'_> {
     }
 
     fn print(&mut self, like: Option<&str>) -> Result<(), String> {
-        let program = text::parse(self.source).map_err(|r| self.rendered(&r))?;
-        let printed = text::print(&program);
-        let again = text::parse(&printed)
-            .map_err(|r| format!("what it prints:\n{}", r.render("printed", &printed)))?;
-        let twice = text::print(&again);
+        let read = readable(self.source, &self.name())?;
+        // Without the comments, which hold what is expected.
+        let tree = Tree { comments: Vec::new(), ..read.tree };
+        let printed = text::format(&tree);
+        let again = readable(&printed, "printed").map_err(|r| format!("what it prints:\n{r}"))?;
+        if again.tree != tree {
+            return Err("what it prints is another program".into());
+        }
+        let twice = text::format(&again.tree);
         if twice != printed {
             return Err(format!("printed twice: {}", first_difference(&twice, &printed)));
+        }
+        let commented = text::format(&readable(self.source, &self.name())?.tree);
+        let twice = text::format(&readable(&commented, "printed")?.tree);
+        if twice != commented {
+            return Err(format!("printed twice, with comments: {}", first_difference(&twice, &commented)));
         }
         let Some(like) = like else { return Ok(()) };
         let path = self.file.with_file_name(like);
@@ -252,6 +264,12 @@ fn typed_elements(given: &Given) -> Result<Tensor, String> {
         row = inner[..first].trim();
     }
     elements(&Given { text: text.to_owned(), ..given.clone() }, &TensorType::new(dtype, shape))
+}
+
+/// The text as a tree, or all that is wrong with it.
+fn readable<'s>(source: &'s str, name: &str) -> Result<Read<'s>, String> {
+    let read = text::read(source);
+    if read.report.has_errors() { Err(read.report.render(name, source)) } else { Ok(read) }
 }
 
 fn first_difference(got: &str, want: &str) -> String {
@@ -396,9 +414,8 @@ mod tests {
         assert_eq!(blessed(&wrong).as_deref(), Some(ADD));
         let without = ADD.replace("//! y = [2.5, 3.5]\n", "");
         assert_eq!(blessed(&without).as_deref(), Some(ADD));
-        let refused =
-            "//! test verify\n//! error[dtype]\nprogram(1.3) {\nfunc f<ios18>() {\nq = 1;\n} -> ();\n}\n";
-        let want = "//! test verify\nprogram(1.3) {\nfunc f<ios18>() {\nq = 1; // error[unknown-type]\n} -> ();\n}\n";
+        let refused = "//! test verify\n//! error[dtype]\nprogram(1.3) {\nfunc f<ios18>(fp16 x) {\nq = 1;\n} -> (x);\n}\n";
+        let want = "//! test verify\nprogram(1.3) {\nfunc f<ios18>(fp16 x) {\nq = 1; // error[unknown-type]\n} -> (x);\n}\n";
         assert_eq!(blessed(refused).as_deref(), Some(want));
     }
 }

@@ -14,7 +14,8 @@
 //! |---|---|
 //! | `read` | the text is read, or refused as the file says |
 //! | `print` | the program prints, and what is printed is read and prints the same; `as=FILE`: it prints that file |
-//! | `verify` | the verifier accepts it, or it is refused as the file says |
+//! | `check` | it is right as far as that can be said before it runs, or it is refused as the file says |
+//! | `verify` | it is right and can run as it is, or it is refused as the file says |
 //! | `run` | each `engine` computes the outputs given, as close as `close` says: `exact`, `ulp16:N`, `ulp32:N`, `abs:X` |
 //! | `grad` | autodiff agrees with finite differences of the mathematics, for each input of `wrt`; of fp32 programs |
 //!

@@ -40,10 +40,9 @@ pub fn check(read: &Read<'_>) -> Checked {
     let mut found = examine(&checked.program, Sizes::Any);
     super::places::resolve(&mut found, &read.tree);
     let report = &mut checked.report;
-    let failed = report.has_errors();
-    // What could not be read may be the results, or the functions, that are missed.
-    let consequence = |d: &Diagnostic| failed && matches!(d.code, "no-output" | "no-function");
-    report.diagnostics.extend(found.diagnostics.into_iter().filter(|d| !consequence(d)));
+    // Said already where the text says it, or not so: what could not be read may be what is missed.
+    let said = |d: &Diagnostic| matches!(d.code, "no-output" | "no-function" | "duplicate-name");
+    report.diagnostics.extend(found.diagnostics.into_iter().filter(|d| !said(d)));
     in_order(report);
     checked
 }
@@ -87,6 +86,10 @@ pub(super) fn lower(read: &Read<'_>) -> Checked {
 
 /// Version and attributes of the program.
 fn header(tree: &Tree<'_>, checked: &mut Checked) {
+    if tree.functions.is_empty() && !checked.report.has_errors() {
+        let text = "the program has no function";
+        checked.report.push(Diagnostic::new("no-function", text, Place::Text(tree.version.span.range())));
+    }
     checked.program.version = tree.version.text.to_owned();
     for attr in &tree.attrs {
         if attr.name.text != "buildInfo" {
@@ -161,6 +164,9 @@ impl<'l, 's> Lowering<'l, 's> {
             this.define(param.name, meaning);
         }
         this.f.ops = this.statements(&f.block);
+        if f.block.results.is_empty() {
+            this.refuse("no-output", format!("function `{}` returns nothing", f.name), f.name);
+        }
         for &name in &f.block.results {
             if let Some(Meaning::Value(id)) = this.resolve(name) {
                 this.f.outputs.push(id);

@@ -270,7 +270,10 @@ fn mistakes_around_functions_are_reported() {
     assert_eq!(code(""), ["syntax"]);
     assert_eq!(code("program(1.3) {"), ["syntax"]);
     assert_eq!(code("program(1.3) { } }"), ["syntax"]);
-    assert_eq!(code("program(1.3) [buildInfo = dict<string, int32>({})] { }"), ["wrong-literal"]);
+    assert_eq!(
+        code("program(1.3) [buildInfo = dict<string, int32>({})] { }"),
+        ["no-function", "wrong-literal"]
+    );
     assert_eq!(code(&format!("program() {{ {f} }}")), ["syntax"]);
     assert_eq!(code(&format!("program(1.3) {{ {f} {f} }}")), ["duplicate-name"]);
     assert_eq!(code("program(1.3) { func f<ios99>(fp16 x) {} -> (x); }"), ["unknown-opset"]);

@@ -313,8 +313,8 @@ impl PartialEq for Literal<'_> {
     }
 }
 
-/// What stands between the brackets of a literal.
-#[derive(Clone, Debug, PartialEq)]
+/// What stands between the brackets of a literal. Numbers are equal if their bits are.
+#[derive(Clone, Debug)]
 pub enum Value<'s> {
     /// Elements of a scalar or tensor, row-major, with the shape that their rows have.
     Tensor {
@@ -336,6 +336,26 @@ pub enum Value<'s> {
     Tuple(Vec<Value<'s>>),
     /// `{{…, …}, …}` of a dictionary type.
     Dict(Vec<(Value<'s>, Value<'s>)>),
+}
+
+impl PartialEq for Value<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Value::Tensor { shape: a, data: x }, Value::Tensor { shape: b, data: y }) => {
+                let same = match (&**x, &**y) {
+                    (Data::Float(x), Data::Float(y)) => {
+                        x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x.to_bits() == y.to_bits())
+                    }
+                    (x, y) => x == y,
+                };
+                a == b && same
+            }
+            (Value::Blob { path: a, offset: x }, Value::Blob { path: b, offset: y }) => a == b && x == y,
+            (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => a == b,
+            (Value::Dict(a), Value::Dict(b)) => a == b,
+            _ => false,
+        }
+    }
 }
 
 impl Value<'_> {
