@@ -15,9 +15,11 @@ pub mod linear;
 pub mod logic;
 pub mod normalize;
 pub mod quantization;
+pub mod rectifier;
 pub mod reduce;
 pub mod shape;
 pub mod slice;
+pub mod trigonometry;
 pub mod unary;
 
 use crate::op::{Op, OpDef};
@@ -46,13 +48,20 @@ pub(crate) fn forms(name: &str) -> &'static [Op] {
 
 op_table! {
     constant::{CONST},
-    elementwise::{ADD, SUB, MUL, REAL_DIV, POW, MAXIMUM, MINIMUM},
-    unary::{SQRT, RSQRT, INVERSE, EXP, LOG, ERF, SIN, COS, ABS, SIGN, SQUARE, FLOOR, CEIL, ROUND, CLIP},
+    elementwise::{ADD, SUB, MUL, REAL_DIV, POW, MAXIMUM, MINIMUM, FLOOR_DIV, MOD},
+    unary::{
+        SQRT, RSQRT, INVERSE, EXP, EXP2, LOG, ERF, SIN, COS, ABS, SIGN, SQUARE, FLOOR, CEIL, ROUND, CLIP, THRESHOLD,
+    },
+    trigonometry::{TAN, ASIN, ACOS, ATAN, SINH, COSH, ATANH},
     logic::{
         EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL,
         LOGICAL_AND, LOGICAL_OR, LOGICAL_XOR, LOGICAL_NOT, SELECT,
     },
     activation::{SIGMOID, TANH, RELU, SILU, SOFTPLUS, GELU, SOFTMAX},
+    rectifier::{
+        RELU6, LEAKY_RELU, PRELU, CLAMPED_RELU, THRESHOLDED_RELU, ELU, LINEAR_ACTIVATION, SIGMOID_HARD, SCALED_TANH,
+        SOFTPLUS_PARAMETRIC, SOFTSIGN,
+    },
     reduce::{
         REDUCE_SUM, REDUCE_MEAN, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_SUM_SQUARE, REDUCE_L1_NORM,
         REDUCE_L2_NORM, REDUCE_LOG_SUM, REDUCE_LOG_SUM_EXP, REDUCE_ARGMAX, REDUCE_ARGMIN,
