@@ -17,6 +17,7 @@ pub mod normalize;
 pub mod quantization;
 pub mod rectifier;
 pub mod reduce;
+pub mod resize;
 pub mod shape;
 pub mod slice;
 pub mod trigonometry;
@@ -71,6 +72,9 @@ op_table! {
     slice::{SLICE_BY_SIZE, SLICE_BY_INDEX},
     join::{CONCAT, SPLIT, STACK, TILE},
     gather::{GATHER},
+    resize::{
+        UPSAMPLE_NEAREST_NEIGHBOR, UPSAMPLE_BILINEAR, RESIZE_NEAREST_NEIGHBOR, RESIZE_BILINEAR, RESIZE, CROP,
+    },
     linear::{MATMUL, LINEAR},
     conv::{CONV},
     attention::{SCALED_DOT_PRODUCT_ATTENTION},

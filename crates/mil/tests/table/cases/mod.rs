@@ -2,6 +2,7 @@
 
 mod basic;
 mod functions;
+mod resize;
 
 use mil::build::Input;
 use mil::{Builder, DType, Data, Literal, Opset, Program, Report, Tensor, TensorType, ValueId, Verified};
@@ -259,5 +260,5 @@ fn seeded(dtype: DType, shape: &[usize], seed: usize, positive: bool) -> Tensor 
 
 /// Every case.
 pub fn cases() -> Vec<Case> {
-    [basic::cases(), functions::cases()].concat()
+    [basic::cases(), functions::cases(), resize::cases()].concat()
 }
