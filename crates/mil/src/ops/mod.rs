@@ -17,6 +17,7 @@ pub mod normalize;
 pub mod quantization;
 pub mod rectifier;
 pub mod reduce;
+pub mod resample;
 pub mod resize;
 pub mod shape;
 pub mod slice;
@@ -75,6 +76,7 @@ op_table! {
     resize::{
         UPSAMPLE_NEAREST_NEIGHBOR, UPSAMPLE_BILINEAR, RESIZE_NEAREST_NEIGHBOR, RESIZE_BILINEAR, RESIZE, CROP,
     },
+    resample::{RESAMPLE, AFFINE},
     linear::{MATMUL, LINEAR},
     conv::{CONV},
     attention::{SCALED_DOT_PRODUCT_ATTENTION},

@@ -53,5 +53,53 @@ pub fn cases() -> Vec<Case> {
         let nearest = resized(case("resize").x(&[1, 3, 5]), &[4, 3], 2);
         out.push(nearest.str("interpolation_mode", "NEAREST_NEIGHBOR").str("sampling_mode", mode));
     }
+    let modes = ["unnormalized", "normalized_minus_one_to_one", "normalized_zero_to_one"];
+    for (i, padding) in ["constant", "border", "reflection", "symmetric"].into_iter().enumerate() {
+        for sampling in ["bilinear", "nearest"] {
+            for (j, mode) in modes.into_iter().enumerate() {
+                let case = case("resample").x(&[2, 2, 3, 2 + j]);
+                // Nearest pixels jump where differences may fall.
+                let case = match sampling {
+                    "nearest" => {
+                        let places = (0..24).map(|k| 0.3 * f64::from(k) - 3.1).collect();
+                        case.literal(
+                            "coordinates",
+                            TensorType::new(DType::F32, [2, 2, 3, 2]),
+                            Data::Float(places),
+                        )
+                    }
+                    _ => case.floats("coordinates", &[2, 2, 1 + i.min(2), 2]),
+                };
+                let case = case.str("sampling_mode", sampling).str("padding_mode", padding);
+                let case = case.float("padding_value", 0.5 * i as f64).str("coordinates_mode", mode);
+                out.push(case.flag("align_corners", (i + j) % 2 == 0));
+            }
+        }
+    }
+    let still = |case: Case| {
+        let case = case.str("sampling_mode", "bilinear").str("padding_mode", "constant");
+        case.float("padding_value", 2.0).str("coordinates_mode", "unnormalized").flag("align_corners", true)
+    };
+    out.extend([
+        still(case("resample").x(&[1, 1, 2, 2]).integers(
+            "coordinates",
+            DType::I8,
+            &[1, 1, 2, 2],
+            &[1, 0, -1, 2],
+        )),
+        still(case("resample").x(&[2, 1, 1, 4]).scaled(3.0).floats("coordinates", &[2, 1, 3, 2])),
+    ]);
+    let nearest = case("resample")
+        .x(&[1, 1, 3, 4])
+        .floats("coordinates", &[1, 2, 1, 2])
+        .str("sampling_mode", "nearest");
+    let nearest = nearest.str("padding_mode", "border").float("padding_value", 2.0);
+    out.push(nearest.str("coordinates_mode", "unnormalized").flag("align_corners", true));
+    for (rows, align) in [(1, true), (2, false), (2, true)] {
+        let case = case("affine").x(&[2, 2, 3, 4]).floats("transform_matrix", &[rows, 6]);
+        let case = case.int("output_height", 2).int("output_width", 3).str("sampling_mode", "bilinear");
+        let case = case.str("padding_mode", "constant").float("padding_value", 0.0);
+        out.push(case.str("coordinates_mode", "normalized_minus_one_to_one").flag("align_corners", align));
+    }
     out
 }
