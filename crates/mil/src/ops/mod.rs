@@ -8,6 +8,7 @@ pub mod attention;
 pub mod constant;
 pub mod conv;
 pub mod convert;
+pub mod crop_resize;
 pub mod elementwise;
 pub mod gather;
 pub mod join;
@@ -77,6 +78,7 @@ op_table! {
         UPSAMPLE_NEAREST_NEIGHBOR, UPSAMPLE_BILINEAR, RESIZE_NEAREST_NEIGHBOR, RESIZE_BILINEAR, RESIZE, CROP,
     },
     resample::{RESAMPLE, AFFINE},
+    crop_resize::{CROP_RESIZE, CROP_RESIZE_BOXES},
     linear::{MATMUL, LINEAR},
     conv::{CONV},
     attention::{SCALED_DOT_PRODUCT_ATTENTION},

@@ -102,6 +102,9 @@ pub static AFFINE: OpDef = OpDef {
     infer: affine_type,
     eval: |a| {
         let (scheme, [h, w]) = (Scheme::of(a), size(a));
+        if a.out().elements() == 0 {
+            return sampled(a, &scheme, &[]);
+        }
         let matrix = a.tensor("transform_matrix");
         let (xs, ys) = (scheme.middles(a.out().shape[3]), scheme.middles(a.out().shape[2]));
         let rows = (0..a.out().shape[0]).map(|b| if matrix.ty.shape[0] == 1 { 0 } else { b });
@@ -282,14 +285,13 @@ impl<'a> Scheme<'a> {
 fn sampled(a: &Eval<'_>, scheme: &Scheme<'_>, points: &[[f64; 2]]) -> Vec<Tensor> {
     let ([h, w], x) = (size(a), a.tensor("x").as_floats());
     let (channels, each) = (a.out().shape[1], a.out().shape[2] * a.out().shape[3]);
-    let taps: Vec<[[(Option<usize>, f64); 2]; 2]> =
-        points.iter().map(|&[px, py]| [taps(px, w), taps(py, h)]).collect();
+    let taps: Vec<[Sides; 2]> = points.iter().map(|&[px, py]| [taps(px, w), taps(py, h)]).collect();
     let mut data = Vec::with_capacity(a.out().elements());
     if each > 0 {
         for (b, taps) in taps.chunks_exact(each).enumerate() {
             for c in 0..channels {
                 let image = &x[(b * channels + c) * h * w..][..h * w];
-                let value = |[along_x, along_y]: &[[(Option<usize>, f64); 2]; 2]| {
+                let value = |[along_x, along_y]: &[Sides; 2]| {
                     let mut sum = 0.0;
                     for (row, part) in along_y.iter().filter(|t| t.1 != 0.0) {
                         for (column, of) in along_x.iter().filter(|t| t.1 != 0.0) {
@@ -306,8 +308,11 @@ fn sampled(a: &Eval<'_>, scheme: &Scheme<'_>, points: &[[f64; 2]]) -> Vec<Tensor
     vec![Tensor { ty: a.out().clone(), data: Data::Float(data) }]
 }
 
+/// Two pixels and their weights.
+type Sides = [(Option<usize>, f64); 2];
+
 /// The two pixels beside `p`, with their weights; none is beyond the `size` there are.
-fn taps(p: f64, size: usize) -> [(Option<usize>, f64); 2] {
+fn taps(p: f64, size: usize) -> Sides {
     let (low, n) = (p.floor(), size as f64);
     if !(low >= -1.0 && low < n) {
         return [(None, 1.0), (None, 0.0)];

@@ -3,7 +3,7 @@
 //! Resizing works along one axis after another: sample `i` of an axis is taken at a point between its elements, either
 //! the nearest element or a mean of the two beside it.
 
-use super::slice::between_zeros;
+use super::slice::{between_zeros, zeros};
 use super::unary::{apply, equal_dtypes, one_number};
 use crate::build::Var;
 use crate::diag::Reject;
@@ -354,6 +354,9 @@ fn targets(a: &Call<'_>) -> Result<[i64; 2], Reject> {
 fn resized(a: &Eval<'_>) -> Vec<Tensor> {
     let Ok(Plan { sampling, first, out }) = Plan::of(a) else { return Vec::new() };
     let x = a.tensor("x");
+    if out.elements() == 0 {
+        return vec![Tensor { data: Data::zeros(out.dtype, 0), ty: out }];
+    }
     let taps: Vec<Vec<Tap>> =
         (first..out.rank()).map(|i| sampling.taps(x.ty.shape[i], out.shape[i])).collect();
     let Sampling::Linear(_) = sampling else {
@@ -395,6 +398,11 @@ fn along(values: &[f64], shape: &[usize], axis: usize, taps: &[Tap]) -> Vec<f64>
 fn resized_gradient(g: &mut GradCall<'_, '_>) {
     // Along each axis y = M·x  ⇒  dx = Mᵀ·dy
     let Ok(Plan { sampling, first, out }) = Plan::of(g) else { return };
+    if out.elements() == 0 {
+        let none = zeros(g, g.ty("x"));
+        g.give("x", none);
+        return;
+    }
     let (x, mut shape, mut v) = (g.ty("x"), out.shape, g.cotangent());
     for axis in first..x.rank() {
         let (size, count) = (x.shape[axis], shape[axis]);

@@ -101,5 +101,30 @@ pub fn cases() -> Vec<Case> {
         let case = case.str("padding_mode", "constant").float("padding_value", 0.0);
         out.push(case.str("coordinates_mode", "normalized_minus_one_to_one").flag("align_corners", align));
     }
+    // iOS17 is the newest form.
+    let boxed = |case: Case, values: &[f64]| {
+        let ty = TensorType::new(DType::F32, [values.len() / 4, 4]);
+        case.literal("boxes", ty, Data::Float(values.to_vec()))
+    };
+    let indexed = |case: Case, values: &[i64]| {
+        let ty = TensorType::new(DType::I32, [values.len()]);
+        case.literal("box_indices", ty, Data::Int(values.to_vec()))
+    };
+    let boxes = [0.25, 0.0, 2.5, 1.75, 1.0, 3.0, -0.5, 0.5, 0.0, 0.0, 2.0, 9.0];
+    for mode in ["DEFAULT", "STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "UNALIGN_CORNERS", "OFFSET_CORNERS"] {
+        let case = indexed(boxed(case("crop_resize").x(&[2, 2, 3, 4]), &boxes), &[1, 0, 1]);
+        let case = case.int("target_height", 3).int("target_width", 2).str("sampling_mode", mode);
+        out.push(case.str("box_coordinate_mode", "CORNERS_WIDTH_FIRST").float("pad_value", 0.75));
+    }
+    let (scale, scaled) = number(0.75);
+    let center = boxed(case("crop_resize").x(&[2, 1, 3, 4]), &[0.5, 0.5, 0.25, 1.0])
+        .int("target_width", 3)
+        .flag("normalized_coordinates", true);
+    out.extend([
+        center.clone().str("box_coordinate_mode", "CENTER_SIZE_HEIGHT_FIRST"),
+        center.literal("spatial_scale", scale, scaled).str("box_coordinate_mode", "CENTER_SIZE_WIDTH_FIRST"),
+        case("crop_resize").x(&[1, 1, 3, 4]).floats("boxes", &[1, 4]).int("target_height", 2).refused(),
+        case("crop_resize").x(&[1, 1, 3, 4]).integers("boxes", DType::U16, &[1, 4], &[0, 1, 2, 3]).refused(),
+    ]);
     out
 }
