@@ -1,7 +1,8 @@
 //! Parts of images, each resized to one size.
 
+use super::grid::{SAMPLING_MODES, grid, tent, written};
 use super::resample::{image, positive};
-use super::resize::{SAMPLING_MODES, grid, one_of, tent, written};
+use super::resize::one_of;
 use super::unary::{equal_dtypes, one_number};
 use crate::build::Var;
 use crate::diag::Reject;

@@ -4,6 +4,7 @@
 //! reference meaning and autodiff read the entry; the table's tests loop over it.
 
 pub mod activation;
+pub mod affine;
 pub mod attention;
 pub mod constant;
 pub mod conv;
@@ -11,6 +12,7 @@ pub mod convert;
 pub mod crop_resize;
 pub mod elementwise;
 pub mod gather;
+mod grid;
 pub mod join;
 pub mod linear;
 pub mod logic;
@@ -77,7 +79,8 @@ op_table! {
     resize::{
         UPSAMPLE_NEAREST_NEIGHBOR, UPSAMPLE_BILINEAR, RESIZE_NEAREST_NEIGHBOR, RESIZE_BILINEAR, RESIZE, CROP,
     },
-    resample::{RESAMPLE, AFFINE},
+    resample::{RESAMPLE},
+    affine::{AFFINE},
     crop_resize::{CROP_RESIZE, CROP_RESIZE_BOXES},
     linear::{MATMUL, LINEAR},
     conv::{CONV},

@@ -1,13 +1,14 @@
 //! Images sampled at any points.
 
+use super::grid::{slope, tent};
 use super::logic::{choose, compare};
-use super::resize::{one_of, ramp, tent, written};
+use super::resize::one_of;
 use super::slice::zeros;
 use super::unary::{apply, equal_dtypes, one_number};
-use crate::build::{Input, Var};
+use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
-use crate::op::{BOOL, Call, Eval, FLOATS, Grad, I32, OpDef, STR, constant, tensor};
+use crate::op::{BOOL, Call, Eval, FLOATS, Grad, OpDef, STR, constant, tensor};
 use crate::tensor::{Data, Tensor};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
@@ -77,76 +78,6 @@ pub static RESAMPLE: OpDef = OpDef {
     }),
 };
 
-/// `affine(x, transform_matrix, output_height, output_width, sampling_mode, padding_mode, padding_value,
-/// coordinates_mode, align_corners)`: `x` `[B, C, H, W]` at `(a₀·x + a₁·y + a₂, b₀·x + b₁·y + b₂)` for each point
-/// `(x, y)` of the result, 0 beyond the image.
-///
-/// Both images reach from −1 to 1, to the middle of their outermost pixels with `align_corners`, else to their outer
-/// edges. `transform_matrix` is `[B, 6]` or `[1, 6]`, in each row `a₀ a₁ a₂ b₀ b₁ b₂`.
-/// Source: coremltools `iOS15/image_resizing.py`, class `affine`; as there, other modes of sampling are refused, but not
-/// `align_corners = false`, for which PyTorch's `affine_grid` is followed.
-pub static AFFINE: OpDef = OpDef {
-    name: "affine",
-    since: Opset::Ios15,
-    params: &[
-        tensor("x", FLOATS),
-        tensor("transform_matrix", FLOATS),
-        constant("output_height", I32),
-        constant("output_width", I32),
-        constant("sampling_mode", STR),
-        constant("padding_mode", STR),
-        constant("padding_value", FLOATS),
-        constant("coordinates_mode", STR),
-        constant("align_corners", BOOL),
-    ],
-    infer: affine_type,
-    eval: |a| {
-        let (scheme, [h, w]) = (Scheme::of(a), size(a));
-        if a.out().elements() == 0 {
-            return sampled(a, &scheme, &[]);
-        }
-        let matrix = a.tensor("transform_matrix");
-        let (xs, ys) = (scheme.middles(a.out().shape[3]), scheme.middles(a.out().shape[2]));
-        let rows = (0..a.out().shape[0]).map(|b| if matrix.ty.shape[0] == 1 { 0 } else { b });
-        let mut points = Vec::new();
-        for m in rows.filter_map(|row| matrix.as_floats().get(row * 6..row * 6 + 6)) {
-            for y in &ys {
-                let to = |x: &f64| {
-                    [(m[0] * x + m[1] * y + m[2], w), (m[3] * x + m[4] * y + m[5], h)]
-                        .map(|(c, size)| scheme.pixel(c, size))
-                };
-                points.extend(xs.iter().map(to));
-            }
-        }
-        sampled(a, &scheme, &points)
-    },
-    grad: Grad::Rule(|g| {
-        if gives_nothing(g, "transform_matrix") {
-            return;
-        }
-        // The points are P·Tᵀ with P[p] = (x, y, 1)  ⇒  dT = dcᵀ·P
-        let (scheme, y, matrix) = (Scheme::of(g), g.output().shape(), g.arg("transform_matrix"));
-        let (h, w, rows, dtype) = (y[2], y[3], matrix.shape()[0], matrix.ty().dtype);
-        let wide = matrix.reshape(&[rows, 2, 3]);
-        let wide = if dtype == DType::F32 { wide } else { wide.cast(DType::F32) };
-        let tiled = |v, reps: [usize; 2]| {
-            let reps: Vec<i64> = reps.iter().map(|&n| n as i64).collect();
-            g.builder().op("tile", [("x", Input::Var(v)), ("reps", reps.into())]).reshape(&[h * w, 1])
-        };
-        let xs = tiled(written(wide, &[1, w], scheme.middles(w)), [h, 1]);
-        let ys = tiled(written(wide, &[h, 1], scheme.middles(h)), [1, w]);
-        let ones = tiled(written(wide, &[1, 1], [1.0]), [h * w, 1]);
-        let Some(places) = Var::concat(vec![xs, ys, ones], 1) else { return };
-        let places = places.reshape(&[1, h * w, 3]);
-        if let Some(d) = sampled_gradient(g, &scheme, places.matmul(wide, false, true), "transform_matrix") {
-            let d = d.matmul(places, true, false); // [B, 2, 3]
-            let d = if rows == 1 { d.reduce_sum(&[0], true) } else { d };
-            let d = d.reshape(&[rows, 6]);
-            g.give("transform_matrix", if dtype == DType::F32 { d } else { d.cast(dtype) });
-        }
-    }),
-};
-
 const COORDINATES: &[DType] =
     &[DType::F16, DType::F32, DType::I32, DType::I16, DType::U16, DType::I8, DType::U8];
 
@@ -158,40 +89,6 @@ pub(super) fn image<'a>(a: &Call<'a>) -> Result<&'a TensorType, Reject> {
     }
     Err(Reject::new("image", format!("`{}` needs `x` as [B, C, H, W], H and W at least 1", a.op.name()))
         .label("x", Shape(&x.shape).to_string()))
-}
-
-fn affine_type(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
-    equal_dtypes(a, &["x", "transform_matrix", "padding_value"])?;
-    // coremltools compares these without regard to case.
-    for (name, only) in [
-        ("sampling_mode", "bilinear"),
-        ("padding_mode", "constant"),
-        ("coordinates_mode", "normalized_minus_one_to_one"),
-    ] {
-        if !a.str(name).eq_ignore_ascii_case(only) {
-            one_of(a, name, &[only])?;
-        }
-    }
-    one_number(a, "padding_value")?;
-    if a.float("padding_value") != 0.0 {
-        return Err(Reject::new("padding-value", "`affine` pads with 0 alone")
-            .label("padding_value", a.float("padding_value").to_string()));
-    }
-    let x = image(a)?;
-    match a.ty("transform_matrix").shape.as_slice() {
-        &[rows, 6] if rows == 1 || rows == x.shape[0] => {}
-        other => {
-            return Err(Reject::new(
-                "transform-matrix",
-                "`affine` needs six numbers for each image, or for all",
-            )
-            .label("x", Shape(&x.shape).to_string())
-            .label("transform_matrix", Shape(other).to_string())
-            .help("`transform_matrix` is [B, 6] or [1, 6]"));
-        }
-    }
-    let height = positive(a, "output_height")?;
-    Ok(vec![TensorType::new(x.dtype, [x.shape[0], x.shape[1], height, positive(a, "output_width")?])])
 }
 
 /// A constant size that is positive.
@@ -207,12 +104,12 @@ pub(super) fn positive(a: &Call<'_>, name: &'static str) -> Result<usize, Reject
 }
 
 /// Height and width of the image.
-fn size(a: &Call<'_>) -> [usize; 2] {
+pub(super) fn size(a: &Call<'_>) -> [usize; 2] {
     [a.ty("x").shape[2], a.ty("x").shape[3]]
 }
 
 /// How a point is read, and what stands beyond the image.
-struct Scheme<'a> {
+pub(super) struct Scheme<'a> {
     nearest: bool,
     padding: &'a str,
     beyond: f64,
@@ -221,7 +118,8 @@ struct Scheme<'a> {
 }
 
 impl<'a> Scheme<'a> {
-    fn of(a: &Call<'a>) -> Scheme<'a> {
+    /// As the constants of a call say.
+    pub(super) fn of(a: &Call<'a>) -> Scheme<'a> {
         let affine = a.op.name() == "affine";
         Scheme {
             nearest: !affine && a.str("sampling_mode") == "nearest",
@@ -254,7 +152,7 @@ impl<'a> Scheme<'a> {
     }
 
     /// The place of coordinate `c` among `size` pixels; within them unless padding is constant.
-    fn pixel(&self, c: f64, size: usize) -> f64 {
+    pub(super) fn pixel(&self, c: f64, size: usize) -> f64 {
         let ((scale, shift), last) = (self.line(size), size as f64 - 1.0);
         let p = scale * c + shift;
         let p = match self.mirrors(size) {
@@ -270,7 +168,7 @@ impl<'a> Scheme<'a> {
     }
 
     /// The middles of `size` pixels between −1 and 1.
-    fn middles(&self, size: usize) -> Vec<f64> {
+    pub(super) fn middles(&self, size: usize) -> Vec<f64> {
         let n = size as f64;
         let middle = |i: f64| match self.align {
             true if size == 1 => 0.0,
@@ -282,7 +180,7 @@ impl<'a> Scheme<'a> {
 }
 
 /// `x` at `points` `(x, y)`, as many for each image, in order.
-fn sampled(a: &Eval<'_>, scheme: &Scheme<'_>, points: &[[f64; 2]]) -> Vec<Tensor> {
+pub(super) fn sampled(a: &Eval<'_>, scheme: &Scheme<'_>, points: &[[f64; 2]]) -> Vec<Tensor> {
     let ([h, w], x) = (size(a), a.tensor("x").as_floats());
     let (channels, each) = (a.out().shape[1], a.out().shape[2] * a.out().shape[3]);
     let taps: Vec<[Sides; 2]> = points.iter().map(|&[px, py]| [taps(px, w), taps(py, h)]).collect();
@@ -322,7 +220,7 @@ fn taps(p: f64, size: usize) -> Sides {
 }
 
 /// Gives `x` and `name` zeros, if they have no effect because there is nothing to sample or no point.
-fn gives_nothing(g: &mut GradCall<'_, '_>, name: &str) -> bool {
+pub(super) fn gives_nothing(g: &mut GradCall<'_, '_>, name: &str) -> bool {
     let nothing = g.ty("x").elements() == 0 || g.output().ty().elements() == 0;
     for name in ["x", name] {
         if nothing && g.wants(name) {
@@ -337,7 +235,7 @@ fn gives_nothing(g: &mut GradCall<'_, '_>, name: &str) -> bool {
 ///
 /// As products: `y[p] = Σ V[p, i]·U[p, j]·x[i, j]`, `U` and `V` the tents of the points. The derived program holds them
 /// whole, so it works on `P·(H + W)` numbers for each channel.
-fn sampled_gradient<'b>(
+pub(super) fn sampled_gradient<'b>(
     g: &mut GradCall<'_, 'b>,
     scheme: &Scheme<'_>,
     c: Var<'b>,
@@ -413,11 +311,4 @@ impl<'b> Axis<'b> {
         }
         Axis { place, slope }
     }
-}
-
-/// The derivative of `tent` by the points: −1 at the pixel to the left of each, 1 at the one to the right.
-fn slope<'b>(points: Var<'b>, size: usize) -> Var<'b> {
-    let apart = apply("floor", points - ramp(points, size));
-    let at = |d: f64| compare("equal", apart, points.builder().scalar(DType::F32, d)).cast(DType::F32);
-    at(-1.0) - at(0.0)
 }

@@ -3,12 +3,11 @@
 //! Resizing works along one axis after another: sample `i` of an axis is taken at a point between its elements, either
 //! the nearest element or a mean of the two beside it.
 
+use super::grid::{SAMPLING_MODES, Sampling, Tap, tent, written};
 use super::slice::{between_zeros, zeros};
-use super::unary::{apply, equal_dtypes, one_number};
-use crate::build::Var;
+use super::unary::{equal_dtypes, one_number};
 use crate::diag::Reject;
 use crate::grad::GradCall;
-use crate::ir::Literal;
 use crate::op::{Absent, BOOL, Call, Eval, FLOATS, Grad, I32, NUMBERS, OpDef, STR, constant, known, tensor};
 use crate::tensor::{Data, Tensor, flatten, strides};
 use crate::ty::{DType, Opset, Shape, TensorType};
@@ -137,95 +136,8 @@ pub static CROP: OpDef = OpDef {
 
 const SCALES: &[DType] = &[DType::I32, DType::F32];
 
-/// The modes of sampling that `grid` knows.
-pub(super) const SAMPLING_MODES: [&str; 5] =
-    ["DEFAULT", "STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "UNALIGN_CORNERS", "OFFSET_CORNERS"];
-
 /// Sizes from 1 to this keep the arithmetic of points exact.
 const LONGEST_AXIS: usize = i32::MAX as usize;
-
-/// Refuses a constant `name` that is not among `known`.
-pub(super) fn one_of(a: &Call<'_>, name: &'static str, known: &[&str]) -> Result<(), Reject> {
-    let given = a.str(name);
-    if known.contains(&given) {
-        return Ok(());
-    }
-    let list: Vec<String> = known.iter().map(|k| format!("`{k}`")).collect();
-    Err(Reject::new("unknown-mode", format!("`{}` knows no `{name}` `{given}`", a.op.name()))
-        .label(name, "no mode of this operation")
-        .help(format!("use {}", list.join(", "))))
-}
-
-/// `count` points of an axis of `size` elements, from 0 to `size − 1`; `size` may be that of a part, between elements.
-pub(super) fn grid(mode: &str, size: f64, count: usize) -> Vec<f64> {
-    let (n, last) = (count as f64, size - 1.0);
-    let point = |i: f64| match mode {
-        "ALIGN_CORNERS" if count == 1 => last / 2.0,
-        "STRICT_ALIGN_CORNERS" | "ALIGN_CORNERS" => i * last / (n - 1.0).max(1.0),
-        "UNALIGN_CORNERS" => (i + 0.5) * size / n - 0.5,
-        "OFFSET_CORNERS" => (i + 0.5) * last.max(1.0) / n,
-        _ => i * size / n,
-    };
-    (0..count).map(|i| point(i as f64).max(0.0).min(last)).collect()
-}
-
-/// The matrix `[…, N, size]` with which an axis of `size` elements is sampled linearly at `points` `[…, N, 1]`, which
-/// are fp32: `max(1 − |p − j|, 0)`.
-pub(super) fn tent<'b>(points: Var<'b>, size: usize, dtype: DType) -> Var<'b> {
-    let weights = apply("relu", 1.0 - apply("abs", points - ramp(points, size)));
-    if dtype == DType::F32 { weights } else { weights.cast(dtype) }
-}
-
-/// 0, 1, 2 … `size − 1` as fp32.
-pub(super) fn ramp<'b>(near: Var<'b>, size: usize) -> Var<'b> {
-    written(near, &[size], (0..size).map(|j| j as f64))
-}
-
-/// A constant of fp32.
-pub(super) fn written<'b>(near: Var<'b>, shape: &[usize], values: impl IntoIterator<Item = f64>) -> Var<'b> {
-    let tensor = Tensor::floats(TensorType::new(DType::F32, shape), values);
-    near.builder().op("const", [("val", Literal::inline(tensor).into())])
-}
-
-/// How the elements of an axis are sampled.
-#[derive(Clone, Copy)]
-enum Sampling<'a> {
-    Linear(&'a str),
-    Nearest(&'a str),
-    /// The element that came to be there when each was repeated.
-    Repeated,
-}
-
-/// Where along an axis a sample is taken: so much of the second element, the rest of the first.
-struct Tap {
-    at: [usize; 2],
-    part: f64,
-}
-
-impl Sampling<'_> {
-    fn points(self, size: usize, count: usize) -> Vec<f64> {
-        let whole = |i: usize, numerator: u128, denominator: u128| {
-            (i as u128 * 2 * size as u128 + numerator * size as u128) / (2 * denominator)
-        };
-        let (each, n) = (0..count, count as u128);
-        match self {
-            Sampling::Linear(mode) => grid(mode, size as f64, count),
-            Sampling::Repeated => each.map(|i| whole(i, 0, n) as f64).collect(),
-            Sampling::Nearest("DEFAULT" | "UNALIGN_CORNERS") => each.map(|i| whole(i, 1, n) as f64).collect(),
-            Sampling::Nearest(mode) => {
-                grid(mode, size as f64, count).iter().map(|p| (p + 0.5).floor()).collect()
-            }
-        }
-    }
-
-    fn taps(self, size: usize, count: usize) -> Vec<Tap> {
-        let tap = |p: f64| {
-            let low = (p as usize).min(size - 1);
-            Tap { at: [low, (low + 1).min(size - 1)], part: p - low as f64 }
-        };
-        self.points(size, count).into_iter().map(tap).collect()
-    }
-}
 
 /// Which axes are resized, and how.
 struct Plan<'a> {
@@ -312,8 +224,20 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// Refuses a constant `name` that is not among `known`.
+pub(super) fn one_of(a: &Call<'_>, name: &'static str, known: &[&str]) -> Result<(), Reject> {
+    let given = a.str(name);
+    if known.contains(&given) {
+        return Ok(());
+    }
+    let list: Vec<String> = known.iter().map(|k| format!("`{k}`")).collect();
+    Err(Reject::new("unknown-mode", format!("`{}` knows no `{name}` `{given}`", a.op.name()))
+        .label(name, "no mode of this operation")
+        .help(format!("use {}", list.join(", "))))
+}
+
 /// Refuses images without height and width.
-fn image(a: &Call<'_>) -> Result<(), Reject> {
+fn planes(a: &Call<'_>) -> Result<(), Reject> {
     let rank = a.ty("x").rank();
     if rank >= 3 {
         return Ok(());
@@ -324,7 +248,7 @@ fn image(a: &Call<'_>) -> Result<(), Reject> {
 
 /// Height and width from scale factors.
 fn scaled(a: &Call<'_>) -> Result<[i64; 2], Reject> {
-    image(a)?;
+    planes(a)?;
     const NAMES: [&str; 2] = ["scale_factor_height", "scale_factor_width"];
     equal_dtypes(a, &NAMES)?;
     let size = |i: usize| -> Result<i64, Reject> {
@@ -342,7 +266,7 @@ fn scaled(a: &Call<'_>) -> Result<[i64; 2], Reject> {
 
 /// Height and width as they are asked for.
 fn targets(a: &Call<'_>) -> Result<[i64; 2], Reject> {
-    image(a)?;
+    planes(a)?;
     for name in ["target_size_height", "target_size_width"] {
         if a.has(name) {
             one_number(a, name)?;
@@ -420,7 +344,7 @@ fn resized_gradient(g: &mut GradCall<'_, '_>) {
 
 /// Begin and size of what `crop` leaves.
 fn cropped(a: &Call<'_>) -> Result<(Vec<usize>, Vec<usize>), Reject> {
-    image(a)?;
+    planes(a)?;
     let x = a.ty("x");
     let (mut begin, mut size) = (vec![0; x.rank()], x.shape.clone());
     for (axis, name) in (x.rank() - 2..).zip(["crop_height", "crop_width"]) {

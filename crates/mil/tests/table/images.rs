@@ -188,7 +188,8 @@ fn crop_resize_cut_boxes_out_of_all_images() {
     let x = f32s(&[2, 1, 1, 2], &[1.0, 3.0, 5.0, 9.0]);
     let constants = vec![("roi", f32s(&[2, 1, 4, 1, 1], &[0.0, 0.0, 0.0, 1.0, 0.0, 0.5, 0.0, 0.5]))];
     let program = older(&x.ty, constants).expect("valid");
-    let y = run(&program, &Weights::new(), &[x.clone()], Rounding::AsTyped).expect("runs").remove(0);
+    let y =
+        run(&program, &Weights::new(), std::slice::from_ref(&x), Rounding::AsTyped).expect("runs").remove(0);
     assert_eq!(y.ty.shape, [2, 2, 1, 1, 1]);
     assert_eq!(y.as_floats(), [1.0, 5.0, 2.0, 7.0]);
     let f = program.entry();
