@@ -178,6 +178,14 @@ impl<'b> GradCall<'_, 'b> {
         }
     }
 
+    /// The constant of parameter `name`, given as a value or as a literal.
+    pub fn constant(&self, name: &str) -> Var<'b> {
+        match self.operation.arg(name) {
+            Some(ArgValue::Literal(l)) => self.builder.op("const", [("val", l.clone().into())]),
+            _ => self.arg(name),
+        }
+    }
+
     /// The first result.
     pub fn output(&self) -> Var<'b> {
         self.builder.var(self.operation.results[0])

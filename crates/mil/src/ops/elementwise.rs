@@ -128,6 +128,38 @@ pub static MINIMUM: OpDef = OpDef {
     }),
 };
 
+/// `floor_div(x, y)`: the largest integer that is not larger than `x / y`.
+///
+/// As in NumPy an integer divided by 0 gives 0, and the one quotient that has no int32, −2³¹ by −1, wraps round.
+/// Source: coremltools `iOS15/elementwise_binary.py`, class `floor_div`.
+pub static FLOOR_DIV: OpDef = OpDef {
+    name: "floor_div",
+    since: Opset::Ios15,
+    params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    infer: binary_type,
+    eval: |a| binary(a, floor_quotient, |x, y| floor_parts(x, y).0),
+    grad: Grad::None("it is constant between its jumps"),
+};
+
+/// `mod(x, y)`: `x − y·⌊x / y⌋`, which has the sign of `y`; as in NumPy 0 for integers if `y` is 0.
+/// Source: coremltools `iOS15/elementwise_binary.py`, class `mod`.
+pub static MOD: OpDef = OpDef {
+    name: "mod",
+    since: Opset::Ios15,
+    params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    infer: binary_type,
+    eval: |a| binary(a, floor_remainder, |x, y| floor_parts(x, y).1),
+    grad: Grad::Rule(|g| {
+        // dx = dz,  dy = −dz·⌊x/y⌋
+        let (x, y, dz) = (g.arg("x"), g.arg("y"), g.cotangent());
+        g.give("x", dz);
+        if g.wants("y") {
+            let quotient = g.builder().op("floor_div", [("x", x.into()), ("y", y.into())]);
+            g.give("y", -(dz * quotient));
+        }
+    }),
+};
+
 /// The cotangent goes to the argument that won; to `x` where they are equal.
 fn give_winner<'b>(g: &mut GradCall<'_, 'b>, x_wins: Var<'b>) {
     let dz = g.cotangent();
@@ -181,4 +213,33 @@ fn binary(a: &Eval<'_>, float: fn(f64, f64) -> f64, int: fn(i64, i64) -> i64) ->
         }
     };
     vec![Tensor { ty: out.clone(), data }]
+}
+
+/// `x` modulo `y`, with the sign of `y`; exact but for the last addition.
+fn floor_remainder(x: f64, y: f64) -> f64 {
+    match x % y {
+        0.0 => 0f64.copysign(y),
+        r if (r < 0.0) != (y < 0.0) => r + y,
+        r => r,
+    }
+}
+
+/// `⌊x / y⌋`. The quotient alone would not do: what is just below an integer may have been rounded up to it.
+fn floor_quotient(x: f64, y: f64) -> f64 {
+    if y == 0.0 {
+        return x / y;
+    }
+    let r = x % y;
+    let toward_zero = ((x - r) / y).round();
+    let quotient = if r != 0.0 && (r < 0.0) != (y < 0.0) { toward_zero - 1.0 } else { toward_zero };
+    if quotient == 0.0 { 0f64.copysign(x / y) } else { quotient }
+}
+
+/// Quotient and remainder, the quotient rounded down; zeros if `y` is 0.
+fn floor_parts(x: i64, y: i64) -> (i64, i64) {
+    if y == 0 {
+        return (0, 0);
+    }
+    let (q, r) = (x.wrapping_div(y), x.wrapping_rem(y));
+    if r != 0 && (r < 0) != (y < 0) { (q - 1, r + y) } else { (q, r) }
 }

@@ -4,22 +4,29 @@
 //! reference meaning and autodiff read the entry; the table's tests loop over it.
 
 pub mod activation;
+pub mod affine;
 pub mod attention;
 pub mod constant;
 pub mod control;
 pub mod conv;
 pub mod convert;
+pub mod crop_resize;
 pub mod elementwise;
 pub mod gather;
+mod grid;
 pub mod join;
 pub mod linear;
 pub mod logic;
 pub mod normalize;
 pub mod quantization;
+pub mod rectifier;
 pub mod reduce;
+pub mod resample;
+pub mod resize;
 pub mod shape;
 pub mod slice;
 pub mod state;
+pub mod trigonometry;
 pub mod unary;
 
 use crate::op::{Op, OpDef};
@@ -52,11 +59,20 @@ op_table! {
     state::{READ_STATE, WRITE_STATE, COREML_UPDATE_STATE},
     elementwise::{ADD, SUB, MUL, REAL_DIV, POW, MAXIMUM, MINIMUM},
     unary::{SQRT, RSQRT, INVERSE, EXP, LOG, ERF, SIN, COS, ABS, SIGN, SQUARE, FLOOR, CEIL, ROUND, CLIP},
+    elementwise::{ADD, SUB, MUL, REAL_DIV, POW, MAXIMUM, MINIMUM, FLOOR_DIV, MOD},
+    unary::{
+        SQRT, RSQRT, INVERSE, EXP, EXP2, LOG, ERF, SIN, COS, ABS, SIGN, SQUARE, FLOOR, CEIL, ROUND, CLIP, THRESHOLD,
+    },
+    trigonometry::{TAN, ASIN, ACOS, ATAN, SINH, COSH, ATANH},
     logic::{
         EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL,
         LOGICAL_AND, LOGICAL_OR, LOGICAL_XOR, LOGICAL_NOT, SELECT,
     },
     activation::{SIGMOID, TANH, RELU, SILU, SOFTPLUS, GELU, SOFTMAX},
+    rectifier::{
+        RELU6, LEAKY_RELU, PRELU, CLAMPED_RELU, THRESHOLDED_RELU, ELU, LINEAR_ACTIVATION, SIGMOID_HARD, SCALED_TANH,
+        SOFTPLUS_PARAMETRIC, SOFTSIGN,
+    },
     reduce::{
         REDUCE_SUM, REDUCE_MEAN, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_SUM_SQUARE, REDUCE_L1_NORM,
         REDUCE_L2_NORM, REDUCE_LOG_SUM, REDUCE_LOG_SUM_EXP, REDUCE_ARGMAX, REDUCE_ARGMIN,
@@ -66,6 +82,12 @@ op_table! {
     slice::{SLICE_BY_SIZE, SLICE_BY_INDEX},
     join::{CONCAT, SPLIT, STACK, TILE},
     gather::{GATHER},
+    resize::{
+        UPSAMPLE_NEAREST_NEIGHBOR, UPSAMPLE_BILINEAR, RESIZE_NEAREST_NEIGHBOR, RESIZE_BILINEAR, RESIZE, CROP,
+    },
+    resample::{RESAMPLE},
+    affine::{AFFINE},
+    crop_resize::{CROP_RESIZE, CROP_RESIZE_BOXES},
     linear::{MATMUL, LINEAR},
     conv::{CONV},
     attention::{SCALED_DOT_PRODUCT_ATTENTION},

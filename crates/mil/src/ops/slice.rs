@@ -124,7 +124,12 @@ fn apart<'b>(g: &GradCall<'_, 'b>, v: Var<'b>, size: &mut [usize], axis: usize, 
 }
 
 /// `v`, which has `size` and stands at `begin` of a tensor that has the type of `x`, with zeros around it.
-fn between_zeros<'b>(g: &GradCall<'_, 'b>, v: Var<'b>, begin: &[usize], mut size: Vec<usize>) -> Var<'b> {
+pub(super) fn between_zeros<'b>(
+    g: &GradCall<'_, 'b>,
+    v: Var<'b>,
+    begin: &[usize],
+    mut size: Vec<usize>,
+) -> Var<'b> {
     let (x, mut v) = (g.ty("x"), v);
     for (axis, (&before, &all)) in begin.iter().zip(&x.shape).enumerate() {
         let after = all - before - size[axis];

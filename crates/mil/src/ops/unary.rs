@@ -4,7 +4,7 @@ use crate::build::Var;
 use crate::diag::Reject;
 use crate::op::{Absent, Call, Eval, FLOATS, Grad, NUMBERS, OpDef, Param, constant, tensor};
 use crate::tensor::{Data, Tensor};
-use crate::ty::{Opset, TensorType};
+use crate::ty::{Opset, Shape, TensorType};
 
 /// `sqrt(x)`: `√x`.
 /// Source: coremltools `iOS15/elementwise_unary.py`, class `sqrt`.
@@ -56,6 +56,18 @@ pub static EXP: OpDef = unary(
     Grad::Rule(|g| {
         let (y, dy) = (g.output(), g.cotangent());
         g.give("x", dy * y);
+    }),
+);
+
+/// `exp2(x)`: `2ˣ`; of integers the whole part, of which the lowest 32 bits are kept.
+/// Source: coremltools `iOS15/elementwise_unary.py`, class `exp2`.
+pub static EXP2: OpDef = unary_number(
+    "exp2",
+    |a| map_numbers(a, f64::exp2, |x| u32::try_from(x).ok().and_then(|x| 1i64.checked_shl(x)).unwrap_or(0)),
+    Grad::Rule(|g| {
+        // dx = dy·y·log 2
+        let (y, dy) = (g.output(), g.cotangent());
+        g.give("x", dy * y * std::f64::consts::LN_2);
     }),
 );
 
@@ -182,6 +194,30 @@ pub static CLIP: OpDef = OpDef {
     }),
 };
 
+/// `threshold(x, alpha)`: `max(x, α)`.
+/// Source: coremltools `iOS15/elementwise_unary.py`, class `threshold`.
+pub static THRESHOLD: OpDef = OpDef {
+    name: "threshold",
+    since: Opset::Ios15,
+    params: &[tensor("x", NUMBERS), constant("alpha", NUMBERS)],
+    infer: |a| {
+        equal_dtypes(a, &["x", "alpha"])?;
+        one_number(a, "alpha")?;
+        same_type(a)
+    },
+    eval: |a| {
+        let (float, int) = (a.float("alpha"), a.int("alpha"));
+        map_numbers(a, |x| if x < float { float } else { x }, |x| x.max(int))
+    },
+    grad: Grad::Rule(|g| {
+        // dx = dy where x ≥ α
+        let (x, dy) = (g.arg("x"), g.cotangent());
+        let alpha = g.builder().scalar(g.ty("x").dtype, g.float("alpha"));
+        let passes = super::logic::compare("greater_equal", x, alpha);
+        g.give("x", super::logic::choose(passes, Some(dy), None));
+    }),
+};
+
 /// Why functions that only jump have no gradient.
 const STEPS: &str = "it is constant between its jumps";
 
@@ -210,6 +246,16 @@ pub(super) fn equal_dtypes(a: &Call<'_>, names: &[&'static str]) -> Result<(), R
     }
     let reject = Reject::new("dtype-mismatch", format!("`{}` needs equal element types", a.op.name()));
     Err(given.iter().fold(reject, |r, (n, d)| r.label(n, d.name())).help("`cast` one of them"))
+}
+
+/// Refuses constant `name` with more than one element, or none.
+pub(super) fn one_number(a: &Call<'_>, name: &'static str) -> Result<(), Reject> {
+    let shape = &a.ty(name).shape;
+    if shape.iter().all(|&d| d == 1) {
+        return Ok(());
+    }
+    Err(Reject::new("not-a-scalar", format!("`{name}` of `{}` is one number", a.op.name()))
+        .label(name, Shape(shape).to_string()))
 }
 
 /// The meaning of functions of single floats of `x`.

@@ -4,11 +4,11 @@ use mil::build::Input;
 use mil::eval::{Rounding, run};
 use mil::{Builder, DType, Data, Literal, Opset, Tensor, TensorType, Weights};
 
-fn f32s(shape: &[usize], values: &[f64]) -> Tensor {
+pub fn f32s(shape: &[usize], values: &[f64]) -> Tensor {
     Tensor::floats(TensorType::new(DType::F32, shape), values.iter().copied())
 }
 
-fn ints(dtype: DType, values: &[i64]) -> Input<'static> {
+pub fn ints(dtype: DType, values: &[i64]) -> Input<'static> {
     let ty = TensorType::new(dtype, [values.len()]);
     Literal::inline(Tensor::new(ty, Data::Int(values.to_vec())).expect("fits")).into()
 }
@@ -17,7 +17,7 @@ fn floats(values: &[f64]) -> Input<'static> {
     Literal::inline(f32s(&[values.len()], values)).into()
 }
 
-fn float(value: f64) -> Input<'static> {
+pub fn float(value: f64) -> Input<'static> {
     Literal::inline(f32s(&[], &[value])).into()
 }
 
@@ -27,7 +27,7 @@ fn bools(values: &[bool]) -> Input<'static> {
 }
 
 /// The result of `op` of an input and constants.
-fn answer(op: &str, input: (&'static str, Tensor), rest: Vec<(&'static str, Input<'static>)>) -> Tensor {
+pub fn answer(op: &str, input: (&'static str, Tensor), rest: Vec<(&'static str, Input<'static>)>) -> Tensor {
     let b = Builder::new("main", Opset::Ios18);
     let x = b.input("in", input.1.ty.clone());
     let y = b.op(op, std::iter::once((input.0, x.into())).chain(rest));
@@ -36,7 +36,7 @@ fn answer(op: &str, input: (&'static str, Tensor), rest: Vec<(&'static str, Inpu
 }
 
 #[track_caller]
-fn close(got: &Tensor, want: &[f64], digits: f64) {
+pub fn close(got: &Tensor, want: &[f64], digits: f64) {
     let got = got.to_floats();
     assert_eq!(got.len(), want.len(), "{got:?}");
     assert!(got.iter().zip(want).all(|(g, w)| (g - w).abs() <= digits), "{got:?}, expected {want:?}");

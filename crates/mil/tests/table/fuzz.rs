@@ -120,7 +120,7 @@ fn function(op: Op, raws: &[Raw]) -> Option<(Function, Vec<Tensor>)> {
                 let literal = literal(true);
                 let id = f.add_value(format!("c{param}"), literal.ty.clone());
                 f.ops.push(operation(
-                    "const",
+                    Op::find("const").expect("of the table"),
                     vec![Arg { param: 0, value: ArgValue::Literal(literal) }],
                     vec![id],
                 ));
@@ -148,7 +148,7 @@ fn function(op: Op, raws: &[Raw]) -> Option<(Function, Vec<Tensor>)> {
         };
         args.push(Arg { param, value });
     }
-    f.ops.push(operation(op.name(), args, Vec::new()));
+    f.ops.push(operation(op, args, Vec::new()));
     let tensor = |(&id, raw): (&mil::ValueId, &Raw)| {
         let ty = f.ty(id).clone();
         let small = ty.elements() < 10_000;
@@ -161,6 +161,8 @@ fn function(op: Op, raws: &[Raw]) -> Option<(Function, Vec<Tensor>)> {
 fn operation(op: &str, args: Vec<Arg>, results: Vec<mil::ValueId>) -> Operation {
     let op = Op::find(op).expect("of the table");
     Operation::new(op, args, results)
+fn operation(op: Op, args: Vec<Arg>, results: Vec<mil::ValueId>) -> Operation {
+    Operation { op, args, results, label: None, scope: Scope::default(), place: Default::default() }
 }
 
 /// The types that the rule of the last operation gives, if it accepts.

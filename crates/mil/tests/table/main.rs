@@ -3,6 +3,7 @@
 mod answers;
 mod cases;
 mod fuzz;
+mod images;
 
 use cases::{Built, Case, cases};
 use mil::eval::{Rounding, run};
@@ -20,7 +21,8 @@ fn every_operation_has_a_case() {
     let table: BTreeSet<&str> = Op::all().map(Op::name).collect();
     let missing: Vec<_> = table.difference(&tested).collect();
     assert!(missing.is_empty(), "add a line to `cases` for {missing:?}");
-    assert_eq!(table.len(), Op::all().count(), "two entries share a name");
+    let forms: BTreeSet<_> = Op::all().map(|op| (op.name(), op.since)).collect();
+    assert_eq!(forms.len(), Op::all().count(), "two entries share a name and an opset");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! One line or more for each operation: how cases are written here, the cases in a file for each kind.
 
 mod basic;
+mod functions;
+mod resize;
 
 use mil::build::Input;
 use mil::{Builder, DType, Data, Literal, Opset, Program, Report, Tensor, TensorType, ValueId, Verified};
@@ -13,6 +15,8 @@ pub struct Case {
     pub op: &'static str,
     args: Vec<(&'static str, Given)>,
     positive: bool,
+    /// What the floats are multiplied by.
+    scale: f64,
     /// Whether this form of the operation is refused by its gradient rule.
     pub refused: bool,
 }
@@ -35,7 +39,7 @@ pub enum Given {
 }
 
 pub fn case(op: &'static str) -> Case {
-    Case { op, args: Vec::new(), positive: false, refused: false }
+    Case { op, args: Vec::new(), positive: false, scale: 1.0, refused: false }
 }
 
 impl Case {
@@ -97,6 +101,11 @@ impl Case {
         self.positive = true;
         self
     }
+    /// With floats multiplied by `scale`.
+    pub fn scaled(mut self, scale: f64) -> Case {
+        self.scale = scale;
+        self
+    }
     /// The gradient rule refuses this form.
     pub fn refused(mut self) -> Case {
         self.refused = true;
@@ -143,6 +152,11 @@ impl Case {
     pub fn build(&self, dtype: DType) -> Result<Built, Report> {
         let b = Builder::new("main", Opset::Ios18);
         let mut inputs = Vec::new();
+        let seeded = |shape: &[usize], seed: usize| {
+            let tensor = seeded(dtype, shape, seed, self.positive);
+            let scaled = tensor.as_floats().iter().map(|x| x * self.scale);
+            Tensor::floats(tensor.ty.clone(), scaled)
+        };
         let input = |tensor: Tensor, inputs: &mut Vec<Tensor>| {
             let var = b.input(&format!("in{}", inputs.len()), tensor.ty.clone());
             inputs.push(tensor);
@@ -151,13 +165,9 @@ impl Case {
         let mut args: Vec<(&'static str, Input<'_>)> = Vec::new();
         for (name, given) in &self.args {
             let value: Input<'_> = match given {
-                Given::Floats(shape) => {
-                    input(seeded(dtype, shape, inputs.len(), self.positive), &mut inputs).into()
-                }
+                Given::Floats(shape) => input(seeded(shape, inputs.len()), &mut inputs).into(),
                 Given::List(shapes) => {
-                    let vars = shapes
-                        .iter()
-                        .map(|s| input(seeded(dtype, s, inputs.len(), self.positive), &mut inputs));
+                    let vars = shapes.iter().map(|s| input(seeded(s, inputs.len()), &mut inputs));
                     vars.collect::<Vec<_>>().into()
                 }
                 Given::Other(tensor) => input(tensor.clone(), &mut inputs).into(),
@@ -250,5 +260,5 @@ fn seeded(dtype: DType, shape: &[usize], seed: usize, positive: bool) -> Tensor 
 
 /// Every case.
 pub fn cases() -> Vec<Case> {
-    [basic::cases()].concat()
+    [basic::cases(), functions::cases(), resize::cases()].concat()
 }
