@@ -14,6 +14,7 @@ pub mod join;
 pub mod linear;
 pub mod logic;
 pub mod normalize;
+pub mod pad;
 pub mod quantization;
 pub mod reduce;
 pub mod shape;
@@ -64,6 +65,7 @@ op_table! {
     gather::{GATHER},
     linear::{MATMUL, LINEAR},
     conv::{CONV},
+    pad::{PAD},
     attention::{SCALED_DOT_PRODUCT_ATTENTION},
     convert::{CAST},
     quantization::{QUANTIZE, DEQUANTIZE, CONSTEXPR_AFFINE_DEQUANTIZE},

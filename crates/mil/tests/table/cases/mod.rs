@@ -1,6 +1,7 @@
 //! One line or more for each operation: how cases are written here, the cases in a file for each kind.
 
 mod basic;
+mod image;
 
 use mil::build::Input;
 use mil::{Builder, DType, Data, Literal, Opset, Program, Report, Tensor, TensorType, ValueId, Verified};
@@ -250,5 +251,5 @@ fn seeded(dtype: DType, shape: &[usize], seed: usize, positive: bool) -> Tensor 
 
 /// Every case.
 pub fn cases() -> Vec<Case> {
-    [basic::cases()].concat()
+    [basic::cases(), image::cases()].concat()
 }
