@@ -7,6 +7,7 @@ pub mod activation;
 pub mod attention;
 pub mod constant;
 pub mod conv;
+pub mod conv_transpose;
 pub mod convert;
 pub mod elementwise;
 pub mod gather;
@@ -15,11 +16,13 @@ pub mod linear;
 pub mod logic;
 pub mod normalize;
 pub mod pad;
+pub mod pool;
 pub mod quantization;
 pub mod reduce;
 pub mod shape;
 pub mod slice;
 pub mod unary;
+mod window;
 
 use crate::op::{Op, OpDef};
 use std::collections::HashMap;
@@ -65,6 +68,8 @@ op_table! {
     gather::{GATHER},
     linear::{MATMUL, LINEAR},
     conv::{CONV},
+    conv_transpose::{CONV_TRANSPOSE},
+    pool::{MAX_POOL, AVG_POOL, L2_POOL},
     pad::{PAD},
     attention::{SCALED_DOT_PRODUCT_ATTENTION},
     convert::{CAST},

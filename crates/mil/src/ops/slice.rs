@@ -157,7 +157,7 @@ pub(super) fn zeros<'b>(g: &GradCall<'_, 'b>, ty: &TensorType) -> Var<'b> {
 }
 
 /// `ty` full of `value`. Many of them are one, tiled: derived programs hold no large constants.
-fn filled<'b>(builder: &'b Builder, ty: &TensorType, value: f64) -> Var<'b> {
+pub(super) fn filled<'b>(builder: &'b Builder, ty: &TensorType, value: f64) -> Var<'b> {
     let literal = |ty: TensorType| {
         let n = ty.elements();
         Literal::inline(Tensor::floats(ty, std::iter::repeat_n(value, n)))

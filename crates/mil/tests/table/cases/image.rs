@@ -4,7 +4,114 @@ use super::{Case, case};
 
 /// The cases: one, two and three spatial axes, each kind of padding, windows that leave something over.
 pub fn cases() -> Vec<Case> {
-    [padding()].concat()
+    [convolutions(), transposed(), pools(), padding()].concat()
+}
+
+fn convolutions() -> Vec<Case> {
+    vec![
+        case("conv")
+            .x(&[1, 3, 1, 4])
+            .floats("weight", &[2, 3, 1, 1])
+            .floats("bias", &[2])
+            .ints("strides", &[1, 1])
+            .str("pad_type", "valid")
+            .ints("pad", &[0, 0, 0, 0])
+            .ints("dilations", &[1, 1])
+            .int("groups", 1),
+        case("conv").x(&[1, 4, 1, 3]).floats("weight", &[6, 2, 1, 1]).int("groups", 2),
+        case("conv").x(&[2, 4, 1, 3]).floats("weight", &[6, 2, 1, 1]).int("groups", 2).floats("bias", &[6]),
+        case("conv").x(&[2, 1, 5]).floats("weight", &[2, 1, 3]).str("pad_type", "same").ints("strides", &[2]),
+        case("conv")
+            .x(&[1, 1, 3, 1])
+            .floats("weight", &[1, 1, 1, 1])
+            .str("pad_type", "custom")
+            .ints("pad", &[1, 2, 0, 0])
+            .ints("strides", &[2, 1]),
+        case("conv")
+            .x(&[1, 2, 4, 5])
+            .floats("weight", &[2, 1, 2, 2])
+            .str("pad_type", "same_lower")
+            .int("groups", 2)
+            .ints("dilations", &[1, 2]),
+        // Of eight elements the last is not seen, and of six, those between.
+        case("conv").x(&[2, 2, 8]).floats("weight", &[3, 2, 2]).ints("strides", &[3]).floats("bias", &[3]),
+        case("conv").x(&[1, 1, 6]).floats("weight", &[1, 1, 2]).ints("dilations", &[3]).ints("strides", &[2]),
+        case("conv")
+            .x(&[2, 4, 2, 3, 2])
+            .floats("weight", &[2, 2, 2, 1, 2])
+            .floats("bias", &[2])
+            .int("groups", 2)
+            .str("pad_type", "custom")
+            .ints("pad", &[1, 0, 0, 1, 1, 1])
+            .ints("strides", &[1, 2, 2]),
+    ]
+}
+
+fn transposed() -> Vec<Case> {
+    vec![
+        case("conv_transpose").x(&[1, 2, 3]).floats("weight", &[2, 3, 2]).floats("bias", &[3]),
+        case("conv_transpose").x(&[2, 1, 3]).floats("weight", &[1, 2, 3]).ints("strides", &[2]),
+        case("conv_transpose").x(&[1, 1, 2]).floats("weight", &[1, 1, 1]).ints("strides", &[3]),
+        case("conv_transpose")
+            .x(&[2, 4, 2, 3])
+            .floats("weight", &[4, 1, 3, 2])
+            .floats("bias", &[2])
+            .int("groups", 2)
+            .str("pad_type", "custom")
+            .ints("pad", &[1, 0, 0, 1])
+            .ints("strides", &[2, 1])
+            .ints("dilations", &[1, 2]),
+        case("conv_transpose")
+            .x(&[1, 1, 2, 2])
+            .floats("weight", &[1, 1, 3, 2])
+            .str("pad_type", "same")
+            .ints("strides", &[2, 3]),
+        case("conv_transpose")
+            .x(&[1, 2, 2, 2])
+            .floats("weight", &[2, 1, 3, 3])
+            .str("pad_type", "same")
+            .ints("strides", &[2, 2])
+            .ints("output_shape", &[1, 1, 3, 4]),
+        case("conv_transpose")
+            .x(&[1, 1, 2])
+            .floats("weight", &[1, 1, 2])
+            .str("pad_type", "valid")
+            .ints("strides", &[3])
+            .ints("output_shape", &[1, 1, 7]),
+        case("conv_transpose").x(&[1, 2, 2, 1, 2]).floats("weight", &[2, 2, 2, 2, 1]).int("groups", 2),
+    ]
+}
+
+fn pools() -> Vec<Case> {
+    let mut out = Vec::new();
+    for op in ["max_pool", "avg_pool", "l2_pool"] {
+        let pool = |x: &[usize], sizes: &[i64], kind: &'static str| {
+            case(op).x(x).ints("kernel_sizes", sizes).str("pad_type", kind)
+        };
+        out.extend([
+            pool(&[1, 2, 5], &[2], "valid").ints("strides", &[2]),
+            pool(&[2, 1, 4], &[3], "same"),
+            pool(&[1, 2, 3, 4], &[2, 2], "same_lower").ints("strides", &[1, 2]),
+            pool(&[1, 2, 4, 3], &[3, 2], "custom").ints("pad", &[1, 1, 0, 1]).ints("strides", &[2, 1]),
+            pool(&[1, 1, 6, 5], &[3, 2], "custom")
+                .ints("pad", &[1, 1, 0, 0])
+                .ints("strides", &[2, 2])
+                .flag("ceil_mode", true),
+            pool(&[1, 1, 5], &[3], "custom")
+                .ints("pad", &[1, 1])
+                .ints("strides", &[3])
+                .flag("ceil_mode", true),
+            pool(&[1, 2, 6], &[1], "valid").ints("strides", &[4]),
+            pool(&[2, 2, 3, 2], &[3, 2], "valid"),
+        ]);
+        if op != "l2_pool" {
+            out.push(pool(&[1, 2, 2, 3, 2], &[2, 1, 2], "custom").ints("pad", &[1, 0, 0, 0, 1, 1]));
+        }
+    }
+    let exclude = |case: Case| case.flag("exclude_padding_from_average", true);
+    let excluding: Vec<Case> = out.iter().filter(|c| c.op == "avg_pool").cloned().map(exclude).collect();
+    out.extend(excluding);
+    out
 }
 
 fn padding() -> Vec<Case> {
