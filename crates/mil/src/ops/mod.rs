@@ -5,6 +5,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod batch_norm;
 pub mod constant;
 pub mod conv;
 pub mod conv_transpose;
@@ -61,7 +62,8 @@ op_table! {
         REDUCE_SUM, REDUCE_MEAN, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_SUM_SQUARE, REDUCE_L1_NORM,
         REDUCE_L2_NORM, REDUCE_LOG_SUM, REDUCE_LOG_SUM_EXP, REDUCE_ARGMAX, REDUCE_ARGMIN,
     },
-    normalize::{LAYER_NORM},
+    normalize::{LAYER_NORM, L2_NORM},
+    batch_norm::{BATCH_NORM, INSTANCE_NORM, LOCAL_RESPONSE_NORM},
     shape::{IDENTITY, RESHAPE, TRANSPOSE, EXPAND_DIMS, SQUEEZE},
     slice::{SLICE_BY_SIZE, SLICE_BY_INDEX},
     join::{CONCAT, SPLIT, STACK, TILE},

@@ -4,7 +4,7 @@ use super::{Case, case};
 
 /// The cases: one, two and three spatial axes, each kind of padding, windows that leave something over.
 pub fn cases() -> Vec<Case> {
-    [convolutions(), transposed(), pools(), padding()].concat()
+    [convolutions(), transposed(), pools(), padding(), norms()].concat()
 }
 
 fn convolutions() -> Vec<Case> {
@@ -124,5 +124,26 @@ fn padding() -> Vec<Case> {
         case("pad").x(&[2, 2, 3]).ints("pad", &[1, 1, 0, 2]).str("mode", "reflect"),
         case("pad").x(&[3, 2]).ints("pad", &[3, 1, 0, 2]).str("mode", "replicate"),
         case("pad").x(&[1]).ints("pad", &[1, 1]).str("mode", "replicate"),
+    ]
+}
+
+fn norms() -> Vec<Case> {
+    vec![
+        case("batch_norm")
+            .positive()
+            .x(&[2, 3, 2])
+            .floats("mean", &[3])
+            .floats("variance", &[3])
+            .floats("gamma", &[3])
+            .floats("beta", &[3])
+            .float("epsilon", 0.25),
+        case("batch_norm").positive().x(&[1, 2, 2, 1, 2]).floats("mean", &[2]).floats("variance", &[2]),
+        case("instance_norm").x(&[2, 3, 4]).floats("gamma", &[3]).floats("beta", &[3]).float("epsilon", 0.25),
+        case("instance_norm").x(&[1, 2, 2, 3]).floats("gamma", &[2]).floats("beta", &[2]),
+        case("l2_norm").x(&[2, 1, 3]).float("epsilon", 0.25),
+        case("l2_norm").x(&[2, 2, 1, 3, 2]),
+        case("local_response_norm").x(&[2, 5, 2]).int("size", 3).float("alpha", 0.5).float("beta", 1.25),
+        case("local_response_norm").x(&[1, 4, 2, 2]).int("size", 4).float("alpha", 2.0).float("k", 0.5),
+        case("local_response_norm").x(&[1, 2, 3]).int("size", 9),
     ]
 }
