@@ -19,6 +19,7 @@ pub mod normalize;
 pub mod pad;
 pub mod pool;
 pub mod quantization;
+pub mod recurrent;
 pub mod reduce;
 pub mod shape;
 pub mod slice;
@@ -71,6 +72,7 @@ op_table! {
     linear::{MATMUL, LINEAR},
     conv::{CONV},
     conv_transpose::{CONV_TRANSPOSE},
+    recurrent::{LSTM, GRU, RNN},
     pool::{MAX_POOL, AVG_POOL, L2_POOL},
     pad::{PAD},
     attention::{SCALED_DOT_PRODUCT_ATTENTION},

@@ -4,7 +4,7 @@ use super::{Case, case};
 
 /// The cases: one, two and three spatial axes, each kind of padding, windows that leave something over.
 pub fn cases() -> Vec<Case> {
-    [convolutions(), transposed(), pools(), padding(), norms()].concat()
+    [convolutions(), transposed(), pools(), padding(), norms(), recurrent()].concat()
 }
 
 fn convolutions() -> Vec<Case> {
@@ -145,5 +145,58 @@ fn norms() -> Vec<Case> {
         case("local_response_norm").x(&[2, 5, 2]).int("size", 3).float("alpha", 0.5).float("beta", 1.25),
         case("local_response_norm").x(&[1, 4, 2, 2]).int("size", 4).float("alpha", 2.0).float("k", 0.5),
         case("local_response_norm").x(&[1, 2, 3]).int("size", 9),
+    ]
+}
+
+fn recurrent() -> Vec<Case> {
+    let lstm = |directions: usize| {
+        case("lstm")
+            .x(&[3, 2, 2])
+            .floats("initial_h", &[2, 3 * directions])
+            .floats("initial_c", &[2, 3 * directions])
+            .floats("weight_ih", &[12, 2])
+            .floats("weight_hh", &[12, 3])
+    };
+    vec![
+        lstm(1).floats("bias", &[12]).flag("output_sequence", true),
+        lstm(1).floats("peephole", &[9]).float("clip", 0.5).str("direction", "reverse"),
+        lstm(1)
+            .str("recurrent_activation", "hard_sigmoid")
+            .str("cell_activation", "relu")
+            .str("activation", "linear"),
+        lstm(2)
+            .floats("bias", &[12])
+            .floats("peephole", &[9])
+            .floats("weight_ih_back", &[12, 2])
+            .floats("weight_hh_back", &[12, 3])
+            .floats("bias_back", &[12])
+            .floats("peephole_back", &[9])
+            .str("direction", "bidirectional")
+            .flag("output_sequence", true),
+        case("gru")
+            .x(&[3, 2, 2])
+            .floats("initial_h", &[2, 3])
+            .floats("weight_ih", &[9, 2])
+            .floats("weight_hh", &[9, 3])
+            .floats("bias", &[9])
+            .str("direction", "forward")
+            .flag("output_sequence", true),
+        case("gru")
+            .x(&[2, 1, 2])
+            .floats("initial_h", &[1, 2])
+            .floats("weight_ih", &[6, 2])
+            .floats("weight_hh", &[6, 2])
+            .str("recurrent_activation", "tanh")
+            .str("activation", "sigmoid")
+            .str("direction", "reverse"),
+        case("rnn")
+            .x(&[3, 2, 2])
+            .floats("initial_h", &[2, 3])
+            .floats("weight_ih", &[3, 2])
+            .floats("weight_hh", &[3, 3])
+            .floats("bias", &[3])
+            .str("direction", "reverse")
+            .str("activation", "tanh")
+            .flag("output_sequence", true),
     ]
 }
