@@ -1,5 +1,7 @@
 //! Recurrent layers: `x` is `[S, B, I]`, a sequence of `S` batches, and each step sees what the one before it left.
 
+mod unroll;
+
 use super::unary::equal_dtypes;
 use crate::diag::Reject;
 use crate::op::{Absent, BOOL, Call, Eval, FLOATS, Grad, OpDef, STR, constant, tensor};
@@ -69,7 +71,7 @@ pub static LSTM: OpDef = OpDef {
             }
         })
     },
-    grad: Grad::None(UNROLL),
+    grad: Grad::Rule(|g| unroll::gradient(g, 4, unroll::lstm_step)),
 };
 
 /// `gru(x, initial_h, weight_ih, weight_hh, …)`: gated recurrent unit.
@@ -118,7 +120,7 @@ pub static GRU: OpDef = OpDef {
             }
         })
     },
-    grad: Grad::None(UNROLL),
+    grad: Grad::Rule(|g| unroll::gradient(g, 3, unroll::gru_step)),
 };
 
 /// `rnn(x, initial_h, weight_ih, weight_hh, …)`: `h ← χ(W_ih·x + W_hh·h + b)`, χ the `activation`.
@@ -153,11 +155,8 @@ pub static RNN: OpDef = OpDef {
             h.iter_mut().zip(gates).for_each(|(h, gate)| *h = chi(gate));
         })
     },
-    grad: Grad::None(UNROLL),
+    grad: Grad::Rule(|g| unroll::gradient(g, 1, unroll::rnn_step)),
 };
-
-/// Why recurrent layers have no gradient.
-const UNROLL: &str = "it is not differentiated: write its steps one by one";
 
 /// The function that parameter `name` names.
 fn activation(a: &Call<'_>, name: &str) -> Option<fn(f64) -> f64> {
@@ -165,7 +164,7 @@ fn activation(a: &Call<'_>, name: &str) -> Option<fn(f64) -> f64> {
         "sigmoid" => Some(|x| 1.0 / (1.0 + (-x).exp())),
         // Scaled by one, as its defaults are.
         "tanh" | "scaled_tanh" => Some(f64::tanh),
-        "relu" => Some(|x| x.max(0.0)),
+        "relu" => Some(|x| if x < 0.0 { 0.0 } else { x }),
         "linear" => Some(|x| x),
         "hard_sigmoid" | "sigmoid_hard" => Some(|x| (0.2 * x + 0.5).clamp(0.0, 1.0)),
         _ => None,
