@@ -7,8 +7,8 @@
 use crate::build::{Builder, Var};
 use crate::diag::Report;
 use crate::ir::{ArgValue, Function, Operation, Phase, Scope, ValueId};
-use crate::op::{Call, Grad};
-use crate::ty::TensorType;
+use crate::op::{Call, Grad, Role};
+use crate::ty::{Opset, TensorType};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 
@@ -142,6 +142,9 @@ fn unbroadcast<'b>(var: Var<'b>, ty: &TensorType) -> Var<'b> {
     if summed.shape() == ty.shape { summed } else { summed.reshape(&ty.shape) }
 }
 
+/// Values for the arguments of an operation, by the names of its parameters.
+pub type Values<'b> = HashMap<&'static str, Var<'b>>;
+
 /// An operation to be differentiated, as a gradient rule sees it.
 #[derive(Debug)]
 pub struct GradCall<'a, 'b> {
@@ -225,6 +228,46 @@ impl<'b> GradCall<'_, 'b> {
             && self.active[v.index()]
         {
             self.given.push((v, var));
+        }
+    }
+
+    /// Gives the cotangents of all arguments by way of simpler operations: `write` writes what this one does, in a
+    /// function of its own, and that is differentiated.
+    pub fn through(&mut self, write: impl for<'p> Fn(&Call<'_>, &Values<'p>) -> Vec<Var<'p>>) {
+        let parts = Builder::new("parts", Opset::NEWEST);
+        let (mut values, mut map, mut wrt) = (Values::new(), HashMap::new(), Vec::new());
+        for name in self.call.op.params.iter().filter(|p| p.role == Role::Tensor).map(|p| p.name) {
+            if let Some(&v) = self.values(name).first() {
+                let var = parts.input(name, self.builder.ty(v));
+                values.insert(name, var);
+                map.insert(var.id(), v);
+                wrt.extend(self.wants(name).then_some((name, var.id())));
+            }
+        }
+        let given = values.len();
+        let results: Vec<ValueId> = write(&self.call, &values).iter().map(|v| v.id()).collect();
+        let known = results.iter().zip(&self.cotangents).filter_map(|(&r, &d)| Some((r, d?)));
+        let (seeds, cotangents): (Vec<ValueId>, Vec<ValueId>) = known.unzip();
+        let names: Vec<ValueId> = wrt.iter().map(|(_, v)| *v).collect();
+        let joint = match parts.into_function().map_err(GradError::from) {
+            Ok(function) => backward(&function, &seeds, &names),
+            Err(e) => Err(e),
+        };
+        let Joint { function, cotangents: derived } = match joint {
+            Ok(joint) => joint,
+            Err(e) => return self.refuse(e.to_string()),
+        };
+        // The parameters of the derived function are those above, then the cotangents of the results.
+        map.extend(function.inputs[given..].iter().copied().zip(cotangents));
+        let scope = Scope { name: self.operation.scope.name.clone(), phase: Phase::Backward };
+        for operation in &function.ops {
+            let operation = Operation { scope: scope.clone(), ..operation.clone() };
+            self.builder.replay(&function, &operation, &mut map);
+        }
+        for (name, v) in wrt {
+            if let Some(d) = derived.get(&v).and_then(|d| map.get(d)) {
+                self.give(name, self.builder.var(*d));
+            }
         }
     }
 

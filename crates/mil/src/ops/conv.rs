@@ -1,9 +1,13 @@
 //! Convolutions.
 
+use super::slice::apart;
 use super::unary::equal_dtypes;
+use super::window::{Axis, Rest, check_image, convolved, windows};
+use crate::build::Var;
 use crate::diag::Reject;
+use crate::grad::GradCall;
 use crate::op::{Absent, Call, Eval, FLOATS, Grad, I32, OpDef, STR, constant, tensor};
-use crate::tensor::{Tensor, flatten, unflatten};
+use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
 use crate::ty::{Opset, Shape, TensorType};
 
 /// `conv(x, weight, bias, strides, pad_type, pad, dilations, groups)`: `x` is `[N, C, *D]`, `weight` `[O, C/groups, *K]`.
@@ -21,154 +25,92 @@ pub static CONV: OpDef = OpDef {
         constant("dilations", I32).optional(),
         constant("groups", I32).or(Absent::Int(1)),
     ],
-    infer: |a| Ok(vec![Window::of(a)?.out]),
+    infer: |a| Ok(vec![Plan::of(a)?.out]),
     eval: conv,
-    grad: Grad::Rule(|g| {
-        // As a matrix product on channels: z = W·x  ⇒  dx = Wᵀ·dz,  dW = dz·xᵀ
-        let (x, w, dz) = (g.ty("x").clone(), g.ty("weight").clone(), g.cotangent());
-        let pointwise = x.rank() == 4
-            && w.shape[2..].iter().all(|&k| k == 1)
-            && Window::of(g).is_ok_and(|win| win.stride.iter().all(|&d| d == 1))
-            && dz.shape()[2..] == x.shape[2..]
-            && x.shape[0] == 1;
-        let groups = g.int("groups").max(1) as usize;
-        if !pointwise {
-            g.refuse("only pointwise convolutions of one image are differentiated");
-            return;
-        }
-        let (o, i, s) = (w.shape[0], w.shape[1], x.shape[2] * x.shape[3]);
-        if g.wants("x") {
-            let weight = g.arg("weight");
-            let dx = if groups == 1 {
-                dz.conv1x1(weight.transpose(&[1, 0, 2, 3]), 1)
-            } else {
-                let weight = weight.reshape(&[groups, o / groups, i]);
-                let dz = dz.reshape(&[groups, o / groups, s]);
-                weight.matmul(dz, true, false).reshape(&x.shape)
-            };
-            g.give("x", dx);
-        }
-        if g.wants("weight") {
-            let x = g.arg("x").reshape(&[groups, i, s]);
-            let dw = dz.reshape(&[groups, o / groups, s]).matmul(x, false, true);
-            g.give("weight", dw.reshape(&w.shape));
-        }
-        if g.has("bias") {
-            g.give("bias", dz.reduce_sum(&[0, 2, 3], false));
-        }
-    }),
+    grad: Grad::Rule(conv_gradient),
 };
 
-/// Sizes up to this keep the arithmetic of windows within 64 bits.
-const LONGEST_AXIS: usize = i32::MAX as usize;
-
 /// The geometry of a convolution.
-struct Window {
-    stride: Vec<usize>,
-    dilation: Vec<usize>,
-    before: Vec<usize>,
+struct Plan {
+    axes: Vec<Axis>,
     groups: usize,
     out: TensorType,
 }
 
-impl Window {
-    fn of(a: &Call<'_>) -> Result<Window, Reject> {
+impl Plan {
+    fn of(a: &Call<'_>) -> Result<Plan, Reject> {
+        check_image(a, "x")?;
+        check_weight(a)?;
         let (x, w) = (a.ty("x"), a.ty("weight"));
-        let refuse = |code, text: &str| {
-            Reject::new(code, text.to_owned())
-                .label("x", Shape(&x.shape).to_string())
-                .label("weight", Shape(&w.shape).to_string())
+        let groups = groups(a).filter(|&g| w.shape[1].checked_mul(g) == Some(x.shape[1]));
+        let Some(groups) = groups.filter(|g| w.shape[0] % g == 0) else {
+            return Err(channels(a).help("`weight` is [out, in / groups, …] and `groups` divides `out`"));
         };
-        if x.rank() < 3 || x.rank() > 5 || w.rank() != x.rank() {
-            return Err(refuse("rank", "`conv` needs `x` as [N, C, …] and `weight` of equal rank, 3 to 5"));
-        }
-        equal_dtypes(a, &["x", "weight", "bias"])?;
-        if x.shape.iter().chain(&w.shape).any(|&d| d == 0 || d > LONGEST_AXIS) {
-            return Err(refuse("conv-size", "`conv` needs axes of sizes from 1 to 2³¹ − 1"));
-        }
-        let axes = x.rank() - 2;
-        let groups = usize::try_from(a.int("groups")).ok().filter(|&g| g > 0);
-        let Some(groups) =
-            groups.filter(|g| w.shape[1].checked_mul(*g) == Some(x.shape[1]) && w.shape[0] % g == 0)
-        else {
-            return Err(refuse("conv-channels", "`conv` cannot join these channels")
-                .label("groups", a.int("groups").to_string())
-                .help("`weight` is [out, in / groups, …] and `groups` divides `out`"));
-        };
-        let list = |name: &'static str, n: usize, default: usize| -> Result<Vec<usize>, Reject> {
-            if !a.has(name) {
-                return Ok(vec![default; n]);
-            }
-            let v: Option<Vec<usize>> = a.ints(name).iter().map(|&d| usize::try_from(d).ok()).collect();
-            v.filter(|v| v.len() == n && v.iter().all(|d| (default..=LONGEST_AXIS).contains(d))).ok_or_else(
-                || {
-                    Reject::new(
-                        "conv-list",
-                        format!("`{name}` of `conv` needs {n} numbers from {default} up"),
-                    )
-                    .label(name, format!("{:?}", a.ints(name)))
-                },
-            )
-        };
-        let (stride, dilation) = (list("strides", axes, 1)?, list("dilations", axes, 1)?);
-        let mut before = vec![0; axes];
+        check_bias(a, w.shape[0])?;
+        let axes = windows(a, &w.shape[2..], Rest::LeftOut)?;
         let mut shape = vec![x.shape[0], w.shape[0]];
-        let custom = list("pad", 2 * axes, 0)?;
-        for i in 0..axes {
-            let (d, reach) = (x.shape[i + 2], (w.shape[i + 2] - 1) * dilation[i] + 1);
-            let pad = match a.str("pad_type") {
-                "valid" => (0, 0),
-                "custom" => (custom[2 * i], custom[2 * i + 1]),
-                kind @ ("same" | "same_lower") => {
-                    let total = ((d.div_ceil(stride[i]) - 1) * stride[i] + reach).saturating_sub(d);
-                    let (small, large) = (total / 2, total - total / 2);
-                    if kind == "same" { (small, large) } else { (large, small) }
-                }
-                other => {
-                    return Err(Reject::new("pad-type", format!("`conv` knows no padding `{other}`"))
-                        .help("use `valid`, `same`, `same_lower` or `custom`"));
-                }
-            };
-            before[i] = pad.0;
-            match (d + pad.0 + pad.1).checked_sub(reach) {
-                Some(room) => shape.push(room / stride[i] + 1),
-                None => {
-                    return Err(refuse("conv-window", "the window of `conv` is larger than the padded `x`"));
-                }
-            }
-        }
-        if a.has("bias") && a.ty("bias").shape != [w.shape[0]] {
-            return Err(refuse("conv-bias", "`bias` of `conv` needs one number for each output channel"));
-        }
-        Ok(Window { stride, dilation, before, groups, out: TensorType::new(x.dtype, shape) })
+        shape.extend(axes.iter().map(|axis| axis.count));
+        Ok(Plan { axes, groups, out: TensorType::new(x.dtype, shape) })
     }
+}
+
+/// Refuses a weight of other rank or type than `x`.
+pub(super) fn check_weight(a: &Call<'_>) -> Result<(), Reject> {
+    check_image(a, "weight")?;
+    let (x, w) = (a.ty("x"), a.ty("weight"));
+    if w.rank() != x.rank() {
+        let text = format!("`{}` needs `x` and `weight` of equal rank", a.op.name());
+        return Err(Reject::new("rank", text)
+            .label("x", Shape(&x.shape).to_string())
+            .label("weight", Shape(&w.shape).to_string()));
+    }
+    equal_dtypes(a, &["x", "weight", "bias"])
+}
+
+/// The number of groups, if it is one.
+pub(super) fn groups(a: &Call<'_>) -> Option<usize> {
+    usize::try_from(a.int("groups")).ok().filter(|&g| g > 0)
+}
+
+/// Refuses channels.
+pub(super) fn channels(a: &Call<'_>) -> Reject {
+    Reject::new("conv-channels", format!("`{}` cannot join these channels", a.op.name()))
+        .label("x", Shape(&a.ty("x").shape).to_string())
+        .label("weight", Shape(&a.ty("weight").shape).to_string())
+        .label("groups", a.int("groups").to_string())
+}
+
+/// Refuses a bias that has not one number for each of `channels`.
+pub(super) fn check_bias(a: &Call<'_>, channels: usize) -> Result<(), Reject> {
+    if !a.has("bias") || a.ty("bias").shape == [channels] {
+        return Ok(());
+    }
+    let text = format!("`bias` of `{}` needs one number for each output channel", a.op.name());
+    Err(Reject::new("conv-bias", text)
+        .label("bias", Shape(&a.ty("bias").shape).to_string())
+        .help(format!("there are {channels} output channels")))
 }
 
 fn conv(a: &Eval<'_>) -> Vec<Tensor> {
     let (x, w) = (a.tensor("x"), a.tensor("weight"));
-    let Ok(win) = Window::of(a) else { return Vec::new() };
+    let Ok(plan) = Plan::of(a) else { return Vec::new() };
     let bias = a.has("bias").then(|| a.tensor("bias").as_floats());
-    let (sx, sw) = (crate::tensor::strides(&x.ty.shape), crate::tensor::strides(&w.ty.shape));
-    let per_group = win.out.shape[1] / win.groups;
+    let (sx, sw) = (strides(&x.ty.shape), strides(&w.ty.shape));
+    let per_group = plan.out.shape[1] / plan.groups;
     let kernel = &w.ty.shape[1..];
     let taps: usize = kernel.iter().product();
-    let (mut at, mut tap) = (vec![0; win.out.rank()], vec![0; kernel.len()]);
-    let values = (0..win.out.elements()).map(|n| {
-        unflatten(n, &win.out.shape, &mut at);
+    let (mut at, mut tap) = (vec![0; plan.out.rank()], vec![0; kernel.len()]);
+    let values = (0..plan.out.elements()).map(|n| {
+        unflatten(n, &plan.out.shape, &mut at);
         let mut sum = bias.map_or(0.0, |b| b[at[1]]);
         for t in 0..taps {
             unflatten(t, kernel, &mut tap);
             let channel = at[1] / per_group * kernel[0] + tap[0];
             let mut from = at[0] * sx[0] + channel * sx[1];
-            let inside = (0..kernel.len() - 1).all(|i| {
-                let place = at[i + 2] * win.stride[i] + tap[i + 1] * win.dilation[i];
-                match place.checked_sub(win.before[i]).filter(|&p| p < x.ty.shape[i + 2]) {
-                    Some(p) => {
-                        from += p * sx[i + 2];
-                        true
-                    }
-                    None => false,
-                }
+            let inside = plan.axes.iter().enumerate().all(|(i, axis)| {
+                let place = axis.place(at[i + 2], tap[i + 1]);
+                from += place.unwrap_or(0) * sx[i + 2];
+                place.is_some()
             });
             if inside {
                 sum += x.as_floats()[from] * w.as_floats()[at[1] * sw[0] + flatten(&tap, &sw[1..])];
@@ -176,5 +118,97 @@ fn conv(a: &Eval<'_>) -> Vec<Tensor> {
         }
         sum
     });
-    vec![Tensor { ty: win.out.clone(), data: crate::Data::Float(values.collect()) }]
+    vec![Tensor { ty: plan.out.clone(), data: Data::Float(values.collect()) }]
+}
+
+fn conv_gradient(g: &mut GradCall<'_, '_>) {
+    let Ok(Plan { axes, groups, .. }) = Plan::of(g) else { return };
+    let (x, dz) = (g.ty("x").clone(), g.cotangent());
+    let still = |axis: &Axis| axis.size == 1 && axis.stride == 1 && axis.count == axis.len;
+    if x.rank() == 4 && x.shape[0] == 1 && axes.iter().all(still) {
+        return pointwise_gradient(g, groups);
+    }
+    // z[o, p] = Σ W[o, c, k]·x[c, p·stride + k·dilation − before], so each dz goes back to where its window was.
+    if g.wants("x") {
+        g.give("x", convolved("conv_transpose", dz, g.arg("weight"), &axes, groups, Some(&x.shape)));
+    }
+    if g.wants("weight") {
+        let dw = weight_cotangent(g, g.arg("x"), dz, &axes, groups);
+        g.give("weight", dw);
+    }
+    if g.has("bias") {
+        g.give("bias", over_channels(dz));
+    }
+}
+
+/// Of a window of one element, moved by one, over one image.
+fn pointwise_gradient(g: &mut GradCall<'_, '_>, groups: usize) {
+    // As a matrix product on channels: z = W·x  ⇒  dx = Wᵀ·dz,  dW = dz·xᵀ
+    let (x, w, dz) = (g.ty("x").clone(), g.ty("weight").clone(), g.cotangent());
+    let (o, i, s) = (w.shape[0], w.shape[1], x.shape[2] * x.shape[3]);
+    if g.wants("x") {
+        let weight = g.arg("weight");
+        let dx = if groups == 1 {
+            dz.conv1x1(weight.transpose(&[1, 0, 2, 3]), 1)
+        } else {
+            let weight = weight.reshape(&[groups, o / groups, i]);
+            let dz = dz.reshape(&[groups, o / groups, s]);
+            weight.matmul(dz, true, false).reshape(&x.shape)
+        };
+        g.give("x", dx);
+    }
+    if g.wants("weight") {
+        let x = g.arg("x").reshape(&[groups, i, s]);
+        let dw = dz.reshape(&[groups, o / groups, s]).matmul(x, false, true);
+        g.give("weight", dw.reshape(&w.shape));
+    }
+    if g.has("bias") {
+        g.give("bias", over_channels(dz));
+    }
+}
+
+/// The sum of `v` `[N, C, *D]` for each channel.
+pub(super) fn over_channels(v: Var<'_>) -> Var<'_> {
+    let axes: Vec<i64> = (0..v.ty().rank() as i64).filter(|&i| i != 1).collect();
+    v.reduce_sum(&axes, false)
+}
+
+/// What each element of a weight `[O, C/groups, *K]` saw of `x` `[N, C, *D]`, times `dz` `[N, O, *P]`:
+/// `dW[o, c, k] = Σₙₚ dz[n, o, p]·x[n, c, p·stride + k·dilation − before]`.
+///
+/// That is a convolution of `x` with `dz`, where batch and channels have changed places, and stride and dilation too.
+/// A weight that is computed must not be dilated, so zeros stand between the elements of `dz`.
+pub(super) fn weight_cotangent<'b>(
+    g: &GradCall<'_, 'b>,
+    x: Var<'b>,
+    dz: Var<'b>,
+    axes: &[Axis],
+    groups: usize,
+) -> Var<'b> {
+    let (xs, zs) = (x.shape(), dz.shape());
+    let (n, i, o) = (xs[0], xs[1] / groups, zs[1]);
+    let flat = |s: &[usize]| s[2..].iter().product::<usize>();
+    let x = x.reshape(&[n, groups, i, flat(&xs)]).transpose(&[2, 1, 0, 3]);
+    let x = x.reshape(&[&[i, groups * n], &xs[2..]].concat());
+    let dz = dz.reshape(&[n, o, flat(&zs)]).transpose(&[1, 0, 2]);
+    let mut size = [&[o, n], &zs[2..]].concat();
+    let mut dz = dz.reshape(&size);
+    let mut swapped = Vec::new();
+    for (at, axis) in axes.iter().enumerate() {
+        if axis.stride > 1 && axis.count > 1 {
+            dz = apart(g, dz, &mut size, at + 2, axis.stride);
+        }
+        let padded = axis.len + axis.before + axis.reached_after();
+        let count = (padded - size[at + 2]) / axis.dilation + 1;
+        swapped.push(Axis { size: size[at + 2], dilation: 1, stride: axis.dilation, count, ..axis.clone() });
+    }
+    let mut dw = convolved("conv", x, dz, &swapped, groups, None); // [C/groups, O, *K or more]
+    let mut shape = vec![i, o];
+    shape.extend(axes.iter().map(|axis| axis.size));
+    if dw.shape() != shape {
+        dw = dw.slice(&vec![0; shape.len()], &shape);
+    }
+    let mut swap: Vec<i64> = (0..shape.len() as i64).collect();
+    swap.swap(0, 1);
+    dw.transpose(&swap)
 }

@@ -6,9 +6,11 @@
 pub mod activation;
 pub mod affine;
 pub mod attention;
+pub mod batch_norm;
 pub mod constant;
 pub mod control;
 pub mod conv;
+pub mod conv_transpose;
 pub mod convert;
 pub mod crop_resize;
 pub mod elementwise;
@@ -18,8 +20,11 @@ pub mod join;
 pub mod linear;
 pub mod logic;
 pub mod normalize;
+pub mod pad;
+pub mod pool;
 pub mod quantization;
 pub mod rectifier;
+pub mod recurrent;
 pub mod reduce;
 pub mod resample;
 pub mod resize;
@@ -28,6 +33,7 @@ pub mod slice;
 pub mod state;
 pub mod trigonometry;
 pub mod unary;
+mod window;
 
 use crate::op::{Op, OpDef};
 use foldhash::HashMap;
@@ -77,7 +83,8 @@ op_table! {
         REDUCE_SUM, REDUCE_MEAN, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_SUM_SQUARE, REDUCE_L1_NORM,
         REDUCE_L2_NORM, REDUCE_LOG_SUM, REDUCE_LOG_SUM_EXP, REDUCE_ARGMAX, REDUCE_ARGMIN,
     },
-    normalize::{LAYER_NORM},
+    normalize::{LAYER_NORM, L2_NORM},
+    batch_norm::{BATCH_NORM, INSTANCE_NORM, LOCAL_RESPONSE_NORM},
     shape::{IDENTITY, RESHAPE, TRANSPOSE, EXPAND_DIMS, SQUEEZE},
     slice::{SLICE_BY_SIZE, SLICE_BY_INDEX},
     join::{CONCAT, SPLIT, STACK, TILE},
@@ -90,6 +97,10 @@ op_table! {
     crop_resize::{CROP_RESIZE, CROP_RESIZE_BOXES},
     linear::{MATMUL, LINEAR},
     conv::{CONV},
+    conv_transpose::{CONV_TRANSPOSE},
+    recurrent::{LSTM, GRU, RNN},
+    pool::{MAX_POOL, AVG_POOL, L2_POOL},
+    pad::{PAD},
     attention::{SCALED_DOT_PRODUCT_ATTENTION},
     convert::{CAST},
     quantization::{QUANTIZE, DEQUANTIZE, CONSTEXPR_AFFINE_DEQUANTIZE},

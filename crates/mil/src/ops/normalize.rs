@@ -40,6 +40,38 @@ pub static LAYER_NORM: OpDef = OpDef {
     grad: Grad::Rule(layer_norm_gradient),
 };
 
+/// `l2_norm(x, epsilon)`: `x/√(Σ x² + ε)`, the sum over the last three axes.
+/// Source: coremltools `iOS15/normalization.py`, class `l2_norm`.
+pub static L2_NORM: OpDef = OpDef {
+    name: "l2_norm",
+    since: Opset::Ios15,
+    params: &[tensor("x", FLOATS), constant("epsilon", FLOATS).or(Absent::Float(1e-6))],
+    infer: |a| {
+        if a.ty("x").rank() < 3 {
+            return Err(Reject::new("rank", "`l2_norm` needs `x` of at least 3 axes")
+                .label("x", Shape(&a.ty("x").shape).to_string()));
+        }
+        same_type(a)
+    },
+    eval: |a| {
+        let (x, epsilon) = (a.tensor("x"), a.float("epsilon"));
+        let mut values = x.to_floats();
+        let rank = x.ty.rank();
+        for part in values.chunks_mut(x.ty.shape[rank - 3..].iter().product::<usize>().max(1)) {
+            let norm = (part.iter().map(|x| x * x).sum::<f64>() + epsilon).sqrt();
+            part.iter_mut().for_each(|x| *x /= norm);
+        }
+        vec![Tensor { ty: a.out().clone(), data: Data::Float(values) }]
+    },
+    grad: Grad::Rule(|g| {
+        // r = (Σ x² + ε)^−½  ⇒  dx = r·(dy − y·Σ dy·y)
+        let (x, y, dy) = (g.arg("x"), g.output(), g.cotangent());
+        let axes = [-3, -2, -1];
+        let scale = ((x * x).reduce_sum(&axes, true) + g.float("epsilon")).pow(-0.5);
+        g.give("x", scale * (dy - y * (dy * y).reduce_sum(&axes, true)));
+    }),
+};
+
 /// Which axes are normalised.
 struct Normalised {
     /// In rising order.

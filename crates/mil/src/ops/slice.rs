@@ -1,6 +1,6 @@
 //! Parts of a tensor.
 
-use crate::build::Var;
+use crate::build::{Builder, Var};
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::ir::Literal;
@@ -92,7 +92,7 @@ pub static SLICE_BY_INDEX: OpDef = OpDef {
 };
 
 /// `v` backwards along `axis`.
-fn reversed(v: Var<'_>, axis: usize, rank: usize) -> Var<'_> {
+pub(super) fn reversed(v: Var<'_>, axis: usize, rank: usize) -> Var<'_> {
     let stride: Vec<i64> = (0..rank).map(|i| if i == axis { -1 } else { 1 }).collect();
     let all = Literal::inline(Tensor {
         ty: TensorType::new(DType::Bool, [rank]),
@@ -112,7 +112,13 @@ fn reversed(v: Var<'_>, axis: usize, rank: usize) -> Var<'_> {
 }
 
 /// `v`, which has `size`, with `step − 1` zeros between its elements along `axis`; `size` becomes that of the result.
-fn apart<'b>(g: &GradCall<'_, 'b>, v: Var<'b>, size: &mut [usize], axis: usize, step: usize) -> Var<'b> {
+pub(super) fn apart<'b>(
+    g: &GradCall<'_, 'b>,
+    v: Var<'b>,
+    size: &mut [usize],
+    axis: usize,
+    step: usize,
+) -> Var<'b> {
     let n = size[axis];
     let (outer, inner) = (size[..axis].iter().product(), size[axis + 1..].iter().product());
     let gaps = zeros(g, &TensorType::new(g.ty("x").dtype, [outer, n, step - 1, inner]));
@@ -150,21 +156,26 @@ fn joined(parts: Vec<Var<'_>>, axis: usize) -> Option<Var<'_>> {
     if parts.len() < 2 { None } else { Var::concat(parts, axis as i64) }
 }
 
-/// Zeros of type `ty`. Many of them are one zero, tiled: derived programs hold no large constants.
+/// Zeros of type `ty`, for gradient rules.
 pub(super) fn zeros<'b>(g: &GradCall<'_, 'b>, ty: &TensorType) -> Var<'b> {
+    filled(g.builder(), ty, 0.0)
+}
+
+/// `ty` full of `value`. Many of them are one, tiled: derived programs hold no large constants.
+pub(super) fn filled<'b>(builder: &'b Builder, ty: &TensorType, value: f64) -> Var<'b> {
     let literal = |ty: TensorType| {
         let n = ty.elements();
-        Literal::inline(Tensor::floats(ty, std::iter::repeat_n(0.0, n)))
+        Literal::inline(Tensor::floats(ty, std::iter::repeat_n(value, n)))
     };
     if ty.elements() <= SMALL {
-        return g.builder().op("const", [("val", literal(ty.clone()).into())]);
+        return builder.op("const", [("val", literal(ty.clone()).into())]);
     }
     let one = TensorType::new(ty.dtype, vec![1; ty.rank()]);
     let reps: Vec<i64> = ty.shape.iter().map(|&d| d as i64).collect();
-    g.builder().op("tile", [("x", literal(one).into()), ("reps", reps.into())])
+    builder.op("tile", [("x", literal(one).into()), ("reps", reps.into())])
 }
 
-/// Zeros that are written out rather than tiled.
+/// Numbers that are written out rather than tiled.
 const SMALL: usize = 64;
 
 /// Begin and size of a slice, resolved.

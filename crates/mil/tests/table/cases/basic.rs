@@ -125,36 +125,6 @@ pub fn cases() -> Vec<Case> {
         case("matmul").x(&[2, 3, 2]).y(&[4, 3]).flag("transpose_x", true).flag("transpose_y", true),
         case("matmul").x(&[2, 1, 2, 3]).y(&[3, 3, 2]).flag("transpose_x", false).flag("transpose_y", false),
         case("matmul").x(&[2, 3]).y(&[2, 2]).flag("transpose_x", true),
-        case("conv")
-            .x(&[1, 3, 1, 4])
-            .floats("weight", &[2, 3, 1, 1])
-            .floats("bias", &[2])
-            .ints("strides", &[1, 1])
-            .str("pad_type", "valid")
-            .ints("pad", &[0, 0, 0, 0])
-            .ints("dilations", &[1, 1])
-            .int("groups", 1),
-        case("conv").x(&[1, 4, 1, 3]).floats("weight", &[6, 2, 1, 1]).int("groups", 2),
-        case("conv")
-            .x(&[2, 1, 5])
-            .floats("weight", &[2, 1, 3])
-            .str("pad_type", "same")
-            .ints("strides", &[2])
-            .refused(),
-        case("conv")
-            .x(&[1, 1, 3, 1])
-            .floats("weight", &[1, 1, 1, 1])
-            .str("pad_type", "custom")
-            .ints("pad", &[1, 2, 0, 0])
-            .ints("strides", &[2, 1])
-            .refused(),
-        case("conv")
-            .x(&[1, 2, 4, 5])
-            .floats("weight", &[2, 1, 2, 2])
-            .str("pad_type", "same_lower")
-            .int("groups", 2)
-            .ints("dilations", &[1, 2])
-            .refused(),
         // attention
         case("scaled_dot_product_attention")
             .floats("query", &[1, 2, 3])

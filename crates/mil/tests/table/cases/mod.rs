@@ -3,6 +3,7 @@
 mod basic;
 mod functions;
 mod resize;
+mod image;
 
 use mil::build::Input;
 use mil::{Builder, DType, Data, Literal, Opset, Program, Report, Tensor, TensorType, ValueId, Verified};
@@ -261,4 +262,5 @@ fn seeded(dtype: DType, shape: &[usize], seed: usize, positive: bool) -> Tensor 
 /// Every case.
 pub fn cases() -> Vec<Case> {
     [basic::cases(), functions::cases(), resize::cases()].concat()
+    [basic::cases(), image::cases()].concat()
 }
