@@ -4,20 +4,26 @@
 //! reference meaning and autodiff read the entry; the table's tests loop over it.
 
 pub mod activation;
+pub mod arrange;
 pub mod attention;
 pub mod constant;
 pub mod conv;
 pub mod convert;
+pub mod einsum;
 pub mod elementwise;
+pub mod fill;
 pub mod gather;
 pub mod join;
 pub mod linear;
 pub mod logic;
 pub mod normalize;
+pub mod order;
 pub mod quantization;
+pub mod random;
 pub mod reduce;
 pub mod shape;
 pub mod slice;
+pub mod space;
 pub mod unary;
 
 use crate::op::{Op, OpDef};
@@ -58,11 +64,19 @@ op_table! {
         REDUCE_L2_NORM, REDUCE_LOG_SUM, REDUCE_LOG_SUM_EXP, REDUCE_ARGMAX, REDUCE_ARGMIN,
     },
     normalize::{LAYER_NORM},
-    shape::{IDENTITY, RESHAPE, TRANSPOSE, EXPAND_DIMS, SQUEEZE},
-    slice::{SLICE_BY_SIZE, SLICE_BY_INDEX},
+    shape::{IDENTITY, RESHAPE, RESHAPE_LIKE, TRANSPOSE, EXPAND_DIMS, SQUEEZE, FLATTEN2D},
+    slice::{SLICE_BY_SIZE, SLICE_BY_INDEX, SLICE_UPDATE},
+    arrange::{REVERSE, REVERSE_SEQUENCE, BAND_PART, SLIDING_WINDOWS},
+    space::{
+        DEPTH_TO_SPACE, SPACE_TO_DEPTH, PIXEL_SHUFFLE, PIXEL_UNSHUFFLE, SPACE_TO_BATCH, BATCH_TO_SPACE,
+    },
+    fill::{SHAPE, RANGE_1D, FILL, FILL_LIKE, ONE_HOT, NON_ZERO},
+    order::{CUMSUM, TOPK, ARGSORT},
+    random::{RANDOM_UNIFORM, RANDOM_NORMAL, RANDOM_BERNOULLI, RANDOM_CATEGORICAL},
     join::{CONCAT, SPLIT, STACK, TILE},
     gather::{GATHER},
     linear::{MATMUL, LINEAR},
+    einsum::{EINSUM},
     conv::{CONV},
     attention::{SCALED_DOT_PRODUCT_ATTENTION},
     convert::{CAST},
