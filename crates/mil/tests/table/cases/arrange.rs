@@ -77,6 +77,7 @@ pub fn cases() -> Vec<Case> {
         case("concat").list("values", &[&[], &[], &[]]).axis(0),
         case("concat").list("values", &[&[], &[]]).axis(-1).flag("interleave", true),
         case("concat").list("values", &[&[2, 0], &[2, 3]]).axis(1),
+        case("gather").x(&[0, 3]).integers("indices", DType::I32, &[0], &[]).axis(0),
         case("split").x(&[3, 2]).ints("split_sizes", &[0, 2, 1]).axis(0),
     ]
 }
