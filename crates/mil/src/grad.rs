@@ -78,7 +78,14 @@ pub fn backward(forward: &Function, seeds: &[ValueId], wrt: &[ValueId]) -> Resul
             given: Vec::new(),
             refused: None,
         };
-        rule(&mut call);
+        if operation.results.iter().all(|&r| forward.ty(r).elements() == 0) {
+            // Nothing depends on nothing; rules need not think of it.
+            for v in operation.uses().filter(|v| active[v.index()]) {
+                call.given.push((v, crate::ops::slice::zeros(&call, forward.ty(v))));
+            }
+        } else {
+            rule(&mut call);
+        }
         if let Some(reason) = call.refused {
             return Err(GradError::NoGradient { op: operation.op.name(), value: value(), reason });
         }
@@ -187,11 +194,19 @@ impl<'b> GradCall<'_, 'b> {
             Some(ArgValue::Literal(l)) => self.builder.op("const", [("val", l.clone().into())]),
             _ => self.arg(name),
         }
+    /// The arguments of variadic parameter `name`.
+    pub fn args(&self, name: &str) -> Vec<Var<'b>> {
+        self.values(name).iter().map(|&v| self.builder.var(v)).collect()
     }
 
     /// The first result.
     pub fn output(&self) -> Var<'b> {
         self.builder.var(self.operation.results[0])
+    }
+
+    /// All results.
+    pub fn outputs(&self) -> Vec<Var<'b>> {
+        self.operation.results.iter().map(|&r| self.builder.var(r)).collect()
     }
 
     /// The cotangent of the first result; zeros if nothing depends on it.

@@ -91,6 +91,8 @@ pub const NUMBERS: &[DType] = &[DType::F16, DType::F32, DType::I32];
 pub const ANY: &[DType] = &DType::ALL;
 /// int32 alone.
 pub const I32: &[DType] = &[DType::I32];
+/// The signed integers that name sizes and places, since iOS17 also narrow ones.
+pub const INDEX: &[DType] = &[DType::I32, DType::I16, DType::I8];
 /// bool alone.
 pub const BOOL: &[DType] = &[DType::Bool];
 /// string alone.
@@ -298,6 +300,11 @@ impl<'a> Call<'a> {
     /// The types of variadic parameter `name`.
     pub fn tys(&self, name: &str) -> Vec<&'a TensorType> {
         self.given(name).map(|o| o.ty).collect()
+    }
+
+    /// The elements of each value of variadic parameter `name`, if all are known before it runs.
+    pub fn datas(&self, name: &str) -> Option<Vec<&'a Data>> {
+        self.operands[self.at(name)].iter().map(|o| o.literal?.data()).collect()
     }
 
     fn constant(&self, name: &str) -> Option<&'a Data> {

@@ -22,8 +22,8 @@ pub static GATHER: OpDef = OpDef {
         tensor("x", VALUES),
         tensor("indices", INDICES),
         constant("axis", I32).or(Absent::Int(0)),
-        constant("batch_dims", I32).or(Absent::Int(0)),
-        constant("validate_indices", BOOL).or(Absent::Bool(false)),
+        constant("batch_dims", I32).or(Absent::Int(0)).since(Opset::Ios16),
+        constant("validate_indices", BOOL).or(Absent::Bool(false)).since(Opset::Ios17),
     ],
     infer: |a| Ok(vec![Plan::of(a)?.out]),
     eval: gather,
@@ -52,12 +52,13 @@ impl Plan {
                 .label("batch_dims", a.int("batch_dims").to_string())
                 .help("the first `batch_dims` axes of both must be equal and stand before `axis`"));
         };
-        if x.shape[axis] == 0 {
+        let shape = [&x.shape[..axis], &indices.shape[batch..], &x.shape[axis + 1..]].concat();
+        let out = TensorType::new(x.dtype, shape);
+        if x.shape[axis] == 0 && out.elements() > 0 {
             return Err(Reject::new("nothing-to-gather", "`gather` finds no element along `axis`")
                 .label("x", Shape(&x.shape).to_string()));
         }
-        let shape = [&x.shape[..axis], &indices.shape[batch..], &x.shape[axis + 1..]].concat();
-        Ok(Plan { axis, batch, out: TensorType::new(x.dtype, shape) })
+        Ok(Plan { axis, batch, out })
     }
 }
 

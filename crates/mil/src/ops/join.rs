@@ -7,7 +7,8 @@ use crate::op::{ANY, Absent, BOOL, Call, Grad, I32, OpDef, constant, known, reso
 use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
 use crate::ty::{Opset, TensorType};
 
-/// `concat(values, axis, interleave)`: the values behind one another along `axis`, or their slices in turn.
+/// `concat(values, axis, interleave)`: the values behind one another along `axis`, or their slices in turn; numbers make a
+/// vector.
 /// Source: coremltools `iOS15/tensor_operation.py`, class `concat`; an engine insists on `interleave`.
 pub static CONCAT: OpDef = OpDef {
     name: "concat",
@@ -21,11 +22,12 @@ pub static CONCAT: OpDef = OpDef {
     eval: |a| {
         let (values, out) = (a.tensors("values"), a.out());
         let axis = a.axis("axis", out.rank());
-        let sizes = values.iter().map(|v| v.ty.shape[axis]);
+        let new = values.iter().any(|v| v.ty.rank() == 0);
+        let sizes = values.iter().map(|v| if new { 1 } else { v.ty.shape[axis] });
         let starts: Vec<usize> = sizes.scan(0, |end, d| Some(std::mem::replace(end, *end + d))).collect();
         vec![match a.bool("interleave") {
-            true => assemble(out, values, axis, |n, i| i * values.len() + n, false),
-            false => assemble(out, values, axis, |n, i| starts[n] + i, false),
+            true => assemble(out, values, axis, |n, i| i * values.len() + n, new),
+            false => assemble(out, values, axis, |n, i| starts[n] + i, new),
         }]
     },
     grad: Grad::Rule(|g| {
@@ -34,12 +36,14 @@ pub static CONCAT: OpDef = OpDef {
         let axis = resolve_axis(g.int("axis"), dz.ty().rank()).unwrap_or(0);
         let mut begin = vec![0; dz.ty().rank()];
         let slices = types.iter().map(|ty| {
-            let part = dz.slice(&begin, &ty.shape);
-            begin[axis] += ty.shape[axis];
-            part
+            let size = if ty.rank() == 0 { &[1] } else { ty.shape.as_slice() };
+            let part = dz.slice(&begin, size);
+            begin[axis] += size[axis];
+            if ty.rank() == 0 { part.reshape(&[]) } else { part }
         });
         let parts: Vec<Var<'_>> = match g.bool("interleave") {
             false => slices.collect(),
+            true if types[0].rank() == 0 => slices.collect(),
             true => {
                 let (n, shape) = (types.len(), &types[0].shape);
                 let (outer, inner) = (shape[..=axis].iter().product(), shape[axis + 1..].iter().product());
@@ -186,20 +190,22 @@ fn concat_type(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
     let Some(first) = values.first() else {
         return Err(Reject::new("no-values", "`concat` needs at least one value"));
     };
-    let axis = a.check_axis("axis", a.int("axis"), first.rank())?;
-    let mut shape = first.shape.clone();
+    // Numbers count as vectors of one.
+    let shape_of = |ty: &TensorType| if ty.rank() == 0 { vec![1] } else { ty.shape.clone() };
+    let mut shape = shape_of(first);
+    let axis = a.check_axis("axis", a.int("axis"), shape.len())?;
     shape[axis] = 0;
     for ty in &values {
         let same = ty.rank() == first.rank()
             && ty.dtype == first.dtype
             && (0..ty.rank()).all(|i| i == axis || ty.shape[i] == first.shape[i])
-            && (!a.bool("interleave") || ty.shape[axis] == first.shape[axis]);
+            && (!a.bool("interleave") || ty.shape == first.shape);
         if !same {
             let shown: Vec<String> = values.iter().map(|t| t.to_string()).collect();
             return Err(Reject::new("concat-shapes", "`concat` needs values that differ along `axis` alone")
                 .label("values", shown.join(", ")));
         }
-        shape[axis] = shape[axis].saturating_add(ty.shape[axis]);
+        shape[axis] = shape[axis].saturating_add(shape_of(ty)[axis]);
     }
     Ok(vec![TensorType::new(first.dtype, shape)])
 }
@@ -234,8 +240,7 @@ fn split_types(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
                 .help("give `num_splits` or `split_sizes`"));
         }
     };
-    let total =
-        sizes.iter().try_fold(0usize, |sum, &s| sum.checked_add(usize::try_from(s).ok().filter(|&s| s > 0)?));
+    let total = sizes.iter().try_fold(0usize, |sum, &s| sum.checked_add(usize::try_from(s).ok()?));
     if total != Some(d) {
         return refuse("split_sizes", format!("{sizes:?}"));
     }

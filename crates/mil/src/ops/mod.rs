@@ -5,6 +5,7 @@
 
 pub mod activation;
 pub mod affine;
+pub mod arrange;
 pub mod attention;
 pub mod batch_norm;
 pub mod constant;
@@ -13,7 +14,9 @@ pub mod conv;
 pub mod conv_transpose;
 pub mod convert;
 pub mod crop_resize;
+pub mod einsum;
 pub mod elementwise;
+pub mod fill;
 pub mod gather;
 mod grid;
 pub mod join;
@@ -25,6 +28,9 @@ pub mod pool;
 pub mod quantization;
 pub mod rectifier;
 pub mod recurrent;
+pub mod order;
+pub mod quantization;
+pub mod random;
 pub mod reduce;
 pub mod resample;
 pub mod resize;
@@ -32,6 +38,7 @@ pub mod shape;
 pub mod slice;
 pub mod state;
 pub mod trigonometry;
+pub mod space;
 pub mod unary;
 mod window;
 
@@ -87,6 +94,16 @@ op_table! {
     batch_norm::{BATCH_NORM, INSTANCE_NORM, LOCAL_RESPONSE_NORM},
     shape::{IDENTITY, RESHAPE, TRANSPOSE, EXPAND_DIMS, SQUEEZE},
     slice::{SLICE_BY_SIZE, SLICE_BY_INDEX},
+    normalize::{LAYER_NORM},
+    shape::{IDENTITY, RESHAPE, RESHAPE_LIKE, TRANSPOSE, EXPAND_DIMS, SQUEEZE, FLATTEN2D},
+    slice::{SLICE_BY_SIZE, SLICE_BY_INDEX, SLICE_UPDATE},
+    arrange::{REVERSE, REVERSE_SEQUENCE, BAND_PART, SLIDING_WINDOWS},
+    space::{
+        DEPTH_TO_SPACE, SPACE_TO_DEPTH, PIXEL_SHUFFLE, PIXEL_UNSHUFFLE, SPACE_TO_BATCH, BATCH_TO_SPACE,
+    },
+    fill::{SHAPE, RANGE_1D, FILL, FILL_LIKE, ONE_HOT, NON_ZERO},
+    order::{CUMSUM, TOPK, ARGSORT},
+    random::{RANDOM_UNIFORM, RANDOM_NORMAL, RANDOM_BERNOULLI, RANDOM_CATEGORICAL},
     join::{CONCAT, SPLIT, STACK, TILE},
     gather::{GATHER},
     resize::{
@@ -96,6 +113,7 @@ op_table! {
     affine::{AFFINE},
     crop_resize::{CROP_RESIZE, CROP_RESIZE_BOXES},
     linear::{MATMUL, LINEAR},
+    einsum::{EINSUM},
     conv::{CONV},
     conv_transpose::{CONV_TRANSPOSE},
     recurrent::{LSTM, GRU, RNN},

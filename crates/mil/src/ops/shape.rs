@@ -1,9 +1,12 @@
 //! Other shapes for the same elements.
 
+use super::slice::zeros;
 use super::unary::same_type;
 use crate::diag::Reject;
-use crate::op::{ANY, Call, Eval, Grad, I32, OpDef, constant, known, resolve_axis, tensor};
-use crate::tensor::{Tensor, flatten, strides};
+use crate::op::{
+    ANY, Absent, BOOL, Call, Eval, Grad, I32, INDEX, OpDef, constant, known, resolve_axis, tensor, variadic,
+};
+use crate::tensor::{Data, Tensor, flatten, strides};
 use crate::ty::{Opset, Shape, TensorType};
 
 /// `identity(x)`: `x` under another name.
@@ -21,11 +24,14 @@ pub static IDENTITY: OpDef = OpDef {
 };
 
 /// `reshape(x, shape)`: the same elements in another shape; one `-1` is inferred, `0` keeps the axis.
-/// Source: coremltools `iOS15/tensor_transformation.py`, class `reshape`.
+///
+/// Axes are counted from the last for `0`; where `x` has none, it stands for 1. Up to iOS16, `0` needs as many axes
+/// as `x` has, and then means the same.
+/// Source: coremltools `iOS15` and `iOS17/tensor_transformation.py`, class `reshape`.
 pub static RESHAPE: OpDef = OpDef {
     name: "reshape",
     since: Opset::Ios15,
-    params: &[tensor("x", ANY), known("shape", I32)],
+    params: &[tensor("x", ANY), known("shape", INDEX)],
     infer: reshaped,
     eval: same_elements,
     grad: SHAPE_BACK,
@@ -90,6 +96,55 @@ pub static SQUEEZE: OpDef = OpDef {
     grad: SHAPE_BACK,
 };
 
+/// `flatten2d(x, axis)`: the axes before `axis` as one, and the others as one.
+/// Source: coremltools `iOS15/tensor_operation.py`, class `flatten2d`.
+pub static FLATTEN2D: OpDef = OpDef {
+    name: "flatten2d",
+    since: Opset::Ios15,
+    params: &[tensor("x", ANY), constant("axis", I32).or(Absent::Int(1))],
+    infer: |a| {
+        let x = a.ty("x");
+        // It stands between two axes, so there is one place more than axes; but −1 is before the last axis.
+        let axis = if a.int("axis") == x.rank() as i64 {
+            x.rank()
+        } else {
+            a.check_axis("axis", a.int("axis"), x.rank())?
+        };
+        let (before, after) = x.shape.split_at(axis);
+        let product = |sizes: &[usize]| sizes.iter().fold(1usize, |n, &d| n.saturating_mul(d));
+        Ok(vec![TensorType::new(x.dtype, [product(before), product(after)])])
+    },
+    eval: same_elements,
+    grad: SHAPE_BACK,
+};
+
+/// `reshape_like(x, ref_tensors, begins, ends, end_masks)`: the same elements in a shape of parts of other shapes, the
+/// axes from `begins[i]` to `ends[i]` of `ref_tensors[i]`, or all from there if `end_masks[i]`.
+/// Source: coremltools `iOS16/tensor_transformation.py`, class `reshape_like`; axes are counted as in Python.
+pub static RESHAPE_LIKE: OpDef = OpDef {
+    name: "reshape_like",
+    since: Opset::Ios16,
+    params: &[
+        tensor("x", ANY),
+        variadic("ref_tensors", ANY),
+        variadic("begins", I32),
+        variadic("ends", I32),
+        variadic("end_masks", BOOL),
+    ],
+    infer: reshaped_like,
+    eval: same_elements,
+    grad: Grad::Rule(|g| {
+        let dx = g.cotangent().reshape(&g.ty("x").shape);
+        g.give("x", dx);
+        if g.wants("ref_tensors") {
+            for (n, ty) in g.tys("ref_tensors").into_iter().enumerate() {
+                let none = zeros(g, ty);
+                g.give_nth("ref_tensors", n, none);
+            }
+        }
+    }),
+};
+
 /// The gradient of what keeps the elements in order: the shape of `x` again.
 const SHAPE_BACK: Grad = Grad::Rule(|g| {
     let dx = g.cotangent().reshape(&g.ty("x").shape);
@@ -134,9 +189,10 @@ fn reshaped(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
     };
     let mut shape = Vec::new();
     for (i, &d) in wanted.iter().enumerate() {
-        shape.push(match (d, x.shape.get(i)) {
+        let same = (i + x.rank()).checked_sub(wanted.len()).and_then(|i| x.shape.get(i));
+        shape.push(match (d, same) {
             (0, Some(&d)) => d,
-            (-1, _) => 1,
+            (0 | -1, _) => 1,
             (d, _) => match usize::try_from(d) {
                 Ok(d) => d,
                 Err(_) => return refuse(format!("a size of {d}")),
@@ -158,6 +214,45 @@ fn reshaped(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
         return refuse(format!("{} elements in {}", ty.elements(), Shape(&ty.shape)));
     }
     Ok(vec![ty])
+}
+
+fn reshaped_like(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
+    let (x, refs) = (a.ty("x"), a.tys("ref_tensors"));
+    let listed = ["begins", "ends", "end_masks"].map(|name| (name, a.datas(name)));
+    for (name, data) in &listed {
+        let reject = match data {
+            None => Reject::new("must-be-const", "`reshape_like` needs constant bounds")
+                .label(name, "not known before it runs"),
+            Some(d) if d.len() != refs.len() || d.iter().any(|d| d.len() != 1) => {
+                Reject::new("reshape-like-bounds", "`reshape_like` needs one bound for each tensor")
+                    .label("ref_tensors", format!("{} tensors", refs.len()))
+                    .label(name, format!("{d:?}"))
+            }
+            Some(_) => continue,
+        };
+        return Err(reject);
+    }
+    let [begins, ends, masks] = listed.map(|(_, data)| data.unwrap_or_default());
+    let place = |data: Option<&&Data>, rank: usize| match data {
+        Some(Data::Int(v)) => {
+            let (at, rank) = (v.first().copied().unwrap_or(0), i64::try_from(rank).unwrap_or(i64::MAX));
+            (if at < 0 { at.saturating_add(rank) } else { at }).clamp(0, rank) as usize
+        }
+        _ => rank,
+    };
+    let mut shape = Vec::new();
+    for (i, ty) in refs.iter().enumerate() {
+        let open = matches!(masks.get(i), Some(Data::Bool(v)) if v.first() == Some(&true));
+        let end = place(ends.get(i).filter(|_| !open), ty.rank());
+        shape.extend_from_slice(ty.shape.get(place(begins.get(i), ty.rank())..end).unwrap_or_default());
+    }
+    let ty = TensorType::new(x.dtype, shape);
+    if ty.elements() == x.elements() {
+        return Ok(vec![ty]);
+    }
+    Err(Reject::new("reshape-elements", "`reshape_like` cannot keep the elements")
+        .label("x", format!("{} elements in {}", x.elements(), Shape(&x.shape)))
+        .label("ref_tensors", format!("{} elements in {}", ty.elements(), Shape(&ty.shape))))
 }
 
 fn permutation(a: &Call<'_>) -> Result<Vec<usize>, Reject> {

@@ -1,11 +1,14 @@
 //! Parts of a tensor.
 
 use crate::build::{Builder, Var};
+use super::arrange::reversed;
+use super::unary::{equal_dtypes, same_type};
+use crate::build::{Input, Var};
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::ir::Literal;
-use crate::op::{ANY, BOOL, Call, Grad, I32, OpDef, constant, known, tensor};
-use crate::tensor::{Data, Tensor, flatten, strides};
+use crate::op::{ANY, BOOL, Call, Grad, INDEX, OpDef, constant, known, tensor};
+use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
 /// `slice_by_size(x, begin, size)`: the part that begins at `begin`; a size of `-1` reaches to the end.
@@ -13,7 +16,7 @@ use crate::ty::{DType, Opset, Shape, TensorType};
 pub static SLICE_BY_SIZE: OpDef = OpDef {
     name: "slice_by_size",
     since: Opset::Ios15,
-    params: &[tensor("x", ANY), known("begin", I32), known("size", I32)],
+    params: &[tensor("x", ANY), known("begin", INDEX), known("size", INDEX)],
     infer: |a| {
         let (_, size) = part(a)?;
         Ok(vec![TensorType::new(a.ty("x").dtype, size)])
@@ -36,35 +39,25 @@ pub static SLICE_BY_SIZE: OpDef = OpDef {
 /// `slice_by_index(x, begin, end, stride, begin_mask, end_mask, squeeze_mask)`: `x[begin:end:stride]` as in NumPy.
 ///
 /// Negative `begin` and `end` count from the end, and a true mask stands for a bound that is left out. A true
-/// `squeeze_mask` takes the element at `begin` and drops the axis. Bounds must be constant here; coremltools also
-/// takes values.
-/// Source: coremltools `iOS15/tensor_transformation.py`, class `slice_by_index`.
+/// `squeeze_mask` takes the element at `begin` and drops the axis. There may be nothing
+/// in between.
+/// Source: coremltools `iOS15` and, for narrow bounds, `iOS17/tensor_transformation.py`, class `slice_by_index`.
 pub static SLICE_BY_INDEX: OpDef = OpDef {
     name: "slice_by_index",
     since: Opset::Ios15,
     params: &[
         tensor("x", ANY),
-        known("begin", I32),
-        known("end", I32),
-        known("stride", I32).optional(),
+        known("begin", INDEX),
+        known("end", INDEX),
+        known("stride", INDEX).optional(),
         constant("begin_mask", BOOL).optional(),
         constant("end_mask", BOOL).optional(),
         constant("squeeze_mask", BOOL).optional(),
     ],
-    infer: |a| {
-        let kept = ranges(a)?.into_iter().filter(|r| !r.squeezed);
-        Ok(vec![TensorType::new(a.ty("x").dtype, kept.map(|r| r.len).collect::<Vec<_>>())])
-    },
+    infer: |a| Ok(vec![TensorType::new(a.ty("x").dtype, kept_shape(&ranges(a)?))]),
     eval: |a| {
         let x = a.tensor("x");
-        let (ranges, steps) = (ranges(a).unwrap_or_default(), strides(&x.ty.shape));
-        let start: usize = ranges.iter().zip(&steps).map(|(r, s)| r.start * s).sum();
-        let kept: Vec<i64> =
-            ranges.iter().zip(&steps).filter(|(r, _)| !r.squeezed).map(|(r, &s)| r.step * s as i64).collect();
-        let from = |index: &[usize]| {
-            let moved: i64 = index.iter().zip(&kept).map(|(&i, s)| i as i64 * s).sum();
-            (start as i64 + moved) as usize
-        };
+        let from = source(&ranges(a).unwrap_or_default(), &x.ty.shape);
         vec![x.gathered(a.out().clone(), from)]
     },
     grad: Grad::Rule(|g| {
@@ -79,10 +72,10 @@ pub static SLICE_BY_INDEX: OpDef = OpDef {
         for (axis, r) in ranges.iter().enumerate() {
             let last = r.start as i64 + (r.len as i64 - 1) * r.step;
             begin.push(r.start.min(last as usize));
-            if r.step < 0 && r.len > 1 {
-                v = reversed(v, axis, size.len());
+            if r.step < 0 {
+                v = reversed(v, vec![axis as i64]);
             }
-            if r.step.abs() > 1 && r.len > 1 {
+            if r.step.abs() > 1 {
                 v = apart(g, v, &mut size, axis, r.step.unsigned_abs() as usize);
             }
         }
@@ -97,18 +90,80 @@ pub(super) fn reversed(v: Var<'_>, axis: usize, rank: usize) -> Var<'_> {
     let all = Literal::inline(Tensor {
         ty: TensorType::new(DType::Bool, [rank]),
         data: Data::Bool(vec![true; rank]),
+/// `slice_update(x, update, begin, end, stride, begin_mask, end_mask, squeeze_mask)`: `x`, after
+/// `x[begin:end:stride] = update`; the part is what `slice_by_index` would take.
+/// Source: coremltools `iOS18/tensor_transformation.py`, class `slice_update`.
+pub static SLICE_UPDATE: OpDef = OpDef {
+    name: "slice_update",
+    since: Opset::Ios18,
+    params: &[
+        tensor("x", ANY),
+        tensor("update", ANY),
+        known("begin", INDEX),
+        known("end", INDEX),
+        known("stride", INDEX).optional(),
+        constant("begin_mask", BOOL).optional(),
+        constant("end_mask", BOOL).optional(),
+        constant("squeeze_mask", BOOL).optional(),
+    ],
+    infer: |a| {
+        equal_dtypes(a, &["x", "update"])?;
+        let (update, part) = (a.ty("update"), kept_shape(&ranges(a)?));
+        if update.shape != part || update.rank() == 0 {
+            return Err(Reject::new(
+                "slice-update",
+                "`slice_update` needs an `update` of the shape of the part",
+            )
+            .label("x", format!("{} of it", Shape(&part)))
+            .label("update", Shape(&update.shape).to_string())
+            .help("a single number takes one axis: do not squeeze all"));
+        }
+        same_type(a)
+    },
+    eval: |a| {
+        let (mut out, update) = (a.tensor("x").clone(), a.tensor("update"));
+        let ranges = ranges(a).unwrap_or_default();
+        let mut to = source(&ranges, &out.ty.shape);
+        let mut index = vec![0; update.ty.rank()];
+        for n in 0..update.ty.elements() {
+            unflatten(n, &update.ty.shape, &mut index);
+            let to = to(&index);
+            match (&mut out.data, &update.data) {
+                (Data::Float(d), Data::Float(v)) => d[to] = v[n],
+                (Data::Int(d), Data::Int(v)) => d[to] = v[n],
+                (Data::Bool(d), Data::Bool(v)) => d[to] = v[n],
+                (Data::Str(d), Data::Str(v)) => d[to].clone_from(&v[n]),
+                _ => {}
+            }
+        }
+        vec![out]
+    },
+    grad: Grad::Rule(|g| {
+        // `update` gets the part of dy, `x` the rest
+        let dy = g.cotangent();
+        if g.wants("update") {
+            let args = std::iter::once(("x", dy.into())).chain(bounds(g));
+            let part = g.builder().op("slice_by_index", args);
+            g.give("update", part);
+        }
+        if g.wants("x") {
+            let none = zeros(g, g.ty("update"));
+            let args = [("x", dy.into()), ("update", none.into())];
+            let rest = g.builder().op("slice_update", args.into_iter().chain(bounds(g)));
+            g.give("x", rest);
+        }
+    }),
+};
+
+/// The arguments that say which part, for gradient rules.
+fn bounds<'b>(g: &GradCall<'_, 'b>) -> Vec<(&'static str, Input<'b>)> {
+    let ints = ["begin", "end", "stride"].map(|name| (name, g.ints(name).into()));
+    let masks = ["begin_mask", "end_mask", "squeeze_mask"].map(|name| {
+        let mask = g.bools(name);
+        let ty = TensorType::new(DType::Bool, [mask.len()]);
+        (name, Literal::inline(Tensor { ty, data: Data::Bool(mask) }).into())
     });
-    v.builder().op(
-        "slice_by_index",
-        [
-            ("x", v.into()),
-            ("begin", vec![0; rank].into()),
-            ("end", vec![0; rank].into()),
-            ("stride", stride.into()),
-            ("begin_mask", all.clone().into()),
-            ("end_mask", all.into()),
-        ],
-    )
+    ints.into_iter().chain(masks).filter(|(name, _)| g.has(name)).collect()
 }
 
 /// `v`, which has `size`, with `step − 1` zeros between its elements along `axis`; `size` becomes that of the result.
@@ -163,6 +218,8 @@ pub(super) fn zeros<'b>(g: &GradCall<'_, 'b>, ty: &TensorType) -> Var<'b> {
 
 /// `ty` full of `value`. Many of them are one, tiled: derived programs hold no large constants.
 pub(super) fn filled<'b>(builder: &'b Builder, ty: &TensorType, value: f64) -> Var<'b> {
+/// Zeros of type `ty`. Many of them are one zero, tiled: derived programs hold no large constants.
+pub(crate) fn zeros<'b>(g: &GradCall<'_, 'b>, ty: &TensorType) -> Var<'b> {
     let literal = |ty: TensorType| {
         let n = ty.elements();
         Literal::inline(Tensor::floats(ty, std::iter::repeat_n(value, n)))
@@ -188,7 +245,7 @@ fn part(a: &Call<'_>) -> Result<(Vec<usize>, Vec<usize>), Reject> {
         let b =
             if begin[i] < 0 { d.checked_sub(begin[i].unsigned_abs() as usize)? } else { begin[i] as usize };
         let s = if size[i] == -1 { d.checked_sub(b)? } else { usize::try_from(size[i]).ok()? };
-        (s > 0 && b.checked_add(s)? <= d).then_some((b, s))
+        (b.checked_add(s)? <= d).then_some((b, s))
     };
     match fits.then(|| (0..x.rank()).map(resolve).collect::<Option<Vec<_>>>()).flatten() {
         Some(parts) => Ok(parts.into_iter().unzip()),
@@ -199,7 +256,24 @@ fn part(a: &Call<'_>) -> Result<(Vec<usize>, Vec<usize>), Reject> {
     }
 }
 
-/// What `slice_by_index` takes of one axis; never nothing.
+/// The shape of the part that `ranges` take.
+fn kept_shape(ranges: &[Range]) -> Vec<usize> {
+    ranges.iter().filter(|r| !r.squeezed).map(|r| r.len).collect()
+}
+
+/// The flat position in `shape` of each index of the part that `ranges` take.
+fn source(ranges: &[Range], shape: &[usize]) -> impl FnMut(&[usize]) -> usize + use<> {
+    let steps = strides(shape);
+    let start: usize = ranges.iter().zip(&steps).map(|(r, s)| r.start * s).sum();
+    let kept: Vec<i64> =
+        ranges.iter().zip(&steps).filter(|(r, _)| !r.squeezed).map(|(r, &s)| r.step * s as i64).collect();
+    move |index| {
+        let moved: i64 = index.iter().zip(&kept).map(|(&i, s)| i as i64 * s).sum();
+        (start as i64 + moved) as usize
+    }
+}
+
+/// What `slice_by_index` takes of one axis.
 struct Range {
     start: usize,
     step: i64,
@@ -216,9 +290,12 @@ fn ranges(a: &Call<'_>) -> Result<Vec<Range>, Reject> {
     lengths.extend(masks.iter().filter(|(name, _)| a.has(name)).map(|(name, v)| (*name, v.len())));
     for (name, n) in lengths {
         if n != x.rank() {
-            return Err(Reject::new("slice-rank", "`slice_by_index` needs one bound for each axis of `x`")
-                .label("x", format!("{} axes", x.rank()))
-                .label(name, format!("{n} elements")));
+            return Err(Reject::new(
+                "slice-rank",
+                format!("`{}` needs one bound for each axis of `x`", a.op.name()),
+            )
+            .label("x", format!("{} axes", x.rank()))
+            .label(name, format!("{n} elements")));
         }
     }
     let flag = |which: usize, axis: usize| masks[which].1.get(axis).copied().unwrap_or(false);
@@ -240,14 +317,18 @@ fn ranges(a: &Call<'_>) -> Result<Vec<Range>, Reject> {
             _ => (first.map_or(high, bound), last.map_or(low, bound)),
         };
         let len = (if step > 0 { to - from } else { from - to }).max(0) as u64;
-        let len = len.div_ceil(step.unsigned_abs()) as usize;
-        (len > 0).then_some(Range { start: from as usize, step, len, squeezed })
+        Some(match len.div_ceil(step.unsigned_abs()) as usize {
+            0 => Range { start: 0, step: 1, len: 0, squeezed },
+            // Of one element, the step makes no difference.
+            1 => Range { start: from as usize, step: 1, len: 1, squeezed },
+            len => Range { start: from as usize, step, len, squeezed },
+        })
     };
     (0..x.rank())
         .map(|axis| {
             range(axis).ok_or_else(|| {
                 let step = stride.get(axis).copied().unwrap_or(1);
-                Reject::new("empty-slice", format!("`slice_by_index` takes nothing along axis {axis}"))
+                Reject::new("slice-bounds", format!("`{}` finds nothing along axis {axis}", a.op.name()))
                     .label("x", format!("{} elements", x.shape[axis]))
                     .label("begin", begin[axis].to_string())
                     .label("end", end[axis].to_string())

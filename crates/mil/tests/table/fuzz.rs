@@ -23,7 +23,7 @@ struct Raw {
     blob: bool,
 }
 
-const WORDS: [&str; 12] = [
+const WORDS: [&str; 15] = [
     "fp16",
     "fp32",
     "int8",
@@ -36,6 +36,9 @@ const WORDS: [&str; 12] = [
     "custom",
     "EXACT",
     "TANH_APPROXIMATION",
+    "logits",
+    "ab,bc->ac",
+    "a,ab->b",
 ];
 
 fn raw(dim: impl Strategy<Value = usize>, number: impl Strategy<Value = i64>) -> impl Strategy<Value = Raw> {

@@ -1,9 +1,12 @@
 //! One line or more for each operation: how cases are written here, the cases in a file for each kind.
 
+mod arrange;
 mod basic;
 mod functions;
 mod resize;
 mod image;
+mod draw;
+mod fill;
 
 use mil::build::Input;
 use mil::{Builder, DType, Data, Literal, Opset, Program, Report, Tensor, TensorType, ValueId, Verified};
@@ -37,6 +40,8 @@ pub enum Given {
     Bool(bool),
     Str(&'static str),
     Literal(Literal),
+    /// Several constants.
+    Literals(Vec<Literal>),
 }
 
 pub fn case(op: &'static str) -> Case {
@@ -75,6 +80,16 @@ impl Case {
     }
     pub fn literal(self, name: &'static str, ty: TensorType, data: Data) -> Case {
         self.with(name, Given::Literal(Literal::inline(Tensor::new(ty, data).expect("fits"))))
+    }
+    /// Several constants, each a single number.
+    pub fn numbers(self, name: &'static str, values: &[i64]) -> Case {
+        let literal = |&x: &i64| single(DType::I32, Data::Int(vec![x]));
+        self.with(name, Given::Literals(values.iter().map(literal).collect()))
+    }
+    /// Several constants, each a single truth value.
+    pub fn flags(self, name: &'static str, values: &[bool]) -> Case {
+        let literal = |&x: &bool| single(DType::Bool, Data::Bool(vec![x]));
+        self.with(name, Given::Literals(values.iter().map(literal).collect()))
     }
     pub fn float(self, name: &'static str, value: f64) -> Case {
         self.with(name, Given::Float(value))
@@ -178,6 +193,10 @@ impl Case {
                 Given::Bool(x) => (*x).into(),
                 Given::Str(x) => (*x).into(),
                 Given::Literal(l) => l.clone().into(),
+                Given::Literals(v) => {
+                    let vars = v.iter().map(|l| b.op("const", [("val", l.clone().into())]));
+                    vars.collect::<Vec<_>>().into()
+                }
             };
             args.push((name, value));
         }
@@ -196,6 +215,10 @@ impl fmt::Display for Case {
         }
         Ok(())
     }
+}
+
+fn single(dtype: DType, data: Data) -> Literal {
+    Literal::inline(Tensor::new(TensorType::scalar(dtype), data).expect("fits"))
 }
 
 /// A case as a program.
@@ -263,4 +286,5 @@ fn seeded(dtype: DType, shape: &[usize], seed: usize, positive: bool) -> Tensor 
 pub fn cases() -> Vec<Case> {
     [basic::cases(), functions::cases(), resize::cases()].concat()
     [basic::cases(), image::cases()].concat()
+    [basic::cases(), arrange::cases(), draw::cases(), fill::cases()].concat()
 }
