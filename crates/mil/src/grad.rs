@@ -194,6 +194,8 @@ impl<'b> GradCall<'_, 'b> {
             Some(ArgValue::Literal(l)) => self.builder.op("const", [("val", l.clone().into())]),
             _ => self.arg(name),
         }
+    }
+
     /// The arguments of variadic parameter `name`.
     pub fn args(&self, name: &str) -> Vec<Var<'b>> {
         self.values(name).iter().map(|&v| self.builder.var(v)).collect()

@@ -304,7 +304,7 @@ impl<'a> Call<'a> {
 
     /// The elements of each value of variadic parameter `name`, if all are known before it runs.
     pub fn datas(&self, name: &str) -> Option<Vec<&'a Data>> {
-        self.operands[self.at(name)].iter().map(|o| o.literal?.data()).collect()
+        self.given(name).map(|o| o.data).collect()
     }
 
     fn constant(&self, name: &str) -> Option<&'a Data> {

@@ -185,7 +185,7 @@ impl Builder {
         at: &'static Location<'static>,
     ) -> Vec<ValueId> {
         let mut s = self.state.borrow_mut();
-        let Some(op) = Op::find(name) else {
+        let Some(op) = Op::find_in(name, s.function.opset) else {
             s.refuse("unknown-op", format!("there is no operation `{name}`"), at);
             return Vec::new();
         };

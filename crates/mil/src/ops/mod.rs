@@ -23,22 +23,21 @@ pub mod join;
 pub mod linear;
 pub mod logic;
 pub mod normalize;
+pub mod order;
 pub mod pad;
 pub mod pool;
 pub mod quantization;
+pub mod random;
 pub mod rectifier;
 pub mod recurrent;
-pub mod order;
-pub mod quantization;
-pub mod random;
 pub mod reduce;
 pub mod resample;
 pub mod resize;
 pub mod shape;
 pub mod slice;
+pub mod space;
 pub mod state;
 pub mod trigonometry;
-pub mod space;
 pub mod unary;
 mod window;
 
@@ -70,8 +69,6 @@ op_table! {
     constant::{CONST},
     control::{COND, WHILE_LOOP},
     state::{READ_STATE, WRITE_STATE, COREML_UPDATE_STATE},
-    elementwise::{ADD, SUB, MUL, REAL_DIV, POW, MAXIMUM, MINIMUM},
-    unary::{SQRT, RSQRT, INVERSE, EXP, LOG, ERF, SIN, COS, ABS, SIGN, SQUARE, FLOOR, CEIL, ROUND, CLIP},
     elementwise::{ADD, SUB, MUL, REAL_DIV, POW, MAXIMUM, MINIMUM, FLOOR_DIV, MOD},
     unary::{
         SQRT, RSQRT, INVERSE, EXP, EXP2, LOG, ERF, SIN, COS, ABS, SIGN, SQUARE, FLOOR, CEIL, ROUND, CLIP, THRESHOLD,
@@ -92,9 +89,6 @@ op_table! {
     },
     normalize::{LAYER_NORM, L2_NORM},
     batch_norm::{BATCH_NORM, INSTANCE_NORM, LOCAL_RESPONSE_NORM},
-    shape::{IDENTITY, RESHAPE, TRANSPOSE, EXPAND_DIMS, SQUEEZE},
-    slice::{SLICE_BY_SIZE, SLICE_BY_INDEX},
-    normalize::{LAYER_NORM},
     shape::{IDENTITY, RESHAPE, RESHAPE_LIKE, TRANSPOSE, EXPAND_DIMS, SQUEEZE, FLATTEN2D},
     slice::{SLICE_BY_SIZE, SLICE_BY_INDEX, SLICE_UPDATE},
     arrange::{REVERSE, REVERSE_SEQUENCE, BAND_PART, SLIDING_WINDOWS},

@@ -1,6 +1,7 @@
 //! Padding.
 
-use super::slice::{reversed, zeros};
+use super::arrange::reversed;
+use super::slice::zeros;
 use super::unary::equal_dtypes;
 use crate::build::Var;
 use crate::diag::Reject;
@@ -163,7 +164,7 @@ fn pad_gradient(g: &mut GradCall<'_, '_>) {
 /// What an end of a cotangent adds to the elements that it is made of.
 fn folded<'b>(end: Var<'b>, mode: Mode, axis: usize) -> Var<'b> {
     match mode {
-        Mode::Reflect => reversed(end, axis, end.ty().rank()),
+        Mode::Reflect => reversed(end, vec![axis as i64]),
         _ => end.reduce_sum(&[axis as i64], true),
     }
 }

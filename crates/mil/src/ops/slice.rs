@@ -1,9 +1,8 @@
 //! Parts of a tensor.
 
-use crate::build::{Builder, Var};
 use super::arrange::reversed;
 use super::unary::{equal_dtypes, same_type};
-use crate::build::{Input, Var};
+use crate::build::{Builder, Input, Var};
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::ir::Literal;
@@ -84,12 +83,6 @@ pub static SLICE_BY_INDEX: OpDef = OpDef {
     }),
 };
 
-/// `v` backwards along `axis`.
-pub(super) fn reversed(v: Var<'_>, axis: usize, rank: usize) -> Var<'_> {
-    let stride: Vec<i64> = (0..rank).map(|i| if i == axis { -1 } else { 1 }).collect();
-    let all = Literal::inline(Tensor {
-        ty: TensorType::new(DType::Bool, [rank]),
-        data: Data::Bool(vec![true; rank]),
 /// `slice_update(x, update, begin, end, stride, begin_mask, end_mask, squeeze_mask)`: `x`, after
 /// `x[begin:end:stride] = update`; the part is what `slice_by_index` would take.
 /// Source: coremltools `iOS18/tensor_transformation.py`, class `slice_update`.
@@ -212,14 +205,12 @@ fn joined(parts: Vec<Var<'_>>, axis: usize) -> Option<Var<'_>> {
 }
 
 /// Zeros of type `ty`, for gradient rules.
-pub(super) fn zeros<'b>(g: &GradCall<'_, 'b>, ty: &TensorType) -> Var<'b> {
+pub(crate) fn zeros<'b>(g: &GradCall<'_, 'b>, ty: &TensorType) -> Var<'b> {
     filled(g.builder(), ty, 0.0)
 }
 
 /// `ty` full of `value`. Many of them are one, tiled: derived programs hold no large constants.
 pub(super) fn filled<'b>(builder: &'b Builder, ty: &TensorType, value: f64) -> Var<'b> {
-/// Zeros of type `ty`. Many of them are one zero, tiled: derived programs hold no large constants.
-pub(crate) fn zeros<'b>(g: &GradCall<'_, 'b>, ty: &TensorType) -> Var<'b> {
     let literal = |ty: TensorType| {
         let n = ty.elements();
         Literal::inline(Tensor::floats(ty, std::iter::repeat_n(value, n)))

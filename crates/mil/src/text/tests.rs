@@ -61,7 +61,8 @@ fn every_op() -> Program {
     let mut f = Function::empty("main", Opset::Ios18);
     let x = f.add_value("x", fp16([1, 2]));
     f.inputs.push(x);
-    for op in Op::all() {
+    // The forms of the opset alone.
+    for op in Op::all().filter(|op| Op::find(op.name()) == Some(*op)) {
         let literal = Literal::inline(Tensor::floats(fp16([1, 2]), [0.1, -0.0]));
         let value = |role| match role {
             Role::Tensor | Role::Const | Role::Known => ArgValue::Value(x),

@@ -161,11 +161,8 @@ fn function(op: Op, raws: &[Raw]) -> Option<(Function, Vec<Tensor>)> {
     Some((f, inputs))
 }
 
-fn operation(op: &str, args: Vec<Arg>, results: Vec<mil::ValueId>) -> Operation {
-    let op = Op::find(op).expect("of the table");
-    Operation::new(op, args, results)
 fn operation(op: Op, args: Vec<Arg>, results: Vec<mil::ValueId>) -> Operation {
-    Operation { op, args, results, label: None, scope: Scope::default(), place: Default::default() }
+    Operation::new(op, args, results)
 }
 
 /// The types that the rule of the last operation gives, if it accepts.

@@ -7,8 +7,7 @@ use mil::grad::backward;
 use mil::ir::{Arg, Operation};
 use mil::verify::verify;
 use mil::{
-    ArgValue, DType, Data, Function, Literal, Op, Opset, Program, Scope, Tensor, TensorType, Verified,
-    Weights,
+    ArgValue, DType, Data, Function, Literal, Op, Opset, Program, Tensor, TensorType, Verified, Weights,
 };
 
 /// The grid points in the documentation of coremltools' `resize_bilinear`, for `[0, 1]`, and one that it only gives a
@@ -142,14 +141,7 @@ fn older(x: &TensorType, constants: Vec<(&str, Tensor)>) -> Result<Verified<Prog
     for (name, tensor) in constants {
         args.push(Arg { param: param(name), value: ArgValue::Literal(Literal::inline(tensor)) });
     }
-    let mut operation = Operation {
-        op,
-        args,
-        results: Vec::new(),
-        label: None,
-        scope: Scope::default(),
-        place: Default::default(),
-    };
+    let mut operation = Operation::new(op, args, Vec::new());
     let call = mil::op::Call::new(&f, &f.literals(), &operation);
     let types = (op.infer)(&call).unwrap_or_else(|e| panic!("{e:?}"));
     operation.results = types.into_iter().map(|ty| f.add_value("y", ty)).collect();

@@ -2,11 +2,11 @@
 
 mod arrange;
 mod basic;
-mod functions;
-mod resize;
-mod image;
 mod draw;
 mod fill;
+mod functions;
+mod image;
+mod resize;
 
 use mil::build::Input;
 use mil::{Builder, DType, Data, Literal, Opset, Program, Report, Tensor, TensorType, ValueId, Verified};
@@ -284,7 +284,14 @@ fn seeded(dtype: DType, shape: &[usize], seed: usize, positive: bool) -> Tensor 
 
 /// Every case.
 pub fn cases() -> Vec<Case> {
-    [basic::cases(), functions::cases(), resize::cases()].concat()
-    [basic::cases(), image::cases()].concat()
-    [basic::cases(), arrange::cases(), draw::cases(), fill::cases()].concat()
+    [
+        arrange::cases(),
+        basic::cases(),
+        draw::cases(),
+        fill::cases(),
+        functions::cases(),
+        image::cases(),
+        resize::cases(),
+    ]
+    .concat()
 }
