@@ -33,11 +33,20 @@ pub(super) fn alone<'f>(
                     None => continue,
                 }
             }
+            // Type rules may read the elements of any constant in the program.
+            (ArgValue::Value(v), Role::Tensor) if let Some((literal, op)) = small(literals[v.index()]) => {
+                ArgValue::Value(constant(&mut alone, op, literal))
+            }
             (ArgValue::Value(v), _) => {
                 ArgValue::Value(parameter(&mut alone, function.ty(*v), Given::Value(*v)))
             }
             (ArgValue::List(vs), _) => ArgValue::List(
-                vs.iter().map(|&v| parameter(&mut alone, function.ty(v), Given::Value(v))).collect(),
+                vs.iter()
+                    .map(|&v| match small(literals[v.index()]) {
+                        Some((literal, op)) => constant(&mut alone, op, literal),
+                        None => parameter(&mut alone, function.ty(v), Given::Value(v)),
+                    })
+                    .collect(),
             ),
             (ArgValue::Literal(l), Role::Tensor | Role::Variadic) => {
                 ArgValue::Value(parameter(&mut alone, &l.ty, Given::Literal(l)))
@@ -56,6 +65,14 @@ pub(super) fn alone<'f>(
     alone.ops.push(Operation { args, results, ..operation.clone() });
     Ok((mil::verify::verify(Program::of(alone))?, given))
 }
+
+/// A constant that stands in the program and is no burden to copy, and the operation that defines it.
+fn small<'f>(literal: Option<&'f Literal>) -> Option<(&'f Literal, Op)> {
+    literal.filter(|l| l.data().is_some() && l.ty.elements() <= SMALL).zip(Op::find("const"))
+}
+
+/// Constants up to this size are copied.
+const SMALL: usize = 1 << 12;
 
 /// Defines `literal` in `function`.
 fn constant(function: &mut Function, op: Op, literal: &Literal) -> ValueId {
