@@ -67,7 +67,7 @@ pub(super) fn alone<'f>(
 }
 
 /// A constant that stands in the program and is no burden to copy, and the operation that defines it.
-fn small<'f>(literal: Option<&'f Literal>) -> Option<(&'f Literal, Op)> {
+fn small(literal: Option<&Literal>) -> Option<(&Literal, Op)> {
     literal.filter(|l| l.data().is_some() && l.ty.elements() <= SMALL).zip(Op::find("const"))
 }
 
