@@ -204,20 +204,25 @@ fn topk_gradient(g: &mut GradCall<'_, '_>) {
     let x = g.ty("x").clone();
     let Ok(axis) = g.check_axis("axis", g.int("axis"), x.rank()) else { return };
     let b = g.builder();
-    let args = [
-        ("x", g.arg("x").into()),
-        ("k", g.int("k").into()),
-        ("axis", g.int("axis").into()),
-        ("ascending", g.bool("ascending").into()),
-    ];
-    let indices = if g.outputs().len() > 1 { g.outputs()[1] } else { b.op_many("topk", args)[1] };
+    // Narrow indices may have wrapped round.
+    let given = g.outputs().get(1).copied().filter(|i| i.ty().dtype == DType::I32);
+    let again = || {
+        let args = [
+            ("x", g.arg("x").into()),
+            ("k", g.int("k").into()),
+            ("axis", g.int("axis").into()),
+            ("ascending", g.bool("ascending").into()),
+        ];
+        b.op_many("topk", args).get(1).copied()
+    };
+    let Some(indices) = given.or_else(again) else { return };
     let (outer, inner) = (x.shape[..axis].iter().product(), x.shape[axis + 1..].iter().product());
     let (k, n) = (dy.shape()[axis], x.shape[axis]);
     // [outer, inner, k] against 0, 1, …, n − 1
     fn lines<'b>(v: Var<'b>, shape: [usize; 3]) -> Var<'b> {
         v.reshape(&shape).transpose(&[0, 2, 1])
     }
-    let indices = lines(indices.cast(DType::I32), [outer, k, inner]).reshape(&[outer, inner, k, 1]);
+    let indices = lines(indices, [outer, k, inner]).reshape(&[outer, inner, k, 1]);
     let chosen = compare("equal", indices, ramp(b, n)).cast(x.dtype);
     let dy = lines(dy, [outer, k, inner]).reshape(&[outer, inner, 1, k]);
     let dx = dy.matmul(chosen, false, false).reshape(&[outer, inner, n]);

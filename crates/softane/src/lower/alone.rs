@@ -40,7 +40,12 @@ pub(super) fn alone<'f>(
                 ArgValue::Value(parameter(&mut alone, function.ty(*v), Given::Value(*v)))
             }
             (ArgValue::List(vs), _) => ArgValue::List(
-                vs.iter().map(|&v| parameter(&mut alone, function.ty(v), Given::Value(v))).collect(),
+                vs.iter()
+                    .map(|&v| match small(literals[v.index()]) {
+                        Some(literal) => constant(&mut alone, literal),
+                        None => parameter(&mut alone, function.ty(v), Given::Value(v)),
+                    })
+                    .collect(),
             ),
             (ArgValue::Literal(l), Role::Tensor | Role::Variadic) => {
                 ArgValue::Value(parameter(&mut alone, &l.ty, Given::Literal(l)))
