@@ -15,11 +15,14 @@ use std::collections::BTreeSet;
 
 const DTYPES: [DType; 2] = [DType::F32, DType::F16];
 
+/// Operations with blocks or without results make no case; `control.mil` and `states.mil` in `tests/mil` have them.
+const ELSEWHERE: [&str; 3] = ["cond", "while_loop", "write_state"];
+
 #[test]
 fn every_operation_has_a_case() {
     let tested: BTreeSet<&str> = cases().iter().map(|c| c.op).collect();
     let table: BTreeSet<&str> = Op::all().map(Op::name).collect();
-    let missing: Vec<_> = table.difference(&tested).collect();
+    let missing: Vec<_> = table.difference(&tested).filter(|op| !ELSEWHERE.contains(*op)).collect();
     assert!(missing.is_empty(), "add a line to `cases` for {missing:?}");
     let forms: BTreeSet<_> = Op::all().map(|op| (op.name(), op.since)).collect();
     assert_eq!(forms.len(), Op::all().count(), "two entries share a name and an opset");

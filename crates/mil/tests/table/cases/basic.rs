@@ -7,6 +7,8 @@ use mil::{DType, Data, TensorType};
 pub fn cases() -> Vec<Case> {
     let mut out = vec![
         case("const").literal("val", TensorType::new(DType::I32, [2]), Data::Int(vec![1, -2])),
+        case("read_state").floats("input", &[2, 3]),
+        case("coreml_update_state").floats("state", &[2, 3]).floats("value", &[2, 3]),
         // elementwise
         case("add").x(&[2, 3]).y(&[2, 3]),
         case("add").x(&[2, 1, 3]).y(&[4, 1]),
