@@ -45,7 +45,9 @@ pub(crate) fn lower(program: &Verified<Program>) -> Result<Plan, CompileError> {
         lowering.define(id, View::packed(buffer, &ty.shape));
     }
     for operation in &function.ops {
-        if operation.op.name() != "const" && !lowering.fast(operation) {
+        // What has no results, such as the writing of a state, computes nothing.
+        let computes = operation.op.name() != "const" && !operation.results.is_empty();
+        if computes && !lowering.fast(operation) {
             lowering.reference(operation)?;
         }
     }
