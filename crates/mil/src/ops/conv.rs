@@ -54,6 +54,11 @@ impl Plan {
     }
 }
 
+/// The spatial axes of the `conv` that `call` is, and its groups; `None` if the type rule refuses it.
+pub fn geometry(call: &Call<'_>) -> Option<(Vec<Axis>, usize)> {
+    Plan::of(call).ok().map(|plan| (plan.axes, plan.groups))
+}
+
 /// Refuses a weight of other rank or type than `x`.
 pub(super) fn check_weight(a: &Call<'_>) -> Result<(), Reject> {
     check_image(a, "weight")?;

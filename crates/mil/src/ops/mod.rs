@@ -39,7 +39,7 @@ pub mod space;
 pub mod state;
 pub mod trigonometry;
 pub mod unary;
-mod window;
+pub mod window;
 
 use crate::op::{Op, OpDef};
 use foldhash::HashMap;

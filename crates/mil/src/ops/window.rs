@@ -10,7 +10,7 @@ const LONGEST_AXIS: usize = i32::MAX as usize;
 
 /// One spatial axis with the windows on it.
 #[derive(Clone, Debug)]
-pub(super) struct Axis {
+pub struct Axis {
     /// Elements that the windows move over, without padding.
     pub len: usize,
     /// Elements of a window.

@@ -4,6 +4,7 @@
 //! computes. Whatever has no kernel runs by its meaning; [`rules`] is the one place that decides.
 
 mod alone;
+mod conv;
 mod rules;
 mod sources;
 
@@ -232,7 +233,13 @@ impl<'f> Lowering<'f> {
 
     /// Joins `parts` along `axis` into the value `id`: what a step computes for it alone is computed in place.
     fn join(&mut self, parts: Vec<View>, axis: usize, id: ValueId) {
-        let ty = self.function.ty(id);
+        let (ty, label) = (self.function.ty(id), self.function.value(id).name.clone());
+        let out = self.joined(parts, axis, ty, label);
+        self.define(id, out);
+    }
+
+    /// `parts` along `axis`, as a value of type `ty`.
+    fn joined(&mut self, parts: Vec<View>, axis: usize, ty: &TensorType, label: String) -> View {
         let out = self.scratch(ty.dtype, &ty.shape);
         if ty.shape[..axis].iter().product::<usize>() == 1 {
             let mut offset = 0;
@@ -248,10 +255,9 @@ impl<'f> Lowering<'f> {
             }
         } else {
             let reads = parts.iter().map(|v| v.buffer).collect();
-            let label = self.function.value(id).name.clone();
             self.push(label, Kernel::Concat(Concat::new(&parts, axis)), reads, out.buffer);
         }
-        self.define(id, out);
+        out
     }
 
     fn output(&mut self, at: usize, id: ValueId) {

@@ -331,36 +331,15 @@ impl<'f> Lowering<'f> {
         true
     }
 
-    /// Pointwise convolutions: matrix products on channels. Others run by their meaning.
-    fn conv(&mut self, operation: &'f Operation, call: &Call<'f>, x: Given<'f>) -> bool {
-        let (id, out) = self.result(operation);
-        let (xs, ws) = (&call.ty("x").shape, &call.ty("weight").shape);
-        // A window of one element, moved by one: if the size stays, nothing is padded.
-        let window_of_one = ws[2..].iter().all(|&k| k == 1) && call.ints("strides").iter().all(|&s| s == 1);
-        if !window_of_one || out.shape[2..] != xs[2..] {
-            return false;
-        }
-        let Some(weight) = self.given(operation, "weight") else { return false };
-        let groups = call.int("groups").max(1) as usize;
-        let (n, o, i, s) = (xs[0], ws[0] / groups, ws[1], xs[2..].iter().product());
-        let (x, weight) = (self.view(x), self.view(weight));
-        let x = self.reshaped(x, &[n, groups, i, s]);
-        let weight = self.reshaped(weight, &[1, groups, o, i]).broadcast(&[n, groups, o, i]);
-        let bias = match self.given(operation, "bias") {
-            Some(bias) => {
-                let bias = self.view(bias);
-                Some(self.reshaped(bias, &[1, groups, o, 1]).broadcast(&[n, groups, o, 1]))
-            }
-            None => None,
-        };
-        let view = self.product(weight, x, bias, out.dtype, self.label(operation));
-        let view = self.reshaped(view, &out.shape);
-        self.define(id, view);
-        true
-    }
-
     /// `left · right + bias` in a buffer of its own.
-    fn product(&mut self, left: View, right: View, bias: Option<View>, dtype: DType, label: String) -> View {
+    pub(super) fn product(
+        &mut self,
+        left: View,
+        right: View,
+        bias: Option<View>,
+        dtype: DType,
+        label: String,
+    ) -> View {
         let rank = left.shape.len();
         let batches: usize = left.shape[..rank - 2].iter().product();
         let left = self.widened_constant(left);
