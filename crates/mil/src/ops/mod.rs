@@ -8,6 +8,7 @@ pub mod affine;
 pub mod arrange;
 pub mod attention;
 pub mod batch_norm;
+pub mod compressed;
 pub mod constant;
 pub mod control;
 pub mod conv;
@@ -24,6 +25,7 @@ pub mod linear;
 pub mod logic;
 pub mod normalize;
 pub mod order;
+pub mod packed;
 pub mod pad;
 pub mod pool;
 pub mod quantization;
@@ -116,4 +118,9 @@ op_table! {
     attention::{SCALED_DOT_PRODUCT_ATTENTION},
     convert::{CAST},
     quantization::{QUANTIZE, DEQUANTIZE, CONSTEXPR_AFFINE_DEQUANTIZE},
+    packed::{CONSTEXPR_LUT_TO_DENSE, CONSTEXPR_SPARSE_TO_DENSE, CONSTEXPR_CAST},
+    compressed::{
+        CONSTEXPR_BLOCKWISE_SHIFT_SCALE, CONSTEXPR_LUT_TO_DENSE, CONSTEXPR_SPARSE_TO_DENSE, CONSTEXPR_LUT_TO_SPARSE,
+        CONSTEXPR_SPARSE_BLOCKWISE_SHIFT_SCALE,
+    },
 }

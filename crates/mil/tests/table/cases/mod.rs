@@ -2,6 +2,7 @@
 
 mod arrange;
 mod basic;
+mod compressed;
 mod draw;
 mod fill;
 mod functions;
@@ -287,6 +288,7 @@ pub fn cases() -> Vec<Case> {
     [
         arrange::cases(),
         basic::cases(),
+        compressed::cases(),
         draw::cases(),
         fill::cases(),
         functions::cases(),
