@@ -236,7 +236,7 @@ fn floor_quotient(x: f64, y: f64) -> f64 {
 }
 
 /// Quotient and remainder, the quotient rounded down; zeros if `y` is 0.
-fn floor_parts(x: i64, y: i64) -> (i64, i64) {
+pub(super) fn floor_parts(x: i64, y: i64) -> (i64, i64) {
     if y == 0 {
         return (0, 0);
     }

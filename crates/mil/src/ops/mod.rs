@@ -35,6 +35,7 @@ pub mod recurrent;
 pub mod reduce;
 pub mod resample;
 pub mod resize;
+pub mod scatter;
 pub mod shape;
 pub mod slice;
 pub mod space;
@@ -102,6 +103,7 @@ op_table! {
     random::{RANDOM_UNIFORM, RANDOM_NORMAL, RANDOM_BERNOULLI, RANDOM_CATEGORICAL},
     join::{CONCAT, SPLIT, STACK, TILE},
     gather::{GATHER},
+    scatter::{GATHER_ALONG_AXIS, GATHER_ND, SCATTER, SCATTER_ALONG_AXIS, SCATTER_ND},
     resize::{
         UPSAMPLE_NEAREST_NEIGHBOR, UPSAMPLE_BILINEAR, RESIZE_NEAREST_NEIGHBOR, RESIZE_BILINEAR, RESIZE, CROP,
     },
