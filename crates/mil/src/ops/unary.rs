@@ -274,6 +274,18 @@ fn map_numbers(a: &Eval<'_>, float: impl Fn(f64) -> f64, int: impl Fn(i64) -> i6
     }
 }
 
+/// Results of arithmetic on integers that need not be integers: without their fraction, and as the last number on their
+/// side if they are beyond the type; of other types as they are.
+pub(super) fn whole(tensor: Tensor) -> Tensor {
+    match (tensor.ty.dtype.int_range(), tensor.data) {
+        (Some((lo, hi)), Data::Float(v)) => {
+            let data = Data::Int(v.iter().map(|&x| (x as i64).clamp(lo, hi)).collect());
+            Tensor { ty: tensor.ty, data }
+        }
+        (_, data) => Tensor { ty: tensor.ty, data },
+    }
+}
+
 /// `x` as an integer of type `dtype`, wrapped round as the hardware's integers do.
 pub(super) fn wrap(x: i64, dtype: crate::DType) -> i64 {
     use crate::DType;
