@@ -64,15 +64,16 @@ def numbers(op, shape, low=-4.0, high=4.0, step=0.25, dtype=np.float32):
     return (picked * step).astype(dtype).reshape(shape)
 
 
-def case(op, close, args, note, want=None, source=None, opset="ios18", engines="reference,soft"):
-    """Records one case of `op`. `want` is one array or a tuple of them; without it, coremltools is asked."""
+def case(op, close, args, note, want=None, source=None, opset="ios18"):
+    """Records one case of `op`. `want` is one array or a tuple of them; without it, coremltools is asked. `close` is a
+    tolerance, or one for each engine; without it, the file is read and nothing is run."""
     try:
-        record(op, close, args, note, want, source, opset, engines)
+        record(op, close, args, note, want, source, opset)
     except Exception as e:
         refused.append(f"{op}, {note}: {e}")
 
 
-def record(op, close, args, note, want, source, opset, engines):
+def record(op, close, args, note, want, source, opset):
     results = infer(op, args, opset, folded=want is None)
     declared = [(dtype_of(v), tuple(v.shape)) for v in results]
     if want is None:
@@ -90,7 +91,7 @@ def record(op, close, args, note, want, source, opset, engines):
         raise ValueError(f"{op}: {len(values)} values, {len(declared)} results")
     values = [exactly(op, np.asarray(v), *d) for v, d in zip(values, declared)]
     n = count[op] = count.get(op, -1) + 1
-    text = file_text(op, args, list(zip(declared, values)), close, source, note, opset, engines)
+    text = file_text(op, args, list(zip(declared, values)), close, source, note, opset)
     (FOLDER / f"{op}_{n}.mil").write_text(text)
 
 
@@ -152,7 +153,7 @@ def exactly(op, value, dtype, shape):
     return cast
 
 
-def file_text(op, args, results, close, source, note, opset, engines):
+def file_text(op, args, results, close, source, note, opset):
     names = ["out"] if len(results) == 1 else [f"out_{i}" for i in range(len(results))]
     inputs, body, given, attributes, head = [], [], [], [], []
 
@@ -181,7 +182,9 @@ def file_text(op, args, results, close, source, note, opset, engines):
     body.append(f"{declared} = {op}({arguments})[{labels}];")
     for (_, value), name in zip(results, names):
         head.append(f"//! {name} = {rows(value, decimal)}")
-    lines = [f"//! # from {source}", f"//! # {note}", f"//! test run engine={engines} close={close}"]
+    lines = [f"//! # from {source}", f"//! # {note}"]
+    tests = close if isinstance(close, dict) else {"reference,soft": close}
+    lines += [f"//! test run engine={e} close={c}" for e, c in tests.items() if c] or ["//! test read"]
     lines += head
     lines += ["program(1.3)", "{", f"    func main<{opset}>({', '.join(inputs)}) {{"]
     lines += [f"            {line}" for line in body]

@@ -109,11 +109,22 @@ def scatters():
     case("scatter", "exact", {"data": Input(data), "indices": [3, 1], "updates": Input(updates.T[:3].copy()), "axis": -1, "mode": "add"}, "the last axis", want, NUMPY)
     ints = i32([5, 6, 7])
     case("scatter", "exact", {"data": Input(ints), "indices": [1], "updates": Input(i32([-2])), "mode": "mul"}, "integers", i32([5, -12, 7]), NUMPY)
-    indices = [[2, 0, 1, 0], [0, 1, 2, 2]]
+
+    def along(note, kind, indices, updates, **more):
+        """What coremltools infers is `update`, whatever the mode."""
+        want = data.copy()
+        for at in np.ndindex(updates.shape):
+            to = list(at)
+            to[more["axis"]] = np.array(indices)[at]
+            want[tuple(to)] = MODES[kind](want[tuple(to)], updates[at])
+        known = (None, None) if kind == "update" else (want, NUMPY)
+        args = {"data": Input(data), "indices": indices, "updates": Input(updates)} | more
+        case("scatter_along_axis", "exact", args, note, *known)
+
     for mode in MODES:
-        case("scatter_along_axis", "exact", {"data": Input(data), "indices": indices, "updates": Input(updates), "axis": 0, "mode": mode}, mode)
-    case("scatter_along_axis", "exact", {"data": Input(data), "indices": [[-1], [0], [1]], "updates": Input(f32([[9], [8], [7]])), "axis": -1, "mode": "update"}, "negative")
-    case("scatter_along_axis", "exact", {"data": Input(data), "indices": [[0, 0], [1, 1], [2, 3]], "updates": Input(f32([[1, 2], [3, 4], [5, 6]])), "axis": 1}, "add by default, one place twice")
+        along(mode, mode, [[2, 0, 1, 0], [0, 1, 2, 2]], updates, axis=0, mode=mode)
+    along("a negative axis and index", "update", [[-1], [0], [1]], f32([[9], [8], [7]]), axis=-1, mode="update")
+    along("add by default, one place twice", "add", [[0, 0], [1, 1], [2, 3]], f32([[1, 2], [3, 4], [5, 6]]), axis=1)
     for mode, f in MODES.items():
         want = data.copy()
         for i, at in enumerate([(2, 1), (0, 3)]):

@@ -10,6 +10,8 @@ f32 = np.float32
 # Gates and states are at most 1; both sides compute in fp64.
 NEAR = "abs:2e-7"
 
+BOTH = f"{TORCH} and the formula in NumPy, which agree"
+
 ACTIVATIONS = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "tanh": np.tanh,
@@ -29,44 +31,35 @@ def record():
 
 
 def ran(step, x, state, reverse):
-    """All states, in the order of `x`, and the last one that was computed."""
+    """All states, in the order in which they were computed, and the last one. That `reverse` gives them in that order
+    is what coremltools' tests of these operations expect."""
     states = []
     for row in wide(x)[::-1] if reverse else wide(x):
         state = step(row, *state)
         states.append(state[0])
-    return np.stack(states[::-1] if reverse else states), state
+    return np.stack(states), state
 
 
 def rnn():
     x, h = numbers("rnn", (3, 2, 2), -1, 1), numbers("rnn", (2, 3), -1, 1)
     wi, wh, b = numbers("rnni", (3, 2), -1, 1), numbers("rnnh", (3, 3), -1, 1), f32([0.5, -0.25, 0])
+    base = {"x": Input(x), "initial_h": Input(h), "weight_ih": wi, "weight_hh": wh}
 
-    def one(note, activation="tanh", reverse=False, sequence=False, bias=None, source=NUMPY, **args):
-        f = ACTIVATIONS[activation]
-        shift = 0 if bias is None else wide(bias)
-        out, (last,) = ran(lambda x, h: (f(x @ wide(wi).T + h @ wide(wh).T + shift),), x, (wide(h),), reverse)
-        args |= {} if bias is None else {"bias": bias}
-        args = {"x": Input(x), "initial_h": Input(h), "weight_ih": wi, "weight_hh": wh} | args
-        case("rnn", NEAR, args, note, (out if sequence else last[None], last), source)
-        return out
+    def states(f, bias=0.0, reverse=False):
+        out, (last,) = ran(lambda x, h: (f(x @ wide(wi).T + h @ wide(wh).T + bias),), x, (wide(h),), reverse)
+        return out, last
 
-    def torch_agrees(out):
-        net = torch.nn.RNN(2, 3, dtype=torch.float64)
-        with torch.no_grad():
-            for p, v in zip(net.parameters(), (wi, wh, b, 0 * b)):
-                p.copy_(torch.tensor(wide(v)))
-            assert np.allclose(net(torch.tensor(wide(x)), torch.tensor(wide(h))[None])[0].numpy(), out, atol=1e-12)
-
-    one("the last state alone")
-    torch_agrees(one("every state, a bias", bias=b, sequence=True, output_sequence=True, source=f"{TORCH} and the formula in NumPy, which agree"))
-    relu(x, h, wi, wh)
-
-
-def relu(x, h, wi, wh):
-    step = lambda x, h: (np.maximum(x @ wide(wi).T + h @ wide(wh).T, 0),)  # noqa: E731
-    out, (last,) = ran(step, x, (wide(h),), True)
-    args = {"x": Input(x), "initial_h": Input(h), "weight_ih": wi, "weight_hh": wh}
-    args |= {"activation": "relu", "direction": "reverse", "output_sequence": True}
+    out, last = states(np.tanh)
+    case("rnn", NEAR, base, "the last state alone", (last[None], last), NUMPY)
+    out, last = states(np.tanh, wide(b))
+    net = torch.nn.RNN(2, 3, dtype=torch.float64)
+    with torch.no_grad():
+        for p, v in zip(net.parameters(), (wi, wh, b, 0 * b)):
+            p.copy_(torch.tensor(wide(v)))
+        assert np.allclose(net(torch.tensor(wide(x)), torch.tensor(wide(h))[None])[0].numpy(), out, atol=1e-12)
+    case("rnn", NEAR, base | {"bias": b, "output_sequence": True}, "every state, a bias", (out, last), BOTH)
+    out, last = states(ACTIVATIONS["relu"], reverse=True)
+    args = base | {"activation": "relu", "direction": "reverse", "output_sequence": True}
     case("rnn", NEAR, args, "from the end, relu", (out, last), NUMPY)
 
 
@@ -96,7 +89,6 @@ def lstm():
         return sequence, *last
 
     base = {"x": Input(x), "initial_h": Input(h), "initial_c": Input(c), "weight_ih": wi, "weight_hh": wh}
-    both = f"{TORCH} and the formula in NumPy, which agree"
 
     def with_torch(want, bidirectional, h, c, *weights):
         net = torch.nn.LSTM(2, 2, bidirectional=bidirectional, dtype=torch.float64)
@@ -113,9 +105,9 @@ def lstm():
     case("lstm", NEAR, base, "the last state alone", (h1[None], h1, c1), NUMPY)
     s, h1, c1 = states(h, c, wi, wh, b)
     with_torch(s, False, h, c, wi, wh, b, 0 * b)
-    case("lstm", NEAR, base | {"bias": b, "output_sequence": True}, "every state, a bias", (s, h1, c1), both)
+    case("lstm", NEAR, base | {"bias": b, "output_sequence": True}, "every state, a bias", (s, h1, c1), BOTH)
     s, h1, c1 = states(h, c, wi, wh, b, reverse=True)
-    case("lstm", NEAR, base | {"bias": b, "output_sequence": True, "direction": "reverse"}, "from the end; the last state is the first of the sequence", (s, h1, c1), NUMPY)
+    case("lstm", NEAR, base | {"bias": b, "output_sequence": True, "direction": "reverse"}, "from the end; the sequence begins with the last step of x", (s, h1, c1), NUMPY)
     case("lstm", NEAR, base | {"bias": b, "direction": "reverse"}, "from the end, the last state alone", (h1[None], h1, c1), NUMPY)
     s, h1, c1 = states(h, c, wi, wh, b, p)
     case("lstm", NEAR, base | {"bias": b, "peephole": p}, "gates that see the cell", (h1[None], h1, c1), NUMPY)
@@ -125,11 +117,12 @@ def lstm():
     hh, cc = f32([[0.5, -0.25, 0.25, 1]]), f32([[-0.5, 0.75, 0, -1]])
     s1, f1, g1 = states(hh[:, :2], cc[:, :2], wi, wh, b)
     s2, f2, g2 = states(hh[:, 2:], cc[:, 2:], wi2, wh2, b2, reverse=True)
+    s2 = s2[::-1]  # Each step beside its element of x.
     join = lambda a, b: np.concatenate([a, b], axis=-1)  # noqa: E731
     with_torch(join(s1, s2), True, hh, cc, wi, wh, b, 0 * b, wi2, wh2, b2, 0 * b2)
     two = base | {"initial_h": Input(hh), "initial_c": Input(cc), "bias": b, "direction": "bidirectional"}
     two |= {"weight_ih_back": wi2, "weight_hh_back": wh2, "bias_back": b2}
-    case("lstm", NEAR, two | {"output_sequence": True}, "both directions", (join(s1, s2), join(f1, f2), join(g1, g2)), both)
+    case("lstm", NEAR, two | {"output_sequence": True}, "both directions", (join(s1, s2), join(f1, f2), join(g1, g2)), BOTH)
     last = join(f1, f2)
     case("lstm", NEAR, two, "both directions, the last states alone", (last[None], last, join(g1, g2)), NUMPY)
 
@@ -171,4 +164,4 @@ def gru():
         for q, v in zip(net.parameters(), (wi, wh, bi, b)):
             q.copy_(torch.tensor(order(v)))
         assert np.allclose(net(torch.tensor(wide(x)), torch.tensor(wide(h))[None])[0].numpy(), out, atol=1e-12)
-    case("gru", NEAR, base | {"bias": b, "input_bias": bi, "reset_after": True, "output_sequence": True}, "the reset gate behind the product", (out, last), f"{TORCH} and the formula in NumPy, which agree")
+    case("gru", NEAR, base | {"bias": b, "input_bias": bi, "reset_after": True, "output_sequence": True}, "the reset gate behind the product", (out, last), BOTH)
