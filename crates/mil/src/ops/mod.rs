@@ -23,6 +23,7 @@ mod grid;
 pub mod join;
 pub mod linear;
 pub mod logic;
+pub mod maxima;
 pub mod normalize;
 pub mod order;
 pub mod packed;
@@ -118,6 +119,7 @@ op_table! {
     pool::{MAX_POOL, AVG_POOL, L2_POOL},
     pad::{PAD},
     attention::{SCALED_DOT_PRODUCT_ATTENTION},
+    maxima::{NON_MAXIMUM_SUPPRESSION_IOS15, NON_MAXIMUM_SUPPRESSION},
     convert::{CAST},
     quantization::{QUANTIZE, DEQUANTIZE, CONSTEXPR_AFFINE_DEQUANTIZE},
     packed::{CONSTEXPR_LUT_TO_DENSE, CONSTEXPR_SPARSE_TO_DENSE, CONSTEXPR_CAST},

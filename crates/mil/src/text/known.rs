@@ -13,7 +13,6 @@ pub(super) const OPERATIONS: &[&str] = &[
     "list_scatter",
     "list_write",
     "make_list",
-    "non_maximum_suppression",
     "pixel_buffer_to_tensor",
     "tensor_buffer_to_tensor",
     "tensor_to_pixel_buffer",

@@ -142,6 +142,20 @@ pub fn cases() -> Vec<Case> {
             .floats("key", &[2, 3, 3])
             .floats("value", &[2, 3, 3])
             .truths("attn_mask", &[2, 3]),
+        // boxes
+        case("non_maximum_suppression")
+            .positive()
+            .floats("boxes", &[1, 4, 5])
+            .floats("scores", &[1, 1, 5])
+            .float("iou_threshold", 0.25)
+            .int("max_boxes", 3),
+        case("non_maximum_suppression")
+            .positive()
+            .floats("boxes", &[2, 4, 4])
+            .floats("scores", &[2, 3, 4])
+            .float("iou_threshold", 0.125)
+            .int("max_boxes", 6)
+            .flag("per_class_suppression", true),
         // quantization
         case("quantize").floats("input", &[2, 3]).float("scale", 0.125).str("output_dtype", "int8"),
         case("quantize")
