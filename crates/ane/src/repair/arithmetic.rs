@@ -5,6 +5,7 @@ use super::{Apply, Repair};
 use mil::build::Var;
 use mil::pass::Step;
 use mil::{Data, Operation};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
 
 /// Powers that are products.
 pub(super) const POW: Repair = Repair {
@@ -90,7 +91,8 @@ pub(super) const INVERSE: Repair = Repair {
             let sum = if epsilon == 0.0 { x } else { s.binary("add", x, float(dtype, epsilon)) };
             let one = s.b.shared(float(dtype, 1.0));
             let new = s.binary("real_div", one, sum);
-            let words = format!("`{}`: `inverse(x)` is `real_div(1, x + {epsilon})`", s.name(operation));
+            let words =
+                format!("`{}`: `inverse(x, {epsilon})` is `real_div(1, x + {epsilon})`", s.name(operation));
             Some((Step::Replace(new.id()), words))
         })
     }),
@@ -128,6 +130,46 @@ pub(super) const MEAN: Repair = Repair {
             let new = s.binary("mul", sum, float(ty.dtype, 1.0 / n as f64));
             let words = format!("`{}`: `reduce_mean` of {n} is `reduce_sum` times 1/{n}", s.name(operation));
             Some((Step::Replace(new.id()), words))
+        })
+    }),
+};
+
+/// `gelu`, by its formula.
+pub(super) const GELU_FORMULA: Repair = Repair {
+    rules: &["T16"],
+    name: "gelu-formula",
+    does: "Writes `gelu` as its formula, with `erf`, `tanh` or `sigmoid` as its mode says.",
+    by_default: false,
+    apply: Apply::Function(|function| {
+        each(function, |s, operation| {
+            if operation.op.name() != "gelu" {
+                return None;
+            }
+            let mode = match s.literal(operation, "mode").and_then(|l| l.data()) {
+                Some(Data::Str(v)) => v.first()?.as_str(),
+                _ => "EXACT",
+            };
+            let x = s.arg(operation, "x")?;
+            let dtype = x.ty().dtype;
+            let times = |v, by| s.binary("mul", v, float(dtype, by));
+            let one_more = |v| s.binary("add", v, float(dtype, 1.0));
+            let apply = |op: &str, v: Var<'_>| s.b.op(op, [("x", s.b.var(v.id()).into())]);
+            let new = match mode {
+                "TANH_APPROXIMATION" => {
+                    // ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))
+                    let inner = s.binary("mul", x, one_more(times(s.binary("mul", x, x), 0.044715)));
+                    let share = one_more(apply("tanh", times(inner, FRAC_2_PI.sqrt())));
+                    s.binary("mul", times(x, 0.5), share)
+                }
+                // x·sigmoid(1.702·x)
+                "SIGMOID_APPROXIMATION" => s.binary("mul", x, apply("sigmoid", times(x, 1.702))),
+                // ½·x·(1 + erf(x/√2))
+                _ => s.binary("mul", times(x, 0.5), one_more(apply("erf", times(x, FRAC_1_SQRT_2)))),
+            };
+            Some((
+                Step::Replace(new.id()),
+                format!("`{}`: `gelu` ({mode}) is its formula", s.name(operation)),
+            ))
         })
     }),
 };

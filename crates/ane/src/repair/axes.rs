@@ -3,117 +3,10 @@
 //! Along a *free* class of axes the program computes each element from those at the same place alone: it can be padded,
 //! whatever the padding holds, and it can be cut. Along a *tied* one, elements meet: they are summed, moved, counted.
 
+use super::kinds::{Kind, kind};
 use mil::op::{Role, resolve_axis};
 use mil::{ArgValue, Data, Function, Literal, Operation, ValueId};
 use std::collections::HashMap;
-
-/// How an operation treats the axes of what it takes.
-#[derive(Clone, Copy)]
-enum Kind {
-    /// Each element of the result comes from those at its own place; sizes of 1 are stretched.
-    Elementwise,
-    /// As before, but for the axes that this parameter names: along these, elements meet.
-    Along(&'static str),
-    /// The same elements in the same order, in another shape.
-    Reshape,
-    /// The same axes in another order.
-    Transpose,
-    /// A part of each axis, or all of it.
-    Slice,
-    /// Each axis several times, or once.
-    Tile,
-    /// The last two axes are multiplied.
-    Matmul,
-    /// The last axis is multiplied.
-    Linear,
-    /// Channels are multiplied, windows slide over the others.
-    Conv,
-}
-
-/// What is not in this table ties all axes.
-const KINDS: &[(Kind, &[&str])] = &[
-    (
-        Kind::Elementwise,
-        &[
-            "add",
-            "sub",
-            "mul",
-            "real_div",
-            "floor_div",
-            "mod",
-            "pow",
-            "maximum",
-            "minimum",
-            "select",
-            "cast",
-            "identity",
-            "abs",
-            "sign",
-            "square",
-            "sqrt",
-            "rsqrt",
-            "inverse",
-            "exp",
-            "exp2",
-            "log",
-            "erf",
-            "sin",
-            "cos",
-            "tan",
-            "atan",
-            "floor",
-            "ceil",
-            "round",
-            "clip",
-            "threshold",
-            "equal",
-            "not_equal",
-            "less",
-            "less_equal",
-            "greater",
-            "greater_equal",
-            "logical_and",
-            "logical_or",
-            "logical_xor",
-            "logical_not",
-            "sigmoid",
-            "sigmoid_hard",
-            "tanh",
-            "relu",
-            "relu6",
-            "leaky_relu",
-            "elu",
-            "silu",
-            "softplus",
-            "softsign",
-            "gelu",
-        ],
-    ),
-    (Kind::Along("axis"), &["softmax", "concat", "split", "reduce_argmax", "reduce_argmin", "cumsum"]),
-    (
-        Kind::Along("axes"),
-        &[
-            "reduce_sum",
-            "reduce_mean",
-            "reduce_max",
-            "reduce_min",
-            "reduce_prod",
-            "reduce_sum_square",
-            "reduce_l1_norm",
-            "reduce_l2_norm",
-            "reduce_log_sum",
-            "reduce_log_sum_exp",
-            "layer_norm",
-        ],
-    ),
-    (Kind::Reshape, &["reshape", "expand_dims", "squeeze"]),
-    (Kind::Transpose, &["transpose"]),
-    (Kind::Slice, &["slice_by_size", "slice_by_index"]),
-    (Kind::Tile, &["tile"]),
-    (Kind::Matmul, &["matmul"]),
-    (Kind::Linear, &["linear"]),
-    (Kind::Conv, &["conv"]),
-];
 
 /// An axis of a value.
 pub(super) type Axis = (ValueId, usize);
@@ -129,6 +22,8 @@ pub(super) struct Axes<'f> {
     tied: HashMap<usize, String>,
     /// How the operation at hand is called in a reason.
     at: String,
+    /// Whether a literal among its arguments is computed with, not as a scalar: it has no axes here.
+    has_literals: bool,
 }
 
 /// Axes that belong together.
@@ -156,7 +51,8 @@ impl<'f> Axes<'f> {
         }
         let parent = (0..count).collect();
         let (literals, tied) = (function.literals(), HashMap::new());
-        let mut axes = Axes { function, literals, first, parent, tied, at: String::new() };
+        let mut axes =
+            Axes { function, literals, first, parent, tied, at: String::new(), has_literals: false };
         function.ops.iter().for_each(|op| axes.operation(op));
         for state in &function.states {
             axes.at = format!("state `{}`", state.name);
@@ -175,7 +71,7 @@ impl<'f> Axes<'f> {
                 let at = self.first[id.index()] + i;
                 if self.root(at) == root {
                     class.tied = class.tied.or_else(|| self.tied.get(&at).cloned());
-                    if class.axis(id).is_some() {
+                    if class.members.last().is_some_and(|m| m.0 == id) {
                         let name = &self.function.value(id).name;
                         class.tied = class.tied.or_else(|| Some(format!("`{name}` has it twice")));
                     }
@@ -227,7 +123,6 @@ impl<'f> Axes<'f> {
             return;
         }
         self.at = format!("`{name}`, which gives `{}`,", self.function.value(result).name);
-        let kind = KINDS.iter().find(|(_, names)| names.contains(&name)).map(|(kind, _)| *kind);
         // What is given as a literal has no value, and what rules read is not computed with.
         let operands: Vec<ValueId> = op
             .args
@@ -239,7 +134,11 @@ impl<'f> Axes<'f> {
                 ArgValue::Literal(_) => Vec::new(),
             })
             .collect();
-        let done = match kind {
+        self.has_literals = op.args.iter().any(|a| match &a.value {
+            ArgValue::Literal(l) => l.ty.rank() > 0 && op.op.params[a.param].role == Role::Tensor,
+            _ => false,
+        });
+        let done = match kind(name) {
             Some(Kind::Elementwise) => self.elementwise(&operands, result),
             Some(Kind::Along(parameter)) => self.along(op, parameter, &operands),
             Some(Kind::Reshape) => self.reshape(op, result),
@@ -249,6 +148,7 @@ impl<'f> Axes<'f> {
             Some(Kind::Matmul) => self.matmul(op, result),
             Some(Kind::Linear) => self.linear(op, result),
             Some(Kind::Conv) => self.conv(op, result),
+            Some(Kind::Attention) => self.attention(op, result),
             None => None,
         };
         if done.is_none() {
@@ -288,6 +188,9 @@ impl<'f> Axes<'f> {
     fn elementwise(&mut self, operands: &[ValueId], result: ValueId) -> Option<()> {
         let rank = self.rank(result);
         let alone = operands.iter().all(|v| self.literals[v.index()].is_some());
+        if self.has_literals {
+            return None;
+        }
         for &v in operands {
             let lead = rank.checked_sub(self.rank(v))?;
             (0..self.rank(v)).for_each(|i| self.align((v, i), (result, i + lead), alone));
@@ -466,6 +369,25 @@ impl<'f> Axes<'f> {
                 self.tie((x, i), "moves a window along it");
                 self.tie((result, i), "moves a window along it");
             }
+        }
+        Some(())
+    }
+
+    fn attention(&mut self, op: &'f Operation, result: ValueId) -> Option<()> {
+        let [query, key, value] = ["query", "key", "value"].map(|name| op.arg_value(name));
+        let (query, key, value) = (query?, key?, value?);
+        let rank = self.rank(result);
+        if let Some(mask) = op.arg_value("attn_mask") {
+            self.tie_all(&[mask], "adds it to its scores");
+            return None;
+        }
+        for v in [query, key, value] {
+            (0..rank - 2).for_each(|i| self.join((v, i), (result, i)));
+        }
+        self.join((query, rank - 2), (result, rank - 2));
+        self.join((value, rank - 1), (result, rank - 1));
+        for axis in [(query, rank - 1), (key, rank - 2), (key, rank - 1), (value, rank - 2)] {
+            self.tie(axis, "sums over it");
         }
         Some(())
     }

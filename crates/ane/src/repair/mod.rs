@@ -5,6 +5,20 @@
 //! [`repair_proven`] applies only what can be proven. What becomes of parameters and results, which may be renamed,
 //! padded or split, is in [`Ports`].
 //!
+//! ```
+//! # let text = "program(1.3) { func main<ios18>(tensor<fp16, [1, 20]> x) {
+//! #     tensor<fp16, [1, 20]> y = pow(x = x, y = fp16(2))[name = string(\"y\")]; } -> (y); }";
+//! let program = mil::text::load(text)?;
+//! let repaired = ane::repair::repair_proven(&program, None, &mil::Weights::new(), 42);
+//! for applied in &repaired.applied {
+//!     println!("{}: {}", applied.repair.name, applied.changes.join("; "));
+//! }
+//! // What is to be fed is wider now, what comes is to be cropped.
+//! assert_eq!(repaired.ports[0].outputs[0].pieces[0].ty, mil::ty::f16([1, 32]));
+//! assert_eq!(repaired.ports[0].outputs[0].pieces[0].len, 20);
+//! # Ok::<(), mil::Report>(())
+//! ```
+//!
 //! Operations inside blocks (`cond`, `while_loop`) are left alone: no engine runs these.
 //!
 //! Not here: what an engine refuses, and why; that is the catalogue of rules, whose names are used here.
@@ -15,8 +29,10 @@ mod axes;
 mod call;
 mod defaults;
 mod header;
+mod kinds;
 mod names;
 mod pad;
+mod pieces;
 mod ports;
 mod prove;
 mod split;
@@ -72,12 +88,14 @@ pub struct Rewritten {
 pub static REPAIRS: &[Repair] = &[
     header::VERSION,
     header::BUILD_INFO,
+    names::LITERALS,
     attention::MASKED,
     attention::UNMASKED,
     arithmetic::POW,
     arithmetic::POW_ROOT,
     arithmetic::INVERSE,
     arithmetic::MEAN,
+    arithmetic::GELU_FORMULA,
     defaults::CONV_BIAS,
     defaults::CONV,
     defaults::CONCAT,
@@ -88,7 +106,6 @@ pub static REPAIRS: &[Repair] = &[
     defaults::ARGUMENTS,
     split::SPLIT,
     pad::PAD,
-    names::LITERALS,
     names::ORDER,
 ];
 
@@ -116,6 +133,8 @@ pub struct Applied {
     pub function: Option<String>,
     /// What was changed, in words.
     pub changes: Vec<String>,
+    /// That it keeps the meaning, if that was asked for.
+    pub proof: Option<Proof>,
 }
 
 /// A repair that could not be applied.
@@ -136,11 +155,14 @@ const ROUNDS: usize = 16;
 ///
 /// With `rules`, only repairs that cure one of these, those that are not applied by default included.
 pub fn repair(program: &Verified<Program>, rules: Option<&[&str]>) -> Repaired {
-    repair_if(program, rules, |_, _| Ok(()))
+    repair_if(program, rules, |_, _| Ok(None))
 }
 
 /// Repairs `program` as [`repair`] does, but keeps only what [`prove`] finds to have the same meaning, step by step;
 /// what it does not is an [`Obstacle`].
+///
+/// A program that is too large to be run is compared piece by piece: each operation that was replaced, with what took
+/// its place. Nothing is lost by that in exact arithmetic; how rounding errors add up in the whole is then not seen.
 ///
 /// `weights` are those of the program, `seed` decides the random inputs.
 pub fn repair_proven(
@@ -149,9 +171,12 @@ pub fn repair_proven(
     weights: &Weights,
     seed: u64,
 ) -> Repaired {
-    repair_if(program, rules, |before, after| match prove(before, &after.program, after, weights, seed) {
-        Ok(_) => Ok(()),
-        Err(e) => Err(e.to_string()),
+    repair_if(program, rules, |before, after| {
+        let proof = match prove(before, &after.program, after, weights, seed) {
+            Err(e @ ProveError::TooLarge { .. }) => pieces::prove(before, after, weights, seed).ok_or(e),
+            done => Ok(done),
+        };
+        proof.and_then(|p| p).map(Some).map_err(|e| e.to_string())
     })
 }
 
@@ -159,7 +184,7 @@ pub fn repair_proven(
 fn repair_if(
     program: &Verified<Program>,
     rules: Option<&[&str]>,
-    holds: impl Fn(&Verified<Program>, &Repaired) -> Result<(), String>,
+    holds: impl Fn(&Verified<Program>, &Repaired) -> Result<Option<Proof>, String>,
 ) -> Repaired {
     let asked = |repair: &Repair| match rules {
         Some(ids) => repair.rules.iter().any(|r| ids.contains(r)),
@@ -181,9 +206,10 @@ fn repair_if(
                 match done.step(repair, at) {
                     Err(reason) => obstacles.push(obstacle(reason)),
                     Ok(None) => {}
-                    Ok(Some(step)) => match holds(&done.exact, &step) {
-                        Ok(()) => {
+                    Ok(Some(mut step)) => match holds(&done.exact, &step) {
+                        Ok(proof) => {
                             changed = true;
+                            step.applied.iter_mut().for_each(|a| a.proof = proof);
                             done.follow(step);
                         }
                         Err(reason) => withheld.push(obstacle(reason)),
@@ -214,18 +240,22 @@ impl Repaired {
 
     /// What `repair` makes of the function at `at`, as a step of its own; the program itself goes with the first.
     fn step(&self, repair: &'static Repair, at: usize) -> Result<Option<Repaired>, String> {
-        let mut program = (*self.exact).clone();
-        let mut ports: Vec<Ports> = program.functions.iter().map(Ports::unchanged).collect();
-        let (function, changes) = match repair.apply {
-            Apply::Program(apply) if at == 0 => (None, apply(&mut program)),
+        let mut ports: Vec<Ports> = self.exact.functions.iter().map(Ports::unchanged).collect();
+        let (program, function, changes) = match repair.apply {
+            Apply::Program(apply) if at == 0 => {
+                let mut program = (*self.exact).clone();
+                let changes = apply(&mut program);
+                (program, None, changes)
+            }
             Apply::Program(_) => return Ok(None),
             Apply::Function(apply) => {
                 let before = &self.exact.functions[at];
                 let Some(mut new) = apply(before)? else { return Ok(None) };
                 sweep(before, &mut new.function);
+                let mut program = (*self.exact).clone();
                 program.functions[at] = new.function;
                 ports[at] = new.ports;
-                (Some(before.name.clone()), new.changes)
+                (program, Some(before.name.clone()), new.changes)
             }
         };
         if changes.is_empty() {
@@ -234,7 +264,7 @@ impl Repaired {
         let wrong = |report| format!("the repaired program is wrong: {report}");
         let exact = verify(program).map_err(wrong)?;
         let program = verify(rounded((*exact).clone())).map_err(wrong)?;
-        let applied = vec![Applied { repair, function, changes }];
+        let applied = vec![Applied { repair, function, changes, proof: None }];
         Ok(Some(Repaired { program, exact, applied, obstacles: Vec::new(), ports }))
     }
 

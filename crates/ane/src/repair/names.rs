@@ -25,6 +25,16 @@ fn order(function: &Function) -> Result<Option<Rewritten>, String> {
         if names.is_sorted() {
             continue;
         }
+        // A value that is bound twice cannot stand at both places.
+        let mut bound: Vec<ValueId> = ids.to_vec();
+        bound.sort_unstable();
+        bound.dedup();
+        if let Some(&twice) = bound.iter().find(|v| what == "output" && function.inputs.contains(v)) {
+            return Err(format!("input `{}` is an output too", function.value(twice).name));
+        }
+        if bound.len() < ids.len() {
+            return Err(format!("the {what}s name a value more than once"));
+        }
         let digits = (ids.len() - 1).to_string().len().max(2);
         for (at, &id) in ids.iter().enumerate() {
             let old = new.value(id).name.clone();

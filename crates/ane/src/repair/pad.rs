@@ -29,7 +29,10 @@ fn pad(function: &Function) -> Result<Option<Rewritten>, String> {
         let ty = function.ty(*v);
         ty.rank() > 0 && !(width(ty) > 0 && width(ty).is_multiple_of(step))
     };
-    let mut axes = Axes::of(function);
+    if !ports.iter().any(unfit) {
+        return Ok(None);
+    }
+    let (mut axes, literals) = (Axes::of(function), function.literals());
     let mut new = function.clone();
     let mut changes = Vec::new();
     // All or nothing: an engine that takes one of them only takes none.
@@ -52,7 +55,7 @@ fn pad(function: &Function) -> Result<Option<Rewritten>, String> {
         }
         for &(member, axis) in &class.members {
             new.values[member.index()].ty.shape[axis] = to;
-            if new.ty(member).elements() > LARGEST_CONSTANT && function.literals()[member.index()].is_some() {
+            if new.ty(member).elements() > LARGEST_CONSTANT && literals[member.index()].is_some() {
                 return refuse(&format!("`{}` would be too large", function.value(member).name));
             }
         }

@@ -16,15 +16,17 @@ use super::ports::{Port, Ports};
 use mil::eval::{EvalError, Rounding, run_function};
 use mil::stats::Stats;
 use mil::verify::verify;
-use mil::{DType, Data, Function, Program, Report, Tensor, TensorType, Verified, Weights};
+use mil::{DType, Data, Function, Operation, Program, Report, Tensor, TensorType, Verified, Weights};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// What was found to be the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Proof {
-    /// Runs of each program.
+    /// Runs of each program, or of each piece.
     pub runs: usize,
+    /// The operations that were compared with what took their place, each alone; 0 if whole programs were.
+    pub pieces: usize,
     /// Elements that were compared, infinities and what is no number not counted.
     pub elements: usize,
     /// The largest difference in exact arithmetic, relative to the largest element of the result.
@@ -42,8 +44,8 @@ pub enum ProveError {
         "function `{function}` takes {flops} floating-point operations and has {elements} elements of values; up to {MOST_FLOPS} and {MOST_ELEMENTS} are tried"
     )]
     TooLarge { function: String, flops: u64, elements: usize },
-    #[error("function `{function}` keeps state between runs, which is not compared")]
-    State { function: String },
+    #[error("function `{function}` {what}, which is not compared")]
+    Unsteady { function: String, what: &'static str },
     #[error("function `{function}` is in only one of the programs")]
     Missing { function: String },
     #[error("the program {which} the repair does not run: {source}")]
@@ -57,9 +59,9 @@ pub enum ProveError {
 }
 
 /// Programs that compute more than this are not tried: the reference engine is slow.
-const MOST_FLOPS: u64 = 1 << 31;
+const MOST_FLOPS: u64 = 1 << 29;
 /// Programs with more elements of values than this are not tried.
-const MOST_ELEMENTS: usize = 1 << 25;
+const MOST_ELEMENTS: usize = 1 << 24;
 
 /// The largest relative difference in exact arithmetic: sums in another order.
 const EXACT: f64 = 1e-9;
@@ -93,24 +95,50 @@ pub fn prove(
     for (at, function) in before.functions.iter().enumerate() {
         let missing = || ProveError::Missing { function: function.name.clone() };
         let ports = repaired.ports.get(at).ok_or_else(missing)?;
-        let of = |p: &'_ Program| p.functions.iter().find(|f| f.name == function.name).cloned();
-        let pairs = [(Some(function.clone()), of(exact)), (of(&typed[0]), of(&typed[1]))];
-        let [(Some(a), Some(b)), (Some(a_typed), Some(b_typed))] = pairs else { return Err(missing()) };
-        for f in [&a, &b] {
-            feasible(f)?;
-        }
+        let of = |p| find(p, &function.name);
+        let (Some(after), Some(a_typed), Some(b_typed)) = (of(exact), of(&typed[0]), of(&typed[1])) else {
+            return Err(missing());
+        };
+        let pair = Functions { exact: [function, after], typed: [a_typed, b_typed], ports };
+        pair.compare(weights, &mut rng, &mut proof)?;
+    }
+    Ok(proof)
+}
+
+fn find<'p>(program: &'p Program, name: &str) -> Option<&'p Function> {
+    program.functions.iter().find(|f| f.name == name)
+}
+
+/// A function before and after, as mathematics has it and rounded.
+pub(super) struct Functions<'f> {
+    pub exact: [&'f Function; 2],
+    pub typed: [&'f Function; 2],
+    pub ports: &'f Ports,
+}
+
+impl Functions<'_> {
+    /// Runs both and compares.
+    pub fn compare(
+        &self,
+        weights: &Weights,
+        rng: &mut ChaCha8Rng,
+        proof: &mut Proof,
+    ) -> Result<(), ProveError> {
+        let [before, after] = self.exact;
+        feasible(before)?;
+        feasible(after)?;
         let mut numbers = 0;
         for range in RANGES {
-            let (inputs, fed) = inputs(&a, &b, ports, range, &mut rng);
+            let (given, fed) = inputs(before, after, self.ports, range, rng);
             let run = |which, f: &Function, inputs: &[Tensor], rounding| {
                 run_function(f, weights, inputs, rounding).map_err(|source| ProveError::Run { which, source })
             };
-            let want = run("before", &a, &inputs, Rounding::Exact)?;
-            let got = run("after", &b, &fed, Rounding::Exact)?;
-            let want_typed = run("before", &a_typed, &inputs, Rounding::AsTyped)?;
-            let got_typed = run("after", &b_typed, &fed, Rounding::AsTyped)?;
+            let want = run("before", before, &given, Rounding::Exact)?;
+            let got = run("after", after, &fed, Rounding::Exact)?;
+            let want_typed = run("before", self.typed[0], &given, Rounding::AsTyped)?;
+            let got_typed = run("after", self.typed[1], &fed, Rounding::AsTyped)?;
             proof.runs += 2;
-            for (n, port) in ports.outputs.iter().enumerate() {
+            for (n, port) in self.ports.outputs.iter().enumerate() {
                 let (Some(want), Some(want_typed)) = (want.get(n), want_typed.get(n)) else { continue };
                 let pair = Pair { port, want, got: &port.gather(&got) };
                 let (count, exact) = pair.exactly()?;
@@ -121,25 +149,44 @@ pub fn prove(
             }
         }
         if numbers == 0 {
-            return Err(ProveError::Nothing { function: function.name.clone() });
+            return Err(ProveError::Nothing { function: before.name.clone() });
         }
         proof.elements += numbers;
+        Ok(())
     }
-    Ok(proof)
 }
 
 /// Whether the reference engine can be asked to run `function` a few times.
 fn feasible(function: &Function) -> Result<(), ProveError> {
     let name = || function.name.clone();
     if !function.states.is_empty() {
-        return Err(ProveError::State { function: name() });
+        return Err(ProveError::Unsteady { function: name(), what: "keeps state between runs" });
     }
-    let flops = Stats::of(function).flops;
+    if function.ops.iter().any(|op| op.op.name() == "while_loop") {
+        return Err(ProveError::Unsteady { function: name(), what: "has loops" });
+    }
+    let others = function.ops.iter().map(|op| uncounted(function, op));
+    let flops = others.fold(Stats::of(function).flops, u64::saturating_add);
     let elements = function.values.iter().fold(0usize, |n, v| n.saturating_add(v.ty.elements()));
     if flops > MOST_FLOPS || elements > MOST_ELEMENTS {
         return Err(ProveError::TooLarge { function: name(), flops, elements });
     }
     Ok(())
+}
+
+/// Floating-point operations of matrix products that [`Stats`] does not count.
+fn uncounted(function: &Function, op: &Operation) -> u64 {
+    let shape = |name| op.arg_value(name).map(|v| function.ty(v).shape.as_slice()).unwrap_or_default();
+    let count = |shape: &[usize]| shape.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64));
+    let (first, second) = match op.op.name() {
+        "linear" => (shape("x"), shape("weight").first().copied().unwrap_or(0)),
+        // Each query meets each key, and then each value.
+        "scaled_dot_product_attention" => {
+            (shape("query"), 2 * shape("key").iter().rev().nth(1).copied().unwrap_or(0))
+        }
+        _ => return 0,
+    };
+    count(first).saturating_mul(second as u64).saturating_mul(2)
 }
 
 /// Random inputs of `before`, and the same for `after`.

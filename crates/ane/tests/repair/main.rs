@@ -90,17 +90,85 @@ fn a_wrong_repair_is_not_proven() {
     assert_eq!((same.exact, same.typed_ulps, same.elements), (0.0, 0.0, 32));
 }
 
+/// A program whose body is `body`, from `x`, a square of size `n`, to `y`.
+fn square(n: usize, body: &str) -> mil::Verified<Program> {
+    let body = body.replace("TY", &format!("tensor<fp16, [1, 1, {n}, {n}]>"));
+    let text = format!(
+        "program(1.3)
+        [buildInfo = dict<string, string>({{{{\"coremlc-version\", \"3505.4.1\"}}}})]
+        {{ func main<ios18>(tensor<fp16, [1, 1, {n}, {n}]> x) {{ {body} }} -> (y); }}"
+    );
+    mil::text::load(&text).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn what_is_too_large_to_run_is_proven_piece_by_piece() {
+    let program = square(
+        4096,
+        "TY m = matmul(x = x, y = x, transpose_x = bool(true))[name = string(\"m\")];
+         tensor<fp16, [1, 1, 16, 4096]> s = slice_by_size(x = m, begin = tensor<int32, [4]>([0, 0, 0, 0]),
+             size = tensor<int32, [4]>([1, 1, 16, 4096]))[name = string(\"s\")];
+         tensor<fp16, [1, 1, 16, 4096]> q = pow(x = s, y = fp16(2))[name = string(\"q\")];
+         tensor<fp16, [1, 1, 16, 4096]> y = inverse(x = q)[name = string(\"y\")];",
+    );
+    let too_large = prove(&program, &program, &repair(&program, Some(&[])), &Weights::new(), 1);
+    assert!(matches!(too_large, Err(ane::repair::ProveError::TooLarge { .. })), "{too_large:?}");
+    let repaired = repair_proven(&program, None, &Weights::new(), 1);
+    assert!(repaired.obstacles.is_empty(), "{:?}", repaired.obstacles);
+    let proofs: Vec<_> = repaired.applied.iter().map(|a| (a.repair.name, a.proof.expect("proven"))).collect();
+    let names: Vec<_> = proofs.iter().map(|(name, proof)| (*name, proof.pieces)).collect();
+    let all = [("named-literals", 3), ("pow-products", 1), ("inverse-quotient", 1), ("matmul-transposes", 1)];
+    assert_eq!(names, all);
+    assert_eq!(repaired.program, repair(&program, None).program);
+}
+
 #[test]
 fn what_is_too_large_to_try_is_not_applied() {
-    let text = "program(1.3)
-        [buildInfo = dict<string, string>({{\"coremlc-version\", \"3505.4.1\"}})]
-        { func main<ios18>(tensor<fp16, [1, 1, 4096, 4096]> x) {
-            bool no = const()[name = string(\"no\"), val = bool(false)];
-            tensor<fp16, [1, 1, 4096, 4096]> y = matmul(transpose_x = no, x = x, y = x)[name = string(\"y\")];
-        } -> (y); }";
-    let program = mil::text::load(text).expect("valid");
+    let program = square(
+        4096,
+        "TY y = scaled_dot_product_attention(query = x, key = x, value = x)[name = string(\"y\")];",
+    );
     let repaired = repair_proven(&program, None, &Weights::new(), 1);
     assert!(repaired.is_unchanged());
-    assert!(repaired.obstacles[0].reason.contains("floating-point operations"), "{:?}", repaired.obstacles);
+    let reason = &repaired.obstacles[0].reason;
+    assert!(reason.contains("floating-point operations"), "{reason}");
     assert!(!repair(&program, None).is_unchanged());
+}
+
+#[test]
+fn what_is_too_wide_is_cut_with_its_constants_and_sizes() {
+    let b = mil::Builder::new("main", mil::Opset::Ios18);
+    let wide = |shape: &[usize]| TensorType::new(mil::DType::F16, shape);
+    let (x, y) = (b.input("x", wide(&[1, 2, 1, 20_000])), b.input("y", wide(&[20_000])));
+    let ramp = (0..20_000).map(|i| f64::from(i % 97));
+    let ramp = b.constant("ramp", Tensor::floats(wide(&[1, 20_000]), ramp));
+    let rows = (x * y).reshape(&[2, 20_000]) + ramp;
+    let turned = rows.t().slice(&[0, 1], &[20_000, 1]).t();
+    let parts = b.op_many("split", [("x", rows.into()), ("num_splits", 2.into()), ("axis", 0.into())]);
+    let before = b.finish([("p", parts[0] + turned), ("q", parts[1])]).unwrap_or_else(|e| panic!("{e}"));
+    let repaired = repair(&before, None);
+    assert!(repaired.obstacles.is_empty(), "{:?}", repaired.obstacles);
+    let widths = |ports: &[ane::repair::Port]| -> Vec<Vec<usize>> {
+        ports.iter().map(|p| p.pieces.iter().map(|p| p.len).collect()).collect()
+    };
+    let halves = vec![vec![10_016, 9_984]; 2];
+    assert_eq!(widths(&repaired.ports[0].inputs), halves);
+    assert_eq!(widths(&repaired.ports[0].outputs), halves);
+    let function = repaired.program.entry();
+    assert!(
+        function.ops.iter().all(|op| op.results.iter().all(|&r| !function.ty(r).shape.contains(&20_000)))
+    );
+    let proof = prove(&before, &repaired.program, &repaired, &Weights::new(), 9);
+    assert_eq!(proof.unwrap_or_else(|e| panic!("{e}")).exact, 0.0);
+}
+
+#[test]
+fn values_that_are_bound_twice_cannot_be_ordered() {
+    let text = "program(1.3)
+        [buildInfo = dict<string, string>({{\"coremlc-version\", \"3505.4.1\"}})]
+        { func main<ios18>(tensor<fp16, [1, 16]> a) {
+            tensor<fp16, [1, 16]> z = relu(x = a)[name = string(\"z\")]; } -> (z, a); }";
+    let repaired = repair(&mil::text::load(text).expect("valid"), None);
+    assert!(repaired.is_unchanged());
+    assert_eq!(repaired.obstacles[0].reason, "input `a` is an output too");
 }
