@@ -73,6 +73,36 @@ pub const LAST_AXIS_MULTIPLE: Fact<usize> = Fact {
     remeasure: "write a ramp through an identity program of width 8, 16, 24, 32 and compare",
 };
 
+/// The last axis of what an engine reads and writes is a multiple of this, in elements, or it fails or loses elements.
+pub const LAST_AXIS_STEP: Fact<usize> = Fact {
+    value: 16,
+    basis: Basis::Reported {
+        by: "jmanhype/ane-lora-training; luengnat/rustane; h3",
+        on: "M4; M3 Ultra",
+        says: "4, 8, 12, 20, 24 and 28 compile and fail when evaluated, 16, 32, 64 and 2048 pass; rows that are not \
+               multiples of 16 are rejected or lose their tail",
+    },
+    remeasure: "run `identity` of [1, 64, 1, N] for N = 4, 8, 12, 16, 24, 32 and compare",
+};
+
+/// The most queries or keys of `scaled_dot_product_attention` that come out right.
+pub const SDPA_LONGEST: Fact<usize> = Fact {
+    value: 2048,
+    basis: Basis::Reported {
+        by: "ANEForge",
+        on: "M1 to M5",
+        says: "the native operation is reliable up to 2048, if the shorter side is below 512",
+    },
+    remeasure: "compare the operation with its parts for rising lengths",
+};
+
+/// The shorter of queries and keys of `scaled_dot_product_attention` stays below this.
+pub const SDPA_SHORTER_SIDE: Fact<usize> = Fact {
+    value: 512,
+    basis: SDPA_LONGEST.basis,
+    remeasure: "compare the operation with its parts for rising lengths",
+};
+
 /// The largest size of one axis.
 pub const MAX_AXIS: Fact<usize> = Fact {
     value: 65536,

@@ -104,6 +104,16 @@ impl Function {
         }
     }
 
+    /// The same function without operations and values: its name, its opset, and who its parameters and results are.
+    pub(crate) fn head(&self) -> Function {
+        Function {
+            inputs: self.inputs.clone(),
+            outputs: self.outputs.clone(),
+            states: self.states.clone(),
+            ..Function::empty(&self.name, self.opset)
+        }
+    }
+
     /// Adds a value that nothing defines yet.
     pub fn add_value(&mut self, name: impl Into<String>, ty: TensorType) -> ValueId {
         let id = ValueId(u32::try_from(self.values.len()).unwrap_or(u32::MAX));

@@ -1,6 +1,8 @@
 //! Rewrites: programs in, programs out.
 
 mod cut;
+mod rewrite;
 pub mod specialise;
 
 pub use cut::{Baked, Crossing, Cut, CutError, Part, Provider, Selection, cut};
+pub use rewrite::{Step, rewrite};
