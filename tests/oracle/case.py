@@ -169,7 +169,9 @@ def file_text(op, args, results, close, source, note, opset):
         return name
 
     # The compressed constants of ios16 are attributes.
-    as_attributes = op.startswith("constexpr") and (opset != "ios18" or op in ("constexpr_cast", "constexpr_affine_dequantize"))
+    as_attributes = op.startswith("constexpr") and (
+        opset != "ios18" or op in ("constexpr_cast", "constexpr_affine_dequantize")
+    )
     for name, value in args.items():
         if as_attributes:
             attributes.append((name, literal(value)[1]))

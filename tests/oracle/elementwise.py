@@ -65,26 +65,66 @@ def binary():
     for op in ("add", "sub", "mul", "real_div", "floor_div", "mod", "maximum", "minimum"):
         close = ELEMENTWISE if op in ("real_div", "mod") else "exact"
         case(op, close, {"x": Input(column), "y": Input(row)}, "a column with a row, both signs")
-        case(op, close, {"x": Input(f32([[[1.0, -2.5]], [[3.5, 4.0]]])), "y": f32(-2.0)}, "a tensor with a constant scalar")
+        case(
+            op,
+            close,
+            {"x": Input(f32([[[1.0, -2.5]], [[3.5, 4.0]]])), "y": f32(-2.0)},
+            "a tensor with a constant scalar",
+        )
         if op != "real_div":
             x, y = i32([-7, -7, 7, 7, 0, 6]), i32([2, -2, 2, -2, 5, -3])
             case(op, "exact", {"x": Input(x), "y": Input(y)}, "integers of either sign")
     case("real_div", "exact", {"x": Input(f32([1, -1, 0])), "y": Input(f32([0, 0, 4]))}, "division by 0")
-    case("mod", "exact", {"x": Input(f32([5.5, -5.5, 5.5, -5.5, 6])), "y": Input(f32([2, 2, -2, -2, 3]))}, "the sign of the divisor")
-    case("floor_div", "exact", {"x": Input(f32([5.5, -5.5, 5.5, -5.5, 6])), "y": Input(f32([2, 2, -2, -2, 3]))}, "towards minus infinity")
+    case(
+        "mod",
+        "exact",
+        {"x": Input(f32([5.5, -5.5, 5.5, -5.5, 6])), "y": Input(f32([2, 2, -2, -2, 3]))},
+        "the sign of the divisor",
+    )
+    case(
+        "floor_div",
+        "exact",
+        {"x": Input(f32([5.5, -5.5, 5.5, -5.5, 6])), "y": Input(f32([2, 2, -2, -2, 3]))},
+        "towards minus infinity",
+    )
     case("add", "exact", {"x": Input(f16([2048, 0.1])), "y": Input(f16([1, 0.2]))}, "fp16, rounded to even")
-    case("pow", ELEMENTWISE, {"x": Input(f32([[2.0], [0.5], [3.0]])), "y": Input(f32([0.5, -1, 2, 0]))}, "a column with a row")
-    case("pow", ELEMENTWISE, {"x": Input(f32([-2, -2, -2, 0, 0])), "y": Input(f32([3, -1, 0, 0, 2]))}, "negative bases, whole exponents, 0")
+    case(
+        "pow",
+        ELEMENTWISE,
+        {"x": Input(f32([[2.0], [0.5], [3.0]])), "y": Input(f32([0.5, -1, 2, 0]))},
+        "a column with a row",
+    )
+    case(
+        "pow",
+        ELEMENTWISE,
+        {"x": Input(f32([-2, -2, -2, 0, 0])), "y": Input(f32([3, -1, 0, 0, 2]))},
+        "negative bases, whole exponents, 0",
+    )
     case("pow", "exact", {"x": Input(i32([2, -3, 5])), "y": Input(i32([10, 3, 0]))}, "integers")
     a, b = f32([[-1.0], [2.0]]), f32([-1.0, 2.0, 3.0])
     for op in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"):
         case(op, "exact", {"x": Input(a), "y": Input(b)}, "a column with a row")
-        case(op, "exact", {"x": Input(i32([16777216, 5, -1])), "y": Input(i32([16777217, 5, 0]))}, "integers that fp32 does not hold")
+        case(
+            op,
+            "exact",
+            {"x": Input(i32([16777216, 5, -1])), "y": Input(i32([16777217, 5, 0]))},
+            "integers that fp32 does not hold",
+        )
     for op in ("logical_and", "logical_or", "logical_xor"):
         case(op, "exact", {"x": Input(np.array([[True], [False]])), "y": Input(np.array([True, False]))}, "all pairs")
     cond = np.array([[True, False, True]])
-    case("select", "exact", {"cond": Input(cond), "a": Input(f32([[1, 2, 3]])), "b": Input(f32([[-1, -2, -3]]))}, "element by element")
-    case("select", "exact", {"cond": Input(np.array([[True], [False]])), "a": Input(i32([[1, 2]])), "b": Input(i32([[-1], [-2]]))}, "everything is broadcast")
+    case(
+        "select",
+        "exact",
+        {"cond": Input(cond), "a": Input(f32([[1, 2, 3]])), "b": Input(f32([[-1, -2, -3]]))},
+        "element by element",
+    )
+    case(
+        "select",
+        "exact",
+        {"cond": Input(np.array([[True], [False]])), "a": Input(i32([[1, 2]])), "b": Input(i32([[-1], [-2]]))},
+        "everything is broadcast",
+    )
 
 
 def activations():
@@ -99,9 +139,21 @@ def activations():
     case("softplus", ELEMENTWISE, {"x": Input(f32([50.0, 100.0]))}, "far from 0, where exp is too large")
     for mode in (None, "EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION"):
         args = {"x": Input(x)} | ({"mode": mode} if mode else {})
-        case("gelu", "abs:2e-6", args, f"{mode or 'the default mode'}; coremltools cancels in fp32 where x is far below 0")
+        case(
+            "gelu",
+            "abs:2e-6",
+            args,
+            f"{mode or 'the default mode'}; coremltools cancels in fp32 where x is far below 0",
+        )
     exact = np.array([v * 0.5 * math.erfc(-v / math.sqrt(2)) for v in x.tolist()])
-    case("gelu", {"reference": ONCE, "soft": "ulp32:8"}, {"x": Input(x)}, "the default mode", exact, "Python's erfc, in fp64")
+    case(
+        "gelu",
+        {"reference": ONCE, "soft": "ulp32:8"},
+        {"x": Input(x)},
+        "the default mode",
+        exact,
+        "Python's erfc, in fp64",
+    )
     tanh = once(lambda t: torch.nn.functional.gelu(t, approximate="tanh"), x)
     case("gelu", "abs:2e-7", {"x": Input(x), "mode": "TANH_APPROXIMATION"}, "the constants are fp32 ones", tanh, TORCH)
     case("silu", ONCE, {"x": Input(x)}, "both signs", once(torch.nn.functional.silu, x), TORCH)
@@ -115,17 +167,41 @@ def activations():
     case("linear_activation", "exact", {"x": Input(x), "alpha": alpha, "beta": beta}, "both signs")
     channels = numbers("prelu", (1, 3, 2, 2))
     case("prelu", "exact", {"x": Input(channels), "alpha": f32([0.5, -0.25, 0])}, "one slope for each channel")
-    case("prelu", "exact", {"x": Input(channels[..., 0]), "alpha": f32([0.5, 0.5, 0.5])}, "rank 3, where all slopes must be the same")
+    case(
+        "prelu",
+        "exact",
+        {"x": Input(channels[..., 0]), "alpha": f32([0.5, 0.5, 0.5])},
+        "rank 3, where all slopes must be the same",
+    )
     slopes = {"alpha": f32([0.5, 1, 2]), "beta": f32([1, 0.5, -1])}
     case("softplus_parametric", "ulp32:8", {"x": Input(channels), **slopes}, "two parameters for each channel")
     a, b = (v.reshape(1, 3, 1, 1).astype(np.float64) for v in slopes.values())
-    case("softplus_parametric", ONCE, {"x": Input(channels), **slopes}, "two parameters for each channel", a * np.log1p(np.exp(b * channels)), NUMPY)
+    case(
+        "softplus_parametric",
+        ONCE,
+        {"x": Input(channels), **slopes},
+        "two parameters for each channel",
+        a * np.log1p(np.exp(b * channels)),
+        NUMPY,
+    )
     scores = f32([[1, 2, 3, -1], [100, 100, 99, 0]])
     for axis in (-1, 0):
-        case("softmax", "abs:2e-7", {"x": Input(scores), "axis": axis}, f"along axis {axis}; sums of fp32 numbers below 1")
+        case(
+            "softmax",
+            "abs:2e-7",
+            {"x": Input(scores), "axis": axis},
+            f"along axis {axis}; sums of fp32 numbers below 1",
+        )
     case("softmax", "abs:2e-7", {"x": Input(scores)}, "along the last axis by default")
     masked = f32([[0.5, -np.inf, 1.5]])
-    case("softmax", ONCE, {"x": Input(masked)}, "what is masked has no part", once(lambda t: t.softmax(-1), masked), TORCH)
+    case(
+        "softmax",
+        ONCE,
+        {"x": Input(masked)},
+        "what is masked has no part",
+        once(lambda t: t.softmax(-1), masked),
+        TORCH,
+    )
 
 
 def casts():
@@ -133,9 +209,19 @@ def casts():
     case("cast", "exact", {"x": Input(floats), "dtype": "int32"}, "towards 0")
     case("cast", "exact", {"x": Input(floats), "dtype": "bool"}, "all but 0 is true")
     case("cast", "exact", {"x": Input(floats[[2, 3, 4, 5, 6]]), "dtype": "uint8"}, "towards 0", opset="ios17")
-    case("cast", "exact", {"x": Input(f32([0.1, 65519, 65520, -1e30, 6e-8, 2e-8])), "dtype": "fp16"}, "rounded, too large, too small")
+    case(
+        "cast",
+        "exact",
+        {"x": Input(f32([0.1, 65519, 65520, -1e30, 6e-8, 2e-8])), "dtype": "fp16"},
+        "rounded, too large, too small",
+    )
     case("cast", "exact", {"x": Input(f16([0.1, -65504, np.inf, 6e-8])), "dtype": "fp32"}, "widened")
-    case("cast", "exact", {"x": Input(i32([-7, 0, 16777217])), "dtype": "fp32"}, "integers that fp32 does not hold are rounded")
+    case(
+        "cast",
+        "exact",
+        {"x": Input(i32([-7, 0, 16777217])), "dtype": "fp32"},
+        "integers that fp32 does not hold are rounded",
+    )
     case("cast", "exact", {"x": Input(i32([-7, 0, 3])), "dtype": "bool"}, "all but 0 is true")
     case("cast", "exact", {"x": Input(np.array([True, False])), "dtype": "int32"}, "1 and 0")
     case("cast", "exact", {"x": Input(np.array([True, False])), "dtype": "fp16"}, "1 and 0")

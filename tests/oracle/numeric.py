@@ -30,14 +30,25 @@ def reductions():
     for op in ("sum", "mean", "max", "min", "prod", "sum_square", "l1_norm", "l2_norm", "log_sum", "log_sum_exp"):
         sample = positive if op == "log_sum" else x
         # Sums of quarters are exact in fp32; what is divided, rooted or logarithmed after is rounded again.
-        close = {"mean": ELEMENTWISE, "l2_norm": ELEMENTWISE, "log_sum": "ulp32:8", "log_sum_exp": "ulp32:8", "prod": ELEMENTWISE}.get(op, "exact")
+        close = {
+            "mean": ELEMENTWISE,
+            "l2_norm": ELEMENTWISE,
+            "log_sum": "ulp32:8",
+            "log_sum_exp": "ulp32:8",
+            "prod": ELEMENTWISE,
+        }.get(op, "exact")
         name = f"reduce_{op}"
         case(name, close, {"x": Input(sample), "axes": [-1]}, "the last axis")
         case(name, close, {"x": Input(sample), "axes": [0, 1], "keep_dims": True}, "two axes, kept")
         case(name, close, {"x": Input(sample)}, "all axes by default")
         if op in ("sum", "max", "min", "prod", "sum_square"):
             case(name, "exact", {"x": Input(i32([[1, -2, 3], [4, 5, -6]])), "axes": [1]}, "integers")
-    case("reduce_log_sum_exp", "ulp32:8", {"x": Input(f32([[100, 101], [-100, -101]])), "axes": [1]}, "where exp alone is too large or 0")
+    case(
+        "reduce_log_sum_exp",
+        "ulp32:8",
+        {"x": Input(f32([[100, 101], [-100, -101]])), "axes": [1]},
+        "where exp alone is too large or 0",
+    )
     case("reduce_max", "exact", {"x": Input(f32([[-np.inf, -np.inf], [1, np.inf]])), "axes": [-1]}, "infinities")
 
 
@@ -50,7 +61,14 @@ def sums():
     case("cumsum", "exact", {"x": X, "axis": 1, "exclusive": True}, "without the element itself", before, NUMPY)
     case("cumsum", "exact", {"x": X, "axis": 1, "reverse": True}, "from the end")
     behind = x.sum(axis=1, keepdims=True) - np.cumsum(x, axis=1)
-    case("cumsum", "exact", {"x": X, "axis": 1, "exclusive": True, "reverse": True}, "from the end, without the element itself", behind, NUMPY)
+    case(
+        "cumsum",
+        "exact",
+        {"x": X, "axis": 1, "exclusive": True, "reverse": True},
+        "from the end, without the element itself",
+        behind,
+        NUMPY,
+    )
     case("cumsum", "exact", {"x": Input(i32([1, 2, -5])), "axis": 0}, "integers")
 
 
@@ -59,13 +77,20 @@ def products():
     case("matmul", "exact", {"x": Input(a), "y": Input(b)}, "plain")
     case("matmul", "exact", {"x": Input(a.T.copy()), "y": Input(b), "transpose_x": True}, "the first transposed")
     case("matmul", "exact", {"x": Input(a), "y": Input(b.T.copy()), "transpose_y": True}, "the second transposed")
-    case("matmul", "exact", {"x": Input(numbers("m", (2, 1, 2, 3))), "y": Input(numbers("m", (3, 3, 2)))}, "batches that are broadcast")
+    case(
+        "matmul",
+        "exact",
+        {"x": Input(numbers("m", (2, 1, 2, 3))), "y": Input(numbers("m", (3, 3, 2)))},
+        "batches that are broadcast",
+    )
     case("matmul", "exact", {"x": Input(numbers("v", (3,))), "y": Input(b)}, "a vector at the left")
     case("matmul", "exact", {"x": Input(i32([[1, -2], [3, 4]])), "y": Input(i32([[5, 6], [-7, 8]]))}, "integers")
     case("linear", "exact", {"x": Input(a), "weight": b.T.copy(), "bias": f32([1, -1, 0.5, 2])}, "a bias")
     case("linear", "exact", {"x": Input(numbers("l", (2, 2, 3))), "weight": b.T.copy()}, "no bias, rank 3")
     case("linear", "exact", {"x": Input(a[0]), "weight": b.T.copy()}, "no bias, rank 1")
-    einsum = lambda note, equation, *values: case("einsum", "exact", {"values": tuple(map(Input, values)), "equation": equation}, note)  # noqa: E731
+    einsum = lambda note, equation, *values: case(
+        "einsum", "exact", {"values": tuple(map(Input, values)), "equation": equation}, note
+    )  # noqa: E731
     einsum("one letter summed away in each", "nchw,nwhu->nchu", numbers("e", (1, 2, 2, 3)), numbers("e", (1, 3, 2, 2)))
     einsum("rank 3, other letters", "iaj,jak->iak", numbers("e", (2, 2, 3)), numbers("e", (3, 2, 2)))
     einsum("batches that are broadcast", "nchw,nwhu->nchu", numbers("e", (2, 1, 1, 3)), numbers("e", (1, 3, 2, 2)))
@@ -78,9 +103,23 @@ def products():
     added = numbers("mask", (3, 3), -2, 2)
     case("scaled_dot_product_attention", "abs:1e-6", attention | {"attn_mask": Input(added)}, "a mask that is added")
     want = F.scaled_dot_product_attention(t(q), t(k), t(v), t(added)).numpy()
-    case("scaled_dot_product_attention", "abs:2e-7", attention | {"attn_mask": Input(added)}, "a mask that is added", want, TORCH)
+    case(
+        "scaled_dot_product_attention",
+        "abs:2e-7",
+        attention | {"attn_mask": Input(added)},
+        "a mask that is added",
+        want,
+        TORCH,
+    )
     q, k, v = numbers("q", (1, 2, 3), -1, 1), numbers("k", (1, 4, 3), -1, 1), numbers("v", (1, 4, 2), -1, 1)
-    case("scaled_dot_product_attention", "abs:2e-7", {"query": Input(q), "key": Input(k), "value": Input(v)}, "of other lengths, rank 3", F.scaled_dot_product_attention(t(q), t(k), t(v)).numpy(), TORCH)
+    case(
+        "scaled_dot_product_attention",
+        "abs:2e-7",
+        {"query": Input(q), "key": Input(k), "value": Input(v)},
+        "of other lengths, rank 3",
+        F.scaled_dot_product_attention(t(q), t(k), t(v)).numpy(),
+        TORCH,
+    )
 
 
 def norms():
@@ -92,24 +131,92 @@ def norms():
     mean, variance = f32([0.5, -1, 0.25]), f32([1, 0.5, 4])
     stats = {"mean": mean, "variance": variance}
     m, v, g, b = map(t, (mean, variance, gamma, beta))
-    case("batch_norm", near, {"x": X} | stats, "without scale, the epsilon that holds by default", F.batch_norm(t(x), m, v, eps=1e-5).numpy(), TORCH)
-    case("batch_norm", near, {"x": X, "gamma": gamma, "beta": beta, "epsilon": f32(0.125)} | stats, "with scale and epsilon", F.batch_norm(t(x), m, v, g, b, eps=0.125).numpy(), TORCH)
-    case("batch_norm", near, {"x": Input(x[..., 0]), "gamma": gamma, "beta": beta} | stats, "rank 3", F.batch_norm(t(x[..., 0]), m, v, g, b).numpy(), TORCH)
-    case("instance_norm", near, {"x": X}, "without scale, the epsilon that holds by default", F.instance_norm(t(x), eps=1e-5).numpy(), TORCH)
-    case("instance_norm", near, {"x": X, "gamma": gamma, "beta": beta, "epsilon": f32(0.125)}, "with scale and epsilon", F.instance_norm(t(x), weight=g, bias=b, eps=0.125).numpy(), TORCH)
-    case("instance_norm", near, {"x": Input(x[..., 0]), "epsilon": f32(0.5)}, "rank 3", F.instance_norm(t(x[..., 0]), eps=0.5).numpy(), TORCH)
+    case(
+        "batch_norm",
+        near,
+        {"x": X} | stats,
+        "without scale, the epsilon that holds by default",
+        F.batch_norm(t(x), m, v, eps=1e-5).numpy(),
+        TORCH,
+    )
+    case(
+        "batch_norm",
+        near,
+        {"x": X, "gamma": gamma, "beta": beta, "epsilon": f32(0.125)} | stats,
+        "with scale and epsilon",
+        F.batch_norm(t(x), m, v, g, b, eps=0.125).numpy(),
+        TORCH,
+    )
+    case(
+        "batch_norm",
+        near,
+        {"x": Input(x[..., 0]), "gamma": gamma, "beta": beta} | stats,
+        "rank 3",
+        F.batch_norm(t(x[..., 0]), m, v, g, b).numpy(),
+        TORCH,
+    )
+    case(
+        "instance_norm",
+        near,
+        {"x": X},
+        "without scale, the epsilon that holds by default",
+        F.instance_norm(t(x), eps=1e-5).numpy(),
+        TORCH,
+    )
+    case(
+        "instance_norm",
+        near,
+        {"x": X, "gamma": gamma, "beta": beta, "epsilon": f32(0.125)},
+        "with scale and epsilon",
+        F.instance_norm(t(x), weight=g, bias=b, eps=0.125).numpy(),
+        TORCH,
+    )
+    case(
+        "instance_norm",
+        near,
+        {"x": Input(x[..., 0]), "epsilon": f32(0.5)},
+        "rank 3",
+        F.instance_norm(t(x[..., 0]), eps=0.5).numpy(),
+        TORCH,
+    )
     y = numbers("layer", (2, 4))
     scale, shift = f32([1, 0.5, -2, 1]), f32([0, 1, 0.25, -1])
-    case("layer_norm", near, {"x": Input(y), "axes": [-1], "gamma": scale, "beta": shift, "epsilon": f32(0.125)}, "the last axis, with scale and epsilon")
+    case(
+        "layer_norm",
+        near,
+        {"x": Input(y), "axes": [-1], "gamma": scale, "beta": shift, "epsilon": f32(0.125)},
+        "the last axis, with scale and epsilon",
+    )
     case("layer_norm", near, {"x": Input(y), "axes": [1]}, "the epsilon that holds by default")
     case("layer_norm", near, {"x": Input(y), "axes": [0, 1]}, "all axes")
     want = F.layer_norm(t(x), (2, 2), t([[1, 2], [0.5, -1]]), eps=1e-5).numpy()
-    case("layer_norm", near, {"x": X, "axes": [2, 3], "gamma": f32([[1, 2], [0.5, -1]])}, "two axes, scale alone", want, TORCH)
+    case(
+        "layer_norm",
+        near,
+        {"x": X, "axes": [2, 3], "gamma": f32([[1, 2], [0.5, -1]])},
+        "two axes, scale alone",
+        want,
+        TORCH,
+    )
     case("l2_norm", near, {"x": X, "epsilon": f32(0.5)}, "over all but the batch")
     case("l2_norm", near, {"x": Input(x[0])}, "rank 3, the epsilon that holds by default")
     z = numbers("lrn", (1, 5, 2, 2))
-    case("local_response_norm", near, {"x": Input(z), "size": 3, "alpha": f32(0.5), "beta": f32(0.75), "k": f32(2)}, "three channels", F.local_response_norm(t(z), 3, 0.5, 0.75, 2).numpy(), TORCH)
-    case("local_response_norm", near, {"x": Input(z), "size": 5}, "what holds by default", F.local_response_norm(t(z), 5, 1e-4, 0.75, 1).numpy(), TORCH)
+    case(
+        "local_response_norm",
+        near,
+        {"x": Input(z), "size": 3, "alpha": f32(0.5), "beta": f32(0.75), "k": f32(2)},
+        "three channels",
+        F.local_response_norm(t(z), 3, 0.5, 0.75, 2).numpy(),
+        TORCH,
+    )
+    case(
+        "local_response_norm",
+        near,
+        {"x": Input(z), "size": 5},
+        "what holds by default",
+        F.local_response_norm(t(z), 5, 1e-4, 0.75, 1).numpy(),
+        TORCH,
+    )
 
 
 def same_pads(sizes, kernel, strides, dilations, lower=False):
@@ -195,7 +302,15 @@ def transposed():
     conv("dilations", x, w, dilations=[2, 1])
     conv("groups", x, numbers("ctg", (2, 2, 2, 2), -2, 2), groups=2)
     conv("`same` with strides", x, w, strides=[2, 2], pad_type="same")
-    conv("a given size, a row more than is needed", x, w, strides=[2, 2], pad_type="custom", pad=[1, 1, 0, 0], output_shape=[1, 1, 3, 7])
+    conv(
+        "a given size, a row more than is needed",
+        x,
+        w,
+        strides=[2, 2],
+        pad_type="custom",
+        pad=[1, 1, 0, 0],
+        output_shape=[1, 1, 3, 7],
+    )
     conv("1 axis", numbers("ct", (1, 1, 4)), numbers("ct1", (1, 2, 3), -2, 2), strides=[2])
 
 
@@ -225,11 +340,26 @@ def pools():
     x = numbers("pool", (1, 2, 4, 5))
     pool("2 axes, no padding", x, [2, 3], pad_type="valid")
     pool("strides", x, [2, 2], strides=[2, 2], pad_type="valid")
-    pool("custom padding, a different one on each side", x[:, :1], [3, 2], strides=[1, 2], pad_type="custom", pad=[1, 0, 0, 1])
+    pool(
+        "custom padding, a different one on each side",
+        x[:, :1],
+        [3, 2],
+        strides=[1, 2],
+        pad_type="custom",
+        pad=[1, 0, 0, 1],
+    )
     pool("`same`", x[:, :1], [2, 3], strides=[1, 2], pad_type="same")
     pool("`same_lower`", x[:, :1], [2, 3], strides=[1, 2], pad_type="same_lower")
     pool("sizes rounded up", x[:, :1], [2, 2], strides=[2, 2], pad_type="valid", ceil_mode=True)
-    pool("sizes rounded up, with padding", x[:, :1], [3, 3], strides=[2, 2], pad_type="custom", pad=[1, 1, 1, 1], ceil_mode=True)
+    pool(
+        "sizes rounded up, with padding",
+        x[:, :1],
+        [3, 3],
+        strides=[2, 2],
+        pad_type="custom",
+        pad=[1, 1, 1, 1],
+        ceil_mode=True,
+    )
     pool("1 axis", numbers("pool", (2, 1, 5)), [3], strides=[2], pad_type="custom", pad=[1, 1])
     pool("3 axes", numbers("pool", (1, 1, 2, 3, 3)), [2, 2, 2], pad_type="valid")
 

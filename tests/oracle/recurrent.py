@@ -107,8 +107,22 @@ def lstm():
     with_torch(s, False, h, c, wi, wh, b, 0 * b)
     case("lstm", NEAR, base | {"bias": b, "output_sequence": True}, "every state, a bias", (s, h1, c1), BOTH)
     s, h1, c1 = states(h, c, wi, wh, b, reverse=True)
-    case("lstm", NEAR, base | {"bias": b, "output_sequence": True, "direction": "reverse"}, "from the end; the sequence begins with the last step of x", (s, h1, c1), NUMPY)
-    case("lstm", NEAR, base | {"bias": b, "direction": "reverse"}, "from the end, the last state alone", (h1[None], h1, c1), NUMPY)
+    case(
+        "lstm",
+        NEAR,
+        base | {"bias": b, "output_sequence": True, "direction": "reverse"},
+        "from the end; the sequence begins with the last step of x",
+        (s, h1, c1),
+        NUMPY,
+    )
+    case(
+        "lstm",
+        NEAR,
+        base | {"bias": b, "direction": "reverse"},
+        "from the end, the last state alone",
+        (h1[None], h1, c1),
+        NUMPY,
+    )
     s, h1, c1 = states(h, c, wi, wh, b, p)
     case("lstm", NEAR, base | {"bias": b, "peephole": p}, "gates that see the cell", (h1[None], h1, c1), NUMPY)
     names = {"recurrent_activation": "sigmoid", "cell_activation": "relu", "activation": "linear"}
@@ -122,7 +136,14 @@ def lstm():
     with_torch(join(s1, s2), True, hh, cc, wi, wh, b, 0 * b, wi2, wh2, b2, 0 * b2)
     two = base | {"initial_h": Input(hh), "initial_c": Input(cc), "bias": b, "direction": "bidirectional"}
     two |= {"weight_ih_back": wi2, "weight_hh_back": wh2, "bias_back": b2}
-    case("lstm", NEAR, two | {"output_sequence": True}, "both directions", (join(s1, s2), join(f1, f2), join(g1, g2)), BOTH)
+    case(
+        "lstm",
+        NEAR,
+        two | {"output_sequence": True},
+        "both directions",
+        (join(s1, s2), join(f1, f2), join(g1, g2)),
+        BOTH,
+    )
     last = join(f1, f2)
     case("lstm", NEAR, two, "both directions, the last states alone", (last[None], last, join(g1, g2)), NUMPY)
 
@@ -154,9 +175,24 @@ def gru():
     plain = f"{NUMPY}; the reset gate is applied to the state"
     case("gru", NEAR, base, "the last state alone", (last[None], last), plain)
     out, last = states(bias=b)
-    case("gru", NEAR, base | {"bias": b, "output_sequence": True}, "every state, a bias", (out, last), plain, opset="ios17")
+    case(
+        "gru",
+        NEAR,
+        base | {"bias": b, "output_sequence": True},
+        "every state, a bias",
+        (out, last),
+        plain,
+        opset="ios17",
+    )
     out, last = states(reverse=True, bias=b, input_bias=bi)
-    case("gru", NEAR, base | {"bias": b, "input_bias": bi, "output_sequence": True, "direction": "reverse"}, "from the end, two biases", (out, last), plain)
+    case(
+        "gru",
+        NEAR,
+        base | {"bias": b, "input_bias": bi, "output_sequence": True, "direction": "reverse"},
+        "from the end, two biases",
+        (out, last),
+        plain,
+    )
     out, last = states(after=True, bias=b, input_bias=bi)
     net = torch.nn.GRU(2, 2, dtype=torch.float64)
     order = lambda w: np.concatenate([np.split(wide(w), 3)[k] for k in (0, 2, 1)])  # noqa: E731
@@ -164,4 +200,11 @@ def gru():
         for q, v in zip(net.parameters(), (wi, wh, bi, b)):
             q.copy_(torch.tensor(order(v)))
         assert np.allclose(net(torch.tensor(wide(x)), torch.tensor(wide(h))[None])[0].numpy(), out, atol=1e-12)
-    case("gru", NEAR, base | {"bias": b, "input_bias": bi, "reset_after": True, "output_sequence": True}, "the reset gate behind the product", (out, last), BOTH)
+    case(
+        "gru",
+        NEAR,
+        base | {"bias": b, "input_bias": bi, "reset_after": True, "output_sequence": True},
+        "the reset gate behind the product",
+        (out, last),
+        BOTH,
+    )

@@ -24,11 +24,22 @@ def reshaped():
     case("reshape", "exact", {"x": x, "shape": [4, -1]}, "one size is inferred")
     case("reshape", "exact", {"x": x, "shape": [0, -1, 2]}, "0 keeps the size of that axis")
     case("reshape", "exact", {"x": Input(counted(4, dtype=i32)), "shape": [1, 2, 2]}, "integers", opset="ios15")
-    case("reshape", "exact", {"x": Input(counted(4, dtype=np.int8)), "shape": np.int16([2, 2])}, "int8, a shape of int16", opset="ios17")
+    case(
+        "reshape",
+        "exact",
+        {"x": Input(counted(4, dtype=np.int8)), "shape": np.int16([2, 2])},
+        "int8, a shape of int16",
+        opset="ios17",
+    )
     case("transpose", "exact", {"x": x, "perm": [2, 0, 1]}, "all axes")
     case("transpose", "exact", {"x": x, "perm": [-1, -3, -2]}, "negative axes")
     case("transpose", "exact", {"x": Input(np.array([[True, False, True]])), "perm": [1, 0]}, "booleans")
-    case("expand_dims", "exact", {"x": Input(counted(2, 2)), "axes": [0, -1]}, "both ends; negative axes count in the result")
+    case(
+        "expand_dims",
+        "exact",
+        {"x": Input(counted(2, 2)), "axes": [0, -1]},
+        "both ends; negative axes count in the result",
+    )
     case("expand_dims", "exact", {"x": Input(counted(3)), "axes": [1]}, "one axis")
     case("squeeze", "exact", {"x": Input(counted(1, 2, 1, 3)), "axes": [-2]}, "a negative axis")
     case("squeeze", "exact", {"x": Input(counted(1, 2, 1, 3))}, "all axes of size 1")
@@ -39,7 +50,13 @@ def reshaped():
     case("shape", "exact", {"x": Input(f32([5]))}, "rank 1")
     ref, other = Input(counted(2, 3)), Input(counted(1, 4, 1))
     like = counted(2, 3, 4).reshape(2, 12)
-    args = {"x": Input(like), "ref_tensors": (ref, other), "begins": (i32(0), i32(1)), "ends": (i32(2), i32(2)), "end_masks": (np.bool_(False), np.bool_(False))}
+    args = {
+        "x": Input(like),
+        "ref_tensors": (ref, other),
+        "begins": (i32(0), i32(1)),
+        "ends": (i32(2), i32(2)),
+        "end_masks": (np.bool_(False), np.bool_(False)),
+    }
     case("reshape_like", "exact", args, "two axes of one, one of the other", like.reshape(2, 3, 4), NUMPY)
     args |= {"ends": (i32(2), i32(0)), "end_masks": (np.bool_(False), np.bool_(True))}
     case("reshape_like", "exact", args, "a mask reaches to the end", like.reshape(2, 3, 4, 1), NUMPY)
@@ -87,7 +104,12 @@ def made():
     case("fill", "exact", {"shape": [2], "value": i32(7)}, "integers")
     case("fill", "exact", {"shape": [1, 2]}, "0 by default")
     case("fill", "exact", {"shape": [2], "value": np.bool_(True)}, "booleans")
-    case("fill_like", "exact", {"ref_tensor": Input(counted(2, 2)), "value": i32(3)}, "the shape of one, the type of the other")
+    case(
+        "fill_like",
+        "exact",
+        {"ref_tensor": Input(counted(2, 2)), "value": i32(3)},
+        "the shape of one, the type of the other",
+    )
     case("fill_like", "exact", {"ref_tensor": Input(i32([1, 2])), "value": f16(0.1)}, "fp16")
     case("fill_like", "exact", {"ref_tensor": Input(counted(1, 3))}, "0 by default")
     for start, end, step in ((0, 5, 1), (2, 9, 3), (5, 0, -2), (3, 3, 1)):
@@ -102,20 +124,76 @@ def made():
     case("band_part", "exact", {"x": x}, "all by default")
     hot = i32([[1, 0], [2, 1]])
     eye = np.eye(3)[hot]
-    case("one_hot", "exact", {"indices": Input(hot), "one_hot_vector_size": 3, "on_value": f32(1), "off_value": f32(0)}, "the new axis is the last", eye, NUMPY)
-    case("one_hot", "exact", {"indices": Input(hot), "one_hot_vector_size": 3}, "1 and 0 by default", eye.astype(int), NUMPY)
-    case("one_hot", "exact", {"indices": Input(hot), "one_hot_vector_size": 3, "axis": 0, "on_value": f32(2.5), "off_value": f32(-1)}, "the new axis is the first", np.moveaxis(np.where(eye == 1, 2.5, -1), -1, 0), NUMPY)
-    case("one_hot", "exact", {"indices": Input(hot), "one_hot_vector_size": 3, "axis": -2, "on_value": i32(5), "off_value": i32(1)}, "a negative axis", np.moveaxis(np.where(eye == 1, 5, 1), -1, -2), NUMPY)
+    case(
+        "one_hot",
+        "exact",
+        {"indices": Input(hot), "one_hot_vector_size": 3, "on_value": f32(1), "off_value": f32(0)},
+        "the new axis is the last",
+        eye,
+        NUMPY,
+    )
+    case(
+        "one_hot",
+        "exact",
+        {"indices": Input(hot), "one_hot_vector_size": 3},
+        "1 and 0 by default",
+        eye.astype(int),
+        NUMPY,
+    )
+    case(
+        "one_hot",
+        "exact",
+        {"indices": Input(hot), "one_hot_vector_size": 3, "axis": 0, "on_value": f32(2.5), "off_value": f32(-1)},
+        "the new axis is the first",
+        np.moveaxis(np.where(eye == 1, 2.5, -1), -1, 0),
+        NUMPY,
+    )
+    case(
+        "one_hot",
+        "exact",
+        {"indices": Input(hot), "one_hot_vector_size": 3, "axis": -2, "on_value": i32(5), "off_value": i32(1)},
+        "a negative axis",
+        np.moveaxis(np.where(eye == 1, 5, 1), -1, -2),
+        NUMPY,
+    )
     case("non_zero", "exact", {"x": np.array([[0, 3, 0], [-1, 0, 2]]).astype(f32)}, "an index for each, in order")
     case("non_zero", "exact", {"x": np.array([True, False, True])}, "booleans")
 
 
 def random():
-    case("random_uniform", "exact", {"shape": [2, 2], "low": f32(1.5), "high": f32(1.5), "seed": 1}, "between two equal bounds", np.full((2, 2), 1.5), DEGENERATE)
-    case("random_normal", "exact", {"shape": [3], "mean": f32(-2.5), "stddev": f32(0), "seed": 1}, "no deviation", np.full(3, -2.5), DEGENERATE)
+    case(
+        "random_uniform",
+        "exact",
+        {"shape": [2, 2], "low": f32(1.5), "high": f32(1.5), "seed": 1},
+        "between two equal bounds",
+        np.full((2, 2), 1.5),
+        DEGENERATE,
+    )
+    case(
+        "random_normal",
+        "exact",
+        {"shape": [3], "mean": f32(-2.5), "stddev": f32(0), "seed": 1},
+        "no deviation",
+        np.full(3, -2.5),
+        DEGENERATE,
+    )
     case("random_bernoulli", "exact", {"shape": [4], "prob": f32(1), "seed": 1}, "always", np.ones(4), DEGENERATE)
     case("random_bernoulli", "exact", {"shape": [4], "prob": f32(0), "seed": 1}, "never", np.zeros(4), DEGENERATE)
     certain = f32([[0, 1, 0], [0, 0, 1]])
-    case("random_categorical", "exact", {"x": Input(certain), "mode": "probs", "size": 2, "seed": 1}, "one certain outcome a row", f32([[1, 1], [2, 2]]), DEGENERATE)
+    case(
+        "random_categorical",
+        "exact",
+        {"x": Input(certain), "mode": "probs", "size": 2, "seed": 1},
+        "one certain outcome a row",
+        f32([[1, 1], [2, 2]]),
+        DEGENERATE,
+    )
     logits = f32([[-np.inf, 0, -np.inf]])
-    case("random_categorical", "exact", {"x": Input(logits), "size": 3, "seed": 1}, "logits, one of which is possible", f32([[1, 1, 1]]), DEGENERATE)
+    case(
+        "random_categorical",
+        "exact",
+        {"x": Input(logits), "size": 3, "seed": 1},
+        "logits, one of which is possible",
+        f32([[1, 1, 1]]),
+        DEGENERATE,
+    )

@@ -3,7 +3,8 @@
 //! ```text
 //! exact     |b − a| ≤ 1e-9 · max |a|               in f64, nothing rounded: the mathematics is the same
 //! as typed  |b − a*| ≤ 4·e + 8 ulp,  e = max |a − a*|   rounded after each operation; a* is exact, e the error of
-//!                                                  the program before, ulp that of the largest element
+//!                                                  the program before, ulp that of the largest element in the
+//!                                                  coarsest type of the program
 //! ```
 //!
 //! A repair may round elsewhere, and more often: so it may be some times as wrong as the program was, plus a few units
@@ -128,6 +129,8 @@ impl Functions<'_> {
         feasible(before)?;
         feasible(after)?;
         let mut numbers = 0;
+        // A result may be fp32 where all before it was fp16.
+        let coarsest = coarsest(self.typed[0]);
         for range in RANGES {
             let (given, fed) = inputs(before, after, self.ports, range, rng);
             let run = |which, f: &Function, inputs: &[Tensor], rounding| {
@@ -140,11 +143,11 @@ impl Functions<'_> {
             proof.runs += 2;
             for (n, port) in self.ports.outputs.iter().enumerate() {
                 let (Some(want), Some(want_typed)) = (want.get(n), want_typed.get(n)) else { continue };
-                let pair = Pair { port, want, got: &port.gather(&got) };
+                let pair = Pair { port, want, got: &port.gather(&got), coarsest };
                 let (count, exact) = pair.exactly()?;
                 numbers += count;
                 proof.exact = proof.exact.max(exact);
-                let pair = Pair { port, want: want_typed, got: &port.gather(&got_typed) };
+                let pair = Pair { port, want: want_typed, got: &port.gather(&got_typed), coarsest };
                 proof.typed_ulps = proof.typed_ulps.max(pair.as_typed(want)?);
             }
         }
@@ -231,6 +234,13 @@ struct Pair<'a> {
     port: &'a Port,
     want: &'a Tensor,
     got: &'a Tensor,
+    coarsest: DType,
+}
+
+/// The float type of `function`'s values with the fewest digits.
+fn coarsest(function: &Function) -> DType {
+    let floats = function.values.iter().map(|v| v.ty.dtype).filter(|d| d.is_float());
+    floats.min_by_key(|d| d.bits()).unwrap_or(DType::F32)
 }
 
 impl Pair<'_> {
@@ -253,7 +263,7 @@ impl Pair<'_> {
 
     /// The largest difference in units in the last place of the largest element of `exact`.
     fn as_typed(&self, exact: &Tensor) -> Result<f64, ProveError> {
-        let ulp = ulp(scale(exact), self.want.ty.dtype);
+        let ulp = ulp(scale(exact), self.coarsest);
         let error = |(a, x): (f64, f64)| if a.is_finite() && x.is_finite() { (a - x).abs() } else { 0.0 };
         let before = self.want.to_floats().into_iter().zip(exact.to_floats()).map(error).fold(0.0, f64::max);
         // Both are off the exact result.
