@@ -1,6 +1,8 @@
 //! Rewrites: programs in, programs out.
 
 mod cut;
+mod dead;
 pub mod specialise;
 
 pub use cut::{Baked, Crossing, Cut, CutError, Part, Provider, Selection, cut};
+pub use dead::remove_dead;
