@@ -310,12 +310,26 @@ impl Builder {
 
     /// Renames a result that nobody has named yet, if the name is free.
     pub(crate) fn suggest_name(&self, id: ValueId, name: &str) {
+        let named = {
+            let f = &self.state.borrow().function;
+            f.inputs.contains(&id) || f.value(id).name.starts_with("d_")
+        };
+        if !named {
+            self.rename(id, name);
+        }
+    }
+
+    /// Renames a value, if the name is free.
+    pub(crate) fn rename(&self, id: ValueId, name: &str) {
         let mut s = self.state.borrow_mut();
-        let named = s.function.inputs.contains(&id) || s.function.value(id).name.starts_with("d_");
-        if !named && s.names.insert(name.to_owned()) {
+        if s.names.insert(name.to_owned()) {
             let old = std::mem::replace(&mut s.function.values[id.index()].name, name.to_owned());
             s.names.remove(&old);
         }
+    }
+
+    pub(crate) fn is_input(&self, id: ValueId) -> bool {
+        self.state.borrow().function.inputs.contains(&id)
     }
 
     pub(crate) fn ty(&self, id: ValueId) -> TensorType {

@@ -23,7 +23,7 @@ pub(super) const OPERATIONS: &[&str] = &[
 
 /// Whether an attribute is a remark of Apple's segmenter on an operation.
 /// Source: `analytics.mil` of compiler 3600.
-pub(super) fn is_engine_note(attribute: &str) -> bool {
+pub(crate) fn is_engine_note(attribute: &str) -> bool {
     attribute == "milId" || attribute.starts_with(|c: char| c.is_ascii_uppercase())
 }
 
