@@ -11,6 +11,7 @@ pub mod device;
 pub mod error;
 pub mod facts;
 pub mod pack;
+pub mod rules;
 mod soft;
 pub mod surface;
 
