@@ -13,6 +13,7 @@ pub mod error;
 pub mod facts;
 pub mod pack;
 pub mod repair;
+pub mod rules;
 mod soft;
 pub mod surface;
 
