@@ -1,0 +1,328 @@
+//! `backpropane mil check`.
+
+use super::super::print_json;
+use super::fix::fix;
+use super::program::Source;
+use super::rules::{ChipList, chips, route};
+use super::weights::{Folder, WeightError};
+use crate::error::CommandError;
+use crate::ui::Ui;
+use crate::units;
+use ane::rules::Route;
+use mil::diag::{Diagnostic, Place, Severity};
+use mil::text::tree::{Block, Literal, Statement, Tree, Type, Value};
+use mil::{Report, TensorType};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Weights that are wrong are told one by one up to this number; a foreign weight file makes all of them wrong.
+const TOLD: usize = 20;
+
+/// Say all that is wrong with MIL programs, and where
+///
+/// Checks the text: that it can be read, that names are defined, that every operation gets what it takes. Checks the
+/// weights: that each BLOBFILE names a record of its type; of weight files only the records are read. Operations that
+/// MIL has and this program has no meaning for are noted, and taken as they are written. `--chip` also checks the rules
+/// that real Neural Engines have, by all that projects report of them; no engine is needed for it. `--fix` rewrites
+/// what breaks them where a rewrite keeps the meaning, proves that on random inputs, and writes the program.
+///
+/// Exits with 1 if there is an error, with 2 if a program could not be read; warnings and notes are no errors.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  backpropane mil check model.mil
+  backpropane mil check X.mlmodelc Y.mlmodelc
+  backpropane mil check model.mil --chip m1,m4      would these engines take it?
+  backpropane mil check model.mil --chip all --fix --out repaired.mil
+  backpropane mil check model.mil --weights blobs/ --json | jq '.[].diagnostics[].message'")]
+pub struct CheckArgs {
+    /// Programs to check: MIL texts, or folders with a model.mil in them
+    #[arg(required = true, value_name = "PROGRAM")]
+    programs: Vec<PathBuf>,
+
+    /// Where the weight files are [default: where the program says, beside it]
+    #[arg(long, value_name = "DIR")]
+    weights: Option<PathBuf>,
+
+    /// Check the rules of real engines too: some of m1,m2,m3,m4,m5, or all
+    #[arg(long, value_name = "CHIPS", value_parser = chips)]
+    chip: Option<ChipList>,
+
+    /// The way to the engine: in-memory, as this program goes, e5rt, or both
+    #[arg(long, value_name = "ROUTE", value_parser = route, default_value = "in-memory", requires = "chip")]
+    route: Route,
+
+    /// Repair what breaks rules of engines, of those that --chip finds or of all, in the file itself
+    #[arg(long, conflicts_with = "json")]
+    fix: bool,
+
+    /// Write the repaired program here instead
+    #[arg(long, value_name = "FILE", requires = "fix")]
+    out: Option<PathBuf>,
+
+    /// Print one JSON array, an object for each program: file, operations, errors, warnings, notes, diagnostics
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(ui: &Ui, args: &CheckArgs) -> Result<(), CommandError> {
+    if args.out.is_some() && args.programs.len() > 1 {
+        return Err(CommandError::input(
+            "one file is no place for several programs",
+            "Repair them one by one.",
+        ));
+    }
+    let (mut unread, mut wrong, mut listing) = (None, false, Vec::new());
+    for path in &args.programs {
+        let source = match Source::open(path) {
+            Ok(source) => source,
+            Err(error) => {
+                ui.error(&error);
+                unread = Some(error);
+                continue;
+            }
+        };
+        let verdict = match args.fix {
+            true => repair(ui, args, &source),
+            false => Ok(Verdict::of(&source, args)),
+        };
+        let verdict = match verdict {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                ui.error(&error);
+                unread = Some(error);
+                continue;
+            }
+        };
+        wrong |= verdict.report.has_errors();
+        if args.json {
+            listing.push(verdict.listed(&source));
+        } else {
+            source.explain(ui, &verdict.report);
+            ui.result(&verdict.summary(&source))?;
+        }
+    }
+    if args.json {
+        print_json(ui, &listing)?;
+    }
+    match unread {
+        Some(error) => Err(error.told()),
+        None if wrong => Err(CommandError::negative()),
+        None => Ok(()),
+    }
+}
+
+/// What was found out about a program.
+#[derive(Debug)]
+struct Verdict {
+    /// Constants not counted.
+    operations: usize,
+    /// Errors in the language and the weights; rules of engines not counted.
+    mistakes: usize,
+    report: Report,
+}
+
+/// Repairs the program, writes it, and says what is still to be said of it.
+fn repair(ui: &Ui, args: &CheckArgs, source: &Source) -> Result<Verdict, CommandError> {
+    let read = mil::text::read(&source.text);
+    let verdict = Verdict::of(source, args);
+    if verdict.mistakes > 0 {
+        return Ok(verdict);
+    }
+    let broken: Option<Vec<&str>> = args.chip.as_ref().map(|ChipList(chips)| {
+        ane::rules::check(&read, chips, args.route).iter().map(|finding| finding.rule.id).collect()
+    });
+    let weights = args.weights.as_deref();
+    let checked = mil::text::check(&read);
+    match fix(ui, source, checked, weights, broken.as_deref(), args.out.as_deref())? {
+        None => Ok(verdict),
+        Some(written) => {
+            // Weights are where the program was.
+            let source = Source::open(&written)?.beside(source);
+            Ok(Verdict::of(&source, args))
+        }
+    }
+}
+
+impl Verdict {
+    /// Asks everybody who knows something about the program.
+    fn of(source: &Source, args: &CheckArgs) -> Verdict {
+        let read = mil::text::read(&source.text);
+        let checked = mil::text::check(&read);
+        let mut verdict = Verdict { operations: operations(&read.tree), mistakes: 0, report: checked.report };
+        verdict.add(blobs(&read.tree, &mut Folder::new(&source.folder, args.weights.as_deref())));
+        verdict.mistakes = verdict.count(Severity::Error);
+        if let Some(ChipList(chips)) = &args.chip {
+            verdict.add(ane::rules::check(&read, chips, args.route).iter().map(|f| f.diagnostic()));
+        }
+        verdict
+    }
+
+    /// Adds what somebody else has found, and sorts all by its places.
+    fn add(&mut self, findings: impl IntoIterator<Item = Diagnostic>) {
+        self.report.diagnostics.extend(findings);
+        self.report.diagnostics.sort_by_key(|d| match &d.place {
+            Place::Text(range) => range.start,
+            _ => usize::MAX,
+        });
+    }
+
+    fn count(&self, severity: Severity) -> usize {
+        self.report.diagnostics.iter().filter(|d| d.severity == severity).count()
+    }
+
+    /// `model.mil: 118 operations, 2 warnings`.
+    fn summary(&self, source: &Source) -> String {
+        let mut line = format!("{}: {}", source.name, units::plural(self.operations, "operation"));
+        for severity in [Severity::Error, Severity::Warning, Severity::Note] {
+            match self.count(severity) {
+                0 => {}
+                n => line.push_str(&format!(", {}", units::plural(n, severity.name()))),
+            }
+        }
+        line
+    }
+
+    fn listed(&self, source: &Source) -> Listed {
+        Listed {
+            file: source.name.clone(),
+            operations: self.operations,
+            errors: self.count(Severity::Error),
+            warnings: self.count(Severity::Warning),
+            notes: self.count(Severity::Note),
+            diagnostics: self.report.diagnostics.iter().map(|d| Finding::of(source, d)).collect(),
+        }
+    }
+}
+
+/// The operations of a program, constants not counted.
+fn operations(tree: &Tree<'_>) -> usize {
+    let mut count = 0;
+    statements(tree, &mut |s| count += usize::from(s.op.text != "const"));
+    count
+}
+
+/// Calls `f` with every statement, those of blocks included, in order.
+fn statements<'t, 's>(tree: &'t Tree<'s>, f: &mut impl FnMut(&'t Statement<'s>)) {
+    fn walk<'t, 's>(block: &'t Block<'s>, f: &mut impl FnMut(&'t Statement<'s>)) {
+        for s in &block.statements {
+            f(s);
+            s.blocks.iter().for_each(|nested| walk(&nested.block, f));
+        }
+    }
+    tree.functions.iter().for_each(|function| walk(&function.block, f));
+}
+
+/// What is wrong with the weights that the program names.
+fn blobs(tree: &Tree<'_>, folder: &mut Folder) -> Vec<Diagnostic> {
+    let mut literals: Vec<&Literal<'_>> = Vec::new();
+    statements(tree, &mut |s| {
+        let items = s.args.iter().flat_map(|arg| arg.value.items());
+        let given = items.filter_map(|item| match item {
+            mil::text::tree::Item::Literal(l) => Some(l),
+            mil::text::tree::Item::Name(_) => None,
+        });
+        literals.extend(given.chain(s.attrs.iter().map(|a| &a.literal)));
+    });
+    let (mut found, mut more) = (Vec::new(), 0);
+    // A file that is not there is told once, where it is first named.
+    let mut absent: BTreeMap<&str, (Place, String, usize)> = BTreeMap::new();
+    for literal in literals {
+        let (Value::Blob { path, offset }, Type::Tensor { dtype, dims }) = (&literal.value, &literal.ty)
+        else {
+            continue;
+        };
+        // Unknown sizes of a constant are a mistake that is reported already.
+        let Some(shape) = dims.iter().copied().collect::<Option<Vec<usize>>>() else { continue };
+        let place = || Place::Text(literal.span.range());
+        match folder.check(path, *offset, &TensorType::new(*dtype, shape)) {
+            Ok(_) => {}
+            Err(WeightError::Absent { looked, .. }) => {
+                absent.entry(path).or_insert_with(|| (place(), looked, 0)).2 += 1;
+            }
+            Err(_) if found.len() >= TOLD => more += 1,
+            Err(error) => {
+                let mut wrong = Diagnostic::new("weight", error.to_string(), place());
+                wrong.help = Some(error.hint().to_owned());
+                found.push(wrong);
+            }
+        }
+    }
+    if more > 0 {
+        let text = format!("{} more are wrong and not shown", units::plural(more, "weight"));
+        found.push(Diagnostic::new("too-many", text, Place::Nowhere));
+    }
+    found.extend(absent.into_iter().map(|(path, (place, looked, count))| {
+        let text = format!(
+            "{} in `{path}` cannot be checked: {looked} does not exist",
+            units::plural(count, "weight")
+        );
+        let warning = Diagnostic::new("missing-weights", text, place).severity(Severity::Warning);
+        warning.help("say with `--weights DIR` where the weight files are")
+    }));
+    found
+}
+
+/// A program in JSON.
+#[derive(Debug, Serialize)]
+struct Listed {
+    file: String,
+    operations: usize,
+    errors: usize,
+    warnings: usize,
+    notes: usize,
+    diagnostics: Vec<Finding>,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    severity: &'static str,
+    code: &'static str,
+    message: String,
+    #[serde(flatten)]
+    at: Option<Span>,
+    labels: Vec<Label>,
+    help: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Label {
+    text: String,
+    #[serde(flatten)]
+    at: Option<Span>,
+}
+
+/// Where something is: line and column from 1, and bytes.
+#[derive(Debug, Serialize)]
+pub struct Span {
+    line: usize,
+    column: usize,
+    start: usize,
+    end: usize,
+}
+
+impl Span {
+    pub fn of(source: &Source, range: &std::ops::Range<usize>) -> Span {
+        let (line, column) = source.line_column(range.start);
+        Span { line, column, start: range.start, end: range.end }
+    }
+}
+
+impl Finding {
+    fn of(source: &Source, d: &Diagnostic) -> Finding {
+        let at = |place: &Place| match place {
+            Place::Text(range) => Some(Span::of(source, range)),
+            _ => None,
+        };
+        let labels = d.labels.iter().map(|(place, text)| Label { text: text.clone(), at: at(place) });
+        Finding {
+            severity: d.severity.name(),
+            code: d.code,
+            message: d.message.clone(),
+            at: at(&d.place),
+            labels: labels.collect(),
+            help: d.help.clone(),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `backpropane mil check --fix`: repairs that keep the meaning, proven, and written.
+
+use super::program::Source;
+use super::weights::Folder;
+use crate::error::CommandError;
+use crate::ui::Ui;
+use crate::units;
+use ane::repair::{Port, Repaired, repair_proven};
+use mil::text::Checked;
+use mil::{Program, Verified, Weights};
+use std::path::{Path, PathBuf};
+use train::checkpoint::write_atomically;
+
+/// Random inputs of proofs are drawn from this.
+const SEED: u64 = 0;
+
+/// Repairs the program of `source`, which has no errors: of the rules `broken`, or of all that repairs are for. Writes the
+/// result to `out`, or over the text, and gives back where; `None` if there was nothing to repair.
+pub fn fix(
+    ui: &Ui,
+    source: &Source,
+    checked: Checked,
+    weights: Option<&Path>,
+    broken: Option<&[&str]>,
+    out: Option<&Path>,
+) -> Result<Option<PathBuf>, CommandError> {
+    let program = match checked.executable() {
+        Ok(program) => program,
+        Err(report) => {
+            source.explain(ui, &report);
+            return Err(CommandError::input(
+                format!("`{}` cannot be run, so nothing about it can be proven", source.name),
+                "Repair it by hand; `backpropane mil rules ID` says how.",
+            ));
+        }
+    };
+    let weights = loaded(&program, source, weights)?;
+    let repaired = repair_proven(&program, broken, &weights, SEED);
+    ui.result(&told(&source.name, &repaired))?;
+    if repaired.is_unchanged() {
+        return Ok(None);
+    }
+    let path = out.unwrap_or(&source.path);
+    let mut text = mil::text::print(&repaired.program);
+    text.push('\n');
+    write_atomically(path, text.as_bytes())?;
+    ui.say(format!("The repaired program is in `{}`", path.display()));
+    Ok(Some(path.to_owned()))
+}
+
+/// The weights that all functions of a program name.
+fn loaded(
+    program: &Verified<Program>,
+    source: &Source,
+    given: Option<&Path>,
+) -> Result<Weights, CommandError> {
+    let mut folder = Folder::new(&source.folder, given);
+    let mut all = Weights::new();
+    for function in &program.functions {
+        for (path, bytes) in folder.load(function)?.files() {
+            all.insert(path, bytes);
+        }
+    }
+    Ok(all)
+}
+
+/// What was done and how sure it is, what could not be done and why, and what becomes of inputs and outputs.
+fn told(name: &str, repaired: &Repaired) -> String {
+    let mut lines = Vec::new();
+    for applied in &repaired.applied {
+        let rules = applied.repair.rules.join(", ");
+        lines.push(format!("{name}: {} ({rules})", applied.repair.does));
+        lines.extend(applied.changes.iter().map(|change| format!("    {change}")));
+        if let Some(proof) = applied.proof {
+            let piecewise = match proof.pieces {
+                0 => String::new(),
+                n => format!(", {} one by one", units::plural(n, "operation")),
+            };
+            lines.push(format!(
+                "    proven{piecewise}: {} compared, {} differ by at most {:.1e} in exact arithmetic and {:.1} ulp rounded",
+                units::plural(proof.elements, "number"),
+                units::plural(proof.runs, "run"),
+                proof.exact,
+                proof.typed_ulps,
+            ));
+        }
+    }
+    for obstacle in &repaired.obstacles {
+        let what = obstacle.repair.name;
+        lines.push(format!("{name}: not done: {what} in `{}`: {}", obstacle.function, obstacle.reason));
+    }
+    let functions = repaired.program.functions.iter().zip(&repaired.ports);
+    for (function, ports) in functions {
+        for (side, list) in [("input", &ports.inputs), ("output", &ports.outputs)] {
+            for port in list.iter().filter(|p| !p.is_unchanged()) {
+                lines.push(format!("{name}: {side} `{}` of `{}` {}", port.name, function.name, became(port)));
+            }
+        }
+    }
+    if lines.is_empty() {
+        lines.push(format!("{name}: nothing to repair"));
+    }
+    lines.join("\n")
+}
+
+/// `is now `i00_x`, tensor<fp16, [1, 32]>, its first 20 of 32`.
+fn became(port: &Port) -> String {
+    let width = port.ty.shape.last().copied().unwrap_or(1);
+    let piece = |p: &ane::repair::Piece| {
+        let now = p.ty.shape.last().copied().unwrap_or(1);
+        let part = match (p.len == width, p.len == now) {
+            (true, true) => String::new(),
+            (true, false) => format!(", the first {} of {now} along the last axis", p.len),
+            _ => format!(", elements {} to {} of the last axis", p.start, p.start + p.len),
+        };
+        format!("`{}`, {}{part}", p.name, p.ty)
+    };
+    format!("is now {}", port.pieces.iter().map(piece).collect::<Vec<_>>().join(" and "))
+}

@@ -1,0 +1,183 @@
+//! `backpropane mil rules`, and the flags that name chips and routes.
+
+use super::super::print_json;
+use crate::error::CommandError;
+use crate::ui::Ui;
+use ane::rules::{Check, Chip, Route, Rule};
+use serde::Serialize;
+use std::fmt::Write;
+
+/// Explain what real Neural Engines refuse
+///
+/// Lists the rules that projects report of real engines, or explains those that are named: what a program has to keep
+/// to, on which chips and by which way to the engine, what happens if it does not, who reports it, how sure it is, and
+/// how reports differ where they do. `backpropane mil check --chip` applies those that a text can be checked for.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  backpropane mil rules                 all of them, a line each
+  backpropane mil rules S6 T15          two of them, explained
+  backpropane mil rules --chip m1       those that hold on an M1
+  backpropane mil rules --json | jq '.[] | select(.checked) | .id'")]
+pub struct RulesArgs {
+    /// Rules to explain, as S6
+    #[arg(value_name = "ID", value_parser = rule)]
+    ids: Vec<&'static Rule>,
+
+    /// Only rules that hold on one of these chips: m1,m4
+    #[arg(long, value_name = "CHIPS", value_parser = chips)]
+    chip: Option<ChipList>,
+
+    /// Print one JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+/// Chips of a flag.
+#[derive(Clone, Debug)]
+pub struct ChipList(pub Vec<Chip>);
+
+/// `m1,m4` or `all`.
+pub fn chips(text: &str) -> Result<ChipList, String> {
+    if text.eq_ignore_ascii_case("all") {
+        return Ok(ChipList(Chip::ALL.to_vec()));
+    }
+    let one = |name: &str| {
+        Chip::parse(name.trim()).ok_or_else(|| {
+            let all: Vec<String> = Chip::ALL.iter().map(|c| c.name().to_lowercase()).collect();
+            format!("there is no chip `{name}`; say all, or some of {}", all.join(","))
+        })
+    };
+    text.split(',').map(one).collect::<Result<_, _>>().map(ChipList)
+}
+
+/// `in-memory`, `e5rt` or `both`.
+pub fn route(text: &str) -> Result<Route, String> {
+    Route::parse(text).ok_or_else(|| "say in-memory, e5rt or both".to_owned())
+}
+
+fn rule(id: &str) -> Result<&'static Rule, String> {
+    ane::rules::find(id).ok_or_else(|| "there is no such rule; `backpropane mil rules` lists them".to_owned())
+}
+
+/// A rule in JSON.
+#[derive(Debug, Serialize)]
+struct Listed {
+    id: &'static str,
+    title: &'static str,
+    chips: String,
+    route: &'static str,
+    consequence: String,
+    confidence: String,
+    source: &'static [&'static str],
+    conflict: Option<&'static str>,
+    repair: &'static str,
+    checked: bool,
+    unchecked_because: Option<&'static str>,
+    /// Repairs that `mil check --fix` has for it.
+    fixes: Vec<&'static str>,
+}
+
+impl Listed {
+    fn of(rule: &'static Rule) -> Listed {
+        let unchecked_because = match rule.check {
+            Check::Never(why) => Some(why),
+            _ => None,
+        };
+        Listed {
+            id: rule.id,
+            title: rule.title,
+            chips: rule.chips.to_string(),
+            route: rule.route.name(),
+            consequence: rule.consequence.to_string(),
+            confidence: rule.confidence.to_string(),
+            source: rule.source,
+            conflict: rule.conflict,
+            repair: rule.repair,
+            checked: rule.is_checked(),
+            unchecked_because,
+            fixes: fixes(rule),
+        }
+    }
+}
+
+/// What `mil check --fix` does about a rule.
+fn fixes(rule: &Rule) -> Vec<&'static str> {
+    let repairs = ane::repair::REPAIRS.iter().filter(|r| r.rules.contains(&rule.id));
+    repairs.map(|r| r.does).collect()
+}
+
+pub fn run(ui: &Ui, args: &RulesArgs) -> Result<(), CommandError> {
+    let holds = |rule: &&Rule| match &args.chip {
+        Some(ChipList(chips)) => chips.iter().any(|&c| rule.chips.has(c)),
+        None => true,
+    };
+    let named: Vec<&'static Rule> = match args.ids.is_empty() {
+        true => ane::rules::all().filter(holds).collect(),
+        false => args.ids.iter().copied().filter(holds).collect(),
+    };
+    if args.json {
+        return print_json(ui, &named.into_iter().map(Listed::of).collect::<Vec<_>>());
+    }
+    if !args.ids.is_empty() {
+        let explained: Vec<String> = named.into_iter().map(|rule| explain(ui, rule)).collect();
+        return ui.result(&explained.join("\n\n"));
+    }
+    let mut out = String::new();
+    for rule in named {
+        let checked = if rule.is_checked() { ' ' } else { '·' };
+        let consequence = rule.consequence.to_string();
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "{:<5}{checked} {consequence:<30} {}", rule.id, rule.title);
+    }
+    let _ = write!(out, "\nThose with a · cannot be checked in a text. `mil rules ID` explains a rule.");
+    ui.result(&out)
+}
+
+/// All that is known of a rule.
+fn explain(ui: &Ui, rule: &Rule) -> String {
+    let mut out = format!("{}  {}\n", ui.bold(rule.id), ui.bold(rule.title));
+    let mut row = |name: &str, text: &str| {
+        let indent = " ".repeat(14);
+        let lines = wrapped(text, 96);
+        let _ = write!(out, "\n  {name:<12}{}", lines.join(&format!("\n{indent}")));
+    };
+    row("if broken", &rule.consequence.to_string());
+    row("chips", &rule.chips.to_string());
+    row("route", rule.route.name());
+    row("confidence", &rule.confidence.to_string());
+    row("source", &rule.source.join("; "));
+    if let Some(conflict) = rule.conflict {
+        row("reports", conflict);
+    }
+    if !rule.repair.is_empty() {
+        row("what to do", rule.repair);
+    }
+    match rule.check {
+        Check::Never(why) => row("check", &format!("a text cannot be checked for it: {why}")),
+        _ => row("check", "`mil check --chip` looks for it"),
+    }
+    for does in fixes(rule) {
+        row("--fix", does);
+    }
+    out
+}
+
+/// `text` in lines of at most `width` characters.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let full =
+            lines.last().is_some_and(|l| !l.is_empty() && l.chars().count() + word.chars().count() >= width);
+        if full {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
