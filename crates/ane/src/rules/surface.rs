@@ -158,7 +158,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Element-wise operations on a flat tensor of more than 16384 elements hang.",
         chips: Chips::Only(&[Chip::M1]),
         consequence: Consequence::Crash,
-        confidence: Confidence::C,
+        confidence: Confidence::B,
         source: &[ANE_TRAIN],
         repair: "Reshape to `[1, C, 1, S]` first.",
         check: Check::Text(flat_elementwise),
