@@ -1,13 +1,9 @@
 """One recorded case: arguments, what an oracle makes of them, and the file that says so."""
 
-import pathlib
-
 import coremltools as ct
 import numpy as np
 from coremltools.converters.mil import Builder as mb
 from coremltools.converters.mil.mil import types
-
-FOLDER = pathlib.Path(__file__).parent.parent / "mil" / "oracle"
 
 COREMLTOOLS = "coremltools 9.0 value inference"
 DECOMPRESS = "coremltools 9.0, what it materializes"
@@ -25,6 +21,7 @@ TARGETS = {"ios15": ct.target.iOS15, "ios16": ct.target.iOS16, "ios17": ct.targe
 
 count = {}
 refused = []
+files = {}
 
 
 class Input:
@@ -92,7 +89,7 @@ def record(op, close, args, note, want, source, opset):
     values = [exactly(op, np.asarray(v), *d) for v, d in zip(values, declared)]
     n = count[op] = count.get(op, -1) + 1
     text = file_text(op, args, list(zip(declared, values)), close, source, note, opset)
-    (FOLDER / f"{op}_{n}.mil").write_text(text)
+    files[f"{op}_{n}.mil"] = text
 
 
 def infer(op, args, opset, folded):

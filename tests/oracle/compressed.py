@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from case import DECOMPRESS, NUMPY, ONCE, Input, Packed, case, numbers
+from case import NUMPY, ONCE, Input, Packed, case, numbers
 
 f32, f16, i8, u8 = np.float32, np.float16, np.int8, np.uint8
 

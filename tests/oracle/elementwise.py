@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from case import ELEMENTWISE, ONCE, TORCH, NUMPY, Input, case, numbers
 
@@ -154,9 +155,13 @@ def activations():
         exact,
         "Python's erfc, in fp64",
     )
-    tanh = once(lambda t: torch.nn.functional.gelu(t, approximate="tanh"), x)
+    tanh = once(lambda t: F.gelu(t, approximate="tanh"), x)
     case("gelu", "abs:2e-7", {"x": Input(x), "mode": "TANH_APPROXIMATION"}, "the constants are fp32 ones", tanh, TORCH)
-    case("silu", ONCE, {"x": Input(x)}, "both signs", once(torch.nn.functional.silu, x), TORCH)
+    case("silu", ONCE, {"x": Input(x)}, "both signs", once(F.silu, x), TORCH)
+    half = f16([-9, -2.5, -0.1, 0.3, 4, 20])
+    for op, function in (("silu", F.silu), ("sigmoid", torch.sigmoid), ("tanh", torch.tanh), ("softplus", F.softplus)):
+        case(op, "ulp16:1", {"x": Input(half)}, "fp16", once(function, half), TORCH)
+    case("softmax", "ulp16:1", {"x": Input(half)}, "fp16", once(lambda t: t.softmax(-1), half), TORCH)
     alpha, beta = f32(0.5), f32(0.75)
     case("leaky_relu", "exact", {"x": Input(x), "alpha": alpha}, "both signs")
     case("elu", ELEMENTWISE, {"x": Input(x), "alpha": alpha}, "both signs")

@@ -365,8 +365,8 @@ def blocks():
         n, c, h, w = x.shape
         a, b = block
         y = x.reshape(a, b, n // a // b, c, h, w).transpose(2, 3, 4, 0, 5, 1).reshape(n // a // b, c, h * a, w * b)
-        (t, u), (l, r) = crops
-        return y[:, :, t : y.shape[2] - u, l : y.shape[3] - r]
+        (top, bottom), (left, right) = crops
+        return y[:, :, top : y.shape[2] - bottom, left : y.shape[3] - right]
 
     q = counted(4, 1, 2, 3)
     case(

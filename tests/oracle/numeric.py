@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 
 from case import ELEMENTWISE, NUMPY, ONCE, TORCH, Input, case, numbers
-from shapes import counted
 
 f32, f16, i32 = np.float32, np.float16, np.int32
 
@@ -49,6 +48,10 @@ def reductions():
         {"x": Input(f32([[100, 101], [-100, -101]])), "axes": [1]},
         "where exp alone is too large or 0",
     )
+    half = f16([[2048, 1, 1, 1], [0.1, 0.2, 0.3, 0.4]])
+    want = half.astype(np.float64).sum(1)
+    words = "fp16, summed without rounding"
+    case("reduce_sum", "ulp16:1", {"x": Input(half), "axes": [1]}, words, want, "NumPy 2.2.6, in fp64")
     case("reduce_max", "exact", {"x": Input(f32([[-np.inf, -np.inf], [1, np.inf]])), "axes": [-1]}, "infinities")
 
 
@@ -85,12 +88,23 @@ def products():
     )
     case("matmul", "exact", {"x": Input(numbers("v", (3,))), "y": Input(b)}, "a vector at the left")
     case("matmul", "exact", {"x": Input(i32([[1, -2], [3, 4]])), "y": Input(i32([[5, 6], [-7, 8]]))}, "integers")
+    p, q = numbers("half", (2, 5), -8, 8, 0.125, f16), numbers("half", (5, 2), -8, 8, 0.125, f16)
+    want = p.astype(np.float64) @ q.astype(np.float64)
+    case(
+        "matmul",
+        "ulp16:1",
+        {"x": Input(p), "y": Input(q)},
+        "fp16, summed without rounding",
+        want,
+        "NumPy 2.2.6, in fp64",
+    )
     case("linear", "exact", {"x": Input(a), "weight": b.T.copy(), "bias": f32([1, -1, 0.5, 2])}, "a bias")
     case("linear", "exact", {"x": Input(numbers("l", (2, 2, 3))), "weight": b.T.copy()}, "no bias, rank 3")
     case("linear", "exact", {"x": Input(a[0]), "weight": b.T.copy()}, "no bias, rank 1")
-    einsum = lambda note, equation, *values: case(
-        "einsum", "exact", {"values": tuple(map(Input, values)), "equation": equation}, note
-    )  # noqa: E731
+
+    def einsum(note, equation, *values):
+        case("einsum", "exact", {"values": tuple(map(Input, values)), "equation": equation}, note)
+
     einsum("one letter summed away in each", "nchw,nwhu->nchu", numbers("e", (1, 2, 2, 3)), numbers("e", (1, 3, 2, 2)))
     einsum("rank 3, other letters", "iaj,jak->iak", numbers("e", (2, 2, 3)), numbers("e", (3, 2, 2)))
     einsum("batches that are broadcast", "nchw,nwhu->nchu", numbers("e", (2, 1, 1, 3)), numbers("e", (1, 3, 2, 2)))
@@ -189,6 +203,9 @@ def norms():
     )
     case("layer_norm", near, {"x": Input(y), "axes": [1]}, "the epsilon that holds by default")
     case("layer_norm", near, {"x": Input(y), "axes": [0, 1]}, "all axes")
+    half = numbers("half", (2, 4), -8, 8, 0.125, f16)
+    want = F.layer_norm(t(half), (4,), eps=float(f16(0.001))).numpy()
+    case("layer_norm", "ulp16:1", {"x": Input(half), "axes": [1], "epsilon": f16(0.001)}, "fp16", want, TORCH)
     want = F.layer_norm(t(x), (2, 2), t([[1, 2], [0.5, -1]]), eps=1e-5).numpy()
     case(
         "layer_norm",
@@ -239,7 +256,7 @@ CONV = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
 
 
 def convolutions():
-    def conv(note, x, w, pads=None, constant=True, opset="ios18", **args):
+    def conv(note, x, w, pads=None, constant=True, opset="ios18", close="exact", **args):
         spatial = x.ndim - 2
         s, d = args.get("strides", [1] * spatial), args.get("dilations", [1] * spatial)
         kind = args.get("pad_type", "valid")
@@ -251,7 +268,7 @@ def convolutions():
         input_ = padded(t(x), pads or [0] * 2 * spatial)
         want = CONV[x.ndim](input_, t(w), None if bias is None else t(bias), s, 0, d, args.get("groups", 1)).numpy()
         weight = w if constant else Input(w)
-        case("conv", "exact", {"x": Input(x), "weight": weight} | args, note, want, TORCH, opset)
+        case("conv", close, {"x": Input(x), "weight": weight} | args, note, want, TORCH, opset)
 
     x2 = numbers("conv", (1, 2, 4, 5))
     w2 = numbers("conv", (2, 2, 3, 2), -2, 2)
@@ -266,6 +283,9 @@ def convolutions():
     conv("groups", x2, numbers("g", (4, 1, 2, 2), -2, 2), groups=2)
     conv("1 axis, the weight is an input", numbers("c", (2, 2, 5)), numbers("w", (3, 2, 2), -2, 2), constant=False)
     conv("3 axes", numbers("c", (1, 1, 3, 3, 2)), numbers("w", (1, 1, 2, 2, 2), -2, 2))
+    half = numbers("half", (1, 2, 3, 3), -8, 8, 0.125, f16)
+    kernel = numbers("half", (1, 2, 2, 2), -2, 2, 0.125, f16)
+    conv("fp16, summed without rounding", half, kernel, close="ulp16:1")
     conv("1 axis, an old opset", numbers("c", (1, 1, 6)), numbers("w", (2, 1, 3), -2, 2), opset="ios15", strides=[2])
 
 

@@ -34,16 +34,18 @@ def main():
 
     import case
 
-    case.FOLDER.mkdir(parents=True, exist_ok=True)
-    for old in case.FOLDER.glob("*.mil"):
-        old.unlink()
-
     import elementwise, shapes, moves, numeric, images, recurrent, compressed  # noqa: E401
 
     for part in (elementwise, shapes, moves, numeric, images, recurrent, compressed):
         part.record()
-    size = sum(f.stat().st_size for f in case.FOLDER.glob("*.mil"))
-    print(f"{len(case.count)} operations, {sum(n + 1 for n in case.count.values())} files, {size // 1024} KB")
+    folder = here.parent / "mil" / "oracle"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.mil"):
+        old.unlink()
+    for name, text in case.files.items():
+        (folder / name).write_text(text)
+    size = sum(len(text.encode()) for text in case.files.values())
+    print(f"{len(case.count)} operations, {len(case.files)} files, {size // 1024} KB")
     if case.refused:
         sys.exit("not recorded:\n" + "\n".join(case.refused))
 

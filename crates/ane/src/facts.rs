@@ -275,7 +275,7 @@ pub const MAX_WEIGHT_BYTES: Fact<u64> = reported(
 
 /// Where the first record of a weight file is, and the length of a record, in bytes.
 pub const FIRST_RECORD: Fact<u64> = reported(
-    64,
+    mil::blob::FIRST_ENTRY,
     "Orion; maderix/ANE; ane-lora-training",
     "M4",
     "a text that names 0 or 128 reads garbage or fails",

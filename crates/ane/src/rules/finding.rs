@@ -18,14 +18,15 @@ pub struct Finding {
     pub message: String,
     /// How many places there are.
     pub count: usize,
-    /// Whether reports differ on this very form.
-    pub disputed: bool,
+    /// Why this very form may be taken after all, if somebody says so.
+    pub disputed: Option<&'static str>,
 }
 
 impl Finding {
     /// How bad it is: an error is a failure that somebody showed and nobody disputes.
     pub fn severity(&self) -> Severity {
-        let doubtful = self.disputed || self.rule.conflict.is_some() || self.rule.confidence == Confidence::C;
+        let doubtful =
+            self.disputed.is_some() || self.rule.conflict.is_some() || self.rule.confidence == Confidence::C;
         match self.rule.consequence {
             Consequence::Informative => Severity::Note,
             Consequence::Refused
@@ -50,8 +51,8 @@ impl Finding {
         let rule = self.rule;
         let message =
             format!("{}{more}: {}, on {}", self.message, rule.consequence, Chips::spell(&self.chips));
-        let help = match rule.conflict {
-            Some(conflict) => format!("{} (reports differ: {conflict})", rule.repair),
+        let help = match rule.conflict.or(self.disputed) {
+            Some(conflict) => format!("{} (Reports differ: {conflict}.)", rule.repair),
             None => rule.repair.to_owned(),
         };
         Diagnostic::new(rule.id, message, self.place.clone()).severity(self.severity()).help(help)
@@ -65,8 +66,10 @@ pub struct Hits {
     disputed: Group,
 }
 
+/// Places that are said to break a rule in the same way.
 #[derive(Default)]
 struct Group {
+    disputed: Option<&'static str>,
     first: Option<(Span, String)>,
     count: usize,
 }
@@ -84,20 +87,21 @@ impl Hits {
         self.sure.add(span, message);
     }
 
-    /// The same, but reports differ on this form.
-    pub fn disputed(&mut self, span: Span, message: impl FnOnce() -> String) {
+    /// The same, but there is `reason` to believe that this form is taken.
+    pub fn disputed(&mut self, span: Span, reason: &'static str, message: impl FnOnce() -> String) {
+        self.disputed.disputed.get_or_insert(reason);
         self.disputed.add(span, message);
     }
 
     /// As findings on `chips`; those that say the same of other chips are extended.
     pub(super) fn file(self, rule: &'static Rule, chips: &[Chip], findings: &mut Vec<Finding>) {
-        for (group, disputed) in [(self.sure, false), (self.disputed, true)] {
-            let Some((span, message)) = group.first else { continue };
+        for Group { disputed, first, count } in [self.sure, self.disputed] {
+            let Some((span, message)) = first else { continue };
             let same = findings
                 .iter_mut()
                 .rev()
                 .take_while(|f| f.rule.id == rule.id)
-                .find(|f| f.message == message && f.disputed == disputed && f.count == group.count);
+                .find(|f| f.message == message && f.disputed == disputed && f.count == count);
             match same {
                 Some(finding) => finding.chips.extend(chips),
                 None => findings.push(Finding {
@@ -106,7 +110,7 @@ impl Hits {
                     // A tree that was not read from a text has no places.
                     place: if span == Span::default() { Place::Nowhere } else { Place::Text(span.range()) },
                     message,
-                    count: group.count,
+                    count,
                     disputed,
                 }),
             }

@@ -1,8 +1,8 @@
-//! The checks of T: forms of text and of operations.
+//! The checks of T8 to T35: forms of operations.
 
 use super::{Chip, Hits, Scene, Shape, Step, Subject};
 use crate::facts;
-use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use foldhash::{HashSet, HashSetExt};
 use mil::text::tree::{Item, Type};
 use mil::{DType, Data};
 
@@ -38,9 +38,6 @@ const NO_PATH: &[&str] = &[
     "while_loop",
 ];
 
-/// Names that ane-train saw fail on M1.
-const RESERVED: &[&str] = &["C", "add", "c", "diff", "eps", "mean", "mul", "rsqrt", "std", "var", "x", "y"];
-
 /// Values that convolutions take or give.
 pub(super) fn conv_values<'t>(scene: &Scene<'t>) -> HashSet<&'t str> {
     let mut names = HashSet::new();
@@ -69,74 +66,6 @@ fn is_reduction(op: Option<&str>) -> bool {
     op.is_some_and(|op| op.starts_with("reduce_"))
 }
 
-/// T1.
-pub(super) fn header(s: &Subject<'_>, hits: &mut Hits) {
-    let version = s.tree.version;
-    if !["1.0", "1.3"].contains(&version.text) {
-        hits.at(version.span, || format!("the program says version {version}"));
-    }
-    for scene in &s.scenes {
-        let opset = scene.func.opset;
-        match opset.text {
-            "ios16" | "ios17" | "ios18" => {}
-            // Nobody tried.
-            "ios15" => hits.disputed(opset.span, || "a function says `ios15`".to_owned()),
-            _ => hits.at(opset.span, || format!("a function says `{opset}`")),
-        }
-    }
-}
-
-/// T2.
-pub(super) fn build_info(s: &Subject<'_>, hits: &mut Hits) {
-    if !s.tree.attrs.iter().any(|a| a.name.text == "buildInfo") {
-        hits.at(s.tree.version.span, || "the program has no `buildInfo`".to_owned());
-    }
-}
-
-/// T3.
-pub(super) fn inline_literals(s: &Subject<'_>, hits: &mut Hits) {
-    for step in s.steps() {
-        for arg in &step.op.args {
-            for item in arg.value.items() {
-                if let Item::Literal(literal) = item {
-                    hits.at(literal.span, || format!("`{}` of `{}` is a literal", arg.name, step.op.op));
-                }
-            }
-        }
-    }
-}
-
-/// T5.
-pub(super) fn reserved_names(s: &Subject<'_>, hits: &mut Hits) {
-    let made = s.steps().flat_map(|t| &t.op.outputs);
-    for param in s.scenes.iter().flat_map(|s| &s.func.params).chain(made) {
-        if RESERVED.contains(&param.name.text) {
-            hits.at(param.name.span, || format!("a value is called `{}`", param.name));
-        }
-    }
-}
-
-/// T6.
-pub(super) fn blob_offsets(s: &Subject<'_>, hits: &mut Hits) {
-    let first = facts::FIRST_RECORD.value;
-    for (path, offset, span) in s.blobs() {
-        // Data of the first record begins a record's length behind it.
-        if offset < first || offset % first != 0 || offset == 2 * first {
-            hits.at(span, || format!("offset {offset} of `{path}` is no record; the first is at {first}"));
-        }
-    }
-}
-
-/// T7.
-pub(super) fn shared_blob(s: &Subject<'_>, hits: &mut Hits) {
-    let mut offsets = HashMap::new();
-    for (path, offset, span) in s.blobs() {
-        if *offsets.entry(path).or_insert(offset) != offset {
-            hits.at(span, || format!("`{path}` holds several tensors"));
-        }
-    }
-}
-
 /// T8.
 pub(super) fn conv_arguments(s: &Subject<'_>, hits: &mut Hits) {
     for step in s.each("conv") {
@@ -159,7 +88,9 @@ pub(super) fn concat(s: &Subject<'_>, hits: &mut Hits) {
             let what = if axis { "`interleave`" } else { "a constant scalar int32 `axis`" };
             hits.at(step.span(), || format!("`{}` does not state {what}", step.name()));
         } else {
-            hits.disputed(step.span(), || format!("`{}` joins with `concat`", step.name()));
+            hits.disputed(step.span(), "it runs for most who report on it", || {
+                format!("`{}` joins with `concat`", step.name())
+            });
         }
     }
 }
@@ -248,7 +179,7 @@ pub(super) fn gelu(s: &Subject<'_>, hits: &mut Hits) {
         let text = || format!("`{}` is a `gelu`", step.name());
         match step.arg("mode") {
             None => hits.at(step.span(), text),
-            Some(_) => hits.disputed(step.span(), text),
+            Some(_) => hits.disputed(step.span(), "mil_spec compiles it with a mode", text),
         }
     }
 }

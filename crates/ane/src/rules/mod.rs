@@ -12,11 +12,13 @@ mod finding;
 mod forms;
 mod numeric;
 mod peers;
+mod ports;
 mod process;
 mod speed;
 mod subject;
 mod surface;
 mod text;
+mod written;
 
 pub use chip::{Chip, Chips};
 pub use finding::{Finding, Hits};

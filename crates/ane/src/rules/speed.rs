@@ -189,7 +189,9 @@ fn small_work(s: &Subject<'_>, hits: &mut Hits) {
         let sum = steps.map(|t| work(&t)).try_fold(0u64, |n, w| Some(n.saturating_add(w?)));
         if let Some(n) = sum.filter(|&n| n < least) {
             let name = scene.func.name;
-            hits.at(name.span, || format!("`{name}` multiplies and adds {n} times, less than {least}"));
+            hits.at(name.span, || {
+                format!("`{name}` does {n} multiplications and additions, fewer than {least}")
+            });
         }
     }
 }

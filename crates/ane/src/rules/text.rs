@@ -1,7 +1,8 @@
-//! T: what a text may say. The checks are in `forms`.
+//! T: what a text may say. The checks are in `written` and `forms`.
 
 use super::forms::*;
 use super::peers::*;
+use super::written::*;
 use super::{Check, Chip, Chips, Confidence, Consequence, Route, Rule};
 
 pub(super) const RULES: &[Rule] = &[
@@ -60,7 +61,6 @@ pub(super) const RULES: &[Rule] = &[
         conflict: Some("maderix/ANE and others call their inputs `x` without harm"),
         repair: "Give the value another name.",
         check: Check::Text(reserved_names),
-        ..Rule::DEFAULT
     },
     Rule {
         id: "T6",

@@ -2,6 +2,7 @@
 
 mod cases;
 mod catalogue;
+mod findings;
 mod hardware;
 
 use ane::rules::{self, Chip, Finding, Route};

@@ -45,7 +45,7 @@ pub struct CheckArgs {
     #[arg(long, value_name = "DIR")]
     weights: Option<PathBuf>,
 
-    /// Check the rules of real engines too: some of m1,m2,m3,m4,m5, or all
+    /// Check the rules of real engines too: m1,m4, or all
     #[arg(long, value_name = "CHIPS", value_parser = chips)]
     chip: Option<ChipList>,
 
@@ -83,12 +83,16 @@ pub fn run(ui: &Ui, args: &CheckArgs) -> Result<(), CommandError> {
                 continue;
             }
         };
-        let verdict = match args.fix {
+        let repaired = match args.fix {
             true => repair(ui, args, &source),
-            false => Ok(Verdict::of(&source, args)),
+            false => Ok(None),
         };
-        let verdict = match verdict {
-            Ok(verdict) => verdict,
+        let (source, verdict) = match repaired {
+            Ok(Some(repaired)) => repaired,
+            Ok(None) => {
+                let verdict = Verdict::of(&source, args);
+                (source, verdict)
+            }
             Err(error) => {
                 ui.error(&error);
                 unread = Some(error);
@@ -123,26 +127,24 @@ struct Verdict {
     report: Report,
 }
 
-/// Repairs the program, writes it, and says what is still to be said of it.
-fn repair(ui: &Ui, args: &CheckArgs, source: &Source) -> Result<Verdict, CommandError> {
-    let read = mil::text::read(&source.text);
-    let verdict = Verdict::of(source, args);
-    if verdict.mistakes > 0 {
-        return Ok(verdict);
+/// Repairs the program, writes it, and gives back what was written, with what is still to be said of it; `None` if
+/// nothing was.
+fn repair(ui: &Ui, args: &CheckArgs, source: &Source) -> Result<Option<(Source, Verdict)>, CommandError> {
+    if Verdict::of(source, args).mistakes > 0 {
+        return Ok(None);
     }
+    let read = mil::text::read(&source.text);
     let broken: Option<Vec<&str>> = args.chip.as_ref().map(|ChipList(chips)| {
         ane::rules::check(&read, chips, args.route).iter().map(|finding| finding.rule.id).collect()
     });
     let weights = args.weights.as_deref();
     let checked = mil::text::check(&read);
-    match fix(ui, source, checked, weights, broken.as_deref(), args.out.as_deref())? {
-        None => Ok(verdict),
-        Some(written) => {
-            // Weights are where the program was.
-            let source = Source::open(&written)?.beside(source);
-            Ok(Verdict::of(&source, args))
-        }
-    }
+    let Some(written) = fix(ui, source, checked, weights, broken.as_deref(), args.out.as_deref())? else {
+        return Ok(None);
+    };
+    let repaired = Source::open(&written)?.beside(source);
+    let verdict = Verdict::of(&repaired, args);
+    Ok(Some((repaired, verdict)))
 }
 
 impl Verdict {
