@@ -243,6 +243,9 @@ impl<'b> GradCall<'_, 'b> {
 
     /// The argument of parameter `name`.
     pub fn arg(&self, name: &str) -> Var<'b> {
+        if let Some(ArgValue::Literal(literal)) = self.operation.arg(name) {
+            return self.builder.shared(literal.clone());
+        }
         match self.values(name).first() {
             Some(&v) => self.builder.var(v),
             None => panic!("op table: the gradient of `{}` reads the absent `{name}`", self.call.op.name()),

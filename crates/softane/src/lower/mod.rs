@@ -45,7 +45,9 @@ pub(crate) fn lower(program: &Verified<Program>) -> Result<Plan, CompileError> {
         lowering.define(id, View::packed(buffer, &ty.shape));
     }
     for operation in &function.ops {
-        if operation.op.name() != "const" && !lowering.fast(operation) {
+        // What writes a state has no result: the value that it writes is one of the function's.
+        let computes = operation.op.name() != "const" && !operation.results.is_empty();
+        if computes && !lowering.fast(operation) {
             lowering.reference(operation)?;
         }
     }
