@@ -19,10 +19,14 @@ pub struct CommandError {
 enum Kind {
     /// What the user gave: 2, as for a wrong flag.
     Input,
+    /// The same, after the user was told of it.
+    ToldInput,
     /// The machine, an engine or this program: 1.
     Failure,
     /// Ctrl-C, after everything was saved: 130, as shells have it.
     Interrupted,
+    /// The answer to what was asked is no, and has been given: 1.
+    Negative,
     /// Nobody reads our output any more, which is no failure: 0.
     PipeClosed,
 }
@@ -43,9 +47,21 @@ impl CommandError {
         CommandError { kind: Kind::Interrupted, message: message.into(), hint: Some(hint.into()) }
     }
 
+    /// What was asked has the answer no, which has been given.
+    pub fn negative() -> CommandError {
+        CommandError { kind: Kind::Negative, message: String::new(), hint: None }
+    }
+
+    /// The same verdict, after everything was said.
+    pub fn told(self) -> CommandError {
+        let kind = if self.kind == Kind::Input { Kind::ToldInput } else { Kind::Negative };
+        CommandError { kind, message: String::new(), hint: None }
+    }
+
     /// What happened; `None` if that is nobody's concern.
     pub fn message(&self) -> Option<&str> {
-        (self.kind != Kind::PipeClosed).then_some(&self.message)
+        let told = matches!(self.kind, Kind::PipeClosed | Kind::Negative | Kind::ToldInput);
+        (!told).then_some(&self.message)
     }
 
     /// What would help: one imperative sentence.
@@ -62,8 +78,8 @@ impl CommandError {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.kind {
             Kind::PipeClosed => 0,
-            Kind::Failure => 1,
-            Kind::Input => 2,
+            Kind::Failure | Kind::Negative => 1,
+            Kind::Input | Kind::ToldInput => 2,
             Kind::Interrupted => 130,
         })
     }

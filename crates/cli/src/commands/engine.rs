@@ -67,7 +67,8 @@ impl From<ScheduleArg> for ScheduleKind {
     }
 }
 
-fn threads(text: &str) -> Result<usize, String> {
+/// How many threads.
+pub fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if n <= MOST_THREADS => Ok(n),
         _ => Err(format!("a whole number from 0 to {MOST_THREADS} is needed")),

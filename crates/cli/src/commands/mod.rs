@@ -5,6 +5,7 @@ mod eval;
 mod generate;
 mod grads;
 mod kernels;
+mod mil;
 mod train;
 
 use crate::error::CommandError;
@@ -24,6 +25,7 @@ use std::io::Write;
 Examples:
   backpropane train                                     train a small model on Shakespeare
   backpropane generate --model runs/shakespeare --prompt \"Romeo.\"
+  backpropane mil run model.mlmodelc --random 1         run a compiled model with its weights
   backpropane help train                                the manual of a command
 
 Exit codes: 0 success, 1 failure, 2 wrong input, 130 interrupted after saving."
@@ -40,6 +42,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Grads(grads::GradsArgs),
     Kernels(kernels::KernelsArgs),
+    Mil(mil::MilArgs),
 }
 
 impl Cli {
@@ -56,6 +59,7 @@ impl Cli {
             Command::Eval(args) => eval::run(ui, args),
             Command::Grads(args) => grads::run(ui, args),
             Command::Kernels(args) => kernels::run(ui, args),
+            Command::Mil(args) => mil::run(ui, args),
         }?;
         Ok(ui.out().flush()?)
     }

@@ -1,0 +1,301 @@
+//! Arrays in files: NumPy's .npy, and safetensors.
+
+use crate::error::CommandError;
+use mil::{DType, Data, Tensor, TensorType, bytes};
+use npyz::{Endianness, NpyHeader, Order, TypeChar, WriteOptions, WriterBuilder};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use std::fs;
+use std::path::Path;
+
+/// A header of .npy that describes an array of numbers has fewer bytes, and fewer brackets.
+const LONGEST_HEADER: usize = 1 << 16;
+const MOST_BRACKETS: usize = 8;
+
+/// The array in the .npy file `path`.
+///
+/// # Errors
+/// If it cannot be read, or holds no numbers.
+pub fn read_npy(path: &Path) -> Result<Tensor, CommandError> {
+    let file = read(path)?;
+    npy(&file).map_err(|why| wrong(path, "NumPy array", &why, "Write it with `numpy.save`."))
+}
+
+fn npy(file: &[u8]) -> Result<Tensor, String> {
+    is_sane(file)?;
+    let mut rest = file;
+    let header = NpyHeader::from_reader(&mut rest).map_err(|e| e.to_string())?;
+    let described = header.dtype().descr();
+    let npyz::DType::Plain(kind) = header.dtype() else {
+        return Err(format!("its elements are {described}"));
+    };
+    let dtype = match (kind.type_char(), kind.size_field()) {
+        (TypeChar::Bool, 1) => DType::Bool,
+        (TypeChar::Int, 1) => DType::I8,
+        (TypeChar::Int, 2) => DType::I16,
+        (TypeChar::Int, 4) => DType::I32,
+        (TypeChar::Int, 8) => DType::I64,
+        (TypeChar::Uint, 1) => DType::U8,
+        (TypeChar::Uint, 2) => DType::U16,
+        (TypeChar::Uint, 4) => DType::U32,
+        (TypeChar::Uint, 8) => DType::U64,
+        (TypeChar::Float, 2) => DType::F16,
+        (TypeChar::Float, 4) => DType::F32,
+        (TypeChar::Float, 8) => DType::F64,
+        _ => return Err(format!("its elements are {described}, which are no numbers that MIL has")),
+    };
+    let shape: Option<Vec<usize>> = header.shape().iter().map(|&n| usize::try_from(n).ok()).collect();
+    let ty = TensorType::new(dtype, shape.ok_or("its shape is too large")?);
+    let (size, want) = (dtype.size().unwrap_or(1), ty.bytes().unwrap_or(0));
+    if rest.len() != want {
+        return Err(format!("its elements take {want} bytes, it has {}", rest.len()));
+    }
+    let data = match kind.endianness() {
+        Endianness::Big => {
+            let swapped: Vec<u8> = rest.chunks(size).flat_map(|c| c.iter().rev().copied()).collect();
+            bytes::from_memory(dtype, &swapped)
+        }
+        _ => bytes::from_memory(dtype, rest),
+    };
+    let tensor = Tensor { ty, data };
+    Ok(if header.order() == Order::Fortran { from_columns(&tensor) } else { tensor })
+}
+
+/// Whether the header can be given to the parser, which takes brackets in one another and products of sizes as they
+/// are.
+fn is_sane(file: &[u8]) -> Result<(), String> {
+    let no_header = || "it has no header".to_owned();
+    let length = match (file.get(..6), file.get(6), file.get(8..12)) {
+        (Some(b"\x93NUMPY"), Some(1), Some(&[a, b, ..])) => 10 + usize::from(u16::from_le_bytes([a, b])),
+        (Some(b"\x93NUMPY"), Some(2 | 3), Some(&[a, b, c, d])) => {
+            12usize.saturating_add(u32::from_le_bytes([a, b, c, d]) as usize)
+        }
+        _ => return Err(no_header()),
+    };
+    let header = file.get(..length).filter(|h| h.len() <= LONGEST_HEADER).ok_or_else(no_header)?;
+    if header.iter().filter(|b| b"([{".contains(b)).count() > MOST_BRACKETS {
+        return Err("its elements are no numbers".to_owned());
+    }
+    let numbers = header[10..].split(|b| !b.is_ascii_digit()).filter(|n| !n.is_empty());
+    let product = numbers.map(|n| std::str::from_utf8(n).ok()?.parse().ok()).try_fold(1u64, |all, n| {
+        let n: u64 = n?;
+        all.checked_mul(n.max(1))
+    });
+    product.map(|_| ()).ok_or_else(|| "its shape is too large".to_owned())
+}
+
+/// The tensor whose elements are given with the first axis running fastest.
+fn from_columns(tensor: &Tensor) -> Tensor {
+    let shape = &tensor.ty.shape;
+    let mut strides = vec![1usize; shape.len()];
+    for i in 1..shape.len() {
+        strides[i] = strides[i - 1].saturating_mul(shape[i - 1]);
+    }
+    let flat = |index: &[usize]| index.iter().zip(&strides).map(|(i, s)| i * s).sum();
+    tensor.gathered(tensor.ty.clone(), flat)
+}
+
+/// The tensors in the safetensors file `path`, in order of their names.
+///
+/// # Errors
+/// If it cannot be read, or one of them is none that MIL has.
+pub fn read_safetensors(path: &Path) -> Result<Vec<(String, Tensor)>, CommandError> {
+    let file = read(path)?;
+    let refuse =
+        |why: &str| wrong(path, "safetensors file", why, "Write it with `safetensors.numpy.save_file`.");
+    let tensors = SafeTensors::deserialize(&file).map_err(|e| refuse(&e.to_string()))?;
+    let mut all = Vec::new();
+    for (name, view) in tensors.iter() {
+        let dtype = match view.dtype() {
+            Dtype::BOOL => DType::Bool,
+            Dtype::U8 => DType::U8,
+            Dtype::I8 => DType::I8,
+            Dtype::F8_E5M2 => DType::F8E5M2,
+            Dtype::F8_E4M3 => DType::F8E4M3,
+            Dtype::I16 => DType::I16,
+            Dtype::U16 => DType::U16,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            Dtype::I32 => DType::I32,
+            Dtype::U32 => DType::U32,
+            Dtype::F32 => DType::F32,
+            Dtype::F64 => DType::F64,
+            Dtype::I64 => DType::I64,
+            Dtype::U64 => DType::U64,
+            other => return Err(refuse(&format!("the elements of `{name}` are {other:?}"))),
+        };
+        let ty = TensorType::new(dtype, view.shape());
+        let data = bytes::from_memory(dtype, view.data());
+        if data.len() != ty.elements() {
+            return Err(refuse(&format!("`{name}` has not as many elements as its shape says")));
+        }
+        all.push((name.to_owned(), Tensor { ty, data }));
+    }
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(all)
+}
+
+/// `tensor` as the content of a .npy file; types that NumPy has not become the next larger one that it has.
+///
+/// # Errors
+/// Why not, for strings.
+pub fn npy_file(tensor: &Tensor) -> Result<Vec<u8>, String> {
+    let (dtype, described) = match tensor.ty.dtype {
+        DType::Bool => (DType::Bool, "|b1"),
+        DType::F16 => (DType::F16, "<f2"),
+        DType::F32 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2 => (DType::F32, "<f4"),
+        DType::F64 => (DType::F64, "<f8"),
+        DType::I4 | DType::I8 => (DType::I8, "|i1"),
+        DType::U1 | DType::U2 | DType::U3 | DType::U4 | DType::U6 | DType::U8 => (DType::U8, "|u1"),
+        DType::I16 => (DType::I16, "<i2"),
+        DType::U16 => (DType::U16, "<u2"),
+        DType::I32 => (DType::I32, "<i4"),
+        DType::U32 => (DType::U32, "<u4"),
+        DType::I64 => (DType::I64, "<i8"),
+        DType::U64 => (DType::U64, "<u8"),
+        other => return Err(format!("a .npy file does not hold {other}")),
+    };
+    let kind = described.parse().map_err(|_| format!("a .npy file does not hold {described}"))?;
+    let shape: Vec<u64> = tensor.ty.shape.iter().map(|&n| n as u64).collect();
+    let options = WriteOptions::new_header_only().dtype(npyz::DType::new_scalar(kind)).shape(&shape);
+    let mut out = options.writer(Vec::new()).write_header_only().map_err(|e| e.to_string())?;
+    out.extend(bytes::to_memory(dtype, &tensor.data));
+    Ok(out)
+}
+
+/// `tensors` as the content of a safetensors file.
+///
+/// # Errors
+/// Why not, for strings.
+pub fn safetensors_file(tensors: &[(String, Tensor)]) -> Result<Vec<u8>, String> {
+    let mut packed = Vec::new();
+    for (name, tensor) in tensors {
+        let (dtype, stored) = match tensor.ty.dtype {
+            DType::Bool => (DType::Bool, Dtype::BOOL),
+            DType::F16 => (DType::F16, Dtype::F16),
+            DType::F32 => (DType::F32, Dtype::F32),
+            DType::F64 => (DType::F64, Dtype::F64),
+            DType::BF16 => (DType::BF16, Dtype::BF16),
+            DType::F8E4M3 => (DType::F8E4M3, Dtype::F8_E4M3),
+            DType::F8E5M2 => (DType::F8E5M2, Dtype::F8_E5M2),
+            DType::I4 | DType::I8 => (DType::I8, Dtype::I8),
+            DType::U1 | DType::U2 | DType::U3 | DType::U4 | DType::U6 | DType::U8 => (DType::U8, Dtype::U8),
+            DType::I16 => (DType::I16, Dtype::I16),
+            DType::U16 => (DType::U16, Dtype::U16),
+            DType::I32 => (DType::I32, Dtype::I32),
+            DType::U32 => (DType::U32, Dtype::U32),
+            DType::I64 => (DType::I64, Dtype::I64),
+            DType::U64 => (DType::U64, Dtype::U64),
+            other => return Err(format!("a safetensors file does not hold {other}")),
+        };
+        packed.push((name, stored, &tensor.ty.shape, bytes::to_memory(dtype, &tensor.data)));
+    }
+    let mut views = Vec::new();
+    for (name, stored, shape, bytes) in &packed {
+        let view = TensorView::new(*stored, shape.to_vec(), bytes).map_err(|e| e.to_string())?;
+        views.push((name.as_str(), view));
+    }
+    safetensors::serialize(views, None).map_err(|e| e.to_string())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
+    // Devices and pipes are no arrays, and some never end.
+    let regular = fs::metadata(path).and_then(|m| match m.is_file() {
+        true => Ok(()),
+        false => Err(std::io::Error::other("it is no file")),
+    });
+    regular
+        .and_then(|()| fs::read(path))
+        .map_err(|e| CommandError::input(format!("cannot read `{}`: {e}", path.display()), "Check the path."))
+}
+
+fn wrong(path: &Path, kind: &str, why: &str, hint: &str) -> CommandError {
+    CommandError::input(format!("`{}` is no {kind} that can be read: {why}", path.display()), hint)
+}
+
+/// What NumPy calls an element type.
+pub fn numpy_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Bool => "bool",
+        DType::F16 => "float16",
+        DType::F32 => "float32",
+        DType::F64 => "float64",
+        DType::I4 | DType::I8 => "int8",
+        DType::U1 | DType::U2 | DType::U3 | DType::U4 | DType::U6 | DType::U8 => "uint8",
+        DType::I16 => "int16",
+        DType::U16 => "uint16",
+        DType::I32 => "int32",
+        DType::U32 => "uint32",
+        DType::I64 => "int64",
+        DType::U64 => "uint64",
+        other => other.name(),
+    }
+}
+
+/// The elements of `tensor` as `f64`, for statistics.
+pub fn numbers(tensor: &Tensor) -> Vec<f64> {
+    match &tensor.data {
+        Data::Str(_) => Vec::new(),
+        _ => tensor.to_floats(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_returns_from_npy() {
+        for dtype in DType::ALL.into_iter().filter(|&d| d != DType::Str) {
+            let ty = TensorType::new(dtype, [2, 1, 2]);
+            let data = match dtype {
+                DType::Bool => Data::Bool(vec![true, false, false, true]),
+                d if d.is_float() => Data::Float(vec![0.5, -1.0, 0.0, 2.0]),
+                _ => Data::Int(vec![1, 0, 1, 1]),
+            };
+            let tensor = Tensor { ty, data };
+            let back = npy(&npy_file(&tensor).expect("a file")).expect("an array");
+            assert_eq!((&back.ty.shape, &back.data), (&tensor.ty.shape, &tensor.data), "{dtype}");
+        }
+    }
+
+    #[test]
+    fn order_of_axes_and_bytes_do_not_matter() {
+        let header = |descr: &str, fortran: &str| {
+            let text = format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': (2, 3), }}\n");
+            let mut file = b"\x93NUMPY\x01\x00".to_vec();
+            file.extend((text.len() as u16).to_le_bytes());
+            file.extend(text.bytes());
+            file
+        };
+        let mut file = header(">i2", "True");
+        [1i16, 4, 2, 5, 3, 6].iter().for_each(|n| file.extend(n.to_be_bytes()));
+        let array = npy(&file).expect("an array");
+        assert_eq!(array.data, Data::Int(vec![1, 2, 3, 4, 5, 6]));
+        assert_eq!(array.ty, TensorType::new(DType::I16, [2, 3]));
+    }
+
+    #[test]
+    fn broken_files_are_refused() {
+        let good = npy_file(&Tensor::floats(mil::ty::f16([2, 3]), [0.0; 6])).expect("a file");
+        for n in 0..good.len() {
+            assert!(npy(&good[..n]).is_err(), "{n}");
+        }
+        let with = |text: &str| {
+            let mut file = b"\x93NUMPY\x01\x00".to_vec();
+            file.extend((text.len() as u16).to_le_bytes());
+            file.extend(text.bytes());
+            npy(&file).expect_err("no array")
+        };
+        let shape =
+            |shape: &str| with(&format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"));
+        assert!(shape("(4294967296, 4294967296, 2)").contains("too large"));
+        assert!(shape("(99999999999999999999999,)").contains("too large"));
+        assert!(shape(&format!("{}{}", "(".repeat(9000), ")".repeat(9000))).contains("no numbers"));
+        assert!(shape("(1000000,)").contains("4000000 bytes"));
+        assert!(
+            with("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }").contains("elements")
+        );
+        assert!(with("{'descr': '|O', 'fortran_order': False, 'shape': (2,), }").contains("no numbers"));
+    }
+}

@@ -1,0 +1,150 @@
+//! `backpropane mil diff`.
+
+use super::super::print_json;
+use super::check::Span;
+use super::program::Source;
+use super::weights::Folder;
+use crate::error::CommandError;
+use crate::ui::Ui;
+use crate::units;
+use mil::diag::quote;
+use mil::diff::{Difference, Side, diff};
+use mil::text::Read;
+use mil::text::tree::{Block, Item, Literal, Value};
+use serde::Serialize;
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// Say whether two MIL programs are the same, and where not
+///
+/// Names, the order of operations that do not depend on each other, the spelling of constants, comments and version
+/// make no difference. Parameters are matched by name if both programs use the same ones, else in order. Weights are
+/// compared by their elements if the files of both programs are at hand, else by path and offset.
+///
+/// Exits with 1 if they differ. What follows from one difference is not told as another.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  backpropane mil diff before.mil after.mil
+  backpropane mil diff X.mlmodelc Y.mlmodelc --json")]
+pub struct DiffArgs {
+    /// The first program: a MIL text, or a folder with a model.mil in it
+    #[arg(value_name = "PROGRAM")]
+    first: PathBuf,
+
+    /// The second
+    #[arg(value_name = "PROGRAM")]
+    second: PathBuf,
+
+    /// Print one JSON object: same, weights (elements or places), differences
+    #[arg(long)]
+    json: bool,
+}
+
+/// A comparison in JSON.
+#[derive(Debug, Serialize)]
+struct Listed {
+    same: bool,
+    /// How they were compared.
+    weights: &'static str,
+    differences: Vec<Told>,
+}
+
+#[derive(Debug, Serialize)]
+struct Told {
+    message: String,
+    first: Option<Span>,
+    second: Option<Span>,
+}
+
+pub fn run(ui: &Ui, args: &DiffArgs) -> Result<(), CommandError> {
+    let (a, b) = (Source::open(&args.first)?, Source::open(&args.second)?);
+    let (x, y) = (mil::text::read(&a.text), mil::text::read(&b.text));
+    a.check(ui, &x)?;
+    b.check(ui, &y)?;
+    let mut folders = [Folder::new(&a.folder, None), Folder::new(&b.folder, None)];
+    let [first, second] = &mut folders;
+    let named = names_weights(&x) || names_weights(&y);
+    let at_hand = named && all_at_hand(&x, first) && all_at_hand(&y, second);
+    if named && !at_hand {
+        ui.say("note: not all weight files are at hand, so weights are compared by path and offset");
+    }
+    let mut contents = |side, path: &str, offset| {
+        let folder = match side {
+            Side::First => &mut *first,
+            Side::Second => &mut *second,
+        };
+        // A record that has become unreadable is compared by its place.
+        if at_hand { folder.digest(path, offset).ok() } else { None }
+    };
+    let differences = diff(&x.tree, &y.tree, &mut contents);
+    let same = differences.is_empty();
+    if args.json {
+        let at = |source: &Source, place: &Option<(Range<usize>, String)>| {
+            place.as_ref().map(|(range, _)| Span::of(source, range))
+        };
+        let told = differences.iter().map(|d| Told {
+            message: d.message.clone(),
+            first: at(&a, &d.first),
+            second: at(&b, &d.second),
+        });
+        let weights = if at_hand { "elements" } else { "places" };
+        print_json(ui, &Listed { same, weights, differences: told.collect() })?;
+    } else {
+        ui.result(&text(&a, &b, &differences))?;
+    }
+    if same { Ok(()) } else { Err(CommandError::negative()) }
+}
+
+fn text(a: &Source, b: &Source, differences: &[Difference]) -> String {
+    let mut out = String::new();
+    for d in differences {
+        out.push_str(&d.message);
+        out.push('\n');
+        for (source, place) in [(a, &d.first), (b, &d.second)] {
+            if let Some((range, label)) = place {
+                out.push_str(&quote(&source.name, &source.text, range, label));
+            }
+        }
+        out.push('\n');
+    }
+    out.push_str(&match differences.len() {
+        0 => format!("`{}` and `{}` are the same program", a.name, b.name),
+        n => format!(
+            "`{}` (the first) and `{}` (the second) differ in {}",
+            a.name,
+            b.name,
+            units::plural(n, "place")
+        ),
+    });
+    out
+}
+
+/// Calls `f` with every literal that is in a weight file, until one is not as wanted.
+fn weights<'t>(read: &'t Read<'_>, f: &mut dyn FnMut(&'t str, u64) -> bool) -> bool {
+    fn literal<'t>(l: &'t Literal<'_>, f: &mut dyn FnMut(&'t str, u64) -> bool) -> bool {
+        match &l.value {
+            Value::Blob { path, offset } => f(path, *offset),
+            _ => true,
+        }
+    }
+    fn walk<'t>(block: &'t Block<'_>, f: &mut dyn FnMut(&'t str, u64) -> bool) -> bool {
+        block.statements.iter().all(|s| {
+            s.attrs.iter().all(|a| literal(&a.literal, f))
+                && s.args.iter().flat_map(|a| a.value.items()).all(|item| match item {
+                    Item::Literal(l) => literal(l, f),
+                    Item::Name(_) => true,
+                })
+                && s.blocks.iter().all(|nested| walk(&nested.block, f))
+        })
+    }
+    read.tree.functions.iter().all(|function| walk(&function.block, f))
+}
+
+fn names_weights(read: &Read<'_>) -> bool {
+    !weights(read, &mut |_, _| false)
+}
+
+fn all_at_hand(read: &Read<'_>, folder: &mut Folder) -> bool {
+    weights(read, &mut |path, offset| folder.record(path, offset).is_ok())
+}

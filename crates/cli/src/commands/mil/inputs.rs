@@ -1,0 +1,257 @@
+//! What a program is given: values from files, zeros for states, random numbers where they are wanted.
+
+use super::arrays::{numpy_name, read_npy, read_safetensors};
+use super::program::Source;
+use super::shapes::{ShapeArg, known_types, unknown_input};
+use crate::error::CommandError;
+use crate::ui::Ui;
+use mil::eval::LARGEST;
+use mil::text::tree::Func;
+use mil::{DType, Data, Function, Tensor, TensorType, ValueId};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// `NAME=FILE`, or a file that has names in it.
+#[derive(Clone, Debug)]
+pub struct InputArg {
+    name: Option<String>,
+    file: PathBuf,
+}
+
+/// Reads `NAME=FILE.npy`, `NAME=FILE.safetensors` or `FILE.safetensors`.
+pub fn input(text: &str) -> Result<InputArg, String> {
+    let is_name = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let arg = match text.split_once('=') {
+        Some((name, file)) if is_name(name) => InputArg { name: Some(name.to_owned()), file: file.into() },
+        _ => InputArg { name: None, file: text.into() },
+    };
+    let named = has_names(&arg.file);
+    match (named, &arg.name) {
+        (true, _) | (false, Some(_)) if !arg.file.as_os_str().is_empty() => Ok(arg),
+        _ => Err("NAME=FILE.npy or FILE.safetensors is needed".to_owned()),
+    }
+}
+
+/// Whether the values of a file have names.
+pub fn has_names(file: &Path) -> bool {
+    file.extension().is_some_and(|e| e == "safetensors")
+}
+
+/// Where the values of the parameters come from.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    pub files: &'a [InputArg],
+    pub shapes: &'a [ShapeArg],
+    /// What random values follow from, for parameters that no file gives.
+    pub random: Option<u64>,
+}
+
+impl Wanted<'_> {
+    /// The value of each parameter of `function`, in order.
+    ///
+    /// # Errors
+    /// If a file cannot be read, a value is not what the parameter takes, a name is no parameter's, or one has no
+    /// value.
+    pub fn values(
+        &self,
+        ui: &Ui,
+        source: &Source,
+        function: &Function,
+        tree: &Func<'_>,
+    ) -> Result<Vec<Tensor>, CommandError> {
+        let mut given = self.read(ui, function)?;
+        let is_state = |id: ValueId| function.states.iter().any(|s| s.input == id);
+        let absent: Vec<ValueId> =
+            function.inputs.iter().copied().filter(|id| !given.contains_key(id)).collect();
+        let missing: Vec<ValueId> = absent.iter().copied().filter(|&id| !is_state(id)).collect();
+        if self.random.is_none() && !missing.is_empty() {
+            return Err(not_given(source, function, &missing));
+        }
+        // The types of those without a value; the others have theirs.
+        let mut open = function.clone();
+        for (id, tensor) in &given {
+            open = with_type(open, *id, &tensor.ty);
+        }
+        let types = known_types(&open, tree, self.shapes)?;
+        for (at, (&id, ty)) in function.inputs.iter().zip(&types).enumerate() {
+            if given.contains_key(&id) {
+                continue;
+            }
+            let name = &function.value(id).name;
+            if ty.elements() > LARGEST || ty.dtype == DType::Str {
+                return Err(CommandError::input(
+                    format!("`{name}` is {ty}, for which no values can be made"),
+                    format!("Give it with `--input {name}=FILE.npy`, or smaller sizes with `--shape`."),
+                ));
+            }
+            let data = match self.random.filter(|_| !is_state(id)) {
+                Some(seed) => random(ty, seed, at as u64),
+                None => Data::zeros(ty.dtype, ty.elements()),
+            };
+            given.insert(id, Tensor { ty: ty.clone(), data }.rounded());
+        }
+        Ok(function.inputs.iter().filter_map(|id| given.remove(id)).collect())
+    }
+
+    /// The values that files give.
+    fn read(&self, ui: &Ui, function: &Function) -> Result<BTreeMap<ValueId, Tensor>, CommandError> {
+        let mut given = BTreeMap::new();
+        for arg in self.files {
+            let values = match (has_names(&arg.file), &arg.name) {
+                (true, None) => read_safetensors(&arg.file)?,
+                (true, Some(name)) => vec![(name.clone(), one_of(&arg.file, name)?)],
+                (false, name) => vec![(name.clone().unwrap_or_default(), read_npy(&arg.file)?)],
+            };
+            for (name, value) in values {
+                let parameter = function.inputs.iter().find(|&&id| function.value(id).name == name);
+                let Some(&id) = parameter else { return Err(unknown_input(function, &name)) };
+                let (value, note) = fit(value, function.ty(id)).map_err(|(why, hint)| {
+                    CommandError::input(
+                        format!("`{}` does not suit the parameter `{name}`: {why}", arg.file.display()),
+                        hint,
+                    )
+                })?;
+                if let Some(note) = note {
+                    ui.say(format!("note: `{name}` is rounded {note}"));
+                }
+                if given.insert(id, value).is_some() {
+                    return Err(CommandError::input(
+                        format!("the parameter `{name}` is given more than once"),
+                        "Leave all but one of its values away.",
+                    ));
+                }
+            }
+        }
+        Ok(given)
+    }
+}
+
+fn with_type(mut function: Function, id: ValueId, ty: &TensorType) -> Function {
+    function.values[id.index()].ty = ty.clone();
+    function
+}
+
+/// The tensor called `name` in a safetensors file.
+fn one_of(file: &Path, name: &str) -> Result<Tensor, CommandError> {
+    let tensors = read_safetensors(file)?;
+    let names = tensors.iter().map(|(n, _)| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    tensors.into_iter().find(|(n, _)| n == name).map(|(_, tensor)| tensor).ok_or_else(|| {
+        CommandError::input(
+            format!("`{}` has no tensor `{name}`", file.display()),
+            format!("It has {names}."),
+        )
+    })
+}
+
+fn not_given(source: &Source, function: &Function, missing: &[ValueId]) -> CommandError {
+    let list = missing.iter().map(|&id| {
+        let value = function.value(id);
+        format!("`{}` {}", value.name, value.ty)
+    });
+    let list = list.collect::<Vec<_>>().join(", ");
+    let first = missing.first().map_or("", |&id| function.value(id).name.as_str());
+    CommandError::input(
+        format!("function `{}` of `{}` needs {list}", function.name, source.name),
+        format!("Give each with `--input {first}=FILE.npy`, or all of them with `--random SEED`."),
+    )
+}
+
+/// `value` as a tensor of type `want`, and how it was rounded, if it was.
+///
+/// # Errors
+/// Why not, and what would help.
+fn fit(value: Tensor, want: &TensorType) -> Result<(Tensor, Option<String>), (String, String)> {
+    let got = value.ty.dtype;
+    if !want.with_dtype(got).admits(&value.ty) {
+        let why = format!("it is {}, {want} is wanted", value.ty);
+        return Err((why, "Give an array of that shape.".to_owned()));
+    }
+    let ty = value.ty.with_dtype(want.dtype);
+    if got == want.dtype {
+        return Ok((value, None));
+    }
+    let hint = || format!("Convert it with `.astype(numpy.{})`.", numpy_name(want.dtype));
+    let refuse = |at: usize, shown: String| {
+        let why = format!("element {at} is {shown}, which no {} is", want.dtype);
+        Err((why, "Give values that the type has.".to_owned()))
+    };
+    match &value.data {
+        Data::Float(from) if want.dtype.is_float() => {
+            let to = Tensor { ty, data: value.data.clone() }.rounded();
+            let both = || from.iter().zip(to.as_floats());
+            if let Some(at) = both().position(|(a, b)| a.is_finite() && !b.is_finite()) {
+                return refuse(at, format!("{:e}", from[at]));
+            }
+            let exact = both().all(|(a, b)| a == b || a.is_nan());
+            let usual = matches!(want.dtype, DType::F16 | DType::F32);
+            match exact {
+                true => Ok((to, None)),
+                false if usual => Ok((to, Some(format!("from {got} to {}", want.dtype)))),
+                false => Err((format!("it is {got}, {} would change its values", want.dtype), hint())),
+            }
+        }
+        Data::Int(from) if want.dtype.is_int() => {
+            let (low, high) = want.dtype.int_range().unwrap_or((0, 0));
+            match from.iter().position(|n| !(low..=high).contains(n)) {
+                Some(at) => refuse(at, from[at].to_string()),
+                None => Ok((Tensor { ty, data: value.data }, None)),
+            }
+        }
+        _ => Err((format!("its elements are {got}, {} is wanted", want.dtype), hint())),
+    }
+}
+
+/// Floats from −1 to 1, integers from 0 to 7, truths by toss of a coin.
+fn random(ty: &TensorType, seed: u64, stream: u64) -> Data {
+    let mut draws = ChaCha8Rng::seed_from_u64(seed);
+    draws.set_stream(stream);
+    let n = ty.elements();
+    match ty.dtype {
+        DType::Bool => Data::Bool((0..n).map(|_| draws.random()).collect()),
+        d if d.is_float() => Data::Float((0..n).map(|_| draws.random_range(-1.0..1.0)).collect()),
+        d => {
+            let most = d.int_range().map_or(0, |(_, high)| high.min(7));
+            Data::Int((0..n).map(|_| draws.random_range(0..=most)).collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_converted_only_if_nothing_is_lost() {
+        let of = |dtype: DType, data: Data| Tensor { ty: TensorType::new(dtype, [data.len()]), data };
+        let to = |dtype| TensorType::new(dtype, [TensorType::UNKNOWN]);
+        let floats = |v: &[f64]| of(DType::F64, Data::Float(v.to_vec()));
+        let (exact, note) = fit(floats(&[0.5]), &to(DType::F16)).expect("exact");
+        assert_eq!((exact.as_floats(), note), (&[0.5][..], None));
+        let (_, note) = fit(floats(&[0.1]), &to(DType::F16)).expect("rounded");
+        assert_eq!(note.as_deref(), Some("from fp64 to fp16"));
+        assert!(
+            fit(floats(&[0.0, 1e6]), &to(DType::F16)).expect_err("too large").0.contains("element 1 is 1e6")
+        );
+        assert!(fit(floats(&[0.1]), &to(DType::BF16)).is_err());
+        assert!(fit(floats(&[1.0]), &to(DType::I32)).expect_err("a float").1.contains("numpy.int32"));
+        let ints = |v: &[i64]| of(DType::I64, Data::Int(v.to_vec()));
+        assert!(fit(ints(&[3, -4]), &to(DType::I32)).is_ok());
+        assert!(fit(ints(&[3, 1 << 40]), &to(DType::I32)).is_err());
+        assert!(fit(ints(&[3]), &to(DType::F16)).is_err());
+        assert!(
+            fit(ints(&[3]), &TensorType::new(DType::I32, [2])).expect_err("a shape").0.contains("wanted")
+        );
+    }
+
+    #[test]
+    fn inputs_are_names_and_files() {
+        assert!(input("x=a.npy").is_ok_and(|a| a.name.as_deref() == Some("x")));
+        assert!(input("a.safetensors").is_ok_and(|a| a.name.is_none()));
+        assert!(input("dir=1/a.safetensors").is_ok_and(|a| a.name.as_deref() == Some("dir")));
+        for text in ["a.npy", "x=", "=a.npy", "", "a b=c.npy"] {
+            assert!(input(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Weight files of a program: where they are, and what is in them, read whole only where all of it is needed.
+
+use crate::error::CommandError;
+use mil::blob::{BlobError, Record};
+use mil::diff::{Digest, Digester};
+use mil::ir::{ArgValue, LiteralData, Operation};
+use mil::{Function, TensorType, Weights};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// What paths in a program begin with.
+const MODEL_PATH: &str = "@model_path/";
+
+/// The weight files that a program's paths name.
+#[derive(Debug)]
+pub struct Folder {
+    /// What `@model_path` stands for.
+    model: PathBuf,
+    /// Where the user says they are.
+    given: Option<PathBuf>,
+    files: HashMap<String, Option<(File, u64)>>,
+}
+
+/// Why a weight could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightError {
+    /// There is no such file.
+    #[error("weight file `{path}` is not there: {looked} does not exist")]
+    Absent { path: String, looked: String },
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    #[error("weight file `{path}` cannot be read: {source}")]
+    Io { path: String, source: io::Error },
+}
+
+impl WeightError {
+    /// What helps.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            WeightError::Absent { .. } => "Say with `--weights DIR` where the weight files are.",
+            WeightError::Blob(blob) => blob.hint().unwrap_or("Check that the weights belong to the program."),
+            WeightError::Io { .. } => "Check the file.",
+        }
+    }
+}
+
+impl From<WeightError> for CommandError {
+    fn from(error: WeightError) -> CommandError {
+        CommandError::input(error.to_string(), error.hint())
+    }
+}
+
+impl Folder {
+    /// The weight files of a program in folder `model`; if `given`, they are there, with or without the folders that
+    /// their paths name.
+    pub fn new(model: &Path, given: Option<&Path>) -> Folder {
+        Folder { model: model.to_owned(), given: given.map(Path::to_owned), files: HashMap::new() }
+    }
+
+    /// Where the file that the program calls `path` may be.
+    fn places(&self, path: &str) -> Vec<PathBuf> {
+        let below = path.strip_prefix(MODEL_PATH).unwrap_or(path);
+        match &self.given {
+            None => vec![self.model.join(below)],
+            Some(given) => {
+                let name = Path::new(below).file_name().map(|name| given.join(name));
+                std::iter::once(given.join(below)).chain(name).collect()
+            }
+        }
+    }
+
+    /// The file that the program calls `path`, and its length; opened once.
+    fn file(&mut self, path: &str) -> Result<(&mut File, u64), WeightError> {
+        if !self.files.contains_key(path) {
+            let mut opened = None;
+            // Devices and pipes are no weight files, and some never end.
+            if let Some(place) = self.places(path).into_iter().find(|p| p.is_file()) {
+                let io = |source| WeightError::Io { path: place.display().to_string(), source };
+                let file = File::open(&place).map_err(io)?;
+                let length = file.metadata().map_err(io)?.len();
+                opened = Some((file, length));
+            }
+            self.files.insert(path.to_owned(), opened);
+        }
+        let places = self.places(path);
+        match self.files.get_mut(path) {
+            Some(Some((file, length))) => Ok((file, *length)),
+            _ => {
+                let looked: Vec<String> = places.iter().map(|p| format!("`{}`", p.display())).collect();
+                Err(WeightError::Absent { path: path.to_owned(), looked: looked.join(" or ") })
+            }
+        }
+    }
+
+    /// The record at `offset` of the file that the program calls `path`, its elements unread.
+    ///
+    /// # Errors
+    /// If there is no such file, or no sound record there.
+    pub fn record(&mut self, path: &str, offset: u64) -> Result<Record, WeightError> {
+        let (file, length) = self.file(path)?;
+        Record::read(path, length, offset, |at| {
+            let mut chunk = [0; 64];
+            let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut chunk));
+            read.map_err(|source| WeightError::Io { path: path.to_owned(), source })?;
+            Ok(chunk)
+        })
+    }
+
+    /// The same, if it holds a tensor of type `ty`.
+    ///
+    /// # Errors
+    /// As [`Folder::record`], and if it does not.
+    pub fn check(&mut self, path: &str, offset: u64, ty: &TensorType) -> Result<Record, WeightError> {
+        let record = self.record(path, offset)?;
+        record.check(path, offset, ty)?;
+        Ok(record)
+    }
+
+    /// The digest of the elements whose record is there.
+    ///
+    /// # Errors
+    /// As [`Folder::record`].
+    pub fn digest(&mut self, path: &str, offset: u64) -> Result<Digest, WeightError> {
+        let bytes = self.record(path, offset)?.bytes;
+        let (file, _) = self.file(path)?;
+        let io = |source| WeightError::Io { path: path.to_owned(), source };
+        file.seek(SeekFrom::Start(bytes.start)).map_err(io)?;
+        let mut rest = file.take(bytes.end - bytes.start);
+        let (mut digester, mut chunk) = (Digester::new(), vec![0; 1 << 16]);
+        loop {
+            match rest.read(&mut chunk).map_err(io)? {
+                0 => return Ok(digester.finish()),
+                n => digester.update(&chunk[..n]),
+            }
+        }
+    }
+
+    /// Every weight file that `function` names, whole; each record it names has been checked.
+    ///
+    /// # Errors
+    /// If a file is not there, or does not hold what the function says.
+    pub fn load(&mut self, function: &Function) -> Result<Weights, WeightError> {
+        let blobs = blobs(function);
+        // Before gigabytes are read.
+        for (path, offset, ty) in &blobs {
+            self.check(path, *offset, ty)?;
+        }
+        let mut paths: Vec<&str> = blobs.iter().map(|(path, ..)| *path).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        let mut weights = Weights::new();
+        for path in paths {
+            let (file, length) = self.file(path)?;
+            let io = |source| WeightError::Io { path: path.to_owned(), source };
+            let mut bytes = Vec::new();
+            let room = usize::try_from(length).is_ok_and(|n| bytes.try_reserve_exact(n).is_ok());
+            if !room {
+                return Err(io(io::ErrorKind::OutOfMemory.into()));
+            }
+            file.seek(SeekFrom::Start(0))
+                .and_then(|_| file.take(length).read_to_end(&mut bytes))
+                .map_err(io)?;
+            weights.insert(path, bytes);
+        }
+        Ok(weights)
+    }
+}
+
+/// Path, offset and type of every literal of `function` that is in a weight file.
+fn blobs(function: &Function) -> Vec<(&str, u64, &TensorType)> {
+    fn collect<'f>(ops: &'f [Operation], out: &mut Vec<(&'f str, u64, &'f TensorType)>) {
+        for op in ops {
+            for arg in &op.args {
+                if let ArgValue::Literal(l) = &arg.value
+                    && let LiteralData::Blob { path, offset } = &l.data
+                {
+                    out.push((path, *offset, &l.ty));
+                }
+            }
+            op.blocks.iter().for_each(|b| collect(&b.ops, out));
+        }
+    }
+    let mut out = Vec::new();
+    collect(&function.ops, &mut out);
+    out
+}
