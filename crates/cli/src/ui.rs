@@ -2,6 +2,7 @@
 
 use crate::error::CommandError;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::borrow::Cow;
 use std::env;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, StdoutLock, Write};
@@ -58,13 +59,14 @@ impl Ui {
     /// Says what went wrong, even if quiet.
     pub fn error(&self, error: &CommandError) {
         let Some(message) = error.message() else { return };
+        let message = self.harmless(message);
         if error.is_failure() {
             self.line(&format!("{}: {message}", self.paint("error", "1;31")));
         } else {
             self.say(message);
         }
         if let Some(hint) = error.hint() {
-            let line = format!("{}: {hint}", self.paint("hint", "1;36"));
+            let line = format!("{}: {}", self.paint("hint", "1;36"), self.harmless(hint));
             if error.is_failure() { self.line(&line) } else { self.say(line) }
         }
     }
@@ -75,11 +77,15 @@ impl Ui {
         if rendered.is_empty() {
             return;
         }
-        // A text does not steer the terminal.
+        self.line(&self.painted(&self.harmless(rendered)));
+    }
+
+    /// `text` without what would steer the terminal, if there is one: names and lines come from files.
+    fn harmless<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-        match self.terminal && rendered.contains(control) {
-            true => self.line(&self.painted(&rendered.replace(control, "\u{fffd}"))),
-            false => self.line(&self.painted(rendered)),
+        match self.terminal && text.contains(control) {
+            true => Cow::Owned(text.replace(control, "\u{fffd}")),
+            false => Cow::Borrowed(text),
         }
     }
 

@@ -6,7 +6,21 @@ use crate::place::Place;
 fn all_of_help_is_as_it_was() {
     let place = Place::new();
     let mut all = String::new();
-    for command in ["", "train", "generate", "eval", "grads", "kernels"] {
+    for command in [
+        "",
+        "train",
+        "generate",
+        "eval",
+        "grads",
+        "kernels",
+        "mil",
+        "mil fmt",
+        "mil check",
+        "mil run",
+        "mil grad",
+        "mil stats",
+        "mil diff",
+    ] {
         let args = format!("{command} --help");
         let outcome = place.succeed(args.trim());
         assert_eq!(outcome.stderr, "");

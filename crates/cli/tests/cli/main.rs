@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod help;
+mod mil;
 mod place;
 mod run;
 mod tools;

@@ -2,15 +2,13 @@
 
 use crate::error::CommandError;
 use mil::{DType, Data, Tensor, TensorType, bytes};
-use npyz::{Endianness, NpyHeader, Order, TypeChar, WriteOptions, WriterBuilder};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use std::fs;
 use std::path::Path;
 
-/// A header of .npy that describes an array of numbers has fewer bytes, and fewer brackets.
-const LONGEST_HEADER: usize = 1 << 16;
-const MOST_BRACKETS: usize = 8;
+/// Bytes before the header of a .npy file of version 1.
+const BEGIN: usize = 10;
 
 /// The array in the .npy file `path`.
 ///
@@ -22,66 +20,129 @@ pub fn read_npy(path: &Path) -> Result<Tensor, CommandError> {
 }
 
 fn npy(file: &[u8]) -> Result<Tensor, String> {
-    is_sane(file)?;
-    let mut rest = file;
-    let header = NpyHeader::from_reader(&mut rest).map_err(|e| e.to_string())?;
-    let described = header.dtype().descr();
-    let npyz::DType::Plain(kind) = header.dtype() else {
-        return Err(format!("its elements are {described}"));
-    };
-    let dtype = match (kind.type_char(), kind.size_field()) {
-        (TypeChar::Bool, 1) => DType::Bool,
-        (TypeChar::Int, 1) => DType::I8,
-        (TypeChar::Int, 2) => DType::I16,
-        (TypeChar::Int, 4) => DType::I32,
-        (TypeChar::Int, 8) => DType::I64,
-        (TypeChar::Uint, 1) => DType::U8,
-        (TypeChar::Uint, 2) => DType::U16,
-        (TypeChar::Uint, 4) => DType::U32,
-        (TypeChar::Uint, 8) => DType::U64,
-        (TypeChar::Float, 2) => DType::F16,
-        (TypeChar::Float, 4) => DType::F32,
-        (TypeChar::Float, 8) => DType::F64,
-        _ => return Err(format!("its elements are {described}, which are no numbers that MIL has")),
-    };
-    let shape: Option<Vec<usize>> = header.shape().iter().map(|&n| usize::try_from(n).ok()).collect();
-    let ty = TensorType::new(dtype, shape.ok_or("its shape is too large")?);
+    let (header, elements) = Header::read(file)?;
+    let (swapped, dtype) = header.dtype()?;
+    let ty = TensorType::new(dtype, header.shape);
     let (size, want) = (dtype.size().unwrap_or(1), ty.bytes().unwrap_or(0));
-    if rest.len() != want {
-        return Err(format!("its elements take {want} bytes, it has {}", rest.len()));
+    if elements.len() != want {
+        return Err(format!("its elements take {want} bytes, it has {}", elements.len()));
     }
-    let data = match kind.endianness() {
-        Endianness::Big => {
-            let swapped: Vec<u8> = rest.chunks(size).flat_map(|c| c.iter().rev().copied()).collect();
-            bytes::from_memory(dtype, &swapped)
+    let data = match swapped {
+        true => {
+            let turned: Vec<u8> = elements.chunks(size).flat_map(|c| c.iter().rev().copied()).collect();
+            bytes::from_memory(dtype, &turned)
         }
-        _ => bytes::from_memory(dtype, rest),
+        false => bytes::from_memory(dtype, elements),
     };
     let tensor = Tensor { ty, data };
-    Ok(if header.order() == Order::Fortran { from_columns(&tensor) } else { tensor })
+    Ok(if header.by_columns { from_columns(&tensor) } else { tensor })
 }
 
-/// Whether the header can be given to the parser, which takes brackets in one another and products of sizes as they
-/// are.
-fn is_sane(file: &[u8]) -> Result<(), String> {
-    let no_header = || "it has no header".to_owned();
-    let length = match (file.get(..6), file.get(6), file.get(8..12)) {
-        (Some(b"\x93NUMPY"), Some(1), Some(&[a, b, ..])) => 10 + usize::from(u16::from_le_bytes([a, b])),
-        (Some(b"\x93NUMPY"), Some(2 | 3), Some(&[a, b, c, d])) => {
-            12usize.saturating_add(u32::from_le_bytes([a, b, c, d]) as usize)
-        }
-        _ => return Err(no_header()),
-    };
-    let header = file.get(..length).filter(|h| h.len() <= LONGEST_HEADER).ok_or_else(no_header)?;
-    if header.iter().filter(|b| b"([{".contains(b)).count() > MOST_BRACKETS {
-        return Err("its elements are no numbers".to_owned());
+/// Element types of NumPy that MIL has, as headers describe them.
+const DESCRIBED: [(&str, DType); 12] = [
+    ("b1", DType::Bool),
+    ("f2", DType::F16),
+    ("f4", DType::F32),
+    ("f8", DType::F64),
+    ("i1", DType::I8),
+    ("u1", DType::U8),
+    ("i2", DType::I16),
+    ("u2", DType::U16),
+    ("i4", DType::I32),
+    ("u4", DType::U32),
+    ("i8", DType::I64),
+    ("u8", DType::U64),
+];
+
+/// What stands before the elements of a .npy file: a dictionary in Python's spelling, `{'descr': '<f4',
+/// 'fortran_order': False, 'shape': (2, 3), }`. Crates that read it bring a parser of all of Python's literals, and a C
+/// compiler with it.
+/// Source: NumPy, `numpy/lib/format.py`.
+#[derive(Debug, Default)]
+struct Header {
+    descr: String,
+    /// Whether the first axis runs fastest.
+    by_columns: bool,
+    shape: Vec<usize>,
+}
+
+impl Header {
+    /// The header of `file`, and the elements behind it.
+    fn read(file: &[u8]) -> Result<(Header, &[u8]), String> {
+        let no_header = || "it has no header".to_owned();
+        let (length, begin) = match (file.get(..6), file.get(6), file.get(8..12)) {
+            (Some(b"\x93NUMPY"), Some(1), Some(&[a, b, ..])) => {
+                (usize::from(u16::from_le_bytes([a, b])), BEGIN)
+            }
+            (Some(b"\x93NUMPY"), Some(2 | 3), Some(&[a, b, c, d])) => {
+                (u32::from_le_bytes([a, b, c, d]) as usize, 12)
+            }
+            _ => return Err(no_header()),
+        };
+        let end = length.saturating_add(begin);
+        let (text, elements) = file.get(begin..end).zip(file.get(end..)).ok_or_else(no_header)?;
+        let text = std::str::from_utf8(text).map_err(|_| no_header())?;
+        let header = Header::parse(text).ok_or_else(|| {
+            format!(
+                "its header does not describe an array of numbers: {}",
+                text.trim().chars().take(80).collect::<String>().escape_debug()
+            )
+        })?;
+        Ok((header, elements))
     }
-    let numbers = header[10..].split(|b| !b.is_ascii_digit()).filter(|n| !n.is_empty());
-    let product = numbers.map(|n| std::str::from_utf8(n).ok()?.parse().ok()).try_fold(1u64, |all, n| {
-        let n: u64 = n?;
-        all.checked_mul(n.max(1))
-    });
-    product.map(|_| ()).ok_or_else(|| "its shape is too large".to_owned())
+
+    fn parse(text: &str) -> Option<Header> {
+        let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
+        let (mut header, mut seen) = (Header::default(), 0);
+        while !rest.is_empty() {
+            let (key, value) = rest.split_once(':')?;
+            let value = value.trim_start();
+            // The value ends at the comma behind it; that of a tuple, behind its bracket.
+            let end = if value.starts_with('(') {
+                value.find(')')? + 1
+            } else {
+                value.find(',').unwrap_or(value.len())
+            };
+            let (value, behind) = value.split_at(end);
+            let behind = behind.trim_start();
+            rest = if behind.is_empty() { behind } else { behind.strip_prefix(',')?.trim_start() };
+            match unquoted(key)? {
+                "descr" => header.descr = unquoted(value)?.to_owned(),
+                "fortran_order" => {
+                    header.by_columns =
+                        matches!(value.trim(), "True" | "False").then(|| value.trim() == "True")?
+                }
+                "shape" => {
+                    let sizes = value.strip_prefix('(')?.strip_suffix(')')?.split(',').map(str::trim);
+                    let sizes = sizes.filter(|s| !s.is_empty());
+                    header.shape = sizes.map(|s| s.parse().ok()).collect::<Option<_>>()?;
+                }
+                _ => return None,
+            }
+            seen += 1;
+        }
+        (seen == 3).then_some(header)
+    }
+
+    /// Whether the bytes of each element are in the order of large machines, and what the elements are.
+    fn dtype(&self) -> Result<(bool, DType), String> {
+        let kind = self.descr.get(1..).unwrap_or_default();
+        let known = DESCRIBED.iter().find(|(descr, _)| *descr == kind).map(|(_, dtype)| *dtype);
+        let swapped = match self.descr.chars().next() {
+            Some('<' | '|' | '=') => Some(false),
+            Some('>') => Some(true),
+            _ => None,
+        };
+        let shown = self.descr.escape_debug();
+        let none = || format!("its elements are `{shown}`, which are no numbers that MIL has");
+        swapped.zip(known).ok_or_else(none)
+    }
+}
+
+/// What stands in quotes.
+fn unquoted(text: &str) -> Option<&str> {
+    let text = text.trim();
+    ['\'', '"'].into_iter().find_map(|q| text.strip_prefix(q)?.strip_suffix(q))
 }
 
 /// The tensor whose elements are given with the first axis running fastest.
@@ -140,25 +201,25 @@ pub fn read_safetensors(path: &Path) -> Result<Vec<(String, Tensor)>, CommandErr
 /// # Errors
 /// Why not, for strings.
 pub fn npy_file(tensor: &Tensor) -> Result<Vec<u8>, String> {
-    let (dtype, described) = match tensor.ty.dtype {
-        DType::Bool => (DType::Bool, "|b1"),
-        DType::F16 => (DType::F16, "<f2"),
-        DType::F32 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2 => (DType::F32, "<f4"),
-        DType::F64 => (DType::F64, "<f8"),
-        DType::I4 | DType::I8 => (DType::I8, "|i1"),
-        DType::U1 | DType::U2 | DType::U3 | DType::U4 | DType::U6 | DType::U8 => (DType::U8, "|u1"),
-        DType::I16 => (DType::I16, "<i2"),
-        DType::U16 => (DType::U16, "<u2"),
-        DType::I32 => (DType::I32, "<i4"),
-        DType::U32 => (DType::U32, "<u4"),
-        DType::I64 => (DType::I64, "<i8"),
-        DType::U64 => (DType::U64, "<u8"),
-        other => return Err(format!("a .npy file does not hold {other}")),
+    let dtype = match tensor.ty.dtype {
+        DType::BF16 | DType::F8E4M3 | DType::F8E5M2 => DType::F32,
+        DType::I4 => DType::I8,
+        DType::U1 | DType::U2 | DType::U3 | DType::U4 | DType::U6 => DType::U8,
+        other => other,
     };
-    let kind = described.parse().map_err(|_| format!("a .npy file does not hold {described}"))?;
-    let shape: Vec<u64> = tensor.ty.shape.iter().map(|&n| n as u64).collect();
-    let options = WriteOptions::new_header_only().dtype(npyz::DType::new_scalar(kind)).shape(&shape);
-    let mut out = options.writer(Vec::new()).write_header_only().map_err(|e| e.to_string())?;
+    let Some((kind, _)) = DESCRIBED.iter().find(|(_, d)| *d == dtype) else {
+        return Err(format!("a .npy file does not hold {dtype}"));
+    };
+    let order = if dtype.size() == Some(1) { '|' } else { '<' };
+    let shape: String = tensor.ty.shape.iter().map(|n| format!("{n}, ")).collect();
+    let mut header = format!("{{'descr': '{order}{kind}', 'fortran_order': False, 'shape': ({shape}), }}");
+    // The elements begin at a multiple of 64, behind a newline.
+    header.push_str(&" ".repeat(63 - (BEGIN + header.len()) % 64));
+    header.push('\n');
+    let length = u16::try_from(header.len()).map_err(|_| "a .npy file holds fewer axes".to_owned())?;
+    let mut out = b"\x93NUMPY\x01\x00".to_vec();
+    out.extend(length.to_le_bytes());
+    out.extend(header.bytes());
     out.extend(bytes::to_memory(dtype, &tensor.data));
     Ok(out)
 }
@@ -289,12 +350,12 @@ mod tests {
         };
         let shape =
             |shape: &str| with(&format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"));
-        assert!(shape("(4294967296, 4294967296, 2)").contains("too large"));
-        assert!(shape("(99999999999999999999999,)").contains("too large"));
-        assert!(shape(&format!("{}{}", "(".repeat(9000), ")".repeat(9000))).contains("no numbers"));
+        assert!(shape("(4294967296, 4294967296, 2)").contains("its elements take"));
+        assert!(shape("(99999999999999999999999,)").contains("header"));
+        assert!(shape(&format!("{}{}", "(".repeat(9000), ")".repeat(9000))).contains("header"));
         assert!(shape("(1000000,)").contains("4000000 bytes"));
         assert!(
-            with("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }").contains("elements")
+            with("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }").contains("header")
         );
         assert!(with("{'descr': '|O', 'fortran_order': False, 'shape': (2,), }").contains("no numbers"));
     }

@@ -72,7 +72,7 @@ impl Wanted<'_> {
         // The types of those without a value; the others have theirs.
         let mut open = function.clone();
         for (id, tensor) in &given {
-            open = with_type(open, *id, &tensor.ty);
+            open.values[id.index()].ty = tensor.ty.clone();
         }
         let types = known_types(&open, tree, self.shapes)?;
         for (at, (&id, ty)) in function.inputs.iter().zip(&types).enumerate() {
@@ -128,11 +128,6 @@ impl Wanted<'_> {
     }
 }
 
-fn with_type(mut function: Function, id: ValueId, ty: &TensorType) -> Function {
-    function.values[id.index()].ty = ty.clone();
-    function
-}
-
 /// The tensor called `name` in a safetensors file.
 fn one_of(file: &Path, name: &str) -> Result<Tensor, CommandError> {
     let tensors = read_safetensors(file)?;
@@ -164,7 +159,7 @@ fn not_given(source: &Source, function: &Function, missing: &[ValueId]) -> Comma
 /// Why not, and what would help.
 fn fit(value: Tensor, want: &TensorType) -> Result<(Tensor, Option<String>), (String, String)> {
     let got = value.ty.dtype;
-    if !want.with_dtype(got).admits(&value.ty) {
+    if !value.ty.is_known() || !want.with_dtype(got).admits(&value.ty) {
         let why = format!("it is {}, {want} is wanted", value.ty);
         return Err((why, "Give an array of that shape.".to_owned()));
     }

@@ -1,0 +1,152 @@
+//! Bad input gets a sentence that names it and a remedy, exit code 2, nothing on stdout, and changes no file.
+
+use super::{npy, npy_floats, programs};
+use crate::place::Place;
+use mil::{DType, Data};
+
+/// Arguments; what the errors must name; what the hint must say.
+const ROWS: &[(&str, &[&str], &str)] = &[
+    ("fmt missing.mil", &["missing.mil"], "model.mil"),
+    ("fmt latin1.mil", &["latin1.mil", "byte 12"], "MIL text"),
+    ("fmt empty", &["empty", "model.mil"], "mlmodelc"),
+    ("fmt package.mlpackage", &["package.mlpackage"], "coremlcompiler"),
+    ("fmt two", &["2 programs"], "two/b/model.mil"),
+    ("fmt broken.mil", &["1 error"], "Correct"),
+    ("check missing.mil", &["missing.mil"], "model.mil"),
+    ("check a.mil missing.mil --json", &["missing.mil"], "model.mil"),
+    ("run typo.mil --random 1", &["2 errors"], "check typo.mil"),
+    ("run a.mil", &["`x` tensor<fp16, [2, 3]>", "`W` tensor<fp16, [3, 2]>"], "--input x="),
+    ("run a.mil --random 1 --function other", &["`other`"], "`main`"),
+    ("run a.mil --random 1 --input z=x.npy", &["`z`"], "`x`, `W`"),
+    ("run a.mil --random 1 --input x=missing.npy", &["missing.npy"], "path"),
+    ("run a.mil --random 1 --input x=empty", &["empty"], "path"),
+    ("run a.mil --random 1 --input x=latin1.mil", &["latin1.mil", "header"], "numpy.save"),
+    ("run a.mil --random 1 --input x=cut.npy", &["cut.npy", "bytes"], "numpy.save"),
+    ("run a.mil --random 1 --input x=int.npy", &["int.npy", "int32", "fp16"], "float16"),
+    ("run a.mil --random 1 --input x=shape.npy", &["[3, 2]", "[2, 3]"], "shape"),
+    ("run a.mil --random 1 --input x=large.npy", &["element 5", "1e6"], "values"),
+    ("run a.mil --random 1 --input x=x.npy --input x=x.npy", &["`x`", "more than once"], "all but one"),
+    ("run a.mil --random 1 --input cut.safetensors", &["cut.safetensors"], "save_file"),
+    ("run a.mil --random 1 --input y=x.safetensors", &["x.safetensors", "`y`"], "`q`"),
+    ("run a.mil --random 1 --input x.safetensors", &["`q`"], "`x`"),
+    ("run a.mil --random 1 --shape z=1", &["`z`"], "`x`"),
+    ("run a.mil --random 1 --shape x=3,2", &["[3, 2]"], "sizes"),
+    ("run a.mil --random 1 --out a.mil", &["a.mil"], ""),
+    ("run a.mil --random 1 --out a.mil/r.safetensors", &["a.mil"], ""),
+    ("run open.mil --random 1", &["`x`", "?"], "--shape x="),
+    ("run open.mil --random 1 --shape x=100000000000", &["`x`"], "--shape"),
+    ("run open.mil --random 1 --shape x=3", &["does not take"], "shapes"),
+    ("run huge.mil --random 1", &["`main`", "TiB"], "smaller"),
+    ("run huge.mil --random 1 --engine reference", &["`y`"], "smaller"),
+    ("run opaque.mil --random 1", &["1 operation", "main"], "Leave"),
+    ("run model.mlmodelc --random 1 --weights empty", &["w.bin", "empty"], "--weights"),
+    ("run model.mlmodelc --random 1 --weights cut", &["w.bin"], ""),
+    ("run model.mlmodelc --random 1 --weights folder", &["w.bin"], "--weights"),
+    ("grad a.mil --wrt z", &["`z`"], "`x`, `W`"),
+    ("grad a.mil --wrt h", &["`h`", "computed"], "`x`"),
+    ("grad state.mil --wrt n", &["`n`"], ""),
+    ("grad ints.mil --wrt n", &["int32"], "floats"),
+    ("grad loose.mil --wrt u", &["`u`"], "zero"),
+    ("grad taken.mil --wrt x", &["`d_y`"], "Rename"),
+    ("grad open.mil --wrt x", &["`x`"], "--shape"),
+    ("stats typo.mil", &["2 errors"], "check"),
+    ("stats a.mil --shape z=1", &["`z`"], "parameters"),
+    ("diff a.mil missing.mil", &["missing.mil"], "model.mil"),
+    ("diff a.mil typo.mil", &["typo.mil"], "check"),
+];
+
+fn prepared() -> Place {
+    let place = programs();
+    place.write("latin1.mil", b"program(1.3)\xe9");
+    place.write("empty/readme.md", "nothing here");
+    place.write("package.mlpackage/Data/com.apple.CoreML/model.mlmodel", "protobuf");
+    for sub in ["a", "b"] {
+        place.write(&format!("two/{sub}/model.mil"), super::SMALL);
+    }
+    let program = |body: &str| format!("program(1.3) {{ func main<ios18>{body}; }}");
+    place.write("open.mil", program("(tensor<fp16, [?]> x) { tensor<fp16, [?]> y = add(x = x, y = tensor<fp16, [2]>([1, 2])); } -> (y)"));
+    let copies = "tensor<fp32, [100000, 100000, 1000]>";
+    place.write("huge.mil", program(&format!("(tensor<fp32, [1, 1, 1]> x) {{ {copies} y = tile(x = x, reps = tensor<int32, [3]>([100000, 100000, 1000])); }} -> (y)")));
+    place.write(
+        "opaque.mil",
+        program("(tensor<fp16, [2]> x) { tensor<fp16, [2]> y = custom_layer(x = x); } -> (y)"),
+    );
+    place.write(
+        "ints.mil",
+        program("(tensor<int32, [2]> n) { tensor<int32, [2]> y = add(x = n, y = n); } -> (y)"),
+    );
+    place.write(
+        "loose.mil",
+        program("(tensor<fp16, [2]> x, tensor<fp16, [2]> u) { tensor<fp16, [2]> y = exp(x = x); } -> (y)"),
+    );
+    place.write("taken.mil", program("(tensor<fp16, [2]> x, tensor<fp16, [2]> d_y) { tensor<fp16, [2]> y = mul(x = x, y = d_y); } -> (y)"));
+    let x = npy_floats(DType::F16, &[2, 3], &[0.0; 6]);
+    place.write("x.npy", &x);
+    place.write("cut.npy", &x[..x.len() - 1]);
+    place.write("int.npy", npy(DType::I32, &[2, 3], &Data::Int(vec![0; 6])));
+    place.write("shape.npy", npy_floats(DType::F16, &[3, 2], &[0.0; 6]));
+    place.write("large.npy", npy_floats(DType::F64, &[2, 3], &[0.0, 0.0, 0.0, 0.0, 0.0, 1e6]));
+    let bytes = [0u8; 12];
+    let view =
+        safetensors::tensor::TensorView::new(safetensors::Dtype::F16, vec![2, 3], &bytes).expect("a tensor");
+    let file = safetensors::serialize([("q", view)], None).expect("a file");
+    place.write("cut.safetensors", &file[..file.len() - 1]);
+    place.write("x.safetensors", file);
+    let weights = place.read("model.mlmodelc/weights/w.bin");
+    place.write("cut/w.bin", &weights[..weights.len() - 1]);
+    place.write("folder/w.bin/readme.md", "a folder");
+    place
+}
+
+#[test]
+fn bad_input_is_named_with_its_remedy_and_changes_nothing() {
+    let place = prepared();
+    let before = place.snapshot();
+    let mut wrong = Vec::new();
+    for (args, named, hint) in ROWS {
+        let outcome = place.run(&format!("mil {args}"));
+        let stderr = &outcome.stderr;
+        let find = |lead: &str| stderr.lines().find(|line| line.starts_with(lead)).unwrap_or_default();
+        let (error, remedy) = (find("error: "), find("hint: "));
+        let mut problems = Vec::new();
+        if outcome.code != Some(2) {
+            problems.push(format!("exit code {:?}", outcome.code));
+        }
+        problems.extend(named.iter().filter(|n| !error.contains(**n)).map(|n| format!("`{n}` is not named")));
+        if remedy.is_empty() || !remedy.contains(hint) {
+            problems.push(format!("the hint lacks `{hint}`"));
+        }
+        // What can be checked is, even if another program cannot be read.
+        if !outcome.stdout.is_empty() && !args.starts_with("check") {
+            problems.push(format!("stdout has {:?}", outcome.stdout));
+        }
+        if before != place.snapshot() {
+            problems.push("files have changed".to_owned());
+        }
+        if !problems.is_empty() {
+            wrong.push(format!("{args}\n{stderr}  → {}", problems.join(", ")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn impossible_flags_are_refused_in_a_sentence() {
+    let place = programs();
+    for (args, want) in [
+        ("mil", "Usage: backpropane mil <COMMAND>"),
+        ("mil fmt", "<FILE>"),
+        ("mil fmt --check --stdout a.mil", "cannot be used with"),
+        ("mil run a.mil --input x.npy", "NAME=FILE.npy"),
+        ("mil run a.mil --shape x", "NAME=1,3,224"),
+        ("mil run a.mil --shape x=1,b", "NAME=1,3,224"),
+        ("mil run a.mil --shape x=18446744073709551615", "NAME=1,3,224"),
+        ("mil run a.mil --engine apple", "soft, reference"),
+        ("mil run a.mil --random x", "invalid"),
+        ("mil grad a.mil", "--wrt <NAMES>"),
+    ] {
+        let outcome = place.run(args);
+        assert_eq!(outcome.code, Some(2), "{args}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(want), "{args}: {}", outcome.stderr);
+    }
+}

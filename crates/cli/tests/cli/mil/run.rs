@@ -1,0 +1,163 @@
+//! `backpropane mil run`.
+
+use super::{floats, npy, npy_floats, programs};
+use crate::place::Place;
+use mil::{DType, Data};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde_json::json;
+
+const ENGINES: [&str; 2] = ["soft", "reference"];
+
+/// A place where `x` is in files of several kinds: 1 … 6 in two rows.
+fn inputs() -> Place {
+    let place = programs();
+    let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    place.write("x.npy", npy_floats(DType::F16, &[2, 3], &x));
+    place.write("x32.npy", npy_floats(DType::F32, &[2, 3], &[0.1, 2.0, 3.0, 4.0, 5.0, 6.0]));
+    let bytes: Vec<u8> = mil::bytes::to_memory(DType::F16, &Data::Float(x.to_vec()));
+    let view = TensorView::new(Dtype::F16, vec![2, 3], &bytes).expect("a tensor");
+    place.write("x.safetensors", safetensors::serialize([("x", view)], None).expect("a file"));
+    place
+}
+
+#[test]
+fn a_folder_runs_with_its_weights() {
+    let place = inputs();
+    for engine in ENGINES {
+        for input in ["x=x.npy", "x.safetensors", "x=x.safetensors"] {
+            let args = format!("mil run model.mlmodelc --input {input} --engine {engine} --json");
+            let outcome = place.succeed(&args);
+            let json = outcome.json();
+            assert_eq!((&json["engine"], outcome.stderr.as_str()), (&engine.into(), ""));
+            let y = &json["outputs"][0];
+            // Rows of x by rows of W.
+            assert_eq!((&y["name"], &y["dtype"], &y["shape"]), (&"y".into(), &"fp16".into(), &json!([2, 2])));
+            assert_eq!(y["data"], json!([14.0, 32.0, 32.0, 77.0]));
+            assert_eq!(json["outputs"][1]["data"], json!([155.0]), "{engine} {input}");
+        }
+    }
+    let outcome = place.succeed("mil run model.mlmodelc --input x=x.npy");
+    let want = "\
+output  type                  min   mean  max  first elements
+y       tensor<fp16, [2, 2]>   14  38.7500   77  14 32 32 77
+sum     fp16                  155    155  155  155
+";
+    assert_eq!(
+        outcome.stdout.split_whitespace().collect::<Vec<_>>(),
+        want.split_whitespace().collect::<Vec<_>>()
+    );
+    assert_eq!(outcome.stderr, "");
+}
+
+#[test]
+fn programs_are_found_however_deep() {
+    let place = inputs();
+    let nested = "X.mlpackage/Data/com.apple.CoreML/X.mlmodelc";
+    for file in ["model.mil", "weights/w.bin"] {
+        place.write(&format!("{nested}/{file}"), place.read(&format!("model.mlmodelc/{file}")));
+    }
+    place.succeed("mil run X.mlpackage --random 1");
+    place.write("alone.mil", place.read("model.mlmodelc/model.mil"));
+    place.succeed("mil run alone.mil --weights model.mlmodelc/weights --random 1");
+}
+
+#[test]
+fn results_go_to_files_of_their_types() {
+    let place = inputs();
+    for engine in ENGINES {
+        place.succeed(&format!("mil run model.mlmodelc --input x=x.npy --engine {engine} --out results"));
+        let y = floats(DType::F16, &[2, 2], &[14.0, 32.0, 32.0, 77.0]);
+        let bytes = mil::bytes::to_memory(DType::F16, &y.data);
+        let file = place.read("results/y.npy");
+        assert!(file.ends_with(&bytes) && file.starts_with(b"\x93NUMPY"), "{file:?}");
+        place.succeed(&format!(
+            "mil run model.mlmodelc --input x=x.npy --engine {engine} --out r.safetensors"
+        ));
+        let file = place.read("r.safetensors");
+        let tensors = SafeTensors::deserialize(&file).expect("a file");
+        let y = tensors.tensor("y").expect("y");
+        assert_eq!((y.dtype(), y.shape(), y.data()), (Dtype::F16, &[2, 2][..], &bytes[..]));
+        assert_eq!(tensors.tensor("sum").expect("sum").shape(), [0; 0]);
+    }
+}
+
+#[test]
+fn integers_stay_integers() {
+    let place = inputs();
+    // 2²⁴ + 1 is no f32.
+    place.write("n.npy", npy(DType::I64, &[2], &Data::Int(vec![16_777_217, -5])));
+    for engine in ENGINES {
+        let args =
+            format!("mil run model.mlmodelc --function second --input n=n.npy --engine {engine} --json");
+        assert_eq!(place.succeed(&args).json()["outputs"][0]["data"], json!([33_554_434, -10]));
+    }
+}
+
+#[test]
+fn a_state_is_an_input_and_an_output() {
+    let place = inputs();
+    place.write("two.npy", npy_floats(DType::F32, &[2], &[1.0, 2.0]));
+    for engine in ENGINES {
+        let args = format!("mil run state.mil --input x=two.npy --engine {engine} --json --out out");
+        let json = place.succeed(&args).json();
+        assert_eq!(
+            (&json["outputs"][0]["data"], &json["outputs"][1]["data"]),
+            (&json!([1.0, 4.0]), &json!([1.0, 2.0]))
+        );
+        assert_eq!(json["outputs"][1]["name"], "total");
+        let json = place.succeed(&format!("{args} --input total=out/total.npy")).json();
+        assert_eq!(json["outputs"][1]["data"], json!([2.0, 4.0]));
+        std::fs::remove_dir_all(place.path("out")).expect("removed");
+    }
+}
+
+#[test]
+fn random_inputs_follow_from_the_seed() {
+    let place = inputs();
+    let run = |args: &str| place.succeed(&format!("mil run a.mil --json {args}")).json();
+    assert_eq!(run("--random 1"), run("--random 1 --threads 1"));
+    assert_ne!(run("--random 1"), run("--random 2"));
+    // Sizes that are open: the default of the program, or those that are given.
+    let shape = |args: &str| {
+        place.succeed(&format!("mil run model.mlmodelc --json {args}")).json()["outputs"][0]["shape"].clone()
+    };
+    assert_eq!(shape("--random 1"), json!([1, 2]));
+    assert_eq!(shape("--random 1 --shape x=4,3"), json!([4, 2]));
+}
+
+#[test]
+fn rounding_is_told() {
+    let place = inputs();
+    let outcome = place.succeed("mil run model.mlmodelc --input x=x32.npy");
+    assert_eq!(outcome.stderr, "note: `x` is rounded from fp32 to fp16\n");
+}
+
+/// Results that are parameters, constants, or the same value twice are results like any other.
+#[test]
+fn results_may_be_anything() {
+    let place = inputs();
+    place.write(
+        "odd.mil",
+        "program(1.3) { func main<ios18>(tensor<fp32, [2]> x, tensor<bool, [2]> p) {
+            tensor<int32, [2]> k = const()[val = tensor<int32, [2]>([7, 8])];
+            tensor<bool, [2]> q = logical_not(x = p);
+            tensor<int8, [2]> small = cast(x = k, dtype = string(\"int8\"));
+        } -> (x, k, q, q, small); }",
+    );
+    place.write("x2.npy", npy_floats(DType::F32, &[2], &[1.5, -0.0]));
+    place.write("p.npy", npy(DType::Bool, &[2], &Data::Bool(vec![true, false])));
+    for engine in ENGINES {
+        let json = place
+            .succeed(&format!(
+                "mil run odd.mil --input x=x2.npy --input p=p.npy --json --engine {engine} --out odd"
+            ))
+            .json();
+        let data: Vec<_> = (0..5).map(|i| json["outputs"][i]["data"].clone()).collect();
+        assert_eq!(
+            data,
+            [json!([1.5, -0.0]), json!([7, 8]), json!([false, true]), json!([false, true]), json!([7, 8])],
+            "{engine}"
+        );
+    }
+    assert!(place.read("odd/small.npy").windows(3).any(|w| w == b"|i1"));
+}
