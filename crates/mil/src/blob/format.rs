@@ -102,6 +102,15 @@ pub(super) fn locate(path: &str, file: &[u8], offset: u64) -> Result<Record, Blo
         let to = from.saturating_add(size);
         return Err(BlobError::Bounds { path: path(), offset, from, to, got: length });
     };
+    // The record's own place is inside of the file, so `want` did not wrap.
+    let overlapped = match () {
+        () if from < FIRST_ENTRY => Some("over the header"),
+        () if from < want && to > offset => Some("over the record itself"),
+        () => None,
+    };
+    if let (Some(other), true) = (overlapped, size > 0) {
+        return Err(BlobError::Overlap { path: path(), offset, from, to, other });
+    }
     let bits = u64::from(dtype.bits().unwrap_or(8));
     // Only elements of less than a byte leave bits over.
     let most = if bits < 8 { 7 } else { 0 };
@@ -114,6 +123,27 @@ pub(super) fn locate(path: &str, file: &[u8], offset: u64) -> Result<Record, Blo
         return Err(BlobError::Size { path: path(), offset, got: size, want });
     }
     Ok(Record { dtype, elements: (used / bits) as usize, bytes: from as usize..to as usize })
+}
+
+/// The offsets of all records of `file`, in order.
+pub(super) fn records(path: &str, file: &[u8]) -> Result<Vec<u64>, BlobError> {
+    let (got, mut offset) = (file.len() as u64, FIRST_ENTRY);
+    if got < FIRST_ENTRY {
+        return Err(BlobError::Truncated { path: path.to_owned(), offset: 0, got, want: FIRST_ENTRY });
+    }
+    let count = u32_at(file, 0);
+    let mut out = Vec::new();
+    for _ in 0..count {
+        let Range { start, end } = locate(path, file, offset)?.bytes;
+        let (from, to, behind) = (start as u64, end as u64, offset + ALIGNMENT as u64);
+        if from < behind {
+            let (path, other) = (path.to_owned(), "over what stands before it");
+            return Err(BlobError::Overlap { path, offset, from, to, other });
+        }
+        out.push(offset);
+        offset = to.next_multiple_of(ALIGNMENT as u64);
+    }
+    Ok(out)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
