@@ -55,6 +55,8 @@ pub enum BlobError {
     NotFloat { path: String, offset: u64, got: DType },
     #[error("the record at offset {offset} of weight file `{path}` holds {got} bytes; {want} are wanted")]
     Size { path: String, offset: u64, got: u64, want: u64 },
+    #[error("the record at offset {offset} of weight file `{path}` holds {got} elements; {want} are wanted")]
+    Count { path: String, offset: u64, got: usize, want: usize },
     #[error(
         "the record at offset {offset} of weight file `{path}` has its data at {got}, which is no multiple of 64"
     )]
@@ -88,7 +90,9 @@ impl BlobError {
             Self::Version { .. } | Self::Sentinel { .. } | Self::Offset { .. } => {
                 Some("Check that the file belongs to the program, and that each `offset` names a record.")
             }
-            Self::Overlap { .. } => Some("Write the file again; each record needs data of its own behind it."),
+            Self::Overlap { .. } => {
+                Some("Write the file again; each record needs data of its own behind it.")
+            }
             Self::Unstorable { .. } => Some("Write the constant into the program instead."),
             _ => None,
         }
@@ -214,6 +218,10 @@ impl Weights {
         if entry.dtype != ty.dtype {
             let (got, want) = (entry.dtype, ty.dtype);
             return Err(BlobError::ElementType { path: path.to_owned(), offset, got, want });
+        }
+        if entry.elements != ty.elements() && Some(entry.bytes.len()) == packed_size(ty.dtype, ty.elements()) {
+            let (path, got, want) = (path.to_owned(), entry.elements, ty.elements());
+            return Err(BlobError::Count { path, offset, got, want });
         }
         if entry.elements != ty.elements() {
             let got = entry.bytes.len() as u64;

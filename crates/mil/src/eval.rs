@@ -48,7 +48,9 @@ pub enum EvalError {
     ResultType { value: String, want: TensorType, got: TensorType },
     #[error("`{value}` would be {ty}; the reference engine holds at most {LARGEST} elements of a value")]
     TooLarge { value: String, ty: TensorType },
-    #[error("with `{value}`, {ty}, values of more than {HELD} elements would be held, the most that the reference engine does")]
+    #[error(
+        "with `{value}`, {ty}, values of more than {HELD} elements would be held, the most that the reference engine does"
+    )]
     TooMuch { value: String, ty: TensorType },
     #[error("the loop that gives `{value}` does not end: loops have run {ITERATIONS} times")]
     Endless { value: String },

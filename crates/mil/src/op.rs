@@ -244,10 +244,8 @@ impl<'a> Call<'a> {
         literal: impl Fn(crate::ValueId) -> Option<&'a Literal>,
         operation: &'a Operation,
     ) -> Call<'a> {
-        let of = |v: &crate::ValueId| Operand {
-            ty: function.ty(*v),
-            data: literal(*v).and_then(Literal::data),
-        };
+        let of =
+            |v: &crate::ValueId| Operand { ty: function.ty(*v), data: literal(*v).and_then(Literal::data) };
         let types = |ids: &[crate::ValueId]| ids.iter().map(|&v| function.ty(v).clone()).collect();
         let blocks = operation.blocks.iter();
         let blocks = blocks.map(|b| BlockTypes { inputs: types(&b.inputs), outputs: types(&b.outputs) });

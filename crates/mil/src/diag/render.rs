@@ -19,6 +19,16 @@ impl Report {
 /// Characters of a line that are shown before and behind what is meant.
 const AROUND: usize = 80;
 
+/// Characters of a message that are shown: names may be as long as the text.
+const MESSAGE: usize = 1000;
+
+fn shortened(message: &str) -> std::borrow::Cow<'_, str> {
+    match message.char_indices().nth(MESSAGE) {
+        Some((end, _)) => format!("{}…", &message[..end]).into(),
+        None => message.into(),
+    }
+}
+
 /// A text that places refer to.
 struct Text<'a> {
     file: &'a str,
@@ -41,7 +51,7 @@ fn line_starts(source: &str) -> Vec<usize> {
 impl Text<'_> {
     fn diagnostic(&self, d: &Diagnostic, out: &mut String) {
         // Writing to a string does not fail.
-        let _ = writeln!(out, "{}[{}]: {}", d.severity.name(), d.code, d.message);
+        let _ = writeln!(out, "{}[{}]: {}", d.severity.name(), d.code, shortened(&d.message));
         let here = match &d.place {
             Place::Text(range) if range.start <= self.source.len() => Some(self.line(range.start)),
             Place::Text(range) => {

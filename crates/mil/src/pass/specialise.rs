@@ -37,8 +37,12 @@ pub fn is_needed(function: &Function) -> bool {
 /// it gets, or a size depends on the elements of the inputs.
 pub fn specialise(function: &Function, inputs: &[TensorType]) -> Result<Function, Report> {
     let mut report = Report::default();
-    let mut special =
-        Special { f: function.clone(), literals: vec![None; function.values.len()], work: 0, report: &mut report };
+    let mut special = Special {
+        f: function.clone(),
+        literals: vec![None; function.values.len()],
+        work: 0,
+        report: &mut report,
+    };
     if inputs.len() != function.inputs.len() {
         let text =
             format!("`{}` takes {} inputs, {} are given", function.name, function.inputs.len(), inputs.len());
@@ -132,12 +136,7 @@ impl Special<'_> {
 
     /// The result of an operation on constants or shapes, if it is a few integers or truths, and the elements that were
     /// read and computed for it.
-    fn folded(
-        &self,
-        operation: &Operation,
-        call: Call<'_>,
-        types: &[TensorType],
-    ) -> Option<(usize, Tensor)> {
+    fn folded(&self, operation: &Operation, call: Call<'_>, types: &[TensorType]) -> Option<(usize, Tensor)> {
         let [ty] = types else { return None };
         let mut work = 0;
         let mut copy = |literal: &Literal| -> Option<Tensor> {

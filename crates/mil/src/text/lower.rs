@@ -69,15 +69,17 @@ pub(super) fn lower(read: &Read<'_>) -> Checked {
         Checked { program: Program::default(), opaque: Vec::new(), report: read.report.clone() };
     let tree = &read.tree;
     header(tree, &mut checked);
-    for (i, f) in tree.functions.iter().enumerate() {
-        if tree.functions[..i].iter().any(|g| g.name == f.name) {
+    let lost: HashSet<&str> = read.lost.iter().copied().collect();
+    let mut names: HashMap<&str, Span> = HashMap::default();
+    for f in &tree.functions {
+        if let Some(first) = names.get(f.name.text) {
             let text = format!("function `{}` is defined more than once", f.name);
-            let place = Place::Text(f.name.span.range());
-            checked.report.push(Diagnostic::new("duplicate-name", text, place));
+            let twice = Diagnostic::new("duplicate-name", text, Place::Text(f.name.span.range()));
+            checked.report.push(twice.label(Place::Text(first.range()), "first defined here"));
             continue;
         }
-        let lost = read.lost.iter().copied().collect();
-        let function = Lowering::function(f, lost, &mut checked);
+        names.insert(f.name.text, f.name.span);
+        let function = Lowering::function(f, &lost, &mut checked);
         checked.program.functions.push(function);
     }
     in_order(&mut checked.report);
@@ -130,7 +132,7 @@ struct Lowering<'l, 's> {
     /// Names that blocks have defined so far, with what they stood for before.
     inner: Vec<(&'s str, Option<(Meaning, Span)>)>,
     /// Names of what was passed over in the text: nothing is known of them.
-    lost: HashSet<&'s str>,
+    lost: &'l HashSet<&'s str>,
     /// What each state holds, and whether it was written.
     current: Vec<(ValueId, bool)>,
     /// How many blocks stand around.
@@ -139,7 +141,7 @@ struct Lowering<'l, 's> {
 }
 
 impl<'l, 's> Lowering<'l, 's> {
-    fn function(f: &'l Func<'s>, lost: HashSet<&'s str>, checked: &'l mut Checked) -> Function {
+    fn function(f: &'l Func<'s>, lost: &'l HashSet<&'s str>, checked: &'l mut Checked) -> Function {
         let opset = opset(f.opset, &mut checked.report);
         let (names, current) =
             (HashMap::with_capacity_and_hasher(f.block.statements.len(), RandomState::default()), Vec::new());
