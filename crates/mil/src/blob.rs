@@ -219,7 +219,8 @@ impl Weights {
             let (got, want) = (entry.dtype, ty.dtype);
             return Err(BlobError::ElementType { path: path.to_owned(), offset, got, want });
         }
-        if entry.elements != ty.elements() && Some(entry.bytes.len()) == packed_size(ty.dtype, ty.elements()) {
+        if entry.elements != ty.elements() && Some(entry.bytes.len()) == packed_size(ty.dtype, ty.elements())
+        {
             let (path, got, want) = (path.to_owned(), entry.elements, ty.elements());
             return Err(BlobError::Count { path, offset, got, want });
         }

@@ -7,7 +7,7 @@ use crate::diag::{Diagnostic, Place, Report, Severity};
 use crate::ir::{self, Arg, ArgValue, Function, LiteralData, Operation, Program, State, ValueId};
 use crate::op::{Op, Role};
 use crate::ty::{DType, Opset, TensorType};
-use crate::verify::{Sizes, examine};
+use crate::verify::{Names, Sizes, examine_with};
 use foldhash::fast::RandomState;
 use foldhash::{HashMap, HashSet};
 
@@ -37,7 +37,7 @@ pub struct Opaque {
 /// Finds out what a text that was read means, and all that is wrong with it.
 pub fn check(read: &Read<'_>) -> Checked {
     let mut checked = lower(read);
-    let mut found = examine(&checked.program, Sizes::Any);
+    let mut found = examine_with(&checked.program, Sizes::Any, Names::Read);
     super::places::resolve(&mut found, &read.tree);
     let report = &mut checked.report;
     // Said already where the text says it, or not so: what could not be read may be what is missed.
@@ -266,7 +266,10 @@ impl<'l, 's> Lowering<'l, 's> {
             self.unknown(statement);
             return None;
         };
-        let mut operation = Operation::new(op, Vec::with_capacity(statement.args.len()), Vec::new());
+        // `name` is kept elsewhere.
+        let attrs = statement.attrs.iter().filter(|a| a.name.text != "name").count();
+        let args = Vec::with_capacity(statement.args.len() + attrs);
+        let mut operation = Operation::new(op, args, Vec::new());
         operation.place = Place::Text(statement.op.span.range());
         let (mut complete, mut opaque) = (true, None);
         if statement.outputs.iter().any(|p| !matches!(p.ty, Type::Tensor { .. })) {
