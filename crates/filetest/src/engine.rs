@@ -1,8 +1,10 @@
 //! The engines that files can name.
 
 use ane::{Choice, DeviceError, SoftOptions, Surface};
+use mil::bytes::{from_memory, to_memory};
 use mil::eval::Rounding;
-use mil::{Program, Tensor, TensorType, ValueId, Verified, Weights};
+use mil::{DType, Program, Tensor, TensorType, ValueId, Verified, Weights};
+use softane::{Arena, Buffer, Executable, Pool, Slice, SliceMut};
 
 /// Runs the main function of a program on inputs in order of its parameters; a failure is a sentence.
 pub type RunFn = fn(&Verified<Program>, &Weights, &[Tensor]) -> Result<Vec<Tensor>, String>;
@@ -32,9 +34,32 @@ fn reference(
     mil::eval::run(program, weights, inputs, Rounding::AsTyped).map_err(|e| e.to_string())
 }
 
-/// The software engine, by the same door as any other.
+/// The software engine: by the same door as any other, if surfaces hold what goes in and comes out; else without them.
 fn soft(program: &Verified<Program>, weights: &Weights, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-    run_on(Choice::Soft, program, weights, inputs).map_err(|e| e.to_string())
+    let function = program.entry();
+    let mut ends = function.inputs.iter().chain(&function.outputs);
+    if ends.all(|&v| matches!(function.ty(v).dtype, DType::F16 | DType::F32)) {
+        return run_on(Choice::Soft, program, weights, inputs).map_err(|e| e.to_string());
+    }
+    let executable = Executable::compile(program, weights).map_err(|e| e.to_string())?;
+    let memory = |ty: &TensorType| match ty.bytes() {
+        Some(bytes) => Ok(Buffer::zeroed(bytes)),
+        None => Err(format!("it cannot take or give {ty}")),
+    };
+    let mut from: Vec<Buffer> = inputs.iter().map(|t| memory(&t.ty)).collect::<Result<_, _>>()?;
+    for (buffer, tensor) in from.iter_mut().zip(inputs) {
+        buffer.bytes_mut().copy_from_slice(&to_memory(tensor.ty.dtype, &tensor.data));
+    }
+    let types: Vec<TensorType> = function.outputs.iter().map(|&v| function.ty(v).clone()).collect();
+    let mut to: Vec<Buffer> = types.iter().map(memory).collect::<Result<_, _>>()?;
+    let sources: Vec<Slice<'_>> =
+        from.iter().zip(inputs).map(|(b, t)| Slice::of(t.ty.dtype, b.bytes())).collect();
+    let mut sinks: Vec<SliceMut<'_>> =
+        to.iter_mut().zip(&types).map(|(b, ty)| SliceMut::of(ty.dtype, b.bytes_mut())).collect();
+    let mut arena = Arena::default();
+    Pool::new(2)?.install(|| executable.run(&sources, &mut sinks, &mut arena)).map_err(|e| e.to_string())?;
+    let tensor = |(ty, b): (TensorType, Buffer)| Tensor { data: from_memory(ty.dtype, b.bytes()), ty };
+    Ok(types.into_iter().zip(to).map(tensor).collect())
 }
 
 fn run_on(

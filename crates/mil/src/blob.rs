@@ -12,10 +12,9 @@ mod format;
 mod tests;
 mod write;
 
-pub use format::{Entry, FIRST_ENTRY};
+pub use format::{Entry, FIRST_ENTRY, Record};
 pub use write::{BlobWriter, EntryMut, WeightFile};
 
-use crate::bytes::packed_size;
 use crate::tensor::Tensor;
 use crate::ty::{DType, TensorType};
 use std::collections::BTreeMap;
@@ -161,7 +160,7 @@ impl Weights {
     pub fn entry(&self, path: &str, offset: u64) -> Result<Entry<'_>, BlobError> {
         let bytes = self.files.get(path).ok_or_else(|| BlobError::Missing { path: path.to_owned() })?;
         let record = format::locate(path, bytes, offset)?;
-        Ok(Entry { dtype: record.dtype, elements: record.elements, bytes: &bytes[record.bytes] })
+        Ok(Entry { dtype: record.dtype, elements: record.elements, bytes: &bytes[record.range()] })
     }
 
     /// The offset of each record of file `path`, in order: the first at [`FIRST_ENTRY`], each other behind the data of
@@ -215,20 +214,8 @@ impl Weights {
     /// If it does not, or there is none.
     pub fn check(&self, path: &str, offset: u64, ty: &TensorType) -> Result<Entry<'_>, BlobError> {
         let entry = self.entry(path, offset)?;
-        if entry.dtype != ty.dtype {
-            let (got, want) = (entry.dtype, ty.dtype);
-            return Err(BlobError::ElementType { path: path.to_owned(), offset, got, want });
-        }
-        if entry.elements != ty.elements() && Some(entry.bytes.len()) == packed_size(ty.dtype, ty.elements())
-        {
-            let (path, got, want) = (path.to_owned(), entry.elements, ty.elements());
-            return Err(BlobError::Count { path, offset, got, want });
-        }
-        if entry.elements != ty.elements() {
-            let got = entry.bytes.len() as u64;
-            let want = packed_size(ty.dtype, ty.elements()).map_or(u64::MAX, |n| n as u64);
-            return Err(BlobError::Size { path: path.to_owned(), offset, got, want });
-        }
+        let bytes = 0..entry.bytes.len() as u64;
+        Record { dtype: entry.dtype, elements: entry.elements, bytes }.check(path, offset, ty)?;
         Ok(entry)
     }
 

@@ -2,6 +2,8 @@
 
 mod render;
 
+pub use render::quote;
+
 use std::fmt;
 use std::ops::Range;
 use std::panic::Location;

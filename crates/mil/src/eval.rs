@@ -45,7 +45,7 @@ pub enum EvalError {
     #[error("`{value}`, with these inputs: {} ({})", .reject.message, .reject.code)]
     Refused { value: String, reject: Box<Reject> },
     #[error("`{value}` is written as {want}, with these inputs it is {got}")]
-    ResultType { value: String, want: TensorType, got: TensorType },
+    ResultType { value: String, want: Box<TensorType>, got: Box<TensorType> },
     #[error("`{value}` would be {ty}; the reference engine holds at most {LARGEST} elements of a value")]
     TooLarge { value: String, ty: TensorType },
     #[error(
@@ -180,7 +180,7 @@ impl<'f> Run<'f> {
         for (&id, tensor) in operation.results.iter().zip(results) {
             let want = self.function.value(id);
             if !want.ty.admits(&tensor.ty) {
-                let (value, want, got) = (want.name.clone(), want.ty.clone(), tensor.ty);
+                let (value, want, got) = (want.name.clone(), Box::new(want.ty.clone()), Box::new(tensor.ty));
                 return Err(EvalError::ResultType { value, want, got });
             }
             self.hold(id, tensor)?;

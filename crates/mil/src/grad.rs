@@ -9,7 +9,7 @@ use crate::diag::Report;
 use crate::ir::{ArgValue, Function, Operation, Phase, Scope, ValueId};
 use crate::op::{Call, Grad, Role};
 use crate::ty::{Opset, TensorType};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Deref;
 
 /// A function and its derivative in one.
@@ -33,6 +33,76 @@ pub enum GradError {
     Derived(#[from] Report),
     #[error("`{name}` is {ty}; only floats can be differentiated")]
     NotFloat { name: String, ty: TensorType },
+    #[error("nothing that can be differentiated leads from `{name}` to a result")]
+    Unconnected { name: String },
+    #[error("the parameter `{name}` has the name of a cotangent")]
+    NameTaken { name: String },
+}
+
+/// The backward program of `forward`: its parameters are those of `forward` and a cotangent `d_NAME` for each result that
+/// is a float, its results the cotangents `d_NAME` of `wrt`. It computes what of the forward pass it needs.
+///
+/// All sizes must be known. `wrt` are parameters, constants or other values outside of blocks.
+///
+/// # Errors
+/// If an operation on the way has no gradient, a value of `wrt` is no float, or the results do not depend on it.
+pub fn backward_function(forward: &Function, wrt: &[ValueId]) -> Result<Function, GradError> {
+    let mut forward = forward.clone();
+    let mut seeds: Vec<ValueId> = Vec::new();
+    for &v in &forward.outputs {
+        if forward.ty(v).dtype.is_float() && !seeds.contains(&v) {
+            seeds.push(v);
+        }
+    }
+    free_names(&mut forward, seeds.iter().chain(wrt))?;
+    let Joint { function, cotangents } = backward(&forward, &seeds, wrt)?;
+    let builder = Builder::resume(function);
+    let mut outputs = Vec::new();
+    for v in wrt {
+        let name = &forward.value(*v).name;
+        let d = cotangents.get(v).ok_or_else(|| GradError::Unconnected { name: name.clone() })?;
+        outputs.push((*d, format!("d_{name}")));
+    }
+    let mut results: Vec<ValueId> = Vec::new();
+    for (d, name) in outputs {
+        // A cotangent that is a parameter, or that values share, is copied to get a name for each.
+        let taken = builder.is_input(d) || results.contains(&d);
+        let own = if taken { builder.op("identity", [("x", builder.var(d).into())]).id() } else { d };
+        builder.rename(own, &name);
+        results.push(own);
+    }
+    let mut function = builder.into_function()?;
+    function.states.clear();
+    function.outputs = results;
+    crate::pass::remove_dead(&mut function);
+    // A rule may use operations that are younger than the program.
+    let newest = function.ops.iter().map(|op| op.op.since).max();
+    function.opset = newest.map_or(function.opset, |newest| newest.max(function.opset));
+    Ok(function)
+}
+
+/// Renames what has the name that the cotangent of one of `values` is to get.
+fn free_names<'v>(
+    function: &mut Function,
+    values: impl Iterator<Item = &'v ValueId>,
+) -> Result<(), GradError> {
+    let wanted: HashSet<String> = values.map(|&v| format!("d_{}", function.value(v).name)).collect();
+    let mut names: HashSet<String> = function.values.iter().map(|v| v.name.clone()).collect();
+    for at in 0..function.values.len() {
+        let name = &function.values[at].name;
+        if !wanted.contains(name) {
+            continue;
+        }
+        if function.inputs.iter().any(|v| v.index() == at) {
+            return Err(GradError::NameTaken { name: name.clone() });
+        }
+        let free = (0..).map(|n| format!("{name}_{n}")).find(|free| !names.contains(free));
+        if let Some(free) = free {
+            names.insert(free.clone());
+            function.values[at].name = free;
+        }
+    }
+    Ok(())
 }
 
 /// Derives the cotangents of `wrt` from those of `seeds`.
@@ -57,7 +127,8 @@ pub fn backward(forward: &Function, seeds: &[ValueId], wrt: &[ValueId]) -> Resul
     let literals = forward.literals();
     for operation in forward.ops.iter().rev() {
         let live = operation.results.iter().any(|r| cotangents.contains_key(r) && active[r.index()]);
-        if !live {
+        // Constants depend on nothing, even if their cotangents are asked for.
+        if !live || operation.const_literal().is_some() {
             continue;
         }
         let value = || operation.results.first().map_or(String::new(), |&r| forward.value(r).name.clone());

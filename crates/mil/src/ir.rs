@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A program: functions, and what its writer said of itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
     /// The version of the text format, as in `program(1.3)`.
     pub version: String,
@@ -101,6 +101,16 @@ impl Function {
             outputs: Vec::new(),
             values: Vec::new(),
             states: Vec::new(),
+        }
+    }
+
+    /// The same function without operations and values: its name, its opset, and who its parameters and results are.
+    pub(crate) fn head(&self) -> Function {
+        Function {
+            inputs: self.inputs.clone(),
+            outputs: self.outputs.clone(),
+            states: self.states.clone(),
+            ..Function::empty(&self.name, self.opset)
         }
     }
 

@@ -11,6 +11,7 @@ pub mod blob;
 pub mod build;
 pub mod bytes;
 pub mod diag;
+pub mod diff;
 pub mod eval;
 pub mod grad;
 pub mod ir;

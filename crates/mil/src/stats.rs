@@ -1,49 +1,316 @@
 //! What a function costs, counted from its text.
 
-use crate::ir::{Function, Literal, Operation};
+use crate::bytes::packed_size;
+use crate::ir::{ArgValue, Function, Literal, LiteralData, Operation, ValueId};
+use crate::ty::{DType, TensorType};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Counts of one function.
+/// Counts of one function, those of its blocks included; a block is taken to run once. Sizes must be known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Operations, constants not counted.
     pub ops: usize,
-    /// Floating-point operations of matrix products and convolutions: two for each multiply-add.
+    /// Floating-point operations of matrix products, convolutions, attention and recurrent layers: two for each
+    /// multiply-add. Elementwise operations count as nothing.
     pub flops: u64,
-    /// Bytes of constants.
+    /// Bytes of constants in memory, where elements of less than a byte take one.
     pub constant_bytes: u64,
+    /// Bytes of constants in weight files.
+    pub weight_bytes: u64,
+    /// Bytes that the constants written in the program would take in a weight file.
+    pub inline_bytes: u64,
+    /// Parameters: elements of weights, of compressed ones those they stand for. Weights are constants in weight files,
+    /// and float tensors written in the program.
+    pub parameters: u64,
+    /// The most bytes that parameters and values take at one time when operations run in order and a value is
+    /// dropped after its last use. Constants, and what is computed of them alone, are not counted.
+    pub peak_bytes: u64,
 }
 
 impl Stats {
     /// Counts `function`.
     pub fn of(function: &Function) -> Stats {
-        let mut stats = Stats::default();
-        for operation in &function.ops {
-            match operation.const_literal() {
-                Some(Literal { ty, .. }) => stats.constant_bytes += ty.bytes().unwrap_or(0) as u64,
-                None => {
-                    stats.ops += 1;
-                    stats.flops += flops(function, operation);
+        let mut stats = Stats { peak_bytes: Memory::peak(function), ..Stats::default() };
+        let literals = function.literals();
+        let mut compressed: HashSet<ValueId> = HashSet::new();
+        walk(&function.ops, &mut |operation| {
+            if is_decompression(operation) {
+                compressed.extend(operation.uses());
+            }
+        });
+        walk(&function.ops, &mut |operation| {
+            let constant = operation.const_literal().is_some();
+            let unpacks = is_decompression(operation);
+            for arg in &operation.args {
+                if let ArgValue::Literal(literal) = &arg.value {
+                    stats.literal(literal);
+                    let part = unpacks || operation.results.iter().any(|r| compressed.contains(r));
+                    if constant && !part && is_weight(literal) {
+                        stats.parameters = stats.parameters.saturating_add(literal.ty.elements() as u64);
+                    }
                 }
             }
-        }
+            if unpacks && let Some(&r) = operation.results.first() {
+                stats.parameters = stats.parameters.saturating_add(function.ty(r).elements() as u64);
+            }
+            if !constant {
+                stats.ops += 1;
+                stats.flops = stats.flops.saturating_add(flops(function, &literals, operation));
+            }
+        });
         stats
+    }
+
+    fn literal(&mut self, literal: &Literal) {
+        let ty = &literal.ty;
+        let packed = packed_size(ty.dtype, ty.elements()).unwrap_or(0) as u64;
+        let of = match literal.data {
+            LiteralData::Inline(_) => &mut self.inline_bytes,
+            LiteralData::Blob { .. } => &mut self.weight_bytes,
+        };
+        *of = of.saturating_add(packed);
+        self.constant_bytes = self.constant_bytes.saturating_add(ty.bytes().unwrap_or(0) as u64);
     }
 }
 
-/// Two for each multiply-add of a matrix product or a convolution; 0 for anything else.
-fn flops(function: &Function, operation: &Operation) -> u64 {
-    let out = operation.results.first().map_or(0, |&r| function.ty(r).elements()) as u64;
-    let shape = |name: &str| operation.arg_value(name).map(|v| function.ty(v).shape.as_slice());
+/// What the operations of one name come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kind {
+    /// How many there are.
+    pub count: usize,
+    /// As [`Stats::flops`].
+    pub flops: u64,
+}
+
+/// The operations of `function` by name, those of blocks and constants included. Sizes must be known for
+/// [`Kind::flops`] to mean anything.
+pub fn kinds(function: &Function) -> BTreeMap<&'static str, Kind> {
+    let literals = function.literals();
+    let mut kinds: BTreeMap<&'static str, Kind> = BTreeMap::new();
+    walk(&function.ops, &mut |operation| {
+        let kind = kinds.entry(operation.op.name()).or_default();
+        kind.count += 1;
+        kind.flops = kind.flops.saturating_add(flops(function, &literals, operation));
+    });
+    kinds
+}
+
+fn walk<'f>(ops: &'f [Operation], f: &mut impl FnMut(&'f Operation)) {
+    for op in ops {
+        f(op);
+        op.blocks.iter().for_each(|b| walk(&b.ops, f));
+    }
+}
+
+fn is_decompression(operation: &Operation) -> bool {
+    operation.op.name().starts_with("constexpr_")
+}
+
+/// Whether a constant is something that was trained, as far as one can see.
+fn is_weight(literal: &Literal) -> bool {
+    match literal.data {
+        LiteralData::Blob { .. } => true,
+        LiteralData::Inline(_) => literal.ty.dtype.is_float() && literal.ty.rank() > 0,
+    }
+}
+
+/// Two for each multiply-add of an operation that is made of them; 0 for anything else.
+fn flops(function: &Function, literals: &[Option<&Literal>], operation: &Operation) -> u64 {
+    let elements = |ty: &TensorType| ty.elements() as u64;
+    let out = operation.results.first().map_or(0, |&r| elements(function.ty(r)));
+    let ty = |name: &str| match operation.arg(name)? {
+        ArgValue::Value(v) => Some(function.ty(*v)),
+        ArgValue::Literal(l) => Some(&l.ty),
+        ArgValue::List(_) => None,
+    };
+    let shape = |name: &str| ty(name).map(|ty| ty.shape.as_slice());
+    let last = |name: &str| shape(name).and_then(|s| s.last()).map(|&d| d as u64);
+    let product = |s: &[usize]| s.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64));
+    // How many multiply-adds.
     let terms = match operation.op.name() {
-        // [O, I/groups, *K]: each output element sums over all but the first axis.
-        "conv" => shape("weight").and_then(|w| w.get(1..)).map(|w| w.iter().product::<usize>()),
-        // elements of x / rows of the result, whichever side is transposed
-        "matmul" => {
-            let last = operation.results.first().and_then(|&r| function.ty(r).shape.iter().rev().nth(1));
-            let x = shape("x").map(|x| x.iter().rev().take(2).product::<usize>());
-            x.zip(last).map(|(x, &rows)| x / rows.max(1))
-        }
+        // Weight [O, I/groups, *K]: each output element sums over all but the first axis.
+        "conv" => shape("weight").and_then(|w| w.get(1..)).map(|w| out.saturating_mul(product(w))),
+        // Weight [I, O/groups, *K]: each input element goes to all but the first axis.
+        "conv_transpose" => shape("weight")
+            .and_then(|w| w.get(1..))
+            .zip(ty("x"))
+            .map(|(w, x)| elements(x).saturating_mul(product(w))),
+        "linear" => last("weight").map(|inner| out.saturating_mul(inner)),
+        // Each output element sums over the last axis of `x`, or the one before if it is transposed.
+        "matmul" => shape("x").map(|x| {
+            let flag = operation.arg_value("transpose_x").and_then(|v| literals.get(v.index()).copied()?);
+            let inline = match operation.arg("transpose_x") {
+                Some(ArgValue::Literal(l)) => Some(l),
+                _ => flag,
+            };
+            let turned = inline
+                .and_then(Literal::data)
+                .is_some_and(|data| matches!(data, crate::Data::Bool(v) if v.first() == Some(&true)));
+            let inner = x.iter().rev().nth(usize::from(turned && x.len() > 1));
+            out.saturating_mul(inner.map_or(1, |&d| d as u64))
+        }),
+        // Scores, then their product with the values: rows · keys · (E + EV).
+        "scaled_dot_product_attention" => last("query").zip(last("value")).and_then(|(e, ev)| {
+            let keys = shape("key")?.iter().rev().nth(1).map(|&d| d as u64)?;
+            Some((out / ev.max(1)).saturating_mul(keys).saturating_mul(e + ev))
+        }),
+        "einsum" => einsum(function, literals, operation),
+        // For each element of the sequence, every weight once.
+        "lstm" | "gru" | "rnn" => shape("x").map(|x| {
+            let steps = product(x.get(..2).unwrap_or_default());
+            let weights = operation.op.params.iter().filter(|p| p.name.starts_with("weight"));
+            let weights = weights.filter_map(|p| ty(p.name)).map(elements).fold(0, u64::saturating_add);
+            steps.saturating_mul(weights)
+        }),
         _ => None,
     };
-    2 * out * terms.unwrap_or(0) as u64
+    terms.unwrap_or(0).saturating_mul(2)
+}
+
+/// The multiply-adds of an `einsum` of two values: the product of the sizes of all letters.
+fn einsum(function: &Function, literals: &[Option<&Literal>], operation: &Operation) -> Option<u64> {
+    let literal = match operation.arg("equation")? {
+        ArgValue::Literal(l) => l,
+        ArgValue::Value(v) => (*literals.get(v.index())?)?,
+        ArgValue::List(_) => return None,
+    };
+    let Some(crate::Data::Str(text)) = literal.data() else { return None };
+    let (operands, _) = text.first()?.split_once("->")?;
+    let Some(ArgValue::List(values)) = operation.arg("values") else { return None };
+    let mut sizes: BTreeMap<char, u64> = BTreeMap::new();
+    for (letters, &v) in operands.split(',').zip(values) {
+        let letters = letters.chars().filter(|c| c.is_alphabetic());
+        for (letter, &size) in letters.zip(&function.ty(v).shape) {
+            let known = sizes.entry(letter).or_insert(1);
+            *known = (*known).max(size as u64);
+        }
+    }
+    Some(sizes.values().fold(1, |n, &d| n.saturating_mul(d)))
+}
+
+/// What is alive while a function runs in order.
+struct Memory<'f> {
+    function: &'f Function,
+    /// Values that follow from constants alone.
+    constant: Vec<bool>,
+    now: u64,
+    peak: u64,
+}
+
+impl<'f> Memory<'f> {
+    fn peak(function: &'f Function) -> u64 {
+        let constant = vec![false; function.values.len()];
+        let mut memory = Memory { function, constant, now: 0, peak: 0 };
+        function.inputs.iter().for_each(|&v| memory.now = memory.now.saturating_add(memory.size(v)));
+        memory.peak = memory.now;
+        let states = function.states.iter().map(|s| s.output);
+        let outputs: Vec<ValueId> = function.outputs.iter().copied().chain(states).collect();
+        memory.run(&function.ops, &function.inputs, &outputs);
+        memory.peak
+    }
+
+    fn size(&self, v: ValueId) -> u64 {
+        let ty = self.function.ty(v);
+        let bytes = if ty.dtype == DType::Str { 0 } else { ty.bytes().unwrap_or(0) };
+        if self.constant[v.index()] { 0 } else { bytes as u64 }
+    }
+
+    /// Runs `ops`; `given` are alive before, `outputs` stay alive. What is alive outside stays so.
+    fn run(&mut self, ops: &'f [Operation], given: &[ValueId], outputs: &[ValueId]) {
+        let mut last: HashMap<ValueId, usize> = HashMap::new();
+        // What nobody uses is gone at once.
+        last.extend(given.iter().map(|&v| (v, 0)));
+        for (at, op) in ops.iter().enumerate() {
+            let inside: Vec<ValueId> = if op.blocks.is_empty() { Vec::new() } else { op.captures() };
+            for v in op.uses().chain(inside) {
+                last.entry(v).and_modify(|last| *last = at);
+            }
+            last.extend(op.results.iter().map(|&r| (r, at)));
+        }
+        last.retain(|v, _| !outputs.contains(v));
+        let mut dying: Vec<Vec<ValueId>> = vec![Vec::new(); ops.len()];
+        for (v, at) in last {
+            if let Some(dying) = dying.get_mut(at) {
+                dying.push(v);
+            }
+        }
+        for (op, dying) in ops.iter().zip(dying) {
+            let before = self.now;
+            for block in &op.blocks {
+                self.now = before;
+                block.inputs.iter().for_each(|&v| self.now = self.now.saturating_add(self.size(v)));
+                self.run(&block.ops, &block.inputs, &block.outputs);
+            }
+            self.now = before;
+            // Random numbers have no arguments either, but none of an operation's are then weights.
+            let weights = op.blocks.is_empty()
+                && (op.const_literal().is_some()
+                    || is_decompression(op)
+                    || (op.uses().next().is_some() && op.uses().all(|v| self.constant[v.index()])));
+            for &r in &op.results {
+                self.constant[r.index()] = weights;
+                self.now = self.now.saturating_add(self.size(r));
+            }
+            self.peak = self.peak.max(self.now);
+            for v in dying {
+                self.now = self.now.saturating_sub(self.size(v));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text;
+
+    fn stats(body: &str) -> Stats {
+        let source = format!("program(1.3) {{ func main<ios18>{body}; }}");
+        let program = text::load(&source).unwrap_or_else(|report| panic!("{report}"));
+        Stats::of(program.entry())
+    }
+
+    #[test]
+    fn multiply_adds_are_counted_twice() {
+        let s = stats(
+            "(tensor<fp16, [3, 4]> x, tensor<fp16, [5, 4]> y) { bool f = const()[val = bool(false)]; bool t = const()[val = bool(true)]; tensor<fp16, [3, 5]> z = matmul(x = x, y = y, transpose_x = f, transpose_y = t); } -> (z)",
+        );
+        assert_eq!((s.ops, s.flops), (1, 2 * 3 * 4 * 5));
+        let s = stats(
+            "(tensor<fp16, [4, 3]> x, tensor<fp16, [4, 5]> y) { tensor<fp16, [3, 5]> z = matmul(x = x, y = y, transpose_x = bool(true), transpose_y = bool(false)); } -> (z)",
+        );
+        assert_eq!(s.flops, 2 * 3 * 4 * 5);
+        let s = stats(
+            "(tensor<fp16, [1, 4]> x) { tensor<fp16, [2, 4]> w = const()[val = tensor<fp16, [2, 4]>(BLOBFILE(path = string(\"@model_path/w.bin\"), offset = uint64(64)))]; tensor<fp16, [1, 2]> z = linear(x = x, weight = w); } -> (z)",
+        );
+        assert_eq!((s.flops, s.weight_bytes, s.inline_bytes, s.parameters), (16, 16, 0, 8));
+        let s = stats(
+            "(tensor<fp16, [1, 2, 6, 8]> q, tensor<fp16, [1, 2, 7, 8]> k) { tensor<fp16, [1, 2, 6, 8]> z = scaled_dot_product_attention(query = q, key = k, value = k); } -> (z)",
+        );
+        assert_eq!(s.flops, 2 * 2 * 6 * 7 * 16);
+    }
+
+    #[test]
+    fn peak_memory_is_what_lives_at_one_time() {
+        // x and a; then a and b (x is gone); then b and c.
+        let s = stats(
+            "(tensor<fp16, [100]> x) { tensor<fp16, [100]> a = exp(x = x); tensor<fp16, [100]> b = exp(x = a); tensor<fp16, [100]> c = exp(x = b); } -> (c)",
+        );
+        assert_eq!(s.peak_bytes, 400);
+        // x lives to the end.
+        let s = stats(
+            "(tensor<fp16, [100]> x) { tensor<fp16, [100]> a = exp(x = x); tensor<fp16, [100]> b = exp(x = a); tensor<fp16, [100]> c = add(x = b, y = x); } -> (c)",
+        );
+        assert_eq!(s.peak_bytes, 600);
+        // Nobody needs `a`, and constants are no values.
+        let s = stats(
+            "(tensor<fp16, [100]> x) { tensor<fp16, [2]> k = const()[val = tensor<fp16, [2]>([1, 2])]; tensor<fp16, [100]> a = exp(x = x); tensor<fp16, [100]> b = exp(x = x); } -> (b)",
+        );
+        assert_eq!((s.peak_bytes, s.inline_bytes, s.parameters), (400, 4, 2));
+        // A block has its own values beside those outside.
+        let s = stats(
+            "(tensor<fp16, [100]> x, bool p) { tensor<fp16, [100]> y = cond(pred = p)() { tensor<fp16, [100]> a = exp(x = x); tensor<fp16, [100]> b = exp(x = a); } -> (b) () { } -> (x); } -> (y)",
+        );
+        assert_eq!(s.peak_bytes, 601);
+    }
 }

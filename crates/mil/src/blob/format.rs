@@ -3,7 +3,7 @@
 use crate::blob::BlobError;
 use crate::bytes;
 use crate::tensor::Data;
-use crate::ty::DType;
+use crate::ty::{DType, TensorType};
 use std::ops::Range;
 
 /// File offset of the first metadata record, in bytes.
@@ -63,66 +63,127 @@ impl Entry<'_> {
     }
 }
 
-/// What a record says.
-pub(super) struct Record {
+/// What a metadata record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The element type.
     pub dtype: DType,
+    /// How many elements there are.
     pub elements: usize,
-    /// Where the elements are, inside of the file.
-    pub bytes: Range<usize>,
+    /// Where they are in the file, in bytes.
+    pub bytes: Range<u64>,
+}
+
+impl Record {
+    /// Reads the record at `offset` of weight file `path`, which is `length` bytes long; of the file, `read` gives the
+    /// 64 bytes from a place on. It is asked for the header and for the record, so that a large file need not be read.
+    ///
+    /// # Errors
+    /// If there is no sound record there, or `read` fails.
+    pub fn read<E: From<BlobError>>(
+        path: &str,
+        length: u64,
+        offset: u64,
+        mut read: impl FnMut(u64) -> Result<[u8; ALIGNMENT], E>,
+    ) -> Result<Record, E> {
+        let name = || path.to_owned();
+        if offset < FIRST_ENTRY || !offset.is_multiple_of(ALIGNMENT as u64) {
+            return Err(BlobError::Offset { path: name(), offset }.into());
+        }
+        let want = offset.saturating_add(ALIGNMENT as u64);
+        if length < want {
+            return Err(BlobError::Truncated { path: name(), offset, got: length, want }.into());
+        }
+        let got = u32_at(&read(0)?, 4);
+        if got != VERSION {
+            return Err(BlobError::Version { path: name(), got, want: VERSION }.into());
+        }
+        let record = read(offset)?;
+        Ok(Record::parse(path, length, offset, &record)?)
+    }
+
+    fn parse(path: &str, length: u64, offset: u64, record: &[u8; ALIGNMENT]) -> Result<Record, BlobError> {
+        let path = || path.to_owned();
+        let got = u32_at(record, 0);
+        if got != SENTINEL {
+            return Err(BlobError::Sentinel { path: path(), offset, got, want: SENTINEL });
+        }
+        let dtype = decode_code(u32_at(record, 4)).map_err(|got| BlobError::Unsupported {
+            path: path(),
+            offset,
+            got,
+        })?;
+        let (size, from, padding) = (u64_at(record, 8), u64_at(record, 16), u64_at(record, 24));
+        if !from.is_multiple_of(ALIGNMENT as u64) {
+            return Err(BlobError::Alignment { path: path(), offset, got: from });
+        }
+        let Some(to) = from.checked_add(size).filter(|&to| to <= length) else {
+            let to = from.saturating_add(size);
+            return Err(BlobError::Bounds { path: path(), offset, from, to, got: length });
+        };
+        // Over what stands before the data: nothing if there are none.
+        let behind = offset.saturating_add(ALIGNMENT as u64);
+        let other = match size {
+            0 => None,
+            _ if from < FIRST_ENTRY => Some("over the header"),
+            _ if from < behind && to > offset => Some("over the record itself"),
+            _ => None,
+        };
+        if let Some(other) = other {
+            return Err(BlobError::Overlap { path: path(), offset, from, to, other });
+        }
+        let bits = u64::from(dtype.bits().unwrap_or(8));
+        // Only elements of less than a byte leave bits over.
+        let most = if bits < 8 { 7 } else { 0 };
+        if padding > most || padding > size.saturating_mul(8) {
+            return Err(BlobError::Padding { path: path(), offset, got: padding, want: most });
+        }
+        let used = size.saturating_mul(8) - padding;
+        if !used.is_multiple_of(bits) {
+            let want = (used - used % bits) / 8;
+            return Err(BlobError::Size { path: path(), offset, got: size, want });
+        }
+        Ok(Record { dtype, elements: (used / bits) as usize, bytes: from..to })
+    }
+
+    /// Checks that the record, which stands at `offset` of file `path`, holds a tensor of type `ty`.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn check(&self, path: &str, offset: u64, ty: &TensorType) -> Result<(), BlobError> {
+        if self.dtype != ty.dtype {
+            let (got, want) = (self.dtype, ty.dtype);
+            return Err(BlobError::ElementType { path: path.to_owned(), offset, got, want });
+        }
+        if self.elements != ty.elements() {
+            let got = self.bytes.end - self.bytes.start;
+            let want = bytes::packed_size(ty.dtype, ty.elements()).map_or(u64::MAX, |n| n as u64);
+            if got == want {
+                // They differ in the padding bits alone.
+                let (path, got, want) = (path.to_owned(), self.elements, ty.elements());
+                return Err(BlobError::Count { path, offset, got, want });
+            }
+            return Err(BlobError::Size { path: path.to_owned(), offset, got, want });
+        }
+        Ok(())
+    }
+
+    /// Where the elements are in a file that is in memory.
+    pub(super) fn range(&self) -> Range<usize> {
+        self.bytes.start as usize..self.bytes.end as usize
+    }
 }
 
 /// The record that stands at `offset` of `file`.
 pub(super) fn locate(path: &str, file: &[u8], offset: u64) -> Result<Record, BlobError> {
-    let path = || path.to_owned();
     let length = file.len() as u64;
-    if offset < FIRST_ENTRY || !offset.is_multiple_of(ALIGNMENT as u64) {
-        return Err(BlobError::Offset { path: path(), offset });
-    }
-    let want = offset.saturating_add(ALIGNMENT as u64);
-    if length < want {
-        return Err(BlobError::Truncated { path: path(), offset, got: length, want });
-    }
-    let got = u32_at(file, 4);
-    if got != VERSION {
-        return Err(BlobError::Version { path: path(), got, want: VERSION });
-    }
-    // Inside of the file, whose length is a `usize`.
-    let record = &file[offset as usize..want as usize];
-    let got = u32_at(record, 0);
-    if got != SENTINEL {
-        return Err(BlobError::Sentinel { path: path(), offset, got, want: SENTINEL });
-    }
-    let dtype =
-        decode_code(u32_at(record, 4)).map_err(|got| BlobError::Unsupported { path: path(), offset, got })?;
-    let (size, from, padding) = (u64_at(record, 8), u64_at(record, 16), u64_at(record, 24));
-    if !from.is_multiple_of(ALIGNMENT as u64) {
-        return Err(BlobError::Alignment { path: path(), offset, got: from });
-    }
-    let Some(to) = from.checked_add(size).filter(|&to| to <= length) else {
-        let to = from.saturating_add(size);
-        return Err(BlobError::Bounds { path: path(), offset, from, to, got: length });
+    let chunk = |at: u64| {
+        let chunk = usize::try_from(at).ok().and_then(|at| file.get(at..)?.first_chunk());
+        let want = at.saturating_add(ALIGNMENT as u64);
+        let cut = || BlobError::Truncated { path: path.to_owned(), offset, got: length, want };
+        chunk.copied().ok_or_else(cut)
     };
-    // The record's own place is inside of the file, so `want` did not wrap.
-    let overlapped = match () {
-        () if from < FIRST_ENTRY => Some("over the header"),
-        () if from < want && to > offset => Some("over the record itself"),
-        () => None,
-    };
-    if let (Some(other), true) = (overlapped, size > 0) {
-        return Err(BlobError::Overlap { path: path(), offset, from, to, other });
-    }
-    let bits = u64::from(dtype.bits().unwrap_or(8));
-    // Only elements of less than a byte leave bits over.
-    let most = if bits < 8 { 7 } else { 0 };
-    if padding > most || padding > size * 8 {
-        return Err(BlobError::Padding { path: path(), offset, got: padding, want: most });
-    }
-    let used = size * 8 - padding;
-    if !used.is_multiple_of(bits) {
-        let want = (used - used % bits) / 8;
-        return Err(BlobError::Size { path: path(), offset, got: size, want });
-    }
-    Ok(Record { dtype, elements: (used / bits) as usize, bytes: from as usize..to as usize })
+    Record::read(path, length, offset, chunk)
 }
 
 /// The offsets of all records of `file`, in order.
@@ -134,9 +195,8 @@ pub(super) fn records(path: &str, file: &[u8]) -> Result<Vec<u64>, BlobError> {
     let count = u32_at(file, 0);
     let mut out = Vec::new();
     for _ in 0..count {
-        let Range { start, end } = locate(path, file, offset)?.bytes;
-        let (from, to, behind) = (start as u64, end as u64, offset + ALIGNMENT as u64);
-        if from < behind {
+        let Range { start: from, end: to } = locate(path, file, offset)?.bytes;
+        if from < offset + ALIGNMENT as u64 {
             let (path, other) = (path.to_owned(), "over what stands before it");
             return Err(BlobError::Overlap { path, offset, from, to, other });
         }

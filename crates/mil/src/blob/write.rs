@@ -140,7 +140,7 @@ const TILE_COLS: usize = 64;
 impl<'a> EntryMut<'a> {
     pub(super) fn of(path: &'a str, file: &'a mut [u8], offset: u64) -> Result<EntryMut<'a>, BlobError> {
         let record = locate(path, file, offset)?;
-        Ok(EntryMut { path, offset, dtype: record.dtype, bytes: &mut file[record.bytes] })
+        Ok(EntryMut { path, offset, dtype: record.dtype, bytes: &mut file[record.range()] })
     }
 
     /// The element type.

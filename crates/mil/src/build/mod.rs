@@ -153,6 +153,13 @@ impl Builder {
         self.var(id)
     }
 
+    /// The constant of these elements: the one that is there, if it is small.
+    #[track_caller]
+    pub fn shared(&self, literal: Literal) -> Var<'_> {
+        let id = self.state.borrow_mut().shared_const(literal, Location::caller());
+        self.var(id)
+    }
+
     /// Adds operation `name`; its single result.
     #[track_caller]
     pub fn op<'b>(
@@ -261,14 +268,68 @@ impl Builder {
         ids
     }
 
+    /// The number of operations so far.
+    pub(crate) fn written(&self) -> usize {
+        self.state.borrow().function.ops.len()
+    }
+
+    /// Adds an operation whose results are values of the function already.
+    pub(crate) fn keep(&self, operation: Operation) {
+        self.state.borrow_mut().function.ops.push(operation);
+    }
+
+    /// Lets what was written since there were `before` operations take the place of `operation`, whose first result is
+    /// `var` from now on.
+    pub(crate) fn stand_in(&self, before: usize, var: ValueId, operation: &Operation) {
+        let Some(&result) = operation.results.first() else { return };
+        let mut s = self.state.borrow_mut();
+        let State { function, names, .. } = &mut *s;
+        let new = function.ops.get_mut(before..).unwrap_or_default();
+        new.iter_mut().for_each(|op| op.place = operation.place.clone());
+        match new.iter_mut().find(|op| op.results.first() == Some(&var) && op.const_literal().is_none()) {
+            Some(last) => {
+                last.results[0] = result;
+                last.label.clone_from(&operation.label);
+                if var.index() + 1 == function.values.len()
+                    && let Some(value) = function.values.pop()
+                {
+                    names.remove(&value.name);
+                }
+            }
+            // It was there before.
+            None => {
+                let arg = Arg { param: 0, value: crate::ir::ArgValue::Value(var) };
+                let op = Op(&crate::ops::shape::IDENTITY);
+                let same = Operation::new(op, vec![arg], vec![result]);
+                let (label, scope, place) =
+                    (operation.label.clone(), operation.scope.clone(), operation.place.clone());
+                function.ops.push(Operation { label, scope, place, ..same });
+            }
+        }
+    }
+
     /// Renames a result that nobody has named yet, if the name is free.
     pub(crate) fn suggest_name(&self, id: ValueId, name: &str) {
+        let named = {
+            let f = &self.state.borrow().function;
+            f.inputs.contains(&id) || f.value(id).name.starts_with("d_")
+        };
+        if !named {
+            self.rename(id, name);
+        }
+    }
+
+    /// Renames a value, if the name is free.
+    pub(crate) fn rename(&self, id: ValueId, name: &str) {
         let mut s = self.state.borrow_mut();
-        let named = s.function.inputs.contains(&id) || s.function.value(id).name.starts_with("d_");
-        if !named && s.names.insert(name.to_owned()) {
+        if s.names.insert(name.to_owned()) {
             let old = std::mem::replace(&mut s.function.values[id.index()].name, name.to_owned());
             s.names.remove(&old);
         }
+    }
+
+    pub(crate) fn is_input(&self, id: ValueId) -> bool {
+        self.state.borrow().function.inputs.contains(&id)
     }
 
     pub(crate) fn ty(&self, id: ValueId) -> TensorType {

@@ -16,6 +16,17 @@ impl Report {
     }
 }
 
+/// The line of `source` that `range` begins in, with carets below the range and `label` behind them, as reports show it.
+pub fn quote(file: &str, source: &str, range: &Range<usize>, label: &str) -> String {
+    let mut out = String::new();
+    if range.start <= source.len() {
+        let text = Text { file, source, lines: line_starts(source) };
+        let line = text.line(range.start);
+        text.quote(line, vec![Mark { chars: text.chars(line, range), text: label, primary: true }], &mut out);
+    }
+    out
+}
+
 /// Characters of a line that are shown before and behind what is meant.
 const AROUND: usize = 80;
 

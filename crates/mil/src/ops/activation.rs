@@ -1,6 +1,6 @@
 //! Activations.
 
-use super::unary::{apply, erf, map, same_type, unary};
+use super::unary::{apply, erfc, map, same_type, unary};
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::op::{Absent, FLOATS, Grad, I32, OpDef, STR, constant, tensor};
@@ -74,7 +74,7 @@ pub static SOFTPLUS: OpDef = unary(
 /// `gelu(x, mode)`: `x·Φ(x)`, with `Φ` the normal distribution or an approximation of it.
 ///
 /// ```text
-/// EXACT                  Φ = ½·(1 + erf(x/√2))
+/// EXACT                  Φ = ½·(1 + erf(x/√2)) = ½·erfc(−x/√2)
 /// TANH_APPROXIMATION     Φ = ½·(1 + tanh(√(2/π)·(x + 0.044715·x³)))
 /// SIGMOID_APPROXIMATION  Φ = sigmoid(1.702·x)
 /// ```
@@ -93,7 +93,7 @@ pub static GELU: OpDef = OpDef {
             map(a, |x| 0.5 * x * (1.0 + (FRAC_2_PI.sqrt() * (x + GELU_CUBIC * x * x * x)).tanh()))
         }
         "SIGMOID_APPROXIMATION" => map(a, |x| x * sigmoid(GELU_SIGMOID * x)),
-        _ => map(a, |x| 0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2))),
+        _ => map(a, |x| 0.5 * x * erfc(-x * FRAC_1_SQRT_2)),
     },
     grad: Grad::Rule(|g| {
         let (x, dy) = (g.arg("x"), g.cotangent());

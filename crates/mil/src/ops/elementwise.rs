@@ -5,7 +5,7 @@ use super::unary::{apply, equal_dtypes, wrap};
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
-use crate::op::{Call, Eval, FLOATS, Grad, NUMBERS, OpDef, tensor};
+use crate::op::{Call, Eval, Grad, NUMBERS, OpDef, tensor};
 use crate::tensor::{Data, Tensor, broadcast, broadcast_strides, flatten, unflatten};
 use crate::ty::{Opset, Shape, TensorType};
 
@@ -60,14 +60,14 @@ pub static MUL: OpDef = OpDef {
     }),
 };
 
-/// `real_div(x, y)`: `x / y`.
+/// `real_div(x, y)`: `x / y`; of integers without the fraction, and 0 where `y` is.
 /// Source: coremltools `iOS15/elementwise_binary.py`, class `real_div`.
 pub static REAL_DIV: OpDef = OpDef {
     name: "real_div",
     since: Opset::Ios15,
-    params: &[tensor("x", FLOATS), tensor("y", FLOATS)],
+    params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
     infer: binary_type,
-    eval: |a| binary(a, |x, y| x / y, |_, _| 0),
+    eval: |a| binary(a, |x, y| x / y, |x, y| x.checked_div(y).unwrap_or(0)),
     grad: Grad::Rule(|g| {
         // z = x/y  ⇒  dx = dz/y,  dy = −dz·z/y
         let (y, z, dz) = (g.arg("y"), g.output(), g.cotangent());
@@ -79,14 +79,14 @@ pub static REAL_DIV: OpDef = OpDef {
     }),
 };
 
-/// `pow(x, y)`: `x` to the power `y`.
+/// `pow(x, y)`: `x` to the power `y`; of integers without the fraction.
 /// Source: coremltools `iOS15/elementwise_binary.py`, class `pow`.
 pub static POW: OpDef = OpDef {
     name: "pow",
     since: Opset::Ios15,
-    params: &[tensor("x", FLOATS), tensor("y", FLOATS)],
+    params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
     infer: binary_type,
-    eval: |a| binary(a, f64::powf, |_, _| 0),
+    eval: |a| binary(a, f64::powf, integer_power),
     grad: Grad::Rule(|g| {
         // z = xʸ  ⇒  dx = dz·y·xʸ⁻¹,  dy = dz·z·log x
         let (x, y, dz) = (g.arg("x"), g.arg("y"), g.cotangent());
@@ -215,6 +215,26 @@ fn binary(a: &Eval<'_>, float: fn(f64, f64) -> f64, int: fn(i64, i64) -> i64) ->
     vec![Tensor { ty: out.clone(), data }]
 }
 
+/// `x` to the power `y`, wrapped round; without its fraction, and 0 for a power of 0 that has no value.
+fn integer_power(x: i64, y: i64) -> i64 {
+    match (x, u64::try_from(y)) {
+        (_, Ok(y)) => {
+            let (mut result, mut square, mut left) = (1i64, x, y);
+            while left > 0 {
+                if left & 1 == 1 {
+                    result = result.wrapping_mul(square);
+                }
+                square = square.wrapping_mul(square);
+                left >>= 1;
+            }
+            result
+        }
+        (1, Err(_)) => 1,
+        (-1, Err(_)) => 1 - 2 * (y & 1),
+        _ => 0,
+    }
+}
+
 /// `x` modulo `y`, with the sign of `y`; exact but for the last addition.
 fn floor_remainder(x: f64, y: f64) -> f64 {
     match x % y {
@@ -236,7 +256,7 @@ fn floor_quotient(x: f64, y: f64) -> f64 {
 }
 
 /// Quotient and remainder, the quotient rounded down; zeros if `y` is 0.
-fn floor_parts(x: i64, y: i64) -> (i64, i64) {
+pub(super) fn floor_parts(x: i64, y: i64) -> (i64, i64) {
     if y == 0 {
         return (0, 0);
     }

@@ -30,8 +30,9 @@ pub static GATHER: OpDef = OpDef {
     grad: Grad::Rule(gather_gradient),
 };
 
-const INDICES: &[DType] = &[DType::I32, DType::I16, DType::U16, DType::I8, DType::U8];
-const VALUES: &[DType] = &[DType::F16, DType::F32, DType::I32, DType::I16, DType::U16, DType::I8, DType::U8];
+pub(super) const INDICES: &[DType] = &[DType::I32, DType::I16, DType::U16, DType::I8, DType::U8];
+pub(super) const VALUES: &[DType] =
+    &[DType::F16, DType::F32, DType::I32, DType::I16, DType::U16, DType::I8, DType::U8];
 
 struct Plan {
     axis: usize,

@@ -1,9 +1,9 @@
 //! Matrix products.
 
-use super::unary::equal_dtypes;
+use super::unary::{equal_dtypes, whole};
 use crate::build::Var;
 use crate::diag::Reject;
-use crate::op::{Absent, BOOL, Call, Eval, FLOATS, Grad, OpDef, constant, tensor};
+use crate::op::{Absent, BOOL, Call, Eval, Grad, NUMBERS, OpDef, constant, tensor};
 use crate::tensor::{Tensor, broadcast, broadcast_strides, flatten, unflatten};
 use crate::ty::{Opset, Shape, TensorType};
 
@@ -15,8 +15,8 @@ pub static MATMUL: OpDef = OpDef {
     name: "matmul",
     since: Opset::Ios15,
     params: &[
-        tensor("x", FLOATS),
-        tensor("y", FLOATS),
+        tensor("x", NUMBERS),
+        tensor("y", NUMBERS),
         constant("transpose_x", BOOL).or(Absent::Bool(false)),
         constant("transpose_y", BOOL).or(Absent::Bool(false)),
     ],
@@ -55,19 +55,19 @@ fn as_shape<'b>(v: Var<'b>, shape: &[usize]) -> Var<'b> {
 pub static LINEAR: OpDef = OpDef {
     name: "linear",
     since: Opset::Ios15,
-    params: &[tensor("x", FLOATS), tensor("weight", FLOATS), tensor("bias", FLOATS).optional()],
+    params: &[tensor("x", NUMBERS), tensor("weight", NUMBERS), tensor("bias", NUMBERS).optional()],
     infer: linear_type,
     eval: |a| {
-        let (x, w) = (a.tensor("x").as_floats(), a.tensor("weight").as_floats());
-        let bias = a.has("bias").then(|| a.tensor("bias").as_floats());
+        let (x, w) = (a.tensor("x").to_floats(), a.tensor("weight").to_floats());
+        let bias = a.has("bias").then(|| a.tensor("bias").to_floats());
         let [out, inner] = a.ty("weight").shape[..] else { return Vec::new() };
         let at = |n: usize| {
             let (row, column) = (n / out, n % out);
             let products = (0..inner).map(|k| x[row * inner + k] * w[column * inner + k]);
-            products.sum::<f64>() + bias.map_or(0.0, |b| b[column])
+            products.sum::<f64>() + bias.as_ref().map_or(0.0, |b| b[column])
         };
         let values = (0..a.out().elements()).map(at).collect();
-        vec![Tensor { ty: a.out().clone(), data: crate::Data::Float(values) }]
+        vec![whole(Tensor { ty: a.out().clone(), data: crate::Data::Float(values) })]
     },
     grad: Grad::Rule(|g| {
         // rows of x and dy:  dx = dy·W,  dW = dyᵀ·x,  db = Σ dy
@@ -179,7 +179,7 @@ fn product(a: &Call<'_>) -> Result<TensorType, Reject> {
 }
 
 fn matmul(a: &Eval<'_>) -> Vec<Tensor> {
-    let (x, y) = (a.tensor("x").as_floats(), a.tensor("y").as_floats());
+    let (x, y) = (a.tensor("x").to_floats(), a.tensor("y").to_floats());
     let Ok(p) = operands(a) else { return Vec::new() };
     let rank = p.out.len();
     let batch = &p.out[..rank - 2];
@@ -200,5 +200,5 @@ fn matmul(a: &Eval<'_>) -> Vec<Tensor> {
         let base_y = flatten(&index[..rank - 2], &sy) + index[rank - 1] * sy[rank - 1];
         (0..p.inner).map(|k| x[base_x + k * sx[rank - 1]] * y[base_y + k * sy[rank - 2]]).sum()
     });
-    vec![Tensor { ty: a.out().clone(), data: crate::Data::Float(values.collect()) }]
+    vec![whole(Tensor { ty: a.out().clone(), data: crate::Data::Float(values.collect()) })]
 }

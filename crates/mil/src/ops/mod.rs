@@ -23,6 +23,7 @@ mod grid;
 pub mod join;
 pub mod linear;
 pub mod logic;
+pub mod maxima;
 pub mod normalize;
 pub mod order;
 pub mod packed;
@@ -35,6 +36,7 @@ pub mod recurrent;
 pub mod reduce;
 pub mod resample;
 pub mod resize;
+pub mod scatter;
 pub mod shape;
 pub mod slice;
 pub mod space;
@@ -102,6 +104,7 @@ op_table! {
     random::{RANDOM_UNIFORM, RANDOM_NORMAL, RANDOM_BERNOULLI, RANDOM_CATEGORICAL},
     join::{CONCAT, SPLIT, STACK, TILE},
     gather::{GATHER},
+    scatter::{GATHER_ALONG_AXIS, GATHER_ND, SCATTER, SCATTER_ALONG_AXIS, SCATTER_ND},
     resize::{
         UPSAMPLE_NEAREST_NEIGHBOR, UPSAMPLE_BILINEAR, RESIZE_NEAREST_NEIGHBOR, RESIZE_BILINEAR, RESIZE, CROP,
     },
@@ -116,6 +119,7 @@ op_table! {
     pool::{MAX_POOL, AVG_POOL, L2_POOL},
     pad::{PAD},
     attention::{SCALED_DOT_PRODUCT_ATTENTION},
+    maxima::{NON_MAXIMUM_SUPPRESSION_IOS15, NON_MAXIMUM_SUPPRESSION},
     convert::{CAST},
     quantization::{QUANTIZE, DEQUANTIZE, CONSTEXPR_AFFINE_DEQUANTIZE},
     packed::{CONSTEXPR_LUT_TO_DENSE, CONSTEXPR_SPARSE_TO_DENSE, CONSTEXPR_CAST},

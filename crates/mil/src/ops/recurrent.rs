@@ -100,6 +100,8 @@ pub static GRU: OpDef = OpDef {
         constant("output_sequence", BOOL).or(Absent::Bool(false)),
         constant("recurrent_activation", STR).or(Absent::Str("sigmoid")),
         constant("activation", STR).or(Absent::Str("tanh")),
+        constant("reset_after", BOOL).or(Absent::Bool(false)).since(Opset::Ios18),
+        tensor("input_bias", FLOATS).optional().since(Opset::Ios18),
     ],
     infer: |a| {
         let plan = Plan::of(a, 3)?;
@@ -109,14 +111,23 @@ pub static GRU: OpDef = OpDef {
     eval: |a| {
         let [phi, chi] =
             ["recurrent_activation", "activation"].map(|name| activation(a, name).unwrap_or(f64::tanh));
+        let input_bias = a.has("input_bias").then(|| a.tensor("input_bias").as_floats());
         recurrent(a, 3, &|weights, x, h, _| {
             let n = h.len();
-            let gates = weights.gates(x, h);
-            let reset: Vec<f64> = (0..n).map(|k| phi(gates[k]) * h[k]).collect();
-            let fresh = weights.gates(x, &reset);
+            let mut input = weights.of_input(x);
+            input.iter_mut().zip(input_bias.unwrap_or_default()).for_each(|(gate, b)| *gate += b);
+            let hidden = weights.of_hidden(h);
+            let reset: Vec<f64> = (0..n).map(|k| phi(input[k] + hidden[k])).collect();
+            let fresh: Vec<f64> = match a.bool("reset_after") {
+                true => (0..n).map(|k| reset[k] * hidden[n + k]).collect(),
+                false => {
+                    let kept: Vec<f64> = reset.iter().zip(&*h).map(|(r, h)| r * h).collect();
+                    weights.of_hidden(&kept).split_off(n)
+                }
+            };
             for k in 0..n {
-                let update = phi(gates[2 * n + k]);
-                h[k] = (1.0 - update) * chi(fresh[n + k]) + update * h[k];
+                let update = phi(input[2 * n + k] + hidden[2 * n + k]);
+                h[k] = (1.0 - update) * chi(input[n + k] + fresh[k]) + update * h[k];
             }
         })
     },
@@ -226,6 +237,7 @@ impl Plan {
         if a.op.param("initial_c").is_some() {
             expected.push(("initial_c", vec![batch, state]));
         }
+        expected.push(("input_bias", vec![rows]));
         for names in NAMES.iter().take(reversed.len()) {
             let shapes = [vec![rows, input], vec![rows, hidden], vec![rows], vec![peephole]];
             expected.extend(names.iter().copied().zip(shapes));
@@ -271,11 +283,18 @@ const NAMES: [[&str; 4]; 2] = [
 
 /// Whether parameter `name` is a value of the element type that all share.
 fn is_value(name: &str) -> bool {
-    matches!(name, "x" | "initial_h" | "initial_c" | "clip") || NAMES.iter().flatten().any(|n| *n == name)
+    matches!(name, "x" | "initial_h" | "initial_c" | "clip" | "input_bias")
+        || NAMES.iter().flatten().any(|n| *n == name)
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// The parameters of one direction.
 struct Weights<'a> {
+    /// Gates, those of each element of the state counted.
+    rows: usize,
     input: &'a [f64],
     hidden: &'a [f64],
     bias: Option<&'a [f64]>,
@@ -285,11 +304,21 @@ struct Weights<'a> {
 impl Weights<'_> {
     /// `W_ih·x + W_hh·h + b`.
     fn gates(&self, x: &[f64], h: &[f64]) -> Vec<f64> {
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-        let row = |(n, hidden): (usize, &[f64])| {
-            let input = &self.input[n * x.len()..(n + 1) * x.len()];
-            dot(input, x) + dot(hidden, h) + self.bias.map_or(0.0, |b| b[n])
-        };
+        self.of_input(x).iter().zip(self.of_hidden(h)).map(|(x, h)| x + h).collect()
+    }
+
+    /// `W_ih·x`.
+    fn of_input(&self, x: &[f64]) -> Vec<f64> {
+        let rows = if x.is_empty() { 0 } else { self.input.len() / x.len() };
+        let row = |n: usize| dot(&self.input[n * x.len()..(n + 1) * x.len()], x);
+        let mut gates: Vec<f64> = (0..rows).map(row).collect();
+        gates.resize(self.rows, 0.0);
+        gates
+    }
+
+    /// `W_hh·h + b`.
+    fn of_hidden(&self, h: &[f64]) -> Vec<f64> {
+        let row = |(n, hidden): (usize, &[f64])| dot(hidden, h) + self.bias.map_or(0.0, |b| b[n]);
         self.hidden.chunks(h.len()).enumerate().map(row).collect()
     }
 }
@@ -312,7 +341,7 @@ fn recurrent(a: &Eval<'_>, gates: usize, step: &Step<'_>) -> Vec<Tensor> {
     for (direction, &reversed) in plan.reversed.iter().enumerate() {
         let [w_ih, w_hh, bias, peephole] = NAMES[direction].map(value);
         let (Some(w_ih), Some(w_hh)) = (w_ih, w_hh) else { return Vec::new() };
-        let weights = Weights { input: w_ih, hidden: w_hh, bias, peephole };
+        let weights = Weights { rows: gates * hidden, input: w_ih, hidden: w_hh, bias, peephole };
         for member in 0..plan.batch {
             let state = member * width + direction * hidden..member * width + (direction + 1) * hidden;
             let (h, c) = (&mut last_h[state.clone()], &mut last_c[state.clone()]);

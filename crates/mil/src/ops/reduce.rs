@@ -1,11 +1,12 @@
 //! Reductions.
 
 use super::logic::compare;
+use super::unary::whole;
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::op::{
-    Absent, BOOL, Call, Eval, FLOATS, Grad, I32, OpDef, Param, STR, constant, resolve_axis, tensor,
+    Absent, BOOL, Call, Eval, Grad, I32, NUMBERS, OpDef, Param, STR, constant, resolve_axis, tensor,
 };
 use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
 use crate::ty::{DType, Opset, TensorType};
@@ -138,13 +139,13 @@ pub static REDUCE_ARGMAX: OpDef = index_of("reduce_argmax", |a| position(a, |x, 
 pub static REDUCE_ARGMIN: OpDef = index_of("reduce_argmin", |a| position(a, |x, best| x < best));
 
 const AXES: &[Param] = &[
-    tensor("x", FLOATS),
+    tensor("x", NUMBERS),
     constant("axes", I32).optional(),
     constant("keep_dims", BOOL).or(Absent::Bool(false)),
 ];
 
 const AXIS: &[Param] = &[
-    tensor("x", FLOATS),
+    tensor("x", NUMBERS),
     constant("axis", I32).or(Absent::Int(-1)),
     constant("keep_dims", BOOL).or(Absent::Bool(false)),
     constant("output_dtype", STR).or(Absent::Str("int32")),
@@ -184,7 +185,7 @@ pub(super) fn reduced_type(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
     Ok(vec![TensorType::new(x.dtype, shape)])
 }
 
-/// The meaning of reductions: `f` of each group of elements that come together.
+/// The meaning of reductions: `f` of each group of elements that come together; of integers [`whole`].
 pub(super) fn fold(a: &Eval<'_>, f: impl Fn(&[f64]) -> f64) -> Vec<Tensor> {
     let x = a.tensor("x");
     let mut reduced = vec![!a.has("axes"); x.ty.rank()];
@@ -197,7 +198,7 @@ pub(super) fn fold(a: &Eval<'_>, f: impl Fn(&[f64]) -> f64) -> Vec<Tensor> {
     let steps = strides(&kept);
     let mut groups = vec![Vec::new(); a.out().elements()];
     let mut index = vec![0; x.ty.rank()];
-    for (n, &v) in x.as_floats().iter().enumerate() {
+    for (n, &v) in x.to_floats().iter().enumerate() {
         unflatten(n, &x.ty.shape, &mut index);
         for (i, r) in index.iter_mut().zip(&reduced) {
             if *r {
@@ -206,8 +207,8 @@ pub(super) fn fold(a: &Eval<'_>, f: impl Fn(&[f64]) -> f64) -> Vec<Tensor> {
         }
         groups[flatten(&index, &steps)].push(v);
     }
-    let data = groups.iter().map(|g| f(g)).collect();
-    vec![Tensor { ty: a.out().clone(), data: Data::Float(data) }]
+    let data = Data::Float(groups.iter().map(|g| f(g)).collect());
+    vec![whole(Tensor { ty: a.out().clone(), data })]
 }
 
 /// Each result with size 1 along the reduced axes, so that it broadcasts against `x`.
@@ -271,7 +272,7 @@ fn position(a: &Eval<'_>, better: fn(f64, f64) -> bool) -> Vec<Tensor> {
     let x = a.tensor("x");
     let axis = a.axis("axis", x.ty.rank());
     let (len, step) = (x.ty.shape[axis], strides(&x.ty.shape)[axis]);
-    let values = x.as_floats();
+    let values = x.to_floats();
     let first_best = |n: usize| {
         let start = n / step * step * len + n % step;
         let at = |k: usize| values[start + k * step];

@@ -13,7 +13,6 @@ pub(super) const OPERATIONS: &[&str] = &[
     "list_scatter",
     "list_write",
     "make_list",
-    "non_maximum_suppression",
     "pixel_buffer_to_tensor",
     "tensor_buffer_to_tensor",
     "tensor_to_pixel_buffer",
@@ -24,7 +23,7 @@ pub(super) const OPERATIONS: &[&str] = &[
 
 /// Whether an attribute is a remark of Apple's segmenter on an operation.
 /// Source: `analytics.mil` of compiler 3600.
-pub(super) fn is_engine_note(attribute: &str) -> bool {
+pub(crate) fn is_engine_note(attribute: &str) -> bool {
     attribute == "milId" || attribute.starts_with(|c: char| c.is_ascii_uppercase())
 }
 

@@ -576,9 +576,3 @@ fn distance(a: &str, b: &str) -> usize {
     }
     row[b.len()]
 }
-
-impl Default for Program {
-    fn default() -> Program {
-        Program { version: String::new(), build_info: Vec::new(), functions: Vec::new() }
-    }
-}

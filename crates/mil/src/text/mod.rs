@@ -8,7 +8,7 @@
 //! [`load`] does all of it for programs that can run as they are: known sizes, no operation that is not in the table.
 //! [`print()`] is the way back, from a program to its text.
 
-mod known;
+pub(crate) mod known;
 mod lex;
 mod literal;
 mod lower;

@@ -90,7 +90,7 @@ pub(super) fn alone<'f>(
 }
 
 /// A constant that stands in the program and is no burden to copy.
-fn small<'f>(literal: Option<&'f Literal>) -> Option<&'f Literal> {
+fn small(literal: Option<&Literal>) -> Option<&Literal> {
     literal.filter(|l| l.data().is_some() && l.ty.elements() <= SMALL)
 }
 

@@ -57,6 +57,12 @@ impl<'f> Lowering<'f> {
     fn fast_rest(&mut self, operation: &'f Operation, call: &Call<'f>) -> bool {
         let x = self.given(operation, "x");
         let (id, out) = self.result(operation);
+        // Kernels that compute do so with floats; integers are left to the meaning.
+        let computes =
+            matches!(operation.op.name(), "matmul" | "linear") || operation.op.name().starts_with("reduce_");
+        if computes && !out.dtype.is_float() {
+            return false;
+        }
         match (operation.op.name(), x) {
             ("add", _) => self.binary(operation, Binary::Add),
             ("sub", _) => self.binary(operation, Binary::Sub),

@@ -4,6 +4,7 @@
 #[path = "../../../mil/tests/table/cases/mod.rs"]
 mod cases;
 mod close;
+mod detector;
 mod hardware;
 mod random;
 mod weights;

@@ -36,6 +36,7 @@ pub(super) struct State<'b> {
 pub(super) struct Weights<'b> {
     size: usize,
     hidden: Var<'b>,
+    bias: Option<Var<'b>>,
     peephole: Option<Var<'b>>,
 }
 
@@ -79,7 +80,18 @@ pub(super) fn gru_step<'b>(a: &Call<'_>, w: &Weights<'b>, input: Var<'b>, s: Sta
     let (phi, chi) = (a.str("recurrent_activation"), a.str("activation"));
     let r = activated(phi, w.gate(input, 0) + w.product(s.h, 0, 1));
     let z = activated(phi, w.gate(input, 2) + w.product(s.h, 2, 1));
-    let o = activated(chi, w.gate(input, 1) + w.product(r * s.h, 1, 1));
+    let o = if a.bool("reset_after") {
+        // The bias of the state, which is in `input` already, is reset with it.
+        let bias = w.bias.map(|bias| bias.slice(&[w.size], &[w.size]));
+        let (product, input) = (w.product(s.h, 1, 1), w.gate(input, 1));
+        match bias {
+            Some(bias) => input - bias + r * (product + bias),
+            None => input + r * product,
+        }
+    } else {
+        w.gate(input, 1) + w.product(r * s.h, 1, 1)
+    };
+    let o = activated(chi, o);
     let h = (1.0 - z) * o + z * s.h;
     State { h, c: h }
 }
@@ -120,11 +132,12 @@ fn unrolled<'b>(a: &Call<'_>, values: &Values<'b>, plan: &Plan, step: Step) -> V
     for (direction, &reversed) in plan.reversed.iter().enumerate() {
         let [w_ih, w_hh, bias, peephole] = NAMES[direction].map(|name| values.get(name).copied());
         let (Some(w_ih), Some(hidden)) = (w_ih, w_hh) else { return Vec::new() };
-        let weights = Weights { size, hidden, peephole };
+        let weights = Weights { size, hidden, bias, peephole };
         let own = |v: Var<'b>| v.slice(&[0, direction * size], &[batch, size]);
         let mut state = State { h: own(first_h), c: own(first_c) };
         let inputs = x.matmul(w_ih, false, true);
         let inputs = bias.map_or(inputs, |bias| inputs + bias);
+        let inputs = values.get("input_bias").map_or(inputs, |&bias| inputs + bias);
         let width = inputs.shape()[2];
         let mut steps = Vec::new();
         for n in 0..plan.steps {

@@ -142,6 +142,20 @@ pub fn cases() -> Vec<Case> {
             .floats("key", &[2, 3, 3])
             .floats("value", &[2, 3, 3])
             .truths("attn_mask", &[2, 3]),
+        // boxes
+        case("non_maximum_suppression")
+            .positive()
+            .floats("boxes", &[1, 4, 5])
+            .floats("scores", &[1, 1, 5])
+            .float("iou_threshold", 0.25)
+            .int("max_boxes", 3),
+        case("non_maximum_suppression")
+            .positive()
+            .floats("boxes", &[2, 4, 4])
+            .floats("scores", &[2, 3, 4])
+            .float("iou_threshold", 0.125)
+            .int("max_boxes", 6)
+            .flag("per_class_suppression", true),
         // quantization
         case("quantize").floats("input", &[2, 3]).float("scale", 0.125).str("output_dtype", "int8"),
         case("quantize")
@@ -175,6 +189,20 @@ pub fn cases() -> Vec<Case> {
     out.extend(["sign", "floor", "ceil", "round"].map(|op| case(op).x(&[2, 3]).refused()));
     out.extend(["sqrt", "rsqrt", "inverse", "log"].map(|op| case(op).positive().x(&[2, 3])));
     out.extend(["abs", "sign", "square"].map(|op| case(op).integers("x", DType::I32, &[3], &[-2, 0, 3])));
+    for op in ["real_div", "pow"] {
+        let integers = case(op).integers("x", DType::I32, &[4], &[-7, 2, 0, 1]);
+        out.push(integers.integers("y", DType::I32, &[4], &[2, 3, 0, -1]));
+    }
+    let integers = |op| case(op).integers("x", DType::I32, &[2, 2], &[1, -2, 3, 1 << 30]);
+    out.push(integers("matmul").integers("y", DType::I32, &[2, 2], &[1, 2, 3, 4]));
+    out.push(integers("linear").integers("weight", DType::I32, &[1, 2], &[1, 4]));
+    for op in
+        ["sum", "mean", "max", "min", "prod", "sum_square", "l1_norm", "l2_norm", "log_sum", "log_sum_exp"]
+    {
+        let name = mil::Op::all().map(mil::Op::name).find(|n| n.strip_prefix("reduce_") == Some(op));
+        out.push(integers(name.expect("of the table")).axes(&[-1]));
+    }
+    out.extend(["reduce_argmax", "reduce_argmin"].map(|op| integers(op).axis(0)));
     for op in ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"] {
         let integers = case(op).integers("x", DType::I32, &[3], &[1, 2, 3]);
         out.extend([case(op).x(&[2, 3]).y(&[3]), integers.integers("y", DType::I32, &[], &[2])]);

@@ -174,6 +174,14 @@ fn recurrent() -> Vec<Case> {
             .str("direction", "bidirectional")
             .flag("output_sequence", true),
         case("gru")
+            .x(&[2, 1, 2])
+            .floats("initial_h", &[1, 2])
+            .floats("weight_ih", &[6, 2])
+            .floats("weight_hh", &[6, 2])
+            .floats("bias", &[6])
+            .floats("input_bias", &[6])
+            .flag("reset_after", true),
+        case("gru")
             .x(&[3, 2, 2])
             .floats("initial_h", &[2, 3])
             .floats("weight_ih", &[9, 2])

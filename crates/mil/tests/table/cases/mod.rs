@@ -8,6 +8,7 @@ mod fill;
 mod functions;
 mod image;
 mod resize;
+mod scatter;
 
 use mil::build::Input;
 use mil::{Builder, DType, Data, Literal, Opset, Program, Report, Tensor, TensorType, ValueId, Verified};
@@ -294,6 +295,7 @@ pub fn cases() -> Vec<Case> {
         functions::cases(),
         image::cases(),
         resize::cases(),
+        scatter::cases(),
     ]
     .concat()
 }

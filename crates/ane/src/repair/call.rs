@@ -1,0 +1,146 @@
+//! How repairs read and write operations.
+
+use super::Rewritten;
+use super::ports::Ports;
+use mil::build::{Input, Var};
+use mil::ir::{Arg, LiteralData};
+use mil::pass::{Step, rewrite};
+use mil::{
+    ArgValue, Builder, DType, Data, Function, Literal, Operation, Program, Tensor, TensorType, ValueId,
+};
+
+/// Applies `rule` to the operations of `function`. It says in words what it does where it does something.
+pub(super) fn each(
+    function: &Function,
+    mut rule: impl FnMut(&Scene<'_, '_>, &mut Operation) -> Option<(Step, String)>,
+) -> Result<Option<Rewritten>, String> {
+    let (literals, mut changes) = (function.literals(), Vec::new());
+    let new = rewrite(function, |builder, operation| {
+        match rule(&Scene { function, literals: &literals, b: builder }, operation) {
+            Some((step, words)) => {
+                changes.push(words);
+                step
+            }
+            None => Step::Keep,
+        }
+    });
+    let new = new.map_err(|report| format!("the repair is wrong: {report}"))?;
+    Ok(new.map(|new| Rewritten { ports: Ports::moved(function, &new), function: new, changes }))
+}
+
+/// Where a rule stands: the function as it was, and the builder that writes the new one.
+pub(super) struct Scene<'a, 'f> {
+    pub function: &'f Function,
+    pub literals: &'a [Option<&'f Literal>],
+    pub b: &'a Builder,
+}
+
+impl<'a> Scene<'a, '_> {
+    /// The value given for parameter `name`; literals become constants.
+    pub fn arg(&self, operation: &Operation, name: &str) -> Option<Var<'a>> {
+        match operation.arg(name)? {
+            ArgValue::Value(v) => Some(self.b.var(*v)),
+            ArgValue::Literal(l) => Some(self.b.shared(l.clone())),
+            ArgValue::List(_) => None,
+        }
+    }
+
+    /// The elements given for parameter `name`, if they stand in the program.
+    pub fn literal<'l>(&self, operation: &'l Operation, name: &str) -> Option<&'l Literal>
+    where
+        Self: 'l,
+    {
+        match operation.arg(name)? {
+            ArgValue::Value(v) => self.literals[v.index()],
+            ArgValue::Literal(l) => Some(l),
+            ArgValue::List(_) => None,
+        }
+    }
+
+    /// Gives `operation` what it lacks for parameter `name`; whether it lacked it, and its opset has it.
+    pub fn give(&self, operation: &mut Operation, name: &str, literal: Literal) -> bool {
+        let Some(param) = operation.op.param(name) else { return false };
+        if operation.arg(name).is_some() || operation.op.params[param].since > self.function.opset {
+            return false;
+        }
+        let value = ArgValue::Value(self.b.shared(literal).id());
+        operation.args.push(Arg { param, value });
+        true
+    }
+
+    /// The name of what `operation` defines first.
+    pub fn name(&self, operation: &Operation) -> &str {
+        operation.results.first().map_or("?", |&r| self.function.value(r).name.as_str())
+    }
+
+    /// Operation `op` on two values.
+    pub fn binary(&self, op: &str, x: Var<'a>, y: impl Into<Input<'a>>) -> Var<'a> {
+        self.b.op(op, [("x", x.into()), ("y", y.into())])
+    }
+}
+
+/// A float of type `dtype`, not rounded to it.
+pub(super) fn float(dtype: DType, x: f64) -> Literal {
+    Literal::inline(Tensor { ty: TensorType::scalar(dtype), data: Data::Float(vec![x]) })
+}
+
+/// An int32.
+pub(super) fn int(x: i64) -> Literal {
+    Literal::inline(Tensor { ty: TensorType::scalar(DType::I32), data: Data::Int(vec![x]) })
+}
+
+/// A list of int32.
+pub(super) fn ints(x: Vec<i64>) -> Literal {
+    Literal::inline(Tensor { ty: TensorType::new(DType::I32, [x.len()]), data: Data::Int(x) })
+}
+
+/// A bool.
+pub(super) fn boolean(x: bool) -> Literal {
+    Literal::inline(Tensor { ty: TensorType::scalar(DType::Bool), data: Data::Bool(vec![x]) })
+}
+
+/// A string.
+pub(super) fn string(x: &str) -> Literal {
+    Literal::inline(Tensor { ty: TensorType::scalar(DType::Str), data: Data::Str(vec![x.to_owned()]) })
+}
+
+/// A name that no value of `function` has yet, from `stem`.
+pub(super) fn unused(function: &Function, stem: &str) -> String {
+    let taken = |name: &str| function.values.iter().any(|v| v.name == name);
+    let mut name = stem.to_owned();
+    while taken(&name) {
+        name.push('_');
+    }
+    name
+}
+
+/// A constant that is to stand before an operation.
+pub(super) fn constant(function: &mut Function, stem: &str, literal: Literal) -> (ValueId, Operation) {
+    let name = unused(function, stem);
+    let id = function.add_value(name, literal.ty.clone());
+    (id, Operation::constant(literal, id))
+}
+
+/// `program` with the floats of its literals rounded to their types.
+pub(super) fn rounded(mut program: Program) -> Program {
+    fn operations(ops: &mut [Operation]) {
+        for op in ops {
+            for arg in &mut op.args {
+                if let ArgValue::Literal(literal) = &mut arg.value
+                    && let LiteralData::Inline(data) = &mut literal.data
+                    && let Data::Float(v) = &**data
+                    && v.iter().any(|&x| differs(x, mil::tensor::round_float(x, literal.ty.dtype)))
+                {
+                    let exact = Tensor { ty: literal.ty.clone(), data: (**data).clone() };
+                    *data = std::sync::Arc::new(exact.rounded().data);
+                }
+            }
+            op.blocks.iter_mut().for_each(|b| operations(&mut b.ops));
+        }
+    }
+    fn differs(x: f64, y: f64) -> bool {
+        x != y && !(x.is_nan() && y.is_nan())
+    }
+    program.functions.iter_mut().for_each(|f| operations(&mut f.ops));
+    program
+}

@@ -1,0 +1,162 @@
+//! What becomes of parameters and results: renamed, padded, split.
+
+use mil::{Data, Function, Tensor, TensorType, ValueId};
+
+/// What became of the parameters and results of a function, in their order before the repair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// The parameters.
+    pub inputs: Vec<Port>,
+    /// The results.
+    pub outputs: Vec<Port>,
+}
+
+/// What became of one parameter or result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its name before.
+    pub name: String,
+    /// Its type before.
+    pub ty: TensorType,
+    /// What holds it now, from the first element of its last axis to the last.
+    pub pieces: Vec<Piece>,
+}
+
+/// A parameter or result of the repaired function, and what part of the original it holds.
+///
+/// Its last axis begins with the elements from `start` up to `start + len` of the original's; what follows is padding:
+/// a parameter may hold anything there, a result does, and is to be cropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The position among the parameters, or the results, of the repaired function.
+    pub at: usize,
+    /// Its name there.
+    pub name: String,
+    /// Its type there.
+    pub ty: TensorType,
+    /// Where it begins along the last axis of the original; 0 for a scalar.
+    pub start: usize,
+    /// How many elements of that axis it holds; 1 for a scalar.
+    pub len: usize,
+}
+
+/// The size of the last axis; 1 for a scalar.
+pub(super) fn width(ty: &TensorType) -> usize {
+    ty.shape.last().copied().unwrap_or(1)
+}
+
+impl Piece {
+    /// The whole of the value `id`, at position `at`.
+    pub(super) fn whole(function: &Function, at: usize, id: ValueId) -> Piece {
+        let value = function.value(id);
+        Piece { at, name: value.name.clone(), ty: value.ty.clone(), start: 0, len: width(&value.ty) }
+    }
+}
+
+impl Port {
+    /// Whether name and type are what they were.
+    pub fn is_unchanged(&self) -> bool {
+        matches!(&self.pieces[..], [p] if p.name == self.name && p.ty == self.ty)
+    }
+
+    fn then(&self, next: &[Port]) -> Port {
+        let refine = |piece: &Piece| -> Vec<Piece> {
+            let parts = next.get(piece.at).map_or(&[][..], |port| &port.pieces);
+            // What lies behind the original's elements is padding.
+            let within = |part: &Piece| Piece {
+                start: piece.start + part.start,
+                len: part.len.min(piece.len.saturating_sub(part.start)),
+                ..part.clone()
+            };
+            parts.iter().map(within).collect()
+        };
+        Port { pieces: self.pieces.iter().flat_map(refine).collect(), ..self.clone() }
+    }
+
+    /// The elements of `original` as the pieces hold them, with the position of each piece; `padding` gives a tensor
+    /// whose elements stay where a piece holds none.
+    pub(super) fn scatter(
+        &self,
+        original: &Tensor,
+        mut padding: impl FnMut(&TensorType) -> Tensor,
+    ) -> Vec<(usize, Tensor)> {
+        let lay = |piece: &Piece| {
+            let mut tensor = padding(&piece.ty);
+            copy_rows(original, piece.start, &mut tensor, 0, piece.len);
+            (piece.at, tensor)
+        };
+        self.pieces.iter().map(lay).collect()
+    }
+
+    /// The original put together from `tensors`, all results of the repaired function.
+    pub fn gather(&self, tensors: &[Tensor]) -> Tensor {
+        let mut out = Tensor { ty: self.ty.clone(), data: Data::zeros(self.ty.dtype, self.ty.elements()) };
+        for piece in &self.pieces {
+            if let Some(tensor) = tensors.get(piece.at) {
+                copy_rows(tensor, 0, &mut out, piece.start, piece.len);
+            }
+        }
+        out
+    }
+}
+
+impl Ports {
+    /// Those of a function that keeps its own.
+    pub fn unchanged(function: &Function) -> Ports {
+        Ports::moved(function, function)
+    }
+
+    /// Those of a function that became `after`, in the same order, each as a whole.
+    pub(super) fn moved(before: &Function, after: &Function) -> Ports {
+        let ports = |old: &[ValueId], new: &[ValueId]| {
+            let port = |(at, (&old, &new)): (usize, (&ValueId, &ValueId))| {
+                let (value, mut piece) = (before.value(old), Piece::whole(after, at, new));
+                piece.len = width(&value.ty);
+                Port { name: value.name.clone(), ty: value.ty.clone(), pieces: vec![piece] }
+            };
+            old.iter().zip(new).enumerate().map(port).collect()
+        };
+        Ports {
+            inputs: ports(&before.inputs, &after.inputs),
+            outputs: ports(&before.outputs, &after.outputs),
+        }
+    }
+
+    /// These, and then `next`.
+    pub(super) fn then(&self, next: &Ports) -> Ports {
+        Ports {
+            inputs: self.inputs.iter().map(|p| p.then(&next.inputs)).collect(),
+            outputs: self.outputs.iter().map(|p| p.then(&next.outputs)).collect(),
+        }
+    }
+}
+
+/// Copies `len` elements of each row, from `start` in `from` to `begin` in `to`; as many as there are.
+pub(super) fn copy_rows(from: &Tensor, start: usize, to: &mut Tensor, begin: usize, len: usize) {
+    fn copy<T: Clone>(
+        from: &[T],
+        start: usize,
+        to: &mut [T],
+        begin: usize,
+        len: usize,
+        wide: (usize, usize),
+    ) {
+        if wide.0 == 0 || wide.1 == 0 {
+            return;
+        }
+        for (source, target) in from.chunks(wide.0).zip(to.chunks_mut(wide.1)) {
+            let source = source.get(start..).unwrap_or_default();
+            let target = target.get_mut(begin..).unwrap_or_default();
+            let n = len.min(source.len()).min(target.len());
+            target[..n].clone_from_slice(&source[..n]);
+        }
+    }
+    let wide = (width(&from.ty), width(&to.ty));
+    match (&from.data, &mut to.data) {
+        (Data::Float(f), Data::Float(t)) => copy(f, start, t, begin, len, wide),
+        (Data::Int(f), Data::Int(t)) => copy(f, start, t, begin, len, wide),
+        (Data::Bool(f), Data::Bool(t)) => copy(f, start, t, begin, len, wide),
+        (Data::Str(f), Data::Str(t)) => copy(f, start, t, begin, len, wide),
+        _ => {}
+    }
+}

@@ -1,0 +1,514 @@
+//! The checks of T: forms of text and of operations.
+
+use super::{Chip, Hits, Scene, Shape, Step, Subject};
+use crate::facts;
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use mil::text::tree::{Item, Type};
+use mil::{DType, Data};
+
+/// Element-wise operations that models are made of.
+pub(super) const ELEMENTWISE: &[&str] = &[
+    "abs", "add", "clip", "erf", "exp", "gelu", "log", "maximum", "minimum", "mul", "pow", "real_div",
+    "relu", "rsqrt", "sigmoid", "silu", "sqrt", "square", "sub", "tanh",
+];
+
+/// Operations that no engine has. Source: ane-guide and ANEForge.
+const NO_PATH: &[&str] = &[
+    "asin",
+    "band_part",
+    "cond",
+    "gru",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "lstm",
+    "mod",
+    "non_zero",
+    "one_hot",
+    "reduce_prod",
+    "rnn",
+    "scatter",
+    "scatter_along_axis",
+    "scatter_nd",
+    "shape",
+    "sinh",
+    "sliding_windows",
+    "tan",
+    "while_loop",
+];
+
+/// Names that ane-train saw fail on M1.
+const RESERVED: &[&str] = &["C", "add", "c", "diff", "eps", "mean", "mul", "rsqrt", "std", "var", "x", "y"];
+
+/// Values that convolutions take or give.
+pub(super) fn conv_values<'t>(scene: &Scene<'t>) -> HashSet<&'t str> {
+    let mut names = HashSet::new();
+    for step in scene.each("conv") {
+        names.insert(step.name());
+        if let Some(Item::Name(x)) = step.item("x") {
+            names.insert(x.text);
+        }
+    }
+    names
+}
+
+/// The rule is broken by each operation of these names.
+fn present(s: &Subject<'_>, ops: &[&str], hits: &mut Hits) {
+    for step in s.each_of(ops) {
+        hits.at(step.span(), || format!("`{}` is a `{}`", step.name(), step.op.op));
+    }
+}
+
+/// The operation that makes what is given for `param`.
+fn maker<'t>(step: &Step<'_, 't>, param: &str) -> Option<&'t str> {
+    Some(step.value(param)?.maker?.op.text)
+}
+
+fn is_reduction(op: Option<&str>) -> bool {
+    op.is_some_and(|op| op.starts_with("reduce_"))
+}
+
+/// T1.
+pub(super) fn header(s: &Subject<'_>, hits: &mut Hits) {
+    let version = s.tree.version;
+    if !["1.0", "1.3"].contains(&version.text) {
+        hits.at(version.span, || format!("the program says version {version}"));
+    }
+    for scene in &s.scenes {
+        let opset = scene.func.opset;
+        match opset.text {
+            "ios16" | "ios17" | "ios18" => {}
+            // Nobody tried.
+            "ios15" => hits.disputed(opset.span, || "a function says `ios15`".to_owned()),
+            _ => hits.at(opset.span, || format!("a function says `{opset}`")),
+        }
+    }
+}
+
+/// T2.
+pub(super) fn build_info(s: &Subject<'_>, hits: &mut Hits) {
+    if !s.tree.attrs.iter().any(|a| a.name.text == "buildInfo") {
+        hits.at(s.tree.version.span, || "the program has no `buildInfo`".to_owned());
+    }
+}
+
+/// T3.
+pub(super) fn inline_literals(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.steps() {
+        for arg in &step.op.args {
+            for item in arg.value.items() {
+                if let Item::Literal(literal) = item {
+                    hits.at(literal.span, || format!("`{}` of `{}` is a literal", arg.name, step.op.op));
+                }
+            }
+        }
+    }
+}
+
+/// T5.
+pub(super) fn reserved_names(s: &Subject<'_>, hits: &mut Hits) {
+    let made = s.steps().flat_map(|t| &t.op.outputs);
+    for param in s.scenes.iter().flat_map(|s| &s.func.params).chain(made) {
+        if RESERVED.contains(&param.name.text) {
+            hits.at(param.name.span, || format!("a value is called `{}`", param.name));
+        }
+    }
+}
+
+/// T6.
+pub(super) fn blob_offsets(s: &Subject<'_>, hits: &mut Hits) {
+    let first = facts::FIRST_RECORD.value;
+    for (path, offset, span) in s.blobs() {
+        // Data of the first record begins a record's length behind it.
+        if offset < first || offset % first != 0 || offset == 2 * first {
+            hits.at(span, || format!("offset {offset} of `{path}` is no record; the first is at {first}"));
+        }
+    }
+}
+
+/// T7.
+pub(super) fn shared_blob(s: &Subject<'_>, hits: &mut Hits) {
+    let mut offsets = HashMap::new();
+    for (path, offset, span) in s.blobs() {
+        if *offsets.entry(path).or_insert(offset) != offset {
+            hits.at(span, || format!("`{path}` holds several tensors"));
+        }
+    }
+}
+
+/// T8.
+pub(super) fn conv_arguments(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.each("conv") {
+        let needed = ["strides", "pad", "pad_type", "dilations", "groups"];
+        if let Some(absent) = needed.into_iter().find(|p| step.arg(p).is_none()) {
+            hits.at(step.span(), || format!("`{}` does not state `{absent}`", step.name()));
+        }
+        if let Some(bias) = step.arg("bias") {
+            hits.at(bias.span(), || format!("`{}` has a bias", step.name()));
+        }
+    }
+}
+
+/// T9.
+pub(super) fn concat(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.each("concat") {
+        let scalar = |t: &Shape<'_>| t.dtype == DType::I32 && t.rank() == 0;
+        let axis = step.shape("axis").is_some_and(|t| scalar(&t)) && step.is_constant("axis") == Some(true);
+        if !axis || step.arg("interleave").is_none() {
+            let what = if axis { "`interleave`" } else { "a constant scalar int32 `axis`" };
+            hits.at(step.span(), || format!("`{}` does not state {what}", step.name()));
+        } else {
+            hits.disputed(step.span(), || format!("`{}` joins with `concat`", step.name()));
+        }
+    }
+}
+
+/// T10.
+pub(super) fn matmul_transposes(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.each("matmul") {
+        for param in ["transpose_x", "transpose_y"] {
+            if let Some(arg) = step.arg(param).filter(|_| step.is_constant(param) == Some(false)) {
+                hits.at(arg.span(), || format!("`{param}` of `{}` is computed", step.name()));
+            }
+        }
+    }
+}
+
+/// T11.
+pub(super) fn matmul_constant(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.each("matmul") {
+        for param in ["x", "y"] {
+            if let Some(arg) = step.arg(param).filter(|_| step.is_constant(param) == Some(true)) {
+                hits.at(arg.span(), || format!("operand `{param}` of `{}` is a constant", step.name()));
+            }
+        }
+    }
+}
+
+/// T12.
+pub(super) fn matmul_singletons(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.each("matmul") {
+        for param in ["x", "y"] {
+            let Some(shape) = step.shape(param).filter(|s| s.rank() == 4 && s.dim(0) == Some(1)) else {
+                continue;
+            };
+            let text = match (shape.dim(1), shape.dim(2)) {
+                (Some(1), _) => "one channel",
+                (_, Some(1)) => "a height of 1",
+                _ => continue,
+            };
+            hits.at(step.span(), || format!("operand `{param}` of `{}` has {text}", step.name()));
+        }
+    }
+}
+
+/// T13.
+pub(super) fn matmul_inner(s: &Subject<'_>, hits: &mut Hits) {
+    let unit = facts::MATMUL_INNER_MULTIPLE.value;
+    for step in s.each("matmul") {
+        let axis = if step.flag("transpose_x").unwrap_or(false) { -2 } else { -1 };
+        let Some(n) = step.shape("x").and_then(|x| x.axis(axis)) else { continue };
+        if !n.is_multiple_of(unit) {
+            hits.at(step.span(), || format!("`{}` sums over {n}, no multiple of {unit}", step.name()));
+        }
+    }
+}
+
+/// T14.
+pub(super) fn conv_runtime_weight(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.each("conv") {
+        if let Some(arg) = step.arg("weight").filter(|_| step.is_constant("weight") == Some(false)) {
+            let groups = step.number("groups").filter(|&g| g > 1.0).map_or("", |_| ", and it has groups");
+            let batch = step.shape("x").and_then(|x| x.dim(0)).unwrap_or(1);
+            hits.at(arg.span(), || {
+                format!("the weight of `{}` is no constant (batch {batch}{groups})", step.name())
+            });
+        }
+    }
+}
+
+/// T15.
+pub(super) fn attention(s: &Subject<'_>, hits: &mut Hits) {
+    let longest = facts::MAX_ATTENTION.value;
+    for step in s.each("scaled_dot_product_attention") {
+        let length = step.shape("key").and_then(|k| k.axis(-2)).filter(|&n| n > longest);
+        match (step.arg("attn_mask"), length) {
+            (Some(mask), _) => hits.at(mask.span(), || format!("`{}` has a mask", step.name())),
+            (None, Some(n)) => hits
+                .at(step.span(), || format!("`{}` looks at {n} positions, more than {longest}", step.name())),
+            (None, None) => {}
+        }
+    }
+}
+
+/// T16: sure without a mode, disputed with one.
+pub(super) fn gelu(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.each("gelu") {
+        let text = || format!("`{}` is a `gelu`", step.name());
+        match step.arg("mode") {
+            None => hits.at(step.span(), text),
+            Some(_) => hits.disputed(step.span(), text),
+        }
+    }
+}
+
+/// `op` without `epsilon`.
+fn without_epsilon(s: &Subject<'_>, op: &str, hits: &mut Hits) {
+    for step in s.each(op).filter(|t| t.arg("epsilon").is_none()) {
+        hits.at(step.span(), || format!("`{}` does not state `epsilon`", step.name()));
+    }
+}
+
+/// T17.
+pub(super) fn rsqrt_epsilon(s: &Subject<'_>, hits: &mut Hits) {
+    without_epsilon(s, "rsqrt", hits);
+}
+
+/// T18.
+pub(super) fn pow_half(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.each("pow").filter(|t| t.number("y") == Some(-0.5)) {
+        hits.at(step.span(), || format!("`{}` is `pow(x, -0.5)`", step.name()));
+    }
+}
+
+/// T19.
+pub(super) fn log(s: &Subject<'_>, hits: &mut Hits) {
+    without_epsilon(s, "log", hits);
+}
+
+/// T20.
+pub(super) fn root_of_reduction(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.each_of(&["rsqrt", "sqrt"]).filter(|t| is_reduction(maker(t, "x"))) {
+        hits.at(step.span(), || {
+            format!("`{}` is the root of a `{}`", step.name(), maker(&step, "x").unwrap_or_default())
+        });
+    }
+}
+
+/// T21.
+pub(super) fn inverse(s: &Subject<'_>, hits: &mut Hits) {
+    present(s, &["inverse"], hits);
+}
+
+/// T22.
+pub(super) fn reduce_mean(s: &Subject<'_>, hits: &mut Hits) {
+    present(s, &["reduce_mean"], hits);
+}
+
+/// T23.
+pub(super) fn softmax_size(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.each("softmax") {
+        let axis = step.ints("axis").and_then(|a| a.first().copied()).unwrap_or(-1);
+        let Some(n) = step.shape("x").and_then(|x| x.axis(axis)) else { continue };
+        if !n.is_power_of_two() {
+            hits.at(step.span(), || format!("`{}` runs over {n} elements, no power of two", step.name()));
+        }
+    }
+}
+
+/// T24.
+pub(super) fn slices(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.each_of(&["slice_by_index", "slice_by_size"]) {
+        for param in ["begin", "end", "size", "stride"] {
+            if let Some(arg) = step.arg(param).filter(|_| step.is_constant(param) == Some(false)) {
+                hits.at(arg.span(), || format!("`{param}` of `{}` is computed", step.name()));
+            }
+        }
+        if step.out().is_some_and(|s| s.dims.contains(&Some(0))) {
+            hits.at(step.span(), || format!("`{}` keeps nothing", step.name()));
+        }
+    }
+}
+
+/// T25. The reading of indices counts, whatever it gives.
+pub(super) fn integers(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.steps().filter(|t| !t.makes_constant()) {
+        let op = step.op.op;
+        if op.text.starts_with("gather") {
+            hits.at(op.span, || format!("`{}` is a `{op}`", step.name()));
+        } else if let Some(dtype) = step.out().map(|s| s.dtype)
+            && (dtype.is_int() || dtype == DType::Bool)
+        {
+            hits.at(op.span, || format!("`{op}` computes `{}` in {dtype}", step.name()));
+        }
+    }
+}
+
+/// T26.
+pub(super) fn states(s: &Subject<'_>, hits: &mut Hits) {
+    for scene in &s.scenes {
+        for param in scene.func.params.iter().filter(|p| matches!(p.ty, Type::State(_))) {
+            let uses = scene.value(param.name.text).map_or(&[][..], |v| &v.uses);
+            let at = |writes: bool| {
+                uses.iter()
+                    .enumerate()
+                    .filter(move |(_, u)| (u.op.text != "read_state") == writes)
+                    .map(|u| u.0)
+            };
+            let (reads, writes) = (at(false).count(), at(true).count());
+            let in_order = at(false).max() < at(true).min();
+            if scene.func.opset.text != "ios18" {
+                hits.at(param.name.span, || format!("state `{}` in `{}`", param.name, scene.func.opset));
+            } else if (reads, writes) != (1, 1) || !in_order {
+                hits.at(param.name.span, || {
+                    let order = if in_order { "" } else { ", not in this order" };
+                    format!("state `{}` is read {reads} times and written {writes} times{order}", param.name)
+                });
+            }
+        }
+    }
+}
+
+/// T27.
+pub(super) fn tile(s: &Subject<'_>, hits: &mut Hits) {
+    present(s, &["tile"], hits);
+}
+
+/// T28.
+pub(super) fn broadcasts(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.each("mul") {
+        let Some((x, y)) = step.shape("x").zip(step.shape("y")) else { continue };
+        let smaller = if x.elements() < y.elements() { ("x", x) } else { ("y", y) };
+        if x.dims == y.dims || step.is_constant(smaller.0) == Some(true) {
+            continue;
+        }
+        let same_rank = x.rank() == y.rank();
+        let text = if same_rank && x.rank() == 4 && x.dim(0) != y.dim(0) {
+            "the batch"
+        } else if same_rank && x.rank() == 3 && smaller.1.last() == Some(1) {
+            "a row of three axes"
+        } else if maker(&step, smaller.0) == Some("sqrt") {
+            "the result of a square root"
+        } else {
+            continue;
+        };
+        hits.at(step.span(), || format!("`{}` broadcasts {text}", step.name()));
+    }
+}
+
+/// T29.
+pub(super) fn three_axes(s: &Subject<'_>, hits: &mut Hits) {
+    for scene in s.scenes.iter().filter(|s| s.inputs().count() != 2) {
+        for port in scene.inputs().filter(|p| p.shape.rank() == 3) {
+            let n = scene.inputs().count();
+            hits.at(port.span, || format!("input `{}` has three axes and is one of {n}", port.name));
+        }
+    }
+}
+
+/// T30.
+pub(super) fn affine_weights(s: &Subject<'_>, hits: &mut Hits) {
+    present(s, &["constexpr_affine_dequantize"], hits);
+}
+
+/// T32.
+pub(super) fn limits(s: &Subject<'_>, chip: Chip, hits: &mut Hits) {
+    let old = chip.generation() <= facts::SMALL_WINDOW_GENERATION.value;
+    let (high, wide) = if old { facts::MAX_WINDOW_OLD.value } else { facts::MAX_WINDOW.value };
+    for step in s.each("conv") {
+        let Some(weight) = step.shape("weight") else { continue };
+        if let Some((h, w)) = weight.dim(2).zip(weight.dim(3)).filter(|&(h, w)| h > high || w > wide) {
+            hits.at(step.span(), || {
+                format!("`{}` has a window of {h}×{w}, more than {high}×{wide}", step.name())
+            });
+        }
+        let groups = step.ints("groups").and_then(|g| usize::try_from(*g.first()?).ok()).unwrap_or(1);
+        if let Some(c) = step.shape("x").and_then(|x| x.dim(1)).filter(|c| !c.is_multiple_of(groups)) {
+            hits.at(step.span(), || format!("`{}` has {c} channels in {groups} groups", step.name()));
+        }
+    }
+    for step in s.each("conv_transpose") {
+        if let Some(stride) = step.ints("strides").and_then(|s| s.iter().find(|&&s| s != 1 && s != 2)) {
+            hits.at(step.span(), || format!("`{}` has a stride of {stride}, not 1 or 2", step.name()));
+        }
+    }
+    for step in s.each("pad") {
+        // Two numbers for each of the last axes.
+        let outer = step.ints("pad").and_then(|p| p.get(..p.len().checked_sub(4)?));
+        if outer.is_some_and(|p| p.iter().any(|&n| n != 0)) {
+            hits.at(step.span(), || format!("`{}` pads other axes than the last two", step.name()));
+        }
+    }
+    let longest = facts::MAX_ARGUMENT_AXIS.value;
+    for step in s.each_of(&["reduce_argmax", "reduce_argmin"]) {
+        let axis = step.ints("axis").and_then(|a| a.first().copied()).unwrap_or(-1);
+        if let Some(n) = step.shape("x").and_then(|x| x.axis(axis)).filter(|&n| n > longest) {
+            hits.at(step.span(), || {
+                format!("`{}` looks for the place among {n}, more than {longest}", step.name())
+            });
+        }
+    }
+    for step in s.each("topk") {
+        if let Some(k) = step.number("k").filter(|&k| k == 3.0 || k == 4.0) {
+            hits.at(step.span(), || format!("`{}` takes the best {k}", step.name()));
+        }
+    }
+}
+
+/// T33.
+pub(super) fn gates(s: &Subject<'_>, chip: Chip, hits: &mut Hits) {
+    for (op, since) in facts::SINCE_GENERATION.value {
+        if chip.generation() < *since {
+            present(s, &[op], hits);
+        }
+    }
+    if chip.generation() < facts::REFLECT_AND_DYNAMIC_SLICE.value {
+        for step in s.each("pad").filter(|t| t.text("mode").is_some_and(|m| m.starts_with("refl"))) {
+            hits.at(step.span(), || format!("`{}` pads by reflection", step.name()));
+        }
+        for step in s.each_of(&["slice_by_index", "slice_by_size"]) {
+            if step.is_constant("begin") == Some(false) {
+                hits.at(step.span(), || format!("`{}` begins where a value says", step.name()));
+            }
+        }
+    }
+}
+
+/// T34.
+pub(super) fn no_path(s: &Subject<'_>, hits: &mut Hits) {
+    present(s, NO_PATH, hits);
+}
+
+/// T35.
+pub(super) fn crashes(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.each("mul") {
+        let by_zero = |zero, other| all_zero(&step, zero) && is_reduction(maker(&step, other));
+        if by_zero("x", "y") || by_zero("y", "x") {
+            hits.at(step.span(), || format!("`{}` is zero times a reduction", step.name()));
+        }
+    }
+    for scene in &s.scenes {
+        if scene.steps().all(|t| t.makes_constant() || t.op.op.text == "identity") {
+            let name = scene.func.name;
+            hits.at(name.span, || format!("`{name}` does nothing"));
+        }
+    }
+    let widest = facts::MAX_JOINED_RESHAPE.value;
+    for step in s.each("concat") {
+        let items = step.arg("values").map_or(&[][..], |a| a.value.items());
+        for item in items {
+            let Item::Name(name) = item else { continue };
+            let Some(value) = step.scene.value(name.text) else { continue };
+            let reshaped = value.maker.is_some_and(|op| op.op.text == "reshape");
+            let size = Shape::of(value.ty).and_then(|s| s.dims.iter().copied().flatten().max());
+            if let Some(n) = size.filter(|&n| reshaped && n >= widest) {
+                hits.at(name.span, || format!("`{}` joins a reshape of {n} elements a row", step.name()));
+            }
+        }
+    }
+    let batch = facts::SLOW_CONV_BATCH.value;
+    for step in s.each("conv") {
+        if let Some(n) = step.shape("x").and_then(|x| x.dim(0)).filter(|&n| n >= batch) {
+            hits.at(step.span(), || format!("`{}` has a batch of {n}, {batch} or more", step.name()));
+        }
+    }
+}
+
+/// Whether `param` is given as zeros that stand in the text.
+fn all_zero(step: &Step<'_, '_>, param: &str) -> bool {
+    match step.data(param) {
+        Some(Data::Float(v)) => !v.is_empty() && v.iter().all(|&x| x == 0.0),
+        _ => false,
+    }
+}

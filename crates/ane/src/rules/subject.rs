@@ -1,0 +1,332 @@
+//! What rules look at: a text, each of its functions indexed once.
+//!
+//! Everything comes from what is written: the type of a value is the one that stands before its name. So rules work for
+//! operations that are not in MIL's table, and for sizes that are not known.
+
+use foldhash::{HashMap, HashMapExt};
+use mil::text::tree::{Arg, ArgValue, Dim, Func, Item, Literal, Param, Span, Statement, Tree, Type, Value};
+use mil::{DType, Data};
+
+/// A text, indexed.
+pub struct Subject<'t> {
+    /// The text as a tree.
+    pub tree: &'t Tree<'t>,
+    /// Its functions.
+    pub scenes: Vec<Scene<'t>>,
+}
+
+impl<'t> Subject<'t> {
+    /// Indexes each function of `tree`.
+    pub fn new(tree: &'t Tree<'t>) -> Subject<'t> {
+        Subject { tree, scenes: tree.functions.iter().map(Scene::new).collect() }
+    }
+
+    /// Every operation called `op`, in order of the text within each function.
+    pub fn each<'a>(&'a self, op: &str) -> impl Iterator<Item = Step<'a, 't>> {
+        self.scenes.iter().flat_map(move |s| s.each(op))
+    }
+
+    /// Every operation that has one of these names: name by name.
+    pub fn each_of<'a>(&'a self, ops: &[&str]) -> impl Iterator<Item = Step<'a, 't>> {
+        ops.iter().flat_map(|op| self.each(op))
+    }
+
+    /// Every operation.
+    pub fn steps<'a>(&'a self) -> impl Iterator<Item = Step<'a, 't>> {
+        self.scenes.iter().flat_map(Scene::steps)
+    }
+
+    /// Every surface: the parameters and results of every function.
+    pub fn surfaces<'a>(&'a self) -> impl Iterator<Item = Port<'t>> + 'a {
+        self.scenes.iter().flat_map(|s| s.inputs().chain(s.outputs()))
+    }
+
+    /// Every parameter.
+    pub fn inputs<'a>(&'a self) -> impl Iterator<Item = Port<'t>> + 'a {
+        self.scenes.iter().flat_map(Scene::inputs)
+    }
+
+    /// Every entry of a weight file that the text names: path, offset, place.
+    pub fn blobs<'a>(&'a self) -> impl Iterator<Item = (&'t str, u64, Span)> + 'a {
+        let blob = |literal: &'t Literal<'t>| match &literal.value {
+            Value::Blob { path, offset } => Some((&**path, *offset, literal.span)),
+            _ => None,
+        };
+        self.steps().flat_map(|s| &s.op.attrs).filter_map(move |a| blob(&a.literal))
+    }
+}
+
+/// A function, indexed.
+pub struct Scene<'t> {
+    /// As it is written.
+    pub func: &'t Func<'t>,
+    /// Its operations in order of the text, those of nested blocks too.
+    ops: Vec<&'t Statement<'t>>,
+    values: HashMap<&'t str, Known<'t>>,
+    named: HashMap<&'t str, Vec<usize>>,
+}
+
+/// What is known of a value.
+pub struct Known<'t> {
+    /// The type, as it is written.
+    pub ty: &'t Type<'t>,
+    /// The operation that gives it; parameters have none.
+    pub maker: Option<&'t Statement<'t>>,
+    /// The operations that take it.
+    pub uses: Vec<&'t Statement<'t>>,
+}
+
+/// A parameter or result of a function.
+#[derive(Clone, Copy)]
+pub struct Port<'t> {
+    /// `input` or `output`.
+    pub side: &'static str,
+    /// Its name.
+    pub name: &'t str,
+    /// Its type.
+    pub shape: Shape<'t>,
+    /// Where it stands.
+    pub span: Span,
+}
+
+impl<'t> Scene<'t> {
+    fn new(func: &'t Func<'t>) -> Scene<'t> {
+        let mut scene = Scene { func, ops: Vec::new(), values: HashMap::new(), named: HashMap::new() };
+        for param in &func.params {
+            scene.define(param, None);
+        }
+        let mut waiting: Vec<_> = func.block.statements.iter().rev().collect();
+        while let Some(op) = waiting.pop() {
+            scene.named.entry(op.op.text).or_default().push(scene.ops.len());
+            scene.ops.push(op);
+            for output in &op.outputs {
+                scene.define(output, Some(op));
+            }
+            for block in op.blocks.iter().rev() {
+                block.params.iter().for_each(|p| scene.define(p, Some(op)));
+                waiting.extend(block.block.statements.iter().rev());
+            }
+        }
+        for op in scene.ops.iter().copied() {
+            for item in op.args.iter().flat_map(|a| a.value.items()) {
+                if let Item::Name(name) = item
+                    && let Some(known) = scene.values.get_mut(name.text)
+                {
+                    known.uses.push(op);
+                }
+            }
+        }
+        scene
+    }
+
+    fn define(&mut self, param: &'t Param<'t>, maker: Option<&'t Statement<'t>>) {
+        let known = || Known { ty: &param.ty, maker, uses: Vec::new() };
+        self.values.entry(param.name.text).or_insert_with(known);
+    }
+
+    /// What is known of the value called `name`.
+    pub fn value(&self, name: &str) -> Option<&Known<'t>> {
+        self.values.get(name)
+    }
+
+    /// Every operation called `op`.
+    pub fn each<'a>(&'a self, op: &str) -> impl Iterator<Item = Step<'a, 't>> {
+        let found = self.named.get(op).map_or(&[][..], Vec::as_slice);
+        found.iter().filter_map(|&i| self.ops.get(i)).map(|op| Step { scene: self, op })
+    }
+
+    /// Every operation.
+    pub fn steps<'a>(&'a self) -> impl Iterator<Item = Step<'a, 't>> {
+        self.ops.iter().map(|op| Step { scene: self, op })
+    }
+
+    /// Parameters that are tensors; states are not bound to surfaces.
+    pub fn inputs<'a>(&'a self) -> impl Iterator<Item = Port<'t>> + 'a {
+        let port = |p: &'t Param<'t>| {
+            let shape = Shape::of(&p.ty).filter(|_| !matches!(p.ty, Type::State(_)))?;
+            Some(Port { side: "input", name: p.name.text, shape, span: p.name.span })
+        };
+        self.func.params.iter().filter_map(port)
+    }
+
+    /// Results that are tensors.
+    pub fn outputs<'a>(&'a self) -> impl Iterator<Item = Port<'t>> + 'a {
+        self.func.block.results.iter().filter_map(|name| {
+            let shape = Shape::of(self.value(name.text)?.ty)?;
+            Some(Port { side: "output", name: name.text, shape, span: name.span })
+        })
+    }
+}
+
+/// An operation in its function.
+#[derive(Clone, Copy)]
+pub struct Step<'a, 't> {
+    /// The function.
+    pub scene: &'a Scene<'t>,
+    /// As it is written.
+    pub op: &'t Statement<'t>,
+}
+
+impl<'a, 't> Step<'a, 't> {
+    /// Where its name stands.
+    pub fn span(&self) -> Span {
+        self.op.op.span
+    }
+
+    /// The name of its first result.
+    pub fn name(&self) -> &'t str {
+        self.op.outputs.first().map_or("", |o| o.name.text)
+    }
+
+    /// Whether its result is known when the program is compiled.
+    pub fn makes_constant(&self) -> bool {
+        makes_constant(self.op)
+    }
+
+    /// The type of its first result.
+    pub fn out(&self) -> Option<Shape<'t>> {
+        self.op.outputs.first().and_then(|o| Shape::of(&o.ty))
+    }
+
+    /// The one thing that is given for `param`.
+    pub fn item(&self, param: &str) -> Option<&'t Item<'t>> {
+        match &self.op.arg(param)?.value {
+            ArgValue::One(item) => Some(item),
+            ArgValue::List(_) => None,
+        }
+    }
+
+    /// What is known of the value given for `param`.
+    pub fn value(&self, param: &str) -> Option<&'a Known<'t>> {
+        match self.item(param)? {
+            Item::Name(name) => self.scene.value(name.text),
+            Item::Literal(_) => None,
+        }
+    }
+
+    /// The type of what is given for `param`.
+    pub fn shape(&self, param: &str) -> Option<Shape<'t>> {
+        match self.item(param)? {
+            Item::Name(name) => Shape::of(self.scene.value(name.text)?.ty),
+            Item::Literal(literal) => Shape::of(&literal.ty),
+        }
+    }
+
+    /// Whether what is given for `param` is known when the program is compiled; `None` if nothing is given.
+    pub fn is_constant(&self, param: &str) -> Option<bool> {
+        Some(match self.item(param)? {
+            Item::Literal(_) => true,
+            Item::Name(name) => self.scene.value(name.text)?.maker.is_some_and(makes_constant),
+        })
+    }
+
+    /// The elements given for `param`, if they stand in the text.
+    pub fn data(&self, param: &str) -> Option<&'t Data> {
+        let literal = match self.item(param)? {
+            Item::Literal(literal) => literal,
+            Item::Name(name) => self.scene.value(name.text)?.maker?.const_literal()?,
+        };
+        match &literal.value {
+            Value::Tensor { data, .. } => Some(data),
+            _ => None,
+        }
+    }
+
+    /// The integers given for `param`, if they stand in the text.
+    pub fn ints(&self, param: &str) -> Option<&'t [i64]> {
+        match self.data(param)? {
+            Data::Int(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// The one number given for `param`, if it stands in the text.
+    pub fn number(&self, param: &str) -> Option<f64> {
+        match self.data(param)? {
+            Data::Float(v) if v.len() == 1 => v.first().copied(),
+            Data::Int(v) if v.len() == 1 => v.first().map(|&n| n as f64),
+            _ => None,
+        }
+    }
+
+    /// The one boolean given for `param`, if it stands in the text.
+    pub fn flag(&self, param: &str) -> Option<bool> {
+        match self.data(param)? {
+            Data::Bool(v) => v.first().copied(),
+            _ => None,
+        }
+    }
+
+    /// The one string given for `param`, if it stands in the text.
+    pub fn text(&self, param: &str) -> Option<&'t str> {
+        match self.data(param)? {
+            Data::Str(v) => v.first().map(String::as_str),
+            _ => None,
+        }
+    }
+
+    /// Its argument called `param`.
+    pub fn arg(&self, param: &str) -> Option<&'t Arg<'t>> {
+        self.op.arg(param)
+    }
+}
+
+/// `const` and the operations that make constants of compressed weights.
+fn makes_constant(op: &Statement<'_>) -> bool {
+    op.op.text == "const" || op.op.text.starts_with("constexpr_")
+}
+
+/// Element type and sizes.
+#[derive(Clone, Copy)]
+pub struct Shape<'t> {
+    /// The element type.
+    pub dtype: DType,
+    /// The size of each axis.
+    pub dims: &'t [Dim],
+}
+
+impl<'t> Shape<'t> {
+    /// Of a tensor, of the tensor in a state, of a buffer.
+    pub fn of(ty: &'t Type<'t>) -> Option<Shape<'t>> {
+        match ty {
+            Type::Tensor { dtype, dims } => Some(Shape { dtype: *dtype, dims }),
+            Type::State(inner) => Shape::of(inner),
+            Type::Buffer { dtype, fields } => {
+                let dims = &fields.iter().find(|f| f.0.text == "shape")?.1;
+                Some(Shape { dtype: *dtype, dims })
+            }
+            _ => None,
+        }
+    }
+
+    /// The number of axes.
+    pub fn rank(&self) -> usize {
+        self.dims.len()
+    }
+
+    /// The size of axis `i`, if there is one and it is known.
+    pub fn dim(&self, i: usize) -> Option<usize> {
+        self.dims.get(i).copied().flatten()
+    }
+
+    /// The size of axis `i`, from the end if it is negative.
+    pub fn axis(&self, i: i64) -> Option<usize> {
+        let i = if i < 0 { i.checked_add(i64::try_from(self.rank()).ok()?)? } else { i };
+        self.dim(usize::try_from(i).ok()?)
+    }
+
+    /// The size of the last axis.
+    pub fn last(&self) -> Option<usize> {
+        self.dims.last().copied().flatten()
+    }
+
+    /// The number of elements, if all sizes are known; saturates.
+    pub fn elements(&self) -> Option<usize> {
+        self.dims.iter().try_fold(1usize, |n, d| Some(n.saturating_mul((*d)?)))
+    }
+
+    /// Bytes of all elements, if all sizes are known; saturates.
+    pub fn bytes(&self) -> Option<usize> {
+        Some(self.elements()?.saturating_mul(self.dtype.size()?))
+    }
+}

@@ -1,0 +1,427 @@
+//! Elements taken from places that indices name, and put there.
+//!
+//! A negative index counts from the end; what is out of range, which coremltools leaves undefined, is taken as the nearest
+//! index, as `gather` does.
+
+use super::elementwise::floor_parts;
+use super::gather::{INDICES, VALUES};
+use super::slice::zeros;
+use super::unary::{equal_dtypes, wrap};
+use crate::build::{Input, Var};
+use crate::diag::Reject;
+use crate::grad::GradCall;
+use crate::ir::Literal;
+use crate::op::{Absent, BOOL, Call, Eval, Grad, I32, OpDef, STR, constant, resolve_axis, tensor};
+use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
+use crate::ty::{DType, Opset, Shape, TensorType};
+
+/// `gather_along_axis(x, indices, axis, validate_indices)`: for each element of `indices`, the one of `x` with that index
+/// along `axis` and the same ones along the others.
+/// Source: coremltools `iOS15` and `iOS17/scatter_gather.py`, class `gather_along_axis`.
+pub static GATHER_ALONG_AXIS: OpDef = OpDef {
+    name: "gather_along_axis",
+    since: Opset::Ios15,
+    params: &[
+        tensor("x", VALUES),
+        tensor("indices", INDICES),
+        constant("axis", I32).or(Absent::Int(0)),
+        constant("validate_indices", BOOL).or(Absent::Bool(false)).since(Opset::Ios17),
+    ],
+    infer: |a| {
+        along_axis(a, "x")?;
+        Ok(vec![TensorType::new(a.ty("x").dtype, a.ty("indices").shape.clone())])
+    },
+    eval: |a| {
+        let places = places(a, Kind::AlongAxis, "x");
+        vec![taken(a, places)]
+    },
+    grad: Grad::Rule(|g| {
+        // dx adds each cotangent where the element came from
+        let none = zeros(g, g.ty("x"));
+        let axis = ("axis", Input::Int(g.int("axis")));
+        let dx = put_back(g, "scatter_along_axis", none, vec![axis]);
+        g.give("x", dx);
+    }),
+};
+
+/// `gather_nd(x, indices, batch_dims, validate_indices)`: the slices of `x` that the rows of `indices` name: a row's
+/// numbers are indices along the first axes, behind `batch_dims` that both have.
+/// Source: coremltools `iOS15`, `iOS16` (`batch_dims`) and `iOS17/scatter_gather.py`, class `gather_nd`.
+pub static GATHER_ND: OpDef = OpDef {
+    name: "gather_nd",
+    since: Opset::Ios15,
+    params: &[
+        tensor("x", VALUES),
+        tensor("indices", INDICES),
+        constant("batch_dims", I32).or(Absent::Int(0)).since(Opset::Ios16),
+        constant("validate_indices", BOOL).or(Absent::Bool(false)).since(Opset::Ios17),
+    ],
+    infer: |a| {
+        let (batch, depth) = rows(a, "x")?;
+        let (x, indices) = (a.ty("x"), a.ty("indices"));
+        let shape = [&indices.shape[..indices.rank() - 1], &x.shape[batch + depth..]].concat();
+        Ok(vec![TensorType::new(x.dtype, shape)])
+    },
+    eval: |a| {
+        let places = places(a, Kind::Rows, "x");
+        vec![taken(a, places)]
+    },
+    grad: Grad::Rule(|g| {
+        let (none, indices) = (zeros(g, g.ty("x")), whole_rows(g));
+        let args = [
+            ("data", none.into()),
+            ("indices", indices.into()),
+            ("updates", g.cotangent().into()),
+            ("mode", "add".into()),
+        ];
+        let dx = g.builder().op("scatter_nd", args);
+        g.give("x", dx);
+    }),
+};
+
+/// `scatter(data, indices, updates, axis, mode, validate_indices)`: `data`, with `updates` joined into its slices at
+/// `indices` along `axis`, one after the other; `mode` says how.
+/// Source: coremltools `iOS15` and `iOS17/scatter_gather.py`, class `scatter`; the default mode from the code.
+pub static SCATTER: OpDef = OpDef {
+    name: "scatter",
+    since: Opset::Ios15,
+    params: &[
+        tensor("data", VALUES),
+        tensor("indices", INDICES),
+        tensor("updates", VALUES),
+        constant("axis", I32).or(Absent::Int(0)),
+        constant("mode", STR).or(Absent::Str("add")),
+        constant("validate_indices", BOOL).or(Absent::Bool(false)).since(Opset::Ios17),
+    ],
+    infer: |a| {
+        let (data, indices) = (a.ty("data"), a.ty("indices"));
+        let axis = a.check_axis("axis", a.int("axis"), data.rank())?;
+        let shape = [&data.shape[..axis], &indices.shape, &data.shape[axis + 1..]].concat();
+        scattered_type(a, &shape)
+    },
+    eval: |a| scattered(a, Kind::Slices),
+    grad: Grad::Rule(|g| {
+        let axis = ("axis", Input::Int(g.int("axis")));
+        scatter_gradient(g, Kind::Slices, "gather", "scatter", vec![axis]);
+    }),
+};
+
+/// `scatter_along_axis(data, indices, updates, axis, mode, validate_indices)`: `data`, with each element of `updates` joined
+/// into the one with that index along `axis` and the same ones along the others.
+/// Source: coremltools `iOS15` and `iOS17/scatter_gather.py`, class `scatter_along_axis`.
+pub static SCATTER_ALONG_AXIS: OpDef = OpDef {
+    name: "scatter_along_axis",
+    since: Opset::Ios15,
+    params: SCATTER.params,
+    infer: |a| {
+        along_axis(a, "data")?;
+        scattered_type(a, &a.ty("indices").shape)
+    },
+    eval: |a| scattered(a, Kind::AlongAxis),
+    grad: Grad::Rule(|g| {
+        let axis = ("axis", Input::Int(g.int("axis")));
+        scatter_gradient(g, Kind::AlongAxis, "gather_along_axis", "scatter_along_axis", vec![axis]);
+    }),
+};
+
+/// `scatter_nd(data, indices, updates, mode, validate_indices)`: `data`, with `updates` joined into the slices that the rows
+/// of `indices` name, one after the other.
+/// Source: coremltools `iOS15` and `iOS17/scatter_gather.py`, class `scatter_nd`.
+pub static SCATTER_ND: OpDef = OpDef {
+    name: "scatter_nd",
+    since: Opset::Ios15,
+    params: &[
+        tensor("data", VALUES),
+        tensor("indices", INDICES),
+        tensor("updates", VALUES),
+        constant("mode", STR).or(Absent::Str("add")),
+        constant("validate_indices", BOOL).or(Absent::Bool(false)).since(Opset::Ios17),
+    ],
+    infer: |a| {
+        let (_, depth) = rows(a, "data")?;
+        let (data, indices) = (a.ty("data"), a.ty("indices"));
+        let shape = [&indices.shape[..indices.rank() - 1], &data.shape[depth..]].concat();
+        scattered_type(a, &shape)
+    },
+    eval: |a| scattered(a, Kind::Rows),
+    grad: Grad::Rule(|g| scatter_gradient(g, Kind::Rows, "gather_nd", "scatter_nd", Vec::new())),
+};
+
+/// The rows of indices with those of the batch axes before them.
+fn whole_rows<'b>(g: &GradCall<'_, 'b>) -> Var<'b> {
+    let indices = g.arg("indices");
+    let shape = indices.shape();
+    let (batch, rank) = (usize::try_from(g.int("batch_dims")).unwrap_or(0).min(shape.len() - 1), shape.len());
+    if batch == 0 {
+        return indices;
+    }
+    let column = |axis: usize| {
+        let mut own = vec![1; rank];
+        own[axis] = shape[axis];
+        let reps = (0..rank).map(|i| if i == axis || i == rank - 1 { 1 } else { shape[i] as i64 });
+        let ty = TensorType::new(DType::I32, own);
+        let ramp = Tensor { ty, data: Data::Int((0..shape[axis] as i64).collect()) };
+        let ramp = g.builder().op("const", [("val", Literal::inline(ramp).into())]);
+        g.builder().op("tile", [("x", ramp.into()), ("reps", reps.collect::<Vec<_>>().into())])
+    };
+    let columns = (0..batch).map(column).chain([indices.cast(DType::I32)]);
+    Var::concat(columns.collect(), rank as i64 - 1).unwrap_or(indices)
+}
+
+/// How indices name places.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Slices along an axis.
+    Slices,
+    /// One element along an axis, at the same place along the others.
+    AlongAxis,
+    /// Rows of indices along the first axes.
+    Rows,
+}
+
+fn refuse(a: &Call<'_>, name: &'static str, text: &str) -> Reject {
+    Reject::new("scatter-shapes", format!("`{}` {text}", a.op.name()))
+        .label(name, Shape(&a.ty(name).shape).to_string())
+        .label("indices", Shape(&a.ty("indices").shape).to_string())
+}
+
+/// Refuses indices that differ from `name` along other axes than `axis`.
+fn along_axis(a: &Call<'_>, name: &'static str) -> Result<(), Reject> {
+    let (x, indices) = (a.ty(name), a.ty("indices"));
+    let axis = a.check_axis("axis", a.int("axis"), x.rank())?;
+    let same =
+        x.rank() == indices.rank() && (0..x.rank()).all(|i| i == axis || x.shape[i] == indices.shape[i]);
+    if !same || (x.shape[axis] == 0 && indices.elements() > 0) {
+        return Err(refuse(a, name, "needs indices of its shape, but for `axis`"));
+    }
+    Ok(())
+}
+
+/// The batch axes, and how many numbers a row of indices has.
+fn rows(a: &Call<'_>, name: &'static str) -> Result<(usize, usize), Reject> {
+    let (x, indices) = (a.ty(name), a.ty("indices"));
+    let batch = match a.op.param("batch_dims") {
+        Some(_) => usize::try_from(a.int("batch_dims")).ok(),
+        None => Some(0),
+    };
+    let Some((batch, &depth)) = batch.zip(indices.shape.last()) else {
+        return Err(refuse(a, name, "needs rows of indices"));
+    };
+    let paired = batch < indices.rank() && x.shape.get(..batch) == indices.shape.get(..batch);
+    let reached = batch.checked_add(depth).and_then(|end| x.shape.get(batch..end));
+    match reached.filter(|_| paired) {
+        Some(sizes) if indices.elements() == 0 || !sizes.contains(&0) => Ok((batch, depth)),
+        _ => Err(refuse(a, name, "needs rows that are no longer than there are axes, and equal batch axes")),
+    }
+}
+
+/// For each element of the result, or of `updates`, where in `name` it lies.
+fn places(a: &Eval<'_>, kind: Kind, name: &str) -> Vec<usize> {
+    let (x, indices) = (&a.ty(name).shape, a.tensor("indices"));
+    let (steps, at) = (strides(x), indices.as_ints());
+    let resolved = |i: i64, size: usize| {
+        let size = size as i64;
+        (if i < 0 { i.saturating_add(size) } else { i }).clamp(0, (size - 1).max(0)) as usize
+    };
+    match kind {
+        Kind::AlongAxis => {
+            let axis = a.axis("axis", x.len());
+            let mut index = vec![0; x.len()];
+            let place = |(n, &i): (usize, &i64)| {
+                unflatten(n, &indices.ty.shape, &mut index);
+                index[axis] = resolved(i, x[axis]);
+                flatten(&index, &steps)
+            };
+            at.iter().enumerate().map(place).collect()
+        }
+        Kind::Slices => {
+            let axis = a.axis("axis", x.len());
+            let (outer, inner) =
+                (x[..axis].iter().product::<usize>(), x[axis + 1..].iter().product::<usize>());
+            let outer = (0..outer).flat_map(|o| at.iter().map(move |&i| (o, i)));
+            let slice = |(o, i): (usize, i64)| (o * x[axis] + resolved(i, x[axis])) * inner;
+            outer.flat_map(|pair| (0..inner).map(move |k| slice(pair) + k)).collect()
+        }
+        Kind::Rows => {
+            let (batch, depth) = rows(a, if name == "x" { "x" } else { "data" }).unwrap_or((0, 0));
+            let inner = x[batch + depth..].iter().product::<usize>();
+            let of_batch = indices.ty.shape[batch..indices.ty.rank() - 1].iter().product::<usize>();
+            let count = indices.ty.shape[..indices.ty.rank() - 1].iter().product::<usize>();
+            let slice = |row: usize| {
+                let mut place = if batch > 0 { row / of_batch.max(1) } else { 0 };
+                for (i, &size) in at[row * depth..(row + 1) * depth].iter().zip(&x[batch..]) {
+                    place = place * size + resolved(*i, size);
+                }
+                place * inner
+            };
+            (0..count).flat_map(|row| (0..inner).map(move |k| slice(row) + k)).collect()
+        }
+    }
+}
+
+/// The elements of `x` at `places`.
+fn taken(a: &Eval<'_>, places: Vec<usize>) -> Tensor {
+    let mut next = places.into_iter();
+    a.tensor("x").gathered(a.out().clone(), |_| next.next().unwrap_or(0))
+}
+
+const MODES: [&str; 7] = ["update", "add", "sub", "mul", "div", "max", "min"];
+
+/// Checks that `updates` have `shape`, and the mode.
+fn scattered_type(a: &Call<'_>, shape: &[usize]) -> Result<Vec<TensorType>, Reject> {
+    equal_dtypes(a, &["data", "updates"])?;
+    let (data, updates) = (a.ty("data"), a.ty("updates"));
+    if updates.shape != shape || (data.elements() == 0 && updates.elements() > 0) {
+        let want = format!("`updates` has to be {}", Shape(shape));
+        let reject = refuse(a, "data", "cannot put the updates there").help(want);
+        return Err(reject.label("updates", Shape(&updates.shape).to_string()));
+    }
+    if !MODES.contains(&a.str("mode")) {
+        let text = format!("`{}` knows no mode `{}`", a.op.name(), a.str("mode"));
+        return Err(Reject::new("scatter-mode", text).help(format!("use one of {}", MODES.join(", "))));
+    }
+    Ok(vec![data.clone()])
+}
+
+fn scattered(a: &Eval<'_>, kind: Kind) -> Vec<Tensor> {
+    let (mut out, updates) = (a.tensor("data").clone(), a.tensor("updates"));
+    let places = places(a, kind, "data");
+    let mode = a.str("mode");
+    match (&mut out.data, &updates.data) {
+        (Data::Float(to), Data::Float(from)) => {
+            for (&at, &u) in places.iter().zip(from) {
+                let x = to[at];
+                to[at] = match mode {
+                    "add" => x + u,
+                    "sub" => x - u,
+                    "mul" => x * u,
+                    "div" => x / u,
+                    "max" => {
+                        if x.is_nan() || x > u {
+                            x
+                        } else {
+                            u
+                        }
+                    }
+                    "min" => {
+                        if x.is_nan() || x < u {
+                            x
+                        } else {
+                            u
+                        }
+                    }
+                    _ => u,
+                };
+            }
+        }
+        (Data::Int(to), Data::Int(from)) => {
+            for (&at, &u) in places.iter().zip(from) {
+                let x = to[at];
+                let joined = match mode {
+                    "add" => x.wrapping_add(u),
+                    "sub" => x.wrapping_sub(u),
+                    "mul" => x.wrapping_mul(u),
+                    "div" => floor_parts(x, u).0,
+                    "max" => x.max(u),
+                    "min" => x.min(u),
+                    _ => u,
+                };
+                to[at] = wrap(joined, out.ty.dtype);
+            }
+        }
+        // Other kinds are not among the dtypes.
+        _ => {}
+    }
+    vec![out]
+}
+
+/// The cotangent of the result added into `none`, zeros, where the elements came from.
+fn put_back<'b>(
+    g: &GradCall<'_, 'b>,
+    op: &str,
+    none: Var<'b>,
+    rest: Vec<(&'static str, Input<'b>)>,
+) -> Var<'b> {
+    let mut args = vec![
+        ("data", none.into()),
+        ("indices", g.arg("indices").into()),
+        ("updates", g.cotangent().into()),
+        ("mode", "add".into()),
+    ];
+    args.extend(rest);
+    g.builder().op(op, args)
+}
+
+/// `data` gets the cotangent where it came through, `updates` where they were put.
+fn scatter_gradient<'b>(
+    g: &mut GradCall<'_, 'b>,
+    kind: Kind,
+    gather: &str,
+    scatter: &str,
+    rest: Vec<(&'static str, Input<'b>)>,
+) {
+    let (dz, indices, mode) = (g.cotangent(), g.arg("indices"), g.str("mode"));
+    if !matches!(mode, "add" | "sub" | "update") {
+        g.refuse("only updates that are added, taken away or put in place are differentiated");
+        return;
+    }
+    if mode == "update" && !are_distinct(g, kind) {
+        g.refuse("which of several updates of one place lasts is not known before it runs");
+        return;
+    }
+    let back =
+        |op: &str, args: Vec<(&'static str, Input<'b>)>| g.builder().op(op, [args, rest.clone()].concat());
+    let du = back(gather, vec![("x", dz.into()), ("indices", indices.into())]);
+    let dx = match mode {
+        "update" => {
+            let none = zeros(g, g.ty("updates"));
+            back(
+                scatter,
+                vec![
+                    ("data", dz.into()),
+                    ("indices", indices.into()),
+                    ("updates", none.into()),
+                    ("mode", "update".into()),
+                ],
+            )
+        }
+        _ => dz,
+    };
+    g.give("data", dx);
+    g.give("updates", if mode == "sub" { -du } else { du });
+}
+
+/// Whether indices are known, and name no place twice.
+fn are_distinct(g: &GradCall<'_, '_>, kind: Kind) -> bool {
+    let (Some(Data::Int(at)), x, indices) = (g.data("indices"), g.ty("data"), g.ty("indices")) else {
+        return false;
+    };
+    // Alone, each is resolved as in `places`; here it is enough that no two numbers can mean the same.
+    let resolved = |i: i64, size: usize| if i < 0 { i + size as i64 } else { i };
+    let axis = || resolve_axis(g.int("axis"), x.rank()).unwrap_or(0);
+    let all_in = |i: i64, size: usize| (0..size as i64).contains(&i);
+    let mut seen = std::collections::HashSet::new();
+    match kind {
+        Kind::Slices => {
+            let size = x.shape[axis()];
+            at.iter().map(|&i| resolved(i, size)).all(|i| all_in(i, size) && seen.insert(vec![i]))
+        }
+        Kind::AlongAxis => {
+            let (axis, mut index) = (axis(), vec![0; x.rank()]);
+            at.iter().enumerate().all(|(n, &i)| {
+                unflatten(n, &indices.shape, &mut index);
+                let i = resolved(i, x.shape[axis]);
+                let mut place: Vec<i64> = index.iter().map(|&i| i as i64).collect();
+                place[axis] = i;
+                all_in(i, x.shape[axis]) && seen.insert(place)
+            })
+        }
+        Kind::Rows => {
+            let depth = indices.shape.last().copied().unwrap_or(0).max(1);
+            at.chunks(depth).all(|row| {
+                let row: Vec<i64> = row.iter().zip(&x.shape).map(|(&i, &size)| resolved(i, size)).collect();
+                row.iter().zip(&x.shape).all(|(&i, &size)| all_in(i, size)) && seen.insert(row)
+            })
+        }
+    }
+}
