@@ -11,8 +11,27 @@ pub const LARGEST: usize = 4096;
 
 /// What parameters that are words can be.
 const WORDS: [&str; 22] = [
-    "fp16", "fp32", "int32", "int16", "int8", "uint8", "bool", "valid", "same", "same_lower", "custom", "constant",
-    "reflect", "replicate", "EXACT", "TANH_APPROXIMATION", "forward", "bidirectional", "tanh", "relu", "sigmoid",
+    "fp16",
+    "fp32",
+    "int32",
+    "int16",
+    "int8",
+    "uint8",
+    "bool",
+    "valid",
+    "same",
+    "same_lower",
+    "custom",
+    "constant",
+    "reflect",
+    "replicate",
+    "EXACT",
+    "TANH_APPROXIMATION",
+    "forward",
+    "bidirectional",
+    "tanh",
+    "relu",
+    "sigmoid",
     "nchw,nkch->nkhw",
 ];
 

@@ -79,9 +79,10 @@ fn run(program: &Verified<Program>, bytes: &[u8]) {
         let moved: Vec<Vec<f64>> = moved.iter().map(|m| m[n].to_floats()).collect();
         let size = w.iter().filter(|x| x.is_finite()).fold(0.0f64, |a, x| a.max(x.abs()));
         let jump = |i: usize| {
-            moved.iter().map(|m| m.get(i).map_or(f64::NAN, |m| (m - w[i]).abs())).fold(0.0f64, |a, x| {
-                if x.is_nan() { f64::INFINITY } else { a.max(x) }
-            })
+            moved
+                .iter()
+                .map(|m| m.get(i).map_or(f64::NAN, |m| (m - w[i]).abs()))
+                .fold(0.0f64, |a, x| if x.is_nan() { f64::INFINITY } else { a.max(x) })
         };
         for i in 0..w.len() {
             let allowed = 0.02 * size + 10.0 * jump(i) + 1e-3;

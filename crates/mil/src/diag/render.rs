@@ -126,7 +126,11 @@ impl Text<'_> {
     /// `range` in characters of `line`; robust against a place that is not one of this text.
     fn chars(&self, line: usize, range: &Range<usize>) -> Range<usize> {
         let (start, text) = (self.lines[line - 1], self.text_of(line));
-        let count = |to: usize| text.char_indices().take_while(|(at, _)| start + at < to).count();
+        // Counted from the line's start for each mark, so in the fastest way there is.
+        let count = |to: usize| match to.saturating_sub(start) {
+            at if at >= text.len() => text.chars().count(),
+            at => text[..text.ceil_char_boundary(at)].chars().count(),
+        };
         let from = count(range.start);
         from..count(range.end).max(from)
     }

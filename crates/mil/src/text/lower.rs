@@ -37,13 +37,14 @@ pub struct Opaque {
 /// Finds out what a text that was read means, and all that is wrong with it.
 pub fn check(read: &Read<'_>) -> Checked {
     let mut checked = lower(read);
-    let mut found = examine_with(&checked.program, Sizes::Any, Names::Read);
-    super::places::resolve(&mut found, &read.tree);
+    let found = examine_with(&checked.program, Sizes::Any, Names::Read);
     let report = &mut checked.report;
     // Said already where the text says it, or not so: what could not be read may be what is missed.
     let said = |d: &Diagnostic| matches!(d.code, "no-output" | "no-function" | "duplicate-name");
     report.diagnostics.extend(found.diagnostics.into_iter().filter(|d| !said(d)));
     in_order(report);
+    // Of those that are left alone: looking for a place takes time.
+    super::places::resolve(report, &read.tree);
     checked
 }
 
@@ -488,7 +489,8 @@ impl<'l, 's> Lowering<'l, 's> {
         }
         let text = format!("there is no operation `{}`", statement.op);
         let mut unknown = Diagnostic::new("unknown-op", text, Place::Text(statement.op.span.range()));
-        let near = nearest(statement.op.text, Op::all().map(Op::name));
+        let few = self.checked.report.diagnostics.len() < HINTS;
+        let near = few.then(|| nearest(statement.op.text, Op::all().map(Op::name))).flatten();
         unknown.help = near.map(|near| format!("did you mean `{near}`?"));
         self.checked.report.push(unknown);
     }

@@ -56,6 +56,9 @@ fn long() {
     assert!(
         tried(&body(&format!("tensor<fp16, [2, 3]> c = relu({again});"))).contains(&"repeated-parameter")
     );
+    let others = vec!["y = x"; MANY].join(", ");
+    let both = format!("tensor<fp16, [2, 3]> c = add({again}, {others});");
+    assert!(tried(&body(&both)).contains(&"repeated-parameter"));
     let list = vec!["x"; MANY].join(", ");
     let concat = format!(
         "tensor<fp16, [{}, 3]> c = concat(axis = int32(0), interleave = bool(false), values = ({list}));",
