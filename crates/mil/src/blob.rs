@@ -54,6 +54,8 @@ pub enum BlobError {
     NotFloat { path: String, offset: u64, got: DType },
     #[error("the record at offset {offset} of weight file `{path}` holds {got} bytes; {want} are wanted")]
     Size { path: String, offset: u64, got: u64, want: u64 },
+    #[error("the record at offset {offset} of weight file `{path}` holds {got} elements; {want} are wanted")]
+    Count { path: String, offset: u64, got: usize, want: usize },
     #[error(
         "the record at offset {offset} of weight file `{path}` has its data at {got}, which is no multiple of 64"
     )]
@@ -66,6 +68,10 @@ pub enum BlobError {
         "the record at offset {offset} of weight file `{path}` has {got} padding bits; at most {want} are wanted"
     )]
     Padding { path: String, offset: u64, got: u64, want: u64 },
+    #[error(
+        "the record at offset {offset} of weight file `{path}` has its data from {from} to {to}, which is {other}"
+    )]
+    Overlap { path: String, offset: u64, from: u64, to: u64, other: &'static str },
     #[error("weight file `{path}` cannot hold {ty}: there is no such element in blob storage")]
     Unstorable { path: String, ty: TensorType },
     #[error("the {elements} elements for weight file `{path}` are not those of {ty}")]
@@ -82,6 +88,9 @@ impl BlobError {
             Self::Truncated { .. } | Self::Bounds { .. } => Some("Copy the file again; its end is missing."),
             Self::Version { .. } | Self::Sentinel { .. } | Self::Offset { .. } => {
                 Some("Check that the file belongs to the program, and that each `offset` names a record.")
+            }
+            Self::Overlap { .. } => {
+                Some("Write the file again; each record needs data of its own behind it.")
             }
             Self::Unstorable { .. } => Some("Write the constant into the program instead."),
             _ => None,
@@ -152,6 +161,17 @@ impl Weights {
         let bytes = self.files.get(path).ok_or_else(|| BlobError::Missing { path: path.to_owned() })?;
         let record = format::locate(path, bytes, offset)?;
         Ok(Entry { dtype: record.dtype, elements: record.elements, bytes: &bytes[record.range()] })
+    }
+
+    /// The offset of each record of file `path`, in order: the first at [`FIRST_ENTRY`], each other behind the data of
+    /// the one before, as many as the header says.
+    ///
+    /// # Errors
+    /// If there is no such file, it is shorter than its header says, a record is not sound, or the data of one is not
+    /// behind it, so that it overlaps what stands before.
+    pub fn records(&self, path: &str) -> Result<Vec<u64>, BlobError> {
+        let bytes = self.files.get(path).ok_or_else(|| BlobError::Missing { path: path.to_owned() })?;
+        format::records(path, bytes)
     }
 
     /// The same, to be rewritten in place.

@@ -23,7 +23,10 @@ pub enum Rounding {
 /// Elements of one value, at most: each takes 8 bytes here.
 pub const LARGEST: usize = 1 << 28;
 
-/// A loop that goes on for longer is taken for one that never ends.
+/// Elements of all values that are held at one time, at most. A value is held until the last operation that uses it.
+pub const HELD: usize = 1 << 29;
+
+/// Loops that together go on for longer are taken for ones that never end.
 pub const ITERATIONS: usize = 1 << 20;
 
 /// Why a program could not be run.
@@ -45,7 +48,11 @@ pub enum EvalError {
     ResultType { value: String, want: Box<TensorType>, got: Box<TensorType> },
     #[error("`{value}` would be {ty}; the reference engine holds at most {LARGEST} elements of a value")]
     TooLarge { value: String, ty: TensorType },
-    #[error("the loop that gives `{value}` has run {ITERATIONS} times and does not end")]
+    #[error(
+        "with `{value}`, {ty}, values of more than {HELD} elements would be held, the most that the reference engine does"
+    )]
+    TooMuch { value: String, ty: TensorType },
+    #[error("the loop that gives `{value}` does not end: loops have run {ITERATIONS} times")]
     Endless { value: String },
 }
 
@@ -74,17 +81,6 @@ pub fn run_function(
     inputs: &[Tensor],
     rounding: Rounding,
 ) -> Result<Vec<Tensor>, EvalError> {
-    let values = run_all(function, weights, inputs, rounding)?;
-    Ok(function.outputs.iter().filter_map(|&v| values[v.index()].clone()).collect())
-}
-
-/// Runs `function` and returns all its values; those of a verified function are all there, but for those in blocks.
-fn run_all(
-    function: &Function,
-    weights: &Weights,
-    inputs: &[Tensor],
-    rounding: Rounding,
-) -> Result<Vec<Option<Tensor>>, EvalError> {
     if inputs.len() != function.inputs.len() {
         return Err(EvalError::InputCount {
             function: function.name.clone(),
@@ -92,7 +88,8 @@ fn run_all(
             got: inputs.len(),
         });
     }
-    let mut run = Run { function, weights, rounding, values: vec![None; function.values.len()] };
+    let values = vec![None; function.values.len()];
+    let mut run = Run { function, weights, rounding, values, held: 0, iterations: 0 };
     for (&id, tensor) in function.inputs.iter().zip(inputs) {
         let want = function.value(id);
         if !want.ty.admits(&tensor.ty) {
@@ -102,10 +99,29 @@ fn run_all(
                 got: tensor.ty.clone(),
             });
         }
-        run.values[id.index()] = Some(tensor.clone());
+        run.hold(id, tensor.clone())?;
     }
-    run.operations(&function.ops)?;
-    Ok(run.values)
+    let last = last_uses(function);
+    for (operation, last) in function.ops.iter().zip(&last) {
+        run.operation(operation)?;
+        last.iter().for_each(|&id| run.release(id));
+    }
+    run.tensors(&function.outputs)
+}
+
+/// For each operation, the values that nothing behind it uses.
+fn last_uses(function: &Function) -> Vec<Vec<ValueId>> {
+    let mut last = vec![Vec::new(); function.ops.len()];
+    let mut used = vec![false; function.values.len()];
+    function.outputs.iter().for_each(|v| used[v.index()] = true);
+    for (operation, last) in function.ops.iter().zip(&mut last).rev() {
+        for id in operation.captures().into_iter().chain(operation.results.iter().copied()) {
+            if !std::mem::replace(&mut used[id.index()], true) {
+                last.push(id);
+            }
+        }
+    }
+    last
 }
 
 struct Run<'f> {
@@ -113,16 +129,46 @@ struct Run<'f> {
     weights: &'f Weights,
     rounding: Rounding,
     values: Vec<Option<Tensor>>,
+    /// Elements of all values.
+    held: usize,
+    /// How often loops have run.
+    iterations: usize,
 }
 
 impl<'f> Run<'f> {
+    /// Gives value `id` its elements.
+    fn hold(&mut self, id: ValueId, tensor: Tensor) -> Result<(), EvalError> {
+        self.release(id);
+        self.room(&self.function.value(id).name, &tensor.ty)?;
+        self.held += tensor.data.len();
+        self.values[id.index()] = Some(tensor);
+        Ok(())
+    }
+
+    fn release(&mut self, id: ValueId) {
+        if let Some(before) = self.values[id.index()].take() {
+            self.held -= before.data.len();
+        }
+    }
+
+    /// Checks that a value of type `ty` can be held with all others.
+    fn room(&self, value: &str, ty: &TensorType) -> Result<(), EvalError> {
+        if ty.elements() > LARGEST {
+            return Err(EvalError::TooLarge { value: value.to_owned(), ty: ty.clone() });
+        }
+        if self.held.saturating_add(ty.elements()) > HELD {
+            return Err(EvalError::TooMuch { value: value.to_owned(), ty: ty.clone() });
+        }
+        Ok(())
+    }
+
     fn operations(&mut self, ops: &'f [Operation]) -> Result<(), EvalError> {
         ops.iter().try_for_each(|op| self.operation(op))
     }
 
-    fn name(&self, operation: &Operation) -> String {
+    fn name(&self, operation: &Operation) -> &'f str {
         let first = operation.results.first();
-        first.map_or_else(|| operation.op.name().to_owned(), |&r| self.function.value(r).name.clone())
+        first.map_or(operation.op.name(), |&r| self.function.value(r).name.as_str())
     }
 
     fn operation(&mut self, operation: &'f Operation) -> Result<(), EvalError> {
@@ -137,7 +183,7 @@ impl<'f> Run<'f> {
                 let (value, want, got) = (want.name.clone(), Box::new(want.ty.clone()), Box::new(tensor.ty));
                 return Err(EvalError::ResultType { value, want, got });
             }
-            self.values[id.index()] = Some(tensor);
+            self.hold(id, tensor)?;
         }
         Ok(())
     }
@@ -163,9 +209,7 @@ impl<'f> Run<'f> {
         }
         let call = Call::of(operation.op, operands, Vec::new());
         let types = (operation.op.infer)(&call).map_err(|reject| self.refused(operation, reject))?;
-        if let Some(ty) = types.iter().find(|ty| ty.elements() > LARGEST) {
-            return Err(EvalError::TooLarge { value: self.name(operation), ty: ty.clone() });
-        }
+        types.iter().try_for_each(|ty| self.room(self.name(operation), ty))?;
         let results = (operation.op.eval)(&Eval::new(call, tensors, types.iter().collect()));
         Ok(match self.rounding {
             Rounding::AsTyped => results.into_iter().map(Tensor::rounded).collect(),
@@ -174,28 +218,39 @@ impl<'f> Run<'f> {
     }
 
     fn refused(&self, operation: &Operation, reject: Reject) -> EvalError {
-        EvalError::Refused { value: self.name(operation), reject: Box::new(reject) }
+        EvalError::Refused { value: self.name(operation).to_owned(), reject: Box::new(reject) }
     }
 
     /// The values of `ids`; those of a checked function are all there.
-    fn tensors(&self, ids: &[ValueId]) -> Vec<Tensor> {
-        ids.iter().filter_map(|v| self.values[v.index()].clone()).collect()
+    fn tensors(&self, ids: &[ValueId]) -> Result<Vec<Tensor>, EvalError> {
+        let mut copied = self.held;
+        let mut out = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(tensor) = &self.values[id.index()] else { continue };
+            copied = copied.saturating_add(tensor.data.len());
+            if copied > 2 * HELD {
+                let (value, ty) = (self.function.value(*id).name.clone(), tensor.ty.clone());
+                return Err(EvalError::TooMuch { value, ty });
+            }
+            out.push(tensor.clone());
+        }
+        Ok(out)
     }
 
     fn block(&mut self, block: &'f Block, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EvalError> {
         for (&id, tensor) in block.inputs.iter().zip(inputs) {
-            self.values[id.index()] = Some(tensor);
+            self.hold(id, tensor)?;
         }
         self.operations(&block.ops)?;
-        Ok(self.tensors(&block.outputs))
+        self.tensors(&block.outputs)
     }
 
     fn arguments(&self, operation: &Operation) -> Result<Vec<Tensor>, EvalError> {
         let mut out = Vec::new();
         for arg in &operation.args {
             match &arg.value {
-                ArgValue::Value(v) => out.extend(self.tensors(&[*v])),
-                ArgValue::List(vs) => out.extend(self.tensors(vs)),
+                ArgValue::Value(v) => out.extend(self.tensors(&[*v])?),
+                ArgValue::List(vs) => out.extend(self.tensors(vs)?),
                 ArgValue::Literal(l) => out.push(load(l, self.weights)?),
             }
         }
@@ -216,7 +271,8 @@ impl<'f> Run<'f> {
         let mut vars = self.arguments(operation)?;
         let types = |t: &[Tensor]| t.iter().map(|t| t.ty.clone()).collect::<Vec<_>>();
         let first = types(&vars);
-        for _ in 0..ITERATIONS {
+        while self.iterations < ITERATIONS {
+            self.iterations += 1;
             let go_on = self.block(condition, vars.clone())?;
             if !go_on.first().is_some_and(is_true) {
                 return Ok(vars);
@@ -230,7 +286,7 @@ impl<'f> Run<'f> {
                 return Err(self.refused(operation, Reject::new("block-results", text)));
             }
         }
-        Err(EvalError::Endless { value: self.name(operation) })
+        Err(EvalError::Endless { value: self.name(operation).to_owned() })
     }
 }
 

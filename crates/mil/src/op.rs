@@ -235,10 +235,17 @@ impl<'a> Call<'a> {
         literals: &[Option<&'a Literal>],
         operation: &'a Operation,
     ) -> Call<'a> {
-        let of = |v: &crate::ValueId| Operand {
-            ty: function.ty(*v),
-            data: literals[v.index()].and_then(Literal::data),
-        };
+        Call::with(function, |v| literals[v.index()], operation)
+    }
+
+    /// The call that `operation` makes in `function`, of which `literal` knows the literals.
+    pub(crate) fn with(
+        function: &'a Function,
+        literal: impl Fn(crate::ValueId) -> Option<&'a Literal>,
+        operation: &'a Operation,
+    ) -> Call<'a> {
+        let of =
+            |v: &crate::ValueId| Operand { ty: function.ty(*v), data: literal(*v).and_then(Literal::data) };
         let types = |ids: &[crate::ValueId]| ids.iter().map(|&v| function.ty(v).clone()).collect();
         let blocks = operation.blocks.iter();
         let blocks = blocks.map(|b| BlockTypes { inputs: types(&b.inputs), outputs: types(&b.outputs) });

@@ -177,6 +177,9 @@ impl TensorType {
     /// The size of an axis that is not known before a program runs, spelled `?`. Verified programs have none.
     pub const UNKNOWN: usize = usize::MAX;
 
+    /// The axes of a tensor, at most.
+    pub const MAX_RANK: usize = 64;
+
     /// `size`, unless it is unknown.
     pub fn known_size(size: usize) -> Option<usize> {
         (size != TensorType::UNKNOWN).then_some(size)

@@ -54,6 +54,19 @@ pub enum Sizes {
 
 /// All that is wrong with `program`.
 pub fn examine(program: &Program, sizes: Sizes) -> Report {
+    examine_with(program, sizes, Names::Any)
+}
+
+/// What is known of the names of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// Nothing.
+    Any,
+    /// They are words of a text, and which of them are there twice has been said.
+    Read,
+}
+
+pub(crate) fn examine_with(program: &Program, sizes: Sizes, names: Names) -> Report {
     let mut report = Report::default();
     if program.functions.is_empty() {
         let text = "the program has no function";
@@ -64,7 +77,13 @@ pub fn examine(program: &Program, sizes: Sizes) -> Report {
             function,
             literals: function.literals(),
             defined: vec![false; function.values.len()],
-            names: HashSet::with_capacity_and_hasher(function.values.len(), RandomState::default()),
+            names: match names {
+                Names::Any => {
+                    let room = function.values.len();
+                    Some(HashSet::with_capacity_and_hasher(room, RandomState::default()))
+                }
+                Names::Read => None,
+            },
             sizes,
             report: &mut report,
         };
@@ -84,8 +103,8 @@ struct Checker<'a> {
     function: &'a Function,
     literals: Vec<Option<&'a Literal>>,
     defined: Vec<bool>,
-    /// Names that are visible.
-    names: HashSet<&'a str>,
+    /// Names that are visible; `None` if names need not be checked.
+    names: Option<HashSet<&'a str>>,
     sizes: Sizes,
     report: &'a mut Report,
 }
@@ -131,7 +150,9 @@ impl<'a> Checker<'a> {
         for &id in block.inputs.iter().chain(results) {
             if let Some(d) = self.defined.get_mut(id.index()) {
                 *d = false;
-                self.names.remove(self.function.value(id).name.as_str());
+                if let Some(names) = &mut self.names {
+                    names.remove(self.function.value(id).name.as_str());
+                }
             }
         }
     }
@@ -179,11 +200,18 @@ impl<'a> Checker<'a> {
         };
         let twice = std::mem::replace(defined, true);
         let value = function.value(id);
-        if twice || !self.names.insert(&value.name) {
-            self.refuse("duplicate-name", format!("`{}` is defined more than once", value.name), place);
+        if let Some(names) = &mut self.names {
+            if twice || !names.insert(&value.name) {
+                self.refuse("duplicate-name", format!("`{}` is defined more than once", value.name), place);
+            }
+            if !is_identifier(&value.name) {
+                self.bad_name(&value.name, place);
+            }
         }
-        if !is_identifier(&value.name) {
-            self.bad_name(&value.name, place);
+        if value.ty.rank() > TensorType::MAX_RANK {
+            let (name, most, rank) = (&value.name, TensorType::MAX_RANK, value.ty.rank());
+            let text = format!("`{name}` has {rank} axes, a tensor has at most {most}");
+            self.refuse("too-many-axes", text, place);
         }
         if self.sizes == Sizes::Known && !value.ty.is_known() {
             let text = format!("`{}` is {}: its size is not known", value.name, value.ty);
@@ -206,11 +234,12 @@ impl<'a> Checker<'a> {
                 self.refuse("unknown-parameter", format!("`{name}` has no parameter {}", arg.param), place);
                 continue;
             };
-            if given >> arg.param & 1 == 1 {
+            // No entry has as many as 64 parameters: `ops` says so.
+            if given >> (arg.param % 64) & 1 == 1 {
                 let text = format!("`{name}` has `{}` more than once", param.name);
                 self.refuse_arg("repeated-parameter", text, place, param.name, "once more");
             }
-            given |= 1 << arg.param;
+            given |= 1 << (arg.param % 64);
             if param.since > self.function.opset {
                 let text = format!(
                     "`{}` of `{name}` needs {}, the function is {}",

@@ -8,7 +8,7 @@ use crate::memory::Memory as Space;
 use crate::plan::Plan;
 use mil::blob::BlobError;
 use mil::eval::EvalError;
-use mil::{DType, Program, Report, TensorType, Verified, Weights};
+use mil::{ArgValue, DType, Function, Operation, Program, Report, TensorType, Verified, Weights};
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,10 @@ pub enum CompileError {
     Constant(EvalError),
     #[error("operation `{name}` is refused on its own: {report}")]
     Operation { name: &'static str, report: Report },
+    #[error("`{name}` is {ty}: no memory holds that")]
+    TooLarge { name: String, ty: TensorType },
+    #[error("the program needs {bytes} bytes of memory: this machine does not have them")]
+    Memory { bytes: usize },
 }
 
 /// Why a compiled program could not be run.
@@ -60,13 +64,15 @@ impl Executable {
     /// Compiles the main function of `program`.
     ///
     /// # Errors
-    /// `Weights`, if one is missing or not what the program says.
+    /// `Weights`, if one is missing or not what the program says; `TooLarge` and `Memory`, if it needs more than there is.
     pub fn compile(program: &Verified<Program>, weights: &Weights) -> Result<Executable, CompileError> {
         let function = program.entry();
+        sizes(function)?;
         let plan = lower::lower(program)?;
+        plan.constants.iter().try_for_each(|c| bake::check(c, weights))?;
+        reserve(&plan)?;
         let mut constants: Vec<Buffer> =
             plan.constants.iter().map(|c| Buffer::zeroed(bake::size(c))).collect();
-        plan.constants.iter().try_for_each(|c| bake::check(c, weights))?;
         plan.constants.par_iter().zip(&mut constants).try_for_each(|(c, to)| bake::bake(c, weights, to))?;
         let side = |ids: &[mil::ValueId]| -> Vec<(String, TensorType)> {
             ids.iter().map(|&v| (function.value(v).name.clone(), function.ty(v).clone())).collect()
@@ -157,6 +163,48 @@ impl Executable {
     /// Bytes of values, and f32 in each bank of a thread.
     pub(crate) fn needs(&self) -> (usize, &[usize]) {
         (self.plan.scratch, &self.plan.banks)
+    }
+}
+
+/// Elements of a value, empty axes counted as 1, at most: with fewer, sizes and offsets can be added and multiplied
+/// without care.
+const LARGEST: usize = 1 << 40;
+
+/// Checks that sizes of values can be reckoned with.
+fn sizes(function: &Function) -> Result<(), CompileError> {
+    let check = |name: &str, ty: &TensorType| {
+        let elements = ty.shape.iter().fold(1, |n: usize, &d| n.saturating_mul(d.max(1)));
+        let (name, ty) = (name.to_owned(), ty.clone());
+        if elements <= LARGEST { Ok(()) } else { Err(CompileError::TooLarge { name, ty }) }
+    };
+    fn literals(
+        ops: &[Operation],
+        check: &impl Fn(&str, &TensorType) -> Result<(), CompileError>,
+    ) -> Result<(), CompileError> {
+        for op in ops {
+            for arg in &op.args {
+                if let ArgValue::Literal(l) = &arg.value {
+                    check(op.op.params[arg.param].name, &l.ty)?;
+                }
+            }
+            op.blocks.iter().try_for_each(|b| literals(&b.ops, check))?;
+        }
+        Ok(())
+    }
+    function.values.iter().try_for_each(|v| check(&v.name, &v.ty))?;
+    literals(&function.ops, &check)
+}
+
+/// Asks for all memory that `plan` needs, and gives it back: so the program is refused, where otherwise the process
+/// would end.
+fn reserve(plan: &Plan) -> Result<(), CompileError> {
+    let threads = rayon::current_num_threads();
+    let constants = plan.constants.iter().map(bake::size);
+    let banks = plan.banks.iter().map(|n| n.saturating_mul(4 * threads));
+    let bytes = constants.chain(banks).fold(plan.scratch, usize::saturating_add);
+    match Vec::<u8>::new().try_reserve_exact(bytes) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(CompileError::Memory { bytes }),
     }
 }
 

@@ -32,6 +32,11 @@ impl BufferInfo {
     }
 }
 
+/// Whether kernels compute with elements of this type; other floats are moved and run by their meaning.
+pub(crate) fn is_native(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::F32)
+}
+
 /// Where a buffer has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Home {

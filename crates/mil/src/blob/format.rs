@@ -121,6 +121,17 @@ impl Record {
             let to = from.saturating_add(size);
             return Err(BlobError::Bounds { path: path(), offset, from, to, got: length });
         };
+        // Over what stands before the data: nothing if there are none.
+        let behind = offset.saturating_add(ALIGNMENT as u64);
+        let other = match size {
+            0 => None,
+            _ if from < FIRST_ENTRY => Some("over the header"),
+            _ if from < behind && to > offset => Some("over the record itself"),
+            _ => None,
+        };
+        if let Some(other) = other {
+            return Err(BlobError::Overlap { path: path(), offset, from, to, other });
+        }
         let bits = u64::from(dtype.bits().unwrap_or(8));
         // Only elements of less than a byte leave bits over.
         let most = if bits < 8 { 7 } else { 0 };
@@ -147,6 +158,11 @@ impl Record {
         if self.elements != ty.elements() {
             let got = self.bytes.end - self.bytes.start;
             let want = bytes::packed_size(ty.dtype, ty.elements()).map_or(u64::MAX, |n| n as u64);
+            if got == want {
+                // They differ in the padding bits alone.
+                let (path, got, want) = (path.to_owned(), self.elements, ty.elements());
+                return Err(BlobError::Count { path, offset, got, want });
+            }
             return Err(BlobError::Size { path: path.to_owned(), offset, got, want });
         }
         Ok(())
@@ -168,6 +184,26 @@ pub(super) fn locate(path: &str, file: &[u8], offset: u64) -> Result<Record, Blo
         chunk.copied().ok_or_else(cut)
     };
     Record::read(path, length, offset, chunk)
+}
+
+/// The offsets of all records of `file`, in order.
+pub(super) fn records(path: &str, file: &[u8]) -> Result<Vec<u64>, BlobError> {
+    let (got, mut offset) = (file.len() as u64, FIRST_ENTRY);
+    if got < FIRST_ENTRY {
+        return Err(BlobError::Truncated { path: path.to_owned(), offset: 0, got, want: FIRST_ENTRY });
+    }
+    let count = u32_at(file, 0);
+    let mut out = Vec::new();
+    for _ in 0..count {
+        let Range { start: from, end: to } = locate(path, file, offset)?.bytes;
+        if from < offset + ALIGNMENT as u64 {
+            let (path, other) = (path.to_owned(), "over what stands before it");
+            return Err(BlobError::Overlap { path, offset, from, to, other });
+        }
+        out.push(offset);
+        offset = to.next_multiple_of(ALIGNMENT as u64);
+    }
+    Ok(out)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

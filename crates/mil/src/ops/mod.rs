@@ -128,3 +128,11 @@ op_table! {
         CONSTEXPR_SPARSE_BLOCKWISE_SHIFT_SCALE,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_operation_has_64_parameters() {
+        assert!(crate::Op::all().all(|op| op.params.len() < 64));
+    }
+}

@@ -12,6 +12,8 @@ use crate::ty::TensorType;
 
 /// Constants that are computed have at most so many elements; larger ones stay operations.
 const FOLDED: usize = 4096;
+/// Elements that are read and computed for all of them together, at most; what comes behind stays operations.
+const WORK: usize = 1 << 24;
 
 /// Whether `function` has sizes that are not known, or elements that decide shapes and are computed.
 pub fn is_needed(function: &Function) -> bool {
@@ -35,8 +37,12 @@ pub fn is_needed(function: &Function) -> bool {
 /// it gets, or a size depends on the elements of the inputs.
 pub fn specialise(function: &Function, inputs: &[TensorType]) -> Result<Function, Report> {
     let mut report = Report::default();
-    let mut special =
-        Special { f: function.clone(), literals: vec![None; function.values.len()], report: &mut report };
+    let mut special = Special {
+        f: function.clone(),
+        literals: vec![None; function.values.len()],
+        work: 0,
+        report: &mut report,
+    };
     if inputs.len() != function.inputs.len() {
         let text =
             format!("`{}` takes {} inputs, {} are given", function.name, function.inputs.len(), inputs.len());
@@ -61,6 +67,8 @@ struct Special<'r> {
     f: Function,
     /// Constants so far, by value.
     literals: Vec<Option<Literal>>,
+    /// Elements read and computed so far.
+    work: usize,
     report: &'r mut Report,
 }
 
@@ -102,8 +110,7 @@ impl Special<'_> {
                 return operation;
             }
         }
-        let literals: Vec<Option<&Literal>> = self.literals.iter().map(Option::as_ref).collect();
-        let call = Call::new(&self.f, &literals, &operation);
+        let call = Call::with(&self.f, |v| self.literals[v.index()].as_ref(), &operation);
         let types = match (operation.op.infer)(&call) {
             Ok(types) => types,
             Err(reject) => {
@@ -112,11 +119,12 @@ impl Special<'_> {
             }
         };
         let folded = self.folded(&operation, call, &types);
+        self.work += folded.as_ref().map_or(0, |(work, _)| *work);
         for (&r, ty) in operation.results.iter().zip(types) {
             self.settle(r, ty, Some(&operation));
         }
         match (folded, &operation.results[..]) {
-            (Some(tensor), &[r]) => {
+            (Some((_, tensor)), &[r]) => {
                 let literal = Literal::inline(tensor);
                 self.literals[r.index()] = Some(literal.clone());
                 let (label, scope, place) = (operation.label, operation.scope, operation.place);
@@ -126,13 +134,17 @@ impl Special<'_> {
         }
     }
 
-    /// The result of an operation on constants or shapes, if it is a few integers or truths.
-    fn folded(&self, operation: &Operation, call: Call<'_>, types: &[TensorType]) -> Option<Tensor> {
+    /// The result of an operation on constants or shapes, if it is a few integers or truths, and the elements that were
+    /// read and computed for it.
+    fn folded(&self, operation: &Operation, call: Call<'_>, types: &[TensorType]) -> Option<(usize, Tensor)> {
         let [ty] = types else { return None };
-        let of = |v: ValueId| -> Option<Tensor> {
-            let literal = self.literals[v.index()].as_ref()?;
-            Some(Tensor { ty: literal.ty.clone(), data: literal.data()?.clone() })
+        let mut work = 0;
+        let mut copy = |literal: &Literal| -> Option<Tensor> {
+            work += literal.data()?.len() + 1;
+            let affordable = self.work + work <= WORK;
+            affordable.then_some(Tensor { ty: literal.ty.clone(), data: literal.data()?.clone() })
         };
+        let of = |v: ValueId| self.literals[v.index()].as_ref();
         if ty.elements() > FOLDED || ty.dtype.is_float() || !operation.blocks.is_empty() {
             return None;
         }
@@ -145,14 +157,14 @@ impl Special<'_> {
                     arg.param,
                     Tensor { ty: self.f.ty(*v).clone(), data: crate::Data::zeros(self.f.ty(*v).dtype, 0) },
                 )),
-                ArgValue::Value(v) => owned.push((arg.param, of(*v)?)),
+                ArgValue::Value(v) => owned.push((arg.param, copy(of(*v)?)?)),
                 ArgValue::List(vs) => {
                     for v in vs {
-                        owned.push((arg.param, of(*v)?));
+                        owned.push((arg.param, copy(of(*v)?)?));
                     }
                 }
                 ArgValue::Literal(l) => {
-                    owned.push((arg.param, Tensor { ty: l.ty.clone(), data: l.data()?.clone() }));
+                    owned.push((arg.param, copy(l)?));
                 }
             }
         }
@@ -161,7 +173,8 @@ impl Special<'_> {
             tensors[*param].push(tensor);
         }
         let results = (operation.op.eval)(&Eval::new(call, tensors, types.iter().collect()));
-        results.into_iter().next().filter(|t| t.data.len() == ty.elements())
+        let tensor = results.into_iter().next().filter(|t| t.data.len() == ty.elements())?;
+        Some((work + tensor.data.len(), tensor))
     }
 
     /// The blocks of an operation: the parameters of a loop have the types of its variables.

@@ -6,7 +6,7 @@ use super::parse::{Failed, Parsed, Parser};
 use super::tree::{Dim, Literal, Type, Value};
 use crate::diag::{Diagnostic, Place};
 use crate::tensor::Data;
-use crate::ty::DType;
+use crate::ty::{DType, TensorType};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -91,12 +91,17 @@ impl<'s> Parser<'s> {
 
     /// `[1, ?]`.
     fn dims(&mut self) -> Parsed<Vec<Dim>> {
+        let start = self.token;
         self.expect(b'[')?;
         let mut dims = Vec::new();
         self.list(b']', |p| {
             dims.push(p.dim()?);
             Ok(())
         })?;
+        if dims.len() > TensorType::MAX_RANK {
+            let text = format!("a tensor has at most {} axes, not {}", TensorType::MAX_RANK, dims.len());
+            return Err(self.refuse("too-many-axes", text, start));
+        }
         Ok(dims)
     }
 

@@ -7,7 +7,7 @@ use crate::diag::{Diagnostic, Place, Report, Severity};
 use crate::ir::{self, Arg, ArgValue, Function, LiteralData, Operation, Program, State, ValueId};
 use crate::op::{Op, Role};
 use crate::ty::{DType, Opset, TensorType};
-use crate::verify::{Sizes, examine};
+use crate::verify::{Names, Sizes, examine_with};
 use foldhash::fast::RandomState;
 use foldhash::{HashMap, HashSet};
 
@@ -37,13 +37,14 @@ pub struct Opaque {
 /// Finds out what a text that was read means, and all that is wrong with it.
 pub fn check(read: &Read<'_>) -> Checked {
     let mut checked = lower(read);
-    let mut found = examine(&checked.program, Sizes::Any);
-    super::places::resolve(&mut found, &read.tree);
+    let found = examine_with(&checked.program, Sizes::Any, Names::Read);
     let report = &mut checked.report;
     // Said already where the text says it, or not so: what could not be read may be what is missed.
     let said = |d: &Diagnostic| matches!(d.code, "no-output" | "no-function" | "duplicate-name");
     report.diagnostics.extend(found.diagnostics.into_iter().filter(|d| !said(d)));
     in_order(report);
+    // Of those that are left alone: looking for a place takes time.
+    super::places::resolve(report, &read.tree);
     checked
 }
 
@@ -69,15 +70,17 @@ pub(super) fn lower(read: &Read<'_>) -> Checked {
         Checked { program: Program::default(), opaque: Vec::new(), report: read.report.clone() };
     let tree = &read.tree;
     header(tree, &mut checked);
-    for (i, f) in tree.functions.iter().enumerate() {
-        if tree.functions[..i].iter().any(|g| g.name == f.name) {
+    let lost: HashSet<&str> = read.lost.iter().copied().collect();
+    let mut names: HashMap<&str, Span> = HashMap::default();
+    for f in &tree.functions {
+        if let Some(first) = names.get(f.name.text) {
             let text = format!("function `{}` is defined more than once", f.name);
-            let place = Place::Text(f.name.span.range());
-            checked.report.push(Diagnostic::new("duplicate-name", text, place));
+            let twice = Diagnostic::new("duplicate-name", text, Place::Text(f.name.span.range()));
+            checked.report.push(twice.label(Place::Text(first.range()), "first defined here"));
             continue;
         }
-        let lost = read.lost.iter().copied().collect();
-        let function = Lowering::function(f, lost, &mut checked);
+        names.insert(f.name.text, f.name.span);
+        let function = Lowering::function(f, &lost, &mut checked);
         checked.program.functions.push(function);
     }
     in_order(&mut checked.report);
@@ -130,7 +133,7 @@ struct Lowering<'l, 's> {
     /// Names that blocks have defined so far, with what they stood for before.
     inner: Vec<(&'s str, Option<(Meaning, Span)>)>,
     /// Names of what was passed over in the text: nothing is known of them.
-    lost: HashSet<&'s str>,
+    lost: &'l HashSet<&'s str>,
     /// What each state holds, and whether it was written.
     current: Vec<(ValueId, bool)>,
     /// How many blocks stand around.
@@ -139,7 +142,7 @@ struct Lowering<'l, 's> {
 }
 
 impl<'l, 's> Lowering<'l, 's> {
-    fn function(f: &'l Func<'s>, lost: HashSet<&'s str>, checked: &'l mut Checked) -> Function {
+    fn function(f: &'l Func<'s>, lost: &'l HashSet<&'s str>, checked: &'l mut Checked) -> Function {
         let opset = opset(f.opset, &mut checked.report);
         let (names, current) =
             (HashMap::with_capacity_and_hasher(f.block.statements.len(), RandomState::default()), Vec::new());
@@ -264,7 +267,10 @@ impl<'l, 's> Lowering<'l, 's> {
             self.unknown(statement);
             return None;
         };
-        let mut operation = Operation::new(op, Vec::with_capacity(statement.args.len()), Vec::new());
+        // `name` is kept elsewhere.
+        let attrs = statement.attrs.iter().filter(|a| a.name.text != "name").count();
+        let args = Vec::with_capacity(statement.args.len() + attrs);
+        let mut operation = Operation::new(op, args, Vec::new());
         operation.place = Place::Text(statement.op.span.range());
         let (mut complete, mut opaque) = (true, None);
         if statement.outputs.iter().any(|p| !matches!(p.ty, Type::Tensor { .. })) {
@@ -483,7 +489,8 @@ impl<'l, 's> Lowering<'l, 's> {
         }
         let text = format!("there is no operation `{}`", statement.op);
         let mut unknown = Diagnostic::new("unknown-op", text, Place::Text(statement.op.span.range()));
-        let near = nearest(statement.op.text, Op::all().map(Op::name));
+        let few = self.checked.report.diagnostics.len() < HINTS;
+        let near = few.then(|| nearest(statement.op.text, Op::all().map(Op::name))).flatten();
         unknown.help = near.map(|near| format!("did you mean `{near}`?"));
         self.checked.report.push(unknown);
     }

@@ -21,11 +21,13 @@ mod statement;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+mod utf8;
 
 pub use lower::{Checked, Opaque, check};
 pub use parse::{Read, read};
 pub use print::format;
 pub use raise::raise;
+pub use utf8::from_utf8;
 
 use crate::diag::{Diagnostic, Place, Report};
 use crate::ir::Program;

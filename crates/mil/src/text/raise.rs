@@ -5,7 +5,7 @@ use super::tree::{
 };
 use super::tree::{Type, Value};
 use crate::ir::{self, Function, LiteralData, Operation, Program};
-use crate::op::Role;
+use crate::op::{Op, Role};
 use crate::tensor::Data;
 use crate::ty::{DType, TensorType};
 use std::borrow::Cow;
@@ -93,10 +93,12 @@ fn statement<'f>(f: &'f Function, operation: &'f Operation) -> Statement<'f> {
         .blocks
         .iter()
         .map(|b| Nested { params: params(f, &b.inputs), block: block(f, &b.ops, &b.outputs) });
+    // As an older opset has it: that is said with the operation.
+    let other_form = Op::find_in(operation.op.name(), f.opset) != Some(operation.op);
     Statement {
         outputs: params(f, &operation.results),
         op: name(operation.op.name()),
-        opset: None,
+        opset: other_form.then(|| name(operation.op.since.name())),
         args,
         attrs,
         blocks: blocks.collect(),

@@ -292,10 +292,10 @@ fn brackets_may_be_nested_as_deep_as_the_text_is_long() {
     for text in ["program(1.3) { func f<ios18>(fp16 x) { fp16 y = const()[val = fp16(", "program(1.3) "] {
         assert!(parse(&format!("{text}{deep}")).is_err());
     }
-    let ones = "1, ".repeat(100);
+    let ones = "1, ".repeat(64);
     let shape = format!("[{}]", ones.trim_end_matches(", "));
     let ty = format!("tensor<int32, {shape}>");
-    let rows = format!("{}7{}", "[".repeat(100), "]".repeat(100));
+    let rows = format!("{}7{}", "[".repeat(64), "]".repeat(64));
     let text =
         format!("program(1.3) {{ func f<ios18>() {{ {ty} y = const()[val = {ty}({rows})]; }} -> (y); }}");
     assert!(load(&text).is_ok());

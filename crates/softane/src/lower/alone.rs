@@ -4,7 +4,7 @@ use super::Given;
 use mil::ir::{Arg, Block};
 use mil::op::Role;
 use mil::{ArgValue, Function, Literal, Operation, Program, Report, TensorType, ValueId, Verified};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The program of `operation`, and the arguments that are its parameters, in order: constants that the operation
 /// asks for stay, values and weights become parameters.
@@ -62,7 +62,8 @@ pub(super) fn alone<'f>(
         .collect();
     alone.outputs.clone_from(&results);
     let mut inside = HashMap::new();
-    for v in operation.captures().into_iter().filter(|v| !operation.uses().any(|u| u == *v)) {
+    let used: HashSet<ValueId> = operation.uses().collect();
+    for v in operation.captures().into_iter().filter(|v| !used.contains(v)) {
         let id = match literals[v.index()] {
             Some(literal) if literal.data().is_some() => constant(&mut alone, literal),
             _ => {

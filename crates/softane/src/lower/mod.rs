@@ -14,7 +14,7 @@ use crate::kernels::pointwise::{Group, Pointwise};
 use crate::kernels::reference::Reference;
 use crate::kernels::tile::{Code, Source};
 use crate::kernels::transpose::{Gather, Transpose};
-use crate::plan::{BufferInfo, Constant, Elements, Home, Kernel, Plan, Step};
+use crate::plan::{BufferInfo, Constant, Elements, Home, Kernel, Plan, Step, is_native};
 use crate::view::View;
 use mil::{ArgValue, DType, Function, Literal, Operation, Program, TensorType, ValueId, Verified};
 use std::collections::HashMap;
@@ -173,8 +173,8 @@ impl<'f> Lowering<'f> {
     fn copy_to(&mut self, view: &View, buffer: usize) {
         let (from, to) = (self.dtype(view), self.buffers[buffer].dtype);
         let kernel = match Transpose::new(view) {
-            Some(transpose) if from == to && to.is_float() => Kernel::Transpose(transpose),
-            _ if to.is_float() => {
+            Some(transpose) if from == to && is_native(to) => Kernel::Transpose(transpose),
+            _ if is_native(to) => {
                 let code = Code { instructions: Vec::new(), result: Source::Operand(0) };
                 let group =
                     Group { shape: view.shape.clone(), operands: vec![view.clone()], code, rows: false };

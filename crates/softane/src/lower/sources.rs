@@ -3,6 +3,7 @@
 use super::{Given, Lazy, Lowering};
 use crate::kernels::pointwise::Group;
 use crate::kernels::tile::{Binary, Code, Function, Instruction, Row, Source, Unary};
+use crate::plan::is_native;
 use crate::view::View;
 use mil::ir::LiteralData;
 use mil::{DType, Operation, ValueId};
@@ -86,7 +87,7 @@ impl<'f> Lowering<'f> {
     pub(super) fn unary(&mut self, operation: &'f Operation, f: Unary) -> bool {
         let (_, ty) = self.result(operation);
         let Some(x) = self.given(operation, "x") else { return false };
-        if !ty.dtype.is_float() || !self.is_float(x) {
+        if !is_native(ty.dtype) || !self.is_float(x) {
             return false;
         }
         let mut group = self.group(&ty.shape);
@@ -101,7 +102,7 @@ impl<'f> Lowering<'f> {
         let (Some(x), Some(y)) = (self.given(operation, "x"), self.given(operation, "y")) else {
             return false;
         };
-        if !ty.dtype.is_float() {
+        if !is_native(ty.dtype) {
             return false;
         }
         let mut group = self.group(&ty.shape);
@@ -175,8 +176,8 @@ impl<'f> Lowering<'f> {
 
     fn is_float(&self, given: Given<'f>) -> bool {
         match given {
-            Given::Value(id) => self.function.ty(id).dtype.is_float(),
-            Given::Literal(l) => l.ty.dtype.is_float(),
+            Given::Value(id) => is_native(self.function.ty(id).dtype),
+            Given::Literal(l) => is_native(l.ty.dtype),
         }
     }
 }
