@@ -145,13 +145,6 @@ impl Builder {
         self.var(id)
     }
 
-    /// A constant from a literal; small ones are shared.
-    #[track_caller]
-    pub(crate) fn shared(&self, literal: Literal) -> Var<'_> {
-        let id = self.state.borrow_mut().shared_const(literal, Location::caller());
-        self.var(id)
-    }
-
     /// A float scalar of type `dtype`, rounded to it.
     #[track_caller]
     pub fn scalar(&self, dtype: DType, value: f64) -> Var<'_> {
