@@ -33,6 +33,11 @@ pub use tensor::{Data, Tensor};
 pub use ty::{DType, Opset, TensorType};
 pub use verify::Verified;
 
+/// The examples of the guide are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/mil.md")]
+mod guide {}
+
 #[cfg(test)]
 mod tests {
     use crate::eval::{Rounding, run};

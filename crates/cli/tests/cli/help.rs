@@ -16,6 +16,7 @@ fn all_of_help_is_as_it_was() {
         "mil",
         "mil fmt",
         "mil check",
+        "mil rules",
         "mil run",
         "mil grad",
         "mil stats",

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod grad;
+mod rules;
 mod run;
 mod shared;
 

@@ -96,6 +96,8 @@ impl Builder {
                 names,
                 report: Report::default(),
                 broken: HashSet::new(),
+                constants: HashMap::new(),
+                indexed: 0,
             }),
         }
     }

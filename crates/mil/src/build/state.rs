@@ -18,6 +18,9 @@ pub(super) struct State {
     pub(super) names: HashSet<String>,
     pub(super) report: Report,
     pub(super) broken: HashSet<ValueId>,
+    /// Small constants among the first `indexed` operations, by what they hold.
+    pub(super) constants: HashMap<String, ValueId>,
+    pub(super) indexed: usize,
 }
 
 impl State {
@@ -70,11 +73,17 @@ impl State {
     }
 
     pub(super) fn shared_const(&mut self, literal: Literal, at: &'static Location<'static>) -> ValueId {
-        if literal.ty.elements() <= SHARED_CONSTANT {
-            let same = self.function.ops.iter().find(|o| o.const_literal() == Some(&literal));
-            if let Some(id) = same.and_then(|o| o.results.first()) {
-                return *id;
+        let small = |l: &Literal| l.ty.elements() <= SHARED_CONSTANT;
+        for op in &self.function.ops[self.indexed..] {
+            if let (Some(held), Some(&id)) = (op.const_literal().filter(|l| small(l)), op.results.first()) {
+                self.constants.entry(format!("{held:?}")).or_insert(id);
             }
+        }
+        self.indexed = self.function.ops.len();
+        if small(&literal)
+            && let Some(&id) = self.constants.get(&format!("{literal:?}"))
+        {
+            return id;
         }
         let name = self.fresh("const");
         self.add_const(&name, literal, at)
