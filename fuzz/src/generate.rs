@@ -100,7 +100,7 @@ fn operation(choices: &mut Choices<'_>, f: &mut Function, op: Op) {
     let before = f.clone();
     let mut args = Vec::new();
     for (param, p) in op.params.iter().enumerate() {
-        if p.absent != Absent::Refused && choices.byte() % 3 == 0 {
+        if p.absent != Absent::Refused && choices.byte().is_multiple_of(3) {
             continue;
         }
         let value = match p.role {

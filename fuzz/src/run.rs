@@ -1,6 +1,6 @@
 //! Any bytes as a program that runs on both engines.
 
-use crate::generate::{self, Choices, LARGEST};
+use super::generate::{self, Choices, LARGEST};
 use mil::eval::{self, Rounding};
 use mil::ir::{Block, LiteralData, Operation};
 use mil::{ArgValue, DType, Data, Function, Program, Tensor, TensorType, Verified, Weights, text};
