@@ -54,6 +54,16 @@ impl Data {
             _ => Data::Int(vec![0; n]),
         }
     }
+
+    /// Makes room for `n` more elements, and no more than that.
+    pub(crate) fn reserve_exact(&mut self, n: usize) {
+        match self {
+            Data::Bool(v) => v.reserve_exact(n),
+            Data::Str(v) => v.reserve_exact(n),
+            Data::Float(v) => v.reserve_exact(n),
+            Data::Int(v) => v.reserve_exact(n),
+        }
+    }
 }
 
 /// Rounds once to the precision of `dtype`, to nearest, ties to even; other types pass.

@@ -143,6 +143,7 @@ impl<'s> Parser<'s> {
                 let mut data = Data::zeros(*dtype, 0);
                 let mut shape = Vec::new();
                 if dims.is_empty() {
+                    data.reserve_exact(1);
                     self.element(*dtype, &mut data)?;
                 } else {
                     shape = self.rows(*dtype, dims, &mut data)?;

@@ -15,6 +15,7 @@ impl<'s> Parser<'s> {
         } else {
             let ty = self.ty(head)?;
             let ty_span = self.since(head);
+            outputs.reserve_exact(1); // More than one is rare, here and below.
             outputs.push(Param { ty, ty_span, name: self.ident("a name")?.name() });
             while self.accept(b',') {
                 outputs.push(self.declared()?);
@@ -36,6 +37,7 @@ impl<'s> Parser<'s> {
             args.push(p.argument()?);
             Ok(())
         })?;
+        args.shrink_to_fit();
         self.attributes(&mut attrs)?;
         while self.token.is(b'(') {
             let mut params = Vec::new();
@@ -86,6 +88,7 @@ impl<'s> Parser<'s> {
         if !self.accept(b'[') {
             return Ok(());
         }
+        attrs.reserve_exact(1);
         self.list(b']', |p| {
             let name: Token<'s> = p.ident("an attribute")?;
             p.expect(b'=')?;
