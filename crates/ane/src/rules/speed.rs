@@ -173,6 +173,8 @@ fn work(step: &Step<'_, '_>) -> Option<u64> {
             weight.elements()?.checked_div(weight.dim(0)?)?
         }
         "linear" => step.shape("weight")?.last()?,
+        // Two products; queries are taken to be as long as values.
+        "scaled_dot_product_attention" => step.shape("key")?.axis(-2)?.checked_mul(2)?,
         _ => {
             let x = step.shape("x")?;
             x.axis(if step.flag("transpose_x").unwrap_or(false) { -2 } else { -1 })?
@@ -185,7 +187,8 @@ fn work(step: &Step<'_, '_>) -> Option<u64> {
 fn small_work(s: &Subject<'_>, hits: &mut Hits) {
     let least = facts::DISPATCH_WORK.value;
     for scene in &s.scenes {
-        let steps = ["conv", "linear", "matmul"].into_iter().flat_map(|op| scene.each(op));
+        let counted = ["conv", "linear", "matmul", "scaled_dot_product_attention"];
+        let steps = counted.into_iter().flat_map(|op| scene.each(op));
         let sum = steps.map(|t| work(&t)).try_fold(0u64, |n, w| Some(n.saturating_add(w?)));
         if let Some(n) = sum.filter(|&n| n < least) {
             let name = scene.func.name;
