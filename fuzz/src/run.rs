@@ -2,7 +2,7 @@
 
 use super::generate::{self, Choices, LARGEST};
 use mil::eval::{self, Rounding};
-use mil::ir::{Block, LiteralData, Operation};
+use mil::ir::LiteralData;
 use mil::{ArgValue, DType, Data, Function, Program, Tensor, TensorType, Verified, Weights, text};
 use softane::{Arena, Buffer, Executable, Slice, SliceMut};
 
@@ -96,21 +96,15 @@ fn run(program: &Verified<Program>, bytes: &[u8]) {
 
 /// Zeros for every weight file that the function names.
 fn weights(f: &Function) -> Weights {
-    fn collect(ops: &[Operation], weights: &mut Weights) {
-        for op in ops {
-            for arg in &op.args {
-                if let ArgValue::Literal(l) = &arg.value
-                    && let LiteralData::Blob { path, .. } = &l.data
-                    && l.ty.elements() <= LARGEST
-                {
-                    let _ = weights.add_zeros(path, &l.ty);
-                }
-            }
-            op.blocks.iter().for_each(|Block { ops, .. }| collect(ops, weights));
+    let mut weights = Weights::new();
+    for arg in f.operations().flat_map(|op| &op.args) {
+        if let ArgValue::Literal(l) = &arg.value
+            && let LiteralData::Blob { path, .. } = &l.data
+            && l.ty.elements() <= LARGEST
+        {
+            let _ = weights.add_zeros(path, &l.ty);
         }
     }
-    let mut weights = Weights::new();
-    collect(&f.ops, &mut weights);
     weights
 }
 

@@ -137,6 +137,22 @@ impl Function {
         Some(ValueId(u32::try_from(at).ok()?))
     }
 
+    /// Every operation, those of blocks included, in the order of the text.
+    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
+        let mut open = vec![self.ops.iter()];
+        std::iter::from_fn(move || {
+            loop {
+                match open.last_mut()?.next() {
+                    Some(op) => {
+                        open.extend(op.blocks.iter().rev().map(|b| b.ops.iter()));
+                        return Some(op);
+                    }
+                    None => drop(open.pop()),
+                }
+            }
+        })
+    }
+
     /// For each value, the position of the operation that defines it; `None` for parameters.
     pub fn definitions(&self) -> Vec<Option<usize>> {
         let mut out = vec![None; self.values.len()];
@@ -150,16 +166,12 @@ impl Function {
 
     /// For each value, its literal if a `const` defines it.
     pub fn literals(&self) -> Vec<Option<&Literal>> {
-        fn collect<'f>(ops: &'f [Operation], out: &mut [Option<&'f Literal>]) {
-            for op in ops {
-                if let (Some(literal), [result]) = (op.const_literal(), op.results.as_slice()) {
-                    out[result.index()] = Some(literal);
-                }
-                op.blocks.iter().for_each(|b| collect(&b.ops, out));
+        let mut out = vec![None; self.values.len()];
+        for op in self.operations() {
+            if let (Some(literal), [result]) = (op.const_literal(), op.results.as_slice()) {
+                out[result.index()] = Some(literal);
             }
         }
-        let mut out = vec![None; self.values.len()];
-        collect(&self.ops, &mut out);
         out
     }
 }

@@ -33,12 +33,10 @@ impl Stats {
         let mut stats = Stats { peak_bytes: Memory::peak(function), ..Stats::default() };
         let literals = function.literals();
         let mut compressed: HashSet<ValueId> = HashSet::new();
-        walk(&function.ops, &mut |operation| {
-            if is_decompression(operation) {
-                compressed.extend(operation.uses());
-            }
-        });
-        walk(&function.ops, &mut |operation| {
+        for operation in function.operations().filter(|o| is_decompression(o)) {
+            compressed.extend(operation.uses());
+        }
+        for operation in function.operations() {
             let constant = operation.const_literal().is_some();
             let unpacks = is_decompression(operation);
             for arg in &operation.args {
@@ -57,7 +55,7 @@ impl Stats {
                 stats.ops += 1;
                 stats.flops = stats.flops.saturating_add(flops(function, &literals, operation));
             }
-        });
+        }
         stats
     }
 
@@ -87,19 +85,12 @@ pub struct Kind {
 pub fn kinds(function: &Function) -> BTreeMap<&'static str, Kind> {
     let literals = function.literals();
     let mut kinds: BTreeMap<&'static str, Kind> = BTreeMap::new();
-    walk(&function.ops, &mut |operation| {
+    for operation in function.operations() {
         let kind = kinds.entry(operation.op.name()).or_default();
         kind.count += 1;
         kind.flops = kind.flops.saturating_add(flops(function, &literals, operation));
-    });
-    kinds
-}
-
-fn walk<'f>(ops: &'f [Operation], f: &mut impl FnMut(&'f Operation)) {
-    for op in ops {
-        f(op);
-        op.blocks.iter().for_each(|b| walk(&b.ops, f));
     }
+    kinds
 }
 
 fn is_decompression(operation: &Operation) -> bool {

@@ -8,7 +8,7 @@ use crate::memory::Memory as Space;
 use crate::plan::Plan;
 use mil::blob::BlobError;
 use mil::eval::EvalError;
-use mil::{ArgValue, DType, Function, Operation, Program, Report, TensorType, Verified, Weights};
+use mil::{ArgValue, DType, Function, Program, Report, TensorType, Verified, Weights};
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -177,22 +177,15 @@ fn sizes(function: &Function) -> Result<(), CompileError> {
         let (name, ty) = (name.to_owned(), ty.clone());
         if elements <= LARGEST { Ok(()) } else { Err(CompileError::TooLarge { name, ty }) }
     };
-    fn literals(
-        ops: &[Operation],
-        check: &impl Fn(&str, &TensorType) -> Result<(), CompileError>,
-    ) -> Result<(), CompileError> {
-        for op in ops {
-            for arg in &op.args {
-                if let ArgValue::Literal(l) = &arg.value {
-                    check(op.op.params[arg.param].name, &l.ty)?;
-                }
-            }
-            op.blocks.iter().try_for_each(|b| literals(&b.ops, check))?;
-        }
-        Ok(())
-    }
     function.values.iter().try_for_each(|v| check(&v.name, &v.ty))?;
-    literals(&function.ops, &check)
+    for op in function.operations() {
+        for arg in &op.args {
+            if let ArgValue::Literal(l) = &arg.value {
+                check(op.op.params[arg.param].name, &l.ty)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Asks for all memory that `plan` needs, and gives it back: so the program is refused, where otherwise the process

@@ -1,6 +1,6 @@
 //! Bad input gets a sentence that names the file and the remedy, exit code 2, and leaves all files as they were.
 
-use crate::place::Place;
+use crate::place::{Outcome, Place};
 use crate::tools::tokens;
 
 const CONFIG: &str = r#"{"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
@@ -54,9 +54,7 @@ impl Replacing for Vec<u8> {
 #[test]
 fn bad_input_is_named_with_its_remedy_and_changes_nothing() {
     let place = prepared();
-    let before = place.snapshot();
-    // Arguments; what the error must name; what the hint must say.
-    let mut rows: Vec<(&str, &[&str], &str)> = vec![
+    let mut rows: Vec<Row<'_>> = vec![
         ("train --model tiny --out new --data missing.txt", &["missing.txt"], "Check"),
         ("train --model tiny --out new --data empty.txt", &["empty.txt", "empty"], "text in it"),
         ("train --model tiny --out new --data short.txt", &["short.txt", "33"], "--seq"),
@@ -115,8 +113,18 @@ fn bad_input_is_named_with_its_remedy_and_changes_nothing() {
         // Nobody makes folders there, not even root.
         rows.push(("train --model tiny --data text.txt --out /proc/run", &["/proc/run"], ""));
     }
+    each_is_refused(&place, &rows, |_, _| None);
+}
+
+/// Arguments; what the error must name; what the hint must say.
+pub type Row<'r> = (&'r str, &'r [&'r str], &'r str);
+
+/// Runs every row, and fails with all that is wrong: exit code, error, hint, files that have changed, and what `also`
+/// finds in an outcome.
+pub fn each_is_refused(place: &Place, rows: &[Row<'_>], also: impl Fn(&str, &Outcome) -> Option<String>) {
+    let before = place.snapshot();
     let mut wrong = Vec::new();
-    for (args, named, hint) in rows {
+    for &(args, named, hint) in rows {
         let outcome = place.run(args);
         let stderr = &outcome.stderr;
         let error = stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
@@ -130,6 +138,7 @@ fn bad_input_is_named_with_its_remedy_and_changes_nothing() {
         if remedy.is_empty() || !remedy.contains(hint) {
             problems.push(format!("the hint lacks `{hint}`"));
         }
+        problems.extend(also(args, &outcome));
         if before != after {
             let changed =
                 after.iter().filter(|(path, bytes)| before.get(*path) != Some(bytes)).map(|(path, _)| path);

@@ -24,10 +24,7 @@ pub fn is_needed(function: &Function) -> bool {
             _ => false,
         })
     };
-    fn any(ops: &[Operation], computed: &impl Fn(&Operation) -> bool) -> bool {
-        ops.iter().any(|op| computed(op) || op.blocks.iter().any(|b| any(&b.ops, computed)))
-    }
-    function.values.iter().any(|v| !v.ty.is_known()) || any(&function.ops, &computed)
+    function.values.iter().any(|v| !v.ty.is_known()) || function.operations().any(computed)
 }
 
 /// `function` for inputs of these types.

@@ -34,6 +34,14 @@ pub struct Opaque {
     pub reason: &'static str,
 }
 
+impl Opaque {
+    /// The refusal to run it.
+    pub fn refusal(&self) -> Diagnostic {
+        let text = format!("`{}` cannot be run: {}", self.op, self.reason);
+        Diagnostic::new("opaque-op", text, Place::Text(self.range.clone()))
+    }
+}
+
 /// Finds out what a text that was read means, and all that is wrong with it.
 pub fn check(read: &Read<'_>) -> Checked {
     let mut checked = lower(read);

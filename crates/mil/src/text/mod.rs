@@ -29,7 +29,7 @@ pub use print::format;
 pub use raise::raise;
 pub use utf8::from_utf8;
 
-use crate::diag::{Diagnostic, Place, Report};
+use crate::diag::Report;
 use crate::ir::Program;
 use crate::pass::specialise;
 use crate::verify::{Verified, verify};
@@ -63,8 +63,7 @@ impl Checked {
     pub fn executable(self) -> Result<Verified<Program>, Report> {
         let mut report = Report::default();
         for opaque in &self.opaque {
-            let text = format!("`{}` cannot be run: {}", opaque.op, opaque.reason);
-            report.push(Diagnostic::new("opaque-op", text, Place::Text(opaque.range.clone())));
+            report.push(opaque.refusal());
         }
         if !report.diagnostics.is_empty() {
             return Err(report);

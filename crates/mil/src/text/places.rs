@@ -1,6 +1,6 @@
 //! Where in the text a parameter or a result stands, for refusals that know the operation alone.
 
-use super::tree::{Block, Statement, Tree};
+use super::tree::{Statement, Tree};
 use crate::diag::{Place, Report};
 use std::collections::HashMap;
 
@@ -10,8 +10,8 @@ pub(super) fn resolve(report: &mut Report, tree: &Tree<'_>) {
     if !report.diagnostics.iter().any(|d| d.labels.iter().any(|(place, _)| is_open(place))) {
         return;
     }
-    let mut statements = HashMap::new();
-    tree.functions.iter().for_each(|f| collect(&f.block, &mut statements));
+    let statements: HashMap<u32, &Statement<'_>> =
+        tree.statements().map(|statement| (statement.op.span.start, statement)).collect();
     for d in &mut report.diagnostics {
         let Place::Text(range) = &d.place else { continue };
         let Some(statement) = statements.get(&(range.start as u32)) else { continue };
@@ -30,12 +30,5 @@ pub(super) fn resolve(report: &mut Report, tree: &Tree<'_>) {
                 *place = Place::Text(span.range());
             }
         }
-    }
-}
-
-fn collect<'t, 's>(block: &'t Block<'s>, out: &mut HashMap<u32, &'t Statement<'s>>) {
-    for statement in &block.statements {
-        out.insert(statement.op.span.start, statement);
-        statement.blocks.iter().for_each(|b| collect(&b.block, out));
     }
 }

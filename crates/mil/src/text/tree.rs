@@ -94,6 +94,22 @@ impl<'s> Tree<'s> {
         self.version.text == "1.0"
     }
 
+    /// Every statement, those of blocks included, in order.
+    pub fn statements<'t>(&'t self) -> impl Iterator<Item = &'t Statement<'s>> {
+        let mut open: Vec<_> = self.functions.iter().rev().map(|f| f.block.statements.iter()).collect();
+        std::iter::from_fn(move || {
+            loop {
+                match open.last_mut()?.next() {
+                    Some(statement) => {
+                        open.extend(statement.blocks.iter().rev().map(|b| b.block.statements.iter()));
+                        return Some(statement);
+                    }
+                    None => drop(open.pop()),
+                }
+            }
+        })
+    }
+
     /// The function that runs unless another is named: `main`, or the first.
     pub fn main(&self) -> Option<&Func<'s>> {
         self.functions.iter().find(|f| f.name.text == "main").or(self.functions.first())
@@ -213,6 +229,16 @@ impl<'s> Statement<'s> {
     /// The attribute called `name`.
     pub fn attr(&self, name: &str) -> Option<&Attr<'s>> {
         self.attrs.iter().find(|a| a.name.text == name)
+    }
+
+    /// Every literal, of arguments first, then of attributes.
+    pub fn literals<'t>(&'t self) -> impl Iterator<Item = &'t Literal<'s>> {
+        let items = self.args.iter().flat_map(|a| a.value.items());
+        let given = items.filter_map(|item| match item {
+            Item::Literal(literal) => Some(literal),
+            Item::Name(_) => None,
+        });
+        given.chain(self.attrs.iter().map(|a| &a.literal))
     }
 
     /// The literal of a `const`.

@@ -10,11 +10,12 @@ use crate::ui::Ui;
 use crate::units;
 use ane::rules::Route;
 use mil::diag::{Diagnostic, Place, Severity};
-use mil::text::tree::{Block, Literal, Statement, Tree, Type, Value};
+use mil::text::Checked;
+use mil::text::tree::{Tree, Type, Value};
 use mil::{Report, TensorType};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Weights that are wrong are told one by one up to this number; a foreign weight file makes all of them wrong.
 const TOLD: usize = 20;
@@ -75,24 +76,8 @@ pub fn run(ui: &Ui, args: &CheckArgs) -> Result<(), CommandError> {
     }
     let (mut unread, mut wrong, mut listing) = (None, false, Vec::new());
     for path in &args.programs {
-        let source = match Source::open(path) {
-            Ok(source) => source,
-            Err(error) => {
-                ui.error(&error);
-                unread = Some(error);
-                continue;
-            }
-        };
-        let repaired = match args.fix {
-            true => repair(ui, args, &source),
-            false => Ok(None),
-        };
-        let (source, verdict) = match repaired {
-            Ok(Some(repaired)) => repaired,
-            Ok(None) => {
-                let verdict = Verdict::of(&source, args);
-                (source, verdict)
-            }
+        let (source, verdict) = match examine(ui, args, path) {
+            Ok(examined) => examined,
             Err(error) => {
                 ui.error(&error);
                 unread = Some(error);
@@ -124,41 +109,46 @@ struct Verdict {
     operations: usize,
     /// Errors in the language and the weights; rules of engines not counted.
     mistakes: usize,
+    /// Rules of the engines that were asked for; `None` if none were.
+    broken: Option<Vec<&'static str>>,
     report: Report,
 }
 
-/// Repairs the program, writes it, and gives back what was written, with what is still to be said of it; `None` if
-/// nothing was.
-fn repair(ui: &Ui, args: &CheckArgs, source: &Source) -> Result<Option<(Source, Verdict)>, CommandError> {
-    if Verdict::of(source, args).mistakes > 0 {
-        return Ok(None);
+/// What is to be said of the program; of the repaired one, if it was to be repaired and was.
+fn examine(ui: &Ui, args: &CheckArgs, path: &Path) -> Result<(Source, Verdict), CommandError> {
+    let source = Source::open(path)?;
+    let (verdict, checked) = Verdict::of(&source, args);
+    if !args.fix || verdict.mistakes > 0 {
+        return Ok((source, verdict));
     }
-    let read = mil::text::read(&source.text);
-    let broken: Option<Vec<&str>> = args.chip.as_ref().map(|ChipList(chips)| {
-        ane::rules::check(&read, chips, args.route).iter().map(|finding| finding.rule.id).collect()
-    });
-    let weights = args.weights.as_deref();
-    let checked = mil::text::check(&read);
-    let Some(written) = fix(ui, source, checked, weights, broken.as_deref(), args.out.as_deref())? else {
-        return Ok(None);
+    let (weights, broken) = (args.weights.as_deref(), verdict.broken.as_deref());
+    let Some(written) = fix(ui, &source, checked, weights, broken, args.out.as_deref())? else {
+        return Ok((source, verdict));
     };
-    let repaired = Source::open(&written)?.beside(source);
-    let verdict = Verdict::of(&repaired, args);
-    Ok(Some((repaired, verdict)))
+    let repaired = Source::open(&written)?.beside(&source);
+    let (verdict, _) = Verdict::of(&repaired, args);
+    Ok((repaired, verdict))
 }
 
 impl Verdict {
-    /// Asks everybody who knows something about the program.
-    fn of(source: &Source, args: &CheckArgs) -> Verdict {
+    /// Asks everybody who knows something about the program; with it, what it means.
+    fn of(source: &Source, args: &CheckArgs) -> (Verdict, Checked) {
         let read = mil::text::read(&source.text);
-        let checked = mil::text::check(&read);
-        let mut verdict = Verdict { operations: operations(&read.tree), mistakes: 0, report: checked.report };
+        let mut checked = mil::text::check(&read);
+        let mut verdict = Verdict {
+            operations: read.tree.statements().filter(|s| s.op.text != "const").count(),
+            mistakes: 0,
+            broken: None,
+            report: std::mem::take(&mut checked.report),
+        };
         verdict.add(blobs(&read.tree, &mut Folder::new(&source.folder, args.weights.as_deref())));
         verdict.mistakes = verdict.count(Severity::Error);
         if let Some(ChipList(chips)) = &args.chip {
-            verdict.add(ane::rules::check(&read, chips, args.route).iter().map(|f| f.diagnostic()));
+            let findings = ane::rules::check(&read, chips, args.route);
+            verdict.broken = Some(findings.iter().map(|f| f.rule.id).collect());
+            verdict.add(findings.iter().map(|f| f.diagnostic()));
         }
-        verdict
+        (verdict, checked)
     }
 
     /// Adds what somebody else has found, and sorts all by its places.
@@ -198,39 +188,12 @@ impl Verdict {
     }
 }
 
-/// The operations of a program, constants not counted.
-fn operations(tree: &Tree<'_>) -> usize {
-    let mut count = 0;
-    statements(tree, &mut |s| count += usize::from(s.op.text != "const"));
-    count
-}
-
-/// Calls `f` with every statement, those of blocks included, in order.
-fn statements<'t, 's>(tree: &'t Tree<'s>, f: &mut impl FnMut(&'t Statement<'s>)) {
-    fn walk<'t, 's>(block: &'t Block<'s>, f: &mut impl FnMut(&'t Statement<'s>)) {
-        for s in &block.statements {
-            f(s);
-            s.blocks.iter().for_each(|nested| walk(&nested.block, f));
-        }
-    }
-    tree.functions.iter().for_each(|function| walk(&function.block, f));
-}
-
 /// What is wrong with the weights that the program names.
 fn blobs(tree: &Tree<'_>, folder: &mut Folder) -> Vec<Diagnostic> {
-    let mut literals: Vec<&Literal<'_>> = Vec::new();
-    statements(tree, &mut |s| {
-        let items = s.args.iter().flat_map(|arg| arg.value.items());
-        let given = items.filter_map(|item| match item {
-            mil::text::tree::Item::Literal(l) => Some(l),
-            mil::text::tree::Item::Name(_) => None,
-        });
-        literals.extend(given.chain(s.attrs.iter().map(|a| &a.literal)));
-    });
     let (mut found, mut more) = (Vec::new(), 0);
     // A file that is not there is told once, where it is first named.
     let mut absent: BTreeMap<&str, (Place, String, usize)> = BTreeMap::new();
-    for literal in literals {
+    for literal in tree.statements().flat_map(|s| s.literals()) {
         let (Value::Blob { path, offset }, Type::Tensor { dtype, dims }) = (&literal.value, &literal.ty)
         else {
             continue;

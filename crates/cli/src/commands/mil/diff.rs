@@ -10,7 +10,7 @@ use crate::units;
 use mil::diag::quote;
 use mil::diff::{Difference, Side, diff};
 use mil::text::Read;
-use mil::text::tree::{Block, Item, Literal, Value};
+use mil::text::tree::Value;
 use serde::Serialize;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -120,31 +120,18 @@ fn text(a: &Source, b: &Source, differences: &[Difference]) -> String {
     out
 }
 
-/// Calls `f` with every literal that is in a weight file, until one is not as wanted.
-fn weights<'t>(read: &'t Read<'_>, f: &mut dyn FnMut(&'t str, u64) -> bool) -> bool {
-    fn literal<'t>(l: &'t Literal<'_>, f: &mut dyn FnMut(&'t str, u64) -> bool) -> bool {
-        match &l.value {
-            Value::Blob { path, offset } => f(path, *offset),
-            _ => true,
-        }
-    }
-    fn walk<'t>(block: &'t Block<'_>, f: &mut dyn FnMut(&'t str, u64) -> bool) -> bool {
-        block.statements.iter().all(|s| {
-            s.attrs.iter().all(|a| literal(&a.literal, f))
-                && s.args.iter().flat_map(|a| a.value.items()).all(|item| match item {
-                    Item::Literal(l) => literal(l, f),
-                    Item::Name(_) => true,
-                })
-                && s.blocks.iter().all(|nested| walk(&nested.block, f))
-        })
-    }
-    read.tree.functions.iter().all(|function| walk(&function.block, f))
+/// Path and offset of every literal that is in a weight file.
+fn weights<'t>(read: &'t Read<'_>) -> impl Iterator<Item = (&'t str, u64)> {
+    read.tree.statements().flat_map(|s| s.literals()).filter_map(|l| match &l.value {
+        Value::Blob { path, offset } => Some((&**path, *offset)),
+        _ => None,
+    })
 }
 
 fn names_weights(read: &Read<'_>) -> bool {
-    !weights(read, &mut |_, _| false)
+    weights(read).next().is_some()
 }
 
 fn all_at_hand(read: &Read<'_>, folder: &mut Folder) -> bool {
-    weights(read, &mut |path, offset| folder.record(path, offset).is_ok())
+    weights(read).all(|(path, offset)| folder.record(path, offset).is_ok())
 }

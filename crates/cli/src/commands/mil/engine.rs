@@ -53,7 +53,7 @@ impl Job<'_> {
         threads: usize,
     ) -> Result<Vec<Tensor>, CommandError> {
         let Job { source, program, function, inputs } = self;
-        let weights = folder.load(function)?;
+        let weights = folder.load(std::slice::from_ref(function))?;
         match engine {
             EngineArg::Reference => {
                 run_function(function, &weights, inputs, Rounding::AsTyped).map_err(|e| meaning(&e))

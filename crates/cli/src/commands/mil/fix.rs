@@ -7,7 +7,6 @@ use crate::ui::Ui;
 use crate::units;
 use ane::repair::{Port, Repaired, repair_proven};
 use mil::text::Checked;
-use mil::{Program, Verified, Weights};
 use std::path::{Path, PathBuf};
 use train::checkpoint::write_atomically;
 
@@ -34,7 +33,7 @@ pub fn fix(
             ));
         }
     };
-    let weights = loaded(&program, source, weights)?;
+    let weights = Folder::new(&source.folder, weights).load(&program.functions)?;
     let repaired = repair_proven(&program, broken, &weights, SEED);
     ui.result(&told(&source.name, &repaired))?;
     if repaired.is_unchanged() {
@@ -46,22 +45,6 @@ pub fn fix(
     write_atomically(path, text.as_bytes())?;
     ui.say(format!("The repaired program is in `{}`", path.display()));
     Ok(Some(path.to_owned()))
-}
-
-/// The weights that all functions of a program name.
-fn loaded(
-    program: &Verified<Program>,
-    source: &Source,
-    given: Option<&Path>,
-) -> Result<Weights, CommandError> {
-    let mut folder = Folder::new(&source.folder, given);
-    let mut all = Weights::new();
-    for function in &program.functions {
-        for (path, bytes) in folder.load(function)?.files() {
-            all.insert(path, bytes);
-        }
-    }
-    Ok(all)
 }
 
 /// What was done and how sure it is, what could not be done and why, and what becomes of inputs and outputs.

@@ -3,7 +3,6 @@
 use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::units;
-use mil::diag::{Diagnostic, Place};
 use mil::text::tree::Func;
 use mil::text::{Checked, Read, check};
 use mil::{Function, Report};
@@ -144,8 +143,7 @@ impl Source {
         };
         let mut report = Report::default();
         for opaque in opaque_in(checked, tree) {
-            let text = format!("`{}` cannot be run: {}", opaque.op, opaque.reason);
-            report.push(Diagnostic::new("opaque-op", text, Place::Text(opaque.range.clone())));
+            report.push(opaque.refusal());
         }
         if report.diagnostics.is_empty() {
             return Ok((function, tree));

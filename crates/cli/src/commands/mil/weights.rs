@@ -3,7 +3,7 @@
 use crate::error::CommandError;
 use mil::blob::{BlobError, Record};
 use mil::diff::{Digest, Digester};
-use mil::ir::{ArgValue, LiteralData, Operation};
+use mil::ir::{ArgValue, Literal, LiteralData};
 use mil::{Function, TensorType, Weights};
 use std::collections::HashMap;
 use std::fs::File;
@@ -137,12 +137,12 @@ impl Folder {
         }
     }
 
-    /// Every weight file that `function` names, whole; each record it names has been checked.
+    /// Every weight file that `functions` name, whole; each record they name has been checked.
     ///
     /// # Errors
-    /// If a file is not there, or does not hold what the function says.
-    pub fn load(&mut self, function: &Function) -> Result<Weights, WeightError> {
-        let blobs = blobs(function);
+    /// If a file is not there, or does not hold what the functions say.
+    pub fn load(&mut self, functions: &[Function]) -> Result<Weights, WeightError> {
+        let blobs: Vec<_> = functions.iter().flat_map(blobs).collect();
         // Before gigabytes are read.
         for (path, offset, ty) in &blobs {
             self.check(path, *offset, ty)?;
@@ -169,20 +169,11 @@ impl Folder {
 }
 
 /// Path, offset and type of every literal of `function` that is in a weight file.
-fn blobs(function: &Function) -> Vec<(&str, u64, &TensorType)> {
-    fn collect<'f>(ops: &'f [Operation], out: &mut Vec<(&'f str, u64, &'f TensorType)>) {
-        for op in ops {
-            for arg in &op.args {
-                if let ArgValue::Literal(l) = &arg.value
-                    && let LiteralData::Blob { path, offset } = &l.data
-                {
-                    out.push((path, *offset, &l.ty));
-                }
-            }
-            op.blocks.iter().for_each(|b| collect(&b.ops, out));
+fn blobs(function: &Function) -> impl Iterator<Item = (&str, u64, &TensorType)> {
+    function.operations().flat_map(|op| &op.args).filter_map(|arg| match &arg.value {
+        ArgValue::Literal(Literal { ty, data: LiteralData::Blob { path, offset } }) => {
+            Some((path.as_str(), *offset, ty))
         }
-    }
-    let mut out = Vec::new();
-    collect(&function.ops, &mut out);
-    out
+        _ => None,
+    })
 }
