@@ -9,6 +9,11 @@ const LONGEST: usize = 6;
 /// Elements of a value, at most.
 pub const LARGEST: usize = 4096;
 
+/// Elements of a value, empty axes counted as 1: engines refuse by that what is too large.
+pub fn extent(ty: &TensorType) -> usize {
+    ty.shape.iter().fold(1, |n: usize, &d| n.saturating_mul(d.max(1)))
+}
+
 /// What parameters that are words can be.
 const WORDS: [&str; 22] = [
     "fp16",
@@ -118,7 +123,7 @@ fn operation(choices: &mut Choices<'_>, f: &mut Function, op: Op) {
     let last = &f.ops[f.ops.len() - 1];
     let types = (op.infer)(&Call::new(f, &f.literals(), last));
     match types {
-        Ok(types) if types.iter().all(|t| t.elements() <= LARGEST && t.is_known()) => {
+        Ok(types) if types.iter().all(|t| extent(t) <= LARGEST && t.is_known()) => {
             for ty in types {
                 let id = f.add_value(format!("v{}", f.values.len()), ty);
                 let at = f.ops.len() - 1;

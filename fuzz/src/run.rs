@@ -32,7 +32,7 @@ pub fn try_bytes(bytes: &[u8]) {
 }
 
 fn is_small(program: &Verified<Program>) -> bool {
-    let sizes = program.functions.iter().flat_map(|f| &f.values).map(|v| v.ty.elements());
+    let sizes = program.functions.iter().flat_map(|f| &f.values).map(|v| generate::extent(&v.ty));
     let total = sizes.clone().fold(0usize, usize::saturating_add);
     sizes.max().is_some_and(|n| n <= LARGEST) && total <= TOTAL
 }

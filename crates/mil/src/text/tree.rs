@@ -127,9 +127,10 @@ pub struct Comment<'s> {
     pub behind: bool,
 }
 
+/// Where in a line it stands says nothing: of two in one statement, one at most is printed behind it.
 impl PartialEq for Comment<'_> {
     fn eq(&self, other: &Self) -> bool {
-        (self.text, self.behind) == (other.text, other.behind)
+        self.text == other.text
     }
 }
 

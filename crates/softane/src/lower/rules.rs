@@ -242,9 +242,6 @@ impl<'f> Lowering<'f> {
         }
         let mut group = self.group(shape);
         group.code.result = self.source(&mut group, x);
-        if group.rows {
-            return false;
-        }
         if let Some(f) = each {
             let x = group.code.result;
             self.add(&mut group, Function::Unary(f, x), DType::F32);
