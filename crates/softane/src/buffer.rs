@@ -107,7 +107,8 @@ impl<'a> Slice<'a> {
             Slice::F16(v) => Slice::F16(&v[start..start + elements]),
             Slice::F32(v) => Slice::F32(&v[start..start + elements]),
             Slice::Other(d, v) => {
-                let size = d.size().unwrap_or(1);
+                // Strings have no bytes here.
+                let size = d.size().unwrap_or(0);
                 Slice::Other(d, &v[start * size..(start + elements) * size])
             }
         }

@@ -48,7 +48,9 @@ impl View {
 
     /// The part that begins at `begin` and takes every `step`-th element, `shape` in all.
     pub fn part(&self, begin: &[usize], step: &[usize], shape: &[usize]) -> View {
-        let offset = self.offset + begin.iter().zip(&self.strides).map(|(b, s)| b * s).sum::<usize>();
+        let within = begin.iter().zip(&self.strides).map(|(b, s)| b * s).sum::<usize>();
+        // Nothing may begin behind the end, where no buffer has a place.
+        let offset = self.offset + if shape.contains(&0) { 0 } else { within };
         let strides = self.strides.iter().zip(step).map(|(s, n)| s * n).collect();
         View { buffer: self.buffer, offset, shape: shape.to_vec(), strides }
     }
@@ -198,6 +200,8 @@ mod tests {
         assert!(!half.is_packed());
         assert_eq!(half.reshaped(&[768, 4, 4]).unwrap().strides, [32, 4, 1]);
         assert!(half.reshaped(&[768 * 16]).is_none());
+        assert_eq!(View::packed(0, &[2, 0]).part(&[1, 0], &[1; 2], &[1, 0]).offset, 0);
+        assert_eq!(v.part(&[0, 12, 0, 0], &[1; 4], &[1, 0, 64, 32]).offset, 0);
     }
 
     #[test]

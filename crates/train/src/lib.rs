@@ -1,6 +1,7 @@
 //! The trainer.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod checkpoint;
 pub mod config;
 pub mod data;

@@ -1,5 +1,6 @@
 //! The commands: one file each, whose doc comment is its manual.
 
+mod bench;
 mod engine;
 mod eval;
 mod generate;
@@ -43,6 +44,7 @@ enum Command {
     Grads(grads::GradsArgs),
     Kernels(kernels::KernelsArgs),
     Mil(mil::MilArgs),
+    Bench(bench::BenchArgs),
 }
 
 impl Cli {
@@ -60,6 +62,7 @@ impl Cli {
             Command::Grads(args) => grads::run(ui, args),
             Command::Kernels(args) => kernels::run(ui, args),
             Command::Mil(args) => mil::run(ui, args),
+            Command::Bench(args) => bench::run(ui, args),
         }?;
         Ok(ui.out().flush()?)
     }

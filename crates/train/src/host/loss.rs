@@ -119,6 +119,23 @@ pub fn mse(y: &[f32], target: &[f32], scale: f32, dy: &mut [f32]) -> f64 {
     squares / n as f64
 }
 
+/// Computes `Σ y·gradient` and writes its gradient, `dy = gradient·scale`.
+///
+/// Shapes: all `[N]`. Units: the loss that is returned is not scaled; the gradient is, by the loss scale.
+/// Numerics: products and their sum in f64.
+///
+/// # Panics
+/// If the lengths differ or are 0.
+pub fn linear(y: &[f32], gradient: &[f32], scale: f32, dy: &mut [f32]) -> f64 {
+    let n = y.len();
+    assert!(n > 0 && gradient.len() == n && dy.len() == n, "{n}, {} and {} values", gradient.len(), dy.len());
+    dy.iter_mut().zip(gradient).for_each(|(dy, g)| *dy = g * scale);
+    tree_sum(n, &|range| {
+        let pairs = y[range.clone()].iter().zip(&gradient[range]);
+        pairs.map(|(&y, &g)| f64::from(y) * f64::from(g)).sum()
+    })
+}
+
 fn check_shape(logits: &[f32], targets: &[u32]) -> Result<usize, HostError> {
     let (n, s) = (logits.len(), targets.len());
     assert!(s > 0 && n.is_multiple_of(s), "{n} logits are no rows of {s} positions");
@@ -318,6 +335,16 @@ mod tests {
         let loss = mse(&y, &target, 8.0, &mut dy);
         assert!((loss - definition(&widened(&y))).abs() < 1e-7);
         assert_close(&dy, &finite_differences(&y, |y| 8.0 * definition(y)), 1e-6);
+    }
+
+    #[test]
+    fn the_linear_loss_is_a_sum_of_products_and_hands_its_gradient_on() {
+        let (y, gradient) = (noise(50, 1), noise(50, 2));
+        let mut dy = vec![f32::NAN; 50];
+        let want: f64 = y.iter().zip(&gradient).map(|(&y, &g)| f64::from(y) * f64::from(g)).sum();
+        let loss = linear(&y, &gradient, 8.0, &mut dy);
+        assert!((loss - want).abs() < 1e-12);
+        assert!(dy.iter().zip(&gradient).all(|(dy, g)| *dy == 8.0 * g));
     }
 
     #[test]

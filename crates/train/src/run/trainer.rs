@@ -6,7 +6,7 @@ use crate::checkpoint::{RunFolder, Snapshot, TrainState};
 use crate::config::ModelConfig;
 use crate::data::{Sampler, regression_sample};
 use crate::generate::Generator;
-use crate::optim::{Decay, Update, clip_factor};
+use crate::optim::{Update, clip_factor};
 use crate::step::{Network, StepError, StepGraph, Window};
 use crate::tokenizer::Tokenizer;
 use flow::{Lane, Trace};
@@ -20,7 +20,6 @@ const PATIENCE: u32 = 10;
 #[derive(Debug)]
 pub struct Run {
     parts: Parts,
-    decay: Vec<Decay>,
     trace: Trace,
     sampler: Option<Sampler>,
     not_finite: u32,
@@ -68,13 +67,12 @@ pub struct Memory {
 
 impl Run {
     pub(super) fn assemble(parts: Parts) -> Run {
-        let decay = parts.network.specs.iter().map(|p| Decay::new([(p.count(), p.decay)])).collect();
         let sampler = match &parts.corpus {
             Corpus::Tokens { split, .. } => Some(Sampler::new(parts.settings.seed, split)),
             Corpus::Synthetic => None,
         };
         let saved = (parts.state.step > 0).then_some(parts.state.step);
-        Run { decay, sampler, parts, trace: Trace::new(), not_finite: 0, saved }
+        Run { sampler, parts, trace: Trace::new(), not_finite: 0, saved }
     }
 
     /// The model's configuration.
@@ -218,13 +216,7 @@ impl Run {
         let t = u32::try_from(self.parts.state.step + 1).unwrap_or(u32::MAX);
         let (optimizer, update) = (self.parts.settings.optimizer(), Update { t, lr, grad_scale });
         let Parts { network, m, v, .. } = &mut self.parts;
-        network.pool().install(|| -> Result<(), StepError> {
-            network.update(|place, range, theta, grad| {
-                optimizer.step(update, &self.decay[place], theta, grad, &mut m[range.clone()], &mut v[range]);
-            })?;
-            network.bake()
-        })?;
-        Ok(())
+        Ok(network.learn(&optimizer, update, m, v)?)
     }
 
     /// Whether the settings ask for a validation now.

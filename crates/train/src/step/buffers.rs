@@ -25,6 +25,13 @@ pub enum Window {
         /// The target.
         target: Vec<f32>,
     },
+    /// For measurements: a loss linear in what the layers make of `x`, `Σ y·dy`; `[D, S]` each.
+    Linear {
+        /// The input.
+        x: Vec<f32>,
+        /// The gradient of the layers' output.
+        dy: Vec<f32>,
+    },
 }
 
 /// All memory of a step.

@@ -129,8 +129,10 @@ impl StepGraph {
         for window in &windows {
             let (want, got) = match window {
                 Window::Tokens(tokens) => (self.network.cfg.seq + 1, tokens.len()),
-                Window::Sample { x, target } if x.len() == stream => (stream, target.len()),
-                Window::Sample { x, .. } => (stream, x.len()),
+                Window::Sample { x, target: y } | Window::Linear { x, dy: y } if x.len() == stream => {
+                    (stream, y.len())
+                }
+                Window::Sample { x, .. } | Window::Linear { x, .. } => (stream, x.len()),
             };
             if want != got {
                 return Err(StepError::Window { want, got });

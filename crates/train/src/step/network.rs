@@ -3,13 +3,12 @@
 use super::{Buffers, StepError};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
 use crate::model::{Layer, LayerKernels, ModelError, Plan, Precision};
-use crate::optim::global_norm;
+use crate::optim::{AdamW, Decay, Update, global_norm};
 use ane::{Device, Kernel, Pool};
 use mil::pass::Provider;
 use mil::{ValueId, Weights};
 use rayon::prelude::*;
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::time::Duration;
@@ -31,6 +30,8 @@ pub struct Network {
     device: Box<dyn Device>,
     pool: Pool,
     compiled: Vec<Vec<Compiled>>,
+    /// For each weight, whether it decays.
+    decay: Vec<Decay>,
     places: HashMap<(Option<usize>, ParamKind), usize>,
     roles: HashMap<ValueId, Role>,
     loss_scale: AtomicU32,
@@ -109,6 +110,7 @@ impl Network {
         }
         let layer = Layer::new(cfg, build.precision)?;
         let kernels = LayerKernels::new(&layer, &build.plan)?;
+        let decay = specs.iter().map(|p| Decay::new([(p.count(), p.decay)])).collect();
         let places = specs.iter().enumerate().map(|(i, s)| ((s.layer, s.kind), i)).collect();
         let buffers = Buffers::new(cfg, &specs, &kernels, device.as_ref(), build.backward)?;
         let mut network = Network {
@@ -121,6 +123,7 @@ impl Network {
             device,
             pool,
             compiled: Vec::new(),
+            decay,
             places,
             roles: HashMap::new(),
             loss_scale: AtomicU32::new(1f32.to_bits()),
@@ -275,19 +278,30 @@ impl Network {
         Ok(squares.sqrt())
     }
 
-    /// Hands each weight to `change`: its place, its range in checkpoint order, its elements and its gradient.
+    /// Changes all weights by the gradients that the last step left, and brings them into the kernels.
+    ///
+    /// `m` and `v` are the optimizer's moments, `[N]` in checkpoint order.
     ///
     /// # Errors
-    /// If another thread failed in the middle of a step.
-    pub fn update(
+    /// If the device refuses, or another thread failed in the middle of a step.
+    pub fn learn(
         &self,
-        mut change: impl FnMut(usize, Range<usize>, &mut [f32], &[f32]),
+        optimizer: &AdamW,
+        update: Update,
+        m: &mut [f32],
+        v: &mut [f32],
     ) -> Result<(), StepError> {
-        let mut theta = self.theta.write()?;
-        for (place, spec) in self.specs.iter().enumerate() {
-            change(place, spec.range(), &mut theta[spec.range()], &self.buffers.grads[place].read()?);
-        }
-        Ok(())
+        self.pool.install(|| {
+            let mut theta = self.theta.write()?;
+            for (place, spec) in self.specs.iter().enumerate() {
+                let (range, decay) = (spec.range(), &self.decay[place]);
+                let (m, v) = (&mut m[range.clone()], &mut v[range.clone()]);
+                let grad = self.buffers.grads[place].read()?;
+                optimizer.step(update, decay, &mut theta[range], &grad, m, v);
+            }
+            drop(theta);
+            self.bake()
+        })
     }
 
     /// The gradient of the weight called `name` as the last step left it, summed over windows, without the loss

@@ -80,7 +80,7 @@ impl Network {
                 let tokens = &tokens[..self.cfg.seq];
                 Ok(embed::gather(&theta[self.specs[table].range()], self.cfg.dim, tokens, &mut x)?)
             }
-            Window::Sample { x: input, .. } => {
+            Window::Sample { x: input, .. } | Window::Linear { x: input, .. } => {
                 x.copy_from_slice(input);
                 Ok(())
             }
@@ -146,6 +146,11 @@ impl Network {
                 let layers = self.cfg.layers;
                 let (y, mut dy) = (b.x[layers].read()?, b.dx[layers % b.dx.len()].write()?);
                 loss::mse(&y, target, self.loss_scale(), &mut dy)
+            }
+            Window::Linear { dy: gradient, .. } => {
+                let layers = self.cfg.layers;
+                let (y, mut dy) = (b.x[layers].read()?, b.dx[layers % b.dx.len()].write()?);
+                loss::linear(&y, gradient, self.loss_scale(), &mut dy)
             }
         };
         *b.loss.lock()? += loss;

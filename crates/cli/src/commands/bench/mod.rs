@@ -1,0 +1,34 @@
+//! `backpropane bench`.
+
+mod step;
+
+use crate::error::CommandError;
+use crate::ui::Ui;
+
+/// Measure how fast this machine trains
+///
+/// Times are medians; the spread stands beside them. What is measured checks its own results first.
+#[derive(clap::Args, Debug)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  backpropane bench step                      a full training step of one layer, dim 768, S 512
+  backpropane bench step --model stories110m --threads 1 --json"
+)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    Step(step::StepArgs),
+}
+
+pub fn run(ui: &Ui, args: &BenchArgs) -> Result<(), CommandError> {
+    match &args.command {
+        Command::Step(args) => step::run(ui, args),
+    }
+}

@@ -1,0 +1,142 @@
+//! The time of a training step.
+
+use super::Workload;
+use crate::optim::{AdamW, Update};
+use crate::run::{RunError, Storage};
+use crate::step::{Build, Network, StepError, StepGraph};
+use ane::{Choice, DeviceInfo, Pool, SoftOptions};
+use flow::Trace;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How a step is measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepOptions {
+    /// Threads to compute on; 0 means as many as the machine runs at once.
+    pub threads: usize,
+    /// Which engine.
+    pub device: Choice,
+    /// The element type of programs and surfaces.
+    pub storage: Storage,
+    /// Steps that are timed.
+    pub samples: usize,
+    /// Timing ends after this time, with at least ten samples.
+    pub budget: Duration,
+}
+
+/// What a step took, and what tells that it was the step meant.
+#[derive(Clone, Debug)]
+pub struct StepTimes {
+    /// Each timed step, in order.
+    pub samples: Vec<Duration>,
+    /// The loss before the first step.
+    pub loss0: f64,
+    /// The norm of all weight gradients before the first step.
+    pub gradient_norm: f64,
+    /// The loss after three steps.
+    pub loss3: f64,
+    /// Time that compiling all kernels took.
+    pub compile: Duration,
+    /// The engine.
+    pub device: DeviceInfo,
+    /// When each task of the last step ran.
+    pub trace: Trace,
+}
+
+/// A workload compiled and ready to step.
+#[derive(Debug)]
+pub struct StepBench {
+    network: Arc<Network>,
+    graph: StepGraph,
+    workload: Workload,
+    m: Vec<f32>,
+    v: Vec<f32>,
+    steps: u32,
+    compile: Duration,
+    trace: Trace,
+}
+
+/// The optimizer of every peer.
+const OPTIMIZER: AdamW = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0 };
+const LEARNING_RATE: f32 = 1e-4;
+
+/// Keeps small gradients in the range of fp16; it is taken out again.
+const LOSS_SCALE: f32 = 256.0;
+
+/// Steps before timing starts: caches, page tables and clocks settle.
+const WARM_UP: usize = 4;
+
+/// Samples that are taken in any case.
+const LEAST: usize = 10;
+
+impl StepBench {
+    /// Compiles `workload`.
+    ///
+    /// # Errors
+    /// If the engine cannot be had or refuses a kernel.
+    pub fn new(workload: Workload, options: &StepOptions) -> Result<StepBench, RunError> {
+        let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
+        let device = ane::open(options.device, SoftOptions { pool: pool.clone() })?;
+        let theta = workload.weights();
+        let n = theta.len();
+        let began = Instant::now();
+        let build = Build::train(options.storage.precision());
+        let network = Network::new(&workload.config, theta, device, pool, &build, &mut |_| {})?;
+        let compile = began.elapsed();
+        network.set_loss_scale(LOSS_SCALE);
+        let network = Arc::new(network);
+        let graph = StepGraph::new(Arc::clone(&network), 1)?;
+        let (m, v) = (vec![0.0; n], vec![0.0; n]);
+        Ok(StepBench { network, graph, workload, m, v, steps: 0, compile, trace: Trace::new() })
+    }
+
+    /// Takes a full step: forward, backward, AdamW. Returns the loss before it, and the norm of its gradient.
+    fn step(&mut self) -> Result<(f64, f64), StepError> {
+        self.trace.clear();
+        let loss = self.graph.run(vec![self.workload.window()], &mut self.trace)?;
+        let scale = 1.0 / f64::from(LOSS_SCALE);
+        let norm = self.network.gradient_norm()? * scale;
+        self.steps += 1;
+        let update = Update { t: self.steps, lr: LEARNING_RATE, grad_scale: scale as f32 };
+        self.network.learn(&OPTIMIZER, update, &mut self.m, &mut self.v)?;
+        Ok((loss, norm))
+    }
+
+    /// Measures; `progress` hears how many steps are done, of how many.
+    ///
+    /// # Errors
+    /// If the engine fails.
+    pub fn run(
+        mut self,
+        options: &StepOptions,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<StepTimes, RunError> {
+        let total = WARM_UP + options.samples;
+        let (mut losses, mut norm) = (Vec::new(), 0.0);
+        for i in 0..WARM_UP {
+            let (loss, this) = self.step()?;
+            losses.push(loss);
+            if i == 0 {
+                norm = this;
+            }
+            progress(i + 1, total);
+        }
+        let mut samples = Vec::with_capacity(options.samples);
+        let began = Instant::now();
+        while samples.len() < options.samples && (samples.len() < LEAST || began.elapsed() < options.budget) {
+            let start = Instant::now();
+            self.step()?;
+            samples.push(start.elapsed());
+            progress(WARM_UP + samples.len(), total);
+        }
+        Ok(StepTimes {
+            samples,
+            loss0: losses[0],
+            gradient_norm: norm,
+            loss3: losses[WARM_UP - 1],
+            compile: self.compile,
+            device: self.network.device().info().clone(),
+            trace: self.trace,
+        })
+    }
+}
