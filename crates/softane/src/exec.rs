@@ -25,6 +25,8 @@ pub enum CompileError {
     Operation { name: &'static str, report: Report },
     #[error("`{name}` is {ty}: no memory holds that")]
     TooLarge { name: String, ty: TensorType },
+    #[error("`{name}` is {ty}, and computed: this engine keeps strings as constants alone")]
+    Strings { name: String, ty: TensorType },
     #[error("the program needs {bytes} bytes of memory: this machine does not have them")]
     Memory { bytes: usize },
 }
@@ -64,7 +66,8 @@ impl Executable {
     /// Compiles the main function of `program`.
     ///
     /// # Errors
-    /// `Weights`, if one is missing or not what the program says; `TooLarge` and `Memory`, if it needs more than there is.
+    /// `Weights`, if one is missing or not what the program says; `TooLarge` and `Memory`, if it needs more than there
+    /// is; `Strings`, if it computes some.
     pub fn compile(program: &Verified<Program>, weights: &Weights) -> Result<Executable, CompileError> {
         let function = program.entry();
         sizes(function)?;
@@ -179,6 +182,10 @@ fn sizes(function: &Function) -> Result<(), CompileError> {
     };
     function.values.iter().try_for_each(|v| check(&v.name, &v.ty))?;
     for op in function.operations() {
+        let computed = op.results.iter().filter(|_| op.op.name() != "const");
+        if let Some(v) = computed.map(|&v| function.value(v)).find(|v| v.ty.dtype == DType::Str) {
+            return Err(CompileError::Strings { name: v.name.clone(), ty: v.ty.clone() });
+        }
         for arg in &op.args {
             if let ArgValue::Literal(l) = &arg.value {
                 check(op.op.params[arg.param].name, &l.ty)?;

@@ -5,7 +5,7 @@
 //! threads does not change a bit of any result.
 //!
 //! Not here: surfaces, devices, what an Apple engine can or cannot do (`ane`).
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod arena;
 mod bake;

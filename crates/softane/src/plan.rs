@@ -99,9 +99,8 @@ impl Kernel {
     fn banks(&self) -> Vec<usize> {
         match self {
             Kernel::Pointwise(k) => k.banks(),
-            Kernel::Matmul(k) => k.banks(),
             Kernel::Reduce(k) => k.banks(),
-            Kernel::Transpose(_) | Kernel::Gather(_) | Kernel::Concat(_) | Kernel::Reference(_) => Vec::new(),
+            Kernel::Matmul(_) | Kernel::Transpose(_) | Kernel::Gather(_) | Kernel::Concat(_) | Kernel::Reference(_) => Vec::new(),
         }
     }
 }
@@ -133,8 +132,8 @@ impl Step {
         match (&self.kernel, &mut out) {
             (Kernel::Pointwise(k), SliceMut::F16(out)) => k.run(&reader, out, workers),
             (Kernel::Pointwise(k), SliceMut::F32(out)) => k.run(&reader, out, workers),
-            (Kernel::Matmul(k), SliceMut::F16(out)) => k.run(&reader, out, workers),
-            (Kernel::Matmul(k), SliceMut::F32(out)) => k.run(&reader, out, workers),
+            (Kernel::Matmul(k), SliceMut::F16(out)) => k.run(&reader, out),
+            (Kernel::Matmul(k), SliceMut::F32(out)) => k.run(&reader, out),
             (Kernel::Reduce(k), SliceMut::F16(out)) => k.run(&reader, out, workers),
             (Kernel::Reduce(k), SliceMut::F32(out)) => k.run(&reader, out, workers),
             (Kernel::Transpose(k), out) => match reader.read(k.buffer()) {

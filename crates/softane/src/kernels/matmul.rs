@@ -1,25 +1,15 @@
 //! Matrix products of views, batch by batch.
 
-use crate::arena::Workers;
-use crate::buffer::{Buffer, Slice};
-use crate::convert::Element;
-use crate::gemm::{Matrix, MatrixMut, Store, matmul_serial};
+use crate::buffer::Slice;
+use crate::gemm::{self, Elements, Math, Matrix, Product, Store};
 use crate::memory::Reader;
+use crate::simd::tile::Target;
 use crate::view::{View, Walk};
-use mil::DType;
 use rayon::prelude::*;
+use std::cell::RefCell;
 
-/// Multiplications of one block of rows, about: long enough to hide what a task costs, short enough to share.
-const BLOCK: usize = 1 << 21;
-
-/// Rows of a block, at least: with fewer, reading the right side would cost too much.
-const ROWS: usize = 48;
-
-/// Rows of a block are a multiple of this where possible.
-const GRAIN: usize = 16;
-
-/// From this many matrices on, each is one task, and widens its right side for itself.
-pub(crate) const MANY: usize = 8;
+/// From this many matrices on, each is one task.
+const MANY: usize = 8;
 
 /// `out[b] ← left[b] · right[b] + bias[b]`, for every index `b` of the axes before the last two.
 #[derive(Clone, Debug)]
@@ -33,8 +23,7 @@ pub(crate) struct Matmul {
     n: usize,
     k: usize,
     batches: usize,
-    /// Rows of a block.
-    rows: usize,
+    math: Math,
 }
 
 /// One operand: where it begins, and its steps along its rows and columns.
@@ -44,26 +33,23 @@ struct Side {
     offset: usize,
     down: usize,
     across: usize,
-    /// Whether the product reads it where it is.
-    in_place: bool,
 }
 
 impl Side {
-    fn new(v: &View, dtype: DType) -> Side {
+    fn new(v: &View) -> Side {
         let r = v.shape.len();
-        let (rows, columns) = (v.shape[r - 2], v.shape[r - 1]);
-        // Steps of axes of size 1 do not matter.
-        let across = if columns == 1 { 1 } else { v.strides[r - 1] };
-        let down = if rows == 1 { columns * across } else { v.strides[r - 2] };
-        let gapless = across == 1 && down >= columns || down == 1 && across >= rows;
-        Side { buffer: v.buffer, offset: v.offset, down, across, in_place: dtype == DType::F32 && gapless }
+        Side { buffer: v.buffer, offset: v.offset, down: v.strides[r - 2], across: v.strides[r - 1] }
     }
+}
+
+thread_local! {
+    /// The bias of one matrix, widened.
+    static BIAS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Matmul {
     /// `left` is `[…, M, K]`, `right` `[…, K, N]`, `bias` `[…, M, 1]`; all batch axes are equal (broadcast).
-    /// Their element types are `dtypes`.
-    pub fn new(left: &View, right: &View, bias: Option<&View>, dtypes: (DType, DType)) -> Matmul {
+    pub fn new(left: &View, right: &View, bias: Option<&View>, math: Math) -> Matmul {
         let rank = left.shape.len();
         let batch = &left.shape[..rank - 2];
         let steps = |v: &View| v.strides[..rank - 2].to_vec();
@@ -77,103 +63,58 @@ impl Matmul {
         for s in &mut walk.steps {
             s.push(0);
         }
-        let (m, k, n) = (left.shape[rank - 2], left.shape[rank - 1], right.shape[rank - 1]);
-        let wanted = (BLOCK / (n * k).max(1)).max(ROWS);
-        let blocks = m.div_ceil(wanted).max(1);
-        let rows = m.div_ceil(blocks).next_multiple_of(GRAIN).min(m).max(1);
         Matmul {
-            left: Side::new(left, dtypes.0),
-            right: Side::new(right, dtypes.1),
-            // Its type does not matter: it is read number by number.
-            bias: bias.map(|b| Side::new(b, DType::F16)),
+            left: Side::new(left),
+            right: Side::new(right),
+            bias: bias.map(Side::new),
             batch: walk,
-            m,
-            n,
-            k,
+            m: left.shape[rank - 2],
+            k: left.shape[rank - 1],
+            n: right.shape[rank - 1],
             batches: batch.iter().product(),
-            rows,
+            math,
         }
     }
 
-    /// f32 in each bank it needs: a block of the left side, the right side, a block of the result.
-    pub fn banks(&self) -> Vec<usize> {
-        let bank = |side: &Side, rows: usize, columns: usize| if side.in_place { 0 } else { rows * columns };
-        vec![bank(&self.left, self.rows, self.k), bank(&self.right, self.k, self.n), self.rows * self.n]
-    }
-
-    pub fn run<T: Element>(&self, reader: &Reader<'_, '_>, out: &mut [T], workers: &Workers) {
-        let (plane, block) = (self.m * self.n, self.rows * self.n);
+    pub fn run<T: Target>(&self, reader: &Reader<'_, '_>, out: &mut [T]) {
+        let plane = self.m * self.n;
         if self.batches >= MANY {
-            out.par_chunks_mut(plane).enumerate().for_each(|(b, out)| {
-                self.blocks(reader, b, 0, out, &mut workers.mine());
-            });
+            out.par_chunks_mut(plane)
+                .enumerate()
+                .for_each(|(b, out)| self.with(reader, b, |p| gemm::serial(out, self.n, p)));
         } else {
-            out.par_chunks_mut(plane).enumerate().for_each(|(b, out)| {
-                out.par_chunks_mut(block).enumerate().for_each(|(i, out)| {
-                    self.blocks(reader, b, i * self.rows, out, &mut workers.mine());
-                });
-            });
-        }
-    }
-
-    /// Computes rows from `first` on of matrix `b`.
-    fn blocks<T: Element>(
-        &self,
-        reader: &Reader<'_, '_>,
-        b: usize,
-        first: usize,
-        out: &mut [T],
-        banks: &mut [Buffer],
-    ) {
-        let [left_bank, right_bank, out_bank, ..] = banks else { return };
-        let at = |side: &Side, t: usize| side.offset + self.batch.row(t, b);
-        let (l, r) = (&self.left, &self.right);
-        let right = matrix(r, reader.read(r.buffer), at(r, 1), (self.k, self.n), right_bank.f32s_mut());
-        for (i, out) in out.chunks_mut(self.rows * self.n).enumerate() {
-            let (rows, row) = (out.len() / self.n, first + i * self.rows);
-            let start = at(l, 0) + row * l.down;
-            let left = matrix(l, reader.read(l.buffer), start, (rows, self.k), left_bank.f32s_mut());
-            let product = &mut out_bank.f32s_mut()[..out.len()];
-            matmul_serial(MatrixMut::new(product, rows, self.n), Store::Replace, 1.0, left, right);
-            if let Some(bias) = &self.bias {
-                let from = reader.read(bias.buffer);
-                for (r, line) in product.chunks_exact_mut(self.n).enumerate() {
-                    let mut x = [0.0];
-                    super::pointwise::load(from, at(bias, 2) + (row + r) * bias.down, 0, &mut x);
-                    line.iter_mut().for_each(|y| *y += x[0]);
-                }
+            for (b, out) in out.chunks_mut(plane).enumerate() {
+                self.with(reader, b, |p| gemm::parallel(out, self.n, p));
             }
-            T::narrow(product, out);
         }
     }
-}
 
-/// Sees `[rows, columns]` elements of `from` as a matrix: in place if `side` allows it, otherwise widened into `bank`.
-fn matrix<'a>(
-    side: &Side,
-    from: Slice<'a>,
-    at: usize,
-    (rows, columns): (usize, usize),
-    bank: &'a mut [f32],
-) -> Matrix<'a> {
-    let (down, across) = (side.down, side.across);
-    if let (Slice::F32(from), true) = (from, side.in_place) {
-        return if across == 1 {
-            Matrix::strided(&from[at..at + (rows - 1) * down + columns], rows, columns, down)
-        } else {
-            Matrix::strided(&from[at..at + (columns - 1) * across + rows], columns, rows, across).t()
+    /// Calls `f` with product `b`.
+    fn with(&self, reader: &Reader<'_, '_>, b: usize, f: impl FnOnce(&Product<'_>)) {
+        let matrix = |side: &Side, t: usize, rows: usize, cols: usize| {
+            let from = match reader.read(side.buffer) {
+                Slice::F16(from) => Elements::F16(from),
+                Slice::F32(from) => Elements::F32(from),
+                // Lowering sends other types to their meaning.
+                Slice::Other(..) => Elements::F32(&[]),
+            };
+            Matrix::at(from, side.offset + self.batch.row(t, b), (rows, cols), (side.down, side.across))
         };
-    }
-    let bank = &mut bank[..rows * columns];
-    if across == 1 || down != 1 {
-        for (r, to) in bank.chunks_exact_mut(columns).enumerate() {
-            super::pointwise::load(from, at + r * down, across, to);
+        let mut bias = BIAS.take();
+        bias.clear();
+        if let Some(side) = &self.bias {
+            let from = reader.read(side.buffer);
+            bias.resize(self.m, 0.0);
+            super::pointwise::load(from, side.offset + self.batch.row(2, b), side.down, &mut bias);
         }
-        Matrix::new(bank, rows, columns)
-    } else {
-        for (c, to) in bank.chunks_exact_mut(rows).enumerate() {
-            super::pointwise::load(from, at + c * across, down, to);
-        }
-        Matrix::new(bank, columns, rows).t()
+        f(&Product {
+            math: self.math,
+            store: Store::Replace,
+            alpha: 1.0,
+            left: matrix(&self.left, 0, self.m, self.k),
+            right: matrix(&self.right, 1, self.k, self.n),
+            bias: &bias,
+        });
+        BIAS.set(bias);
     }
 }

@@ -17,7 +17,6 @@ use crate::kernels::transpose::{Gather, Transpose};
 use crate::plan::{BufferInfo, Constant, Elements, Home, Kernel, Plan, Step, is_native};
 use crate::view::View;
 use mil::{ArgValue, DType, Function, Literal, Operation, Program, TensorType, ValueId, Verified};
-use std::collections::HashMap;
 
 /// The plan of the main function of `program`.
 ///
@@ -37,8 +36,6 @@ pub(crate) fn lower(program: &Verified<Program>) -> Result<Plan, CompileError> {
         buffers: Vec::new(),
         steps: Vec::new(),
         constants: Vec::new(),
-        wide: HashMap::new(),
-        widened: Vec::new(),
     };
     for (i, &id) in function.inputs.iter().enumerate() {
         let ty = function.ty(id);
@@ -83,10 +80,6 @@ struct Lowering<'f> {
     buffers: Vec<BufferInfo>,
     steps: Vec<Step>,
     constants: Vec<Constant>,
-    /// fp32 forms of fp16 constants, by buffer.
-    wide: HashMap<usize, usize>,
-    /// fp32 forms of computed matrices, each with what it was made of.
-    widened: Vec<(View, View)>,
 }
 
 impl<'f> Lowering<'f> {
@@ -206,23 +199,6 @@ impl<'f> Lowering<'f> {
                 View::packed(packed.buffer, shape)
             }
         }
-    }
-
-    /// The fp32 form of a constant; anything else as it is.
-    fn widened_constant(&mut self, view: View) -> View {
-        let info = &self.buffers[view.buffer];
-        let (Home::Constant(c), DType::F16) = (info.home, info.dtype) else { return view };
-        let elements = info.elements;
-        let buffer = match self.wide.get(&view.buffer) {
-            Some(&wide) => wide,
-            None => {
-                let elements_of = self.constants[c].elements.clone();
-                let wide = self.constant(elements_of, &TensorType::new(DType::F32, [elements]));
-                self.wide.insert(view.buffer, wide);
-                wide
-            }
-        };
-        View { buffer, ..view }
     }
 
     /// Whether `view` is all of a buffer that may still be put anywhere.

@@ -1,7 +1,8 @@
 //! Which operation becomes what.
 
 use super::{Given, Lowering};
-use crate::kernels::matmul::{MANY, Matmul};
+use crate::gemm::Math;
+use crate::kernels::matmul::Matmul;
 use crate::kernels::pointwise::Group;
 use crate::kernels::reduce::Reduce;
 use crate::kernels::tile::{Binary, Function, Unary};
@@ -344,45 +345,13 @@ impl<'f> Lowering<'f> {
         label: String,
     ) -> View {
         let rank = left.shape.len();
-        let batches: usize = left.shape[..rank - 2].iter().product();
-        let left = self.widened_constant(left);
-        let mut right = self.widened_constant(right);
-        if batches < MANY && self.dtype(&right) == DType::F16 {
-            right = self.widened(right);
-        }
         let shape = [&left.shape[..rank - 1], &right.shape[rank - 1..]].concat();
         let out = self.scratch(dtype, &shape);
         let reads =
             [Some(&left), Some(&right), bias.as_ref()].into_iter().flatten().map(|v| v.buffer).collect();
-        let kernel = Kernel::Matmul(Matmul::new(
-            &left,
-            &right,
-            bias.as_ref(),
-            (self.dtype(&left), self.dtype(&right)),
-        ));
+        let kernel = Kernel::Matmul(Matmul::new(&left, &right, bias.as_ref(), Math::F32));
         self.push(label, kernel, reads, out.buffer);
         out
-    }
-
-    /// `view` in fp32, each of its matrices packed one way or the other; broadcast axes stay so.
-    fn widened(&mut self, view: View) -> View {
-        let rank = view.shape.len();
-        let mut once = view.clone();
-        for (d, &s) in once.shape[..rank - 2].iter_mut().zip(&view.strides) {
-            *d = if s == 0 { 1 } else { *d };
-        }
-        let sideways = view.strides[rank - 1] != 1 && view.strides[rank - 2] == 1;
-        let once = if sideways { turned(&once) } else { once };
-        let wide = match self.widened.iter().find(|(from, _)| *from == once) {
-            Some((_, wide)) => wide.clone(),
-            None => {
-                let wide = self.copied(&once, DType::F32);
-                self.widened.push((once, wide.clone()));
-                wide
-            }
-        };
-        let wide = if sideways { turned(&wide) } else { wide };
-        wide.broadcast(&view.shape)
     }
 
     /// Whether the one use of `id` is to swap its last two axes.

@@ -3,7 +3,7 @@
 use super::Workload;
 use crate::optim::{AdamW, Update};
 use crate::run::{RunError, Storage};
-use crate::step::{Build, Network, StepError, StepGraph};
+use crate::step::{Build, Network, StepError, StepGraph, Window};
 use ane::{Choice, DeviceInfo, Pool, SoftOptions};
 use flow::Trace;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct StepTimes {
 pub struct StepBench {
     network: Arc<Network>,
     graph: StepGraph,
-    workload: Workload,
+    window: Window,
     m: Vec<f32>,
     v: Vec<f32>,
     steps: u32,
@@ -87,13 +87,14 @@ impl StepBench {
         let network = Arc::new(network);
         let graph = StepGraph::new(Arc::clone(&network), 1)?;
         let (m, v) = (vec![0.0; n], vec![0.0; n]);
-        Ok(StepBench { network, graph, workload, m, v, steps: 0, compile, trace: Trace::new() })
+        let window = workload.window();
+        Ok(StepBench { network, graph, window, m, v, steps: 0, compile, trace: Trace::new() })
     }
 
     /// Takes a full step: forward, backward, AdamW. Returns the loss before it, and the norm of its gradient.
     fn step(&mut self) -> Result<(f64, f64), StepError> {
         self.trace.clear();
-        let loss = self.graph.run(vec![self.workload.window()], &mut self.trace)?;
+        let loss = self.graph.run(vec![self.window.clone()], &mut self.trace)?;
         let scale = 1.0 / f64::from(LOSS_SCALE);
         let norm = self.network.gradient_norm()? * scale;
         self.steps += 1;

@@ -127,7 +127,7 @@ impl Network {
             Store::Replace,
             1.0,
             Matrix::new(&theta[self.specs[classifier].range()], v, d),
-            Matrix::new(&xf, d, s),
+            Matrix::new(&xf[..], d, s),
         );
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Network {
             Store::Replace,
             1.0,
             Matrix::new(&theta[self.specs[classifier].range()], v, d).t(),
-            Matrix::new(&b.logits.read()?, v, s),
+            Matrix::new(&b.logits.read()?[..], v, s),
         );
         let [scratch, ..] = &mut *b.scratch.lock()?;
         self.norm(d, 1).backward(
@@ -323,7 +323,7 @@ impl Network {
             Store::Replace,
             1.0,
             Matrix::new(&theta[self.specs[classifier].range()], v, d),
-            Matrix::new(&column, d, 1),
+            Matrix::new(&column[..], d, 1),
         );
         Ok(logits)
     }

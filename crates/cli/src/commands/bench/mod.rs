@@ -1,5 +1,6 @@
 //! `backpropane bench`.
 
+mod kernel;
 mod step;
 
 use crate::error::CommandError;
@@ -25,10 +26,12 @@ pub struct BenchArgs {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     Step(step::StepArgs),
+    Kernel(kernel::KernelArgs),
 }
 
 pub fn run(ui: &Ui, args: &BenchArgs) -> Result<(), CommandError> {
     match &args.command {
         Command::Step(args) => step::run(ui, args),
+        Command::Kernel(args) => kernel::run(ui, args),
     }
 }

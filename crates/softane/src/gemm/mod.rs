@@ -1,11 +1,16 @@
-//! Matrix products in f32: `C ← αAB` or `C ← C + αAB` on strided views of slices.
+//! Matrix products: `C ← αAB` or `C ← C + αAB` on strided views of slices, of f32 and f16 alike.
 //!
-//! The arithmetic is `faer`'s on one thread (AVX-512, AVX2 or NEON, chosen at run time). This module adds the
-//! shapes, and a cut of the result into pieces that run on the current rayon pool. The cut follows from the
-//! shape alone and never goes through the inner dimension, so the number of threads does not change a bit.
+//! Where the machine has AVX-512, [`blocked`] packs operands straight from their element type and multiplies tiles;
+//! elsewhere the arithmetic is `faer`'s ([`portable`]). Either way work is cut into pieces that run on the current
+//! rayon pool, by shape alone and never through the inner dimension, so the number of threads does not change a bit.
 
-use faer::linalg::matmul::matmul as product;
-use faer::{Accum, MatMut, MatRef, Par};
+mod blocked;
+mod portable;
+mod scratch;
+
+pub use crate::simd::tile::Math;
+use crate::simd::tile::{self, Target};
+use half::f16;
 
 /// What happens to the values already in an output buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,62 +21,159 @@ pub enum Store {
     Add,
 }
 
-/// A matrix to read: a slice seen as rows and columns.
+/// Elements of a matrix to read.
 #[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a>(MatRef<'a, f32>);
+pub enum Elements<'a> {
+    /// Half precision.
+    F16(&'a [f16]),
+    /// Single precision.
+    F32(&'a [f32]),
+}
+
+impl Elements<'_> {
+    pub(crate) fn get(&self, at: usize) -> f32 {
+        match self {
+            Elements::F16(v) => v[at].to_f32(),
+            Elements::F32(v) => v[at],
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Elements::F16(v) => v.len(),
+            Elements::F32(v) => v.len(),
+        }
+    }
+}
+
+impl<'a> From<&'a [f32]> for Elements<'a> {
+    fn from(data: &'a [f32]) -> Self {
+        Elements::F32(data)
+    }
+}
+
+impl<'a> From<&'a [f16]> for Elements<'a> {
+    fn from(data: &'a [f16]) -> Self {
+        Elements::F16(data)
+    }
+}
+
+/// A matrix to read: elements seen as rows and columns.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    from: Elements<'a>,
+    at: usize,
+    rows: usize,
+    cols: usize,
+    down: usize,
+    across: usize,
+}
 
 impl<'a> Matrix<'a> {
     /// Sees `data` as `[rows, cols]`, each row contiguous and right behind the one before.
     ///
     /// # Panics
     /// If `data` does not hold exactly `rows·cols` values.
-    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
-        Self(MatRef::from_row_major_slice(data, rows, cols))
+    pub fn new(data: impl Into<Elements<'a>>, rows: usize, cols: usize) -> Self {
+        let from = data.into();
+        assert_eq!(from.len(), rows * cols, "values of a matrix [{rows}, {cols}]");
+        Self { from, at: 0, rows, cols, down: cols, across: 1 }
     }
 
     /// Sees `data` as `[rows, cols]`, each row contiguous and starting `stride` values after the one before.
     ///
     /// # Panics
     /// If `stride < cols`, or if `data` is too short for that.
-    pub fn strided(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
+    pub fn strided(data: impl Into<Elements<'a>>, rows: usize, cols: usize, stride: usize) -> Self {
         assert!(stride >= cols, "rows of {cols} values cannot start {stride} apart");
-        Self(MatRef::from_row_major_slice_with_stride(data, rows, cols, stride))
+        Self::at(data.into(), 0, (rows, cols), (stride, 1))
+    }
+
+    /// Sees `rows` × `cols` elements of `from`: the first at `at`, the next of a column `down` behind it, the next of
+    /// a row `across` behind it.
+    ///
+    /// # Panics
+    /// If `from` is too short for that.
+    pub(crate) fn at(
+        from: Elements<'a>,
+        at: usize,
+        (rows, cols): (usize, usize),
+        (down, across): (usize, usize),
+    ) -> Self {
+        let last = at + rows.saturating_sub(1) * down + cols.saturating_sub(1) * across;
+        assert!(rows * cols == 0 || last < from.len(), "a matrix reaches to {last} of {} values", from.len());
+        Self { from, at, rows, cols, down, across }
     }
 
     /// The transpose, `[cols, rows]`: the same values seen the other way, nothing moves.
     #[must_use]
     pub fn t(self) -> Self {
-        Self(self.0.transpose())
+        Self { rows: self.cols, cols: self.rows, down: self.across, across: self.down, ..self }
+    }
+
+    /// Rows `from` to `to`.
+    fn part(self, from: usize, to: usize) -> Self {
+        Self { at: self.at + from * self.down, rows: to - from, ..self }
     }
 }
 
-/// A matrix to write: a slice seen as rows and columns.
+/// A matrix to write: a slice of rows, the columns of each side by side.
 #[derive(Debug)]
-pub struct MatrixMut<'a>(MatMut<'a, f32>);
+pub struct MatrixMut<'a, T = f32> {
+    data: &'a mut [T],
+    rows: usize,
+    cols: usize,
+    stride: usize,
+    /// Whether it is seen as its transpose.
+    turned: bool,
+}
 
-impl<'a> MatrixMut<'a> {
+impl<'a, T> MatrixMut<'a, T> {
     /// Sees `data` as `[rows, cols]`, each row contiguous and right behind the one before.
     ///
     /// # Panics
     /// If `data` does not hold exactly `rows·cols` values.
-    pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
-        Self(MatMut::from_row_major_slice_mut(data, rows, cols))
+    pub fn new(data: &'a mut [T], rows: usize, cols: usize) -> Self {
+        assert_eq!(data.len(), rows * cols, "values of a matrix [{rows}, {cols}]");
+        Self { data, rows, cols, stride: cols, turned: false }
     }
 
     /// Sees `data` as `[rows, cols]`, each row contiguous and starting `stride` values after the one before.
     ///
     /// # Panics
     /// If `stride < cols`, or if `data` is too short for that.
-    pub fn strided(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
+    pub fn strided(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Self {
         assert!(stride >= cols, "rows of {cols} values cannot start {stride} apart");
-        // faer 0.24's `from_row_major_slice_with_stride_mut` mixes up its strides: see a transpose instead.
-        Self(MatMut::from_column_major_slice_with_stride_mut(data, cols, rows, stride).transpose_mut())
+        let len = if rows == 0 { 0 } else { (rows - 1) * stride + cols };
+        Self { data: &mut data[..len], rows, cols, stride, turned: false }
     }
 
     /// The transpose, `[cols, rows]`: the same values seen the other way, nothing moves.
     #[must_use]
     pub fn t(self) -> Self {
-        Self(self.0.transpose_mut())
+        Self { turned: !self.turned, ..self }
+    }
+}
+
+/// What is computed: `C ← αAB + bias`, or `C ← C + αAB`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Product<'a> {
+    pub math: Math,
+    pub store: Store,
+    pub alpha: f32,
+    /// `[M, K]`
+    pub left: Matrix<'a>,
+    /// `[K, N]`
+    pub right: Matrix<'a>,
+    /// Added to each row of the result; empty for none.
+    pub bias: &'a [f32],
+}
+
+impl Product<'_> {
+    /// The rows from `first` on, at most `rows` of them.
+    fn rows(&self, first: usize, rows: usize) -> Self {
+        let left = self.left.part(first, self.left.rows.min(first + rows));
+        Self { left, bias: self.bias.get(first..).unwrap_or(&[]), ..*self }
     }
 }
 
@@ -84,74 +186,60 @@ impl<'a> MatrixMut<'a> {
 /// # Panics
 /// If the shapes do not fit together.
 pub fn matmul(c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: Matrix<'_>) {
-    check(&c, a, b);
-    pieces(c.0, accum(store), alpha, a.0, b.0);
+    product(c, Product { math: Math::F32, store, alpha, left: a, right: b, bias: &[] });
 }
 
-/// Computes the same as [`matmul`] on the calling thread, for callers that are one of many tasks already.
-///
-/// The last bits may differ from those of [`matmul`] where that cuts the result into pieces.
+/// Computes the same as [`matmul`] with factors as `math` says.
 ///
 /// # Panics
 /// If the shapes do not fit together.
-pub fn matmul_serial(c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: Matrix<'_>) {
-    check(&c, a, b);
-    product(c.0, accum(store), a.0, b.0, alpha, Par::Seq);
+pub fn matmul_with(math: Math, c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: Matrix<'_>) {
+    product(c, Product { math, store, alpha, left: a, right: b, bias: &[] });
 }
 
-fn accum(store: Store) -> Accum {
-    match store {
-        Store::Replace => Accum::Replace,
-        Store::Add => Accum::Add,
+/// Whether this processor has instructions for `math`.
+pub fn supports(math: Math) -> bool {
+    math == Math::F32 || tile::has(math)
+}
+
+fn product(c: MatrixMut<'_>, p: Product<'_>) {
+    let (rows, cols) = if c.turned { (c.cols, c.rows) } else { (c.rows, c.cols) };
+    check((rows, cols), &p);
+    let p = if c.turned { Product { left: p.right.t(), right: p.left.t(), ..p } } else { p };
+    parallel(c.data, c.stride, &p);
+}
+
+/// Computes `p` into rows that start `stride` elements apart, on the current rayon pool.
+pub(crate) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
+    match is_tiled(p) {
+        true => blocked::parallel(c, stride, p),
+        false => portable::parallel(c, stride, p),
     }
 }
 
-fn check(c: &MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>) {
-    let (c, a, b) = (&c.0, a.0, b.0);
+/// Computes `p` into rows that start `stride` elements apart, on the calling thread.
+pub(crate) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
+    match is_tiled(p) {
+        true => blocked::serial(c, stride, p),
+        false => portable::serial(c, stride, p),
+    }
+}
+
+/// Whether tiles are worth it: with a vector, packing the matrix beside it is not.
+fn is_tiled(p: &Product<'_>) -> bool {
+    tile::has(p.math) && p.right.cols >= 4 && p.left.rows >= 4
+}
+
+fn check((rows, cols): (usize, usize), p: &Product<'_>) {
+    let (a, b) = (p.left, p.right);
     assert!(
-        c.nrows() == a.nrows() && a.ncols() == b.nrows() && b.ncols() == c.ncols(),
-        "matmul of [{}, {}] and [{}, {}] into [{}, {}]",
-        a.nrows(),
-        a.ncols(),
-        b.nrows(),
-        b.ncols(),
-        c.nrows(),
-        c.ncols(),
+        rows == a.rows && a.cols == b.rows && b.cols == cols,
+        "matmul of [{}, {}] and [{}, {}] into [{rows}, {cols}]",
+        a.rows,
+        a.cols,
+        b.rows,
+        b.cols,
     );
-}
-
-/// Multiplications in one piece: at least enough to outweigh a task's cost, at most enough to pack the operands
-/// rarely.
-const PIECE: std::ops::RangeInclusive<usize> = 1 << 22..=20 << 20;
-
-/// Pieces wanted of a product that is neither small nor large.
-const PIECES: usize = 8;
-
-/// Multiples of these, along the contiguous side of the result and along the other, suit the microkernels.
-const GRAIN: (usize, usize) = (96, 16);
-
-fn pieces(c: MatMut<'_, f32>, accum: Accum, alpha: f32, a: MatRef<'_, f32>, b: MatRef<'_, f32>) {
-    let work = c.nrows().saturating_mul(c.ncols()).saturating_mul(a.ncols());
-    halve(c, accum, alpha, a, b, (work / PIECES).clamp(*PIECE.start(), *PIECE.end()));
-}
-
-/// Cuts the longer side of `c` in two until no piece is more than `most` multiplications.
-fn halve(c: MatMut<'_, f32>, accum: Accum, alpha: f32, a: MatRef<'_, f32>, b: MatRef<'_, f32>, most: usize) {
-    let (m, n) = (c.nrows(), c.ncols());
-    let (row_grain, col_grain) = if c.row_stride() == 1 { GRAIN } else { (GRAIN.1, GRAIN.0) };
-    let (half_m, half_n) = ((m / 2).next_multiple_of(row_grain), (n / 2).next_multiple_of(col_grain));
-    let by_rows = half_m < m && (m >= n || half_n >= n);
-    if m.saturating_mul(n).saturating_mul(a.ncols()) <= most || !(by_rows || half_n < n) {
-        product(c, accum, a, b, alpha, Par::Seq);
-    } else if by_rows {
-        let (c0, c1) = c.split_at_row_mut(half_m);
-        let (a0, a1) = a.split_at_row(half_m);
-        rayon::join(|| halve(c0, accum, alpha, a0, b, most), || halve(c1, accum, alpha, a1, b, most));
-    } else {
-        let (c0, c1) = c.split_at_col_mut(half_n);
-        let (b0, b1) = b.split_at_col(half_n);
-        rayon::join(|| halve(c0, accum, alpha, a, b0, most), || halve(c1, accum, alpha, a, b1, most));
-    }
 }
 
 #[cfg(test)]
@@ -215,9 +303,9 @@ mod tests {
             let want_nt = reference(shape, |i, l| a[i * k + l], |l, j| b[j * k + l]);
             let want_tn = reference(shape, |i, l| a[l * m + i], |l, j| b[l * n + j]);
             let (nn, nt, tn) = (
-                (Matrix::new(&a, m, k), Matrix::new(&b, k, n), want_nn),
-                (Matrix::new(&a, m, k), Matrix::new(&b, n, k).t(), want_nt),
-                (Matrix::new(&a, k, m).t(), Matrix::new(&b, k, n), want_tn),
+                (Matrix::new(&*a, m, k), Matrix::new(&*b, k, n), want_nn),
+                (Matrix::new(&*a, m, k), Matrix::new(&*b, n, k).t(), want_nt),
+                (Matrix::new(&*a, k, m).t(), Matrix::new(&*b, k, n), want_tn),
             );
             for (layout, (a, b, want)) in [("nn", nn), ("nt", nt), ("tn", tn)] {
                 let case = format!("{layout} {shape:?}");
@@ -231,7 +319,7 @@ mod tests {
                 assert_close(&c, &added, k + 2, &format!("{case} added"));
 
                 let mut c = vec![f32::NAN; m * n];
-                matmul_serial(MatrixMut::new(&mut c, n, m).t(), Store::Replace, 1.0, a, b);
+                matmul(MatrixMut::new(&mut c, n, m).t(), Store::Replace, 1.0, a, b);
                 let turned: Vec<f32> = (0..m * n).map(|at| c[at % n * m + at / n]).collect();
                 assert_close(&turned, &want, k, &format!("{case} into a transpose"));
             }
@@ -247,8 +335,8 @@ mod tests {
             MatrixMut::strided(&mut c, m, n, stride),
             Store::Replace,
             1.0,
-            Matrix::strided(&a, m, k, stride),
-            Matrix::strided(&b, k, n, stride),
+            Matrix::strided(&*a, m, k, stride),
+            Matrix::strided(&*b, k, n, stride),
         );
         let want = reference((m, n, k), |i, l| a[i * stride + l], |l, j| b[l * stride + j]);
         for (i, row) in c.chunks(stride).enumerate() {
@@ -264,20 +352,28 @@ mod tests {
             MatrixMut::new(&mut c, 2, 3),
             Store::Replace,
             1.0,
-            Matrix::new(&[], 2, 0),
-            Matrix::new(&[], 0, 3),
+            Matrix::new(&[] as &[f32], 2, 0),
+            Matrix::new(&[] as &[f32], 0, 3),
         );
         assert_eq!(c, [0.0; 6]);
     }
 
     #[test]
     fn threads_do_not_change_a_bit() {
-        for (m, n, k) in [(500, 420, 260), (2000, 128, 96), (96, 1100, 300)] {
-            assert!(m * n * k > *PIECE.start(), "this shape is cut into pieces");
+        for (m, n, k) in [(500, 420, 260), (2000, 128, 296), (1100, 1100, 300)] {
+            assert!(blocked::task_rows(m, n, k) < m, "this shape is cut into pieces");
             let (a, b) = (noise(m * k, 4), noise(k * n, 5));
-            let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+            let (a, b) = (Matrix::new(&*a, m, k), Matrix::new(&*b, k, n));
             let mut whole = vec![f32::NAN; m * n];
-            matmul_serial(MatrixMut::new(&mut whole, m, n), Store::Replace, 1.0, a, b);
+            let p = Product {
+                math: Math::F32,
+                store: Store::Replace,
+                alpha: 1.0,
+                left: a,
+                right: b,
+                bias: &[],
+            };
+            serial(&mut whole, n, &p);
             let whole: Vec<f64> = whole.into_iter().map(f64::from).collect();
             for by_columns in [false, true] {
                 let run = |threads: usize| {
@@ -310,8 +406,8 @@ mod tests {
             MatrixMut::new(&mut c, 2, 3),
             Store::Replace,
             1.0,
-            Matrix::new(&a, 2, 3),
-            Matrix::new(&a, 2, 3),
+            Matrix::new(&a[..], 2, 3),
+            Matrix::new(&a[..], 2, 3),
         );
     }
 }

@@ -1,4 +1,8 @@
-//! Loops compiled for the widest vectors of the machine.
+//! Loops compiled for the widest vectors of the machine, and tiles of matrix products.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub(crate) mod tile;
 
 use pulp::{Arch, NullaryFnOnce};
 

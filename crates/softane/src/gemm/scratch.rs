@@ -1,0 +1,69 @@
+//! Working memory of matrix products: taken, given back, and kept, so that a steady step allocates nothing.
+
+use crate::buffer::Buffer;
+use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
+
+/// What one thread needs while it multiplies; it starts no task of the pool meanwhile.
+#[derive(Default)]
+pub(super) struct Local {
+    /// A packed block of the left side.
+    pub left: Buffer,
+    /// The packed right side, where a thread packs it for itself.
+    pub right: Buffer,
+    /// Sums of tiles, if the inner dimension is taken in several parts.
+    pub sums: Buffer,
+}
+
+thread_local! {
+    static LOCAL: RefCell<Local> = RefCell::default();
+}
+
+/// Runs `f` with the calling thread's memory.
+pub(super) fn local<R>(f: impl FnOnce(&mut Local) -> R) -> R {
+    LOCAL.with(|local| f(&mut local.borrow_mut()))
+}
+
+/// The first `len` f32 of `buffer`, which grows if it must; what they are is unspecified.
+pub(super) fn take(buffer: &mut Buffer, len: usize) -> &mut [f32] {
+    if buffer.len() < 4 * len {
+        *buffer = Buffer::zeroed(4 * len);
+    }
+    &mut buffer.f32s_mut()[..len]
+}
+
+static SHARED: Mutex<Vec<Buffer>> = Mutex::new(Vec::new());
+
+/// Memory for a product that several threads work on.
+pub(super) struct Shared(Option<Buffer>);
+
+impl Shared {
+    /// `len` f32 at least: the largest buffer that nobody uses.
+    pub fn new(len: usize) -> Shared {
+        let mut free = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = free.pop().unwrap_or_default();
+        drop(free);
+        if buffer.len() < 4 * len {
+            buffer = Buffer::zeroed(4 * len);
+        }
+        Shared(Some(buffer))
+    }
+
+    pub fn f32s(&self) -> &[f32] {
+        self.0.as_ref().map_or(&[], Buffer::f32s)
+    }
+
+    pub fn f32s_mut(&mut self) -> &mut [f32] {
+        self.0.as_mut().map_or(&mut [], Buffer::f32s_mut)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.0.take() {
+            let mut free = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+            free.push(buffer);
+            free.sort_by_key(Buffer::len);
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Matrix tiles with AVX-512: packing of operands, and the loop that multiplies what is packed.
+//!
+//! A *panel* is a strip of an operand, as wide as a tile: 12 rows of the left side or 32 columns of the right, laid
+//! down step by step along the inner dimension. A step is one f32, or, for [`Math::Bf16`], two bf16 in one word, of
+//! which `vdpbf16ps` sums the products in f32.
+#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+
+use super::tile::{COLS, Drain, Math, Panel, ROWS, TILE};
+use crate::gemm::Elements;
+use half::f16;
+use std::arch::x86_64::*;
+use std::sync::LazyLock;
+
+/// Whether this machine has what [`Math::F32`] and [`Math::Bf16`] need here.
+static HAS: LazyLock<[bool; 2]> = LazyLock::new(|| {
+    let base = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq");
+    [base, base && is_x86_feature_detected!("avx512bf16")]
+});
+
+/// Whether this machine can do `math` here.
+pub(super) fn has(math: Math) -> bool {
+    HAS[match math {
+        Math::F32 => 0,
+        Math::Bf16 => 1,
+    }]
+}
+
+/// Packs a panel; see [`super::tile::pack`].
+pub(super) fn pack<const W: usize>(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(has(math));
+    // SAFETY: `has` says that the instructions exist.
+    unsafe {
+        match (math, panel.from) {
+            (Math::F32, Elements::F32(from)) => pack_with::<f32, false, W>(from, panel, to),
+            (Math::F32, Elements::F16(from)) => pack_with::<f16, false, W>(from, panel, to),
+            (Math::Bf16, Elements::F32(from)) => pack_with::<f32, true, W>(from, panel, to),
+            (Math::Bf16, Elements::F16(from)) => pack_with::<f16, true, W>(from, panel, to),
+        }
+    }
+}
+
+/// Multiplies packed panels; see [`super::tile::multiply`].
+pub(super) fn multiply(math: Math, steps: usize, left: &[f32], right: &[f32], tile: &mut [f32; TILE]) {
+    assert!(has(math));
+    assert!(left.len() >= steps * ROWS && right.len() >= steps * COLS, "panels are too short");
+    // SAFETY: `has` says that the instructions exist; the lengths have just been checked.
+    unsafe {
+        match math {
+            Math::F32 => multiply_f32(steps, left.as_ptr(), right.as_ptr(), tile),
+            Math::Bf16 => multiply_bf16(steps, left.as_ptr(), right.as_ptr(), tile),
+        }
+    }
+}
+
+/// Elements that widen to f32 lanes.
+trait Lanes: Copy {
+    /// 16 elements from `from` on.
+    ///
+    /// # Safety
+    /// AVX-512F exists, and `from` points to 16 elements.
+    unsafe fn load(from: *const Self) -> __m512;
+    fn one(self) -> f32;
+}
+
+impl Lanes for f32 {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn load(from: *const f32) -> __m512 {
+        // SAFETY: the caller vouches for 16 elements.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline]
+    fn one(self) -> f32 {
+        self
+    }
+}
+
+impl Lanes for f16 {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn load(from: *const f16) -> __m512 {
+        // SAFETY: the caller vouches for 16 elements, 32 bytes.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
+    }
+    #[inline]
+    fn one(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+/// `count` elements from `at` on, each `step` behind the one before, and zeros.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn take<T: Lanes>(from: &[T], at: usize, step: usize, count: usize) -> __m512 {
+    if step == 1 && count >= 16 {
+        let from = &from[at..at + 16];
+        // SAFETY: the slice has 16 elements.
+        return unsafe { T::load(from.as_ptr()) };
+    }
+    let mut lanes = [0f32; 16];
+    for (i, lane) in lanes.iter_mut().enumerate().take(count) {
+        *lane = from[at + i * step].one();
+    }
+    // SAFETY: the array has 16 elements.
+    unsafe { _mm512_loadu_ps(lanes.as_ptr()) }
+}
+
+/// Two vectors as bf16, rounded to nearest even: `low` in the lower half of each word.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn paired(low: __m512, high: __m512) -> __m512 {
+    // SAFETY: both types are 256 bits of anything.
+    let bits = |x: __m512| unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x)) };
+    let (low, high) = (_mm512_cvtepu16_epi32(bits(low)), _mm512_cvtepu16_epi32(bits(high)));
+    _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32::<16>(high)))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn pack_with<T: Lanes, const BF16: bool, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    let Panel { at, across, along, width, depth, .. } = *panel;
+    if along == 1 {
+        return pack_turned::<T, BF16, W>(from, panel, to);
+    }
+    let steps = if BF16 { depth.div_ceil(2) } else { depth };
+    let mut store = |step: usize, lane: usize, x: __m512| {
+        let to = &mut to[step * W + lane..][..16];
+        // SAFETY: the slice has 16 elements.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), x) };
+    };
+    for step in 0..steps {
+        for lane in (0..W).step_by(16) {
+            let start = at + lane * across;
+            let count = width.saturating_sub(lane);
+            let x = if BF16 {
+                let low = take(from, start + 2 * step * along, across, count);
+                let high = match 2 * step + 1 < depth {
+                    true => take(from, start + (2 * step + 1) * along, across, count),
+                    false => _mm512_setzero_ps(),
+                };
+                // SAFETY: whoever packs bf16 has asked for it.
+                unsafe { paired(low, high) }
+            } else {
+                take(from, start + step * along, across, count)
+            };
+            store(step, lane, x);
+        }
+    }
+}
+
+/// Packs where the elements of one row (or column) of the panel stand side by side: in blocks of 16 × 16.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn pack_turned<T: Lanes, const BF16: bool, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    let Panel { at, across, width, depth, .. } = *panel;
+    let each = if BF16 { 2 } else { 1 };
+    let steps = depth.div_ceil(each);
+    for first in (0..steps).step_by(16) {
+        let (start, left) = (first * each, depth - first * each);
+        for lane in (0..W).step_by(16) {
+            let mut block = [_mm512_setzero_ps(); 16];
+            for (i, row) in block.iter_mut().enumerate().take(W.min(width).saturating_sub(lane)) {
+                let at = at + (lane + i) * across + start;
+                *row = if BF16 {
+                    let low = take(from, at, 1, left.min(16));
+                    let high = match left > 16 {
+                        true => take(from, at + 16, 1, (left - 16).min(16)),
+                        false => _mm512_setzero_ps(),
+                    };
+                    // SAFETY: whoever packs bf16 has asked for it; both types are 512 bits of anything.
+                    unsafe { in_order(low, high) }
+                } else {
+                    take(from, at, 1, left.min(16))
+                };
+            }
+            let block = turned(block);
+            for (i, column) in block.iter().enumerate().take(steps - first) {
+                let to = &mut to[(first + i) * W + lane..][..16];
+                // SAFETY: the slice has 16 elements.
+                unsafe { _mm512_storeu_ps(to.as_mut_ptr(), *column) };
+            }
+        }
+    }
+}
+
+/// 32 numbers that follow one another, as bf16 in order.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn in_order(low: __m512, high: __m512) -> __m512 {
+    // SAFETY: both types are 512 bits of anything.
+    unsafe { std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low)) }
+}
+
+/// The transpose of 16 × 16 words.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn turned(rows: [__m512; 16]) -> [__m512; 16] {
+    let zero = _mm512_setzero_ps();
+    let (mut a, mut b) = ([zero; 16], [zero; 16]);
+    // Pairs of rows, then fours, within each quarter of a register.
+    for i in 0..8 {
+        a[2 * i] = _mm512_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
+        a[2 * i + 1] = _mm512_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
+    }
+    for i in 0..4 {
+        let d = |x: __m512| _mm512_castps_pd(x);
+        let (p, q) = (4 * i, 4 * i + 2);
+        b[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(d(a[p]), d(a[q])));
+        b[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(d(a[p]), d(a[q])));
+        b[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(d(a[p + 1]), d(a[q + 1])));
+        b[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(d(a[p + 1]), d(a[q + 1])));
+    }
+    // b[4i + j] holds, in quarter q, column 4q + j of rows 4i to 4i + 3: put the four i side by side.
+    let mut out = [zero; 16];
+    for j in 0..4 {
+        let low01 = _mm512_shuffle_f32x4::<0x44>(b[j], b[4 + j]);
+        let high01 = _mm512_shuffle_f32x4::<0xEE>(b[j], b[4 + j]);
+        let low23 = _mm512_shuffle_f32x4::<0x44>(b[8 + j], b[12 + j]);
+        let high23 = _mm512_shuffle_f32x4::<0xEE>(b[8 + j], b[12 + j]);
+        out[j] = _mm512_shuffle_f32x4::<0x88>(low01, low23);
+        out[4 + j] = _mm512_shuffle_f32x4::<0xDD>(low01, low23);
+        out[8 + j] = _mm512_shuffle_f32x4::<0x88>(high01, high23);
+        out[12 + j] = _mm512_shuffle_f32x4::<0xDD>(high01, high23);
+    }
+    out
+}
+
+/// # Safety
+/// The pointers lead to `steps` steps each.
+#[target_feature(enable = "avx512f")]
+unsafe fn multiply_f32(
+    steps: usize,
+    mut left: *const f32,
+    mut right: *const f32,
+    tile: &mut [f32; TILE],
+) {
+    let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+    for _ in 0..steps {
+        // SAFETY: this step is one of `steps`.
+        unsafe {
+            let columns = [_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16))];
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let x = _mm512_set1_ps(*left.add(i));
+                sum[0] = _mm512_fmadd_ps(x, columns[0], sum[0]);
+                sum[1] = _mm512_fmadd_ps(x, columns[1], sum[1]);
+            }
+            left = left.add(ROWS);
+            right = right.add(COLS);
+        }
+    }
+    for (sum, to) in sums.iter().zip(tile.as_chunks_mut::<COLS>().0) {
+        // SAFETY: a row of the tile has 32 elements.
+        unsafe {
+            _mm512_storeu_ps(to.as_mut_ptr(), sum[0]);
+            _mm512_storeu_ps(to.as_mut_ptr().add(16), sum[1]);
+        }
+    }
+}
+
+/// # Safety
+/// The pointers lead to `steps` steps each.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn multiply_bf16(
+    steps: usize,
+    mut left: *const f32,
+    mut right: *const f32,
+    tile: &mut [f32; TILE],
+) {
+    // SAFETY: both types are 512 bits of anything.
+    let pairs = |x: __m512| unsafe { std::mem::transmute::<__m512, __m512bh>(x) };
+    let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+    for _ in 0..steps {
+        // SAFETY: this step is one of `steps`.
+        unsafe {
+            let columns = [pairs(_mm512_loadu_ps(right)), pairs(_mm512_loadu_ps(right.add(16)))];
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let x = pairs(_mm512_set1_ps(*left.add(i)));
+                sum[0] = _mm512_dpbf16_ps(sum[0], x, columns[0]);
+                sum[1] = _mm512_dpbf16_ps(sum[1], x, columns[1]);
+            }
+            left = left.add(ROWS);
+            right = right.add(COLS);
+        }
+    }
+    for (sum, to) in sums.iter().zip(tile.as_chunks_mut::<COLS>().0) {
+        // SAFETY: a row of the tile has 32 elements.
+        unsafe {
+            _mm512_storeu_ps(to.as_mut_ptr(), sum[0]);
+            _mm512_storeu_ps(to.as_mut_ptr().add(16), sum[1]);
+        }
+    }
+}
+
+/// Writes a tile to where it belongs; see [`super::tile::drain`].
+pub(super) fn drain_f32(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) {
+    assert!(has(Math::F32));
+    // SAFETY: `has` says that the instructions exist.
+    unsafe { drain_f32_with(tile, drain, to) }
+}
+
+/// As [`drain_f32`], rounded to half precision.
+pub(super) fn drain_f16(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) {
+    assert!(has(Math::F32));
+    // SAFETY: `has` says that the instructions exist.
+    unsafe { drain_f16_with(tile, drain, to) }
+}
+
+/// Row `row` of a whole tile, scaled, with its bias.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn finished(tile: &[f32; TILE], drain: &Drain<'_>, row: usize) -> [__m512; 2] {
+    let from = &tile[row * COLS..][..COLS];
+    // SAFETY: a row of the tile has 32 elements.
+    let row_of = unsafe { [_mm512_loadu_ps(from.as_ptr()), _mm512_loadu_ps(from.as_ptr().add(16))] };
+    let (alpha, bias) = (_mm512_set1_ps(drain.alpha), _mm512_set1_ps(drain.bias_of(row)));
+    row_of.map(|x| _mm512_fmadd_ps(x, alpha, bias))
+}
+
+#[target_feature(enable = "avx512f")]
+fn drain_f32_with(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) {
+    for row in 0..drain.rows {
+        let to = &mut to[row * drain.stride..][..COLS];
+        for (x, to) in finished(tile, drain, row).into_iter().zip(to.as_chunks_mut::<16>().0) {
+            // SAFETY: the chunk has 16 elements.
+            unsafe {
+                let x = if drain.add { _mm512_add_ps(x, _mm512_loadu_ps(to.as_ptr())) } else { x };
+                _mm512_storeu_ps(to.as_mut_ptr(), x);
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512vl")]
+fn drain_f16_with(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) {
+    for row in 0..drain.rows {
+        let to = &mut to[row * drain.stride..][..COLS];
+        for (x, to) in finished(tile, drain, row).into_iter().zip(to.as_chunks_mut::<16>().0) {
+            let half = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(x);
+            // SAFETY: the chunk has 16 elements, 32 bytes.
+            unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), half) };
+        }
+    }
+}

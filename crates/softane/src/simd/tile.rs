@@ -1,0 +1,270 @@
+//! Tiles of matrix products: 12 rows by 32 columns, summed in registers over the whole inner dimension.
+//!
+//! [`has`] says whether this machine multiplies tiles at full speed; elsewhere a library does matrix products.
+
+use crate::convert::Element;
+use crate::gemm::Elements;
+use half::{bf16, f16};
+
+/// Rows of a tile: 24 of 32 registers hold sums.
+pub(crate) const ROWS: usize = 12;
+
+/// Columns of a tile: two registers.
+pub(crate) const COLS: usize = 32;
+
+/// Elements of a tile.
+pub(crate) const TILE: usize = ROWS * COLS;
+
+/// What a packed panel may touch behind its end: its elements are written 16 at a time.
+pub(crate) const SLACK: usize = 16;
+
+/// How products are computed; sums are f32 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Math {
+    /// Factors in f32, fused multiply-adds.
+    #[default]
+    F32,
+    /// Factors rounded to bf16 (8 bits of precision), products summed in pairs: twice as fast where the processor
+    /// has instructions for it.
+    Bf16,
+}
+
+impl Math {
+    /// Words that `depth` elements of the inner dimension take in a panel, for each row or column.
+    pub(crate) fn steps(self, depth: usize) -> usize {
+        match self {
+            Math::F32 => depth,
+            Math::Bf16 => depth.div_ceil(2),
+        }
+    }
+}
+
+/// A strip of a matrix, to be packed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Panel<'a> {
+    pub from: Elements<'a>,
+    /// Its first element.
+    pub at: usize,
+    /// From one row (of the left side) or column (of the right) to the next.
+    pub across: usize,
+    /// From one element of the inner dimension to the next.
+    pub along: usize,
+    /// How many rows or columns there are; a panel has as many as a tile, the others are 0.
+    pub width: usize,
+    /// Elements along the inner dimension.
+    pub depth: usize,
+}
+
+/// Where a tile goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drain<'a> {
+    pub rows: usize,
+    pub cols: usize,
+    /// Elements from one row to the next.
+    pub stride: usize,
+    pub alpha: f32,
+    /// Added to each row, if there are any.
+    pub bias: &'a [f32],
+    /// Whether it is added to what is there.
+    pub add: bool,
+}
+
+impl Drain<'_> {
+    pub(crate) fn bias_of(&self, row: usize) -> f32 {
+        self.bias.get(row).copied().unwrap_or(0.0)
+    }
+}
+
+/// Whether this machine multiplies tiles with `math` at full speed.
+pub(crate) fn has(math: Math) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = super::avx512::has(math);
+    #[cfg(not(target_arch = "x86_64"))]
+    let has = {
+        let _ = math;
+        false
+    };
+    has
+}
+
+/// Packs a panel `W` wide: element `i` of step `s` goes to `s·W + i`. A step is one f32, or two bf16 in a word.
+///
+/// # Panics
+/// If the panel reaches outside, or `to` is shorter than its steps; of a panel 12 wide, [`SLACK`] more are touched.
+pub(crate) fn pack<const W: usize>(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(panel.width <= W, "a panel of {} rows", panel.width);
+    #[cfg(target_arch = "x86_64")]
+    if has(math) {
+        return super::avx512::pack::<W>(math, panel, to);
+    }
+    plain_pack::<W>(math, panel, to);
+}
+
+/// The product of two packed panels of `steps` steps.
+///
+/// # Panics
+/// If a panel is shorter.
+pub(crate) fn multiply(math: Math, steps: usize, left: &[f32], right: &[f32], tile: &mut [f32; TILE]) {
+    #[cfg(target_arch = "x86_64")]
+    if has(math) {
+        return super::avx512::multiply(math, steps, left, right, tile);
+    }
+    plain_multiply(math, steps, left, right, tile);
+}
+
+/// An element type that tiles are written as.
+pub(crate) trait Target: Element {
+    /// Writes `tile`, as far as it counts, times alpha and with its bias.
+    ///
+    /// # Panics
+    /// If `to` is too short.
+    fn drain(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [Self]);
+}
+
+impl Target for f32 {
+    fn drain(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if drain.cols == COLS && has(Math::F32) {
+            return super::avx512::drain_f32(tile, drain, to);
+        }
+        plain_drain(tile, drain, to);
+    }
+}
+
+impl Target for f16 {
+    fn drain(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) {
+        #[cfg(target_arch = "x86_64")]
+        if drain.cols == COLS && !drain.add && has(Math::F32) {
+            return super::avx512::drain_f16(tile, drain, to);
+        }
+        plain_drain(tile, drain, to);
+    }
+}
+
+fn plain_drain<T: Target>(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [T]) {
+    let mut line = [0.0; COLS];
+    for (r, row) in tile.chunks_exact(COLS).enumerate().take(drain.rows) {
+        let to = &mut to[r * drain.stride..][..drain.cols];
+        for (i, to) in to.iter().enumerate() {
+            let old = if drain.add { to.get() } else { 0.0 };
+            line[i] = row[i].mul_add(drain.alpha, drain.bias_of(r)) + old;
+        }
+        T::narrow(&line[..drain.cols], to);
+    }
+}
+
+fn plain_pack<const W: usize>(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
+    let at = |i: usize, k: usize| match i < panel.width && k < panel.depth {
+        true => panel.from.get(panel.at + i * panel.across + k * panel.along),
+        false => 0.0,
+    };
+    for (step, to) in to.chunks_exact_mut(W).take(math.steps(panel.depth)).enumerate() {
+        for (i, to) in to.iter_mut().enumerate() {
+            *to = match math {
+                Math::F32 => at(i, step),
+                Math::Bf16 => {
+                    let bits = |k| u32::from(bf16::from_f32(at(i, k)).to_bits());
+                    f32::from_bits(bits(2 * step) | bits(2 * step + 1) << 16)
+                }
+            };
+        }
+    }
+}
+
+fn plain_multiply(math: Math, steps: usize, left: &[f32], right: &[f32], tile: &mut [f32; TILE]) {
+    tile.fill(0.0);
+    let halves = |x: f32| [x.to_bits() << 16, x.to_bits() & 0xFFFF_0000].map(f32::from_bits);
+    for (left, right) in left.chunks_exact(ROWS).zip(right.chunks_exact(COLS)).take(steps) {
+        for (row, &x) in tile.chunks_exact_mut(COLS).zip(left) {
+            for (sum, &y) in row.iter_mut().zip(right) {
+                *sum = match math {
+                    Math::F32 => x.mul_add(y, *sum),
+                    Math::Bf16 => {
+                        let ([x0, x1], [y0, y1]) = (halves(x), halves(y));
+                        x0.mul_add(y0, x1.mul_add(y1, *sum))
+                    }
+                };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(n: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 7919 % 1013) as f32 - 506.0) / 64.0).collect()
+    }
+
+    /// Every width, depth and direction, of which some end in the middle of a block.
+    #[test]
+    fn panels_are_packed_as_the_plain_loop_packs_them() {
+        let (single, depth_max) = (noise(40 * 80), 70);
+        let half: Vec<f16> = single.iter().map(|&x| f16::from_f32(x)).collect();
+        for math in [Math::F32, Math::Bf16] {
+            for (depth, width) in [(1, 1), (2, 12), (15, 5), (16, 12), (17, 11), (33, 12), (depth_max, 7)] {
+                for (across, along) in [(80, 1), (1, 40), (3, 41)] {
+                    for from in [Elements::F32(&single), Elements::F16(&half)] {
+                        let panel = Panel { from, at: 3, across, along, width, depth };
+                        both::<ROWS>(math, &panel);
+                        both::<COLS>(math, &panel);
+                    }
+                }
+            }
+        }
+    }
+
+    fn both<const W: usize>(math: Math, panel: &Panel<'_>) {
+        let steps = math.steps(panel.depth);
+        let (mut got, mut want) = (vec![7.0; steps * W + SLACK], vec![7.0; steps * W]);
+        pack::<W>(math, panel, &mut got);
+        plain_pack::<W>(math, panel, &mut want);
+        let same = got.iter().zip(&want).all(|(g, w)| g.to_bits() == w.to_bits());
+        assert!(same, "{math:?}, {W} wide, {panel:?}");
+    }
+
+    #[test]
+    fn products_agree_with_the_plain_loop() {
+        for math in [Math::F32, Math::Bf16] {
+            for steps in [0, 1, 2, 31, 100] {
+                let (left, right) = (noise(steps * ROWS), noise(steps * COLS + 5));
+                let word = |x: &f32| match math {
+                    Math::F32 => *x,
+                    // Both halves are small numbers.
+                    Math::Bf16 => f32::from_bits(x.to_bits() & 0xFFFF_0000 | 0x3F80),
+                };
+                let left: Vec<f32> = left.iter().map(word).collect();
+                let right: Vec<f32> = right[5..].iter().map(word).collect();
+                let (mut got, mut want) = ([1.0; TILE], [2.0; TILE]);
+                multiply(math, steps, &left, &right, &mut got);
+                plain_multiply(math, steps, &left, &right, &mut want);
+                // Sums of up to 200 products of at most 64, in one order or another.
+                let close = |(g, w): (&f32, &f32)| (g - w).abs() <= 200.0 * 64.0 * f32::EPSILON * 4.0;
+                assert!(got.iter().zip(&want).all(close), "{math:?}, {steps} steps");
+            }
+        }
+    }
+
+    #[test]
+    fn tiles_go_where_they_belong() {
+        let tile: [f32; TILE] = std::array::from_fn(|i| i as f32);
+        let bias: Vec<f32> = (0..ROWS).map(|i| i as f32 / 2.0).collect();
+        for (rows, cols, add) in [(12, 32, false), (12, 32, true), (5, 32, false), (12, 17, true), (1, 1, false)] {
+            let drain = Drain { rows, cols, stride: 40, alpha: 0.25, bias: &bias, add };
+            let mut to = vec![1.0f32; ROWS * 40];
+            let mut half = vec![f16::ONE; ROWS * 40];
+            f32::drain(&tile, &drain, &mut to);
+            f16::drain(&tile, &drain, &mut half);
+            for (i, (x, h)) in to.iter().zip(&half).enumerate() {
+                let (row, col) = (i / 40, i % 40);
+                let old = if add { 1.0 } else { 0.0 };
+                let want = match row < rows && col < cols {
+                    true => tile[row * COLS + col] * 0.25 + bias[row] + old,
+                    false => 1.0,
+                };
+                assert_eq!((*x, *h), (want, f16::from_f32(want)), "{rows}×{cols} at {row}, {col}");
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The time of each step inside the kernels of a layer, on the software engine.
+
+use super::Workload;
+use crate::model::{Layer, LayerKernels, ModelError, Plan};
+use crate::run::Storage;
+use crate::step::StepError;
+use ane::Pool;
+use softane::{Arena, Buffer, Executable, Slice, SliceMut};
+use std::time::Duration;
+
+/// What a kernel takes.
+#[derive(Clone, Debug)]
+pub struct KernelTimes {
+    /// Its name.
+    pub name: String,
+    /// Floating-point operations of its matrix products, masked scores included.
+    pub flops: f64,
+    /// The median time of all its steps together.
+    pub total: Duration,
+    /// Each step as the engine's plan says it, with its median time.
+    pub steps: Vec<(String, Duration)>,
+}
+
+/// Times the kernels of a layer of `workload` on `threads` threads (0: all), `samples` times each.
+///
+/// # Errors
+/// If the layer makes no kernels that the software engine takes.
+pub fn kernels(
+    workload: &Workload,
+    storage: Storage,
+    threads: usize,
+    samples: usize,
+) -> Result<Vec<KernelTimes>, StepError> {
+    let cfg = &workload.config;
+    let layer = Layer::new(cfg, storage.precision())?;
+    let layer_kernels = LayerKernels::new(&layer, &Plan::six())?;
+    let (specs, theta) = (cfg.params(), workload.weights());
+    let pool = Pool::new(threads).map_err(StepError::Threads)?;
+    let mut arena = Arena::default();
+    let mut all = Vec::new();
+    for kernel in &layer_kernels.kernels {
+        let blob = |source| StepError::Blob { kernel: kernel.name.clone(), source };
+        let weights = kernel.weights(&specs, 0, &theta).map_err(blob)?;
+        let executable = Executable::compile(&kernel.packed.program, &weights)
+            .map_err(|e| ModelError::Unprovided { value: e.to_string() })?;
+        let buffer = |ty: &mil::TensorType| Buffer::zeroed(ty.bytes().unwrap_or(0));
+        let (input, output) = (&kernel.packed.input, &kernel.packed.output);
+        let (mut from, mut to) = (buffer(input), buffer(output));
+        // Small numbers of both signs: 0x2C00 and 0xAC00 are ±0.0625 in half precision.
+        for (i, pair) in from.bytes_mut().chunks_exact_mut(2).enumerate() {
+            pair.copy_from_slice(&[(i * 37) as u8, if i % 3 == 0 { 0x2C } else { 0xAC }]);
+        }
+        let mut times: Vec<Vec<Duration>> = Vec::new();
+        for _ in 0..samples + 2 {
+            let inputs = [Slice::of(input.dtype, from.bytes())];
+            let mut outputs = [SliceMut::of(output.dtype, to.bytes_mut())];
+            let run = pool.install(|| executable.profile(&inputs, &mut outputs, &mut arena));
+            times.push(run.map_err(|e| StepError::Task(e.to_string()))?);
+        }
+        times.drain(..2);
+        let plan = executable.plan();
+        let median = |i: usize| {
+            let mut column: Vec<Duration> = times.iter().map(|t| t[i]).collect();
+            column.sort();
+            column[column.len() / 2]
+        };
+        let steps: Vec<_> = plan.lines().enumerate().map(|(i, l)| (l.to_owned(), median(i))).collect();
+        all.push(KernelTimes {
+            name: kernel.name.clone(),
+            flops: kernel.stats.flops as f64,
+            total: steps.iter().map(|s| s.1).sum(),
+            steps,
+        });
+    }
+    Ok(all)
+}
