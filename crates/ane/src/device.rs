@@ -5,6 +5,7 @@ use crate::soft::SoftDevice;
 use crate::surface::Surface;
 use mil::{Program, TensorType, Verified, Weights};
 use softane::Pool;
+use softane::gemm::Math;
 use std::fmt;
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ pub struct DeviceInfo {
     pub engine: Engine,
     /// Threads it computes on.
     pub threads: usize,
+    /// How it computes matrix products.
+    pub math: Math,
 }
 
 /// The kind of engine.
@@ -101,6 +104,22 @@ pub enum Choice {
     Soft,
 }
 
+/// Which engine is wanted, and how it is to multiply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// The engine.
+    pub engine: Choice,
+    /// How the software engine and the host's work compute matrix products.
+    pub math: Math,
+}
+
+impl From<Choice> for Wanted {
+    /// In f32.
+    fn from(engine: Choice) -> Wanted {
+        Wanted { engine, math: Math::F32 }
+    }
+}
+
 /// Settings of the software engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoftOptions {
@@ -122,13 +141,17 @@ impl SoftOptions {
 /// Opens an engine.
 ///
 /// # Errors
-/// `Threads`, if the system refuses to start them.
-pub fn open(choice: Choice, options: SoftOptions) -> Result<Box<dyn Device>, DeviceError> {
-    let name = match choice {
+/// `Math`, if this processor has no instructions for the products that are wanted.
+pub fn open(wanted: impl Into<Wanted>, options: SoftOptions) -> Result<Box<dyn Device>, DeviceError> {
+    let Wanted { engine, math } = wanted.into();
+    if !softane::gemm::supports(math) {
+        return Err(DeviceError::Math { chip: softane::instruction_set() });
+    }
+    let name = match engine {
         Choice::Auto if cfg!(target_os = "macos") => {
             "software engine (this version does not drive the Apple Neural Engine yet)"
         }
         Choice::Auto | Choice::Soft => "software engine",
     };
-    Ok(Box::new(SoftDevice::open(name, options)?))
+    Ok(Box::new(SoftDevice::open(name, math, options)))
 }

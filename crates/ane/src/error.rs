@@ -9,6 +9,8 @@ use mil::TensorType;
 pub enum DeviceError {
     #[error("the system does not start {threads} threads: {reason}")]
     Threads { threads: usize, reason: String },
+    #[error("products in bf16 need AVX-512 with BF16, this processor is {chip}")]
+    Math { chip: String },
     #[error("kernel `{kernel}` does not compile: {source}")]
     Compile { kernel: String, source: softane::CompileError },
     #[error("kernel `{kernel}` keeps its old weights: {source}")]
@@ -42,6 +44,7 @@ impl DeviceError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Threads { .. } => Some("Ask for fewer threads with `--threads`."),
+            Self::Math { .. } => Some("Leave out `--math bf16`."),
             Self::Compile { .. } | Self::Rebake { .. } => Some(
                 "Give every weight file that the program names, each with entries of the types it states.",
             ),

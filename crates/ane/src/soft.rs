@@ -4,6 +4,7 @@ use crate::device::{Device, DeviceInfo, Engine, Kernel, KernelMemory, SoftOption
 use crate::error::DeviceError;
 use crate::surface::Surface;
 use mil::{Program, TensorType, Verified, Weights};
+use softane::gemm::Math;
 use softane::{Arena, Executable, Pool, Slice, SliceMut};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -21,15 +22,19 @@ struct Shared {
 }
 
 impl SoftDevice {
-    pub(crate) fn open(name: &str, options: SoftOptions) -> Result<SoftDevice, DeviceError> {
+    pub(crate) fn open(name: &str, math: Math, options: SoftOptions) -> SoftDevice {
         let pool = options.pool;
         let info = DeviceInfo {
-            name: name.to_owned(),
+            name: match math {
+                Math::F32 => name.to_owned(),
+                Math::Bf16 => format!("{name}, bf16 products"),
+            },
             chip: softane::instruction_set(),
             engine: Engine::Soft,
             threads: pool.threads(),
+            math,
         };
-        Ok(SoftDevice { info, shared: Arc::new(Shared { pool, arena: Mutex::default() }) })
+        SoftDevice { info, shared: Arc::new(Shared { pool, arena: Mutex::default() }) }
     }
 }
 
@@ -44,7 +49,7 @@ impl Device for SoftDevice {
         program: &Verified<Program>,
         weights: &Weights,
     ) -> Result<Box<dyn Kernel>, DeviceError> {
-        let executable = Executable::compile(program, weights)
+        let executable = Executable::compile_with(program, weights, self.info.math)
             .map_err(|source| DeviceError::Compile { kernel: name.to_owned(), source })?;
         let mut arena = self.shared.arena.lock().unwrap_or_else(PoisonError::into_inner);
         arena.make_ready(&executable, self.shared.pool.threads());

@@ -85,6 +85,22 @@ impl Surface {
         Ok(())
     }
 
+    /// Calls `f` with the `elements` elements from channel `channel` on, as they lie there.
+    ///
+    /// # Errors
+    /// `SurfaceRange`, if they reach past the end.
+    pub fn with<R>(
+        &self,
+        channel: usize,
+        elements: usize,
+        f: impl FnOnce(Slice<'_>) -> R,
+    ) -> Result<R, DeviceError> {
+        let start = self.range(channel, elements)?;
+        let memory = self.lock();
+        let size = self.ty.dtype.size().unwrap_or(1);
+        Ok(f(Slice::of(self.ty.dtype, &memory.bytes()[start * size..(start + elements) * size])))
+    }
+
     /// Copies `channels` channels of `from`, from its channel `from_channel` on, to channel `channel` and following.
     ///
     /// # Errors
@@ -164,6 +180,9 @@ mod tests {
         let third = half::f16::from_f32(1.0 / 3.0).to_f32();
         assert_eq!(out, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, third, f32::INFINITY, -2.5, 0.0, 0.0]);
         assert_eq!(s.bytes(), 24);
+        let second = |slice: Slice<'_>| matches!(slice, Slice::F16([_, x, ..]) if x.to_f32() == third);
+        assert!(s.with(2, 4, second).unwrap());
+        assert!(s.with(3, 4, |_| ()).is_err());
     }
 
     #[test]

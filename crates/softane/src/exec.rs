@@ -3,6 +3,7 @@
 use crate::arena::Arena;
 use crate::bake;
 use crate::buffer::{Buffer, Slice, SliceMut};
+use crate::gemm::Math;
 use crate::lower;
 use crate::memory::Memory as Space;
 use crate::plan::Plan;
@@ -69,9 +70,21 @@ impl Executable {
     /// `Weights`, if one is missing or not what the program says; `TooLarge` and `Memory`, if it needs more than there
     /// is; `Strings`, if it computes some.
     pub fn compile(program: &Verified<Program>, weights: &Weights) -> Result<Executable, CompileError> {
+        Executable::compile_with(program, weights, Math::F32)
+    }
+
+    /// Compiles as [`Executable::compile`] does, with matrix products in `math`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn compile_with(
+        program: &Verified<Program>,
+        weights: &Weights,
+        math: Math,
+    ) -> Result<Executable, CompileError> {
         let function = program.entry();
         sizes(function)?;
-        let plan = lower::lower(program)?;
+        let plan = lower::lower(program, math)?;
         plan.constants.iter().try_for_each(|c| bake::check(c, weights))?;
         reserve(&plan)?;
         let mut constants: Vec<Buffer> =

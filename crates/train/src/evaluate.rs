@@ -5,7 +5,7 @@ use crate::data::{self, Source, TokenFile};
 use crate::error::TrainError;
 use crate::run::{RunError, Validation};
 use crate::step::{Build, Network};
-use ane::{Choice, Pool, SoftOptions};
+use ane::{Wanted, Pool, SoftOptions};
 use std::path::Path;
 
 /// How a model is evaluated.
@@ -14,7 +14,7 @@ pub struct EvaluateOptions {
     /// Threads to compute on; 0 means as many as the machine runs at once.
     pub threads: usize,
     /// Which engine.
-    pub device: Choice,
+    pub device: Wanted,
     /// At most so many windows, spread evenly; all if `None`.
     pub windows: Option<usize>,
 }

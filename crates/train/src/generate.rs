@@ -5,7 +5,7 @@ use crate::run::RunError;
 use crate::sample::Sampler;
 use crate::step::{Build, Network};
 use crate::tokenizer::Tokenizer;
-use ane::{Choice, Pool, SoftOptions};
+use ane::{Wanted, Pool, SoftOptions};
 use std::path::Path;
 
 /// How text is written.
@@ -39,7 +39,7 @@ pub struct OwnedGenerator {
 ///
 /// # Errors
 /// If it is no model, or has no tokenizer.
-pub fn open(dir: &Path, threads: usize, device: Choice) -> Result<OwnedGenerator, RunError> {
+pub fn open(dir: &Path, threads: usize, device: Wanted) -> Result<OwnedGenerator, RunError> {
     let model = open_model(dir)?;
     let tokenizer = model.tokenizer.ok_or_else(|| RunError::NoTokenizer { dir: dir.to_owned() })?;
     let pool = Pool::new(threads).map_err(crate::step::StepError::Threads)?;

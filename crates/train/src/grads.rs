@@ -5,7 +5,7 @@ use crate::config::ParamSpec;
 use crate::error::TrainError;
 use crate::run::{RunError, Storage};
 use crate::step::{Build, Network, StepError, StepGraph, Window};
-use ane::{Choice, Pool, SoftOptions};
+use ane::{Wanted, Pool, SoftOptions};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub struct GradsOptions {
     /// Threads to compute on; 0 means as many as the machine runs at once.
     pub threads: usize,
     /// Which engine.
-    pub device: Choice,
+    pub device: Wanted,
     /// The element type of programs and surfaces.
     pub storage: Storage,
     /// The factor on the loss's gradient on its way through the layers; it is taken out again.

@@ -10,6 +10,7 @@ mod scratch;
 
 pub use crate::simd::tile::Math;
 use crate::simd::tile::{self, Target};
+use crate::Slice;
 use half::f16;
 
 /// What happens to the values already in an output buffer.
@@ -38,10 +39,27 @@ impl Elements<'_> {
         }
     }
 
-    fn len(&self) -> usize {
+    /// The number of elements.
+    pub fn len(&self) -> usize {
         match self {
             Elements::F16(v) => v.len(),
             Elements::F32(v) => v.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<'a> From<Slice<'a>> for Elements<'a> {
+    /// Elements of other types count as none: matrices of them are refused.
+    fn from(slice: Slice<'a>) -> Self {
+        match slice {
+            Slice::F16(data) => Elements::F16(data),
+            Slice::F32(data) => Elements::F32(data),
+            Slice::Other(..) => Elements::F32(&[]),
         }
     }
 }
@@ -180,33 +198,22 @@ impl Product<'_> {
 /// Computes `c ← α·a·b` (or adds it to `c`) on the current rayon pool.
 ///
 /// Shapes: `c` `[M, N]`, `a` `[M, K]`, `b` `[K, N]`; every one row-major, strided or transposed.
-/// Numerics: f32, summed over K with fused multiply-adds in blocks of a fixed length, so the last bits differ
+/// Numerics: factors as `math` says, sums over K in f32 in blocks of a fixed length, so the last bits differ
 /// between instruction sets but not between runs, machines of one kind, or numbers of threads.
 ///
 /// # Panics
 /// If the shapes do not fit together.
-pub fn matmul(c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: Matrix<'_>) {
-    product(c, Product { math: Math::F32, store, alpha, left: a, right: b, bias: &[] });
-}
-
-/// Computes the same as [`matmul`] with factors as `math` says.
-///
-/// # Panics
-/// If the shapes do not fit together.
-pub fn matmul_with(math: Math, c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: Matrix<'_>) {
-    product(c, Product { math, store, alpha, left: a, right: b, bias: &[] });
+pub fn matmul(math: Math, c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: Matrix<'_>) {
+    let (rows, cols) = if c.turned { (c.cols, c.rows) } else { (c.rows, c.cols) };
+    let p = Product { math, store, alpha, left: a, right: b, bias: &[] };
+    check((rows, cols), &p);
+    let p = if c.turned { Product { left: b.t(), right: a.t(), ..p } } else { p };
+    parallel(c.data, c.stride, &p);
 }
 
 /// Whether this processor has instructions for `math`.
 pub fn supports(math: Math) -> bool {
     math == Math::F32 || tile::has(math)
-}
-
-fn product(c: MatrixMut<'_>, p: Product<'_>) {
-    let (rows, cols) = if c.turned { (c.cols, c.rows) } else { (c.rows, c.cols) };
-    check((rows, cols), &p);
-    let p = if c.turned { Product { left: p.right.t(), right: p.left.t(), ..p } } else { p };
-    parallel(c.data, c.stride, &p);
 }
 
 /// Computes `p` into rows that start `stride` elements apart, on the current rayon pool.
@@ -310,16 +317,16 @@ mod tests {
             for (layout, (a, b, want)) in [("nn", nn), ("nt", nt), ("tn", tn)] {
                 let case = format!("{layout} {shape:?}");
                 let mut c = vec![f32::NAN; m * n];
-                matmul(MatrixMut::new(&mut c, m, n), Store::Replace, 1.0, a, b);
+                matmul(Math::F32, MatrixMut::new(&mut c, m, n), Store::Replace, 1.0, a, b);
                 assert_close(&c, &want, k, &case);
 
                 let mut c = old.clone();
-                matmul(MatrixMut::new(&mut c, m, n), Store::Add, -0.5, a, b);
+                matmul(Math::F32, MatrixMut::new(&mut c, m, n), Store::Add, -0.5, a, b);
                 let added: Vec<f64> = want.iter().zip(&old).map(|(w, &o)| f64::from(o) - 0.5 * w).collect();
                 assert_close(&c, &added, k + 2, &format!("{case} added"));
 
                 let mut c = vec![f32::NAN; m * n];
-                matmul(MatrixMut::new(&mut c, n, m).t(), Store::Replace, 1.0, a, b);
+                matmul(Math::F32, MatrixMut::new(&mut c, n, m).t(), Store::Replace, 1.0, a, b);
                 let turned: Vec<f32> = (0..m * n).map(|at| c[at % n * m + at / n]).collect();
                 assert_close(&turned, &want, k, &format!("{case} into a transpose"));
             }
@@ -332,7 +339,7 @@ mod tests {
         let (a, b) = (noise((m - 1) * stride + k, 1), noise((k - 1) * stride + n, 2));
         let mut c = vec![7.0; (m - 1) * stride + n];
         matmul(
-            MatrixMut::strided(&mut c, m, n, stride),
+            Math::F32, MatrixMut::strided(&mut c, m, n, stride),
             Store::Replace,
             1.0,
             Matrix::strided(&*a, m, k, stride),
@@ -349,7 +356,7 @@ mod tests {
     fn an_empty_inner_dimension_gives_zeros() {
         let mut c = vec![f32::NAN; 6];
         matmul(
-            MatrixMut::new(&mut c, 2, 3),
+            Math::F32, MatrixMut::new(&mut c, 2, 3),
             Store::Replace,
             1.0,
             Matrix::new(&[] as &[f32], 2, 0),
@@ -383,7 +390,7 @@ mod tests {
                     } else {
                         MatrixMut::new(&mut c, m, n)
                     };
-                    pool(threads).install(|| matmul(view, Store::Replace, 1.0, a, b));
+                    pool(threads).install(|| matmul(Math::F32, view, Store::Replace, 1.0, a, b));
                     c
                 };
                 let bits = |c: &[f32]| c.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
@@ -403,7 +410,7 @@ mod tests {
         let a = [0.0; 6];
         let mut c = [0.0; 6];
         matmul(
-            MatrixMut::new(&mut c, 2, 3),
+            Math::F32, MatrixMut::new(&mut c, 2, 3),
             Store::Replace,
             1.0,
             Matrix::new(&a[..], 2, 3),

@@ -1,6 +1,5 @@
 //! Matrix products of views, batch by batch.
 
-use crate::buffer::Slice;
 use crate::gemm::{self, Elements, Math, Matrix, Product, Store};
 use crate::memory::Reader;
 use crate::simd::tile::Target;
@@ -92,12 +91,8 @@ impl Matmul {
     /// Calls `f` with product `b`.
     fn with(&self, reader: &Reader<'_, '_>, b: usize, f: impl FnOnce(&Product<'_>)) {
         let matrix = |side: &Side, t: usize, rows: usize, cols: usize| {
-            let from = match reader.read(side.buffer) {
-                Slice::F16(from) => Elements::F16(from),
-                Slice::F32(from) => Elements::F32(from),
-                // Lowering sends other types to their meaning.
-                Slice::Other(..) => Elements::F32(&[]),
-            };
+            // Lowering sends other types than floats to their meaning.
+            let from = Elements::from(reader.read(side.buffer));
             Matrix::at(from, side.offset + self.batch.row(t, b), (rows, cols), (side.down, side.across))
         };
         let mut bias = BIAS.take();

@@ -9,6 +9,7 @@ mod rules;
 mod sources;
 
 use crate::exec::CompileError;
+use crate::gemm::Math;
 use crate::kernels::concat::Concat;
 use crate::kernels::pointwise::{Group, Pointwise};
 use crate::kernels::reference::Reference;
@@ -22,7 +23,7 @@ use mil::{ArgValue, DType, Function, Literal, Operation, Program, TensorType, Va
 ///
 /// # Errors
 /// If the op table contradicts itself; weights are read later.
-pub(crate) fn lower(program: &Verified<Program>) -> Result<Plan, CompileError> {
+pub(crate) fn lower(program: &Verified<Program>, math: Math) -> Result<Plan, CompileError> {
     let function = program.entry();
     let mut uses = vec![Vec::new(); function.values.len()];
     for (at, op) in function.ops.iter().enumerate() {
@@ -30,6 +31,7 @@ pub(crate) fn lower(program: &Verified<Program>) -> Result<Plan, CompileError> {
     }
     let mut lowering = Lowering {
         function,
+        math,
         literals: function.literals(),
         uses,
         values: vec![None; function.values.len()],
@@ -73,6 +75,8 @@ enum Given<'f> {
 
 struct Lowering<'f> {
     function: &'f Function,
+    /// How matrix products are computed.
+    math: Math,
     literals: Vec<Option<&'f Literal>>,
     /// For each value, the operations that use it, once for each use.
     uses: Vec<Vec<usize>>,

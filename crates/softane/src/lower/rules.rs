@@ -1,7 +1,6 @@
 //! Which operation becomes what.
 
 use super::{Given, Lowering};
-use crate::gemm::Math;
 use crate::kernels::matmul::Matmul;
 use crate::kernels::pointwise::Group;
 use crate::kernels::reduce::Reduce;
@@ -349,7 +348,7 @@ impl<'f> Lowering<'f> {
         let out = self.scratch(dtype, &shape);
         let reads =
             [Some(&left), Some(&right), bias.as_ref()].into_iter().flatten().map(|v| v.buffer).collect();
-        let kernel = Kernel::Matmul(Matmul::new(&left, &right, bias.as_ref(), Math::F32));
+        let kernel = Kernel::Matmul(Matmul::new(&left, &right, bias.as_ref(), self.math));
         self.push(label, kernel, reads, out.buffer);
         out
     }

@@ -125,6 +125,19 @@ fn pack_with<T: Lanes, const BF16: bool, const W: usize>(from: &[T], panel: &Pan
         return pack_turned::<T, BF16, W>(from, panel, to);
     }
     let steps = if BF16 { depth.div_ceil(2) } else { depth };
+    if across == 1 && width == W && W.is_multiple_of(16) && !BF16 && depth > 0 {
+        let (from, to) = (&from[at..at + (depth - 1) * along + W], &mut to[..steps * W]);
+        for step in 0..steps {
+            for lane in (0..W).step_by(16) {
+                // SAFETY: row `step` < depth has W elements in `from`, and as many places in `to`.
+                unsafe {
+                    let x = T::load(from.as_ptr().add(step * along + lane));
+                    _mm512_storeu_ps(to.as_mut_ptr().add(step * W + lane), x);
+                }
+            }
+        }
+        return;
+    }
     let mut store = |step: usize, lane: usize, x: __m512| {
         let to = &mut to[step * W + lane..][..16];
         // SAFETY: the slice has 16 elements.
@@ -156,32 +169,80 @@ fn pack_turned<T: Lanes, const BF16: bool, const W: usize>(from: &[T], panel: &P
     let Panel { at, across, width, depth, .. } = *panel;
     let each = if BF16 { 2 } else { 1 };
     let steps = depth.div_ceil(each);
-    for first in (0..steps).step_by(16) {
-        let (start, left) = (first * each, depth - first * each);
-        for lane in (0..W).step_by(16) {
-            let mut block = [_mm512_setzero_ps(); 16];
-            for (i, row) in block.iter_mut().enumerate().take(W.min(width).saturating_sub(lane)) {
-                let at = at + (lane + i) * across + start;
-                *row = if BF16 {
-                    let low = take(from, at, 1, left.min(16));
-                    let high = match left > 16 {
-                        true => take(from, at + 16, 1, (left - 16).min(16)),
-                        false => _mm512_setzero_ps(),
-                    };
-                    // SAFETY: whoever packs bf16 has asked for it; both types are 512 bits of anything.
-                    unsafe { in_order(low, high) }
-                } else {
-                    take(from, at, 1, left.min(16))
-                };
-            }
+    for lane in (0..W).step_by(16) {
+        let rows = (W - lane).min(16);
+        for first in (0..steps).step_by(16) {
+            let (start, left) = (at + lane * across + first * each, depth - first * each);
+            let whole = left >= 16 * each && lane + rows <= width;
+            let block = match whole {
+                true => {
+                    let from = &from[start..start + (rows - 1) * across + 16 * each];
+                    // SAFETY: every row has 16 steps, the last ends where the slice does.
+                    unsafe { whole_rows::<T, BF16>(from.as_ptr(), across, rows) }
+                }
+                false => {
+                    let rows = rows.min(width.saturating_sub(lane));
+                    parted_rows::<T, BF16>(from, start, across, rows, left)
+                }
+            };
             let block = turned(block);
-            for (i, column) in block.iter().enumerate().take(steps - first) {
-                let to = &mut to[(first + i) * W + lane..][..16];
-                // SAFETY: the slice has 16 elements.
-                unsafe { _mm512_storeu_ps(to.as_mut_ptr(), *column) };
+            let count = (steps - first).min(16);
+            let to = &mut to[first * W + lane..][..(count - 1) * W + 16];
+            for (i, column) in block.iter().enumerate() {
+                if i < count {
+                    // SAFETY: column i < count has 16 places from i·W on.
+                    unsafe { _mm512_storeu_ps(to.as_mut_ptr().add(i * W), *column) };
+                }
             }
         }
     }
+}
+
+/// 16 steps of each of `rows` rows.
+///
+/// # Safety
+/// They are there.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn whole_rows<T: Lanes, const BF16: bool>(from: *const T, across: usize, rows: usize) -> [__m512; 16] {
+    let mut block = [_mm512_setzero_ps(); 16];
+    for (i, row) in block.iter_mut().enumerate() {
+        if i < rows {
+            // SAFETY: the caller vouches for the row; whoever packs bf16 has asked for it.
+            *row = unsafe {
+                let from = from.add(i * across);
+                if BF16 { in_order(T::load(from), T::load(from.add(16))) } else { T::load(from) }
+            };
+        }
+    }
+    block
+}
+
+/// Up to 16 steps of each of `rows` rows, `left` elements at most; the rest is 0.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn parted_rows<T: Lanes, const BF16: bool>(
+    from: &[T],
+    start: usize,
+    across: usize,
+    rows: usize,
+    left: usize,
+) -> [__m512; 16] {
+    let mut block = [_mm512_setzero_ps(); 16];
+    for (i, row) in block.iter_mut().enumerate().take(rows) {
+        let at = start + i * across;
+        *row = if BF16 {
+            let low = take(from, at, 1, left.min(16));
+            let high = match left > 16 {
+                true => take(from, at + 16, 1, (left - 16).min(16)),
+                false => _mm512_setzero_ps(),
+            };
+            // SAFETY: whoever packs bf16 has asked for it.
+            unsafe { in_order(low, high) }
+        } else {
+            take(from, at, 1, left.min(16))
+        };
+    }
+    block
 }
 
 /// 32 numbers that follow one another, as bf16 in order.

@@ -4,7 +4,7 @@ use super::Workload;
 use crate::optim::{AdamW, Update};
 use crate::run::{RunError, Storage};
 use crate::step::{Build, Network, StepError, StepGraph, Window};
-use ane::{Choice, DeviceInfo, Pool, SoftOptions};
+use ane::{Wanted, DeviceInfo, Pool, SoftOptions};
 use flow::Trace;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ pub struct StepOptions {
     /// Threads to compute on; 0 means as many as the machine runs at once.
     pub threads: usize,
     /// Which engine.
-    pub device: Choice,
+    pub device: Wanted,
     /// The element type of programs and surfaces.
     pub storage: Storage,
     /// Steps that are timed.

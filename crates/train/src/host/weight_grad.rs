@@ -1,19 +1,26 @@
 //! Gradients of weights: products of activations with gradients, along the positions.
 
-use super::gemm::{Matrix, MatrixMut, Store, matmul};
+use super::gemm::{Elements, Math, Matrix, MatrixMut, Store, matmul};
 
-/// Adds the gradient of a linear map to `dw`: `dw += dz·aᵀ`, for `z = W·a`.
+/// The gradient of a linear map `z = W·a`: `dw ← dz·aᵀ`, or added to `dw`.
 ///
-/// Shapes: `dw` `[O, I]` row-major, `dz` `[O, S]`, `a` `[I, S]`, with S = `seq`.
-/// Numerics: products and sums in f32.
+/// Shapes: `dw` `[O, I]` row-major, `dz` `[O, S]`, `a` `[I, S]`, with S = `seq`; fp16 or f32 each.
+/// Numerics: products as `math` says, sums in f32.
 ///
 /// # Panics
 /// If `seq` is 0, or the lengths do not fit together.
-pub fn outer_accumulate(dw: &mut [f32], dz: &[f32], a: &[f32], seq: usize) {
+pub fn outer_product(
+    math: Math,
+    dw: &mut [f32],
+    store: Store,
+    dz: Elements<'_>,
+    a: Elements<'_>,
+    seq: usize,
+) {
     assert!(seq > 0, "a gradient along no positions");
     let (outputs, inputs) = (dz.len() / seq, a.len() / seq);
     let (dz, a) = (Matrix::new(dz, outputs, seq), Matrix::new(a, inputs, seq));
-    matmul(MatrixMut::new(dw, outputs, inputs), Store::Add, 1.0, dz, a.t());
+    matmul(math, MatrixMut::new(dw, outputs, inputs), store, 1.0, dz, a.t());
 }
 
 #[cfg(test)]
@@ -35,7 +42,7 @@ mod tests {
         let want = finite_differences(&w, loss);
         let before = noise(o * i, 4);
         let mut dw = before.clone();
-        outer_accumulate(&mut dw, &dz, &a, s);
+        outer_product(Math::F32, &mut dw, Store::Add, (&*dz).into(), (&*a).into(), s);
         let want: Vec<f64> = want.iter().zip(&before).map(|(g, &b)| f64::from(b) + g).collect();
         assert_close(&dw, &want, 1e-6);
     }
@@ -46,7 +53,7 @@ mod tests {
         let (dz, a) = (noise(o * s, 1), noise(i * s, 2));
         let run = |threads| {
             let mut dw = vec![1.0; o * i];
-            on_threads(threads, || outer_accumulate(&mut dw, &dz, &a, s));
+            on_threads(threads, || outer_product(Math::F32, &mut dw, Store::Add, (&*dz).into(), (&*a).into(), s));
             bits(&dw)
         };
         assert!(run(1) == run(2) && run(1) == run(3));

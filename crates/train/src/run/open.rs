@@ -7,7 +7,7 @@ use crate::data::{self, Source, TextSource, TokenFile};
 use crate::error::TrainError;
 use crate::step::{Build, Network, StepGraph};
 use crate::tokenizer::Tokenizer;
-use ane::{Choice, SoftOptions};
+use ane::{Wanted, SoftOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub struct Options {
     /// Threads to compute on; 0 means as many as the machine runs at once.
     pub threads: usize,
     /// Which engine.
-    pub device: Choice,
+    pub device: Wanted,
 }
 
 /// What opening a run is busy with.

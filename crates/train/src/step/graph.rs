@@ -4,6 +4,7 @@ use super::buffers::Window;
 use super::network::Role;
 use super::{Network, StepError};
 use crate::config::ParamKind;
+use crate::host::Store;
 use flow::{Graph, Lane, Plan, Resource, Trace};
 use mil::ValueId;
 use mil::pass::Provider;
@@ -140,12 +141,19 @@ impl StepGraph {
         }
         *b.windows.write()? = windows;
         *b.loss.lock()? = 0.0;
-        for grad in &b.grads {
-            grad.write()?.fill(0.0);
+        for (place, grad) in b.grads.iter().enumerate() {
+            if !self.network.is_replaced(place) {
+                grad.write()?.fill(0.0);
+            }
         }
         self.plan.run_traced(trace)?;
         Ok(*b.loss.lock()? / self.micro_batches as f64)
     }
+}
+
+/// Of micro-batches after the first, gradients are added.
+fn stored(micro: usize) -> Store {
+    if micro == 0 { Store::Replace } else { Store::Add }
 }
 
 impl Writer<'_> {
@@ -221,7 +229,9 @@ impl Writer<'_> {
         let r = &self.r;
         let grad = r.grads[classifier];
         let (reads, writes) = ([r.logits, r.head, grad], [grad]);
-        self.task(format!("{micro}.head.dw"), Lane::Cpu, reads, writes, Network::classifier_gradient);
+        let store = stored(micro);
+        let name = format!("{micro}.head.dw");
+        self.task(name, Lane::Cpu, reads, writes, move |n| n.classifier_gradient(store));
     }
 
     fn kernel(&mut self, name: String, k: usize, layer: usize) {
@@ -294,9 +304,9 @@ impl Writer<'_> {
             let grad = r.grads[place];
             let mut reads = vec![grad];
             reads.extend([outer.dz, outer.a].into_iter().filter_map(|v| r.value(&n, l, v)));
-            let writes = [grad, r.gradient_scratch];
+            let writes = [grad];
             let name = format!("{micro}.L{l}.{:?}.dw", outer.kind);
-            self.task(name, Lane::Cpu, reads, writes, move |n| n.matrix_gradient(l, i));
+            self.task(name, Lane::Cpu, reads, writes, move |n| n.matrix_gradient(l, i, stored(micro)));
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{Buffers, StepError};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
 use crate::model::{Layer, LayerKernels, ModelError, Plan, Precision};
 use crate::optim::{AdamW, Decay, Update, global_norm};
-use ane::{Device, Kernel, Pool};
+use ane::{Device, Kernel, Math, Pool};
 use mil::pass::Provider;
 use mil::{ValueId, Weights};
 use rayon::prelude::*;
@@ -143,6 +143,11 @@ impl Network {
     /// The device.
     pub fn device(&self) -> &dyn Device {
         self.device.as_ref()
+    }
+
+    /// How matrix products are computed, here and on the device.
+    pub(super) fn math(&self) -> Math {
+        self.device.info().math
     }
 
     /// The threads of the host's work.

@@ -4,7 +4,7 @@ use super::buffers::{Activation, Window};
 use super::network::Role;
 use super::{Network, StepError};
 use crate::config::ParamKind;
-use crate::host::gemm::{Matrix, MatrixMut, Store, matmul};
+use crate::host::gemm::{Elements, Matrix, MatrixMut, Store, matmul};
 use crate::host::norm::RmsNorm;
 use crate::host::{HostError, embed, loss, residual, weight_grad};
 use crate::model::NormSite;
@@ -34,6 +34,24 @@ impl Network {
             return Err(crate::model::ModelError::Unprovided { value }.into());
         };
         Ok(self.buffers.output(k, layer).read(slot.channel, out)?)
+    }
+
+    /// Calls `f` with a value of `layer`, wherever it is.
+    fn with_value<R>(
+        &self,
+        layer: usize,
+        v: ValueId,
+        f: impl FnOnce(Elements<'_>) -> R,
+    ) -> Result<R, StepError> {
+        if let Some(role) = self.role(v) {
+            return Ok(f(Elements::F32(&self.activation(layer, role).read()?)));
+        }
+        let Some((k, slot)) = self.kernels.provider(v) else {
+            let value = self.value_name(v).to_owned();
+            return Err(crate::model::ModelError::Unprovided { value }.into());
+        };
+        let surface = self.buffers.output(k, layer);
+        Ok(surface.with(slot.channel, self.elements(v), |elements| f(elements.into()))?)
     }
 
     /// Elements of a value of the layer.
@@ -123,6 +141,7 @@ impl Network {
         let (xf, theta) = (self.buffers.head[0].read()?, self.theta.read()?);
         let (v, d, s) = (self.cfg.vocab, self.cfg.dim, self.cfg.seq);
         matmul(
+            self.math(),
             MatrixMut::new(logits, v, s),
             Store::Replace,
             1.0,
@@ -169,6 +188,7 @@ impl Network {
         let (v, d, s) = (self.cfg.vocab, self.cfg.dim, self.cfg.seq);
         let mut dxf = b.head[1].write()?;
         matmul(
+            self.math(),
             MatrixMut::new(&mut dxf, d, s),
             Store::Replace,
             1.0,
@@ -188,13 +208,19 @@ impl Network {
         Ok(())
     }
 
-    /// The gradient of the classifier.
-    pub(super) fn classifier_gradient(&self) -> Result<(), StepError> {
+    /// Whether the first micro-batch overwrites the gradient of weight `place`, so that it need not be 0 before.
+    pub(super) fn is_replaced(&self, place: usize) -> bool {
+        let is_outer = |kind| self.layer.outers.iter().any(|o| o.kind == kind);
+        Some(place) == self.classifier() || is_outer(self.specs[place].kind)
+    }
+
+    /// The gradient of the classifier; of micro-batches after the first it is added.
+    pub(super) fn classifier_gradient(&self, store: Store) -> Result<(), StepError> {
         let Some(classifier) = self.classifier() else { return Ok(()) };
         let b = &self.buffers;
         let (dlogits, xf) = (b.logits.read()?, b.head[0].read()?);
         let mut dw = b.grads[classifier].write()?;
-        weight_grad::outer_accumulate(&mut dw, &dlogits, &xf, self.cfg.seq);
+        weight_grad::outer_product(self.math(), &mut dw, store, dlogits[..].into(), xf[..].into(), self.cfg.seq);
         Ok(())
     }
 
@@ -238,16 +264,15 @@ impl Network {
     }
 
     /// The gradient of a matrix of `layer`.
-    pub(super) fn matrix_gradient(&self, layer: usize, outer: usize) -> Result<(), StepError> {
+    pub(super) fn matrix_gradient(&self, layer: usize, outer: usize, store: Store) -> Result<(), StepError> {
         let outer = &self.layer.outers[outer];
         let Some(place) = self.place(Some(layer), outer.kind) else { return Ok(()) };
-        let b = &self.buffers;
-        let [dz, a, _] = &mut *b.gradient_scratch.lock()?;
-        let (dz, a) = (dz.take(self.elements(outer.dz)), a.take(self.elements(outer.a)));
-        self.fetch(layer, outer.dz, dz)?;
-        self.fetch(layer, outer.a, a)?;
-        weight_grad::outer_accumulate(&mut b.grads[place].write()?, dz, a, self.cfg.seq);
-        Ok(())
+        let mut dw = self.buffers.grads[place].write()?;
+        self.with_value(layer, outer.dz, |dz| {
+            self.with_value(layer, outer.a, |a| {
+                weight_grad::outer_product(self.math(), &mut dw, store, dz, a, self.cfg.seq);
+            })
+        })?
     }
 
     /// The mean squared error of what the layers make of `x`, for regression.
@@ -319,6 +344,7 @@ impl Network {
         let column: Vec<f32> = xf.iter().skip(at).step_by(self.cfg.seq).copied().collect();
         let mut logits = vec![0.0; v];
         matmul(
+            self.math(),
             MatrixMut::new(&mut logits, v, 1),
             Store::Replace,
             1.0,

@@ -59,6 +59,7 @@ pub struct StepArgs {
 struct StepResult {
     model: String,
     threads: usize,
+    math: &'static str,
     chip: String,
     tokens: usize,
     parameters: usize,
@@ -120,6 +121,10 @@ fn summary(model: &str, tokens: usize, parameters: usize, flops: f64, times: &St
     StepResult {
         model: model.to_owned(),
         threads: times.device.threads,
+        math: match times.device.math {
+            ane::Math::F32 => "f32",
+            ane::Math::Bf16 => "bf16",
+        },
         chip: times.device.chip.clone(),
         tokens,
         parameters,
@@ -139,8 +144,8 @@ fn summary(model: &str, tokens: usize, parameters: usize, flops: f64, times: &St
 
 fn line(r: &StepResult) -> String {
     format!(
-        "{} backpropane f16 {} {:.2}  # min {:.2} n {} loss0 {:.6} gnorm {:.6} loss3 {:.6} ok",
-        r.model, r.threads, r.median_ms, r.min_ms, r.samples, r.loss0, r.gradient_norm, r.loss3
+        "{} backpropane {} {} {:.2}  # min {:.2} n {} loss0 {:.6} gnorm {:.6} loss3 {:.6} ok",
+        r.model, r.math, r.threads, r.median_ms, r.min_ms, r.samples, r.loss0, r.gradient_norm, r.loss3
     )
 }
 
@@ -148,7 +153,7 @@ fn text(r: &StepResult) -> String {
     let peak = r.process_peak.map_or(String::new(), |p| format!(", peak memory {}", units::bytes(p)));
     format!(
         "{}: {:.1} ms a step ({:.1} to {:.1}, {} steps), {} tokens/s, {:.0} GFLOP/s
-  {} parameters, {} tokens a step, {}, {}, kernels compiled in {:.0} ms{peak}
+  {} parameters, {} tokens a step, {}, products in {}, {}, kernels compiled in {:.0} ms{peak}
   loss {:.6}, gradient norm {:.6}, loss after three steps {:.6}",
         r.model,
         r.median_ms,
@@ -160,6 +165,7 @@ fn text(r: &StepResult) -> String {
         units::count(r.parameters as f64),
         r.tokens,
         r.chip,
+        r.math,
         units::plural(r.threads, "thread"),
         r.compile_ms,
         r.loss0,
