@@ -64,7 +64,7 @@ impl Surface {
     pub fn write(&self, channel: usize, values: &[f32]) -> Result<(), DeviceError> {
         let start = self.range(channel, values.len())?;
         match SliceMut::of(self.ty.dtype, self.lock_mut().bytes_mut()) {
-            SliceMut::F16(to) => convert::narrow(values, &mut to[start..start + values.len()]),
+            SliceMut::F16(to) => convert::par_narrow(values, &mut to[start..start + values.len()]),
             SliceMut::F32(to) => to[start..start + values.len()].copy_from_slice(values),
             SliceMut::Other(..) => {}
         }
@@ -78,7 +78,7 @@ impl Surface {
     pub fn read(&self, channel: usize, out: &mut [f32]) -> Result<(), DeviceError> {
         let start = self.range(channel, out.len())?;
         match Slice::of(self.ty.dtype, self.lock().bytes()) {
-            Slice::F16(from) => convert::widen(&from[start..start + out.len()], out),
+            Slice::F16(from) => convert::par_widen(&from[start..start + out.len()], out),
             Slice::F32(from) => out.copy_from_slice(&from[start..start + out.len()]),
             Slice::Other(..) => {}
         }
@@ -129,7 +129,7 @@ impl Surface {
             return Ok(());
         }
         let source = from.lock();
-        self.lock_mut().bytes_mut()[to..to + len].copy_from_slice(&source.bytes()[start..start + len]);
+        convert::par_copy(&source.bytes()[start..start + len], &mut self.lock_mut().bytes_mut()[to..to + len]);
         Ok(())
     }
 

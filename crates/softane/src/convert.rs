@@ -1,6 +1,7 @@
 //! Half precision to single and back, to nearest, ties to even.
 
 use half::f16;
+use rayon::prelude::*;
 
 /// An element type that kernels compute on, by way of f32.
 pub(crate) trait Element: bytemuck::Pod + Send + Sync {
@@ -34,6 +35,72 @@ impl Element for f16 {
     fn get(self) -> f32 {
         f32::from_bits(widened(self.to_bits()))
     }
+}
+
+/// Elements that one task moves: long enough to hide what a task costs, short enough to share.
+const TASK: usize = 1 << 15;
+
+/// Widens as [`widen`] does, on the current rayon pool.
+pub fn par_widen(from: &[f16], to: &mut [f32]) {
+    from.par_chunks(TASK).zip(to.par_chunks_mut(TASK)).for_each(|(from, to)| widen(from, to));
+}
+
+/// Rounds as [`narrow`] does, on the current rayon pool.
+pub fn par_narrow(from: &[f32], to: &mut [f16]) {
+    from.par_chunks(TASK).zip(to.par_chunks_mut(TASK)).for_each(|(from, to)| narrow(from, to));
+}
+
+/// Copies bytes, on the current rayon pool; both slices are equally long.
+pub fn par_copy(from: &[u8], to: &mut [u8]) {
+    let task = 4 * TASK;
+    from.par_chunks(task).zip(to.par_chunks_mut(task)).for_each(|(from, to)| to.copy_from_slice(from));
+}
+
+/// Rows and columns of a block that is turned in registers.
+const BLOCK: usize = 16;
+
+/// Rows that are turned at a time: what they come to in one column is a cache line.
+const BAND: usize = 2 * BLOCK;
+
+/// Columns that a task turns: with more, the lines it writes would push each other out of the cache.
+const COLUMNS: usize = BLOCK;
+
+/// Rounds `from`, `[rows, columns]`, to half precision and writes its transpose to `to`, on the current rayon pool.
+///
+/// # Panics
+/// If a slice does not have `rows · columns` elements.
+pub fn par_narrow_turned(from: &[f32], rows: usize, columns: usize, to: &mut [f16]) {
+    assert!(from.len() == rows * columns && to.len() == from.len(), "[{rows}, {columns}] and its transpose");
+    if from.is_empty() {
+        return;
+    }
+    to.par_chunks_mut(COLUMNS * rows).enumerate().for_each(|(i, to)| {
+        let mut block = [0.0; BLOCK * BLOCK];
+        let mut lines = [[0.0; BAND]; BLOCK];
+        for row in (0..rows).step_by(BAND) {
+            let tall = BAND.min(rows - row);
+            for (j, to) in to.chunks_mut(BLOCK * rows).enumerate() {
+                let (first, wide) = (i * COLUMNS + j * BLOCK, to.len() / rows);
+                for part in (0..tall).step_by(BLOCK) {
+                    let from = &from[(row + part) * columns + first..];
+                    let high = BLOCK.min(tall - part);
+                    if high == BLOCK && wide == BLOCK {
+                        crate::simd::turn(from, columns, &mut block);
+                    } else {
+                        for (x, y) in (0..wide).flat_map(|x| (0..high).map(move |y| (x, y))) {
+                            block[x * BLOCK + y] = from[y * columns + x];
+                        }
+                    }
+                    for (line, turned) in lines.iter_mut().zip(block.chunks_exact(BLOCK)) {
+                        line[part..part + BLOCK].copy_from_slice(turned);
+                    }
+                }
+                for (line, to) in lines.iter().zip(to.chunks_exact_mut(rows)) {
+                    narrow(&line[..tall], &mut to[row..row + tall]);
+                }
+            }
+        }
+    });
 }
 
 /// Widens `from`; exact.
@@ -192,6 +259,18 @@ mod tests {
         for (h, (&x, y)) in all.iter().zip(wide.iter().zip(all.iter().map(|h| h.to_f32()))) {
             let same = |z: f32| z.to_bits() == y.to_bits() || y.is_nan() && z.is_nan();
             assert!(same(x) && same(f32::from_bits(widened(h.to_bits()))), "{h:?}");
+        }
+    }
+
+    #[test]
+    fn transposes_are_narrowed_element_by_element() {
+        for (rows, columns) in [(1, 1), (16, 16), (17, 33), (64, 48), (5, 40)] {
+            let from: Vec<f32> = (0..rows * columns).map(|i| i as f32 / 3.0).collect();
+            let mut to = vec![f16::ZERO; from.len()];
+            par_narrow_turned(&from, rows, columns, &mut to);
+            for (at, x) in to.iter().enumerate() {
+                assert_eq!(*x, f16::from_f32(from[at % rows * columns + at / rows]), "{rows}×{columns} at {at}");
+            }
         }
     }
 

@@ -12,6 +12,9 @@ const LANES: usize = 16;
 /// Blocks of 16 after which lanes start anew, which keeps long sums accurate.
 const RESTART: usize = 64;
 
+/// Below this, the exponential is nearer to 0 than to the smallest f32: −104 < ln 2⁻¹⁵⁰ = −103.97.
+const VANISHES: f32 = -104.0;
+
 /// What becomes of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fold {
@@ -135,7 +138,16 @@ pub fn softmax(values: &mut [f32], row: usize) {
         fn with_simd<S: Simd>(self, simd: S) {
             for row in self.0.chunks_exact_mut(self.1) {
                 let top = Fold::Max.row(simd, row);
-                for x in row.iter_mut() {
+                let (blocks, tail) = row.as_chunks_mut::<LANES>();
+                for block in blocks {
+                    // What a causal mask hides comes to 0: half of all rows need no exponentials.
+                    if block.iter().fold(false, |any, &x| any | !(x - top < VANISHES)) {
+                        block.iter_mut().for_each(|x| *x = exp_of_negative(*x - top));
+                    } else {
+                        block.fill(0.0);
+                    }
+                }
+                for x in tail {
                     *x = exp_of_negative(*x - top);
                 }
                 let scale = 1.0 / Fold::Sum.row(simd, row);
@@ -207,6 +219,20 @@ mod tests {
         let mut total = [0.0];
         fold(&v, 1000, Fold::Sum, &mut total);
         assert_eq!(total[0].to_bits(), Fold::Sum.row(pulp::Scalar, &v).to_bits());
+    }
+
+    #[test]
+    fn what_vanishes_in_a_softmax_is_0_and_the_rest_is_not_touched() {
+        for hidden in [-103.0, -103.9, -104.0, -1e30, f32::NEG_INFINITY] {
+            let mut v: Vec<f32> = (0..50).map(|i| if i < 20 { i as f32 / 8.0 } else { hidden }).collect();
+            let want: Vec<f32> = v.iter().map(|x| exp_of_negative(x - 19.0 / 8.0)).collect();
+            let sum: f64 = want.iter().map(|&x| f64::from(x)).sum();
+            softmax(&mut v, 50);
+            for (got, want) in v.iter().zip(want) {
+                assert!((f64::from(*got) - f64::from(want) / sum).abs() < 1e-7, "{hidden}");
+            }
+            assert!(v[20..].iter().all(|&x| x == 0.0 || hidden > -104.0), "{hidden}");
+        }
     }
 
     #[test]

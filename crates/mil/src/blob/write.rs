@@ -148,6 +148,11 @@ impl<'a> EntryMut<'a> {
         self.dtype
     }
 
+    /// The elements as they are stored: little-endian, in the order of the tensor.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.bytes
+    }
+
     /// Overwrites the elements with `values`, narrowed to the type they are stored in: fp32 as they are, fp16 rounded
     /// to nearest, ties to even, beyond 65504 to infinity.
     ///

@@ -2,18 +2,21 @@
 
 use super::scratch::{self, Local, Shared};
 use super::{Matrix, Product, Store};
-use crate::simd::tile::{self, COLS, Drain, Panel, ROWS, SLACK, TILE, Target};
+use crate::simd::tile::{self, COLS, Drain, Left, MOST_STEPS, PITCH, Panel, ROWS, SLACK, TILE, Target};
 use rayon::prelude::*;
 
 /// Elements of the inner dimension that are taken at a time: a panel of the right side and a block of the left then
 /// stay in the second-level cache.
-const DEPTH: usize = 1024;
+const DEPTH: usize = MOST_STEPS;
 
 /// Multiplications of a task, about: long enough to hide what a task and the packing cost, short enough to share.
 const TASK: usize = 32 << 20;
 
 /// Rows of a task, at least: with fewer, reading the right side would cost too much.
 const LEAST_ROWS: usize = 4 * ROWS;
+
+/// Panels of a block of whose zeros note is taken.
+const MOST_PANELS: usize = 64;
 
 /// Panels of the right side that one task packs.
 const PACKED_AT_ONCE: usize = 2;
@@ -107,17 +110,37 @@ fn block<T: Target>(
     let mut before = 0;
     for (part, (start, depth)) in depths(k).enumerate() {
         let steps = p.math.steps(depth);
-        let packed = scratch::take(left, tall * steps * ROWS + SLACK);
+        // Rows that are whole are only widened.
+        let by_rows = across == 1;
+        let each = if by_rows { PITCH * ROWS } else { steps * ROWS };
+        let packed = scratch::take(left, tall * each + SLACK);
+        let mut counts = [(0, 0); MOST_PANELS];
         for i in 0..tall {
             let row = i * ROWS;
             let at = at + row * down + start * across;
             let panel = Panel { from, at, across: down, along: across, width: ROWS.min(rows - row), depth };
-            tile::pack::<ROWS>(p.math, &panel, &mut packed[i * steps * ROWS..]);
+            let to = &mut packed[i * each..];
+            if by_rows { tile::pack_rows(p.math, &panel, to) } else { tile::pack::<ROWS>(p.math, &panel, to) }
+            if let Some(count) = counts.get_mut(i) {
+                *count = tile::nonzero(as_left(&packed[i * each..][..each], by_rows), steps);
+            }
         }
+        // Steps in which a whole panel is 0, as half of causal attention is, add nothing to what is finite.
+        let sparse = counts[..tall.min(MOST_PANELS)].iter().any(|&(from, to)| to - from < steps);
+        let sparse = sparse && {
+            let right = (0..wide).map(|j| &right[j * panel_len(p) + before * COLS..][..steps * COLS]);
+            tile::all_finite(p.math, right)
+        };
         for j in 0..wide {
             let right = &right[j * panel_len(p) + before * COLS..][..steps * COLS];
             for i in 0..tall {
-                tile::multiply(p.math, steps, &packed[i * steps * ROWS..], right, &mut tile);
+                let (from, to) = match counts.get(i) {
+                    Some(&count) if sparse => count,
+                    _ => (0, steps),
+                };
+                let skipped = if by_rows { from } else { from * ROWS };
+                let left = as_left(&packed[i * each + skipped..], by_rows);
+                tile::multiply(p.math, to - from, left, &right[from * COLS..], &mut tile);
                 if parts > 1 {
                     let sum = &mut sums[(j * tall + i) * TILE..][..TILE];
                     carry(sum, &mut tile, part == 0, part + 1 == parts);
@@ -139,6 +162,10 @@ fn block<T: Target>(
         }
         before += steps;
     }
+}
+
+fn as_left(packed: &[f32], by_rows: bool) -> Left<'_> {
+    if by_rows { Left::Rows(packed) } else { Left::Steps(packed) }
 }
 
 /// Adds a tile to the sum of those before it: the last finds the whole in `tile`.

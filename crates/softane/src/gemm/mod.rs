@@ -352,6 +352,37 @@ mod tests {
         }
     }
 
+    /// Half of a triangle is 0 and is skipped; not where that would hide a NaN.
+    #[test]
+    fn zeros_of_the_left_side_change_no_bit() {
+        let n = 150;
+        let full = noise(n * n, 1);
+        let right = noise(n * 70, 2);
+        for lower in [true, false] {
+            let keep = |at: usize| (at % n <= at / n) == lower;
+            let a: Vec<f32> = (0..n * n).map(|at| if keep(at) { full[at] } else { 0.0 }).collect();
+            // With a bias of 2⁻¹⁴⁹ no block of 16 is 0, and no sum changes.
+            let dense: Vec<f32> = a.iter().map(|&x| if x == 0.0 { f32::from_bits(1) } else { x }).collect();
+            for math in [Math::F32, Math::Bf16].into_iter().filter(|&m| supports(m)) {
+                for turned in [false, true] {
+                    let run = |a: &[f32], b: &[f32]| {
+                        let a = Matrix::new(a, n, n);
+                        let a = if turned { a.t() } else { a };
+                        let mut c = vec![f32::NAN; n * 70];
+                        matmul(math, MatrixMut::new(&mut c, n, 70), Store::Replace, 1.0, a, Matrix::new(b, n, 70));
+                        c
+                    };
+                    let same = |x: &[f32], y: &[f32]| x.iter().zip(y).all(|(x, y)| (x - y).abs() <= 1e-30);
+                    assert!(same(&run(&a, &right), &run(&dense, &right)), "{math:?} {lower} {turned}");
+                    let mut bad = right.clone();
+                    bad[75 * 70 + 3] = f32::INFINITY;
+                    let nan = |c: &[f32]| c.iter().skip(3).step_by(70).filter(|x| x.is_nan()).count();
+                    assert!(nan(&run(&a, &bad)) > n / 3, "0 · ∞ is no number");
+                }
+            }
+        }
+    }
+
     #[test]
     fn an_empty_inner_dimension_gives_zeros() {
         let mut c = vec![f32::NAN; 6];

@@ -5,7 +5,7 @@
 //! which `vdpbf16ps` sums the products in f32.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::tile::{COLS, Drain, Math, Panel, ROWS, TILE};
+use super::tile::{COLS, Drain, Left, Math, PITCH, Panel, ROWS, TILE};
 use crate::gemm::Elements;
 use half::f16;
 use std::arch::x86_64::*;
@@ -43,15 +43,79 @@ pub(super) fn pack<const W: usize>(math: Math, panel: &Panel<'_>, to: &mut [f32]
 }
 
 /// Multiplies packed panels; see [`super::tile::multiply`].
-pub(super) fn multiply(math: Math, steps: usize, left: &[f32], right: &[f32], tile: &mut [f32; TILE]) {
-    assert!(has(math));
-    assert!(left.len() >= steps * ROWS && right.len() >= steps * COLS, "panels are too short");
-    // SAFETY: `has` says that the instructions exist; the lengths have just been checked.
+pub(super) fn multiply(math: Math, steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
+    assert!(has(math) && right.len() >= steps * COLS, "a panel is too short");
+    // SAFETY: `has` says that the instructions exist; the lengths are checked before each pointer is taken. Steps of
+    // one row stand `ROW` words apart, rows `STEP` words.
     unsafe {
-        match math {
-            Math::F32 => multiply_f32(steps, left.as_ptr(), right.as_ptr(), tile),
-            Math::Bf16 => multiply_bf16(steps, left.as_ptr(), right.as_ptr(), tile),
+        match left {
+            Left::Steps(left) => {
+                assert!(left.len() >= steps * ROWS, "a panel is too short");
+                match math {
+                    Math::F32 => multiply_f32::<1, ROWS>(steps, left.as_ptr(), right.as_ptr(), tile),
+                    Math::Bf16 => multiply_bf16::<1, ROWS>(steps, left.as_ptr(), right.as_ptr(), tile),
+                }
+            }
+            Left::Rows(left) => {
+                assert!(steps == 0 || left.len() >= (ROWS - 1) * PITCH + steps, "a panel is too short");
+                match math {
+                    Math::F32 => multiply_f32::<PITCH, 1>(steps, left.as_ptr(), right.as_ptr(), tile),
+                    Math::Bf16 => multiply_bf16::<PITCH, 1>(steps, left.as_ptr(), right.as_ptr(), tile),
+                }
+            }
         }
+    }
+}
+
+/// Packs rows; see [`super::tile::pack_rows`].
+pub(super) fn pack_rows(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(has(math));
+    // SAFETY: `has` says that the instructions exist.
+    unsafe {
+        match (math, panel.from) {
+            (Math::F32, Elements::F32(from)) => pack_rows_with::<f32, false>(from, panel, to),
+            (Math::F32, Elements::F16(from)) => pack_rows_with::<f16, false>(from, panel, to),
+            (Math::Bf16, Elements::F32(from)) => pack_rows_with::<f32, true>(from, panel, to),
+            (Math::Bf16, Elements::F16(from)) => pack_rows_with::<f16, true>(from, panel, to),
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn pack_rows_with<T: Lanes, const BF16: bool>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    let Panel { at, across, width, depth, .. } = *panel;
+    let each = if BF16 { 32 } else { 16 };
+    for (i, to) in to.chunks_exact_mut(PITCH).enumerate().take(ROWS) {
+        if i >= width {
+            to.fill(0.0);
+            continue;
+        }
+        let from = &from[at + i * across..][..depth];
+        let whole = depth / each;
+        let to = &mut to[..(whole + 1) * 16];
+        for block in 0..whole {
+            // SAFETY: a whole block lies within `depth` elements, and its 16 words within `to`; whoever packs bf16
+            // has asked for it.
+            unsafe {
+                let from = from.as_ptr().add(block * each);
+                let x = if BF16 { in_order(T::load(from), T::load(from.add(16))) } else { T::load(from) };
+                _mm512_storeu_ps(to.as_mut_ptr().add(block * 16), x);
+            }
+        }
+        let (start, left) = (whole * each, depth - whole * each);
+        let low = take(from, start.min(depth), 1, left.min(16));
+        let x = if BF16 {
+            let high = match left > 16 {
+                true => take(from, start + 16, 1, left - 16),
+                false => _mm512_setzero_ps(),
+            };
+            // SAFETY: whoever packs bf16 has asked for it.
+            unsafe { in_order(low, high) }
+        } else {
+            low
+        };
+        // SAFETY: one block more than the whole ones has a place in `to`.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr().add(whole * 16), x) };
     }
 }
 
@@ -125,6 +189,21 @@ fn pack_with<T: Lanes, const BF16: bool, const W: usize>(from: &[T], panel: &Pan
         return pack_turned::<T, BF16, W>(from, panel, to);
     }
     let steps = if BF16 { depth.div_ceil(2) } else { depth };
+    if BF16 && across == 1 && width == W && W.is_multiple_of(16) && depth.is_multiple_of(2) && depth > 0 {
+        let (from, to) = (&from[at..at + (depth - 1) * along + W], &mut to[..steps * W]);
+        for step in 0..steps {
+            for lane in (0..W).step_by(16) {
+                // SAFETY: rows 2·step and the next, both below depth, have W elements in `from`, and step < steps as
+                // many places in `to`; whoever packs bf16 has asked for it.
+                unsafe {
+                    let row = from.as_ptr().add(2 * step * along + lane);
+                    let x = paired(T::load(row), T::load(row.add(along)));
+                    _mm512_storeu_ps(to.as_mut_ptr().add(step * W + lane), x);
+                }
+            }
+        }
+        return;
+    }
     if across == 1 && width == W && W.is_multiple_of(16) && !BF16 && depth > 0 {
         let (from, to) = (&from[at..at + (depth - 1) * along + W], &mut to[..steps * W]);
         for step in 0..steps {
@@ -253,6 +332,19 @@ fn in_order(low: __m512, high: __m512) -> __m512 {
     unsafe { std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low)) }
 }
 
+/// Turns 16 × 16 elements; see [`super::turn`].
+pub(super) fn turn(from: &[f32], stride: usize, to: &mut [f32; 256]) {
+    let from = &from[..15 * stride + 16];
+    assert!(has(Math::F32));
+    // SAFETY: `has` says that the instructions exist; each of 16 rows has 16 elements, in `from` as in `to`.
+    unsafe {
+        let block = turned(whole_rows::<f32, false>(from.as_ptr(), stride, 16));
+        for (i, row) in block.iter().enumerate() {
+            _mm512_storeu_ps(to.as_mut_ptr().add(16 * i), *row);
+        }
+    }
+}
+
 /// The transpose of 16 × 16 words.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -290,7 +382,7 @@ fn turned(rows: [__m512; 16]) -> [__m512; 16] {
 /// # Safety
 /// The pointers lead to `steps` steps each.
 #[target_feature(enable = "avx512f")]
-unsafe fn multiply_f32(
+unsafe fn multiply_f32<const ROW: usize, const STEP: usize>(
     steps: usize,
     mut left: *const f32,
     mut right: *const f32,
@@ -302,11 +394,11 @@ unsafe fn multiply_f32(
         unsafe {
             let columns = [_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16))];
             for (i, sum) in sums.iter_mut().enumerate() {
-                let x = _mm512_set1_ps(*left.add(i));
+                let x = _mm512_set1_ps(*left.add(i * ROW));
                 sum[0] = _mm512_fmadd_ps(x, columns[0], sum[0]);
                 sum[1] = _mm512_fmadd_ps(x, columns[1], sum[1]);
             }
-            left = left.add(ROWS);
+            left = left.add(STEP);
             right = right.add(COLS);
         }
     }
@@ -322,7 +414,7 @@ unsafe fn multiply_f32(
 /// # Safety
 /// The pointers lead to `steps` steps each.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn multiply_bf16(
+unsafe fn multiply_bf16<const ROW: usize, const STEP: usize>(
     steps: usize,
     mut left: *const f32,
     mut right: *const f32,
@@ -336,11 +428,11 @@ unsafe fn multiply_bf16(
         unsafe {
             let columns = [pairs(_mm512_loadu_ps(right)), pairs(_mm512_loadu_ps(right.add(16)))];
             for (i, sum) in sums.iter_mut().enumerate() {
-                let x = pairs(_mm512_set1_ps(*left.add(i)));
+                let x = pairs(_mm512_set1_ps(*left.add(i * ROW)));
                 sum[0] = _mm512_dpbf16_ps(sum[0], x, columns[0]);
                 sum[1] = _mm512_dpbf16_ps(sum[1], x, columns[1]);
             }
-            left = left.add(ROWS);
+            left = left.add(STEP);
             right = right.add(COLS);
         }
     }

@@ -6,6 +6,20 @@ pub(crate) mod tile;
 
 use pulp::{Arch, NullaryFnOnce};
 
+/// Writes 16 × 16 elements of `from`, whose rows stand `stride` apart, transposed to `to`.
+///
+/// # Panics
+/// If `from` is too short.
+pub(crate) fn turn(from: &[f32], stride: usize, to: &mut [f32; 256]) {
+    #[cfg(target_arch = "x86_64")]
+    if tile::has(tile::Math::F32) {
+        return avx512::turn(from, stride, to);
+    }
+    for (i, to) in to.iter_mut().enumerate() {
+        *to = from[i % 16 * stride + i / 16];
+    }
+}
+
 /// Runs `f`, compiled for AVX-512, AVX2 or NEON if the machine has them.
 ///
 /// `f` must be a closure marked `#[inline(always)]` and call inlined functions alone: only what becomes part of this

@@ -15,6 +15,13 @@ pub(crate) const COLS: usize = 32;
 /// Elements of a tile.
 pub(crate) const TILE: usize = ROWS * COLS;
 
+/// From one row of a panel of the left side to the next, if its rows are kept: words. No power of two, so that the
+/// rows do not compete for the same lines of the cache.
+pub(crate) const PITCH: usize = 1040;
+
+/// The most steps that a kept row has: [`pack_rows`] touches up to 16 words behind them.
+pub(crate) const MOST_STEPS: usize = PITCH - 16;
+
 /// What a packed panel may touch behind its end: its elements are written 16 at a time.
 pub(crate) const SLACK: usize = 16;
 
@@ -100,11 +107,71 @@ pub(crate) fn pack<const W: usize>(math: Math, panel: &Panel<'_>, to: &mut [f32]
     plain_pack::<W>(math, panel, to);
 }
 
+/// Packs a panel of the left side row by row, where the elements of a row stand side by side: row `i` begins at
+/// `i·PITCH`.
+///
+/// # Panics
+/// If the panel reaches outside, its rows have gaps or more than [`MOST_STEPS`], or `to` is shorter than a panel.
+pub(crate) fn pack_rows(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(panel.width <= ROWS && panel.along == 1 && math.steps(panel.depth) <= MOST_STEPS);
+    #[cfg(target_arch = "x86_64")]
+    if has(math) {
+        return super::avx512::pack_rows(math, panel, to);
+    }
+    plain_pack_rows(math, panel, to);
+}
+
+/// The steps of a packed panel that are not all 0: from the first to behind the last, about.
+pub(crate) fn nonzero(left: Left<'_>, steps: usize) -> (usize, usize) {
+    let is_zero = |words: &[f32]| words.iter().fold(0, |any, x| any | x.to_bits()) == 0;
+    let blocks = steps.div_ceil(BLOCK);
+    let zero = |block: usize| {
+        let (from, to) = (block * BLOCK, steps.min(block * BLOCK + BLOCK));
+        match left {
+            Left::Steps(left) => is_zero(&left[from * ROWS..to * ROWS]),
+            Left::Rows(left) => (0..ROWS).all(|i| is_zero(&left[i * PITCH + from..i * PITCH + to])),
+        }
+    };
+    let first = (0..blocks).find(|&b| !zero(b)).unwrap_or(blocks);
+    let last = (first..blocks).rfind(|&b| !zero(b)).map_or(first, |b| b + 1);
+    (steps.min(first * BLOCK), steps.min(last * BLOCK))
+}
+
+/// Whether packed panels hold neither infinities nor NaN.
+pub(crate) fn all_finite<'a>(math: Math, mut panels: impl Iterator<Item = &'a [f32]>) -> bool {
+    // The exponent of an f32, or of both bf16, is all ones where a number is not finite.
+    let bits = match math {
+        Math::F32 => [0x7F80_0000; 2],
+        Math::Bf16 => [0x7F80_0000, 0x7F80],
+    };
+    panels.all(|panel| {
+        super::vectorised(
+            #[inline(always)]
+            || {
+                let odd = |x: &f32| bits.iter().fold(false, |any, b| any | (x.to_bits() & b == *b));
+                !panel.iter().fold(false, |any, x| any | odd(x))
+            },
+        )
+    })
+}
+
+/// Steps of which note is taken together.
+const BLOCK: usize = 16;
+
+/// How a packed panel of the left side lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Left<'a> {
+    /// As [`pack`] has it.
+    Steps(&'a [f32]),
+    /// As [`pack_rows`] has it.
+    Rows(&'a [f32]),
+}
+
 /// The product of two packed panels of `steps` steps.
 ///
 /// # Panics
 /// If a panel is shorter.
-pub(crate) fn multiply(math: Math, steps: usize, left: &[f32], right: &[f32], tile: &mut [f32; TILE]) {
+pub(crate) fn multiply(math: Math, steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
     #[cfg(target_arch = "x86_64")]
     if has(math) {
         return super::avx512::multiply(math, steps, left, right, tile);
@@ -153,29 +220,43 @@ fn plain_drain<T: Target>(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [T]) {
     }
 }
 
-fn plain_pack<const W: usize>(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
-    let at = |i: usize, k: usize| match i < panel.width && k < panel.depth {
+/// Step `step` of row or column `i` of a panel.
+fn word(math: Math, panel: &Panel<'_>, i: usize, step: usize) -> f32 {
+    let at = |k: usize| match i < panel.width && k < panel.depth {
         true => panel.from.get(panel.at + i * panel.across + k * panel.along),
         false => 0.0,
     };
-    for (step, to) in to.chunks_exact_mut(W).take(math.steps(panel.depth)).enumerate() {
-        for (i, to) in to.iter_mut().enumerate() {
-            *to = match math {
-                Math::F32 => at(i, step),
-                Math::Bf16 => {
-                    let bits = |k| u32::from(bf16::from_f32(at(i, k)).to_bits());
-                    f32::from_bits(bits(2 * step) | bits(2 * step + 1) << 16)
-                }
-            };
+    match math {
+        Math::F32 => at(step),
+        Math::Bf16 => {
+            let bits = |k| u32::from(bf16::from_f32(at(k)).to_bits());
+            f32::from_bits(bits(2 * step) | bits(2 * step + 1) << 16)
         }
     }
 }
 
-fn plain_multiply(math: Math, steps: usize, left: &[f32], right: &[f32], tile: &mut [f32; TILE]) {
+fn plain_pack<const W: usize>(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
+    for (step, to) in to.chunks_exact_mut(W).take(math.steps(panel.depth)).enumerate() {
+        to.iter_mut().enumerate().for_each(|(i, to)| *to = word(math, panel, i, step));
+    }
+}
+
+fn plain_pack_rows(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
+    for i in 0..ROWS {
+        let to = &mut to[i * PITCH..][..math.steps(panel.depth)];
+        to.iter_mut().enumerate().for_each(|(step, to)| *to = word(math, panel, i, step));
+    }
+}
+
+fn plain_multiply(math: Math, steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
     tile.fill(0.0);
     let halves = |x: f32| [x.to_bits() << 16, x.to_bits() & 0xFFFF_0000].map(f32::from_bits);
-    for (left, right) in left.chunks_exact(ROWS).zip(right.chunks_exact(COLS)).take(steps) {
-        for (row, &x) in tile.chunks_exact_mut(COLS).zip(left) {
+    for (step, right) in right.chunks_exact(COLS).take(steps).enumerate() {
+        for (i, row) in tile.chunks_exact_mut(COLS).enumerate() {
+            let x = match left {
+                Left::Steps(left) => left[step * ROWS + i],
+                Left::Rows(left) => left[i * PITCH + step],
+            };
             for (sum, &y) in row.iter_mut().zip(right) {
                 *sum = match math {
                     Math::F32 => x.mul_add(y, *sum),
@@ -220,8 +301,15 @@ mod tests {
         let (mut got, mut want) = (vec![7.0; steps * W + SLACK], vec![7.0; steps * W]);
         pack::<W>(math, panel, &mut got);
         plain_pack::<W>(math, panel, &mut want);
-        let same = got.iter().zip(&want).all(|(g, w)| g.to_bits() == w.to_bits());
-        assert!(same, "{math:?}, {W} wide, {panel:?}");
+        let same = |got: &[f32], want: &[f32]| got.iter().zip(want).all(|(g, w)| g.to_bits() == w.to_bits());
+        assert!(same(&got, &want), "{math:?}, {W} wide, {panel:?}");
+        if panel.along == 1 && panel.width <= ROWS {
+            let (mut got, mut want) = (vec![7.0; ROWS * PITCH], vec![7.0; ROWS * PITCH]);
+            pack_rows(math, panel, &mut got);
+            plain_pack_rows(math, panel, &mut want);
+            let rows = got.chunks(PITCH).zip(want.chunks(PITCH));
+            assert!(rows.into_iter().all(|(g, w)| same(&g[..steps], &w[..steps])), "{math:?}, {panel:?}");
+        }
     }
 
     #[test]
@@ -236,9 +324,15 @@ mod tests {
                 };
                 let left: Vec<f32> = left.iter().map(word).collect();
                 let right: Vec<f32> = right[5..].iter().map(word).collect();
-                let (mut got, mut want) = ([1.0; TILE], [2.0; TILE]);
-                multiply(math, steps, &left, &right, &mut got);
-                plain_multiply(math, steps, &left, &right, &mut want);
+                let mut rows = vec![f32::NAN; ROWS * PITCH];
+                for (at, &x) in left.iter().enumerate() {
+                    rows[at % ROWS * PITCH + at / ROWS] = x;
+                }
+                let (mut got, mut other, mut want) = ([1.0; TILE], [3.0; TILE], [2.0; TILE]);
+                multiply(math, steps, Left::Steps(&left), &right, &mut got);
+                multiply(math, steps, Left::Rows(&rows), &right, &mut other);
+                plain_multiply(math, steps, Left::Steps(&left), &right, &mut want);
+                assert_eq!(got, other, "both layouts");
                 // Sums of up to 200 products of at most 64, in one order or another.
                 let close = |(g, w): (&f32, &f32)| (g - w).abs() <= 200.0 * 64.0 * f32::EPSILON * 4.0;
                 assert!(got.iter().zip(&want).all(close), "{math:?}, {steps} steps");

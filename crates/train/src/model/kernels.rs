@@ -6,7 +6,9 @@ use ane::pack::{Packed, Slot, pack};
 use mil::blob::{BlobError, FIRST_ENTRY};
 use mil::pass::{Crossing, Cut, Part, Provider, cut};
 use mil::stats::Stats;
-use mil::{TensorType, ValueId, Weights};
+use half::f16;
+use mil::{DType, TensorType, ValueId, Weights};
+use softane::convert;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All kernels of a layer, in order of dispatch.
@@ -91,11 +93,20 @@ impl KernelSpec {
             let found = specs.iter().find(|s| s.layer == Some(layer) && s.kind == b.kind);
             let Some(spec) = found else { continue };
             let values = &theta[spec.range()];
-            match (b.transposed, spec.shape.as_slice()) {
-                (true, &[rows, cols]) => {
+            let mut entry = weights.entry_mut(&b.path, FIRST_ENTRY)?;
+            // The same bits as `mil` writes, by vectors and on all threads.
+            let half = match entry.dtype() {
+                DType::F16 => bytemuck::try_cast_slice_mut(entry.bytes_mut()).ok(),
+                _ => None,
+            };
+            let half = half.filter(|half: &&mut [f16]| half.len() == values.len());
+            match (b.transposed, spec.shape.as_slice(), half) {
+                (true, &[rows, cols], Some(half)) => convert::par_narrow_turned(values, rows, cols, half),
+                (true, &[rows, cols], None) => {
                     weights.write_f32_transposed(&b.path, FIRST_ENTRY, rows, cols, values)?;
                 }
-                _ => weights.write_f32(&b.path, FIRST_ENTRY, values)?,
+                (_, _, Some(half)) => convert::par_narrow(values, half),
+                (_, _, None) => weights.write_f32(&b.path, FIRST_ENTRY, values)?,
             }
         }
         Ok(())
