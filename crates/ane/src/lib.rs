@@ -17,7 +17,7 @@ pub mod rules;
 mod soft;
 pub mod surface;
 
-pub use device::{Wanted, Choice, Device, DeviceInfo, Engine, Kernel, KernelMemory, SoftOptions, open};
+pub use device::{Choice, Device, DeviceInfo, Engine, Kernel, KernelMemory, SoftOptions, Wanted, open};
 pub use error::DeviceError;
 pub use softane::{Pool, gemm::Math};
 pub use surface::Surface;

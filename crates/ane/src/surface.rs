@@ -129,7 +129,10 @@ impl Surface {
             return Ok(());
         }
         let source = from.lock();
-        convert::par_copy(&source.bytes()[start..start + len], &mut self.lock_mut().bytes_mut()[to..to + len]);
+        convert::par_copy(
+            &source.bytes()[start..start + len],
+            &mut self.lock_mut().bytes_mut()[to..to + len],
+        );
         Ok(())
     }
 

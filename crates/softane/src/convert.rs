@@ -269,7 +269,11 @@ mod tests {
             let mut to = vec![f16::ZERO; from.len()];
             par_narrow_turned(&from, rows, columns, &mut to);
             for (at, x) in to.iter().enumerate() {
-                assert_eq!(*x, f16::from_f32(from[at % rows * columns + at / rows]), "{rows}×{columns} at {at}");
+                assert_eq!(
+                    *x,
+                    f16::from_f32(from[at % rows * columns + at / rows]),
+                    "{rows}×{columns} at {at}"
+                );
             }
         }
     }

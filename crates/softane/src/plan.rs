@@ -100,7 +100,11 @@ impl Kernel {
         match self {
             Kernel::Pointwise(k) => k.banks(),
             Kernel::Reduce(k) => k.banks(),
-            Kernel::Matmul(_) | Kernel::Transpose(_) | Kernel::Gather(_) | Kernel::Concat(_) | Kernel::Reference(_) => Vec::new(),
+            Kernel::Matmul(_)
+            | Kernel::Transpose(_)
+            | Kernel::Gather(_)
+            | Kernel::Concat(_)
+            | Kernel::Reference(_) => Vec::new(),
         }
     }
 }

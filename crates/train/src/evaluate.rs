@@ -5,7 +5,7 @@ use crate::data::{self, Source, TokenFile};
 use crate::error::TrainError;
 use crate::run::{RunError, Validation};
 use crate::step::{Build, Network};
-use ane::{Wanted, Pool, SoftOptions};
+use ane::{Pool, SoftOptions, Wanted};
 use std::path::Path;
 
 /// How a model is evaluated.

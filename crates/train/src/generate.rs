@@ -5,7 +5,7 @@ use crate::run::RunError;
 use crate::sample::Sampler;
 use crate::step::{Build, Network};
 use crate::tokenizer::Tokenizer;
-use ane::{Wanted, Pool, SoftOptions};
+use ane::{Pool, SoftOptions, Wanted};
 use std::path::Path;
 
 /// How text is written.

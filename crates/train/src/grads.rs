@@ -5,7 +5,7 @@ use crate::config::ParamSpec;
 use crate::error::TrainError;
 use crate::run::{RunError, Storage};
 use crate::step::{Build, Network, StepError, StepGraph, Window};
-use ane::{Wanted, Pool, SoftOptions};
+use ane::{Pool, SoftOptions, Wanted};
 use std::path::Path;
 use std::sync::Arc;
 

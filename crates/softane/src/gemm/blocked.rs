@@ -120,7 +120,11 @@ fn block<T: Target>(
             let at = at + row * down + start * across;
             let panel = Panel { from, at, across: down, along: across, width: ROWS.min(rows - row), depth };
             let to = &mut packed[i * each..];
-            if by_rows { tile::pack_rows(p.math, &panel, to) } else { tile::pack::<ROWS>(p.math, &panel, to) }
+            if by_rows {
+                tile::pack_rows(p.math, &panel, to)
+            } else {
+                tile::pack::<ROWS>(p.math, &panel, to)
+            }
             if let Some(count) = counts.get_mut(i) {
                 *count = tile::nonzero(as_left(&packed[i * each..][..each], by_rows), steps);
             }

@@ -8,9 +8,9 @@ mod blocked;
 mod portable;
 mod scratch;
 
+use crate::Slice;
 pub use crate::simd::tile::Math;
 use crate::simd::tile::{self, Target};
-use crate::Slice;
 use half::f16;
 
 /// What happens to the values already in an output buffer.
@@ -131,7 +131,7 @@ impl<'a> Matrix<'a> {
 
     /// Rows `from` to `to`.
     fn part(self, from: usize, to: usize) -> Self {
-        Self { at: self.at + from * self.down, rows: to - from, ..self }
+        Self { at: self.at + from * self.down, rows: to.saturating_sub(from), ..self }
     }
 }
 
@@ -208,8 +208,19 @@ pub fn matmul(math: Math, c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<
     let p = Product { math, store, alpha, left: a, right: b, bias: &[] };
     check((rows, cols), &p);
     let p = if c.turned { Product { left: b.t(), right: a.t(), ..p } } else { p };
-    parallel(c.data, c.stride, &p);
+    // A long inner dimension goes in parts, so that what is read of both sides stays in the cache between tasks.
+    let parts = p.left.cols.div_ceil(LONGEST).max(1);
+    let each = p.left.cols.div_ceil(parts).next_multiple_of(2);
+    for part in 0..parts {
+        let (from, to) = (part * each, p.left.cols.min(part * each + each));
+        let store = if part == 0 { store } else { Store::Add };
+        let (left, right) = (p.left.t().part(from, to).t(), p.right.part(from, to));
+        parallel(c.data, c.stride, &Product { store, left, right, ..p });
+    }
 }
+
+/// The longest inner dimension that is taken at once.
+const LONGEST: usize = 2048;
 
 /// Whether this processor has instructions for `math`.
 pub fn supports(math: Math) -> bool {
@@ -287,7 +298,8 @@ mod tests {
         }
     }
 
-    const SHAPES: [(usize, usize, usize); 12] = [
+    const SHAPES: [(usize, usize, usize); 13] = [
+        (13, 40, 2 * LONGEST + 101),
         (1, 1, 1),
         (1, 7, 5),
         (9, 1, 33),
@@ -339,7 +351,8 @@ mod tests {
         let (a, b) = (noise((m - 1) * stride + k, 1), noise((k - 1) * stride + n, 2));
         let mut c = vec![7.0; (m - 1) * stride + n];
         matmul(
-            Math::F32, MatrixMut::strided(&mut c, m, n, stride),
+            Math::F32,
+            MatrixMut::strided(&mut c, m, n, stride),
             Store::Replace,
             1.0,
             Matrix::strided(&*a, m, k, stride),
@@ -369,7 +382,14 @@ mod tests {
                         let a = Matrix::new(a, n, n);
                         let a = if turned { a.t() } else { a };
                         let mut c = vec![f32::NAN; n * 70];
-                        matmul(math, MatrixMut::new(&mut c, n, 70), Store::Replace, 1.0, a, Matrix::new(b, n, 70));
+                        matmul(
+                            math,
+                            MatrixMut::new(&mut c, n, 70),
+                            Store::Replace,
+                            1.0,
+                            a,
+                            Matrix::new(b, n, 70),
+                        );
                         c
                     };
                     let same = |x: &[f32], y: &[f32]| x.iter().zip(y).all(|(x, y)| (x - y).abs() <= 1e-30);
@@ -387,7 +407,8 @@ mod tests {
     fn an_empty_inner_dimension_gives_zeros() {
         let mut c = vec![f32::NAN; 6];
         matmul(
-            Math::F32, MatrixMut::new(&mut c, 2, 3),
+            Math::F32,
+            MatrixMut::new(&mut c, 2, 3),
             Store::Replace,
             1.0,
             Matrix::new(&[] as &[f32], 2, 0),
@@ -403,14 +424,8 @@ mod tests {
             let (a, b) = (noise(m * k, 4), noise(k * n, 5));
             let (a, b) = (Matrix::new(&*a, m, k), Matrix::new(&*b, k, n));
             let mut whole = vec![f32::NAN; m * n];
-            let p = Product {
-                math: Math::F32,
-                store: Store::Replace,
-                alpha: 1.0,
-                left: a,
-                right: b,
-                bias: &[],
-            };
+            let p =
+                Product { math: Math::F32, store: Store::Replace, alpha: 1.0, left: a, right: b, bias: &[] };
             serial(&mut whole, n, &p);
             let whole: Vec<f64> = whole.into_iter().map(f64::from).collect();
             for by_columns in [false, true] {
@@ -441,7 +456,8 @@ mod tests {
         let a = [0.0; 6];
         let mut c = [0.0; 6];
         matmul(
-            Math::F32, MatrixMut::new(&mut c, 2, 3),
+            Math::F32,
+            MatrixMut::new(&mut c, 2, 3),
             Store::Replace,
             1.0,
             Matrix::new(&a[..], 2, 3),

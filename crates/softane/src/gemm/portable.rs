@@ -30,7 +30,9 @@ pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
         }
     };
     c.par_chunks_mut(rows * stride).enumerate().for_each(|(i, c)| {
-        scratch::local(|Local { left, sums, .. }| block(c, stride, &p.rows(i * rows, rows), right, left, sums));
+        scratch::local(|Local { left, sums, .. }| {
+            block(c, stride, &p.rows(i * rows, rows), right, left, sums)
+        });
     });
 }
 

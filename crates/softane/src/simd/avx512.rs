@@ -159,10 +159,13 @@ impl Lanes for f16 {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn take<T: Lanes>(from: &[T], at: usize, step: usize, count: usize) -> __m512 {
-    if step == 1 && count >= 16 {
-        let from = &from[at..at + 16];
+    if step == 1
+        && count > 0
+        && let Some(from) = from.get(at..at + 16)
+    {
+        let mask = if count >= 16 { !0 } else { (1 << count) - 1 };
         // SAFETY: the slice has 16 elements.
-        return unsafe { T::load(from.as_ptr()) };
+        return _mm512_maskz_mov_ps(mask, unsafe { T::load(from.as_ptr()) });
     }
     let mut lanes = [0f32; 16];
     for (i, lane) in lanes.iter_mut().enumerate().take(count) {

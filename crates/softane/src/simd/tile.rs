@@ -344,7 +344,9 @@ mod tests {
     fn tiles_go_where_they_belong() {
         let tile: [f32; TILE] = std::array::from_fn(|i| i as f32);
         let bias: Vec<f32> = (0..ROWS).map(|i| i as f32 / 2.0).collect();
-        for (rows, cols, add) in [(12, 32, false), (12, 32, true), (5, 32, false), (12, 17, true), (1, 1, false)] {
+        for (rows, cols, add) in
+            [(12, 32, false), (12, 32, true), (5, 32, false), (12, 17, true), (1, 1, false)]
+        {
             let drain = Drain { rows, cols, stride: 40, alpha: 0.25, bias: &bias, add };
             let mut to = vec![1.0f32; ROWS * 40];
             let mut half = vec![f16::ONE; ROWS * 40];

@@ -4,7 +4,7 @@ use super::Workload;
 use crate::optim::{AdamW, Update};
 use crate::run::{RunError, Storage};
 use crate::step::{Build, Network, StepError, StepGraph, Window};
-use ane::{Wanted, DeviceInfo, Pool, SoftOptions};
+use ane::{DeviceInfo, Pool, SoftOptions, Wanted};
 use flow::Trace;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

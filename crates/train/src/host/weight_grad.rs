@@ -53,7 +53,9 @@ mod tests {
         let (dz, a) = (noise(o * s, 1), noise(i * s, 2));
         let run = |threads| {
             let mut dw = vec![1.0; o * i];
-            on_threads(threads, || outer_product(Math::F32, &mut dw, Store::Add, (&*dz).into(), (&*a).into(), s));
+            on_threads(threads, || {
+                outer_product(Math::F32, &mut dw, Store::Add, (&*dz).into(), (&*a).into(), s)
+            });
             bits(&dw)
         };
         assert!(run(1) == run(2) && run(1) == run(3));

@@ -3,10 +3,10 @@
 use super::{Layer, ModelError, Plan};
 use crate::config::{ParamKind, ParamSpec};
 use ane::pack::{Packed, Slot, pack};
+use half::f16;
 use mil::blob::{BlobError, FIRST_ENTRY};
 use mil::pass::{Crossing, Cut, Part, Provider, cut};
 use mil::stats::Stats;
-use half::f16;
 use mil::{DType, TensorType, ValueId, Weights};
 use softane::convert;
 use std::collections::{BTreeMap, BTreeSet};

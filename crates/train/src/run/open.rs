@@ -7,7 +7,7 @@ use crate::data::{self, Source, TextSource, TokenFile};
 use crate::error::TrainError;
 use crate::step::{Build, Network, StepGraph};
 use crate::tokenizer::Tokenizer;
-use ane::{Wanted, SoftOptions};
+use ane::{SoftOptions, Wanted};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -220,7 +220,14 @@ impl Network {
         let b = &self.buffers;
         let (dlogits, xf) = (b.logits.read()?, b.head[0].read()?);
         let mut dw = b.grads[classifier].write()?;
-        weight_grad::outer_product(self.math(), &mut dw, store, dlogits[..].into(), xf[..].into(), self.cfg.seq);
+        weight_grad::outer_product(
+            self.math(),
+            &mut dw,
+            store,
+            dlogits[..].into(),
+            xf[..].into(),
+            self.cfg.seq,
+        );
         Ok(())
     }
 
