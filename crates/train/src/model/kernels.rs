@@ -67,6 +67,16 @@ impl KernelSpec {
     /// # Errors
     /// If a weight has another size than the program wants: `specs` are another model's.
     pub fn weights(&self, specs: &[ParamSpec], layer: usize, theta: &[f32]) -> Result<Weights, BlobError> {
+        let mut weights = self.empty_weights()?;
+        self.rewrite(specs, layer, theta, &mut weights)?;
+        Ok(weights)
+    }
+
+    /// The kernel's weight files with its constants, and zeros for the weights of a layer.
+    ///
+    /// # Errors
+    /// If a constant cannot be stored.
+    pub fn empty_weights(&self) -> Result<Weights, BlobError> {
         let mut weights = Weights::new();
         for (path, tensor) in &self.packed.constants {
             weights.add_tensor(path, tensor)?;
@@ -74,7 +84,6 @@ impl KernelSpec {
         for b in &self.baked {
             weights.add_zeros(&b.path, &b.ty)?;
         }
-        self.rewrite(specs, layer, theta, &mut weights)?;
         Ok(weights)
     }
 

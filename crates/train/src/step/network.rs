@@ -2,7 +2,7 @@
 
 use super::{Buffers, StepError};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
-use crate::model::{Layer, LayerKernels, ModelError, Plan, Precision};
+use crate::model::{KernelSpec, Layer, LayerKernels, ModelError, Plan, Precision};
 use crate::optim::{AdamW, Decay, Update, global_norm};
 use ane::{Device, Kernel, Math, Pool};
 use mil::pass::Provider;
@@ -29,7 +29,10 @@ pub struct Network {
     pub buffers: Buffers,
     device: Box<dyn Device>,
     pool: Pool,
-    compiled: Vec<Vec<Compiled>>,
+    /// The kernels of each layer.
+    compiled: Vec<Vec<RwLock<Box<dyn Kernel>>>>,
+    /// For each kernel, the weight files of whichever layer is being brought into it.
+    files: Vec<Mutex<Weights>>,
     /// For each weight, whether it decays.
     decay: Vec<Decay>,
     places: HashMap<(Option<usize>, ParamKind), usize>,
@@ -52,12 +55,6 @@ pub(super) enum Role {
     Dx2,
     /// The gradient of queries (0) or keys (1) before their norm.
     DHead(usize),
-}
-
-/// A kernel of one layer, with the weight files that it was compiled with.
-struct Compiled {
-    kernel: RwLock<Box<dyn Kernel>>,
-    weights: Mutex<Weights>,
 }
 
 impl std::fmt::Debug for Network {
@@ -123,6 +120,7 @@ impl Network {
             device,
             pool,
             compiled: Vec::new(),
+            files: Vec::new(),
             decay,
             places,
             roles: HashMap::new(),
@@ -132,8 +130,13 @@ impl Network {
         };
         network.roles = network.assign_roles()?;
         let used = if build.backward { network.kernels.kernels.len() } else { network.kernels.forward };
+        network.files = network.kernels.kernels[..used].iter().map(|k| files(k)).collect::<Result<_, _>>()?;
         for l in 0..network.cfg.layers {
-            let layer = (0..used).map(|k| network.compile(l, k)).collect::<Result<_, _>>()?;
+            let compile = |k: usize| {
+                let mut files = network.files[k].lock()?;
+                Ok(RwLock::new(network.compile(l, k, &mut files)?))
+            };
+            let layer = (0..used).map(compile).collect::<Result<_, StepError>>()?;
             network.compiled.push(layer);
             progress(l + 1);
         }
@@ -157,7 +160,7 @@ impl Network {
 
     /// Bytes of all compiled kernels' constants, and of the memory that they share.
     pub fn kernel_bytes(&self) -> (usize, usize) {
-        self.compiled.iter().flatten().fold((0, 0), |(constants, shared), c| match c.kernel.read() {
+        self.compiled.iter().flatten().fold((0, 0), |(constants, shared), kernel| match kernel.read() {
             Ok(kernel) => {
                 let m = kernel.memory();
                 (constants + m.constants, shared.max(m.scratch))
@@ -182,37 +185,27 @@ impl Network {
         self.cfg.task == Task::Language
     }
 
-    fn compile(&self, layer: usize, k: usize) -> Result<Compiled, StepError> {
+    /// Compiles kernel `k` of `layer`, whose weights go into `files` first.
+    fn compile(&self, layer: usize, k: usize, files: &mut Weights) -> Result<Box<dyn Kernel>, StepError> {
         let spec = &self.kernels.kernels[k];
         let theta = self.theta.read()?;
-        let weights = spec
-            .weights(&self.specs, layer, &theta)
+        spec.rewrite(&self.specs, layer, &theta, files)
             .map_err(|source| StepError::Blob { kernel: spec.name.clone(), source })?;
         let name = format!("L{layer}.{}", spec.name);
-        let kernel = self.device.compile(&name, &spec.packed.program, &weights)?;
-        Ok(Compiled { kernel: RwLock::new(kernel), weights: Mutex::new(weights) })
+        Ok(self.device.compile(&name, &spec.packed.program, files)?)
     }
 
-    /// Brings the weights as they are now into every kernel.
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn bake(&self) -> Result<(), StepError> {
-        let theta = self.theta.read()?;
-        let all: Vec<(usize, usize)> = (0..self.compiled.len())
-            .flat_map(|l| (0..self.compiled[l].len()).map(move |k| (l, k)))
-            .filter(|&(_, k)| !self.kernels.kernels[k].baked.is_empty())
-            .collect();
-        all.into_par_iter().try_for_each(|(l, k)| {
-            let compiled = &self.compiled[l][k];
-            let mut weights = compiled.weights.lock()?;
-            let spec = &self.kernels.kernels[k];
-            spec.rewrite(&self.specs, l, &theta, &mut weights)
+    /// Brings the weights as they are in `theta` into the kernels of `layer`.
+    fn bake(&self, layer: usize, theta: &[f32]) -> Result<(), StepError> {
+        let kernels = self.compiled[layer].par_iter().zip(&self.files).zip(&self.kernels.kernels);
+        kernels.filter(|(_, spec)| !spec.baked.is_empty()).try_for_each(|((kernel, files), spec)| {
+            let mut files = files.lock()?;
+            spec.rewrite(&self.specs, layer, theta, &mut files)
                 .map_err(|source| StepError::Blob { kernel: spec.name.clone(), source })?;
-            let rebaked = compiled.kernel.read()?.rebake(&weights)?;
+            let rebaked = kernel.read()?.rebake(&files)?;
             if !rebaked {
-                let name = format!("L{l}.{}", spec.name);
-                *compiled.kernel.write()? = self.device.compile(&name, &spec.packed.program, &weights)?;
+                let name = format!("L{layer}.{}", spec.name);
+                *kernel.write()? = self.device.compile(&name, &spec.packed.program, &files)?;
             }
             Ok(())
         })
@@ -257,7 +250,7 @@ impl Network {
 
     /// Dispatches kernel `k` of `layer` on its surfaces.
     pub(super) fn dispatch(&self, k: usize, layer: usize) -> Result<(), StepError> {
-        let kernel = self.compiled[layer][k].kernel.read()?;
+        let kernel = self.compiled[layer][k].read()?;
         let took = kernel.dispatch(&[&self.buffers.inputs[k]], &[self.buffers.output(k, layer)])?;
         self.engine_ns.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
         self.dispatches.fetch_add(1, Ordering::Relaxed);
@@ -298,14 +291,21 @@ impl Network {
     ) -> Result<(), StepError> {
         self.pool.install(|| {
             let mut theta = self.theta.write()?;
-            for (place, spec) in self.specs.iter().enumerate() {
-                let (range, decay) = (spec.range(), &self.decay[place]);
-                let (m, v) = (&mut m[range.clone()], &mut v[range.clone()]);
-                let grad = self.buffers.grads[place].read()?;
-                optimizer.step(update, decay, &mut theta[range], &grad, m, v);
+            let mut change = |layer: Option<usize>, theta: &mut [f32]| -> Result<(), StepError> {
+                for (place, spec) in self.specs.iter().enumerate().filter(|(_, s)| s.layer == layer) {
+                    let (range, decay) = (spec.range(), &self.decay[place]);
+                    let (m, v) = (&mut m[range.clone()], &mut v[range.clone()]);
+                    let grad = self.buffers.grads[place].read()?;
+                    optimizer.step(update, decay, &mut theta[range], &grad, m, v);
+                }
+                Ok(())
+            };
+            // Layer by layer, so that what is brought into the kernels is still in the cache.
+            for layer in 0..self.cfg.layers {
+                change(Some(layer), &mut theta)?;
+                self.bake(layer, &theta)?;
             }
-            drop(theta);
-            self.bake()
+            change(None, &mut theta)
         })
     }
 
@@ -322,4 +322,10 @@ impl Network {
     pub(super) fn value_name(&self, v: ValueId) -> &str {
         &self.layer.joint.function.value(v).name
     }
+}
+
+/// The weight files of a kernel, before any layer's weights are in them.
+fn files(spec: &KernelSpec) -> Result<Mutex<Weights>, StepError> {
+    let files = spec.empty_weights().map_err(|source| StepError::Blob { kernel: spec.name.clone(), source })?;
+    Ok(Mutex::new(files))
 }
