@@ -204,6 +204,26 @@ impl Product<'_> {
 /// # Panics
 /// If the shapes do not fit together.
 pub fn matmul(math: Math, c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: Matrix<'_>) {
+    in_parts(math, c, store, alpha, a, b, parallel);
+}
+
+/// Computes the same as [`matmul`] on the calling thread, for callers that are one of many tasks already.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn matmul_serial(math: Math, c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: Matrix<'_>) {
+    in_parts(math, c, store, alpha, a, b, serial);
+}
+
+fn in_parts(
+    math: Math,
+    c: MatrixMut<'_>,
+    store: Store,
+    alpha: f32,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    run: fn(&mut [f32], usize, &Product<'_>),
+) {
     let (rows, cols) = if c.turned { (c.cols, c.rows) } else { (c.rows, c.cols) };
     let p = Product { math, store, alpha, left: a, right: b, bias: &[] };
     check((rows, cols), &p);
@@ -215,7 +235,7 @@ pub fn matmul(math: Math, c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<
         let (from, to) = (part * each, p.left.cols.min(part * each + each));
         let store = if part == 0 { store } else { Store::Add };
         let (left, right) = (p.left.t().part(from, to).t(), p.right.part(from, to));
-        parallel(c.data, c.stride, &Product { store, left, right, ..p });
+        run(c.data, c.stride, &Product { store, left, right, ..p });
     }
 }
 

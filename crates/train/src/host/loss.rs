@@ -29,54 +29,38 @@ pub fn cross_entropy(logits: &[f32], targets: &[u32], scratch: &mut Scratch) -> 
     Ok(mean_loss(logits, targets, largest, sum))
 }
 
-/// Computes the loss as [`cross_entropy`], and turns the logits into its gradient in place.
+/// Turns a block of logits, whose first row is that of token `first`, into the gradient of the loss, in place.
 ///
 /// ```text
-/// dlogits = (softmax − onehot)·scale/S
+/// dlogits = (softmax − onehot)·hit
 /// ```
 ///
-/// Units: the loss that is returned is not scaled; the gradient is, by the loss scale.
-///
-/// # Errors
-/// [`HostError::TokenOutOfRange`] if a target is V or more; `logits` is then as it was.
-///
-/// # Panics
-/// As [`cross_entropy`].
-pub fn cross_entropy_gradient(
+/// `largest` are the columns' largest logits, `factor` is `hit` over the sums of their exponentials.
+pub(super) fn gradient_block(
     logits: &mut [f32],
+    first: usize,
     targets: &[u32],
-    scale: f32,
-    scratch: &mut Scratch,
-) -> Result<f64, HostError> {
-    let vocab = check_shape(logits, targets)?;
+    largest: &[f32],
+    factor: &[f32],
+    hit: f32,
+) {
     let s = targets.len();
-    let stats = scratch.take(scratch_len(vocab, s));
-    let (largest, sum) = softmax_stats(logits, s, stats);
-    let loss = mean_loss(logits, targets, largest, sum);
-
-    let hit = scale / s as f32;
-    sum.iter_mut().for_each(|sum| *sum = hit / *sum);
-    let (largest, factor) = (&*largest, &*sum);
-    let rows = rows_per_block(s);
-    logits.par_chunks_mut(rows * s).enumerate().for_each(|(block, logits)| {
-        simd(
-            #[inline(always)]
-            || {
-                for row in logits.chunks_exact_mut(s) {
-                    for ((x, largest), factor) in row.iter_mut().zip(largest).zip(factor) {
-                        *x = exp(*x - largest) * factor;
-                    }
+    simd(
+        #[inline(always)]
+        || {
+            for row in logits.chunks_exact_mut(s) {
+                for ((x, largest), factor) in row.iter_mut().zip(largest).zip(factor) {
+                    *x = exp(*x - largest) * factor;
                 }
-            },
-        );
-        let owned = block * rows..block * rows + logits.len() / s;
-        for (t, &target) in targets.iter().enumerate() {
-            if owned.contains(&(target as usize)) {
-                logits[(target as usize - owned.start) * s + t] -= hit;
             }
+        },
+    );
+    let owned = first..first + logits.len() / s;
+    for (t, &target) in targets.iter().enumerate() {
+        if owned.contains(&(target as usize)) {
+            logits[(target as usize - first) * s + t] -= hit;
         }
-    });
-    Ok(loss)
+    }
 }
 
 /// Computes the mean squared error of `y` and writes its gradient, `dy = 2(y − target)·scale/N`.
@@ -136,7 +120,7 @@ pub fn linear(y: &[f32], gradient: &[f32], scale: f32, dy: &mut [f32]) -> f64 {
     })
 }
 
-fn check_shape(logits: &[f32], targets: &[u32]) -> Result<usize, HostError> {
+pub(super) fn check_shape(logits: &[f32], targets: &[u32]) -> Result<usize, HostError> {
     let (n, s) = (logits.len(), targets.len());
     assert!(s > 0 && n.is_multiple_of(s), "{n} logits are no rows of {s} positions");
     check_tokens("targets", targets, n / s)?;
@@ -155,26 +139,36 @@ fn scratch_len(vocab: usize, s: usize) -> usize {
 fn softmax_stats<'a>(logits: &[f32], s: usize, scratch: &'a mut [f32]) -> (&'a mut [f32], &'a mut [f32]) {
     let (total, blocks) = scratch.split_at_mut(2 * s);
     let rows = logits.par_chunks(rows_per_block(s) * s);
-    blocks.par_chunks_mut(2 * s).zip(rows).for_each(|(stats, logits)| {
-        let (largest, sum) = stats.split_at_mut(s);
-        simd(
-            #[inline(always)]
-            || {
-                largest.fill(f32::NEG_INFINITY);
-                sum.fill(0.0);
-                for row in logits.chunks_exact(s) {
-                    largest.iter_mut().zip(row).for_each(|(m, &x)| *m = if x > *m { x } else { *m });
-                }
-                for row in logits.chunks_exact(s) {
-                    for ((sum, &m), x) in sum.iter_mut().zip(&*largest).zip(row) {
-                        *sum += exp(x - finite_or_zero(m));
-                    }
-                }
-            },
-        );
-    });
-
+    blocks.par_chunks_mut(2 * s).zip(rows).for_each(|(stats, logits)| block_stats(logits, stats));
     let (largest, sum) = total.split_at_mut(s);
+    join_stats(blocks, largest, sum);
+    (largest, sum)
+}
+
+/// The same for some rows: `stats` becomes `[2, S]`, largest logits and sums.
+pub(super) fn block_stats(logits: &[f32], stats: &mut [f32]) {
+    let s = stats.len() / 2;
+    let (largest, sum) = stats.split_at_mut(s);
+    simd(
+        #[inline(always)]
+        || {
+            largest.fill(f32::NEG_INFINITY);
+            sum.fill(0.0);
+            for row in logits.chunks_exact(s) {
+                largest.iter_mut().zip(row).for_each(|(m, &x)| *m = if x > *m { x } else { *m });
+            }
+            for row in logits.chunks_exact(s) {
+                for ((sum, &m), x) in sum.iter_mut().zip(&*largest).zip(row) {
+                    *sum += exp(x - finite_or_zero(m));
+                }
+            }
+        },
+    );
+}
+
+/// Joins what [`block_stats`] says of several blocks of rows.
+pub(super) fn join_stats(blocks: &[f32], largest: &mut [f32], sum: &mut [f32]) {
+    let s = largest.len();
     simd(
         #[inline(always)]
         || {
@@ -193,7 +187,6 @@ fn softmax_stats<'a>(logits: &[f32], s: usize, scratch: &'a mut [f32]) -> (&'a m
             }
         },
     );
-    (largest, sum)
 }
 
 /// A block of logits that are all −∞ has the sum 0, not that of exp(−∞ + ∞).
@@ -202,7 +195,7 @@ fn finite_or_zero(largest: f32) -> f32 {
     if largest == f32::NEG_INFINITY { 0.0 } else { largest }
 }
 
-fn mean_loss(logits: &[f32], targets: &[u32], largest: &[f32], sum: &[f32]) -> f64 {
+pub(super) fn mean_loss(logits: &[f32], targets: &[u32], largest: &[f32], sum: &[f32]) -> f64 {
     let s = targets.len();
     let of_column = |t: usize| {
         let logit = logits[targets[t] as usize * s + t];
@@ -219,6 +212,26 @@ mod tests {
     fn case(vocab: usize, s: usize) -> (Vec<f32>, Vec<u32>) {
         let logits = noise(vocab * s, 1).iter().map(|x| 5.0 * x).collect();
         (logits, (0..s).map(|t| (t * t * 7919 % vocab) as u32).collect())
+    }
+
+    /// Loss and gradient, of the pieces that the head puts together.
+    fn cross_entropy_gradient(
+        logits: &mut [f32],
+        targets: &[u32],
+        scale: f32,
+        scratch: &mut Scratch,
+    ) -> Result<f64, HostError> {
+        let vocab = check_shape(logits, targets)?;
+        let s = targets.len();
+        let (largest, sum) = softmax_stats(logits, s, scratch.take(scratch_len(vocab, s)));
+        let loss = mean_loss(logits, targets, largest, sum);
+        let hit = scale / s as f32;
+        sum.iter_mut().for_each(|sum| *sum = hit / *sum);
+        let rows = rows_per_block(s);
+        logits.par_chunks_mut(rows * s).enumerate().for_each(|(block, logits)| {
+            gradient_block(logits, block * rows, targets, largest, sum, hit);
+        });
+        Ok(loss)
     }
 
     /// The definition, in f64, column by column.

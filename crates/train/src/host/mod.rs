@@ -10,6 +10,7 @@
 
 pub mod embed;
 pub mod error;
+pub mod head;
 pub mod loss;
 pub mod norm;
 pub mod residual;

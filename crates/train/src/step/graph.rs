@@ -223,15 +223,12 @@ impl Writer<'_> {
         let (Some(classifier), Some(norm)) = (n.classifier(), n.place(None, ParamKind::FinalNorm)) else {
             return;
         };
-        let r = &self.r;
-        let (reads, writes) = ([r.logits, last, r.grads[norm]], [dx, r.scratch, r.grads[norm]]);
-        self.task(format!("{micro}.head.dx"), Lane::Engine, reads, writes, Network::head_backward);
-        let r = &self.r;
-        let grad = r.grads[classifier];
-        let (reads, writes) = ([r.logits, r.head, grad], [grad]);
-        let store = stored(micro);
-        let name = format!("{micro}.head.dw");
-        self.task(name, Lane::Cpu, reads, writes, move |n| n.classifier_gradient(store));
+        let (r, store) = (&self.r, stored(micro));
+        let grads = [r.grads[classifier], r.grads[norm]];
+        let reads = [r.logits, r.head, last].into_iter().chain(grads);
+        let writes = [dx, r.logits, r.head, r.scratch].into_iter().chain(grads);
+        let name = format!("{micro}.head.dx");
+        self.task(name, Lane::Engine, reads, writes, move |n| n.head_backward(micro, store));
     }
 
     fn kernel(&mut self, name: String, k: usize, layer: usize) {

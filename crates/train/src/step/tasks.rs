@@ -6,6 +6,7 @@ use super::{Network, StepError};
 use crate::config::ParamKind;
 use crate::host::gemm::{Elements, Matrix, MatrixMut, Store, matmul};
 use crate::host::norm::RmsNorm;
+use crate::host::head::Head;
 use crate::host::{HostError, embed, loss, residual, weight_grad};
 use crate::model::NormSite;
 use mil::ValueId;
@@ -156,10 +157,11 @@ impl Network {
         let b = &self.buffers;
         let loss = match &b.windows.read()?[micro] {
             Window::Tokens(tokens) => {
-                let mut logits = b.logits.write()?;
-                self.classify(&mut logits)?;
-                let [scratch, ..] = &mut *b.scratch.lock()?;
-                loss::cross_entropy_gradient(&mut logits, &tokens[1..], self.loss_scale(), scratch)?
+                self.final_norm()?;
+                let (x, theta) = (b.head[0].read()?, self.theta.read()?);
+                let Some(head) = self.head(&theta, &x, &tokens[1..]) else { return Ok(()) };
+                let [scratch, stats, _] = &mut *b.scratch.lock()?;
+                head.forward(&mut b.logits.write()?, stats, scratch)?
             }
             Window::Sample { target, .. } => {
                 let layers = self.cfg.layers;
@@ -176,27 +178,30 @@ impl Network {
         Ok(())
     }
 
-    /// From the gradient of the logits to that of the last layer's result.
-    pub(super) fn head_backward(&self) -> Result<(), StepError> {
+    /// The classifier with its loss.
+    fn head<'a>(&self, theta: &'a [f32], x: &'a [f32], targets: &'a [u32]) -> Option<Head<'a>> {
+        let weight = &theta[self.specs[self.classifier()?].range()];
+        Some(Head { math: self.math(), weight, x, targets, scale: self.loss_scale() })
+    }
+
+    /// From the logits to the gradients of the classifier and of the last layer's result.
+    pub(super) fn head_backward(&self, micro: usize, store: Store) -> Result<(), StepError> {
         let (Some(classifier), Some(norm)) = (self.classifier(), self.place(None, ParamKind::FinalNorm))
         else {
             return Ok(());
         };
         let b = &self.buffers;
         let layers = self.cfg.layers;
-        let theta = self.theta.read()?;
-        let (v, d, s) = (self.cfg.vocab, self.cfg.dim, self.cfg.seq);
+        let windows = b.windows.read()?;
+        let Window::Tokens(tokens) = &windows[micro] else { return Ok(()) };
+        let (x, theta) = (b.head[0].read()?, self.theta.read()?);
+        let Some(head) = self.head(&theta, &x, &tokens[1..]) else { return Ok(()) };
         let mut dxf = b.head[1].write()?;
-        matmul(
-            self.math(),
-            MatrixMut::new(&mut dxf, d, s),
-            Store::Replace,
-            1.0,
-            Matrix::new(&theta[self.specs[classifier].range()], v, d).t(),
-            Matrix::new(&b.logits.read()?[..], v, s),
-        );
-        let [scratch, ..] = &mut *b.scratch.lock()?;
-        self.norm(d, 1).backward(
+        let [scratch, stats, _] = &mut *b.scratch.lock()?;
+        let mut dw = b.grads[classifier].write()?;
+        head.backward(&mut b.logits.write()?, stats, &mut dw, store, &mut dxf, scratch);
+        drop(dw);
+        self.norm(self.cfg.dim, 1).backward(
             &b.x[layers].read()?,
             &theta[self.specs[norm].range()],
             &dxf,
@@ -212,23 +217,6 @@ impl Network {
     pub(super) fn is_replaced(&self, place: usize) -> bool {
         let is_outer = |kind| self.layer.outers.iter().any(|o| o.kind == kind);
         Some(place) == self.classifier() || is_outer(self.specs[place].kind)
-    }
-
-    /// The gradient of the classifier; of micro-batches after the first it is added.
-    pub(super) fn classifier_gradient(&self, store: Store) -> Result<(), StepError> {
-        let Some(classifier) = self.classifier() else { return Ok(()) };
-        let b = &self.buffers;
-        let (dlogits, xf) = (b.logits.read()?, b.head[0].read()?);
-        let mut dw = b.grads[classifier].write()?;
-        weight_grad::outer_product(
-            self.math(),
-            &mut dw,
-            store,
-            dlogits[..].into(),
-            xf[..].into(),
-            self.cfg.seq,
-        );
-        Ok(())
     }
 
     /// The gradient of the embedding.
