@@ -14,6 +14,7 @@ pub mod convert;
 pub mod exec;
 pub mod gemm;
 mod kernels;
+pub mod limits;
 mod lower;
 pub mod math;
 mod memory;

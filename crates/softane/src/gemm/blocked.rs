@@ -57,10 +57,14 @@ pub(super) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
     });
 }
 
-/// Rows of a task: blocks of about equal size, whole tiles.
+/// Rows of a task: whole tiles, and a number of tasks that two, four or eight threads share evenly.
 pub(super) fn task_rows(m: usize, n: usize, k: usize) -> usize {
     let wanted = (TASK / (n * k).max(1)).max(LEAST_ROWS);
-    let blocks = m.div_ceil(wanted).max(1);
+    let blocks = match m.div_ceil(wanted) {
+        0 | 1 => 1,
+        n if n <= 4 => n.next_multiple_of(2),
+        n => n.next_multiple_of(8),
+    };
     m.div_ceil(blocks).next_multiple_of(ROWS)
 }
 

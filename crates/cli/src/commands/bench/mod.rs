@@ -1,5 +1,6 @@
 //! `backpropane bench`.
 
+mod gemm;
 mod kernel;
 mod step;
 
@@ -26,12 +27,14 @@ pub struct BenchArgs {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     Step(step::StepArgs),
+    Gemm(gemm::GemmArgs),
     Kernel(kernel::KernelArgs),
 }
 
 pub fn run(ui: &Ui, args: &BenchArgs) -> Result<(), CommandError> {
     match &args.command {
         Command::Step(args) => step::run(ui, args),
+        Command::Gemm(args) => gemm::run(ui, args),
         Command::Kernel(args) => kernel::run(ui, args),
     }
 }
