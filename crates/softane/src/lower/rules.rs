@@ -303,8 +303,10 @@ impl<'f> Lowering<'f> {
         };
         let stretched = |v: &View| v.broadcast(&[&batch, &v.shape[v.shape.len() - 2..]].concat());
         let (x, y) = (stretched(&x), stretched(&y));
-        // A result that is only transposed is computed transposed: xy = (yᵀxᵀ)ᵀ.
-        let view = if self.is_turned_next(id) {
+        // A result that is only transposed is computed transposed: xy = (yᵀxᵀ)ᵀ. A large left side stays where it is:
+        // there it need not be turned itself, and its zeros are skipped.
+        let large = |v: &View| v.shape[v.shape.len() - 2..].iter().product::<usize>();
+        let view = if self.is_turned_next(id) && large(&x) < 2 * large(&y) {
             turned(&self.product(turned(&y), turned(&x), None, out.dtype, self.label(operation)))
         } else {
             self.product(x, y, None, out.dtype, self.label(operation))
