@@ -56,14 +56,8 @@ pub fn par_copy(from: &[u8], to: &mut [u8]) {
     from.par_chunks(task).zip(to.par_chunks_mut(task)).for_each(|(from, to)| to.copy_from_slice(from));
 }
 
-/// Rows and columns of a block that is turned in registers.
-const BLOCK: usize = 16;
-
-/// Rows that are turned at a time: what they come to in one column is a cache line.
-const BAND: usize = 2 * BLOCK;
-
-/// Columns that a task turns: with more, the lines it writes would push each other out of the cache.
-const COLUMNS: usize = BLOCK;
+/// Rows and columns of a block that is turned at a time: what it comes to in one column is a cache line.
+const BLOCK: usize = 32;
 
 /// Rounds `from`, `[rows, columns]`, to half precision and writes its transpose to `to`, on the current rayon pool.
 ///
@@ -74,30 +68,15 @@ pub fn par_narrow_turned(from: &[f32], rows: usize, columns: usize, to: &mut [f1
     if from.is_empty() {
         return;
     }
-    to.par_chunks_mut(COLUMNS * rows).enumerate().for_each(|(i, to)| {
-        let mut block = [0.0; BLOCK * BLOCK];
-        let mut lines = [[0.0; BAND]; BLOCK];
-        for row in (0..rows).step_by(BAND) {
-            let tall = BAND.min(rows - row);
-            for (j, to) in to.chunks_mut(BLOCK * rows).enumerate() {
-                let (first, wide) = (i * COLUMNS + j * BLOCK, to.len() / rows);
-                for part in (0..tall).step_by(BLOCK) {
-                    let from = &from[(row + part) * columns + first..];
-                    let high = BLOCK.min(tall - part);
-                    if high == BLOCK && wide == BLOCK {
-                        crate::simd::turn(from, columns, &mut block);
-                    } else {
-                        for (x, y) in (0..wide).flat_map(|x| (0..high).map(move |y| (x, y))) {
-                            block[x * BLOCK + y] = from[y * columns + x];
-                        }
-                    }
-                    for (line, turned) in lines.iter_mut().zip(block.chunks_exact(BLOCK)) {
-                        line[part..part + BLOCK].copy_from_slice(turned);
-                    }
-                }
-                for (line, to) in lines.iter().zip(to.chunks_exact_mut(rows)) {
-                    narrow(&line[..tall], &mut to[row..row + tall]);
-                }
+    to.par_chunks_mut(BLOCK * rows).enumerate().for_each(|(i, to)| {
+        let (first, wide) = (i * BLOCK, to.len() / rows);
+        let whole = if wide == BLOCK { rows - rows % BLOCK } else { 0 };
+        for row in (0..whole).step_by(BLOCK) {
+            crate::simd::narrow_turned(&from[row * columns + first..], columns, &mut to[row..], rows);
+        }
+        for (x, to) in to.chunks_exact_mut(rows).enumerate() {
+            for (row, to) in to.iter_mut().enumerate().skip(whole) {
+                *to = f16::from_bits(narrowed(from[row * columns + first + x].to_bits()));
             }
         }
     });
@@ -166,7 +145,7 @@ fn widened(h: u16) -> u32 {
 
 /// The bits of the f16 nearest to the f32 with bits `x`, ties to even.
 #[inline(always)]
-fn narrowed(x: u32) -> u16 {
+pub(crate) fn narrowed(x: u32) -> u16 {
     let sign = x & 0x8000_0000;
     let magnitude = x ^ sign;
     // Normal results: rebias, add half a unit less one, and one more if the kept part is odd.

@@ -335,15 +335,29 @@ fn in_order(low: __m512, high: __m512) -> __m512 {
     unsafe { std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low)) }
 }
 
-/// Turns 16 × 16 elements; see [`super::turn`].
-pub(super) fn turn(from: &[f32], stride: usize, to: &mut [f32; 256]) {
-    let from = &from[..15 * stride + 16];
-    assert!(has(Math::F32));
-    // SAFETY: `has` says that the instructions exist; each of 16 rows has 16 elements, in `from` as in `to`.
-    unsafe {
-        let block = turned(whole_rows::<f32, false>(from.as_ptr(), stride, 16));
-        for (i, row) in block.iter().enumerate() {
-            _mm512_storeu_ps(to.as_mut_ptr().add(16 * i), *row);
+/// Turns and rounds 32 × 32 elements; see [`super::narrow_turned`].
+pub(super) fn narrow_turned(from: &[f32], stride: usize, to: &mut [f16], to_stride: usize) {
+    let (from, to) = (&from[..31 * stride + 32], &mut to[..31 * to_stride + 32]);
+    assert!(has(Math::F32) && stride >= 32 && to_stride >= 32);
+    // SAFETY: `has` says that the instructions exist; 32 rows have 32 elements each, in `from` as in `to`.
+    unsafe { narrow_turned_with(from.as_ptr(), stride, to.as_mut_ptr(), to_stride) }
+}
+
+/// # Safety
+/// 32 rows of 32 elements begin `stride` and `to_stride` apart.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn narrow_turned_with(from: *const f32, stride: usize, to: *mut f16, to_stride: usize) {
+    for x in [0, 16] {
+        // SAFETY: rows 0 to 31 from columns x to x + 15 are there, so are rows x to x + 15 of the result.
+        unsafe {
+            let high = turned(whole_rows::<f32, false>(from.add(x), stride, 16));
+            let low = turned(whole_rows::<f32, false>(from.add(16 * stride + x), stride, 16));
+            for (i, (high, low)) in high.into_iter().zip(low).enumerate() {
+                let to = to.add((x + i) * to_stride);
+                let half = [high, low].map(|x| _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(x));
+                _mm256_storeu_si256(to.cast(), half[0]);
+                _mm256_storeu_si256(to.add(16).cast(), half[1]);
+            }
         }
     }
 }

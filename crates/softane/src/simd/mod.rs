@@ -4,19 +4,21 @@
 mod avx512;
 pub(crate) mod tile;
 
+use half::f16;
 use pulp::{Arch, NullaryFnOnce};
 
-/// Writes 16 × 16 elements of `from`, whose rows stand `stride` apart, transposed to `to`.
+/// Writes 32 × 32 elements of `from`, whose rows begin `stride` apart, transposed and rounded to half precision to
+/// `to`, whose rows begin `to_stride` apart.
 ///
 /// # Panics
-/// If `from` is too short.
-pub(crate) fn turn(from: &[f32], stride: usize, to: &mut [f32; 256]) {
+/// If a slice is too short.
+pub(crate) fn narrow_turned(from: &[f32], stride: usize, to: &mut [f16], to_stride: usize) {
     #[cfg(target_arch = "x86_64")]
     if tile::has(tile::Math::F32) {
-        return avx512::turn(from, stride, to);
+        return avx512::narrow_turned(from, stride, to, to_stride);
     }
-    for (i, to) in to.iter_mut().enumerate() {
-        *to = from[i % 16 * stride + i / 16];
+    for (x, y) in (0..32).flat_map(|x| (0..32).map(move |y| (x, y))) {
+        to[x * to_stride + y] = f16::from_bits(crate::convert::narrowed(from[y * stride + x].to_bits()));
     }
 }
 

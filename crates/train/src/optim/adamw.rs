@@ -153,7 +153,8 @@ impl Coefficients {
     fn apply(&self, theta: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32]) {
         let AdamW { beta1, beta2, eps, .. } = self.adamw;
         let Update { lr, grad_scale, .. } = self.update;
-        let (decay, correction1, correction2) = (self.decay, self.correction1, self.correction2);
+        // Divisions are what would keep the memory waiting: one is enough.
+        let (decay, inverse1, inverse2) = (self.decay, 1.0 / self.correction1, 1.0 / self.correction2);
         simd(
             #[inline(always)]
             || {
@@ -161,7 +162,7 @@ impl Coefficients {
                     let g = grad * grad_scale;
                     *m = beta1 * *m + (1.0 - beta1) * g;
                     *v = beta2 * *v + (1.0 - beta2) * (g * g);
-                    let (m_hat, v_hat) = (*m / correction1, *v / correction2);
+                    let (m_hat, v_hat) = (*m * inverse1, *v * inverse2);
                     *theta -= lr * (m_hat / (v_hat.sqrt() + eps) + decay * *theta);
                 }
             },

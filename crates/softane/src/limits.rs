@@ -1,0 +1,41 @@
+//! What this machine can do at most, measured.
+
+use crate::gemm::Math;
+use crate::simd::tile::{self, COLS, Left, ROWS, TILE};
+use rayon::prelude::*;
+use std::time::Instant;
+
+/// Steps of a panel: both panels stay in the first-level cache.
+const STEPS: usize = 192;
+
+/// Products of one measurement, some milliseconds of them.
+const PRODUCTS: usize = 20_000;
+
+/// Floating-point operations a second of the fastest loop there is for `math`, on all threads of the current rayon
+/// pool: tiles whose operands never leave the first-level cache. `None` if this machine has no such loop.
+pub fn peak(math: Math) -> Option<f64> {
+    if !tile::has(math) {
+        return None;
+    }
+    let threads = rayon::current_num_threads();
+    let work = |_| {
+        let (left, right) = (vec![0.5f32; STEPS * ROWS], vec![0.5f32; STEPS * COLS]);
+        let mut tile = [0.0; TILE];
+        for _ in 0..PRODUCTS {
+            tile::multiply(math, STEPS, Left::Steps(&left), &right, &mut tile);
+            std::hint::black_box(&mut tile);
+        }
+    };
+    let mut best = 0.0f64;
+    for _ in 0..5 {
+        let start = Instant::now();
+        (0..threads).into_par_iter().with_max_len(1).for_each(work);
+        let each = match math {
+            Math::F32 => 2,
+            Math::Bf16 => 4,
+        };
+        let flops = (each * threads * PRODUCTS * STEPS * TILE) as f64;
+        best = best.max(flops / start.elapsed().as_secs_f64());
+    }
+    Some(best)
+}

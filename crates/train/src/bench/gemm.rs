@@ -1,0 +1,68 @@
+//! The speed of the matrix products that a step is made of.
+
+use super::Workload;
+use crate::step::StepError;
+use ane::Pool;
+use half::f16;
+use softane::gemm::{Math, Matrix, MatrixMut, Store, matmul};
+use std::time::{Duration, Instant};
+
+/// A product that was timed.
+#[derive(Clone, Debug)]
+pub struct ProductTime {
+    /// What it is in the model.
+    pub name: &'static str,
+    /// M, N, K.
+    pub shape: [usize; 3],
+    /// The median.
+    pub time: Duration,
+}
+
+/// The products of a layer and of the classifier of `workload`, operands in half precision, and the machine's own
+/// limit in FLOP/s, if it is known.
+///
+/// # Errors
+/// If the system starts no threads.
+pub fn products(
+    workload: &Workload,
+    math: Math,
+    threads: usize,
+    samples: usize,
+) -> Result<(Option<f64>, Vec<ProductTime>), StepError> {
+    let c = &workload.config;
+    let (d, f, s, q) = (c.dim, c.hidden, c.seq, c.q_dim());
+    let mut shapes = vec![
+        ("queries", [q, s, d], false),
+        ("up", [f, s, d], false),
+        ("down", [d, s, f], false),
+        ("gradient of queries", [q, d, s], true),
+        ("gradient of up", [f, d, s], true),
+    ];
+    if c.vocab > 0 {
+        shapes.push(("classifier", [c.vocab, s, d], false));
+    }
+    let pool = Pool::new(threads).map_err(StepError::Threads)?;
+    pool.install(|| {
+        let limit = softane::limits::peak(math);
+        let timed = shapes.into_iter().map(|(name, shape, turned)| {
+            let [m, n, k] = shape;
+            let numbers = |len: usize| -> Vec<f16> {
+                (0..len).map(|i| f16::from_f32((i % 31) as f32 / 31.0 - 0.5)).collect()
+            };
+            let (a, b, mut to) = (numbers(m * k), numbers(k * n), vec![0.0f32; m * n]);
+            let right = if turned { Matrix::new(&*b, n, k).t() } else { Matrix::new(&*b, k, n) };
+            let mut times: Vec<Duration> = (0..samples + 2)
+                .map(|_| {
+                    let start = Instant::now();
+                    let to = MatrixMut::new(&mut to, m, n);
+                    matmul(math, to, Store::Replace, 1.0, Matrix::new(&*a, m, k), right);
+                    start.elapsed()
+                })
+                .skip(2)
+                .collect();
+            times.sort();
+            ProductTime { name, shape, time: times[times.len() / 2] }
+        });
+        Ok((limit, timed.collect()))
+    })
+}
