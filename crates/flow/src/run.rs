@@ -27,7 +27,7 @@ impl<E: Send> Plan<'_, E> {
     /// The first task to fail or to panic, by name. Tasks under way are then waited for, others never
     /// begin. The plan may be run again afterwards. `Busy` if it is running already.
     pub fn run(&self) -> Result<(), RunError<E>> {
-        self.execute([None, None, None])
+        self.execute([None, None, None], None)
     }
 
     /// Like [`Plan::run`], and adds to `trace` when each task ran.
@@ -35,30 +35,59 @@ impl<E: Send> Plan<'_, E> {
     /// # Errors
     /// As [`Plan::run`]; `trace` then holds the tasks that did begin.
     pub fn run_traced(&self, trace: &mut Trace) -> Result<(), RunError<E>> {
+        self.traced(trace, None)
+    }
+
+    /// Like [`Plan::run_traced`]; while the calling thread waits, it calls `idle` again and again instead of sleeping.
+    ///
+    /// This is for threads of a pool that tasks use too: `idle` does a piece of the pool's work, so that no task waits
+    /// for the very thread that waits for it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_busy(&self, trace: &mut Trace, idle: &dyn Fn()) -> Result<(), RunError<E>> {
+        self.traced(trace, Some(idle))
+    }
+
+    fn traced(&self, trace: &mut Trace, idle: Option<&dyn Fn()>) -> Result<(), RunError<E>> {
         let (began, origin, plan) = (Instant::now(), trace.origin, trace.place(&self.tasks));
         let recorder = |records| Some(Recorder { origin, plan, records });
-        let done = self.execute(trace.lanes.each_mut().map(recorder));
+        let done = self.execute(trace.lanes.each_mut().map(recorder), idle);
         trace.elapsed += began.elapsed();
         done
     }
 
-    fn execute(&self, recorders: [Option<Recorder<'_>>; Lane::COUNT]) -> Result<(), RunError<E>> {
+    fn execute(
+        &self,
+        recorders: [Option<Recorder<'_>>; Lane::COUNT],
+        idle: Option<&dyn Fn()>,
+    ) -> Result<(), RunError<E>> {
         let _running = Running::begin(&self.busy).ok_or(RunError::Busy)?;
         let progress = Progress::new();
         let mut served =
             Lane::ALL.into_iter().zip(recorders).filter(|(lane, _)| !self.queue(*lane).is_empty());
         let Some((first, recorder)) = served.next() else { return Ok(()) };
         thread::scope(|scope| {
+            let mut spawned = 0;
             for (lane, recorder) in served {
                 let progress = &progress;
-                let spawned = thread::Builder::new()
-                    .name(format!("{lane} lane"))
-                    .spawn_scoped(scope, move || self.serve(lane, progress, recorder));
-                if let Err(source) = spawned {
-                    progress.stop(RunError::Thread { lane, source });
+                let started =
+                    thread::Builder::new().name(format!("{lane} lane")).spawn_scoped(scope, move || {
+                        self.serve(lane, progress, recorder, None);
+                        progress.left.fetch_add(1, Ordering::Release);
+                    });
+                match started {
+                    Ok(_) => spawned += 1,
+                    Err(source) => progress.stop(RunError::Thread { lane, source }),
                 }
             }
-            self.serve(first, &progress, recorder);
+            self.serve(first, &progress, recorder, idle);
+            // The last tasks of other lanes may still need the pool of the calling thread.
+            while let Some(idle) = idle
+                && progress.left.load(Ordering::Acquire) < spawned
+            {
+                idle();
+            }
         });
         progress.outcome()
     }
@@ -68,9 +97,15 @@ impl<E: Send> Plan<'_, E> {
     }
 
     /// Runs the tasks of `lane` in order until they are done or the run is stopped.
-    fn serve(&self, lane: Lane, progress: &Progress<E>, mut recorder: Option<Recorder<'_>>) {
+    fn serve(
+        &self,
+        lane: Lane,
+        progress: &Progress<E>,
+        mut recorder: Option<Recorder<'_>>,
+        idle: Option<&dyn Fn()>,
+    ) {
         for &t in self.queue(lane) {
-            if !progress.wait_for(&self.needs[t]) {
+            if !progress.wait_for(&self.needs[t], idle) {
                 return;
             }
             let start = Instant::now();
@@ -114,6 +149,8 @@ struct Progress<E> {
     /// How many tasks each lane has finished.
     finished: [AtomicUsize; Lane::COUNT],
     stopped: AtomicBool,
+    /// Lanes on threads of their own that have ended.
+    left: AtomicUsize,
     /// Why the run was stopped. Both atomics change only under this lock, so that nobody falls asleep
     /// between a look and the change looked for.
     failure: Mutex<Option<RunError<E>>>,
@@ -125,13 +162,14 @@ impl<E> Progress<E> {
         Self {
             finished: array::from_fn(|_| AtomicUsize::new(0)),
             stopped: AtomicBool::new(false),
+            left: AtomicUsize::new(0),
             failure: Mutex::new(None),
             changed: Condvar::new(),
         }
     }
 
     /// Waits until every lane has finished as many tasks as `need` says; false if the run was stopped.
-    fn wait_for(&self, need: &Clock) -> bool {
+    fn wait_for(&self, need: &Clock, idle: Option<&dyn Fn()>) -> bool {
         let stopped = || self.stopped.load(Ordering::Acquire);
         let met = || self.finished.iter().zip(need).all(|(done, need)| done.load(Ordering::Acquire) >= *need);
         for _ in 0..SPINS {
@@ -139,6 +177,12 @@ impl<E> Progress<E> {
                 return !stopped();
             }
             hint::spin_loop();
+        }
+        if let Some(idle) = idle {
+            while !stopped() && !met() {
+                idle();
+            }
+            return !stopped();
         }
         let mut guard = self.lock();
         while !stopped() && !met() {

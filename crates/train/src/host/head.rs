@@ -98,7 +98,8 @@ impl Head<'_> {
                 gradient_block(logits, first, self.targets, largest, factor, hit);
                 let gradient = Matrix::new(&*logits, tall, s);
                 matmul_serial(self.math, MatrixMut::new(dw, tall, d), store, 1.0, gradient, x.t());
-                let (to, add) = (MatrixMut::new(partial, d, s), if i == 0 { Store::Replace } else { Store::Add });
+                let (to, add) =
+                    (MatrixMut::new(partial, d, s), if i == 0 { Store::Replace } else { Store::Add });
                 matmul_serial(self.math, to, add, 1.0, Matrix::new(weight, tall, d).t(), gradient);
             }
         });
@@ -135,7 +136,8 @@ mod tests {
             let s = targets.len();
             let vocab = weight.len() * s / x.len();
             let head = Head { math: Math::F32, weight, x, targets, scale: 8.0 };
-            let (mut logits, mut dw, mut dx) = (vec![f32::NAN; vocab * s], vec![1.0; weight.len()], x.clone());
+            let (mut logits, mut dw, mut dx) =
+                (vec![f32::NAN; vocab * s], vec![1.0; weight.len()], x.clone());
             let [mut stats, mut scratch] = [Scratch::new(), Scratch::new()];
             let loss = head.forward(&mut logits, &mut stats, &mut scratch).unwrap();
             head.backward(&mut logits, &mut stats, &mut dw, Store::Add, &mut dx, &mut scratch);

@@ -146,7 +146,13 @@ impl StepGraph {
                 grad.write()?.fill(0.0);
             }
         }
-        self.plan.run_traced(trace)?;
+        // The engine's lane is one of the pool's own threads: its tasks need not be handed over and waited for.
+        let idle = || {
+            if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                std::thread::yield_now();
+            }
+        };
+        self.network.pool().install(|| self.plan.run_busy(trace, &idle))?;
         Ok(*b.loss.lock()? / self.micro_batches as f64)
     }
 }

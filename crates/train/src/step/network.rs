@@ -326,6 +326,7 @@ impl Network {
 
 /// The weight files of a kernel, before any layer's weights are in them.
 fn files(spec: &KernelSpec) -> Result<Mutex<Weights>, StepError> {
-    let files = spec.empty_weights().map_err(|source| StepError::Blob { kernel: spec.name.clone(), source })?;
+    let files =
+        spec.empty_weights().map_err(|source| StepError::Blob { kernel: spec.name.clone(), source })?;
     Ok(Mutex::new(files))
 }

@@ -72,7 +72,10 @@ pub fn run(ui: &Ui, args: &GemmArgs) -> Result<(), CommandError> {
     for p in products {
         let share = limit.map_or(String::new(), |l| format!(", {:.0} % of the limit", 100.0 * p.gflops / l));
         let [m, n, k] = p.shape;
-        ui.result(&format!("{:<20} {m} × {n} × {k}: {:.3} ms, {:.0} GFLOP/s{share}", p.name, p.ms, p.gflops))?;
+        ui.result(&format!(
+            "{:<20} {m} × {n} × {k}: {:.3} ms, {:.0} GFLOP/s{share}",
+            p.name, p.ms, p.gflops
+        ))?;
     }
     Ok(())
 }
