@@ -141,10 +141,10 @@ pub fn softmax(values: &mut [f32], row: usize) {
                 let (blocks, tail) = row.as_chunks_mut::<LANES>();
                 for block in blocks {
                     // What a causal mask hides comes to 0: half of all rows need no exponentials.
-                    if block.iter().fold(false, |any, &x| any | !(x - top < VANISHES)) {
-                        block.iter_mut().for_each(|x| *x = exp_of_negative(*x - top));
-                    } else {
+                    if block.iter().fold(true, |all, &x| all & (x - top < VANISHES)) {
                         block.fill(0.0);
+                    } else {
+                        block.iter_mut().for_each(|x| *x = exp_of_negative(*x - top));
                     }
                 }
                 for x in tail {

@@ -20,7 +20,7 @@ fn options(out: &Path, data: &Path) -> Options {
             ..Overrides::default()
         },
         threads: 2,
-        device: ane::Choice::Soft,
+        device: ane::Choice::Soft.into(),
     }
 }
 

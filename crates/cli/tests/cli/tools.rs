@@ -128,3 +128,22 @@ fn emitted_programs_are_read_again_with_their_weights() {
         device.compile(kernel, &program, &weights).unwrap_or_else(|e| panic!("{kernel}: {e}"));
     }
 }
+
+#[test]
+fn a_step_is_measured_and_shows_that_it_was_the_step_meant() {
+    let place = Place::new();
+    let args = "bench step --model tiny --samples 3 --threads 1";
+    let json: serde_json::Value =
+        serde_json::from_str(&place.succeed(&format!("{args} --json")).stdout).expect("JSON");
+    let of = |key: &str| json[0][key].as_f64().unwrap_or_else(|| panic!("{key} in {json}"));
+    assert!(of("min_ms") > 0.0 && of("min_ms") <= of("median_ms") && of("median_ms") <= of("max_ms"));
+    assert_eq!((of("samples"), of("threads"), json[0]["math"].as_str()), (3.0, 1.0, Some("f32")));
+    // Random weights know nothing: the loss is about ln 320.
+    assert!((of("loss0") - 320f64.ln()).abs() < 0.1 && of("loss3") < of("loss0"), "{json}");
+    let line = place.succeed(&format!("{args} --line")).stdout;
+    assert!(line.starts_with("tiny backpropane f32 1 ") && line.trim_end().ends_with(" ok"), "{line}");
+    let kernels = place.succeed("bench kernel --model tiny --samples 1 --threads 1").stdout;
+    assert!(kernels.contains("fwdAttn: ") && kernels.contains("conv"), "{kernels}");
+    let products = place.succeed("bench gemm --model tiny --samples 1 --threads 1 --json").stdout;
+    assert!(products.contains("\"gflops\""), "{products}");
+}

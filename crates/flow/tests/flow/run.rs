@@ -212,3 +212,35 @@ fn traces_of_several_plans_join() {
     assert!(spans.is_sorted_by_key(|span| span.start), "the runs follow each other: {spans:?}");
     assert_eq!(all.to_chrome_json().matches(r#""ph":"X""#).count(), 5 + 2 + 5);
 }
+
+/// A task of the other lane needs a piece of work done by the very thread that waits for it.
+#[test]
+fn a_busy_thread_works_for_those_it_waits_for() {
+    for fails in [false, true] {
+        let (give, jobs) = mpsc::channel::<Sender<()>>();
+        let give = Mutex::new(give);
+        let mut graph = Graph::<String>::new();
+        let [a, b] = ["a", "b"].map(|name| graph.resource(name));
+        graph.task("one").on(Engine).writes([a]).run(|| Ok(()));
+        graph.task("two").on(Cpu).reads([a]).writes([b]).run(|| {
+            let (done, wait) = mpsc::channel();
+            give.lock().expect("nobody panics").send(done).expect("the calling thread lives");
+            wait.recv().expect("the job is done");
+            if fails { Err("no".to_owned()) } else { Ok(()) }
+        });
+        graph.task("three").on(Engine).reads([b]).run(|| Ok(()));
+        // The last job comes when the calling thread's own lane is done.
+        graph.task("four").on(Cpu).reads([b]).run(|| {
+            let (done, wait) = mpsc::channel();
+            give.lock().expect("nobody panics").send(done).expect("the calling thread lives");
+            wait.recv().map_err(|e| e.to_string())
+        });
+        let plan = graph.plan().expect("names differ");
+        let idle = || {
+            if let Ok(done) = jobs.try_recv() {
+                done.send(()).expect("somebody waits");
+            }
+        };
+        assert_eq!(plan.run_busy(&mut Trace::new(), &idle).is_err(), fails);
+    }
+}

@@ -152,7 +152,8 @@ impl StepGraph {
                 std::thread::yield_now();
             }
         };
-        self.network.pool().install(|| self.plan.run_busy(trace, &idle))?;
+        let run = || self.plan.run_busy(trace, &idle).map_err(StepError::from);
+        self.network.pool().install(run)?;
         Ok(*b.loss.lock()? / self.micro_batches as f64)
     }
 }

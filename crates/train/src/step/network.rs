@@ -130,7 +130,7 @@ impl Network {
         };
         network.roles = network.assign_roles()?;
         let used = if build.backward { network.kernels.kernels.len() } else { network.kernels.forward };
-        network.files = network.kernels.kernels[..used].iter().map(|k| files(k)).collect::<Result<_, _>>()?;
+        network.files = network.kernels.kernels[..used].iter().map(files).collect::<Result<_, _>>()?;
         for l in 0..network.cfg.layers {
             let compile = |k: usize| {
                 let mut files = network.files[k].lock()?;

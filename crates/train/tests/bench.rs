@@ -1,0 +1,57 @@
+//! Measured steps are the steps that other programs take.
+
+use std::time::Duration;
+use train::bench::{StepBench, StepOptions, StepTimes, Workload};
+use train::config::ModelConfig;
+use train::run::Storage;
+
+fn measure(model: &str, threads: usize, math: ane::Math, storage: Storage) -> StepTimes {
+    let workload = Workload::new(ModelConfig::preset(model).expect("a preset"));
+    let device = ane::Wanted { engine: ane::Choice::Soft, math };
+    let options = StepOptions { threads, device, storage, samples: 1, budget: Duration::ZERO };
+    let bench = StepBench::new(workload, &options).expect("compiles");
+    bench.run(&options, &mut |_, _| {}).expect("runs")
+}
+
+/// What PyTorch 2.15, JAX 0.10.2, candle 0.11.1 and burn 0.22.1 agree on (benches/peers): loss, norm of the gradient, and
+/// loss after three steps of Adam. In fp32 to their six digits; fp16 storage moves the last loss by 4e-4 of itself.
+#[test]
+fn the_layer_takes_the_steps_that_its_peers_take() {
+    let want = [-1.132328, 16.54098, -10.58510];
+    for (storage, tolerance) in [(Storage::F32, 2e-6), (Storage::F16, 5e-4)] {
+        let times = measure("layer768", 2, ane::Math::F32, storage);
+        for (got, want) in [times.loss0, times.gradient_norm, times.loss3].into_iter().zip(want) {
+            assert!((got / want - 1.0).abs() < tolerance, "{storage:?}: {got}, not {want}");
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit_of_a_step() {
+    let run = |threads| {
+        let t = measure("tiny", threads, ane::Math::F32, Storage::F16);
+        [t.loss0, t.gradient_norm, t.loss3].map(f64::to_bits)
+    };
+    assert_eq!(run(1), run(2));
+    assert_eq!(run(1), run(3));
+}
+
+/// bf16 has 8 bits: sums of many rounded products are good to a thousandth, as PyTorch's are (benches/peers).
+#[test]
+fn products_in_bf16_take_about_the_same_steps_or_are_refused_by_name() {
+    let device = ane::Wanted { engine: ane::Choice::Soft, math: ane::Math::Bf16 };
+    let options = ane::SoftOptions::threads(1).expect("threads");
+    match ane::open(device, options) {
+        Ok(device) => {
+            assert!(device.info().name.contains("bf16"), "{}", device.info().name);
+            let [exact, rounded] =
+                [ane::Math::F32, ane::Math::Bf16].map(|math| measure("tiny", 2, math, Storage::F16));
+            assert!((rounded.loss0 / exact.loss0 - 1.0).abs() < 2e-3, "{} {}", rounded.loss0, exact.loss0);
+            assert!((rounded.loss3 / exact.loss3 - 1.0).abs() < 2e-3, "{} {}", rounded.loss3, exact.loss3);
+            assert_ne!(rounded.loss3.to_bits(), exact.loss3.to_bits());
+        }
+        Err(refused) => {
+            assert!(refused.to_string().starts_with("products in bf16 need AVX-512"), "{refused}")
+        }
+    }
+}
