@@ -123,6 +123,60 @@ impl<'a> Slice<'a> {
     }
 }
 
+/// Elements to read of a type that kernels compute with.
+#[derive(Clone, Copy, Debug)]
+pub enum Elements<'a> {
+    /// Half precision.
+    F16(&'a [f16]),
+    /// Single precision.
+    F32(&'a [f32]),
+}
+
+impl Elements<'_> {
+    pub(crate) fn get(&self, at: usize) -> f32 {
+        match self {
+            Elements::F16(v) => v[at].to_f32(),
+            Elements::F32(v) => v[at],
+        }
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Elements::F16(v) => v.len(),
+            Elements::F32(v) => v.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<'a> From<Slice<'a>> for Elements<'a> {
+    /// Elements of other types count as none: matrices of them are refused.
+    fn from(slice: Slice<'a>) -> Self {
+        match slice {
+            Slice::F16(data) => Elements::F16(data),
+            Slice::F32(data) => Elements::F32(data),
+            Slice::Other(..) => Elements::F32(&[]),
+        }
+    }
+}
+
+impl<'a> From<&'a [f32]> for Elements<'a> {
+    fn from(data: &'a [f32]) -> Self {
+        Elements::F32(data)
+    }
+}
+
+impl<'a> From<&'a [f16]> for Elements<'a> {
+    fn from(data: &'a [f16]) -> Self {
+        Elements::F16(data)
+    }
+}
+
 /// Elements to write.
 #[derive(Debug)]
 pub enum SliceMut<'a> {

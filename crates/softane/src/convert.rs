@@ -70,10 +70,13 @@ pub fn par_narrow_turned(from: &[f32], rows: usize, columns: usize, to: &mut [f1
     }
     to.par_chunks_mut(BLOCK * rows).enumerate().for_each(|(i, to)| {
         let (first, wide) = (i * BLOCK, to.len() / rows);
-        let whole = if wide == BLOCK { rows - rows % BLOCK } else { 0 };
-        for row in (0..whole).step_by(BLOCK) {
-            crate::simd::narrow_turned(&from[row * columns + first..], columns, &mut to[row..], rows);
-        }
+        // Whole blocks by vectors, as far as there are any.
+        let blocks = if wide == BLOCK { rows / BLOCK } else { 0 };
+        let by_vectors = |&block: &usize| {
+            let row = block * BLOCK;
+            crate::simd::narrow_turned(&from[row * columns + first..], columns, &mut to[row..], rows)
+        };
+        let whole = (0..blocks).take_while(by_vectors).count() * BLOCK;
         for (x, to) in to.chunks_exact_mut(rows).enumerate() {
             for (row, to) in to.iter_mut().enumerate().skip(whole) {
                 *to = f16::from_bits(narrowed(from[row * columns + first + x].to_bits()));
@@ -145,7 +148,7 @@ fn widened(h: u16) -> u32 {
 
 /// The bits of the f16 nearest to the f32 with bits `x`, ties to even.
 #[inline(always)]
-pub(crate) fn narrowed(x: u32) -> u16 {
+fn narrowed(x: u32) -> u16 {
     let sign = x & 0x8000_0000;
     let magnitude = x ^ sign;
     // Normal results: rebias, add half a unit less one, and one more if the kept part is odd.

@@ -1,8 +1,8 @@
 //! Products in tiles: the right side is packed once, blocks of rows of the left side are tasks.
 
 use super::scratch::{self, Local, Shared};
-use super::{Matrix, Product, Store};
-use crate::simd::tile::{self, COLS, Drain, Left, MOST_STEPS, PITCH, Panel, ROWS, SLACK, TILE, Target};
+use super::{Matrix, Product, Store, Target};
+use crate::simd::tile::{self, COLS, Drain, Left, MOST_STEPS, PITCH, Panel, ROWS, SLACK, TILE};
 use rayon::prelude::*;
 
 /// Elements of the inner dimension that are taken at a time: a panel of the right side and a block of the left then

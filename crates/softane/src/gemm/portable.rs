@@ -2,10 +2,9 @@
 
 use super::blocked::task_rows;
 use super::scratch::{self, Local, Shared};
-use super::{Elements, Matrix, Product, Store};
+use super::{Elements, Matrix, Product, Store, Target};
 use crate::buffer::Buffer;
 use crate::convert::Element;
-use crate::simd::tile::Target;
 use faer::linalg::matmul::matmul as multiply;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;

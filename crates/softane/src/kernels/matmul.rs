@@ -1,8 +1,7 @@
 //! Matrix products of views, batch by batch.
 
-use crate::gemm::{self, Elements, Math, Matrix, Product, Store};
+use crate::gemm::{self, Elements, Math, Matrix, Product, Store, Target};
 use crate::memory::Reader;
-use crate::simd::tile::Target;
 use crate::view::{View, Walk};
 use rayon::prelude::*;
 use std::cell::RefCell;

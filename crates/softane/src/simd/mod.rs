@@ -8,18 +8,18 @@ use half::f16;
 use pulp::{Arch, NullaryFnOnce};
 
 /// Writes 32 × 32 elements of `from`, whose rows begin `stride` apart, transposed and rounded to half precision to
-/// `to`, whose rows begin `to_stride` apart.
+/// `to`, whose rows begin `to_stride` apart; `false` if this machine has no vectors for it.
 ///
 /// # Panics
 /// If a slice is too short.
-pub(crate) fn narrow_turned(from: &[f32], stride: usize, to: &mut [f16], to_stride: usize) {
+pub(crate) fn narrow_turned(from: &[f32], stride: usize, to: &mut [f16], to_stride: usize) -> bool {
     #[cfg(target_arch = "x86_64")]
     if tile::has(tile::Math::F32) {
-        return avx512::narrow_turned(from, stride, to, to_stride);
+        avx512::narrow_turned(from, stride, to, to_stride);
+        return true;
     }
-    for (x, y) in (0..32).flat_map(|x| (0..32).map(move |y| (x, y))) {
-        to[x * to_stride + y] = f16::from_bits(crate::convert::narrowed(from[y * stride + x].to_bits()));
-    }
+    let _ = (from, stride, to, to_stride);
+    false
 }
 
 /// Runs `f`, compiled for AVX-512, AVX2 or NEON if the machine has them.

@@ -2,8 +2,7 @@
 //!
 //! [`has`] says whether this machine multiplies tiles at full speed; elsewhere a library does matrix products.
 
-use crate::convert::Element;
-use crate::gemm::Elements;
+use crate::buffer::Elements;
 use half::{bf16, f16};
 
 /// Rows of a tile: 24 of 32 registers hold sums.
@@ -179,45 +178,26 @@ pub(crate) fn multiply(math: Math, steps: usize, left: Left<'_>, right: &[f32], 
     plain_multiply(math, steps, left, right, tile);
 }
 
-/// An element type that tiles are written as.
-pub(crate) trait Target: Element {
-    /// Writes `tile`, as far as it counts, times alpha and with its bias.
-    ///
-    /// # Panics
-    /// If `to` is too short.
-    fn drain(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [Self]);
+/// Writes a tile with 32 columns as f32; `false` if this machine has no vectors for it.
+pub(crate) fn drain_f32(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if drain.cols == COLS && has(Math::F32) {
+        super::avx512::drain_f32(tile, drain, to);
+        return true;
+    }
+    let _ = (tile, drain, to);
+    false
 }
 
-impl Target for f32 {
-    fn drain(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) {
-        #[cfg(target_arch = "x86_64")]
-        if drain.cols == COLS && has(Math::F32) {
-            return super::avx512::drain_f32(tile, drain, to);
-        }
-        plain_drain(tile, drain, to);
+/// As [`drain_f32`], rounded to half precision; nothing is added.
+pub(crate) fn drain_f16(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if drain.cols == COLS && !drain.add && has(Math::F32) {
+        super::avx512::drain_f16(tile, drain, to);
+        return true;
     }
-}
-
-impl Target for f16 {
-    fn drain(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) {
-        #[cfg(target_arch = "x86_64")]
-        if drain.cols == COLS && !drain.add && has(Math::F32) {
-            return super::avx512::drain_f16(tile, drain, to);
-        }
-        plain_drain(tile, drain, to);
-    }
-}
-
-fn plain_drain<T: Target>(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [T]) {
-    let mut line = [0.0; COLS];
-    for (r, row) in tile.chunks_exact(COLS).enumerate().take(drain.rows) {
-        let to = &mut to[r * drain.stride..][..drain.cols];
-        for (i, to) in to.iter().enumerate() {
-            let old = if drain.add { to.get() } else { 0.0 };
-            line[i] = row[i].mul_add(drain.alpha, drain.bias_of(r)) + old;
-        }
-        T::narrow(&line[..drain.cols], to);
-    }
+    let _ = (tile, drain, to);
+    false
 }
 
 /// Step `step` of row or column `i` of a panel.
@@ -336,30 +316,6 @@ mod tests {
                 // Sums of up to 200 products of at most 64, in one order or another.
                 let close = |(g, w): (&f32, &f32)| (g - w).abs() <= 200.0 * 64.0 * f32::EPSILON * 4.0;
                 assert!(got.iter().zip(&want).all(close), "{math:?}, {steps} steps");
-            }
-        }
-    }
-
-    #[test]
-    fn tiles_go_where_they_belong() {
-        let tile: [f32; TILE] = std::array::from_fn(|i| i as f32);
-        let bias: Vec<f32> = (0..ROWS).map(|i| i as f32 / 2.0).collect();
-        for (rows, cols, add) in
-            [(12, 32, false), (12, 32, true), (5, 32, false), (12, 17, true), (1, 1, false)]
-        {
-            let drain = Drain { rows, cols, stride: 40, alpha: 0.25, bias: &bias, add };
-            let mut to = vec![1.0f32; ROWS * 40];
-            let mut half = vec![f16::ONE; ROWS * 40];
-            f32::drain(&tile, &drain, &mut to);
-            f16::drain(&tile, &drain, &mut half);
-            for (i, (x, h)) in to.iter().zip(&half).enumerate() {
-                let (row, col) = (i / 40, i % 40);
-                let old = if add { 1.0 } else { 0.0 };
-                let want = match row < rows && col < cols {
-                    true => tile[row * COLS + col] * 0.25 + bias[row] + old,
-                    false => 1.0,
-                };
-                assert_eq!((*x, *h), (want, f16::from_f32(want)), "{rows}×{cols} at {row}, {col}");
             }
         }
     }

@@ -1,0 +1,200 @@
+//! Products of every layout, size and math.
+
+use super::*;
+
+/// A value in −1..1 for each index, the same everywhere: differences of a hash.
+fn noise(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn pool(threads: usize) -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+}
+
+/// f64 product of `a [M, K]` (or its transpose stored) and `b`, elementwise by closures.
+fn reference(
+    (m, n, k): (usize, usize, usize),
+    a: impl Fn(usize, usize) -> f32,
+    b: impl Fn(usize, usize) -> f32,
+) -> Vec<f64> {
+    let dot = |i, j| (0..k).map(|l| f64::from(a(i, l)) * f64::from(b(l, j))).sum();
+    (0..m).flat_map(|i| (0..n).map(move |j| (i, j))).map(|(i, j)| dot(i, j)).collect()
+}
+
+/// Values of −1..1: K products each within 2⁻²⁴ relative, summed with errors that grow at worst like K.
+fn assert_close(got: &[f32], want: &[f64], k: usize, case: &str) {
+    let tolerance = 2.0 * k as f64 * f64::from(f32::EPSILON);
+    for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
+        assert!((f64::from(g) - w).abs() <= tolerance, "{case}: element {i} is {g}, not {w}");
+    }
+}
+
+const SHAPES: [(usize, usize, usize); 13] = [
+    (13, 40, 2 * LONGEST + 101),
+    (1, 1, 1),
+    (1, 7, 5),
+    (9, 1, 33),
+    (5, 3, 1),
+    (16, 16, 16),
+    (17, 31, 65),
+    (64, 48, 513),
+    (96, 4, 100),
+    (97, 101, 1030),
+    (200, 300, 40),
+    (3, 700, 129),
+    (700, 2, 129),
+];
+
+#[test]
+fn every_layout_agrees_with_f64() {
+    for shape @ (m, n, k) in SHAPES {
+        let (a, b, old) = (noise(m * k, 1), noise(k * n, 2), noise(m * n, 3));
+        let want_nn = reference(shape, |i, l| a[i * k + l], |l, j| b[l * n + j]);
+        let want_nt = reference(shape, |i, l| a[i * k + l], |l, j| b[j * k + l]);
+        let want_tn = reference(shape, |i, l| a[l * m + i], |l, j| b[l * n + j]);
+        let (nn, nt, tn) = (
+            (Matrix::new(&*a, m, k), Matrix::new(&*b, k, n), want_nn),
+            (Matrix::new(&*a, m, k), Matrix::new(&*b, n, k).t(), want_nt),
+            (Matrix::new(&*a, k, m).t(), Matrix::new(&*b, k, n), want_tn),
+        );
+        for (layout, (a, b, want)) in [("nn", nn), ("nt", nt), ("tn", tn)] {
+            let case = format!("{layout} {shape:?}");
+            let mut c = vec![f32::NAN; m * n];
+            matmul(Math::F32, MatrixMut::new(&mut c, m, n), Store::Replace, 1.0, a, b);
+            assert_close(&c, &want, k, &case);
+
+            let mut c = old.clone();
+            matmul(Math::F32, MatrixMut::new(&mut c, m, n), Store::Add, -0.5, a, b);
+            let added: Vec<f64> = want.iter().zip(&old).map(|(w, &o)| f64::from(o) - 0.5 * w).collect();
+            assert_close(&c, &added, k + 2, &format!("{case} added"));
+
+            let mut c = vec![f32::NAN; m * n];
+            matmul(Math::F32, MatrixMut::new(&mut c, n, m).t(), Store::Replace, 1.0, a, b);
+            let turned: Vec<f32> = (0..m * n).map(|at| c[at % n * m + at / n]).collect();
+            assert_close(&turned, &want, k, &format!("{case} into a transpose"));
+        }
+    }
+}
+
+#[test]
+fn strided_views_leave_the_gaps_alone() {
+    let (m, n, k, stride) = (20, 24, 30, 37);
+    let (a, b) = (noise((m - 1) * stride + k, 1), noise((k - 1) * stride + n, 2));
+    let mut c = vec![7.0; (m - 1) * stride + n];
+    matmul(
+        Math::F32,
+        MatrixMut::strided(&mut c, m, n, stride),
+        Store::Replace,
+        1.0,
+        Matrix::strided(&*a, m, k, stride),
+        Matrix::strided(&*b, k, n, stride),
+    );
+    let want = reference((m, n, k), |i, l| a[i * stride + l], |l, j| b[l * stride + j]);
+    for (i, row) in c.chunks(stride).enumerate() {
+        assert_close(&row[..n], &want[i * n..][..n], k, "strided");
+        assert!(row[n..].iter().all(|&x| x == 7.0), "row {i} was written past its end");
+    }
+}
+
+/// Half of a triangle is 0 and is skipped; not where that would hide a NaN.
+#[test]
+fn zeros_of_the_left_side_change_no_bit() {
+    let n = 150;
+    let full = noise(n * n, 1);
+    let right = noise(n * 70, 2);
+    for lower in [true, false] {
+        let keep = |at: usize| (at % n <= at / n) == lower;
+        let a: Vec<f32> = (0..n * n).map(|at| if keep(at) { full[at] } else { 0.0 }).collect();
+        // With a bias of 2⁻¹⁴⁹ no block of 16 is 0, and no sum changes.
+        let dense: Vec<f32> = a.iter().map(|&x| if x == 0.0 { f32::from_bits(1) } else { x }).collect();
+        for math in [Math::F32, Math::Bf16].into_iter().filter(|&m| supports(m)) {
+            for turned in [false, true] {
+                let run = |a: &[f32], b: &[f32]| {
+                    let a = Matrix::new(a, n, n);
+                    let a = if turned { a.t() } else { a };
+                    let mut c = vec![f32::NAN; n * 70];
+                    matmul(
+                        math,
+                        MatrixMut::new(&mut c, n, 70),
+                        Store::Replace,
+                        1.0,
+                        a,
+                        Matrix::new(b, n, 70),
+                    );
+                    c
+                };
+                let same = |x: &[f32], y: &[f32]| x.iter().zip(y).all(|(x, y)| (x - y).abs() <= 1e-30);
+                assert!(same(&run(&a, &right), &run(&dense, &right)), "{math:?} {lower} {turned}");
+                let mut bad = right.clone();
+                bad[75 * 70 + 3] = f32::INFINITY;
+                let nan = |c: &[f32]| c.iter().skip(3).step_by(70).filter(|x| x.is_nan()).count();
+                assert!(nan(&run(&a, &bad)) > n / 3, "0 · ∞ is no number");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_empty_inner_dimension_gives_zeros() {
+    let mut c = vec![f32::NAN; 6];
+    matmul(
+        Math::F32,
+        MatrixMut::new(&mut c, 2, 3),
+        Store::Replace,
+        1.0,
+        Matrix::new(&[] as &[f32], 2, 0),
+        Matrix::new(&[] as &[f32], 0, 3),
+    );
+    assert_eq!(c, [0.0; 6]);
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    for (m, n, k) in [(500, 420, 260), (2000, 128, 296), (1100, 1100, 300)] {
+        assert!(blocked::task_rows(m, n, k) < m, "this shape is cut into pieces");
+        let (a, b) = (noise(m * k, 4), noise(k * n, 5));
+        let (a, b) = (Matrix::new(&*a, m, k), Matrix::new(&*b, k, n));
+        let mut whole = vec![f32::NAN; m * n];
+        let p = Product { math: Math::F32, store: Store::Replace, alpha: 1.0, left: a, right: b, bias: &[] };
+        serial(&mut whole, n, &p);
+        let whole: Vec<f64> = whole.into_iter().map(f64::from).collect();
+        for by_columns in [false, true] {
+            let run = |threads: usize| {
+                let mut c = vec![f32::NAN; m * n];
+                let view =
+                    if by_columns { MatrixMut::new(&mut c, n, m).t() } else { MatrixMut::new(&mut c, m, n) };
+                pool(threads).install(|| matmul(Math::F32, view, Store::Replace, 1.0, a, b));
+                c
+            };
+            let bits = |c: &[f32]| c.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            let one = run(1);
+            let same = bits(&one) == bits(&run(2)) && bits(&one) == bits(&run(3));
+            assert!(same, "{m}×{n}×{k} depends on the threads");
+            let at = |i: usize| if by_columns { i % n * m + i / n } else { i };
+            let rows: Vec<f32> = (0..m * n).map(|i| one[at(i)]).collect();
+            assert_close(&rows, &whole, k, "cut into pieces");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "matmul of [2, 3] and [2, 3] into [2, 3]")]
+fn shapes_that_do_not_fit_are_named() {
+    let a = [0.0; 6];
+    let mut c = [0.0; 6];
+    matmul(
+        Math::F32,
+        MatrixMut::new(&mut c, 2, 3),
+        Store::Replace,
+        1.0,
+        Matrix::new(&a[..], 2, 3),
+        Matrix::new(&a[..], 2, 3),
+    );
+}

@@ -1,0 +1,58 @@
+//! Tiles to where they belong.
+#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+
+use super::super::tile::{COLS, Drain, Math, TILE};
+use super::has;
+use half::f16;
+use std::arch::x86_64::*;
+
+/// Writes a tile to where it belongs; see [`super::tile::drain`].
+pub(crate) fn drain_f32(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) {
+    assert!(has(Math::F32));
+    // SAFETY: `has` says that the instructions exist.
+    unsafe { drain_f32_with(tile, drain, to) }
+}
+
+/// As [`drain_f32`], rounded to half precision.
+pub(crate) fn drain_f16(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) {
+    assert!(has(Math::F32));
+    // SAFETY: `has` says that the instructions exist.
+    unsafe { drain_f16_with(tile, drain, to) }
+}
+
+/// Row `row` of a whole tile, scaled, with its bias.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn finished(tile: &[f32; TILE], drain: &Drain<'_>, row: usize) -> [__m512; 2] {
+    let from = &tile[row * COLS..][..COLS];
+    // SAFETY: a row of the tile has 32 elements.
+    let row_of = unsafe { [_mm512_loadu_ps(from.as_ptr()), _mm512_loadu_ps(from.as_ptr().add(16))] };
+    let (alpha, bias) = (_mm512_set1_ps(drain.alpha), _mm512_set1_ps(drain.bias_of(row)));
+    row_of.map(|x| _mm512_fmadd_ps(x, alpha, bias))
+}
+
+#[target_feature(enable = "avx512f")]
+fn drain_f32_with(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) {
+    for row in 0..drain.rows {
+        let to = &mut to[row * drain.stride..][..COLS];
+        for (x, to) in finished(tile, drain, row).into_iter().zip(to.as_chunks_mut::<16>().0) {
+            // SAFETY: the chunk has 16 elements.
+            unsafe {
+                let x = if drain.add { _mm512_add_ps(x, _mm512_loadu_ps(to.as_ptr())) } else { x };
+                _mm512_storeu_ps(to.as_mut_ptr(), x);
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512vl")]
+fn drain_f16_with(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) {
+    for row in 0..drain.rows {
+        let to = &mut to[row * drain.stride..][..COLS];
+        for (x, to) in finished(tile, drain, row).into_iter().zip(to.as_chunks_mut::<16>().0) {
+            let half = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(x);
+            // SAFETY: the chunk has 16 elements, 32 bytes.
+            unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), half) };
+        }
+    }
+}

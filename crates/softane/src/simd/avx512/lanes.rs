@@ -1,0 +1,137 @@
+//! Vectors of 16 words: how elements get there, and how blocks of them are turned.
+#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+
+use half::f16;
+use std::arch::x86_64::*;
+
+/// Elements that widen to f32 lanes.
+pub(super) trait Lanes: Copy {
+    /// 16 elements from `from` on.
+    ///
+    /// # Safety
+    /// AVX-512F exists, and `from` points to 16 elements.
+    unsafe fn load(from: *const Self) -> __m512;
+    fn one(self) -> f32;
+}
+
+impl Lanes for f32 {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn load(from: *const f32) -> __m512 {
+        // SAFETY: the caller vouches for 16 elements.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline]
+    fn one(self) -> f32 {
+        self
+    }
+}
+
+impl Lanes for f16 {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn load(from: *const f16) -> __m512 {
+        // SAFETY: the caller vouches for 16 elements, 32 bytes.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
+    }
+    #[inline]
+    fn one(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+/// `count` elements from `at` on, each `step` behind the one before, and zeros.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) fn take<T: Lanes>(from: &[T], at: usize, step: usize, count: usize) -> __m512 {
+    if step == 1
+        && count > 0
+        && let Some(from) = from.get(at..at + 16)
+    {
+        let mask = if count >= 16 { !0 } else { (1 << count) - 1 };
+        // SAFETY: the slice has 16 elements.
+        return _mm512_maskz_mov_ps(mask, unsafe { T::load(from.as_ptr()) });
+    }
+    let mut lanes = [0f32; 16];
+    for (i, lane) in lanes.iter_mut().enumerate().take(count) {
+        *lane = from[at + i * step].one();
+    }
+    // SAFETY: the array has 16 elements.
+    unsafe { _mm512_loadu_ps(lanes.as_ptr()) }
+}
+
+/// Two vectors as bf16, rounded to nearest even: `low` in the lower half of each word.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) fn paired(low: __m512, high: __m512) -> __m512 {
+    // SAFETY: both types are 256 bits of anything.
+    let bits = |x: __m512| unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x)) };
+    let (low, high) = (_mm512_cvtepu16_epi32(bits(low)), _mm512_cvtepu16_epi32(bits(high)));
+    _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32::<16>(high)))
+}
+
+/// 32 numbers that follow one another, as bf16 in order.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(super) fn in_order(low: __m512, high: __m512) -> __m512 {
+    // SAFETY: both types are 512 bits of anything.
+    unsafe { std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low)) }
+}
+
+/// The transpose of 16 × 16 words.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn turned(rows: [__m512; 16]) -> [__m512; 16] {
+    let zero = _mm512_setzero_ps();
+    let (mut a, mut b) = ([zero; 16], [zero; 16]);
+    // Pairs of rows, then fours, within each quarter of a register.
+    for i in 0..8 {
+        a[2 * i] = _mm512_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
+        a[2 * i + 1] = _mm512_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
+    }
+    for i in 0..4 {
+        let d = |x: __m512| _mm512_castps_pd(x);
+        let (p, q) = (4 * i, 4 * i + 2);
+        b[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(d(a[p]), d(a[q])));
+        b[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(d(a[p]), d(a[q])));
+        b[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(d(a[p + 1]), d(a[q + 1])));
+        b[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(d(a[p + 1]), d(a[q + 1])));
+    }
+    // b[4i + j] holds, in quarter q, column 4q + j of rows 4i to 4i + 3: put the four i side by side.
+    let mut out = [zero; 16];
+    for j in 0..4 {
+        let low01 = _mm512_shuffle_f32x4::<0x44>(b[j], b[4 + j]);
+        let high01 = _mm512_shuffle_f32x4::<0xEE>(b[j], b[4 + j]);
+        let low23 = _mm512_shuffle_f32x4::<0x44>(b[8 + j], b[12 + j]);
+        let high23 = _mm512_shuffle_f32x4::<0xEE>(b[8 + j], b[12 + j]);
+        out[j] = _mm512_shuffle_f32x4::<0x88>(low01, low23);
+        out[4 + j] = _mm512_shuffle_f32x4::<0xDD>(low01, low23);
+        out[8 + j] = _mm512_shuffle_f32x4::<0x88>(high01, high23);
+        out[12 + j] = _mm512_shuffle_f32x4::<0xDD>(high01, high23);
+    }
+    out
+}
+
+/// 16 steps of each of `rows` rows.
+///
+/// # Safety
+/// They are there.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) unsafe fn whole_rows<T: Lanes, const BF16: bool>(
+    from: *const T,
+    across: usize,
+    rows: usize,
+) -> [__m512; 16] {
+    let mut block = [_mm512_setzero_ps(); 16];
+    for (i, row) in block.iter_mut().enumerate() {
+        if i < rows {
+            // SAFETY: the caller vouches for the row; whoever packs bf16 has asked for it.
+            *row = unsafe {
+                let from = from.add(i * across);
+                if BF16 { in_order(T::load(from), T::load(from.add(16))) } else { T::load(from) }
+            };
+        }
+    }
+    block
+}

@@ -1,0 +1,97 @@
+//! The loops that multiply packed panels: 24 registers of sums.
+#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+
+use super::super::tile::{COLS, Left, Math, PITCH, ROWS, TILE};
+use super::has;
+use std::arch::x86_64::*;
+
+/// Multiplies packed panels; see [`crate::simd::tile::multiply`].
+pub(crate) fn multiply(math: Math, steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
+    assert!(has(math) && right.len() >= steps * COLS, "a panel is too short");
+    // SAFETY: `has` says that the instructions exist; the lengths are checked before each pointer is taken. Steps of
+    // one row stand `ROW` words apart, rows `STEP` words.
+    unsafe {
+        match left {
+            Left::Steps(left) => {
+                assert!(left.len() >= steps * ROWS, "a panel is too short");
+                match math {
+                    Math::F32 => multiply_f32::<1, ROWS>(steps, left.as_ptr(), right.as_ptr(), tile),
+                    Math::Bf16 => multiply_bf16::<1, ROWS>(steps, left.as_ptr(), right.as_ptr(), tile),
+                }
+            }
+            Left::Rows(left) => {
+                assert!(steps == 0 || left.len() >= (ROWS - 1) * PITCH + steps, "a panel is too short");
+                match math {
+                    Math::F32 => multiply_f32::<PITCH, 1>(steps, left.as_ptr(), right.as_ptr(), tile),
+                    Math::Bf16 => multiply_bf16::<PITCH, 1>(steps, left.as_ptr(), right.as_ptr(), tile),
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The pointers lead to `steps` steps each.
+#[target_feature(enable = "avx512f")]
+unsafe fn multiply_f32<const ROW: usize, const STEP: usize>(
+    steps: usize,
+    mut left: *const f32,
+    mut right: *const f32,
+    tile: &mut [f32; TILE],
+) {
+    let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+    for _ in 0..steps {
+        // SAFETY: this step is one of `steps`.
+        unsafe {
+            let columns = [_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16))];
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let x = _mm512_set1_ps(*left.add(i * ROW));
+                sum[0] = _mm512_fmadd_ps(x, columns[0], sum[0]);
+                sum[1] = _mm512_fmadd_ps(x, columns[1], sum[1]);
+            }
+            left = left.add(STEP);
+            right = right.add(COLS);
+        }
+    }
+    for (sum, to) in sums.iter().zip(tile.as_chunks_mut::<COLS>().0) {
+        // SAFETY: a row of the tile has 32 elements.
+        unsafe {
+            _mm512_storeu_ps(to.as_mut_ptr(), sum[0]);
+            _mm512_storeu_ps(to.as_mut_ptr().add(16), sum[1]);
+        }
+    }
+}
+
+/// # Safety
+/// The pointers lead to `steps` steps each.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn multiply_bf16<const ROW: usize, const STEP: usize>(
+    steps: usize,
+    mut left: *const f32,
+    mut right: *const f32,
+    tile: &mut [f32; TILE],
+) {
+    // SAFETY: both types are 512 bits of anything.
+    let pairs = |x: __m512| unsafe { std::mem::transmute::<__m512, __m512bh>(x) };
+    let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+    for _ in 0..steps {
+        // SAFETY: this step is one of `steps`.
+        unsafe {
+            let columns = [pairs(_mm512_loadu_ps(right)), pairs(_mm512_loadu_ps(right.add(16)))];
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let x = pairs(_mm512_set1_ps(*left.add(i * ROW)));
+                sum[0] = _mm512_dpbf16_ps(sum[0], x, columns[0]);
+                sum[1] = _mm512_dpbf16_ps(sum[1], x, columns[1]);
+            }
+            left = left.add(STEP);
+            right = right.add(COLS);
+        }
+    }
+    for (sum, to) in sums.iter().zip(tile.as_chunks_mut::<COLS>().0) {
+        // SAFETY: a row of the tile has 32 elements.
+        unsafe {
+            _mm512_storeu_ps(to.as_mut_ptr(), sum[0]);
+            _mm512_storeu_ps(to.as_mut_ptr().add(16), sum[1]);
+        }
+    }
+}

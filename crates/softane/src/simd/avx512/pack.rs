@@ -1,0 +1,197 @@
+//! Packing.
+#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+
+use super::super::tile::{Math, PITCH, Panel, ROWS};
+use super::has;
+use super::lanes::{Lanes, in_order, paired, take, turned, whole_rows};
+use crate::buffer::Elements;
+use half::f16;
+use std::arch::x86_64::*;
+
+/// Packs a panel; see [`crate::simd::tile::pack`].
+pub(crate) fn pack<const W: usize>(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(has(math));
+    // SAFETY: `has` says that the instructions exist.
+    unsafe {
+        match (math, panel.from) {
+            (Math::F32, Elements::F32(from)) => pack_with::<f32, false, W>(from, panel, to),
+            (Math::F32, Elements::F16(from)) => pack_with::<f16, false, W>(from, panel, to),
+            (Math::Bf16, Elements::F32(from)) => pack_with::<f32, true, W>(from, panel, to),
+            (Math::Bf16, Elements::F16(from)) => pack_with::<f16, true, W>(from, panel, to),
+        }
+    }
+}
+
+/// Packs rows; see [`crate::simd::tile::pack_rows`].
+pub(crate) fn pack_rows(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(has(math));
+    // SAFETY: `has` says that the instructions exist.
+    unsafe {
+        match (math, panel.from) {
+            (Math::F32, Elements::F32(from)) => pack_rows_with::<f32, false>(from, panel, to),
+            (Math::F32, Elements::F16(from)) => pack_rows_with::<f16, false>(from, panel, to),
+            (Math::Bf16, Elements::F32(from)) => pack_rows_with::<f32, true>(from, panel, to),
+            (Math::Bf16, Elements::F16(from)) => pack_rows_with::<f16, true>(from, panel, to),
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn pack_with<T: Lanes, const BF16: bool, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    let Panel { at, across, along, width, depth, .. } = *panel;
+    if along == 1 {
+        return pack_turned::<T, BF16, W>(from, panel, to);
+    }
+    let steps = if BF16 { depth.div_ceil(2) } else { depth };
+    if BF16 && across == 1 && width == W && W.is_multiple_of(16) && depth.is_multiple_of(2) && depth > 0 {
+        let (from, to) = (&from[at..at + (depth - 1) * along + W], &mut to[..steps * W]);
+        for step in 0..steps {
+            for lane in (0..W).step_by(16) {
+                // SAFETY: rows 2·step and the next, both below depth, have W elements in `from`, and step < steps as
+                // many places in `to`; whoever packs bf16 has asked for it.
+                unsafe {
+                    let row = from.as_ptr().add(2 * step * along + lane);
+                    let x = paired(T::load(row), T::load(row.add(along)));
+                    _mm512_storeu_ps(to.as_mut_ptr().add(step * W + lane), x);
+                }
+            }
+        }
+        return;
+    }
+    if across == 1 && width == W && W.is_multiple_of(16) && !BF16 && depth > 0 {
+        let (from, to) = (&from[at..at + (depth - 1) * along + W], &mut to[..steps * W]);
+        for step in 0..steps {
+            for lane in (0..W).step_by(16) {
+                // SAFETY: row `step` < depth has W elements in `from`, and as many places in `to`.
+                unsafe {
+                    let x = T::load(from.as_ptr().add(step * along + lane));
+                    _mm512_storeu_ps(to.as_mut_ptr().add(step * W + lane), x);
+                }
+            }
+        }
+        return;
+    }
+    let mut store = |step: usize, lane: usize, x: __m512| {
+        let to = &mut to[step * W + lane..][..16];
+        // SAFETY: the slice has 16 elements.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), x) };
+    };
+    for step in 0..steps {
+        for lane in (0..W).step_by(16) {
+            let start = at + lane * across;
+            let count = width.saturating_sub(lane);
+            let x = if BF16 {
+                let low = take(from, start + 2 * step * along, across, count);
+                let high = match 2 * step + 1 < depth {
+                    true => take(from, start + (2 * step + 1) * along, across, count),
+                    false => _mm512_setzero_ps(),
+                };
+                // SAFETY: whoever packs bf16 has asked for it.
+                unsafe { paired(low, high) }
+            } else {
+                take(from, start + step * along, across, count)
+            };
+            store(step, lane, x);
+        }
+    }
+}
+
+/// Packs where the elements of one row (or column) of the panel stand side by side: in blocks of 16 × 16.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn pack_turned<T: Lanes, const BF16: bool, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    let Panel { at, across, width, depth, .. } = *panel;
+    let each = if BF16 { 2 } else { 1 };
+    let steps = depth.div_ceil(each);
+    for lane in (0..W).step_by(16) {
+        let rows = (W - lane).min(16);
+        for first in (0..steps).step_by(16) {
+            let (start, left) = (at + lane * across + first * each, depth - first * each);
+            let whole = left >= 16 * each && lane + rows <= width;
+            let block = match whole {
+                true => {
+                    let from = &from[start..start + (rows - 1) * across + 16 * each];
+                    // SAFETY: every row has 16 steps, the last ends where the slice does.
+                    unsafe { whole_rows::<T, BF16>(from.as_ptr(), across, rows) }
+                }
+                false => {
+                    let rows = rows.min(width.saturating_sub(lane));
+                    parted_rows::<T, BF16>(from, start, across, rows, left)
+                }
+            };
+            let block = turned(block);
+            let count = (steps - first).min(16);
+            let to = &mut to[first * W + lane..][..(count - 1) * W + 16];
+            for (i, column) in block.iter().enumerate() {
+                if i < count {
+                    // SAFETY: column i < count has 16 places from i·W on.
+                    unsafe { _mm512_storeu_ps(to.as_mut_ptr().add(i * W), *column) };
+                }
+            }
+        }
+    }
+}
+
+/// Up to 16 steps of each of `rows` rows, `left` elements at most; the rest is 0.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn parted_rows<T: Lanes, const BF16: bool>(
+    from: &[T],
+    start: usize,
+    across: usize,
+    rows: usize,
+    left: usize,
+) -> [__m512; 16] {
+    let mut block = [_mm512_setzero_ps(); 16];
+    for (i, row) in block.iter_mut().enumerate().take(rows) {
+        let at = start + i * across;
+        *row = if BF16 {
+            let low = take(from, at, 1, left.min(16));
+            let high = match left > 16 {
+                true => take(from, at + 16, 1, (left - 16).min(16)),
+                false => _mm512_setzero_ps(),
+            };
+            // SAFETY: whoever packs bf16 has asked for it.
+            unsafe { in_order(low, high) }
+        } else {
+            take(from, at, 1, left.min(16))
+        };
+    }
+    block
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn pack_rows_with<T: Lanes, const BF16: bool>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    let Panel { at, across, width, depth, .. } = *panel;
+    let each = if BF16 { 32 } else { 16 };
+    for (i, to) in to.chunks_exact_mut(PITCH).enumerate().take(ROWS) {
+        if i >= width {
+            to.fill(0.0);
+            continue;
+        }
+        let from = &from[at + i * across..][..depth];
+        let whole = depth / each;
+        let to = &mut to[..(whole + 1) * 16];
+        for block in 0..whole {
+            // SAFETY: a whole block lies within `depth` elements, and its 16 words within `to`; whoever packs bf16
+            // has asked for it.
+            unsafe {
+                let from = from.as_ptr().add(block * each);
+                let x = if BF16 { in_order(T::load(from), T::load(from.add(16))) } else { T::load(from) };
+                _mm512_storeu_ps(to.as_mut_ptr().add(block * 16), x);
+            }
+        }
+        let (start, left) = (whole * each, depth - whole * each);
+        let low = take(from, start.min(depth), 1, left.min(16));
+        let x = if BF16 {
+            let high = match left > 16 {
+                true => take(from, start + 16, 1, left - 16),
+                false => _mm512_setzero_ps(),
+            };
+            // SAFETY: whoever packs bf16 has asked for it.
+            unsafe { in_order(low, high) }
+        } else {
+            low
+        };
+        // SAFETY: one block more than the whole ones has a place in `to`.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr().add(whole * 16), x) };
+    }
+}
