@@ -12,6 +12,9 @@ const DEPTH: usize = MOST_STEPS;
 /// Multiplications of a task, about: long enough to hide what a task and the packing cost, short enough to share.
 const TASK: usize = 32 << 20;
 
+/// Multiplications that one thread is left with: a few microseconds.
+const SMALL: usize = 2 << 20;
+
 /// Rows of a task, at least: with fewer, reading the right side would cost too much.
 const LEAST_ROWS: usize = 4 * ROWS;
 
@@ -61,7 +64,8 @@ pub(super) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
 pub(super) fn task_rows(m: usize, n: usize, k: usize) -> usize {
     let wanted = (TASK / (n * k).max(1)).max(LEAST_ROWS);
     let blocks = match m.div_ceil(wanted) {
-        0 | 1 => 1,
+        0 | 1 if m * n * k < SMALL => 1,
+        0 | 1 => 2,
         n if n <= 4 => n.next_multiple_of(2),
         n => n.next_multiple_of(8),
     };
