@@ -9,7 +9,7 @@ use crate::ui::Ui;
 
 /// Measure how fast this machine trains
 ///
-/// Times are medians; the spread stands beside them. What is measured checks its own results first.
+/// Times are medians. `step` prints losses and the norm of the gradient too, by which others can check the work.
 #[derive(clap::Args, Debug)]
 #[command(
     subcommand_required = true,
