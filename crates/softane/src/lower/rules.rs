@@ -363,6 +363,9 @@ impl<'f> Lowering<'f> {
             return false;
         }
         let rank = self.function.ty(id).rank() as i64;
+        if rank < 2 {
+            return false;
+        }
         let perm = Call::new(self.function, &self.literals, next).ints("perm");
         let mut swap: Vec<i64> = (0..rank).collect();
         swap.swap(rank as usize - 2, rank as usize - 1);
