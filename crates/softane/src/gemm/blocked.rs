@@ -2,6 +2,7 @@
 
 use super::scratch::{self, Local, Shared};
 use super::{Matrix, Product, Store, Target};
+use crate::buffer::Buffer;
 use crate::simd::tile::{self, COLS, Drain, Left, MOST_STEPS, PITCH, Panel, ROWS, SLACK, TILE};
 use rayon::prelude::*;
 
@@ -9,38 +10,22 @@ use rayon::prelude::*;
 /// stay in the second-level cache.
 const DEPTH: usize = MOST_STEPS;
 
-/// Multiplications of a task, about: long enough to hide what a task and the packing cost, short enough to share.
-const TASK: usize = 32 << 20;
-
-/// Multiplications that one thread is left with: a few microseconds.
-const SMALL: usize = 2 << 20;
-
-/// Rows of a task, at least: with fewer, reading the right side would cost too much.
-const LEAST_ROWS: usize = 4 * ROWS;
-
 /// Panels of a block of whose zeros note is taken.
 const MOST_PANELS: usize = 64;
 
 /// Panels of the right side that one task packs.
 const PACKED_AT_ONCE: usize = 2;
 
-/// Computes `p` into rows `stride` apart, on the current rayon pool.
-pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
-    let (m, n, k) = (p.left.rows, p.right.cols, p.left.cols);
-    if m == 0 || n == 0 {
-        return;
-    }
-    let rows = task_rows(m, n, k);
-    if rows >= m {
-        return serial(c, stride, p);
-    }
+/// Computes `p` into rows `stride` apart, on the current rayon pool; a task takes `rows` rows.
+pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, rows: usize) {
     let panel = panel_len(p);
-    let mut shared = Shared::new(panel * n.div_ceil(COLS));
-    let packed = &mut shared.f32s_mut()[..panel * n.div_ceil(COLS)];
+    let len = panel * p.right.cols.div_ceil(COLS);
+    let mut shared = Shared::new(len);
+    let packed = &mut shared.f32s_mut()[..len];
     packed.par_chunks_mut((panel * PACKED_AT_ONCE).max(1)).enumerate().for_each(|(i, to)| {
         pack_right(p, i * PACKED_AT_ONCE, to);
     });
-    let packed = &shared.f32s()[..panel * n.div_ceil(COLS)];
+    let packed = &shared.f32s()[..len];
     c.par_chunks_mut(rows * stride).enumerate().for_each(|(i, c)| {
         scratch::local(|Local { left, sums, .. }| {
             block(c, stride, &p.rows(i * rows, rows), packed, left, sums);
@@ -48,28 +33,15 @@ pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
     });
 }
 
-/// Computes `p` on the calling thread.
-pub(super) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
+/// Computes `p` on the calling thread, `rows` rows at a time.
+pub(super) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, rows: usize) {
     scratch::local(|Local { left, right, sums }| {
         let right = scratch::take(right, panel_len(p) * p.right.cols.div_ceil(COLS));
         pack_right(p, 0, right);
-        let rows = task_rows(p.left.rows, p.right.cols, p.left.cols);
-        for (i, c) in c.chunks_mut((rows * stride).max(1)).enumerate() {
+        for (i, c) in c.chunks_mut(rows * stride).enumerate() {
             block(c, stride, &p.rows(i * rows, rows), right, left, sums);
         }
     });
-}
-
-/// Rows of a task: whole tiles, and a number of tasks that two, four or eight threads share evenly.
-pub(super) fn task_rows(m: usize, n: usize, k: usize) -> usize {
-    let wanted = (TASK / (n * k).max(1)).max(LEAST_ROWS);
-    let blocks = match m.div_ceil(wanted) {
-        0 | 1 if m * n * k < SMALL => 1,
-        0 | 1 => 2,
-        n if n <= 4 => n.next_multiple_of(2),
-        n => n.next_multiple_of(8),
-    };
-    m.div_ceil(blocks).next_multiple_of(ROWS)
 }
 
 /// Parts of the inner dimension: where each begins, and its length.
@@ -106,8 +78,8 @@ fn block<T: Target>(
     stride: usize,
     p: &Product<'_>,
     right: &[f32],
-    left: &mut crate::buffer::Buffer,
-    sums: &mut crate::buffer::Buffer,
+    left: &mut Buffer,
+    sums: &mut Buffer,
 ) {
     let Matrix { from, at, rows, cols: k, down, across } = p.left;
     let n = p.right.cols;

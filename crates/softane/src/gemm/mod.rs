@@ -10,8 +10,8 @@ mod scratch;
 mod target;
 
 pub use crate::buffer::Elements;
-use crate::simd::tile;
 pub use crate::simd::tile::Math;
+use crate::simd::tile::{self, ROWS};
 pub(crate) use target::Target;
 
 /// What happens to the values already in an output buffer.
@@ -84,8 +84,8 @@ impl<'a> Matrix<'a> {
 
 /// A matrix to write: a slice of rows, the columns of each side by side.
 #[derive(Debug)]
-pub struct MatrixMut<'a, T = f32> {
-    data: &'a mut [T],
+pub struct MatrixMut<'a> {
+    data: &'a mut [f32],
     rows: usize,
     cols: usize,
     stride: usize,
@@ -93,12 +93,12 @@ pub struct MatrixMut<'a, T = f32> {
     turned: bool,
 }
 
-impl<'a, T> MatrixMut<'a, T> {
+impl<'a> MatrixMut<'a> {
     /// Sees `data` as `[rows, cols]`, each row contiguous and right behind the one before.
     ///
     /// # Panics
     /// If `data` does not hold exactly `rows·cols` values.
-    pub fn new(data: &'a mut [T], rows: usize, cols: usize) -> Self {
+    pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
         assert_eq!(data.len(), rows * cols, "values of a matrix [{rows}, {cols}]");
         Self { data, rows, cols, stride: cols, turned: false }
     }
@@ -107,7 +107,7 @@ impl<'a, T> MatrixMut<'a, T> {
     ///
     /// # Panics
     /// If `stride < cols`, or if `data` is too short for that.
-    pub fn strided(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Self {
+    pub fn strided(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
         assert!(stride >= cols, "rows of {cols} values cannot start {stride} apart");
         let len = if rows == 0 { 0 } else { (rows - 1) * stride + cols };
         Self { data: &mut data[..len], rows, cols, stride, turned: false }
@@ -135,6 +135,11 @@ pub(crate) struct Product<'a> {
 }
 
 impl Product<'_> {
+    /// M, N, K.
+    fn shape(&self) -> (usize, usize, usize) {
+        (self.left.rows, self.right.cols, self.left.cols)
+    }
+
     /// The rows from `first` on, at most `rows` of them.
     fn rows(&self, first: usize, rows: usize) -> Self {
         let left = self.left.part(first, self.left.rows.min(first + rows));
@@ -196,18 +201,48 @@ pub fn supports(math: Math) -> bool {
 
 /// Computes `p` into rows that start `stride` elements apart, on the current rayon pool.
 pub(crate) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
+    let rows = task_rows(p.shape());
+    if rows >= p.left.rows {
+        return serial(c, stride, p);
+    }
     match is_tiled(p) {
-        true => blocked::parallel(c, stride, p),
-        false => portable::parallel(c, stride, p),
+        true => blocked::parallel(c, stride, p, rows),
+        false => portable::parallel(c, stride, p, rows),
     }
 }
 
 /// Computes `p` into rows that start `stride` elements apart, on the calling thread.
 pub(crate) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
-    match is_tiled(p) {
-        true => blocked::serial(c, stride, p),
-        false => portable::serial(c, stride, p),
+    let (m, n, _) = p.shape();
+    if m == 0 || n == 0 {
+        return;
     }
+    let rows = task_rows(p.shape());
+    match is_tiled(p) {
+        true => blocked::serial(c, stride, p, rows),
+        false => portable::serial(c, stride, p, rows),
+    }
+}
+
+/// Multiplications of a task, about: long enough to hide what a task and the packing cost, short enough to share.
+const TASK: usize = 32 << 20;
+
+/// Multiplications that one thread is left with: a few microseconds.
+const SMALL: usize = 2 << 20;
+
+/// Rows of a task, at least: with fewer, reading the right side would cost too much.
+const LEAST_ROWS: usize = 4 * ROWS;
+
+/// Rows of a task: whole tiles, and a number of tasks that two, four or eight threads share evenly.
+fn task_rows((m, n, k): (usize, usize, usize)) -> usize {
+    let wanted = (TASK / (n * k).max(1)).max(LEAST_ROWS);
+    let blocks = match m.div_ceil(wanted) {
+        0 | 1 if m * n * k < SMALL => 1,
+        0 | 1 => 2,
+        n if n <= 4 => n.next_multiple_of(2),
+        n => n.next_multiple_of(8),
+    };
+    m.div_ceil(blocks).next_multiple_of(ROWS)
 }
 
 /// Whether tiles are worth it: with a vector, packing the matrix beside it is not.

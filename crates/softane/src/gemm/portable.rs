@@ -1,6 +1,5 @@
 //! Products by `faer`, for machines without AVX-512 and for vectors: operands become f32 first.
 
-use super::blocked::task_rows;
 use super::scratch::{self, Local, Shared};
 use super::{Elements, Matrix, Product, Store, Target};
 use crate::buffer::Buffer;
@@ -9,16 +8,9 @@ use faer::linalg::matmul::matmul as multiply;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-/// Computes `p` into rows `stride` apart, on the current rayon pool.
-pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
-    let (m, n, k) = (p.left.rows, p.right.cols, p.left.cols);
-    if m == 0 || n == 0 {
-        return;
-    }
-    let rows = task_rows(m, n, k);
-    if rows >= m {
-        return serial(c, stride, p);
-    }
+/// Computes `p` into rows `stride` apart, on the current rayon pool; a task takes `rows` rows.
+pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, rows: usize) {
+    let (n, k) = (p.right.cols, p.left.cols);
     let mut shared = Shared::new(if in_place(&p.right).is_some() { 0 } else { k * n });
     let right = match in_place(&p.right) {
         Some(right) => right,
@@ -35,22 +27,10 @@ pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
     });
 }
 
-/// Computes `p` on the calling thread.
-pub(super) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
-    let (m, n, k) = (p.left.rows, p.right.cols, p.left.cols);
-    if m == 0 || n == 0 {
-        return;
-    }
+/// Computes `p` on the calling thread, `rows` rows at a time.
+pub(super) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, rows: usize) {
     scratch::local(|Local { left, right, sums }| {
-        let right = match in_place(&p.right) {
-            Some(right) => right,
-            None => {
-                let wide = scratch::take(right, k * n);
-                widen(&p.right, wide);
-                MatRef::from_row_major_slice(wide, k, n)
-            }
-        };
-        let rows = task_rows(m, n, k);
+        let right = seen(&p.right, right);
         for (i, c) in c.chunks_mut(rows * stride).enumerate() {
             block(c, stride, &p.rows(i * rows, rows), right, left, sums);
         }
@@ -65,15 +45,8 @@ fn block<T: Target>(
     left: &mut Buffer,
     sums: &mut Buffer,
 ) {
-    let (rows, n, k) = (p.left.rows, p.right.cols, p.left.cols);
-    let left = match in_place(&p.left) {
-        Some(left) => left,
-        None => {
-            let wide = scratch::take(left, rows * k);
-            widen(&p.left, wide);
-            MatRef::from_row_major_slice(wide, rows, k)
-        }
-    };
+    let (rows, n) = (p.left.rows, p.right.cols);
+    let left = seen(&p.left, left);
     let sums = scratch::take(sums, rows * n);
     let to = MatMut::from_row_major_slice_mut(sums, rows, n);
     multiply(to, Accum::Replace, left, right, p.alpha, Par::Seq);
@@ -87,6 +60,15 @@ fn block<T: Target>(
         }
         T::narrow(line, c);
     }
+}
+
+/// Sees a matrix as `faer` does: in place, or widened into `buffer`.
+fn seen<'a>(m: &Matrix<'a>, buffer: &'a mut Buffer) -> MatRef<'a, f32> {
+    in_place(m).unwrap_or_else(|| {
+        let wide = scratch::take(buffer, m.rows * m.cols);
+        widen(m, wide);
+        MatRef::from_row_major_slice(wide, m.rows, m.cols)
+    })
 }
 
 /// Sees a matrix as `faer` does, if it is f32 and one of its axes is without gaps.

@@ -35,7 +35,7 @@ pub(super) fn take(buffer: &mut Buffer, len: usize) -> &mut [f32] {
 static SHARED: Mutex<Vec<Buffer>> = Mutex::new(Vec::new());
 
 /// Memory for a product that several threads work on.
-pub(super) struct Shared(Option<Buffer>);
+pub(super) struct Shared(Buffer);
 
 impl Shared {
     /// `len` f32 at least: the largest buffer that nobody uses.
@@ -46,24 +46,22 @@ impl Shared {
         if buffer.len() < 4 * len {
             buffer = Buffer::zeroed(4 * len);
         }
-        Shared(Some(buffer))
+        Shared(buffer)
     }
 
     pub fn f32s(&self) -> &[f32] {
-        self.0.as_ref().map_or(&[], Buffer::f32s)
+        self.0.f32s()
     }
 
     pub fn f32s_mut(&mut self) -> &mut [f32] {
-        self.0.as_mut().map_or(&mut [], Buffer::f32s_mut)
+        self.0.f32s_mut()
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if let Some(buffer) = self.0.take() {
-            let mut free = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-            free.push(buffer);
-            free.sort_by_key(Buffer::len);
-        }
+        let mut free = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        free.push(std::mem::take(&mut self.0));
+        free.sort_by_key(Buffer::len);
     }
 }

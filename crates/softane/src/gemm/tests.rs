@@ -158,7 +158,7 @@ fn an_empty_inner_dimension_gives_zeros() {
 #[test]
 fn threads_do_not_change_a_bit() {
     for (m, n, k) in [(500, 420, 260), (2000, 128, 296), (1100, 1100, 300)] {
-        assert!(blocked::task_rows(m, n, k) < m, "this shape is cut into pieces");
+        assert!(task_rows((m, n, k)) < m, "this shape is cut into pieces");
         let (a, b) = (noise(m * k, 4), noise(k * n, 5));
         let (a, b) = (Matrix::new(&*a, m, k), Matrix::new(&*b, k, n));
         let mut whole = vec![f32::NAN; m * n];

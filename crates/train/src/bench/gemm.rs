@@ -1,6 +1,6 @@
 //! The speed of the matrix products that a step is made of.
 
-use super::Workload;
+use super::{Workload, median};
 use crate::step::StepError;
 use ane::Pool;
 use half::f16;
@@ -51,7 +51,7 @@ pub fn products(
             };
             let (a, b, mut to) = (numbers(m * k), numbers(k * n), vec![0.0f32; m * n]);
             let right = if turned { Matrix::new(&*b, n, k).t() } else { Matrix::new(&*b, k, n) };
-            let mut times: Vec<Duration> = (0..samples + 2)
+            let times: Vec<Duration> = (0..samples + 2)
                 .map(|_| {
                     let start = Instant::now();
                     let to = MatrixMut::new(&mut to, m, n);
@@ -60,8 +60,7 @@ pub fn products(
                 })
                 .skip(2)
                 .collect();
-            times.sort();
-            ProductTime { name, shape, time: times[times.len() / 2] }
+            ProductTime { name, shape, time: median(times) }
         });
         Ok((limit, timed.collect()))
     })

@@ -1,10 +1,10 @@
 //! The time of each step inside the kernels of a layer, on the software engine.
 
-use super::Workload;
-use crate::model::{Layer, LayerKernels, ModelError, Plan};
+use super::{Workload, median};
+use crate::model::{Layer, LayerKernels, Plan};
 use crate::run::Storage;
 use crate::step::StepError;
-use ane::Pool;
+use ane::{DeviceError, Pool};
 use softane::{Arena, Buffer, Executable, Slice, SliceMut};
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub fn kernels(
         let blob = |source| StepError::Blob { kernel: kernel.name.clone(), source };
         let weights = kernel.weights(&specs, 0, &theta).map_err(blob)?;
         let executable = Executable::compile(&kernel.packed.program, &weights)
-            .map_err(|e| ModelError::Unprovided { value: e.to_string() })?;
+            .map_err(|source| DeviceError::Compile { kernel: kernel.name.clone(), source })?;
         let buffer = |ty: &mil::TensorType| Buffer::zeroed(ty.bytes().unwrap_or(0));
         let (input, output) = (&kernel.packed.input, &kernel.packed.output);
         let (mut from, mut to) = (buffer(input), buffer(output));
@@ -55,16 +55,12 @@ pub fn kernels(
             let inputs = [Slice::of(input.dtype, from.bytes())];
             let mut outputs = [SliceMut::of(output.dtype, to.bytes_mut())];
             let run = pool.install(|| executable.profile(&inputs, &mut outputs, &mut arena));
-            times.push(run.map_err(|e| StepError::Task(e.to_string()))?);
+            times.push(run.map_err(|source| DeviceError::Run { kernel: kernel.name.clone(), source })?);
         }
         times.drain(..2);
         let plan = executable.plan();
-        let median = |i: usize| {
-            let mut column: Vec<Duration> = times.iter().map(|t| t[i]).collect();
-            column.sort();
-            column[column.len() / 2]
-        };
-        let steps: Vec<_> = plan.lines().enumerate().map(|(i, l)| (l.to_owned(), median(i))).collect();
+        let step = |i: usize| median(times.iter().map(|t| t[i]).collect());
+        let steps: Vec<_> = plan.lines().enumerate().map(|(i, l)| (l.to_owned(), step(i))).collect();
         all.push(KernelTimes {
             name: kernel.name.clone(),
             flops: kernel.stats.flops as f64,

@@ -67,7 +67,7 @@ pub struct Buffers {
     /// Working memory of the engine lane.
     pub(super) scratch: Mutex<[Scratch; 3]>,
     /// Working memory of the lane of matrix gradients.
-    pub(super) gradient_scratch: Mutex<[Scratch; 3]>,
+    pub(super) gradient_scratch: Mutex<Scratch>,
 }
 
 impl Buffers {

@@ -188,11 +188,25 @@ impl Network {
     /// Compiles kernel `k` of `layer`, whose weights go into `files` first.
     fn compile(&self, layer: usize, k: usize, files: &mut Weights) -> Result<Box<dyn Kernel>, StepError> {
         let spec = &self.kernels.kernels[k];
-        let theta = self.theta.read()?;
-        spec.rewrite(&self.specs, layer, &theta, files)
-            .map_err(|source| StepError::Blob { kernel: spec.name.clone(), source })?;
-        let name = format!("L{layer}.{}", spec.name);
-        Ok(self.device.compile(&name, &spec.packed.program, files)?)
+        self.fill(spec, layer, &self.theta.read()?, files)?;
+        self.load(spec, layer, files)
+    }
+
+    /// Brings the weights of `layer` into the weight files of a kernel.
+    fn fill(
+        &self,
+        spec: &KernelSpec,
+        layer: usize,
+        theta: &[f32],
+        files: &mut Weights,
+    ) -> Result<(), StepError> {
+        let filled = spec.rewrite(&self.specs, layer, theta, files);
+        filled.map_err(|source| StepError::Blob { kernel: spec.name.clone(), source })
+    }
+
+    /// Compiles a kernel with its weight files as they are.
+    fn load(&self, spec: &KernelSpec, layer: usize, files: &Weights) -> Result<Box<dyn Kernel>, StepError> {
+        Ok(self.device.compile(&format!("L{layer}.{}", spec.name), &spec.packed.program, files)?)
     }
 
     /// Brings the weights as they are in `theta` into the kernels of `layer`.
@@ -200,12 +214,10 @@ impl Network {
         let kernels = self.compiled[layer].par_iter().zip(&self.files).zip(&self.kernels.kernels);
         kernels.filter(|(_, spec)| !spec.baked.is_empty()).try_for_each(|((kernel, files), spec)| {
             let mut files = files.lock()?;
-            spec.rewrite(&self.specs, layer, theta, &mut files)
-                .map_err(|source| StepError::Blob { kernel: spec.name.clone(), source })?;
+            self.fill(spec, layer, theta, &mut files)?;
             let rebaked = kernel.read()?.rebake(&files)?;
             if !rebaked {
-                let name = format!("L{layer}.{}", spec.name);
-                *kernel.write()? = self.device.compile(&name, &spec.packed.program, &files)?;
+                *kernel.write()? = self.load(spec, layer, &files)?;
             }
             Ok(())
         })

@@ -11,6 +11,7 @@ use crate::host::{HostError, embed, loss, residual, weight_grad};
 use crate::model::NormSite;
 use mil::ValueId;
 use mil::pass::Provider;
+use softane::convert;
 
 impl Network {
     fn activation(&self, layer: usize, role: Role) -> &Activation {
@@ -26,15 +27,10 @@ impl Network {
 
     /// Copies a value of `layer` from wherever it is, widened.
     fn fetch(&self, layer: usize, v: ValueId, out: &mut [f32]) -> Result<(), StepError> {
-        if let Some(role) = self.role(v) {
-            out.copy_from_slice(&self.activation(layer, role).read()?);
-            return Ok(());
-        }
-        let Some((k, slot)) = self.kernels.provider(v) else {
-            let value = self.value_name(v).to_owned();
-            return Err(crate::model::ModelError::Unprovided { value }.into());
-        };
-        Ok(self.buffers.output(k, layer).read(slot.channel, out)?)
+        self.with_value(layer, v, |elements| match elements {
+            Elements::F16(from) => convert::par_widen(from, out),
+            Elements::F32(from) => out.copy_from_slice(from),
+        })
     }
 
     /// Calls `f` with a value of `layer`, wherever it is.
@@ -155,7 +151,9 @@ impl Network {
     /// The loss of a micro-batch, and its gradient before the head: that of the logits, or of the last layer.
     pub(super) fn loss(&self, micro: usize) -> Result<(), StepError> {
         let b = &self.buffers;
-        let loss = match &b.windows.read()?[micro] {
+        let windows = b.windows.read()?;
+        let window = &windows[micro];
+        let loss = match window {
             Window::Tokens(tokens) => {
                 self.final_norm()?;
                 let (x, theta) = (b.head[0].read()?, self.theta.read()?);
@@ -163,15 +161,11 @@ impl Network {
                 let [scratch, stats, _] = &mut *b.scratch.lock()?;
                 head.forward(&mut b.logits.write()?, stats, scratch)?
             }
-            Window::Sample { target, .. } => {
+            Window::Sample { target: with, .. } | Window::Linear { dy: with, .. } => {
                 let layers = self.cfg.layers;
                 let (y, mut dy) = (b.x[layers].read()?, b.dx[layers % b.dx.len()].write()?);
-                loss::mse(&y, target, self.loss_scale(), &mut dy)
-            }
-            Window::Linear { dy: gradient, .. } => {
-                let layers = self.cfg.layers;
-                let (y, mut dy) = (b.x[layers].read()?, b.dx[layers % b.dx.len()].write()?);
-                loss::linear(&y, gradient, self.loss_scale(), &mut dy)
+                let loss = if matches!(window, Window::Sample { .. }) { loss::mse } else { loss::linear };
+                loss(&y, with, self.loss_scale(), &mut dy)
             }
         };
         *b.loss.lock()? += loss;
@@ -225,7 +219,7 @@ impl Network {
         let b = &self.buffers;
         let windows = b.windows.read()?;
         let Window::Tokens(tokens) = &windows[micro] else { return Ok(()) };
-        let [scratch, ..] = &mut *b.gradient_scratch.lock()?;
+        let scratch = &mut *b.gradient_scratch.lock()?;
         let dx = b.dx[0].read()?;
         let mut grad = b.grads[table].write()?;
         Ok(embed::scatter_add(&mut grad, self.cfg.dim, &tokens[..self.cfg.seq], &dx, scratch)?)

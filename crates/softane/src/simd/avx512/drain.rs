@@ -6,7 +6,7 @@ use super::has;
 use half::f16;
 use std::arch::x86_64::*;
 
-/// Writes a tile to where it belongs; see [`super::tile::drain`].
+/// Writes a tile to where it belongs; see [`crate::simd::tile::drain_f32`].
 pub(crate) fn drain_f32(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) {
     assert!(has(Math::F32));
     // SAFETY: `has` says that the instructions exist.

@@ -53,13 +53,7 @@ unsafe fn multiply_f32<const ROW: usize, const STEP: usize>(
             right = right.add(COLS);
         }
     }
-    for (sum, to) in sums.iter().zip(tile.as_chunks_mut::<COLS>().0) {
-        // SAFETY: a row of the tile has 32 elements.
-        unsafe {
-            _mm512_storeu_ps(to.as_mut_ptr(), sum[0]);
-            _mm512_storeu_ps(to.as_mut_ptr().add(16), sum[1]);
-        }
-    }
+    store(&sums, tile);
 }
 
 /// # Safety
@@ -87,6 +81,12 @@ unsafe fn multiply_bf16<const ROW: usize, const STEP: usize>(
             right = right.add(COLS);
         }
     }
+    store(&sums, tile);
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store(sums: &[[__m512; 2]; ROWS], tile: &mut [f32; TILE]) {
     for (sum, to) in sums.iter().zip(tile.as_chunks_mut::<COLS>().0) {
         // SAFETY: a row of the tile has 32 elements.
         unsafe {

@@ -7,7 +7,7 @@ use super::lanes::{turned, whole_rows};
 use half::f16;
 use std::arch::x86_64::*;
 
-/// Turns and rounds 32 × 32 elements; see [`super::narrow_turned`].
+/// Turns and rounds 32 × 32 elements; see [`crate::simd::narrow_turned`].
 pub(crate) fn narrow_turned(from: &[f32], stride: usize, to: &mut [f16], to_stride: usize) {
     let (from, to) = (&from[..31 * stride + 32], &mut to[..31 * to_stride + 32]);
     assert!(has(Math::F32) && stride >= 32 && to_stride >= 32);
