@@ -4,8 +4,8 @@ use crate::error::DeviceError;
 use crate::soft::SoftDevice;
 use crate::surface::Surface;
 use mil::{Program, TensorType, Verified, Weights};
-use softane::Pool;
 use softane::gemm::Math;
+use softane::{Pool, SliceMut};
 use std::fmt;
 use std::time::Duration;
 
@@ -47,6 +47,13 @@ pub trait Kernel: Send + Sync {
     /// # Errors
     /// If a weight is missing, or is not what the program says; the old weights stay.
     fn rebake(&self, weights: &Weights) -> Result<bool, DeviceError>;
+
+    /// Gives `write` the kernel's own memory of the weight at `offset` of file `path`, where the engine computes with
+    /// whatever is written there; `false`, without a call: it does not, [`Kernel::rebake`] is the way.
+    fn write_weight(&self, path: &str, offset: u64, write: &mut dyn FnMut(SliceMut<'_>)) -> bool {
+        let _ = (path, offset, write);
+        false
+    }
 
     /// Bytes it needs.
     fn memory(&self) -> KernelMemory;

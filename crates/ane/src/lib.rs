@@ -19,5 +19,5 @@ pub mod surface;
 
 pub use device::{Choice, Device, DeviceInfo, Engine, Kernel, KernelMemory, SoftOptions, Wanted, open};
 pub use error::DeviceError;
-pub use softane::{Pool, gemm::Math};
+pub use softane::{Pool, SliceMut, gemm::Math};
 pub use surface::Surface;

@@ -153,6 +153,11 @@ impl Kernel for SoftKernel {
         Ok(true)
     }
 
+    fn write_weight(&self, path: &str, offset: u64, write: &mut dyn FnMut(SliceMut<'_>)) -> bool {
+        let mut executable = self.executable.write().unwrap_or_else(PoisonError::into_inner);
+        executable.weight_mut(path, offset).map(write).is_some()
+    }
+
     fn memory(&self) -> KernelMemory {
         let memory = self.executable.read().unwrap_or_else(PoisonError::into_inner).memory();
         KernelMemory { constants: memory.constants, scratch: memory.scratch }

@@ -7,7 +7,7 @@ use crate::kernels::reference;
 use crate::plan::{Constant, Elements};
 use half::f16;
 use mil::ir::LiteralData;
-use mil::{DType, Weights};
+use mil::{ArgValue, DType, Weights};
 
 /// Checks that `weights` has what `constant` needs.
 ///
@@ -35,7 +35,14 @@ pub(crate) fn size(constant: &Constant) -> usize {
 pub(crate) fn is_weight(constant: &Constant) -> bool {
     match &constant.elements {
         Elements::Literal(l) => matches!(l.data, LiteralData::Blob { .. }),
-        Elements::Program(_) => true,
+        Elements::Program(p) => {
+            let written = p.entry().operations().flat_map(|op| &op.args).filter_map(|a| match &a.value {
+                ArgValue::Literal(l) => Some(l),
+                _ => None,
+            });
+            let mut all = p.entry().literals().into_iter().flatten().chain(written);
+            all.any(|l| matches!(l.data, LiteralData::Blob { .. }))
+        }
     }
 }
 

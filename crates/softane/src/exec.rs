@@ -6,10 +6,11 @@ use crate::buffer::{Buffer, Slice, SliceMut};
 use crate::gemm::Math;
 use crate::lower;
 use crate::memory::Memory as Space;
-use crate::plan::Plan;
+use crate::plan::{Constant, Elements, Plan};
 use mil::blob::BlobError;
 use mil::eval::EvalError;
-use mil::{ArgValue, DType, Function, Program, Report, TensorType, Verified, Weights};
+use mil::ir::LiteralData;
+use mil::{ArgValue, DType, Function, Literal, Program, Report, TensorType, Verified, Weights};
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -164,6 +165,25 @@ impl Executable {
             .zip(&mut self.constants)
             .filter(|(c, _)| bake::is_weight(c))
             .try_for_each(|(c, to)| bake::bake(c, weights, to))
+    }
+
+    /// The memory from which the kernels read the weight at `offset` of file `path`, if what is written there is all
+    /// that [`Executable::rebake`] would change for it: it is kept once, as it stands in the file, and nothing is
+    /// computed from weights beforehand.
+    pub fn weight_mut(&mut self, path: &str, offset: u64) -> Option<SliceMut<'_>> {
+        let constants = &self.plan.constants;
+        if constants.iter().any(|c| matches!(c.elements, Elements::Program(_)) && bake::is_weight(c)) {
+            return None;
+        }
+        let is_it = |c: &Constant| match &c.elements {
+            Elements::Literal(Literal { ty, data: LiteralData::Blob { path: at, offset: from } }) => {
+                at == path && *from == offset && c.used && c.dtype == ty.dtype
+            }
+            _ => false,
+        };
+        let mut places = (0..constants.len()).filter(|&i| is_it(&constants[i]));
+        let (place, None) = (places.next()?, places.next()) else { return None };
+        Some(SliceMut::of(constants[place].dtype, self.constants[place].bytes_mut()))
     }
 
     /// Bytes it needs.

@@ -8,6 +8,7 @@ use crate::kernels::matmul::Matmul;
 use crate::kernels::pointwise::Pointwise;
 use crate::kernels::reduce::Reduce;
 use crate::kernels::reference::Reference;
+use crate::kernels::rowwise::Rowwise;
 use crate::kernels::transpose::{Gather, Transpose};
 use crate::memory::{Memory, Place, Space};
 use mil::{DType, Literal, Program, Verified};
@@ -80,6 +81,7 @@ pub(crate) enum Kernel {
     Gather(Gather),
     Concat(Concat),
     Reference(Reference),
+    Rowwise(Rowwise),
 }
 
 impl Kernel {
@@ -92,6 +94,7 @@ impl Kernel {
             Kernel::Gather(_) => "gather",
             Kernel::Concat(_) => "concat",
             Kernel::Reference(_) => "reference",
+            Kernel::Rowwise(_) => "rowwise",
         }
     }
 
@@ -100,6 +103,7 @@ impl Kernel {
         match self {
             Kernel::Pointwise(k) => k.banks(),
             Kernel::Reduce(k) => k.banks(),
+            Kernel::Rowwise(k) => k.banks(),
             Kernel::Matmul(_)
             | Kernel::Transpose(_)
             | Kernel::Gather(_)
@@ -140,6 +144,8 @@ impl Step {
             (Kernel::Matmul(k), SliceMut::F32(out)) => k.run(&reader, out),
             (Kernel::Reduce(k), SliceMut::F16(out)) => k.run(&reader, out, workers),
             (Kernel::Reduce(k), SliceMut::F32(out)) => k.run(&reader, out, workers),
+            (Kernel::Rowwise(k), SliceMut::F16(out)) => k.run(&reader, out, workers),
+            (Kernel::Rowwise(k), SliceMut::F32(out)) => k.run(&reader, out, workers),
             (Kernel::Transpose(k), out) => match reader.read(k.buffer()) {
                 crate::Slice::F16(from) => k.run(from, bytemuck::cast_slice_mut(out.bytes_mut())),
                 crate::Slice::F32(from) => k.run(from, bytemuck::cast_slice_mut(out.bytes_mut())),
@@ -148,7 +154,14 @@ impl Step {
             (Kernel::Gather(k), out) => k.run(&reader, out.element(), out.bytes_mut()),
             (Kernel::Concat(k), out) => k.run(&reader, out.element(), out.bytes_mut()),
             // Lowering gives float kernels float results alone.
-            (Kernel::Pointwise(_) | Kernel::Matmul(_) | Kernel::Reduce(_) | Kernel::Reference(_), _) => {}
+            (
+                Kernel::Pointwise(_)
+                | Kernel::Matmul(_)
+                | Kernel::Reduce(_)
+                | Kernel::Reference(_)
+                | Kernel::Rowwise(_),
+                _,
+            ) => {}
         }
         Ok(())
     }

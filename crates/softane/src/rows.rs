@@ -68,12 +68,13 @@ impl Fold {
 
     /// Folds each of `x` into its place of `totals`.
     pub fn into(self, totals: &mut [f32], x: &[f32]) {
+        // One loop for each, or none would be vectors.
         crate::simd::vectorised(
             #[inline(always)]
-            || {
-                for (total, &x) in totals.iter_mut().zip(x) {
-                    *total = self.join_one(x, *total);
-                }
+            || match self {
+                Fold::Sum => each(totals, x, |x, total| Fold::Sum.join_one(x, total)),
+                Fold::Max => each(totals, x, |x, total| Fold::Max.join_one(x, total)),
+                Fold::Min => each(totals, x, |x, total| Fold::Min.join_one(x, total)),
             },
         );
     }
@@ -102,6 +103,12 @@ impl Fold {
         for (lane, &x) in lanes.iter_mut().zip(tail) {
             *lane = self.join_one(x, *lane);
         }
+        self.joined(lanes)
+    }
+
+    /// Lanes joined pairwise.
+    #[inline(always)]
+    fn joined(self, mut lanes: [f32; LANES]) -> f32 {
         let mut n = LANES;
         while n > 1 {
             n /= 2;
@@ -110,6 +117,13 @@ impl Fold {
             }
         }
         lanes[0]
+    }
+}
+
+#[inline(always)]
+fn each(totals: &mut [f32], x: &[f32], join: impl Fn(f32, f32) -> f32) {
+    for (total, &x) in totals.iter_mut().zip(x) {
+        *total = join(x, *total);
     }
 }
 
@@ -129,35 +143,49 @@ pub fn fold(values: &[f32], row: usize, fold: Fold, totals: &mut [f32]) {
     Arch::new().dispatch(Run(values, row, fold, totals));
 }
 
-/// Replaces each row of `row` values by its softmax, `exp(x − max x) / Σ exp(x − max x)`.
-pub fn softmax(values: &mut [f32], row: usize) {
-    struct Run<'a>(&'a mut [f32], usize);
+/// Writes the softmax of each row of `row` values, `exp(x − max x) / Σ exp(x − max x)`, to `out`.
+pub fn softmax(values: &[f32], out: &mut [f32], row: usize) {
+    struct Run<'a>(&'a [f32], &'a mut [f32], usize);
     impl WithSimd for Run<'_> {
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            for row in self.0.chunks_exact_mut(self.1) {
-                let top = Fold::Max.row(simd, row);
-                let (blocks, tail) = row.as_chunks_mut::<LANES>();
-                for block in blocks {
-                    // What a causal mask hides comes to 0: half of all rows need no exponentials.
-                    if block.iter().fold(true, |all, &x| all & (x - top < VANISHES)) {
-                        block.fill(0.0);
-                    } else {
-                        block.iter_mut().for_each(|x| *x = exp_of_negative(*x - top));
+            let Run(values, out, row) = self;
+            for (from, to) in values.chunks_exact(row).zip(out.chunks_exact_mut(row)) {
+                let top = Fold::Max.row(simd, from);
+                let (from, from_tail) = from.as_chunks::<LANES>();
+                let (blocks, tail) = to.as_chunks_mut::<LANES>();
+                // The sum is that of `Fold::Sum`.
+                let mut total = [0.0; LANES];
+                for (blocks, from) in blocks.chunks_mut(RESTART).zip(from.chunks(RESTART)) {
+                    let mut lanes = [0.0; LANES];
+                    for (block, from) in blocks.iter_mut().zip(from) {
+                        // What a causal mask hides comes to 0: half of all rows need no exponentials.
+                        if from.iter().fold(true, |all, &x| all & (x - top < VANISHES)) {
+                            block.fill(0.0);
+                            continue;
+                        }
+                        for i in 0..LANES {
+                            block[i] = exp_of_negative(from[i] - top);
+                            lanes[i] += block[i];
+                        }
+                    }
+                    for (total, lane) in total.iter_mut().zip(lanes) {
+                        *total += lane;
                     }
                 }
-                for x in tail {
-                    *x = exp_of_negative(*x - top);
+                for ((to, &x), total) in tail.iter_mut().zip(from_tail).zip(&mut total) {
+                    *to = exp_of_negative(x - top);
+                    *total += *to;
                 }
-                let scale = 1.0 / Fold::Sum.row(simd, row);
-                for x in row {
+                let scale = 1.0 / Fold::Sum.joined(total);
+                for x in to {
                     *x *= scale;
                 }
             }
         }
     }
-    Arch::new().dispatch(Run(values, row));
+    Arch::new().dispatch(Run(values, out, row));
 }
 
 /// Replaces each row of `row` values by `(x − mean) / √(variance + ε)`, the variance being the mean of squared
@@ -224,10 +252,11 @@ mod tests {
     #[test]
     fn what_vanishes_in_a_softmax_is_0_and_the_rest_is_not_touched() {
         for hidden in [-103.0, -103.9, -104.0, -1e30, f32::NEG_INFINITY] {
-            let mut v: Vec<f32> = (0..50).map(|i| if i < 20 { i as f32 / 8.0 } else { hidden }).collect();
-            let want: Vec<f32> = v.iter().map(|x| exp_of_negative(x - 19.0 / 8.0)).collect();
+            let from: Vec<f32> = (0..50).map(|i| if i < 20 { i as f32 / 8.0 } else { hidden }).collect();
+            let mut v = vec![f32::NAN; 50];
+            let want: Vec<f32> = from.iter().map(|x| exp_of_negative(x - 19.0 / 8.0)).collect();
             let sum: f64 = want.iter().map(|&x| f64::from(x)).sum();
-            softmax(&mut v, 50);
+            softmax(&from, &mut v, 50);
             for (got, want) in v.iter().zip(want) {
                 assert!((f64::from(*got) - f64::from(want) / sum).abs() < 1e-7, "{hidden}");
             }
@@ -237,8 +266,8 @@ mod tests {
 
     #[test]
     fn softmax_of_a_row_with_a_nan_is_nan() {
-        let mut v = [1.0, f32::NAN, 2.0, 0.0, 0.0, 0.0];
-        softmax(&mut v, 3);
+        let mut v = [7.0; 6];
+        softmax(&[1.0, f32::NAN, 2.0, 0.0, 0.0, 0.0], &mut v, 3);
         assert!(v[..3].iter().all(|x| x.is_nan()));
         assert!(v[3..].iter().all(|x| (x - 1.0 / 3.0).abs() < 1e-7));
     }

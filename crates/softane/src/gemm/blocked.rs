@@ -3,8 +3,10 @@
 use super::scratch::{self, Local, Shared};
 use super::{Matrix, Product, Store, Target};
 use crate::buffer::Buffer;
-use crate::simd::tile::{self, COLS, Drain, Left, MOST_STEPS, PITCH, Panel, ROWS, SLACK, TILE};
+use crate::simd::tile::{self, COLS, Drain, Left, MOST_STEPS, Math, PITCH, Panel, ROWS, SLACK, TILE};
 use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::OnceLock;
 
 /// Elements of the inner dimension that are taken at a time: a panel of the right side and a block of the left then
 /// stay in the second-level cache.
@@ -25,7 +27,7 @@ pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, r
     packed.par_chunks_mut((panel * PACKED_AT_ONCE).max(1)).enumerate().for_each(|(i, to)| {
         pack_right(p, i * PACKED_AT_ONCE, to);
     });
-    let packed = &shared.f32s()[..len];
+    let packed = &Right::new(&shared.f32s()[..len]);
     c.par_chunks_mut(rows * stride).enumerate().for_each(|(i, c)| {
         scratch::local(|Local { left, sums, .. }| {
             block(c, stride, &p.rows(i * rows, rows), packed, left, sums);
@@ -38,8 +40,29 @@ pub(super) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, row
     scratch::local(|Local { left, right, sums }| {
         let right = scratch::take(right, panel_len(p) * p.right.cols.div_ceil(COLS));
         pack_right(p, 0, right);
+        let right = &Right::new(right);
         for (i, c) in c.chunks_mut(rows * stride).enumerate() {
             block(c, stride, &p.rows(i * rows, rows), right, left, sums);
+        }
+    });
+}
+
+/// See [`super::by_blocks`].
+pub(super) fn by_blocks<T: Target>(
+    p: &Product<'_>,
+    rows: usize,
+    width: &dyn Fn(usize) -> usize,
+    to: &mut [T],
+    each: &mut dyn FnMut(usize, &mut [T]),
+) {
+    let (m, n, _) = p.shape();
+    scratch::local(|Local { left, right, sums }| {
+        let right = scratch::take(right, panel_len(p) * n.div_ceil(COLS));
+        pack_right(p, 0, right);
+        let right = &Right::new(right);
+        for i in 0..m.div_ceil(rows) {
+            block(to, n, &p.rows(i * rows, rows).columns(width(i)), right, left, sums);
+            each(i, to);
         }
     });
 }
@@ -72,84 +95,137 @@ fn pack_right(p: &Product<'_>, first: usize, to: &mut [f32]) {
     }
 }
 
+/// The packed right side of a product.
+struct Right<'a> {
+    packed: &'a [f32],
+    /// Whether all of it is finite, once that has been asked.
+    finite: OnceLock<bool>,
+}
+
+impl Right<'_> {
+    fn new(packed: &[f32]) -> Right<'_> {
+        Right { packed, finite: OnceLock::new() }
+    }
+
+    fn is_finite(&self, math: Math) -> bool {
+        *self.finite.get_or_init(|| tile::all_finite(math, self.packed))
+    }
+}
+
 /// Computes all rows of `p` from its packed right side.
 fn block<T: Target>(
     c: &mut [T],
     stride: usize,
     p: &Product<'_>,
-    right: &[f32],
+    right: &Right<'_>,
     left: &mut Buffer,
     sums: &mut Buffer,
 ) {
-    let Matrix { from, at, rows, cols: k, down, across } = p.left;
-    let n = p.right.cols;
+    let (rows, n, k) = p.shape();
     let (tall, wide) = (rows.div_ceil(ROWS), n.div_ceil(COLS));
     let parts = depths(k).count();
     let sums = scratch::take(sums, if parts > 1 { tall * wide * TILE } else { 0 });
+    // Panels of the left side that are packed together and meet each panel of the right side in turn. One, if the
+    // right side stays in the second-level cache anyway; then it is multiplied while it is in the first.
+    let together = if parts == 1 && wide * panel_len(p) <= NEAR { 1 } else { tall };
     let mut tile = [0.0; TILE];
     let mut before = 0;
-    for (part, (start, depth)) in depths(k).enumerate() {
-        let steps = p.math.steps(depth);
-        // Rows that are whole are only widened.
-        let by_rows = across == 1;
-        let each = if by_rows { PITCH * ROWS } else { steps * ROWS };
-        let packed = scratch::take(left, tall * each + SLACK);
-        let mut counts = [(0, 0); MOST_PANELS];
-        for i in 0..tall {
-            let row = i * ROWS;
-            let at = at + row * down + start * across;
-            let panel = Panel { from, at, across: down, along: across, width: ROWS.min(rows - row), depth };
-            let to = &mut packed[i * each..];
-            if by_rows {
-                tile::pack_rows(p.math, &panel, to)
-            } else {
-                tile::pack::<ROWS>(p.math, &panel, to)
-            }
-            if let Some(count) = counts.get_mut(i) {
-                *count = tile::nonzero(as_left(&packed[i * each..][..each], by_rows), steps);
-            }
-        }
-        // Steps in which a whole panel is 0, as half of causal attention is, add nothing to what is finite.
-        let sparse = counts[..tall.min(MOST_PANELS)].iter().any(|&(from, to)| to - from < steps);
-        let sparse = sparse && {
-            let right = (0..wide).map(|j| &right[j * panel_len(p) + before * COLS..][..steps * COLS]);
-            tile::all_finite(p.math, right)
-        };
-        for j in 0..wide {
-            let right = &right[j * panel_len(p) + before * COLS..][..steps * COLS];
-            for i in 0..tall {
-                let (from, to) = match counts.get(i) {
-                    Some(&count) if sparse => count,
-                    _ => (0, steps),
-                };
-                let skipped = if by_rows { from } else { from * ROWS };
-                let left = as_left(&packed[i * each + skipped..], by_rows);
-                tile::multiply(p.math, to - from, left, &right[from * COLS..], &mut tile);
-                if parts > 1 {
-                    let sum = &mut sums[(j * tall + i) * TILE..][..TILE];
-                    carry(sum, &mut tile, part == 0, part + 1 == parts);
-                    if part + 1 < parts {
-                        continue;
+    for (part, depth) in depths(k).enumerate() {
+        for first in (0..tall).step_by(together) {
+            let count = together.min(tall - first);
+            let left = pack_left(p, first..first + count, depth, right, left);
+            for j in 0..wide {
+                let right = &right.packed[j * panel_len(p) + before * COLS..];
+                for i in first..first + count {
+                    let (from, to) = left.steps(i - first);
+                    tile::multiply(
+                        p.math,
+                        to - from,
+                        left.panel(i - first),
+                        &right[from * COLS..],
+                        &mut tile,
+                    );
+                    if parts > 1 {
+                        let sum = &mut sums[(j * tall + i) * TILE..][..TILE];
+                        carry(sum, &mut tile, part == 0, part + 1 == parts);
+                        if part + 1 < parts {
+                            continue;
+                        }
                     }
+                    let (row, col) = (i * ROWS, j * COLS);
+                    let drain = Drain {
+                        rows: ROWS.min(rows - row),
+                        cols: COLS.min(n - col),
+                        stride,
+                        alpha: p.alpha,
+                        bias: p.bias.get(row..).unwrap_or(&[]),
+                        add: p.store == Store::Add,
+                    };
+                    T::drain(&tile, &drain, &mut c[row * stride + col..]);
                 }
-                let (row, col) = (i * ROWS, j * COLS);
-                let drain = Drain {
-                    rows: ROWS.min(rows - row),
-                    cols: COLS.min(n - col),
-                    stride,
-                    alpha: p.alpha,
-                    bias: p.bias.get(row..).unwrap_or(&[]),
-                    add: p.store == Store::Add,
-                };
-                T::drain(&tile, &drain, &mut c[row * stride + col..]);
             }
         }
-        before += steps;
+        before += p.math.steps(depth.1);
     }
 }
 
-fn as_left(packed: &[f32], by_rows: bool) -> Left<'_> {
-    if by_rows { Left::Rows(packed) } else { Left::Steps(packed) }
+/// Words of the packed right side that stay in the second-level cache beside a panel of the left: 256 KiB.
+const NEAR: usize = 1 << 16;
+
+/// Packed panels of the left side.
+struct Packed<'a> {
+    words: &'a [f32],
+    /// From one panel to the next.
+    each: usize,
+    by_rows: bool,
+    /// All steps.
+    whole: usize,
+    /// Of each panel, the steps that are not all 0; of those behind, nothing is known.
+    steps: [(usize, usize); MOST_PANELS],
+}
+
+impl Packed<'_> {
+    fn steps(&self, i: usize) -> (usize, usize) {
+        self.steps.get(i).copied().unwrap_or((0, self.whole))
+    }
+
+    fn panel(&self, i: usize) -> Left<'_> {
+        let words = &self.words[i * self.each..];
+        if self.by_rows { Left::Rows(words) } else { Left::Steps(words) }
+    }
+}
+
+/// Packs panels of the left side, from element `start` of the inner dimension on, `depth` elements.
+fn pack_left<'a>(
+    p: &Product<'_>,
+    panels: Range<usize>,
+    (start, depth): (usize, usize),
+    right: &Right<'_>,
+    to: &'a mut Buffer,
+) -> Packed<'a> {
+    let Matrix { from, at, rows, down, across, .. } = p.left;
+    let whole = p.math.steps(depth);
+    // Rows that are whole are only widened.
+    let by_rows = across == 1;
+    let each = if by_rows { PITCH * ROWS } else { whole * ROWS };
+    let words = scratch::take(to, panels.len() * each + SLACK);
+    let mut steps = [(0, whole); MOST_PANELS];
+    for (i, row) in panels.map(|i| i * ROWS).enumerate() {
+        let at = at + row * down + start * across;
+        let mut panel = Panel { from, at, across: down, along: across, width: ROWS.min(rows - row), depth };
+        if let Some(steps) = steps.get_mut(i) {
+            let (first, last) = tile::nonzero(p.math, &panel);
+            // Steps in which a whole panel is 0, as half of causal attention is, add nothing to what is finite.
+            if (first, last) != (0, depth) && right.is_finite(p.math) {
+                panel.at += first * across;
+                panel.depth = last - first;
+                *steps = (p.math.steps(first), p.math.steps(last));
+            }
+        }
+        let to = &mut words[i * each..];
+        if by_rows { tile::pack_rows(p.math, &panel, to) } else { tile::pack::<ROWS>(p.math, &panel, to) }
+    }
+    Packed { words, each, by_rows, whole, steps }
 }
 
 /// Adds a tile to the sum of those before it: the last finds the whole in `tile`.

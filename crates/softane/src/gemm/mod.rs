@@ -12,6 +12,7 @@ mod target;
 pub use crate::buffer::Elements;
 pub use crate::simd::tile::Math;
 use crate::simd::tile::{self, ROWS};
+use half::f16;
 pub(crate) use target::Target;
 
 /// What happens to the values already in an output buffer.
@@ -74,6 +75,27 @@ impl<'a> Matrix<'a> {
     #[must_use]
     pub fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, down: self.across, across: self.down, ..self }
+    }
+
+    /// The largest magnitude; infinite or NaN if some element is.
+    fn largest(&self) -> f32 {
+        // Rows that stand side by side, of the matrix or of its transpose.
+        let m = if self.across == 1 { *self } else { self.t() };
+        let line = |i: usize| m.at + i * m.down..m.at + i * m.down + m.cols;
+        let lines = 0..if m.cols == 0 { 0 } else { m.rows };
+        // Magnitudes are ordered as their bits are.
+        match (m.from, m.across) {
+            (Elements::F16(v), 1) => {
+                let largest = |v: &[f16]| v.iter().fold(0, |most: u16, x| most.max(x.to_bits() & 0x7FFF));
+                f16::from_bits(lines.map(|i| largest(&v[line(i)])).max().unwrap_or(0)).to_f32()
+            }
+            (Elements::F32(v), 1) => {
+                let largest =
+                    |v: &[f32]| v.iter().fold(0, |most: u32, x| most.max(x.to_bits() & 0x7FFF_FFFF));
+                f32::from_bits(lines.map(|i| largest(&v[line(i)])).max().unwrap_or(0))
+            }
+            _ => f32::INFINITY,
+        }
     }
 
     /// Rows `from` to `to`.
@@ -140,10 +162,21 @@ impl Product<'_> {
         (self.left.rows, self.right.cols, self.left.cols)
     }
 
+    /// What no element of the product is larger than, factors rounded or not; infinite or NaN if some factor is.
+    pub fn largest(&self) -> f32 {
+        // Each factor may be rounded up by 2⁻⁸, and sums by less than that.
+        1.01 * self.alpha.abs() * self.left.cols as f32 * self.left.largest() * self.right.largest()
+    }
+
     /// The rows from `first` on, at most `rows` of them.
-    fn rows(&self, first: usize, rows: usize) -> Self {
+    pub fn rows(&self, first: usize, rows: usize) -> Self {
         let left = self.left.part(first, self.left.rows.min(first + rows));
         Self { left, bias: self.bias.get(first..).unwrap_or(&[]), ..*self }
+    }
+
+    /// The first `cols` columns.
+    fn columns(&self, cols: usize) -> Self {
+        Self { right: self.right.t().part(0, cols).t(), ..*self }
     }
 }
 
@@ -221,6 +254,24 @@ pub(crate) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
     match is_tiled(p) {
         true => blocked::serial(c, stride, p, rows),
         false => portable::serial(c, stride, p, rows),
+    }
+}
+
+/// Columns that are computed together.
+pub(crate) const PANEL: usize = tile::COLS;
+
+/// Computes `p` on the calling thread, `rows` rows at a time, each into `block`, where they begin N elements apart; of
+/// block `i` only the first `width(i)` columns. `each` hears of every block that is ready, and its number.
+pub(crate) fn by_blocks<T: Target>(
+    p: &Product<'_>,
+    rows: usize,
+    width: &dyn Fn(usize) -> usize,
+    block: &mut [T],
+    each: &mut dyn FnMut(usize, &mut [T]),
+) {
+    match is_tiled(p) {
+        true => blocked::by_blocks(p, rows, width, block, each),
+        false => portable::by_blocks(p, rows, width, block, each),
     }
 }
 

@@ -37,6 +37,22 @@ pub(super) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, row
     });
 }
 
+/// See [`super::by_blocks`].
+pub(super) fn by_blocks<T: Target>(
+    p: &Product<'_>,
+    rows: usize,
+    width: &dyn Fn(usize) -> usize,
+    to: &mut [T],
+    each: &mut dyn FnMut(usize, &mut [T]),
+) {
+    let (m, n, _) = p.shape();
+    for i in 0..m.div_ceil(rows) {
+        let p = p.rows(i * rows, rows).columns(width(i));
+        serial(&mut to[..p.left.rows * n], n, &p, rows);
+        each(i, to);
+    }
+}
+
 fn block<T: Target>(
     c: &mut [T],
     stride: usize,

@@ -1,5 +1,6 @@
 //! Element types of results.
 
+use crate::buffer::Slice;
 use crate::convert::Element;
 use crate::simd::tile::{self, COLS, Drain, TILE};
 use half::f16;
@@ -11,6 +12,9 @@ pub(crate) trait Target: Element {
     /// # Panics
     /// If `to` is too short.
     fn drain(sums: &[f32; TILE], drain: &Drain<'_>, to: &mut [Self]);
+
+    /// Elements to read.
+    fn slice(elements: &[Self]) -> Slice<'_>;
 }
 
 impl Target for f32 {
@@ -19,6 +23,9 @@ impl Target for f32 {
             plain(sums, drain, to);
         }
     }
+    fn slice(elements: &[f32]) -> Slice<'_> {
+        Slice::F32(elements)
+    }
 }
 
 impl Target for f16 {
@@ -26,6 +33,9 @@ impl Target for f16 {
         if !tile::drain_f16(sums, drain, to) {
             plain(sums, drain, to);
         }
+    }
+    fn slice(elements: &[f16]) -> Slice<'_> {
+        Slice::F16(elements)
     }
 }
 

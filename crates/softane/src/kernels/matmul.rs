@@ -88,7 +88,7 @@ impl Matmul {
     }
 
     /// Calls `f` with product `b`.
-    fn with(&self, reader: &Reader<'_, '_>, b: usize, f: impl FnOnce(&Product<'_>)) {
+    pub fn with(&self, reader: &Reader<'_, '_>, b: usize, f: impl FnOnce(&Product<'_>)) {
         let matrix = |side: &Side, t: usize, rows: usize, cols: usize| {
             // Lowering sends other types than floats to their meaning.
             let from = Elements::from(reader.read(side.buffer));

@@ -5,6 +5,7 @@ pub(crate) mod matmul;
 pub(crate) mod pointwise;
 pub(crate) mod reduce;
 pub(crate) mod reference;
+pub(crate) mod rowwise;
 pub(crate) mod tile;
 pub(crate) mod transpose;
 

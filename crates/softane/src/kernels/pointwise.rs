@@ -1,5 +1,6 @@
 //! Elementwise operations, alone or in chains, and functions of rows among them.
 
+use super::rowwise::Deferred;
 use super::tile::{Code, Tile};
 use super::{TASK, TILE};
 use crate::arena::Workers;
@@ -18,6 +19,8 @@ pub(crate) struct Group {
     pub code: Code,
     /// Whether some instruction works on rows, which are the last axis.
     pub rows: bool,
+    /// An operand that has not been computed.
+    pub product: Option<Deferred>,
 }
 
 /// Operands and code, and how they are walked.
@@ -25,6 +28,8 @@ pub(crate) struct Group {
 pub(crate) struct Stream {
     operands: Vec<(usize, usize)>,
     pub walk: Walk,
+    /// Which operands are row-major without gaps.
+    packed: Vec<bool>,
     tile: Tile,
 }
 
@@ -32,15 +37,23 @@ impl Stream {
     /// Walks `group`; its last `keep` axes are merged only among themselves.
     pub fn new(group: &Group, keep: usize, stored_narrow: bool) -> Stream {
         let strides: Vec<&[usize]> = group.operands.iter().map(|v| v.strides.as_slice()).collect();
+        let walk = Walk::new(&group.shape, &strides, keep);
         Stream {
             operands: group.operands.iter().map(|v| (v.buffer, v.offset)).collect(),
-            walk: Walk::new(&group.shape, &strides, keep),
+            packed: (0..strides.len()).map(|t| walk.is_packed(t)).collect(),
+            walk,
             tile: Tile::new(&group.code, stored_narrow),
         }
     }
 
     pub fn registers(&self) -> usize {
         self.tile.registers
+    }
+
+    /// Where operand `operand` lies: its buffer, and its first element there.
+    pub fn operand<'r>(&self, reader: &'r Reader<'_, '_>, operand: usize) -> (Slice<'r>, usize) {
+        let (buffer, offset) = self.operands[operand];
+        (reader.read(buffer), offset)
     }
 
     /// The elements of `rows` × `columns`, computed in `registers`; whole rows, or a part of one.
@@ -51,11 +64,31 @@ impl Stream {
         rows: std::ops::Range<usize>,
         columns: std::ops::Range<usize>,
     ) -> &'b mut [f32] {
+        self.run_with(reader, registers, rows, columns, None)
+    }
+
+    /// The same; the rows of operand `own.0` are those of `own.1`, which begin `own.2` apart.
+    pub fn run_with<'b>(
+        &self,
+        reader: &Reader<'_, '_>,
+        registers: &'b mut [Buffer],
+        rows: std::ops::Range<usize>,
+        columns: std::ops::Range<usize>,
+        own: Option<(usize, Slice<'_>, usize)>,
+    ) -> &'b mut [f32] {
         let (width, inner) = (columns.len(), self.walk.inner());
         self.tile.run(registers, rows.len() * width, width, |operand, to| {
+            if let Some((own, from, stride)) = own
+                && own == operand
+            {
+                for (i, to) in to.chunks_exact_mut(width).enumerate() {
+                    load(from, i * stride + columns.start, 1, to);
+                }
+                return;
+            }
             let (buffer, offset) = self.operands[operand];
             let (from, step) = (reader.read(buffer), self.walk.inner_step(operand));
-            if self.walk.is_packed(operand) && (width == inner || rows.len() == 1) {
+            if self.packed[operand] && (width == inner || rows.len() == 1) {
                 return load(from, offset + rows.start * inner + columns.start, 1, to);
             }
             for (row, to) in rows.clone().zip(to.chunks_exact_mut(width)) {

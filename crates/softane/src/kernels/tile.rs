@@ -231,8 +231,7 @@ impl Tile {
                     round
                 }
                 Act::Row { f, a, round, .. } => {
-                    unary(Unary::Copy, value(a), out);
-                    by_row(f, out, row);
+                    by_row(f, value(a), out, row);
                     round
                 }
             };
@@ -378,10 +377,15 @@ fn pow(x: f32, y: f32) -> f32 {
     f64::from(x).powf(f64::from(y)) as f32
 }
 
-fn by_row(f: Row, out: &mut [f32], row: usize) {
-    match f {
-        Row::Softmax => rows::softmax(out, row),
-        Row::Normalize(epsilon) => rows::normalize(out, row, epsilon),
+fn by_row(f: Row, x: Value<'_>, out: &mut [f32], row: usize) {
+    match (f, x) {
+        (Row::Softmax, Value::Many(x)) => rows::softmax(x, out, row),
+        // Equal numbers: each has its share.
+        (Row::Softmax, Value::One(x)) => out.fill(if x.is_finite() { 1.0 / row as f32 } else { f32::NAN }),
+        (Row::Normalize(epsilon), x) => {
+            unary(Unary::Copy, x, out);
+            rows::normalize(out, row, epsilon);
+        }
     }
 }
 

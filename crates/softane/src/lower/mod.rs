@@ -11,8 +11,10 @@ mod sources;
 use crate::exec::CompileError;
 use crate::gemm::Math;
 use crate::kernels::concat::Concat;
+use crate::kernels::matmul::Matmul;
 use crate::kernels::pointwise::{Group, Pointwise};
 use crate::kernels::reference::Reference;
+use crate::kernels::rowwise::{Deferred, Rowwise};
 use crate::kernels::tile::{Code, Source};
 use crate::kernels::transpose::{Gather, Transpose};
 use crate::plan::{BufferInfo, Constant, Elements, Home, Kernel, Plan, Step, is_native};
@@ -64,6 +66,8 @@ enum Lazy {
     View(View),
     /// To be computed where it is needed.
     Group(Group),
+    /// To be computed where its rows are needed.
+    Product(Deferred),
 }
 
 /// An argument of an operation.
@@ -135,6 +139,7 @@ impl<'f> Lowering<'f> {
         };
         let view = match (self.values[id.index()].take(), self.literals[id.index()]) {
             (Some(Lazy::View(view)), _) => view,
+            (Some(Lazy::Product(product)), _) => self.settled(product),
             (Some(Lazy::Group(group)), _) => {
                 let to = self.scratch(self.function.ty(id).dtype, &group.shape);
                 let label = self.function.value(id).name.clone();
@@ -159,10 +164,26 @@ impl<'f> Lowering<'f> {
         self.steps.push(Step { label, kernel, reads, writes: vec![write] });
     }
 
+    /// Computes `product` into its own buffer.
+    fn settled(&mut self, product: Deferred) -> View {
+        let Deferred { left, right, out, label, .. } = product;
+        let kernel = Kernel::Matmul(Matmul::new(&left, &right, None, self.math));
+        self.push(label, kernel, vec![left.buffer, right.buffer], out.buffer);
+        out
+    }
+
     /// Computes `group` into `buffer`.
     fn store(&mut self, group: &Group, buffer: usize, label: String) {
-        let reads = group.operands.iter().map(|v| v.buffer).collect();
+        let mut reads: Vec<usize> = group.operands.iter().map(|v| v.buffer).collect();
         let narrow = self.buffers[buffer].dtype == DType::F16;
+        if let Some(product) = &group.product {
+            if let Some(kernel) = Rowwise::new(group, product, self.math, narrow) {
+                reads.retain(|&b| b != product.out.buffer);
+                reads.extend([product.left.buffer, product.right.buffer]);
+                return self.push(label, Kernel::Rowwise(kernel), reads, buffer);
+            }
+            self.settled(product.clone());
+        }
         self.push(label, Kernel::Pointwise(Pointwise::new(group, narrow)), reads, buffer);
     }
 
@@ -173,8 +194,8 @@ impl<'f> Lowering<'f> {
             Some(transpose) if from == to && is_native(to) => Kernel::Transpose(transpose),
             _ if is_native(to) => {
                 let code = Code { instructions: Vec::new(), result: Source::Operand(0) };
-                let group =
-                    Group { shape: view.shape.clone(), operands: vec![view.clone()], code, rows: false };
+                let operands = vec![view.clone()];
+                let group = Group { shape: view.shape.clone(), operands, code, rows: false, product: None };
                 Kernel::Pointwise(Pointwise::new(&group, to == DType::F16))
             }
             _ => Kernel::Gather(Gather::new(view)),

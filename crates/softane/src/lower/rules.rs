@@ -1,9 +1,10 @@
 //! Which operation becomes what.
 
-use super::{Given, Lowering};
+use super::{Given, Lazy, Lowering};
 use crate::kernels::matmul::Matmul;
 use crate::kernels::pointwise::Group;
 use crate::kernels::reduce::Reduce;
+use crate::kernels::rowwise::Deferred;
 use crate::kernels::tile::{Binary, Function, Unary};
 use crate::plan::Kernel;
 use crate::rows::Fold;
@@ -255,11 +256,14 @@ impl<'f> Lowering<'f> {
     /// Folds `group` over `axes` into a buffer of `dtype`, in which they have size 1; to the mean, if asked for.
     pub(super) fn folded(
         &mut self,
-        group: Group,
+        mut group: Group,
         (fold, mean): (Fold, bool),
         axes: Range<usize>,
         dtype: DType,
     ) -> View {
+        if let Some(product) = group.product.take() {
+            self.settled(product);
+        }
         let n = group.shape[axes.clone()].iter().product();
         let inner = group.shape[axes.end..].iter().product();
         let mut shape = group.shape.clone();
@@ -306,6 +310,14 @@ impl<'f> Lowering<'f> {
         // A result that is only transposed is computed transposed: xy = (yᵀxᵀ)ᵀ. A large left side stays where it is:
         // there it need not be turned itself, and its zeros are skipped.
         let large = |v: &View| v.shape[v.shape.len() - 2..].iter().product::<usize>();
+        if self.feeds_rows(id)
+            && [&batch[..], &[x.shape[batch.len()], y.shape[batch.len() + 1]]].concat() == out.shape
+        {
+            let (narrow, label) = (out.dtype == DType::F16, self.label(operation));
+            let out = self.scratch(out.dtype, &out.shape);
+            self.values[id.index()] = Some(Lazy::Product(Deferred { left: x, right: y, out, narrow, label }));
+            return true;
+        }
         let view = if self.is_turned_next(id) && large(&x) < 2 * large(&y) {
             turned(&self.product(turned(&y), turned(&x), None, out.dtype, self.label(operation)))
         } else {
@@ -353,6 +365,22 @@ impl<'f> Lowering<'f> {
         let kernel = Kernel::Matmul(Matmul::new(&left, &right, bias.as_ref(), self.math));
         self.push(label, kernel, reads, out.buffer);
         out
+    }
+
+    /// Whether the one use of `id` is a function of its rows, or elementwise operations with one use each up to that.
+    fn feeds_rows(&self, mut id: ValueId) -> bool {
+        loop {
+            let [at] = self.uses[id.index()][..] else { return false };
+            let next = &self.function.ops[at];
+            if !self.is_alone(id) {
+                return false;
+            }
+            match next.op.name() {
+                "softmax" | "layer_norm" => return true,
+                "add" | "sub" | "mul" | "real_div" => id = next.results[0],
+                _ => return false,
+            }
+        }
     }
 
     /// Whether the one use of `id` is to swap its last two axes.

@@ -18,7 +18,7 @@ impl<'f> Lowering<'f> {
     /// An empty group for a result of `shape`.
     pub(super) fn group(&self, shape: &[usize]) -> Group {
         let code = Code { instructions: Vec::new(), result: Source::Number(0.0) };
-        Group { shape: shape.to_vec(), operands: Vec::new(), code, rows: false }
+        Group { shape: shape.to_vec(), operands: Vec::new(), code, rows: false, product: None }
     }
 
     /// Where `group` finds the elements of `given`: in a number, in an operand, or, if nobody else needs them, in the
@@ -36,9 +36,20 @@ impl<'f> Lowering<'f> {
                 + group.operands.len()
                 + group.code.instructions.len()
                 < GROUP
+            && (inner.product.is_none() || group.product.is_none())
             && let Some(Lazy::Group(inner)) = self.values[id.index()].take()
         {
             return absorb(group, inner);
+        }
+        if let Given::Value(id) = given
+            && let Some(Lazy::Product(product)) = &self.values[id.index()]
+            && product.out.shape == group.shape
+            && group.product.is_none()
+            && let Some(Lazy::Product(product)) = self.values[id.index()].take()
+        {
+            let operand = add(group, product.out.clone());
+            group.product = Some(product);
+            return Source::Operand(operand);
         }
         let view = self.view(given);
         self.operand(group, view)
@@ -206,5 +217,6 @@ fn absorb(group: &mut Group, inner: Group) -> Source {
         group.code.instructions.push(Instruction { function: i.function.map(moved), round: i.round });
     }
     group.rows |= inner.rows;
+    group.product = group.product.take().or(inner.product);
     moved(inner.code.result)
 }

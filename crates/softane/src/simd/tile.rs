@@ -120,41 +120,62 @@ pub(crate) fn pack_rows(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
     plain_pack_rows(math, panel, to);
 }
 
-/// The steps of a packed panel that are not all 0: from the first to behind the last, about.
-pub(crate) fn nonzero(left: Left<'_>, steps: usize) -> (usize, usize) {
-    let is_zero = |words: &[f32]| words.iter().fold(0, |any, x| any | x.to_bits()) == 0;
-    let blocks = steps.div_ceil(BLOCK);
-    let zero = |block: usize| {
-        let (from, to) = (block * BLOCK, steps.min(block * BLOCK + BLOCK));
-        match left {
-            Left::Steps(left) => is_zero(&left[from * ROWS..to * ROWS]),
-            Left::Rows(left) => (0..ROWS).all(|i| is_zero(&left[i * PITCH + from..i * PITCH + to])),
+/// Where along the inner dimension a panel is not all 0: from the first element to behind the last, about, at multiples
+/// of [`BLOCK`] steps. All of it, if its elements stand side by side along neither axis.
+pub(crate) fn nonzero(math: Math, panel: &Panel<'_>) -> (usize, usize) {
+    match panel.from {
+        Elements::F16(from) => nonzero_of(math, panel, from, |any: u16, x| any | x.to_bits() << 1),
+        Elements::F32(from) => nonzero_of(math, panel, from, |any: u32, x| any | x.to_bits() << 1),
+    }
+}
+
+/// The same, of elements whose bits but for the sign `join` adds to.
+fn nonzero_of<T, B: Default + PartialEq>(
+    math: Math,
+    panel: &Panel<'_>,
+    from: &[T],
+    join: impl Fn(B, &T) -> B,
+) -> (usize, usize) {
+    let Panel { at, across, along, width, depth, .. } = *panel;
+    let block = match math {
+        Math::F32 => BLOCK,
+        Math::Bf16 => 2 * BLOCK,
+    };
+    if across != 1 && along != 1 {
+        return (0, depth);
+    }
+    let is_zero =
+        |start: usize, len: usize| from[start..start + len].iter().fold(B::default(), &join) == B::default();
+    let zero = |b: usize| {
+        let (k, len) = (b * block, block.min(depth - b * block));
+        match along == 1 {
+            true => (0..width).all(|i| is_zero(at + i * across + k, len)),
+            false => (k..k + len).all(|k| is_zero(at + k * along, width)),
         }
     };
+    let blocks = depth.div_ceil(block);
     let first = (0..blocks).find(|&b| !zero(b)).unwrap_or(blocks);
     let last = (first..blocks).rfind(|&b| !zero(b)).map_or(first, |b| b + 1);
-    (steps.min(first * BLOCK), steps.min(last * BLOCK))
+    (depth.min(first * block), depth.min(last * block))
 }
 
 /// Whether packed panels hold neither infinities nor NaN.
-pub(crate) fn all_finite<'a>(math: Math, mut panels: impl Iterator<Item = &'a [f32]>) -> bool {
+pub(crate) fn all_finite(math: Math, panels: &[f32]) -> bool {
     // The exponent of an f32, or of both bf16, is all ones where a number is not finite.
     let bits = match math {
         Math::F32 => [0x7F80_0000; 2],
         Math::Bf16 => [0x7F80_0000, 0x7F80],
     };
-    panels.all(|panel| {
-        super::vectorised(
-            #[inline(always)]
-            || {
-                let odd = |x: &f32| bits.iter().fold(false, |any, b| any | (x.to_bits() & b == *b));
-                !panel.iter().fold(false, |any, x| any | odd(x))
-            },
-        )
-    })
+    super::vectorised(
+        #[inline(always)]
+        || {
+            let odd = |x: &f32| bits.iter().fold(false, |any, b| any | (x.to_bits() & b == *b));
+            !panels.iter().fold(false, |any, x| any | odd(x))
+        },
+    )
 }
 
-/// Steps of which note is taken together.
+/// Steps that are looked at together.
 const BLOCK: usize = 16;
 
 /// How a packed panel of the left side lies.

@@ -1,5 +1,6 @@
 //! The engine agrees with the reference meaning on every operation of the table.
 
+mod attention;
 #[expect(dead_code, reason = "what gradients need is not asked for here")]
 #[path = "../../../mil/tests/table/cases/mod.rs"]
 mod cases;

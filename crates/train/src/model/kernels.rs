@@ -2,12 +2,13 @@
 
 use super::{Layer, ModelError, Plan};
 use crate::config::{ParamKind, ParamSpec};
+use ane::SliceMut;
 use ane::pack::{Packed, Slot, pack};
-use half::f16;
 use mil::blob::{BlobError, FIRST_ENTRY};
 use mil::pass::{Crossing, Cut, Part, Provider, cut};
 use mil::stats::Stats;
 use mil::{DType, TensorType, ValueId, Weights};
+use rayon::prelude::*;
 use softane::convert;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,6 +62,27 @@ pub struct Baking {
     pub transposed: bool,
 }
 
+impl Baking {
+    /// Writes a weight of this `shape` to `to` as its file holds it, rounded, on the current rayon pool.
+    ///
+    /// # Panics
+    /// If `to` has another number of elements, or others than floats.
+    pub fn put(&self, shape: &[usize], values: &[f32], to: SliceMut<'_>) {
+        assert_eq!(to.as_slice().len(), values.len(), "elements of {:?}", self.kind);
+        match (self.transposed, shape, to) {
+            (true, &[rows, cols], SliceMut::F16(to)) => convert::par_narrow_turned(values, rows, cols, to),
+            (false, _, SliceMut::F16(to)) => convert::par_narrow(values, to),
+            (true, &[rows, cols], SliceMut::F32(to)) => {
+                to.par_chunks_mut(rows.max(1)).enumerate().for_each(|(col, to)| {
+                    to.iter_mut().zip(values[col..].iter().step_by(cols)).for_each(|(to, &x)| *to = x);
+                });
+            }
+            (false, _, SliceMut::F32(to)) => to.copy_from_slice(values),
+            (_, shape, to) => panic!("a weight {shape:?} as {:?}", to.dtype()),
+        }
+    }
+}
+
 impl KernelSpec {
     /// The kernel's weight files for `layer` of a model with weights `theta` `[N]`, in checkpoint order as `specs` say.
     ///
@@ -104,18 +126,17 @@ impl KernelSpec {
             let values = &theta[spec.range()];
             let mut entry = weights.entry_mut(&b.path, FIRST_ENTRY)?;
             // The same bits as `mil` writes, by vectors and on all threads.
-            let half = match entry.dtype() {
-                DType::F16 => bytemuck::try_cast_slice_mut(entry.bytes_mut()).ok(),
-                _ => None,
-            };
-            let half = half.filter(|half: &&mut [f16]| half.len() == values.len());
-            match (b.transposed, spec.shape.as_slice(), half) {
-                (true, &[rows, cols], Some(half)) => convert::par_narrow_turned(values, rows, cols, half),
-                (true, &[rows, cols], None) => {
+            if let (DType::F16, Ok(half)) = (entry.dtype(), bytemuck::try_cast_slice_mut(entry.bytes_mut()))
+                && half.len() == values.len()
+            {
+                b.put(&spec.shape, values, SliceMut::F16(half));
+                continue;
+            }
+            match (b.transposed, spec.shape.as_slice()) {
+                (true, &[rows, cols]) => {
                     weights.write_f32_transposed(&b.path, FIRST_ENTRY, rows, cols, values)?;
                 }
-                (_, _, Some(half)) => convert::par_narrow(values, half),
-                (_, _, None) => weights.write_f32(&b.path, FIRST_ENTRY, values)?,
+                _ => weights.write_f32(&b.path, FIRST_ENTRY, values)?,
             }
         }
         Ok(())

@@ -92,6 +92,7 @@ struct Writer<'a> {
     network: &'a Arc<Network>,
     graph: Graph<'static, StepError>,
     r: Resources,
+    micro_batches: usize,
 }
 
 impl StepGraph {
@@ -102,7 +103,7 @@ impl StepGraph {
     pub fn new(network: Arc<Network>, micro_batches: usize) -> Result<StepGraph, StepError> {
         let mut graph = Graph::new();
         let r = Resources::new(&network, &mut graph);
-        let mut w = Writer { network: &network, graph, r };
+        let mut w = Writer { network: &network, graph, r, micro_batches };
         for micro in 0..micro_batches {
             w.micro_batch(micro);
         }
@@ -310,7 +311,12 @@ impl Writer<'_> {
             reads.extend([outer.dz, outer.a].into_iter().filter_map(|v| r.value(&n, l, v)));
             let writes = [grad];
             let name = format!("{micro}.L{l}.{:?}.dw", outer.kind);
-            self.task(name, Lane::Cpu, reads, writes, move |n| n.matrix_gradient(l, i, stored(micro)));
+            let (store, last) = (stored(micro), micro + 1 == self.micro_batches);
+            self.task(name, Lane::Cpu, reads, writes, move |n| {
+                n.matrix_gradient(l, i, store)?;
+                // While it is in the cache.
+                if last { n.measure_gradient(place) } else { Ok(()) }
+            });
         }
     }
 }

@@ -4,7 +4,8 @@ use super::{Buffers, StepError};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
 use crate::model::{KernelSpec, Layer, LayerKernels, ModelError, Plan, Precision};
 use crate::optim::{AdamW, Decay, Update, global_norm};
-use ane::{Device, Kernel, Math, Pool};
+use ane::{Device, Kernel, Math, Pool, SliceMut};
+use mil::blob::FIRST_ENTRY;
 use mil::pass::Provider;
 use mil::{ValueId, Weights};
 use rayon::prelude::*;
@@ -31,10 +32,13 @@ pub struct Network {
     pool: Pool,
     /// The kernels of each layer.
     compiled: Vec<Vec<RwLock<Box<dyn Kernel>>>>,
-    /// For each kernel, the weight files of whichever layer is being brought into it.
-    files: Vec<Mutex<Weights>>,
+    /// For each kernel, the weight files of whichever layer is being baked into it; none if nothing has been baked
+    /// since it was compiled.
+    files: Vec<Mutex<Option<Weights>>>,
     /// For each weight, whether it decays.
     decay: Vec<Decay>,
+    /// The norm of each weight's gradient as the last step left it, as bits of an f64.
+    norms: Vec<AtomicU64>,
     places: HashMap<(Option<usize>, ParamKind), usize>,
     roles: HashMap<ValueId, Role>,
     loss_scale: AtomicU32,
@@ -108,6 +112,7 @@ impl Network {
         let layer = Layer::new(cfg, build.precision)?;
         let kernels = LayerKernels::new(&layer, &build.plan)?;
         let decay = specs.iter().map(|p| Decay::new([(p.count(), p.decay)])).collect();
+        let norms = specs.iter().map(|_| AtomicU64::default()).collect();
         let places = specs.iter().enumerate().map(|(i, s)| ((s.layer, s.kind), i)).collect();
         let buffers = Buffers::new(cfg, &specs, &kernels, device.as_ref(), build.backward)?;
         let mut network = Network {
@@ -122,6 +127,7 @@ impl Network {
             compiled: Vec::new(),
             files: Vec::new(),
             decay,
+            norms,
             places,
             roles: HashMap::new(),
             loss_scale: AtomicU32::new(1f32.to_bits()),
@@ -130,7 +136,7 @@ impl Network {
         };
         network.roles = network.assign_roles()?;
         let used = if build.backward { network.kernels.kernels.len() } else { network.kernels.forward };
-        network.files = network.kernels.kernels[..used].iter().map(files).collect::<Result<_, _>>()?;
+        network.files = (0..used).map(|_| Mutex::default()).collect();
         for l in 0..network.cfg.layers {
             let compile = |k: usize| {
                 let mut files = network.files[k].lock()?;
@@ -140,6 +146,7 @@ impl Network {
             network.compiled.push(layer);
             progress(l + 1);
         }
+        network.files.iter_mut().for_each(|files| *files = Mutex::default());
         Ok(network)
     }
 
@@ -186,22 +193,33 @@ impl Network {
     }
 
     /// Compiles kernel `k` of `layer`, whose weights go into `files` first.
-    fn compile(&self, layer: usize, k: usize, files: &mut Weights) -> Result<Box<dyn Kernel>, StepError> {
+    fn compile(
+        &self,
+        layer: usize,
+        k: usize,
+        files: &mut Option<Weights>,
+    ) -> Result<Box<dyn Kernel>, StepError> {
         let spec = &self.kernels.kernels[k];
-        self.fill(spec, layer, &self.theta.read()?, files)?;
+        let files = self.fill(spec, layer, &self.theta.read()?, files)?;
         self.load(spec, layer, files)
     }
 
-    /// Brings the weights of `layer` into the weight files of a kernel.
-    fn fill(
+    /// Brings the weights of `layer` into the weight files of a kernel, which are made if there are none.
+    fn fill<'f>(
         &self,
         spec: &KernelSpec,
         layer: usize,
         theta: &[f32],
-        files: &mut Weights,
-    ) -> Result<(), StepError> {
-        let filled = spec.rewrite(&self.specs, layer, theta, files);
-        filled.map_err(|source| StepError::Blob { kernel: spec.name.clone(), source })
+        files: &'f mut Option<Weights>,
+    ) -> Result<&'f Weights, StepError> {
+        let blob = |source| StepError::Blob { kernel: spec.name.clone(), source };
+        let made = match files.take() {
+            Some(files) => files,
+            None => spec.empty_weights().map_err(blob)?,
+        };
+        let files = files.insert(made);
+        spec.rewrite(&self.specs, layer, theta, files).map_err(blob)?;
+        Ok(files)
     }
 
     /// Compiles a kernel with its weight files as they are.
@@ -209,15 +227,30 @@ impl Network {
         Ok(self.device.compile(&format!("L{layer}.{}", spec.name), &spec.packed.program, files)?)
     }
 
-    /// Brings the weights as they are in `theta` into the kernels of `layer`.
+    /// Writes a weight into the memory of each kernel of its layer that has it; `false` if one has no such memory, so
+    /// that it is to be baked in.
+    fn write(&self, weight: &ParamSpec, values: &[f32]) -> Result<bool, StepError> {
+        let Some(layer) = weight.layer else { return Ok(true) };
+        for (kernel, spec) in self.compiled[layer].iter().zip(&self.kernels.kernels) {
+            for form in spec.baked.iter().filter(|b| b.kind == weight.kind) {
+                let put = &mut |to: SliceMut<'_>| form.put(&weight.shape, values, to);
+                if !kernel.read()?.write_weight(&form.path, FIRST_ENTRY, put) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Bakes the weights as they are in `theta` into the kernels of `layer`.
     fn bake(&self, layer: usize, theta: &[f32]) -> Result<(), StepError> {
         let kernels = self.compiled[layer].par_iter().zip(&self.files).zip(&self.kernels.kernels);
         kernels.filter(|(_, spec)| !spec.baked.is_empty()).try_for_each(|((kernel, files), spec)| {
             let mut files = files.lock()?;
-            self.fill(spec, layer, theta, &mut files)?;
-            let rebaked = kernel.read()?.rebake(&files)?;
+            let files = self.fill(spec, layer, theta, &mut files)?;
+            let rebaked = kernel.read()?.rebake(files)?;
             if !rebaked {
-                *kernel.write()? = self.load(spec, layer, &files)?;
+                *kernel.write()? = self.load(spec, layer, files)?;
             }
             Ok(())
         })
@@ -281,11 +314,26 @@ impl Network {
     /// If another thread failed in the middle of a step.
     pub fn gradient_norm(&self) -> Result<f64, StepError> {
         let mut squares = 0.0;
-        for grad in &self.buffers.grads {
-            let grad = grad.read()?;
-            squares += self.pool.install(|| global_norm(&grad)).powi(2);
+        for place in 0..self.specs.len() {
+            if !self.is_measured(place) {
+                self.pool.install(|| self.measure_gradient(place))?;
+            }
+            squares += f64::from_bits(self.norms[place].load(Ordering::Relaxed)).powi(2);
         }
         Ok(squares.sqrt())
+    }
+
+    /// Whether the step itself takes the norm of this gradient.
+    fn is_measured(&self, place: usize) -> bool {
+        let weight = &self.specs[place];
+        weight.layer.is_some() && self.layer.outers.iter().any(|o| o.kind == weight.kind)
+    }
+
+    /// Takes the norm of the gradient at `place`.
+    pub(super) fn measure_gradient(&self, place: usize) -> Result<(), StepError> {
+        let norm = global_norm(&self.buffers.grads[place].read()?);
+        self.norms[place].store(norm.to_bits(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Changes all weights by the gradients that the last step left, and brings them into the kernels.
@@ -303,21 +351,26 @@ impl Network {
     ) -> Result<(), StepError> {
         self.pool.install(|| {
             let mut theta = self.theta.write()?;
-            let mut change = |layer: Option<usize>, theta: &mut [f32]| -> Result<(), StepError> {
+            // Whether the kernels have the new weights.
+            let mut change = |layer: Option<usize>, theta: &mut [f32]| -> Result<bool, StepError> {
+                let mut written = true;
                 for (place, spec) in self.specs.iter().enumerate().filter(|(_, s)| s.layer == layer) {
                     let (range, decay) = (spec.range(), &self.decay[place]);
                     let (m, v) = (&mut m[range.clone()], &mut v[range.clone()]);
                     let grad = self.buffers.grads[place].read()?;
-                    optimizer.step(update, decay, &mut theta[range], &grad, m, v);
+                    optimizer.step(update, decay, &mut theta[range.clone()], &grad, m, v);
+                    // While it is in the cache.
+                    written = written && self.write(spec, &theta[range])?;
                 }
-                Ok(())
+                Ok(written)
             };
-            // Layer by layer, so that what is brought into the kernels is still in the cache.
             for layer in 0..self.cfg.layers {
-                change(Some(layer), &mut theta)?;
-                self.bake(layer, &theta)?;
+                if !change(Some(layer), &mut theta)? {
+                    self.bake(layer, &theta)?;
+                }
             }
-            change(None, &mut theta)
+            change(None, &mut theta)?;
+            Ok(())
         })
     }
 
@@ -334,11 +387,4 @@ impl Network {
     pub(super) fn value_name(&self, v: ValueId) -> &str {
         &self.layer.joint.function.value(v).name
     }
-}
-
-/// The weight files of a kernel, before any layer's weights are in them.
-fn files(spec: &KernelSpec) -> Result<Mutex<Weights>, StepError> {
-    let files =
-        spec.empty_weights().map_err(|source| StepError::Blob { kernel: spec.name.clone(), source })?;
-    Ok(Mutex::new(files))
 }

@@ -1,0 +1,221 @@
+//! A product of matrices and what is computed of its rows, block by block: what lies between never reaches memory.
+//!
+//! Where a softmax follows a mask, columns that the mask hides from every row of a block are not computed. That changes
+//! no bit: they are left out only if the factors show that no score can come near the mask, and then they come to 0.
+
+use super::TILE;
+use super::matmul::Matmul;
+use super::pointwise::{Group, Stream, load};
+use super::tile::{Binary, Code, Function, Row, Source};
+use crate::arena::Workers;
+use crate::buffer::Buffer;
+use crate::convert::Element;
+use crate::gemm::{self, Math, Target};
+use crate::memory::Reader;
+use crate::view::View;
+use half::f16;
+use rayon::prelude::*;
+use std::cell::RefCell;
+
+/// A product that has not been computed: `left · right`, which is to be `out`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Deferred {
+    pub left: View,
+    pub right: View,
+    /// Where it goes if it is stored; the group that has it as an operand sees it so.
+    pub out: View,
+    /// Whether it is rounded to half precision.
+    pub narrow: bool,
+    pub label: String,
+}
+
+/// Stores a [`Group`] of rows of which one operand is a product.
+#[derive(Clone, Debug)]
+pub(crate) struct Rowwise {
+    product: Matmul,
+    narrow: bool,
+    stream: Stream,
+    /// Which operand the product is.
+    operand: usize,
+    mask: Option<Mask>,
+    /// Rows and columns of one product.
+    m: usize,
+    n: usize,
+}
+
+/// An operand that is added to the product, times `scale`, before a softmax, and is the same for all products.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Mask {
+    operand: usize,
+    scale: f32,
+}
+
+/// Rows of a block: whole tiles.
+const BLOCK: usize = 48;
+
+/// The longest row: with a longer one, a block would not stay in the second-level cache.
+const LONGEST: usize = 4096;
+
+/// From this many products on, each is one task.
+const MANY: usize = 8;
+
+/// What a mask adds, at most, where it hides.
+const HIDES: f32 = -60_000.0;
+
+/// What a mask adds, at least, where it does not.
+const SHOWS: f32 = -1000.0;
+
+/// What a mask adds, at most, anywhere in a row that it hides parts of: scores stay finite in half precision.
+const FARTHEST: f32 = 30_000.0;
+
+/// What the elements of the product may come to, before and after scaling, if hidden columns are left out. In half
+/// precision none is infinite then, and what is hidden lies at least `60 000 − 1000 − 2·29 000 − 64 = 936` below what
+/// is shown, 64 being for roundings: 104 are enough for its exponential to be 0.
+const MOST: [f32; 2] = [60_000.0, 29_000.0];
+
+thread_local! {
+    /// How far each block of rows reaches.
+    static REACH: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Rowwise {
+    /// `None` if `group` is better computed from a product in memory.
+    pub fn new(group: &Group, product: &Deferred, math: Math, stored_narrow: bool) -> Option<Rowwise> {
+        let rank = group.shape.len();
+        let operand = group.operands.iter().position(|v| *v == product.out)?;
+        if !group.rows || rank < 2 || product.out.shape != group.shape {
+            return None;
+        }
+        let (m, n) = (group.shape[rank - 2], group.shape[rank - 1]);
+        if m < BLOCK / 2 || !(2..=LONGEST).contains(&n) {
+            return None;
+        }
+        let stream = Stream::new(group, 1, stored_narrow);
+        let products = group.shape[..rank - 2].iter().product::<usize>();
+        let is_shared = |mask: &Mask| {
+            let (walk, t) = (&stream.walk, mask.operand);
+            walk.inner_step(t) == 1
+                && (0..products).all(|b| (0..m).all(|i| walk.row(t, b * m + i) == walk.row(t, i)))
+        };
+        let mask = mask(&group.code, operand).filter(is_shared);
+        let narrow = product.narrow;
+        let product = Matmul::new(&product.left, &product.right, None, math);
+        Some(Rowwise { product, narrow, stream, operand, mask, m, n })
+    }
+
+    /// Rows that are computed together after the product.
+    fn rows(&self) -> usize {
+        (TILE / self.n).clamp(1, BLOCK)
+    }
+
+    /// f32 in each bank it needs: the last holds a block of the product.
+    pub fn banks(&self) -> Vec<usize> {
+        let mut banks = vec![self.rows() * self.n; self.stream.registers() + 1];
+        banks[self.stream.registers()] = BLOCK * self.n;
+        banks
+    }
+
+    pub fn run<T: Element>(&self, reader: &Reader<'_, '_>, out: &mut [T], workers: &Workers) {
+        let mut reach = REACH.take();
+        self.reach(reader, &mut reach);
+        let plane = self.m * self.n;
+        let parts = MANY.div_ceil(out.len() / plane).min(self.m.div_ceil(BLOCK));
+        let rows = self.m.div_ceil(parts).next_multiple_of(BLOCK);
+        out.par_chunks_mut(plane).enumerate().for_each(|(b, out)| {
+            out.par_chunks_mut(rows * self.n).enumerate().for_each(|(part, out)| {
+                let mut banks = workers.mine();
+                let reach = &reach[part * rows / BLOCK..];
+                match self.narrow {
+                    true => self.task::<f16, T>(reader, (b, part * rows), reach, out, &mut banks),
+                    false => self.task::<f32, T>(reader, (b, part * rows), reach, out, &mut banks),
+                }
+            });
+        });
+        REACH.set(reach);
+    }
+
+    /// Computes `out`, rows of product `b` from `first` on.
+    fn task<P: Target, T: Element>(
+        &self,
+        reader: &Reader<'_, '_>,
+        (b, first): (usize, usize),
+        reach: &[usize],
+        out: &mut [T],
+        banks: &mut [Buffer],
+    ) {
+        let n = self.n;
+        let (registers, block) = banks.split_at_mut(self.stream.registers());
+        let block: &mut [P] = bytemuck::cast_slice_mut(block[0].bytes_mut());
+        self.product.with(reader, b, |p| {
+            let p = p.rows(first, out.len() / n);
+            let hides = self.mask.is_some_and(|mask| {
+                let most = p.largest();
+                most < MOST[0] && most * mask.scale.abs() < MOST[1]
+            });
+            let width = |i: usize| if hides { reach[i] } else { n };
+            gemm::by_blocks(&p, BLOCK, &width, block, &mut |i, block| {
+                let width = width(i);
+                let block = P::slice(block);
+                let end = out.len().min((i + 1) * BLOCK * n);
+                let out = &mut out[i * BLOCK * n..end];
+                for (j, out) in out.chunks_mut(self.rows() * n).enumerate() {
+                    let at = j * self.rows();
+                    let start = b * self.m + first + i * BLOCK + at;
+                    let rows = start..start + out.len() / n;
+                    let own = Some((self.operand, block.from(at * n, out.len()), n));
+                    let values = self.stream.run_with(reader, registers, rows, 0..width, own);
+                    for (from, to) in values.chunks_exact(width).zip(out.chunks_exact_mut(n)) {
+                        let (to, hidden) = to.split_at_mut(width);
+                        T::narrow(from, to);
+                        hidden.fill(T::zeroed());
+                    }
+                }
+            });
+        });
+    }
+
+    /// For each block of rows, how many columns some row of it sees, as the mask says: whole registers.
+    fn reach(&self, reader: &Reader<'_, '_>, reach: &mut Vec<usize>) {
+        reach.clear();
+        reach.resize(self.m.div_ceil(BLOCK), self.n);
+        let Some(mask) = self.mask else { return };
+        let (from, offset) = self.stream.operand(reader, mask.operand);
+        let mut row = [0.0; LONGEST];
+        let row = &mut row[..self.n];
+        for (i, reach) in reach.iter_mut().enumerate() {
+            let rows = i * BLOCK..self.m.min(i * BLOCK + BLOCK);
+            let seen = rows.map(|r| {
+                load(from, offset + self.stream.walk.row(mask.operand, r), 1, row);
+                match row.iter().rposition(|&x| !(x <= HIDES)) {
+                    Some(last) if row[last] >= SHOWS && row[..=last].iter().all(|&x| x <= FARTHEST) => {
+                        last + 1
+                    }
+                    _ => self.n,
+                }
+            });
+            let most = seen.max().unwrap_or(self.n);
+            *reach = most.next_multiple_of(gemm::PANEL).min(self.n);
+        }
+    }
+}
+
+/// The mask, if `code` is a softmax of the product, scaled or not, plus an operand.
+fn mask(code: &Code, product: usize) -> Option<Mask> {
+    let (mut at, mut scale, mut mask) = (Source::Operand(product), 1.0, None);
+    for (i, instruction) in code.instructions.iter().enumerate() {
+        match instruction.function {
+            Function::Binary(Binary::Mul, a, Source::Number(x)) if a == at && i == 0 => scale = x,
+            Function::Binary(Binary::Add, a, Source::Operand(m))
+                if a == at && mask.is_none() && m != product =>
+            {
+                mask = Some(m);
+            }
+            Function::Row(Row::Softmax, a) if a == at && i + 1 == code.instructions.len() => {
+                return mask.map(|operand| Mask { operand, scale });
+            }
+            _ => return None,
+        }
+        at = Source::Result(i);
+    }
+    None
+}
