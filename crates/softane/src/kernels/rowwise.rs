@@ -186,7 +186,7 @@ impl Rowwise {
             let rows = i * BLOCK..self.m.min(i * BLOCK + BLOCK);
             let seen = rows.map(|r| {
                 load(from, offset + self.stream.walk.row(mask.operand, r), 1, row);
-                match row.iter().rposition(|&x| !(x <= HIDES)) {
+                match row.iter().rposition(|&x| x > HIDES || x.is_nan()) {
                     Some(last) if row[last] >= SHOWS && row[..=last].iter().all(|&x| x <= FARTHEST) => {
                         last + 1
                     }

@@ -42,7 +42,7 @@ pub fn products(
         shapes.push(("classifier", [c.vocab, s, d], false));
     }
     let pool = Pool::new(threads).map_err(StepError::Threads)?;
-    pool.install(|| {
+    pool.busy(|| {
         let limit = softane::limits::peak(math);
         let timed = shapes.into_iter().map(|(name, shape, turned)| {
             let [m, n, k] = shape;

@@ -54,7 +54,7 @@ pub fn kernels(
         for _ in 0..samples + 2 {
             let inputs = [Slice::of(input.dtype, from.bytes())];
             let mut outputs = [SliceMut::of(output.dtype, to.bytes_mut())];
-            let run = pool.install(|| executable.profile(&inputs, &mut outputs, &mut arena));
+            let run = pool.busy(|| executable.profile(&inputs, &mut outputs, &mut arena));
             times.push(run.map_err(|source| DeviceError::Run { kernel: kernel.name.clone(), source })?);
         }
         times.drain(..2);

@@ -154,7 +154,7 @@ impl StepGraph {
             }
         };
         let run = || self.plan.run_busy(trace, &idle).map_err(StepError::from);
-        self.network.pool().install(run)?;
+        self.network.pool().busy(run)?;
         Ok(*b.loss.lock()? / self.micro_batches as f64)
     }
 }

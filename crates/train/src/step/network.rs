@@ -349,7 +349,7 @@ impl Network {
         m: &mut [f32],
         v: &mut [f32],
     ) -> Result<(), StepError> {
-        self.pool.install(|| {
+        self.pool.busy(|| {
             let mut theta = self.theta.write()?;
             // Whether the kernels have the new weights.
             let mut change = |layer: Option<usize>, theta: &mut [f32]| -> Result<bool, StepError> {
