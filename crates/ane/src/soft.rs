@@ -49,7 +49,8 @@ impl Device for SoftDevice {
         program: &Verified<Program>,
         weights: &Weights,
     ) -> Result<Box<dyn Kernel>, DeviceError> {
-        let executable = Executable::compile_with(program, weights, self.info.math)
+        let compile = || Executable::compile_with(program, weights, self.info.math);
+        let executable = (self.shared.pool.install(compile))
             .map_err(|source| DeviceError::Compile { kernel: name.to_owned(), source })?;
         let mut arena = self.shared.arena.lock().unwrap_or_else(PoisonError::into_inner);
         arena.make_ready(&executable, self.shared.pool.threads());
