@@ -12,6 +12,7 @@ mod train;
 use crate::error::CommandError;
 use crate::ui::Ui;
 use std::io::Write;
+use std::path::Path;
 
 /// Train transformers on Apple's Neural Engine
 ///
@@ -73,4 +74,12 @@ fn print_json(ui: &Ui, value: &impl serde::Serialize) -> Result<(), CommandError
     let text = serde_json::to_string_pretty(value)
         .map_err(|e| CommandError::failure(format!("the result makes no JSON: {e}")))?;
     ui.result(&text)
+}
+
+/// Writes `text` to a file that the user named.
+fn write_file(path: &Path, text: &str) -> Result<(), CommandError> {
+    std::fs::write(path, text).map_err(|e| {
+        let message = format!("cannot write `{}`: {e}", path.display());
+        CommandError::input(message, "Name a file in a folder that exists and may be written.")
+    })
 }

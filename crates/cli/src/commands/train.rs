@@ -2,19 +2,20 @@
 
 use super::engine::{EngineArgs, ScheduleArg, StorageArg, above_zero, not_negative, positive};
 use super::generate::Stream;
-use super::print_json;
+use super::{print_json, write_file};
 use crate::error::CommandError;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::report::{self, Report, Work};
 use crate::ui::{Ui, program};
 use crate::{plot, units};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use train::checkpoint::{RunFolder, write_atomically};
 use train::config::{ModelConfig, Task};
 use train::generate::GenerateOptions;
-use train::run::{Metrics, Options, Overrides, Run, Settings, Validation};
+use train::run::{Metrics, Options, Overrides, Run, Settings, Trace, Validation};
 
 /// The model that is trained if none is named.
 const MODEL: &str = "shakespeare";
@@ -44,6 +45,7 @@ Examples:
   backpropane train --resume --out runs/novels            go on after Ctrl-C, same schedule
   backpropane train --model runs/novels --data poems.txt  start from trained weights
   backpropane train --model layer768 --steps 100          one layer alone, on synthetic data
+  backpropane train --steps 20 --trace steps.json --trace-steps 3
   backpropane train --model stories15m --data stories.bin --tokenizer tokenizer.bin")]
 pub struct TrainArgs {
     /// A preset (tiny, shakespeare, layer768, stories15m, stories42m, stories110m), a .toml or .json file, or a
@@ -122,6 +124,14 @@ pub struct TrainArgs {
     #[arg(long)]
     resume: bool,
 
+    /// Write when each task of the last step ran, what lanes waited for and where they were idle, as a Chrome trace
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
+    /// How many of the last steps are in the trace
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive::<usize>, requires = "trace")]
+    trace_steps: usize,
+
     /// Say nothing but errors and the report
     #[arg(long)]
     pub quiet: bool,
@@ -147,10 +157,13 @@ pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
     progress.start(run.step_count(), run.settings().steps);
     let began = Instant::now();
     let (mut work, mut last) = (Work::default(), None);
+    let mut traces =
+        Traces { last: VecDeque::new(), steps: args.trace.as_ref().map_or(0, |_| args.trace_steps) };
     interrupt.guard();
     while !run.is_done() && !interrupt.asked() {
         let record = run.step()?;
         work.add(&record, run.tokens_per_step());
+        traces.add(run.trace());
         progress.step(&record);
         if run.validation_due() && !run.is_done() {
             progress.busy("validating");
@@ -163,6 +176,9 @@ pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
     }
     progress.busy("saving");
     run.save()?;
+    if let Some(path) = &args.trace {
+        traces.write(path)?;
+    }
     let stopped = interrupt.release() && !run.is_done();
     if stopped {
         progress.clear();
@@ -184,6 +200,28 @@ pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
     progress.clear();
     let report = report(model, &run, work, loss, last, sample);
     if args.json { print_json(ui, &report) } else { ui.result(&report.text(ui)) }
+}
+
+/// The traces of the last steps.
+struct Traces {
+    last: VecDeque<Trace>,
+    steps: usize,
+}
+
+impl Traces {
+    fn add(&mut self, trace: &Trace) {
+        if self.steps > 0 {
+            self.last.truncate(self.steps - 1);
+            self.last.push_front(trace.clone());
+        }
+    }
+
+    /// Writes them as one, in order of time.
+    fn write(mut self, path: &Path) -> Result<(), CommandError> {
+        let mut all = self.last.pop_back().unwrap_or_default();
+        self.last.iter().rev().for_each(|trace| all.append(trace));
+        write_file(path, &all.to_chrome_json())
+    }
 }
 
 /// What the library is asked for.
