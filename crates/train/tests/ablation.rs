@@ -1,7 +1,7 @@
 //! Whatever is switched off, the step computes the same.
 
 use std::time::Duration;
-use train::bench::{Optimisation, StepBench, StepOptions, Workload, build, variants};
+use train::bench::{Optimisation, StepBench, StepOptions, Workload, variants};
 use train::config::ModelConfig;
 use train::run::Storage;
 
@@ -10,7 +10,8 @@ fn numbers(cfg: &ModelConfig, storage: Storage, on: &[Optimisation], batch: usiz
     let device = ane::Wanted::from(ane::Choice::Soft);
     let options = StepOptions { threads: 2, device, storage, samples: 1, budget: Duration::ZERO };
     let workload = Workload::new(cfg.clone());
-    let bench = StepBench::with(&workload, &options, &build(storage, on), batch).expect("compiles");
+    let bench =
+        StepBench::with(&workload, &options, &Optimisation::build(storage, on), batch).expect("compiles");
     let times = bench.run(&options, &mut |_, _| {}).expect("runs");
     [times.loss0, times.gradient_norm, times.loss3]
 }

@@ -4,6 +4,7 @@
 use super::{BenchError, Spread, StepBench, StepOptions, Workload};
 use crate::host::Layout;
 use crate::model::{Fusion, Plan};
+use crate::run::Storage;
 use crate::step::{Build, Course};
 use ane::DeviceInfo;
 use std::time::Duration;
@@ -36,6 +37,25 @@ impl Optimisation {
         Optimisation::DeferredWaits,
     ];
 
+    /// How a model is built with these optimisations and no others.
+    pub fn build(storage: Storage, on: &[Optimisation]) -> Build {
+        let has = |o| on.contains(&o);
+        let layout = if has(Optimisation::ChannelFirst) { Layout::ChannelFirst } else { Layout::RowMajor };
+        Build {
+            plan: Plan::fused(Fusion {
+                norms: has(Optimisation::FusedNorms),
+                wo: has(Optimisation::FusedWo),
+            }),
+            course: Course {
+                layout,
+                vector_norms: has(Optimisation::VectorNorms),
+                gradients_beside: has(Optimisation::GradientsBeside),
+                deferred_waits: has(Optimisation::DeferredWaits),
+            },
+            ..Build::train(storage.precision())
+        }
+    }
+
     /// What it is called, and what there is without it.
     pub fn names(self) -> (&'static str, &'static str) {
         match self {
@@ -49,22 +69,6 @@ impl Optimisation {
     }
 }
 
-/// How a model is built with these optimisations and no others.
-pub fn build(storage: crate::run::Storage, on: &[Optimisation]) -> Build {
-    let has = |o| on.contains(&o);
-    let layout = if has(Optimisation::ChannelFirst) { Layout::ChannelFirst } else { Layout::RowMajor };
-    Build {
-        plan: Plan::fused(Fusion { norms: has(Optimisation::FusedNorms), wo: has(Optimisation::FusedWo) }),
-        course: Course {
-            layout,
-            vector_norms: has(Optimisation::VectorNorms),
-            gradients_beside: has(Optimisation::GradientsBeside),
-            deferred_waits: has(Optimisation::DeferredWaits),
-        },
-        ..Build::train(storage.precision())
-    }
-}
-
 /// A step that was timed.
 #[derive(Clone, Debug)]
 pub struct Ablation {
@@ -73,9 +77,28 @@ pub struct Ablation {
     /// What is told of it: the optimisation that is off, or the one that was added.
     pub what: What,
     /// The time of a step.
-    pub time: Spread,
+    pub time: Pairs,
     /// The losses before the first step and after three, and the norm of the first gradient.
     pub numbers: [f64; 3],
+}
+
+/// Times of steps, each beside one that had everything on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pairs {
+    /// The time alone.
+    pub time: Spread,
+    /// The median of its shares of the other.
+    pub ratio: f64,
+}
+
+impl Pairs {
+    /// Of at least one pair: with everything on, and this.
+    fn new(pairs: &[(Duration, Duration)]) -> Pairs {
+        let mut ratios: Vec<f64> =
+            pairs.iter().map(|(base, t)| t.as_secs_f64() / base.as_secs_f64()).collect();
+        ratios.sort_by(f64::total_cmp);
+        Pairs { time: Spread::of(pairs.iter().map(|p| p.1).collect()), ratio: ratios[ratios.len() / 2] }
+    }
 }
 
 /// What a step shows.
@@ -102,8 +125,8 @@ pub fn variants() -> Vec<(What, Vec<Optimisation>)> {
 
 /// Times a step of `workload`, of `batch` windows, with each of [`variants`].
 ///
-/// The machine's speed drifts, so all are measured in `rounds` rounds, one after the other; `options.samples` is for
-/// each round.
+/// The machine's speed drifts, so steps of a variant take turns with steps that have everything on, `options.samples` of
+/// each.
 ///
 /// # Errors
 /// If the engine cannot be had, refuses a kernel, or fails.
@@ -111,34 +134,52 @@ pub fn ablation(
     workload: &Workload,
     options: &StepOptions,
     batch: usize,
-    rounds: usize,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(DeviceInfo, Vec<Ablation>), BenchError> {
-    let variants = variants();
-    let total = rounds * variants.len();
-    let mut times: Vec<Vec<Duration>> = vec![Vec::new(); variants.len()];
-    let mut numbers = vec![[f64::NAN; 3]; variants.len()];
+    let bench = |on: &[Optimisation]| {
+        StepBench::with(workload, options, &Optimisation::build(options.storage, on), batch)
+    };
+    let variants = &variants()[1..];
+    let (mut rows, mut base_times, mut base_numbers) = (Vec::new(), Vec::new(), [f64::NAN; 3]);
     let mut device = None;
-    for i in 0..total {
-        let v = i % variants.len();
-        let build = build(options.storage, &variants[v].1);
-        let bench = StepBench::with(workload, options, &build, batch)?;
-        let step = bench.run(options, &mut |_, _| {})?;
-        times[v].extend(step.samples);
-        numbers[v] = [step.loss0, step.gradient_norm, step.loss3];
-        device = Some(step.device);
-        progress(i + 1, total);
+    for (what, on) in variants {
+        // Both are new, so that both have taken as many steps.
+        let (mut base, mut variant) = (bench(&Optimisation::ALL)?, bench(on)?);
+        base_numbers = base.warm_up(&mut |_| {})?;
+        let numbers = variant.warm_up(&mut |_| {})?;
+        let mut pairs = Vec::new();
+        for i in 0..options.samples {
+            let pair = if i % 2 == 0 {
+                let before = base.timed()?;
+                (before, variant.timed()?)
+            } else {
+                let after = variant.timed()?;
+                (base.timed()?, after)
+            };
+            pairs.push(pair);
+        }
+        base_times.extend(pairs.iter().map(|p| p.0));
+        rows.push(Ablation { on: on.clone(), what: *what, time: Pairs::new(&pairs), numbers });
+        device = Some(base.device().clone());
+        progress(rows.len(), variants.len());
     }
-    let rows = variants.into_iter().zip(times).zip(numbers);
-    let rows =
-        rows.map(|(((what, on), times), numbers)| Ablation { on, what, time: Spread::of(times), numbers });
-    let device = device.ok_or(BenchError::Nothing)?;
-    Ok((device, rows.collect()))
+    let alone: Vec<_> = base_times.into_iter().map(|t| (t, t)).collect();
+    let all = Optimisation::ALL.to_vec();
+    rows.insert(0, Ablation { on: all, what: What::All, time: Pairs::new(&alone), numbers: base_numbers });
+    Ok((device.ok_or(BenchError::Nothing)?, rows))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ratio_is_that_of_steps_taken_together() {
+        let ms = Duration::from_millis;
+        // The machine was three times slower during the second pair; the variant always takes twice as long.
+        let pairs = Pairs::new(&[(ms(10), ms(20)), (ms(30), ms(60)), (ms(11), ms(22))]);
+        assert_eq!((pairs.ratio, pairs.time.median), (2.0, ms(22)));
+    }
 
     #[test]
     fn each_is_off_once_and_then_all_come_on_in_order() {
@@ -152,9 +193,9 @@ mod tests {
                 What::Added(o) => assert!(on.last() == Some(o) && Optimisation::ALL.starts_with(on)),
             }
         }
-        let all = build(crate::run::Storage::F16, &Optimisation::ALL);
+        let all = Optimisation::build(Storage::F16, &Optimisation::ALL);
         assert_eq!((all.course, all.plan.kernels().len()), (Course::default(), 6));
-        let none = build(crate::run::Storage::F16, &[]);
+        let none = Optimisation::build(Storage::F16, &[]);
         assert_eq!(none.plan.kernels().len(), 7);
     }
 }

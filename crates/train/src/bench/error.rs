@@ -14,7 +14,7 @@ pub enum BenchError {
     Run(Box<RunError>),
     #[error("a program to measure is not valid: {0}")]
     Program(#[from] mil::Report),
-    #[error("nothing was measured: no rounds were asked for")]
+    #[error("nothing was measured: no size or sample was asked for")]
     Nothing,
     #[error("the meaning of kernel `{kernel}` cannot be computed: {source}")]
     Reference { kernel: String, source: EvalError },

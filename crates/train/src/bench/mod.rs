@@ -13,7 +13,7 @@ mod workload;
 
 use std::time::Duration;
 
-pub use ablation::{Ablation, Optimisation, What, ablation, build, variants};
+pub use ablation::{Ablation, Optimisation, Pairs, What, ablation, variants};
 pub use compile::{CompileTimes, compilations};
 pub use dispatch::{DispatchTime, dispatches};
 pub use error::BenchError;

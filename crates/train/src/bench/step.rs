@@ -119,6 +119,37 @@ impl StepBench {
         Ok((loss, norm))
     }
 
+    /// Takes the first steps, which are not timed; returns the loss before the first, the norm of its gradient, and the
+    /// loss after three.
+    ///
+    /// # Errors
+    /// If the engine fails.
+    pub fn warm_up(&mut self, progress: &mut dyn FnMut(usize)) -> Result<[f64; 3], StepError> {
+        let (loss0, norm) = self.step()?;
+        progress(1);
+        let mut loss3 = loss0;
+        for i in 1..WARM_UP {
+            loss3 = self.step()?.0;
+            progress(i + 1);
+        }
+        Ok([loss0, norm, loss3])
+    }
+
+    /// The time of one more step.
+    ///
+    /// # Errors
+    /// If the engine fails.
+    pub fn timed(&mut self) -> Result<Duration, StepError> {
+        let start = Instant::now();
+        self.step()?;
+        Ok(start.elapsed())
+    }
+
+    /// The engine.
+    pub fn device(&self) -> &DeviceInfo {
+        self.network.device().info()
+    }
+
     /// Measures; `progress` hears how many steps are done, of how many.
     ///
     /// # Errors
@@ -129,28 +160,18 @@ impl StepBench {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<StepTimes, RunError> {
         let total = WARM_UP + options.samples;
-        let (mut losses, mut norm) = (Vec::new(), 0.0);
-        for i in 0..WARM_UP {
-            let (loss, this) = self.step()?;
-            losses.push(loss);
-            if i == 0 {
-                norm = this;
-            }
-            progress(i + 1, total);
-        }
+        let [loss0, gradient_norm, loss3] = self.warm_up(&mut |done| progress(done, total))?;
         let mut samples = Vec::with_capacity(options.samples);
         let began = Instant::now();
         while samples.len() < options.samples && (samples.len() < LEAST || began.elapsed() < options.budget) {
-            let start = Instant::now();
-            self.step()?;
-            samples.push(start.elapsed());
+            samples.push(self.timed()?);
             progress(WARM_UP + samples.len(), total);
         }
         Ok(StepTimes {
             samples,
-            loss0: losses[0],
-            gradient_norm: norm,
-            loss3: losses[WARM_UP - 1],
+            loss0,
+            gradient_norm,
+            loss3,
             compile: self.compile,
             device: self.network.device().info().clone(),
             trace: self.trace,
