@@ -2,20 +2,20 @@
 
 use super::engine::{EngineArgs, ScheduleArg, StorageArg, above_zero, not_negative, positive};
 use super::generate::Stream;
-use super::{print_json, write_file};
+use super::print_json;
 use crate::error::CommandError;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::report::{self, Report, Work};
+use crate::traces::Traces;
 use crate::ui::{Ui, program};
 use crate::{plot, units};
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use train::checkpoint::{RunFolder, write_atomically};
 use train::config::{ModelConfig, Task};
 use train::generate::GenerateOptions;
-use train::run::{Metrics, Options, Overrides, Run, Settings, Trace, Validation};
+use train::run::{Metrics, Options, Overrides, Run, Settings, Validation};
 
 /// The model that is trained if none is named.
 const MODEL: &str = "shakespeare";
@@ -144,6 +144,7 @@ pub struct TrainArgs {
 pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
     let interrupt = Interrupt::watch(ui)?;
     let options = options(ui, args)?;
+    let mut traces = Traces::new(args.trace.as_deref(), args.trace_steps)?;
     let mut progress = Progress::new(ui);
     let mut run = Run::open(&options, &mut |notice| progress.notice(notice))?;
     progress.clear();
@@ -157,8 +158,6 @@ pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
     progress.start(run.step_count(), run.settings().steps);
     let began = Instant::now();
     let (mut work, mut last) = (Work::default(), None);
-    let mut traces =
-        Traces { last: VecDeque::new(), steps: args.trace.as_ref().map_or(0, |_| args.trace_steps) };
     interrupt.guard();
     while !run.is_done() && !interrupt.asked() {
         let record = run.step()?;
@@ -176,9 +175,7 @@ pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
     }
     progress.busy("saving");
     run.save()?;
-    if let Some(path) = &args.trace {
-        traces.write(path)?;
-    }
+    traces.write()?;
     let stopped = interrupt.release() && !run.is_done();
     if stopped {
         progress.clear();
@@ -200,28 +197,6 @@ pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
     progress.clear();
     let report = report(model, &run, work, loss, last, sample);
     if args.json { print_json(ui, &report) } else { ui.result(&report.text(ui)) }
-}
-
-/// The traces of the last steps.
-struct Traces {
-    last: VecDeque<Trace>,
-    steps: usize,
-}
-
-impl Traces {
-    fn add(&mut self, trace: &Trace) {
-        if self.steps > 0 {
-            self.last.truncate(self.steps - 1);
-            self.last.push_front(trace.clone());
-        }
-    }
-
-    /// Writes them as one, in order of time.
-    fn write(mut self, path: &Path) -> Result<(), CommandError> {
-        let mut all = self.last.pop_back().unwrap_or_default();
-        self.last.iter().rev().for_each(|trace| all.append(trace));
-        write_file(path, &all.to_chrome_json())
-    }
 }
 
 /// What the library is asked for.

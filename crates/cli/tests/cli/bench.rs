@@ -9,7 +9,7 @@ const COMMANDS: [(&str, &str); 7] = [
     ("kernel", "bench kernel --model tiny --samples 1"),
     ("dispatch", "bench dispatch --samples 2"),
     ("compile", "bench compile --model tiny --samples 1"),
-    ("ablation", "bench ablation --model tiny --samples 1 --rounds 1"),
+    ("ablation", "bench ablation --model tiny --samples 1"),
     ("scaling", "bench scaling --over layers --model tiny --sizes 1,2 --samples 1"),
 ];
 
@@ -70,7 +70,7 @@ fn pictures_and_traces_are_written() {
     for (command, words) in [
         ("gemm --model tiny --samples 1", &["FLOP a byte", "queries"][..]),
         ("step --model tiny --samples 3", &["step", "ms", "tiny"]),
-        ("ablation --model tiny --samples 1 --rounds 1", &["all on", "+ deferred waits"]),
+        ("ablation --model tiny --samples 1", &["all on", "+ deferred waits"]),
         ("scaling --over seq --model tiny --sizes 8,16 --samples 1", &["seq", "ms"]),
     ] {
         place.succeed(&format!("bench {command} --threads 1 --plot out.svg"));
@@ -84,8 +84,26 @@ fn pictures_and_traces_are_written() {
     let is = |category: &str| events.iter().filter(|e| e["cat"] == category).count();
     assert!(is("engine") > 10 && is("cpu") > 10 && is("idle") > 0, "{trace}");
     assert!(events.iter().any(|e| e["name"] == "AdamW, new weights"), "{trace}");
-    let outcome = place.run("bench step --model tiny --samples 1 --trace no/such/out.json");
-    assert!(outcome.code == Some(2) && outcome.stderr.contains("cannot write `no/such/out.json`"));
+}
+
+#[test]
+fn files_that_could_not_be_written_are_refused_before_anything_is_measured() {
+    let place = Place::new();
+    let before = place.snapshot();
+    for args in [
+        "bench step --model tiny --trace no/such/out",
+        "bench step --model tiny --plot no/such/out",
+        "bench gemm --plot no/such/out",
+        "bench ablation --model stories110m --plot no/such/out",
+        "bench scaling --over layers --plot no/such/out",
+        "train --model tiny --data text.txt --trace no/such/out",
+    ] {
+        let outcome = place.run(args);
+        assert_eq!(outcome.code, Some(2), "{args}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("cannot write `no/such/out`"), "{args}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("hint: "), "{args}: {}", outcome.stderr);
+    }
+    assert!(before == place.snapshot(), "files have changed");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::output::{Measured, OutputArgs, Subject, math_name};
 use crate::commands::engine::{EngineArgs, StorageArg, positive};
-use crate::commands::write_file;
+use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
 use crate::plot::{self, Bar};
 use crate::ui::Ui;
@@ -19,13 +19,14 @@ use train::run::RunError;
 /// First everything is on, and one is switched off at a time; then nothing is on, and they come on in the order in which
 /// that project came to them. All compute the same: losses agree to the bit where the arithmetic is the same, and to the
 /// rounding of fp16 where norms are the host's. With one window a step and one layer there is nothing that a wait could
-/// be deferred past; --batch 2 shows it.
+/// be deferred past; --batch 2 shows it. A ratio is the median of pairs of steps, one of which has everything on, so that
+/// it holds where the machine's speed drifts.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   backpropane bench ablation                          one layer, dim 768, S 512
   backpropane bench ablation --batch 4 --plot ablation.svg
-  backpropane bench ablation --model stories15m --rounds 1 --json")]
+  backpropane bench ablation --model stories15m --samples 10 --json")]
 pub struct AblationArgs {
     /// A preset, a folder with a config.json, or a TOML file
     #[arg(long, value_name = "MODEL", default_value = "layer768")]
@@ -39,12 +40,8 @@ pub struct AblationArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive::<usize>)]
     batch: usize,
 
-    /// Rounds through all variants, so that the machine's drift reaches all of them
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive::<usize>)]
-    rounds: usize,
-
-    /// Steps of a variant to time in a round, after a warm-up of four
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive::<usize>)]
+    /// Steps of each variant to time, after a warm-up of four; they take turns with steps that have everything on
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive::<usize>)]
     samples: usize,
 
     /// Element type of programs and surfaces
@@ -81,7 +78,7 @@ struct Variant {
     ms: f64,
     low_ms: f64,
     high_ms: f64,
-    /// Of the time with everything on.
+    /// Of the time with everything on, the median of pairs.
     ratio: f64,
     share_of_limit: Option<f64>,
     loss0: f64,
@@ -90,7 +87,8 @@ struct Variant {
 }
 
 pub fn run(ui: &Ui, args: &AblationArgs) -> Result<(), CommandError> {
-    args.output.check()?;
+    args.output.check("bench ablation")?;
+    check_place(args.plot.as_deref())?;
     let mut config = ModelConfig::find(&args.model)?;
     config.seq = args.seq.unwrap_or(config.seq);
     config.validate()?;
@@ -104,11 +102,9 @@ pub fn run(ui: &Ui, args: &AblationArgs) -> Result<(), CommandError> {
     };
     let peak = limit(options.device.math, options.threads).map_err(RunError::from)?;
     let bar = ui.steps("measuring");
-    let (device, rows) =
-        ablation(&workload, &options, args.batch, args.rounds, &mut |done, of| bar.at(done, of))?;
+    let (device, rows) = ablation(&workload, &options, args.batch, &mut |done, of| bar.at(done, of))?;
     drop(bar);
     let flops = workload.flops() * args.batch as f64;
-    let all_on = rows.first().map_or(f64::NAN, |row| row.time.median.as_secs_f64() * 1e3);
     let result = AblationResult {
         subject: Subject {
             command: "bench ablation".to_owned(),
@@ -120,7 +116,7 @@ pub fn run(ui: &Ui, args: &AblationArgs) -> Result<(), CommandError> {
         chip: device.chip.clone(),
         gflop: flops / 1e9,
         limit_gflops: peak.map(|flops| flops / 1e9),
-        variants: rows.into_iter().map(|row| Variant::new(row, all_on, flops, peak)).collect(),
+        variants: rows.into_iter().map(|row| Variant::new(row, flops, peak)).collect(),
     };
     if let Some(path) = &args.plot {
         write_file(path, &result.plot()?)?;
@@ -129,15 +125,15 @@ pub fn run(ui: &Ui, args: &AblationArgs) -> Result<(), CommandError> {
 }
 
 impl Variant {
-    fn new(row: Ablation, all_on: f64, flops: f64, limit: Option<f64>) -> Variant {
+    fn new(row: Ablation, flops: f64, limit: Option<f64>) -> Variant {
         let (name, cumulative) = match row.what {
             What::All => ("all on".to_owned(), false),
             What::Without(o) => (o.names().1.to_owned(), false),
             What::Nothing => ("none".to_owned(), true),
             What::Added(o) => (format!("+ {}", o.names().0), true),
         };
-        let [ms, low_ms, high_ms] =
-            [row.time.median, row.time.low, row.time.high].map(|t| t.as_secs_f64() * 1e3);
+        let time = row.time.time;
+        let [ms, low_ms, high_ms] = [time.median, time.low, time.high].map(|t| t.as_secs_f64() * 1e3);
         let [loss0, gradient_norm, loss3] = row.numbers;
         Variant {
             name,
@@ -146,7 +142,7 @@ impl Variant {
             ms,
             low_ms,
             high_ms,
-            ratio: ms / all_on,
+            ratio: row.time.ratio,
             share_of_limit: limit.map(|limit| flops / (ms / 1e3) / limit),
             loss0,
             gradient_norm,

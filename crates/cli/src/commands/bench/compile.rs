@@ -61,7 +61,7 @@ struct PartTime {
 }
 
 pub fn run(ui: &Ui, args: &CompileArgs) -> Result<(), CommandError> {
-    args.output.check()?;
+    args.output.check("bench compile")?;
     let workload = Workload::new(ModelConfig::find(&args.model)?);
     let (wanted, threads) = (args.engine.device(), args.engine.threads);
     let bar = ui.steps("compiling");

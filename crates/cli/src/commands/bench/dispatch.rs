@@ -16,7 +16,7 @@ use train::bench::{Spread, dispatches};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
-  backpropane bench dispatch                          an addition, and 1×1 convolutions of four sizes
+  backpropane bench dispatch                          an addition, and 1×1 convolutions of three sizes
   backpropane bench dispatch --threads 1 --json > before.json
   backpropane bench dispatch --threads 1 --compare before.json")]
 pub struct DispatchArgs {
@@ -54,7 +54,7 @@ struct Dispatch {
 }
 
 pub fn run(ui: &Ui, args: &DispatchArgs) -> Result<(), CommandError> {
-    args.output.check()?;
+    args.output.check("bench dispatch")?;
     let bar = ui.steps("dispatching");
     let wanted = args.engine.device();
     let (device, times) = dispatches(wanted, args.engine.threads, args.samples, &mut |done, of| {

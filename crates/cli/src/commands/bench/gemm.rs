@@ -2,7 +2,7 @@
 
 use super::output::{Measured, OutputArgs, Subject, math_name};
 use crate::commands::engine::{EngineArgs, positive};
-use crate::commands::write_file;
+use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
 use crate::plot::{self, Roof};
 use crate::ui::Ui;
@@ -62,7 +62,8 @@ struct Product {
 }
 
 pub fn run(ui: &Ui, args: &GemmArgs) -> Result<(), CommandError> {
-    args.output.check()?;
+    args.output.check("bench gemm")?;
+    check_place(args.plot.as_deref())?;
     let workload = Workload::new(ModelConfig::find(&args.model)?);
     let math = args.engine.device().math;
     let times = products(&workload, math, args.engine.threads, args.samples).map_err(RunError::from)?;

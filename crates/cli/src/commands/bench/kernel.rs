@@ -62,7 +62,7 @@ struct StepTime {
 }
 
 pub fn run(ui: &Ui, args: &KernelArgs) -> Result<(), CommandError> {
-    args.output.check()?;
+    args.output.check("bench kernel")?;
     let workload = Workload::new(ModelConfig::find(&args.model)?);
     let (threads, all) =
         kernels(&workload, args.storage.into(), args.threads, args.samples).map_err(RunError::from)?;

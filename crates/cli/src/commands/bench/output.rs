@@ -65,9 +65,22 @@ struct Ratio {
 }
 
 impl OutputArgs {
-    /// Refuses a file to compare with that cannot be read, before time is spent on measuring.
-    pub fn check(&self) -> Result<(), CommandError> {
-        self.compare.as_deref().map_or(Ok(()), |path| read(path).map(|_| ()))
+    /// Refuses a file to compare with that holds no result of `command`, before time is spent on measuring.
+    pub fn check(&self, command: &str) -> Result<(), CommandError> {
+        let Some(path) = &self.compare else { return Ok(()) };
+        let all = read(path)?;
+        let mut commands = all.iter().filter_map(|result| result["command"].as_str());
+        match (commands.clone().any(|c| c == command), commands.next()) {
+            (true, _) => Ok(()),
+            (false, Some(other)) => Err(CommandError::input(
+                format!(
+                    "`{}` cannot be compared: it is of `backpropane {other}`, this is `backpropane {command}`",
+                    path.display()
+                ),
+                SAME,
+            )),
+            (false, None) => Err(not_a_result(path, command)),
+        }
     }
 
     /// Shows the only result of a command.
@@ -110,11 +123,21 @@ impl OutputArgs {
     }
 }
 
+/// What helps where two results have nothing to do with each other.
+const SAME: &str = "Measure both with the same command, model, threads and options.";
+/// What helps where a file is something else.
+const ANOTHER: &str = "Name a file that the same `bench` command wrote with `--json`.";
+
+fn not_a_result(path: &Path, command: &str) -> CommandError {
+    let message = format!("`{}` is no earlier result of `backpropane {command}`", path.display());
+    CommandError::input(message, ANOTHER)
+}
+
 /// The results that a file holds: one, or a list.
 fn read(path: &Path) -> Result<Vec<Value>, CommandError> {
     let wrong = |problem: String| {
         let message = format!("`{}` is no earlier result: {problem}", path.display());
-        CommandError::input(message, "Name a file that the same `bench` command wrote with `--json`.")
+        CommandError::input(message, ANOTHER)
     };
     let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
     Ok(match serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))? {
@@ -144,23 +167,19 @@ fn ratios<T: Measured>(path: &Path, all: Vec<Value>, new: &T) -> Result<Vec<Rati
         };
         return Ok(new.lines().into_iter().filter_map(ratio).collect());
     }
-    let path = path.display();
     Err(match other {
         Some(other) => CommandError::input(
-            format!("`{path}` cannot be compared: {}", difference(&other, want)),
-            "Measure both with the same command, model, threads and options.",
+            format!("`{}` cannot be compared: {}", path.display(), difference(&other, want)),
+            SAME,
         ),
-        None => CommandError::input(
-            format!("`{path}` is no earlier result of `backpropane {}`", want.command),
-            "Name a file that the same `bench` command wrote with `--json`.",
-        ),
+        None => not_a_result(path, &want.command),
     })
 }
 
 /// What is not the same, most important first.
 fn difference(old: &Subject, new: &Subject) -> String {
     if old.command != new.command {
-        return format!("it is of `backpropane {}`, this is `backpropane {}`", old.command, new.command);
+        return format!("it is of `backpropane {}`", old.command);
     }
     let pairs = [("model", &old.model, &new.model), ("math", &old.math, &new.math)];
     if let Some((what, old, new)) = pairs.into_iter().find(|(_, old, new)| old != new) {
@@ -227,7 +246,7 @@ mod tests {
         let refused = |old: Result| compare(&[old], &result("m", 2, 1.0)).unwrap_err();
         let mut other = result("m", 2, 1.0);
         other.subject.command = "bench y".to_owned();
-        assert!(refused(other).contains("of `backpropane bench y`, this is `backpropane bench x`"));
+        assert!(refused(other).contains("cannot be compared: it is of `backpropane bench y`"));
         assert!(refused(result("n", 2, 1.0)).contains("its model is `n`, here it is `m`"));
         assert!(refused(result("m", 1, 1.0)).contains("measured on 1 threads, this on 2"));
         let mut other = result("m", 2, 1.0);

@@ -2,7 +2,7 @@
 
 use super::output::{Measured, OutputArgs, Subject, math_name};
 use crate::commands::engine::{EngineArgs, StorageArg, positive};
-use crate::commands::write_file;
+use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
 use crate::plot::{self, Series};
 use crate::ui::Ui;
@@ -102,7 +102,8 @@ struct SizeTime {
 }
 
 pub fn run(ui: &Ui, args: &ScalingArgs) -> Result<(), CommandError> {
-    args.output.check()?;
+    args.output.check("bench scaling")?;
+    check_place(args.plot.as_deref())?;
     let config = ModelConfig::find(&args.model)?;
     let (over, name, unit) = args.over.over();
     let sizes = if args.sizes.is_empty() { over.sizes().to_vec() } else { args.sizes.clone() };

@@ -2,7 +2,7 @@
 
 use super::output::{Measured, OutputArgs, Subject, math_name};
 use crate::commands::engine::{EngineArgs, StorageArg, positive};
-use crate::commands::write_file;
+use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
 use crate::plot::{self, Series};
 use crate::report::process_peak;
@@ -84,7 +84,9 @@ struct StepResult {
 }
 
 pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
-    args.output.check()?;
+    args.output.check("bench step")?;
+    check_place(args.plot.as_deref())?;
+    check_place(args.trace.as_deref())?;
     let options = StepOptions {
         threads: args.engine.threads,
         device: args.engine.device(),
