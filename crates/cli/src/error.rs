@@ -133,6 +133,15 @@ impl From<TrainError> for CommandError {
     }
 }
 
+impl From<train::bench::BenchError> for CommandError {
+    fn from(error: train::bench::BenchError) -> CommandError {
+        match error {
+            train::bench::BenchError::Run(error) => (*error).into(),
+            error => CommandError::new(Kind::Failure, &error, error.hint()),
+        }
+    }
+}
+
 impl From<train::model::ModelError> for CommandError {
     fn from(error: train::model::ModelError) -> CommandError {
         CommandError::new(Kind::Failure, &error, None)

@@ -10,6 +10,7 @@ mod interrupt;
 mod plot;
 mod progress;
 mod report;
+mod traces;
 mod ui;
 mod units;
 

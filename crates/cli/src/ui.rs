@@ -138,6 +138,11 @@ impl Ui {
         Some(bar)
     }
 
+    /// A bar for work whose steps are counted, which goes away with what is returned.
+    pub fn steps(&self, what: &'static str) -> Steps {
+        Steps(self.bar(what, 1))
+    }
+
     /// Whether talk is drawn and redrawn, not written line by line.
     pub fn is_watched(&self) -> bool {
         self.terminal && !self.quiet
@@ -160,6 +165,29 @@ impl Ui {
     /// Talk that cannot be said is no reason to stop.
     fn line(&self, line: &str) {
         self.bars.suspend(|| writeln!(io::stderr(), "{line}").ok());
+    }
+}
+
+/// The bar of [`Ui::steps`], if somebody watches.
+#[derive(Debug)]
+pub struct Steps(Option<ProgressBar>);
+
+impl Steps {
+    /// `done` steps are done, of `of`.
+    pub fn at(&self, done: usize, of: usize) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+            bar.set_message(format!("{done} of {of}"));
+        }
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        if let Some(bar) = self.0.take() {
+            bar.finish_and_clear();
+        }
     }
 }
 

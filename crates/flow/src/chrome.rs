@@ -4,22 +4,81 @@
 
 use std::time::Duration;
 
-use crate::plan::TaskInfo;
-use crate::{Lane, Span};
+use crate::{Lane, Span, Trace};
 
-/// One row a lane, one bar a task.
-pub(crate) fn trace_json<'t>(spans: impl Iterator<Item = (&'t TaskInfo, Span)>) -> String {
-    let rows = Lane::ALL.into_iter().map(|lane| {
-        let row = lane.index();
-        format!(r#"{{"ph":"M","pid":0,"tid":{row},"name":"thread_name","args":{{"name":"{lane}"}}}}"#)
-    });
-    let bars = spans.map(|(task, span)| {
-        let (row, lane, name) = (task.lane.index(), task.lane, escaped(&task.name));
-        let (ts, dur) = (micros(span.start), micros(span.duration()));
-        format!(r#"{{"ph":"X","pid":0,"tid":{row},"name":"{name}","cat":"{lane}","ts":{ts},"dur":{dur}}}"#)
-    });
-    let events: Vec<String> = rows.chain(bars).collect();
+/// Gaps that are shorter are not drawn: they are what a lane needs to look for its next task.
+const SHORTEST: Duration = Duration::from_micros(1);
+
+/// One row a lane, one bar a task; between them, what a lane waited for, and where it had nothing to do.
+///
+/// Times count from the first that is recorded.
+pub(crate) fn trace_json(trace: &Trace) -> String {
+    let all = || trace.lanes.iter().flatten().map(|r| r.span).chain(trace.marks.iter().map(|m| m.span));
+    let zero = all().map(|span| span.start).min().unwrap_or_default();
+    let end = all().map(|span| span.end).max().unwrap_or_default();
+    let mut events: Vec<String> = Lane::ALL
+        .into_iter()
+        .map(|lane| {
+            let row = lane.index();
+            format!(r#"{{"ph":"M","pid":0,"tid":{row},"name":"thread_name","args":{{"name":"{lane}"}}}}"#)
+        })
+        .collect();
+    for lane in Lane::ALL {
+        let mut bars = Vec::new();
+        let mut free = zero;
+        for Work { name, span, blocker } in works(trace, lane) {
+            if let Some((blocker, ready)) = blocker.filter(|(_, ready)| *ready > free) {
+                let ready = ready.min(span.start);
+                bars.push((format!("waits for {blocker}"), "wait", Span { start: free, end: ready }));
+                free = ready;
+            }
+            bars.push(("idle".to_owned(), "idle", Span { start: free, end: span.start }));
+            free = free.max(span.end);
+            bars.push((name, lane.name(), span));
+        }
+        if !bars.is_empty() {
+            bars.push(("idle".to_owned(), "idle", Span { start: free, end }));
+        }
+        bars.retain(|(_, kind, span)| *kind == lane.name() || span.duration() >= SHORTEST);
+        events.extend(bars.into_iter().map(|(name, kind, span)| {
+            let (row, name) = (lane.index(), escaped(&name));
+            let (ts, dur) = (micros(span.start.saturating_sub(zero)), micros(span.duration()));
+            format!(
+                r#"{{"ph":"X","pid":0,"tid":{row},"name":"{name}","cat":"{kind}","ts":{ts},"dur":{dur}}}"#
+            )
+        }));
+    }
     format!("{{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n{}\n]}}\n", events.join(",\n"))
+}
+
+/// What a lane did.
+struct Work {
+    name: String,
+    span: Span,
+    /// Of the tasks that it waited for the last, with its end.
+    blocker: Option<(String, Duration)>,
+}
+
+/// All that a lane did, in order of time.
+fn works(trace: &Trace, lane: Lane) -> Vec<Work> {
+    let tasks = trace.lanes[lane.index()].iter().map(|record| {
+        let tasks = &trace.plans[record.plan];
+        let ends = tasks[record.task].waits.iter().filter_map(|wait| {
+            let other = &tasks[wait.task];
+            // Plans run again and again: of the same run is the latest that was done before.
+            let lane = &trace.lanes[other.lane.index()];
+            let same = lane.iter().rev().filter(|r| r.plan == record.plan && r.task == wait.task);
+            let end = same.map(|r| r.span.end).find(|end| *end <= record.span.start)?;
+            Some((other.name.clone(), end))
+        });
+        let blocker = ends.max_by_key(|(_, end)| *end);
+        Work { name: tasks[record.task].name.clone(), span: record.span, blocker }
+    });
+    let marks = trace.marks.iter().filter(|mark| mark.lane == lane);
+    let marks = marks.map(|mark| Work { name: mark.name.to_owned(), span: mark.span, blocker: None });
+    let mut all: Vec<Work> = tasks.chain(marks).collect();
+    all.sort_by_key(|work| work.span.start);
+    all
 }
 
 /// Microseconds, the format's unit, exact to the nanosecond.
@@ -39,4 +98,45 @@ fn escaped(text: &str) -> String {
         }
     }
     json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Graph;
+    use crate::trace::{Mark, Record};
+
+    #[test]
+    fn waits_and_idle_time_are_bars_of_their_lane() {
+        let mut graph = Graph::<()>::new();
+        let a = graph.resource("a");
+        graph.task("first").on(Lane::Engine).writes([a]).run(|| Ok(()));
+        graph.task("then").on(Lane::Cpu).reads([a]).run(|| Ok(()));
+        let plan = graph.plan().expect("a plan");
+        let at = |micros: u64| Duration::from_micros(1000 + micros);
+        let span = |start, end| Span { start: at(start), end: at(end) };
+        let mut trace = Trace::new();
+        let place = trace.place(&plan.tasks);
+        trace.lanes[0].push(Record { plan: place, task: 0, span: span(0, 40) });
+        trace.lanes[1].push(Record { plan: place, task: 1, span: span(45, 60) });
+        trace.marks.push(Mark { lane: Lane::Cpu, name: "update", span: span(70, 90) });
+        let json = trace_json(&trace);
+        let lines: Vec<&str> = json.lines().filter(|l| l.contains("\"X\"")).collect();
+        let want = [
+            (0, "first", "engine", "0.000", "40.000"),
+            (0, "idle", "idle", "40.000", "50.000"),
+            (1, "waits for first", "wait", "0.000", "40.000"),
+            (1, "idle", "idle", "40.000", "5.000"),
+            (1, "then", "cpu", "45.000", "15.000"),
+            (1, "idle", "idle", "60.000", "10.000"),
+            (1, "update", "cpu", "70.000", "20.000"),
+        ];
+        assert_eq!(lines.len(), want.len(), "{json}");
+        for (line, (row, name, kind, ts, dur)) in lines.iter().zip(want) {
+            let event = format!(
+                r#"{{"ph":"X","pid":0,"tid":{row},"name":"{name}","cat":"{kind}","ts":{ts},"dur":{dur}}}"#
+            );
+            assert_eq!(line.trim_end_matches(','), event);
+        }
+    }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::plan::TaskInfo;
-use crate::{Lane, Plan, Span, chrome};
+use crate::trace::Record;
+use crate::{Lane, Plan, Span, Trace, chrome};
 
 /// When each task would run if each took as long as it was said to.
 #[derive(Clone, Debug)]
@@ -50,8 +51,13 @@ impl Schedule {
         self.spans().filter(|(task, _)| task.lane == lane).map(|(_, span)| span.duration()).sum()
     }
 
-    /// The schedule as Chrome trace JSON, for `chrome://tracing` or Perfetto.
+    /// The schedule as Chrome trace JSON, for `chrome://tracing` or Perfetto: tasks, what lanes wait for, and idle time.
     pub fn to_chrome_json(&self) -> String {
-        chrome::trace_json(self.spans())
+        let mut trace = Trace::new();
+        let plan = trace.place(&self.tasks);
+        for (task, &span) in self.spans.iter().enumerate() {
+            trace.lanes[self.tasks[task].lane.index()].push(Record { plan, task, span });
+        }
+        chrome::trace_json(&trace)
     }
 }

@@ -36,7 +36,9 @@ pub struct Trace {
     pub(crate) origin: Instant,
     pub(crate) lanes: [Vec<Record>; Lane::COUNT],
     pub(crate) elapsed: Duration,
-    plans: Vec<Arc<[TaskInfo]>>,
+    pub(crate) plans: Vec<Arc<[TaskInfo]>>,
+    /// Work outside of plans.
+    pub(crate) marks: Vec<Mark>,
 }
 
 /// One task of one run.
@@ -48,16 +50,31 @@ pub(crate) struct Record {
     pub(crate) span: Span,
 }
 
+/// Work that no plan has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    pub(crate) lane: Lane,
+    pub(crate) name: &'static str,
+    pub(crate) span: Span,
+}
+
 impl Trace {
     /// An empty record whose clock starts now.
     pub fn new() -> Self {
-        Self { origin: Instant::now(), lanes: Default::default(), elapsed: Duration::ZERO, plans: Vec::new() }
+        Self {
+            origin: Instant::now(),
+            lanes: Default::default(),
+            elapsed: Duration::ZERO,
+            plans: Vec::new(),
+            marks: Vec::new(),
+        }
     }
 
     /// Forgets what was recorded; the clock goes on.
     pub fn clear(&mut self) {
         self.lanes.iter_mut().for_each(Vec::clear);
         self.plans.clear();
+        self.marks.clear();
         self.elapsed = Duration::ZERO;
     }
 
@@ -76,7 +93,17 @@ impl Trace {
                 ..*record
             }));
         }
+        let moved =
+            |m: &Mark| Mark { span: Span { start: shift(m.span.start), end: shift(m.span.end) }, ..*m };
+        self.marks.extend(other.marks.iter().map(moved));
         self.elapsed += other.elapsed;
+    }
+
+    /// Adds work that no plan has, done on `lane` since `start`: it is drawn, and counts for nothing else.
+    pub fn mark(&mut self, lane: Lane, name: &'static str, start: Instant) {
+        let since = |t: Instant| t.saturating_duration_since(self.origin);
+        let span = Span { start: since(start), end: since(Instant::now()) };
+        self.marks.push(Mark { lane, name, span });
     }
 
     /// How long the recorded runs took, from the call to the return.
@@ -94,9 +121,9 @@ impl Trace {
         self.lanes[lane.index()].iter().map(|record| (&self.plans[record.plan][record.task], record.span))
     }
 
-    /// The record as Chrome trace JSON, for `chrome://tracing` or Perfetto.
+    /// The record as Chrome trace JSON, for `chrome://tracing` or Perfetto: tasks, what lanes waited for, and idle time.
     pub fn to_chrome_json(&self) -> String {
-        chrome::trace_json(Lane::ALL.into_iter().flat_map(|lane| self.spans(lane)))
+        chrome::trace_json(self)
     }
 
     /// The place of a plan's tasks in `plans`, which they join if they are new.

@@ -177,7 +177,12 @@ impl Walk {
 
     /// Whether tensor `t` is row-major without gaps.
     pub fn is_packed(&self, t: usize) -> bool {
-        self.steps[t] == strides(&self.dims)
+        let mut step = 1;
+        self.dims.iter().zip(&self.steps[t]).rev().all(|(&d, &s)| {
+            let follows = s == step;
+            step = step.saturating_mul(d); // Large only where another axis is empty.
+            follows
+        })
     }
 }
 

@@ -59,6 +59,16 @@ pub enum StorageArg {
     F32,
 }
 
+impl StorageArg {
+    /// As a result of a measurement says it: `storage f16`.
+    pub fn said(self) -> String {
+        match self {
+            StorageArg::F16 => "storage f16".to_owned(),
+            StorageArg::F32 => "storage f32".to_owned(),
+        }
+    }
+}
+
 impl From<StorageArg> for Storage {
     fn from(arg: StorageArg) -> Storage {
         match arg {

@@ -7,6 +7,7 @@ use crate::error::CommandError;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::report::{self, Report, Work};
+use crate::traces::Traces;
 use crate::ui::{Ui, program};
 use crate::{plot, units};
 use std::path::{Path, PathBuf};
@@ -44,6 +45,7 @@ Examples:
   backpropane train --resume --out runs/novels            go on after Ctrl-C, same schedule
   backpropane train --model runs/novels --data poems.txt  start from trained weights
   backpropane train --model layer768 --steps 100          one layer alone, on synthetic data
+  backpropane train --steps 20 --trace steps.json --trace-steps 3
   backpropane train --model stories15m --data stories.bin --tokenizer tokenizer.bin")]
 pub struct TrainArgs {
     /// A preset (tiny, shakespeare, layer768, stories15m, stories42m, stories110m), a .toml or .json file, or a
@@ -122,6 +124,14 @@ pub struct TrainArgs {
     #[arg(long)]
     resume: bool,
 
+    /// Write when each task of the last step ran, what lanes waited for and where they were idle, as a Chrome trace
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
+    /// How many of the last steps are in the trace
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive::<usize>, requires = "trace")]
+    trace_steps: usize,
+
     /// Say nothing but errors and the report
     #[arg(long)]
     pub quiet: bool,
@@ -134,6 +144,7 @@ pub struct TrainArgs {
 pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
     let interrupt = Interrupt::watch(ui)?;
     let options = options(ui, args)?;
+    let mut traces = Traces::new(args.trace.as_deref(), args.trace_steps)?;
     let mut progress = Progress::new(ui);
     let mut run = Run::open(&options, &mut |notice| progress.notice(notice))?;
     progress.clear();
@@ -151,6 +162,7 @@ pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
     while !run.is_done() && !interrupt.asked() {
         let record = run.step()?;
         work.add(&record, run.tokens_per_step());
+        traces.add(run.trace());
         progress.step(&record);
         if run.validation_due() && !run.is_done() {
             progress.busy("validating");
@@ -163,6 +175,7 @@ pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
     }
     progress.busy("saving");
     run.save()?;
+    traces.write()?;
     let stopped = interrupt.release() && !run.is_done();
     if stopped {
         progress.clear();

@@ -21,6 +21,14 @@ fn all_of_help_is_as_it_was() {
         "mil grad",
         "mil stats",
         "mil diff",
+        "bench",
+        "bench step",
+        "bench gemm",
+        "bench kernel",
+        "bench dispatch",
+        "bench compile",
+        "bench ablation",
+        "bench scaling",
     ] {
         let args = format!("{command} --help");
         let outcome = place.succeed(args.trim());
@@ -49,6 +57,10 @@ fn flags_refuse_impossible_values_in_a_sentence() {
         ("train --threads 100000", "from 0 to 1024"),
         ("generate --model m --prompt x --top-p 1.5", "at most 1"),
         ("generate --model m", "--prompt <TEXT>"),
+        ("train --trace-steps 3", "--trace <FILE>"),
+        ("bench scaling --over width", "layers, batch, vocab, seq"),
+        ("bench scaling --over seq --sizes 64,0", "a whole number of at least 1 is needed"),
+        ("bench compile --samples 0", "a whole number of at least 1 is needed"),
         ("kernels", "--model <PRESET>"),
         ("", "Usage: backpropane <COMMAND>"),
     ] {

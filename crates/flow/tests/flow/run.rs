@@ -210,7 +210,9 @@ fn traces_of_several_plans_join() {
     assert_eq!(names, ["one", "four", "one", "one", "four"]);
     let spans: Vec<_> = all.spans(Engine).map(|(_, span)| span).collect();
     assert!(spans.is_sorted_by_key(|span| span.start), "the runs follow each other: {spans:?}");
-    assert_eq!(all.to_chrome_json().matches(r#""ph":"X""#).count(), 5 + 2 + 5);
+    let json = all.to_chrome_json();
+    let tasks = Lane::ALL.map(|lane| json.matches(&format!(r#""cat":"{lane}""#)).count());
+    assert_eq!(tasks.iter().sum::<usize>(), 5 + 2 + 5, "waits and idle time are of other categories");
 }
 
 /// A task of the other lane needs a piece of work done by the very thread that waits for it.

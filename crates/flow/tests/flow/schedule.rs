@@ -99,6 +99,8 @@ fn a_schedule_is_chrome_trace_json() {
 {"ph":"M","pid":0,"tid":1,"name":"thread_name","args":{"name":"cpu"}},
 {"ph":"M","pid":0,"tid":2,"name":"thread_name","args":{"name":"disk"}},
 {"ph":"X","pid":0,"tid":0,"name":"say \"dx\"\u000a","cat":"engine","ts":0.000,"dur":1500.007},
+{"ph":"X","pid":0,"tid":0,"name":"idle","cat":"idle","ts":1500.007,"dur":1500.007},
+{"ph":"X","pid":0,"tid":1,"name":"waits for say \"dx\"\u000a","cat":"wait","ts":0.000,"dur":1500.007},
 {"ph":"X","pid":0,"tid":1,"name":"dw\\","cat":"cpu","ts":1500.007,"dur":1500.007}
 ]}
 "#;

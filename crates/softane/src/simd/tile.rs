@@ -124,18 +124,12 @@ pub(crate) fn pack_rows(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
 /// of [`BLOCK`] steps. All of it, if its elements stand side by side along neither axis.
 pub(crate) fn nonzero(math: Math, panel: &Panel<'_>) -> (usize, usize) {
     match panel.from {
-        Elements::F16(from) => nonzero_of(math, panel, from, |any: u16, x| any | x.to_bits() << 1),
-        Elements::F32(from) => nonzero_of(math, panel, from, |any: u32, x| any | x.to_bits() << 1),
+        Elements::F16(from) => nonzero_of(math, panel, from),
+        Elements::F32(from) => nonzero_of(math, panel, from),
     }
 }
 
-/// The same, of elements whose bits but for the sign `join` adds to.
-fn nonzero_of<T, B: Default + PartialEq>(
-    math: Math,
-    panel: &Panel<'_>,
-    from: &[T],
-    join: impl Fn(B, &T) -> B,
-) -> (usize, usize) {
+fn nonzero_of<T: bytemuck::Pod>(math: Math, panel: &Panel<'_>, from: &[T]) -> (usize, usize) {
     let Panel { at, across, along, width, depth, .. } = *panel;
     let block = match math {
         Math::F32 => BLOCK,
@@ -144,8 +138,11 @@ fn nonzero_of<T, B: Default + PartialEq>(
     if across != 1 && along != 1 {
         return (0, depth);
     }
-    let is_zero =
-        |start: usize, len: usize| from[start..start + len].iter().fold(B::default(), &join) == B::default();
+    // 8 bytes at a time; −0 counts as something.
+    let is_zero = |start: usize, len: usize| {
+        let (words, rest) = bytemuck::cast_slice::<T, u8>(&from[start..start + len]).as_chunks();
+        words.iter().fold(0, |any, w| any | u64::from_ne_bytes(*w)) == 0 && rest.iter().all(|&b| b == 0)
+    };
     let zero = |b: usize| {
         let (k, len) = (b * block, block.min(depth - b * block));
         match along == 1 {

@@ -18,8 +18,27 @@ pub struct ProductTime {
     pub time: Duration,
 }
 
-/// The products of a layer and of the classifier of `workload`, operands in half precision, and the machine's own
-/// limit in FLOP/s, if it is known.
+/// The machine's own limit in FLOP/s on `threads` threads (0: all), if it is known.
+///
+/// # Errors
+/// If the system starts no threads.
+pub fn limit(math: Math, threads: usize) -> Result<Option<f64>, StepError> {
+    let pool = Pool::new(threads).map_err(StepError::Threads)?;
+    Ok(pool.install(|| softane::limits::peak(math)))
+}
+
+/// What matrix products take.
+#[derive(Clone, Debug)]
+pub struct ProductTimes {
+    /// Threads computed on.
+    pub threads: usize,
+    /// The machine's own limit in FLOP/s, if it is known.
+    pub limit: Option<f64>,
+    /// The products.
+    pub products: Vec<ProductTime>,
+}
+
+/// Times the products of a layer and of the classifier of `workload`, operands in half precision.
 ///
 /// # Errors
 /// If the system starts no threads.
@@ -28,7 +47,7 @@ pub fn products(
     math: Math,
     threads: usize,
     samples: usize,
-) -> Result<(Option<f64>, Vec<ProductTime>), StepError> {
+) -> Result<ProductTimes, StepError> {
     let c = &workload.config;
     let (d, f, s, q) = (c.dim, c.hidden, c.seq, c.q_dim());
     let mut shapes = vec![
@@ -62,6 +81,6 @@ pub fn products(
                 .collect();
             ProductTime { name, shape, time: median(times) }
         });
-        Ok((limit, timed.collect()))
+        Ok(ProductTimes { threads: pool.threads(), limit, products: timed.collect() })
     })
 }

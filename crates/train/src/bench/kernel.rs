@@ -21,7 +21,8 @@ pub struct KernelTimes {
     pub steps: Vec<(String, Duration)>,
 }
 
-/// Times the kernels of a layer of `workload` on `threads` threads (0: all), `samples` times each.
+/// Times the kernels of a layer of `workload` on `threads` threads (0: all), `samples` times each; returns the number
+/// of threads too.
 ///
 /// # Errors
 /// If the layer makes no kernels that the software engine takes.
@@ -30,7 +31,7 @@ pub fn kernels(
     storage: Storage,
     threads: usize,
     samples: usize,
-) -> Result<Vec<KernelTimes>, StepError> {
+) -> Result<(usize, Vec<KernelTimes>), StepError> {
     let cfg = &workload.config;
     let layer = Layer::new(cfg, storage.precision())?;
     let layer_kernels = LayerKernels::new(&layer, &Plan::six())?;
@@ -68,5 +69,5 @@ pub fn kernels(
             steps,
         });
     }
-    Ok(all)
+    Ok((pool.threads(), all))
 }

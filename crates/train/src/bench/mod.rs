@@ -1,15 +1,25 @@
 //! Measurements of a training step that anybody can repeat: fixed models, numbers that every other program can make
 //! too, and checks that the work done is the work meant.
 
+mod ablation;
+mod compile;
+mod dispatch;
+mod error;
 mod gemm;
 mod kernel;
+mod scaling;
 mod step;
 mod workload;
 
 use std::time::Duration;
 
-pub use gemm::{ProductTime, products};
+pub use ablation::{Ablation, Optimisation, Pairs, What, ablation, variants};
+pub use compile::{CompileTimes, compilations};
+pub use dispatch::{DispatchTime, dispatches};
+pub use error::BenchError;
+pub use gemm::{ProductTime, ProductTimes, limit, products};
 pub use kernel::{KernelTimes, kernels};
+pub use scaling::{Over, ScalingTime, scaling};
 pub use step::{StepBench, StepOptions, StepTimes};
 pub use workload::Workload;
 
@@ -17,4 +27,24 @@ pub use workload::Workload;
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
+}
+
+/// The middle of times, and how far they are from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// Half of all are shorter.
+    pub median: Duration,
+    /// One in twenty is shorter.
+    pub low: Duration,
+    /// One in twenty is longer.
+    pub high: Duration,
+}
+
+impl Spread {
+    /// Of at least one time.
+    fn of(mut times: Vec<Duration>) -> Spread {
+        times.sort();
+        let at = |share: usize| times[(times.len() - 1) * share / 100];
+        Spread { median: times[times.len() / 2], low: at(5), high: at(95) }
+    }
 }

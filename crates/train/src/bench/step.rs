@@ -5,7 +5,7 @@ use crate::optim::{AdamW, Update};
 use crate::run::{RunError, Storage};
 use crate::step::{Build, Network, StepError, StepGraph, Window};
 use ane::{DeviceInfo, Pool, SoftOptions, Wanted};
-use flow::Trace;
+use flow::{Lane, Trace};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ pub struct StepTimes {
 pub struct StepBench {
     network: Arc<Network>,
     graph: StepGraph,
-    window: Window,
+    windows: Vec<Window>,
     m: Vec<f32>,
     v: Vec<f32>,
     steps: u32,
@@ -75,32 +75,79 @@ impl StepBench {
     /// # Errors
     /// If the engine cannot be had or refuses a kernel.
     pub fn new(workload: Workload, options: &StepOptions) -> Result<StepBench, RunError> {
+        StepBench::with(&workload, options, &Build::train(options.storage.precision()), 1)
+    }
+
+    /// Compiles `workload` as `build` says; a step learns from `batch` windows, all the same.
+    ///
+    /// # Errors
+    /// As [`StepBench::new`].
+    pub fn with(
+        workload: &Workload,
+        options: &StepOptions,
+        build: &Build,
+        batch: usize,
+    ) -> Result<StepBench, RunError> {
         let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
         let device = ane::open(options.device, SoftOptions { pool: pool.clone() })?;
         let theta = workload.weights();
         let n = theta.len();
         let began = Instant::now();
-        let build = Build::train(options.storage.precision());
-        let network = Network::new(&workload.config, theta, device, pool, &build, &mut |_| {})?;
+        let network = Network::new(&workload.config, theta, device, pool, build, &mut |_| {})?;
         let compile = began.elapsed();
         network.set_loss_scale(LOSS_SCALE);
         let network = Arc::new(network);
-        let graph = StepGraph::new(Arc::clone(&network), 1)?;
+        let graph = StepGraph::new(Arc::clone(&network), batch)?;
         let (m, v) = (vec![0.0; n], vec![0.0; n]);
-        let window = workload.window();
-        Ok(StepBench { network, graph, window, m, v, steps: 0, compile, trace: Trace::new() })
+        let windows = vec![workload.window(); batch];
+        Ok(StepBench { network, graph, windows, m, v, steps: 0, compile, trace: Trace::new() })
     }
 
     /// Takes a full step: forward, backward, AdamW. Returns the loss before it, and the norm of its gradient.
     fn step(&mut self) -> Result<(f64, f64), StepError> {
         self.trace.clear();
-        let loss = self.graph.run(vec![self.window.clone()], &mut self.trace)?;
-        let scale = 1.0 / f64::from(LOSS_SCALE);
+        let loss = self.graph.run(self.windows.clone(), &mut self.trace)?;
+        let scale = 1.0 / (f64::from(LOSS_SCALE) * self.windows.len() as f64);
+        let updating = Instant::now();
         let norm = self.network.gradient_norm()? * scale;
+        self.trace.mark(Lane::Cpu, "norm of the gradient", updating);
+        let updating = Instant::now();
         self.steps += 1;
         let update = Update { t: self.steps, lr: LEARNING_RATE, grad_scale: scale as f32 };
         self.network.learn(&OPTIMIZER, update, &mut self.m, &mut self.v)?;
+        self.trace.mark(Lane::Cpu, "AdamW, new weights", updating);
         Ok((loss, norm))
+    }
+
+    /// Takes the first steps, which are not timed; returns the loss before the first, the norm of its gradient, and the
+    /// loss after three.
+    ///
+    /// # Errors
+    /// If the engine fails.
+    pub fn warm_up(&mut self, progress: &mut dyn FnMut(usize)) -> Result<[f64; 3], StepError> {
+        let (loss0, norm) = self.step()?;
+        progress(1);
+        let mut loss3 = loss0;
+        for i in 1..WARM_UP {
+            loss3 = self.step()?.0;
+            progress(i + 1);
+        }
+        Ok([loss0, norm, loss3])
+    }
+
+    /// The time of one more step.
+    ///
+    /// # Errors
+    /// If the engine fails.
+    pub fn timed(&mut self) -> Result<Duration, StepError> {
+        let start = Instant::now();
+        self.step()?;
+        Ok(start.elapsed())
+    }
+
+    /// The engine.
+    pub fn device(&self) -> &DeviceInfo {
+        self.network.device().info()
     }
 
     /// Measures; `progress` hears how many steps are done, of how many.
@@ -113,28 +160,18 @@ impl StepBench {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<StepTimes, RunError> {
         let total = WARM_UP + options.samples;
-        let (mut losses, mut norm) = (Vec::new(), 0.0);
-        for i in 0..WARM_UP {
-            let (loss, this) = self.step()?;
-            losses.push(loss);
-            if i == 0 {
-                norm = this;
-            }
-            progress(i + 1, total);
-        }
+        let [loss0, gradient_norm, loss3] = self.warm_up(&mut |done| progress(done, total))?;
         let mut samples = Vec::with_capacity(options.samples);
         let began = Instant::now();
         while samples.len() < options.samples && (samples.len() < LEAST || began.elapsed() < options.budget) {
-            let start = Instant::now();
-            self.step()?;
-            samples.push(start.elapsed());
+            samples.push(self.timed()?);
             progress(WARM_UP + samples.len(), total);
         }
         Ok(StepTimes {
             samples,
-            loss0: losses[0],
-            gradient_norm: norm,
-            loss3: losses[WARM_UP - 1],
+            loss0,
+            gradient_norm,
+            loss3,
             compile: self.compile,
             device: self.network.device().info().clone(),
             trace: self.trace,

@@ -13,13 +13,16 @@ pub mod error;
 pub mod head;
 pub mod loss;
 pub mod norm;
+pub mod norm_scalar;
 pub mod residual;
+pub mod turn;
 pub mod weight_grad;
 
 mod piece;
 mod scratch;
 
 pub use error::HostError;
+pub use norm_scalar::Layout;
 pub use scratch::Scratch;
 pub use softane::gemm;
 pub use softane::gemm::Store;

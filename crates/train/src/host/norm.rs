@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{LANES, Scratch, Store, simd};
 
 /// Rows whose contributions to the sums along the channels are added up first, in one piece.
-const ROWS: usize = 32;
+pub(super) const ROWS: usize = 32;
 
 /// RMSNorm of `groups` stacks of `channels` rows that share one weight.
 ///

@@ -23,6 +23,17 @@ pub fn outer_product(
     matmul(math, MatrixMut::new(dw, outputs, inputs), store, 1.0, dz, a.t());
 }
 
+/// The same of activations that lie row-major: `dz` `[S, O]`, `a` `[S, I]`.
+///
+/// # Panics
+/// As [`outer_product`].
+pub fn outer_product_of_rows(math: Math, dw: &mut [f32], store: Store, dz: &[f32], a: &[f32], seq: usize) {
+    assert!(seq > 0, "a gradient along no positions");
+    let (outputs, inputs) = (dz.len() / seq, a.len() / seq);
+    let (dz, a) = (Matrix::new(dz, seq, outputs), Matrix::new(a, seq, inputs));
+    matmul(math, MatrixMut::new(dw, outputs, inputs), store, 1.0, dz.t(), a);
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{assert_close, bits, finite_differences, noise, on_threads};
@@ -45,6 +56,17 @@ mod tests {
         outer_product(Math::F32, &mut dw, Store::Add, (&*dz).into(), (&*a).into(), s);
         let want: Vec<f64> = want.iter().zip(&before).map(|(g, &b)| f64::from(b) + g).collect();
         assert_close(&dw, &want, 1e-6);
+    }
+
+    #[test]
+    fn rows_give_the_bits_of_columns() {
+        let (o, i, s) = (70, 50, 37);
+        let (dz, a) = (noise(o * s, 1), noise(i * s, 2));
+        let rows = |x: &[f32], c: usize| -> Vec<f32> { (0..c * s).map(|n| x[n % c * s + n / c]).collect() };
+        let (mut want, mut got) = (noise(o * i, 3), noise(o * i, 3));
+        outer_product(Math::F32, &mut want, Store::Add, (&*dz).into(), (&*a).into(), s);
+        outer_product_of_rows(Math::F32, &mut got, Store::Add, &rows(&dz, o), &rows(&a, i), s);
+        assert_eq!(bits(&got), bits(&want));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The kernels of a layer: its plan carried out, packed for an engine.
 
-use super::{Layer, ModelError, Plan};
+use super::{Layer, ModelError, NormSite, Plan};
 use crate::config::{ParamKind, ParamSpec};
 use ane::SliceMut;
 use ane::pack::{Packed, Slot, pack};
@@ -162,6 +162,15 @@ impl LayerKernels {
             cut(&Cut { function, selections: &selections, baked: &baked, kept: &kept, width: layer.width })?;
         let kernels = parts.into_iter().map(|part| spec(layer, part)).collect::<Result<_, _>>()?;
         Ok(LayerKernels { kernels, forward: plan.forward.len() })
+    }
+
+    /// The norms of the forward pass that no kernel computes, with the first kernel that wants what comes of them.
+    pub fn host_norms(&self, layer: &Layer) -> Vec<(usize, NormSite)> {
+        let wants = |k: &KernelSpec, site: &NormSite| {
+            k.inputs.iter().any(|l| l.value == site.output && l.from == Provider::Host)
+        };
+        let first = |site: &NormSite| Some((self.kernels.iter().position(|k| wants(k, site))?, *site));
+        layer.norms.iter().filter_map(first).collect()
     }
 
     /// The kernel and the slot that provide `value`, if one does: the first that writes it.

@@ -6,7 +6,7 @@ mod plan;
 
 pub use kernels::{Baking, KernelSpec, LayerKernels, Lying};
 pub use layer::{Layer, NormSite, Outer, Precision};
-pub use plan::Plan;
+pub use plan::{Fusion, Plan};
 
 /// Why a model could not be turned into kernels.
 #[derive(Debug, thiserror::Error)]

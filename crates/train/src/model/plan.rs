@@ -14,24 +14,49 @@ pub struct Plan {
     pub backward: Vec<Selection>,
 }
 
+/// What kernels compute beside what is theirs in any plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fusion {
+    /// RMSNorm, in the forward kernels; else the host computes it, in f32.
+    pub norms: bool,
+    /// The product with Woᵀ, in `sdpaBwd1`; else it is a kernel of its own, `woBwd`.
+    pub wo: bool,
+}
+
+impl Fusion {
+    /// All that can be.
+    pub const ALL: Fusion = Fusion { norms: true, wo: true };
+}
+
 impl Plan {
     /// The plan of maderix/ANE: six dispatches a layer.
     ///
     /// Q, K, V, the attention output, the normed inputs, h1, h3 and the gate are tapped; probabilities and SiLU are
     /// computed again in the backward pass.
     pub fn six() -> Plan {
-        let attention = forward(&["norm1", "qkv", "qk_norm", "rope", "scores", "softmax", "mix", "out"]);
+        Plan::fused(Fusion::ALL)
+    }
+
+    /// The same with less in its kernels.
+    pub fn fused(fusion: Fusion) -> Plan {
+        let norm = |name| if fusion.norms { forward(&[name]) } else { Vec::new() };
+        let attention = forward(&["qkv", "qk_norm", "rope", "scores", "softmax", "mix", "out"]);
+        let (own, in_first) = match fusion.wo {
+            true => (None, backward(&["out", "mix"])),
+            false => (Some(kernel("woBwd", backward(&["out"]))), backward(&["mix"])),
+        };
+        let ffn = kernel("ffnBwd", [forward(&["silu"]), backward(&["down", "gate", "silu", "up"])].concat());
+        let rest = [
+            kernel("sdpaBwd1", [forward(&["scores", "softmax"]), in_first].concat()),
+            kernel("sdpaBwd2", backward(&["softmax", "scores", "rope"])),
+            kernel("qkvBwd", backward(&["qkv"])),
+        ];
         Plan {
             forward: vec![
-                kernel("fwdAttn", attention),
-                kernel("fwdFFN", forward(&["norm2", "up", "silu", "gate", "down"])),
+                kernel("fwdAttn", [norm("norm1"), attention].concat()),
+                kernel("fwdFFN", [norm("norm2"), forward(&["up", "silu", "gate", "down"])].concat()),
             ],
-            backward: vec![
-                kernel("ffnBwd", [forward(&["silu"]), backward(&["down", "gate", "silu", "up"])].concat()),
-                kernel("sdpaBwd1", [forward(&["scores", "softmax"]), backward(&["out", "mix"])].concat()),
-                kernel("sdpaBwd2", backward(&["softmax", "scores", "rope"])),
-                kernel("qkvBwd", backward(&["qkv"])),
-            ],
+            backward: std::iter::once(ffn).chain(own).chain(rest).collect(),
         }
     }
 

@@ -11,6 +11,7 @@ mod settings;
 mod trainer;
 
 pub use error::RunError;
+pub use flow::Trace;
 pub use metrics::{Metrics, StepRecord, Validation};
 pub use open::{Notice, Options};
 pub use settings::{Overrides, ScheduleKind, Settings, Storage};

@@ -138,6 +138,11 @@ impl Run {
         self.parts.graph.plan().to_string()
     }
 
+    /// When each task of the last step ran.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
     fn windows(&self) -> Result<Vec<Window>, RunError> {
         let (step, cfg) = (self.parts.state.step, self.config());
         let window = |i: usize| -> Result<Window, RunError> {
@@ -175,6 +180,8 @@ impl Run {
 
         let scale = 1.0 / (f64::from(network.loss_scale()) * self.settings().windows() as f64);
         let grad_norm = network.gradient_norm()? * scale;
+        self.trace.mark(Lane::Cpu, "norm of the gradient", updating);
+        let learning = Instant::now();
         let lr = self
             .settings()
             .schedule()
@@ -183,6 +190,7 @@ impl Run {
         if finite {
             let factor = clip_factor(grad_norm, self.settings().clip);
             self.update(lr, (scale * factor) as f32)?;
+            self.trace.mark(Lane::Cpu, "AdamW, new weights", learning);
             self.not_finite = 0;
         } else {
             self.not_finite += 1;

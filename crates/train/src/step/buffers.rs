@@ -54,6 +54,8 @@ pub struct Buffers {
     pub(super) dx2: Vec<Activation>,
     /// The gradients of queries and keys before their norms, in a ring; empty if they have none.
     pub(super) d_heads: Vec<[Activation; 2]>,
+    /// What comes of each norm that the host computes in the forward pass, one a layer.
+    pub(super) normed: Vec<Vec<Activation>>,
     /// The final norm's result, `[D, S]`, and its gradient.
     pub(super) head: [Activation; 2],
     /// Logits `[V, S]`, then their gradient.
@@ -66,12 +68,15 @@ pub struct Buffers {
     pub(super) grads: Vec<RwLock<Vec<f32>>>,
     /// Working memory of the engine lane.
     pub(super) scratch: Mutex<[Scratch; 3]>,
+    /// Activations of the engine lane on their way between row-major and channel-first.
+    pub(super) turned: Mutex<Scratch>,
     /// Working memory of the lane of matrix gradients.
     pub(super) gradient_scratch: Mutex<Scratch>,
 }
 
 impl Buffers {
-    /// Memory for a model with these kernels; without `backward`, for the forward pass alone.
+    /// Memory for a model with these kernels; without `backward`, for the forward pass alone. Of each layer, the host
+    /// computes `host_norms` norms.
     ///
     /// # Errors
     /// If the device gives no surface.
@@ -81,6 +86,7 @@ impl Buffers {
         kernels: &LayerKernels,
         device: &dyn Device,
         backward: bool,
+        host_norms: usize,
     ) -> Result<Buffers, DeviceError> {
         let (layers, s) = (cfg.layers, cfg.seq);
         let used = if backward { kernels.kernels.len() } else { kernels.forward };
@@ -113,12 +119,14 @@ impl Buffers {
             dx: list(ring, stream),
             dx2: list(ring, stream),
             d_heads: (0..heads).map(|_| [zeros(cfg.q_dim() * s), zeros(cfg.kv_dim() * s)]).collect(),
+            normed: (0..host_norms).map(|_| list(layers, stream)).collect(),
             head: [zeros(stream), zeros(if backward { stream } else { 0 })],
             logits: zeros(if language && backward { cfg.vocab * s } else { 0 }),
             windows: RwLock::default(),
             loss: Mutex::default(),
             grads: specs.iter().map(|p| zeros(if backward { p.count() } else { 0 })).collect(),
             scratch: Mutex::default(),
+            turned: Mutex::default(),
             gradient_scratch: Mutex::default(),
         })
     }

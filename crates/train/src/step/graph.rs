@@ -28,6 +28,7 @@ struct Resources {
     dx: Vec<Resource>,
     dx2: Vec<Resource>,
     d_heads: Vec<[Resource; 2]>,
+    normed: Vec<Vec<Resource>>,
     head: Resource,
     logits: Resource,
     loss: Resource,
@@ -56,6 +57,7 @@ impl Resources {
                 .enumerate()
                 .map(|(i, _)| [0, 1].map(|j| list(&format!("dqk {i}.{j}"), 1)[0]))
                 .collect(),
+            normed: (0..b.normed.len()).map(|i| list(&format!("normed {i}"), n.cfg.layers)).collect(),
             grads: n.specs.iter().map(|p| list(&format!("grad {}", p.name), 1)[0]).collect(),
             head: list("head", 1)[0],
             logits: list("logits", 1)[0],
@@ -72,6 +74,7 @@ impl Resources {
             Role::Dy => self.dx[(layer + 1) % self.dx.len()],
             Role::Dx2 => self.dx2[layer % self.dx2.len()],
             Role::DHead(i) => self.d_heads[layer % self.d_heads.len()][i],
+            Role::Normed(site) => self.normed[site][layer],
         }
     }
 
@@ -159,6 +162,11 @@ impl StepGraph {
     }
 }
 
+/// Where gradients of matrices are computed.
+fn gradient_lane(n: &Network) -> Lane {
+    if n.course.gradients_beside { Lane::Cpu } else { Lane::Engine }
+}
+
 /// Of micro-batches after the first, gradients are added.
 fn stored(micro: usize) -> Store {
     if micro == 0 { Store::Replace } else { Store::Add }
@@ -190,6 +198,12 @@ impl Writer<'_> {
         self.task(format!("{micro}.embed"), Lane::Engine, [], [self.r.x[0]], move |n| n.embed(micro));
         for l in 0..layers {
             for k in 0..n.kernels.forward {
+                for &(_, site) in n.host_norms.iter().filter(|(wants, _)| *wants == k) {
+                    let reads = self.r.value(&n, l, site.input);
+                    let writes = self.r.value(&n, l, site.output).into_iter().chain([self.r.scratch]);
+                    let name = at(l, &format!("{:?}", site.kind));
+                    self.task(name, Lane::Engine, reads, writes, move |n| n.norm_forward(l, &site));
+                }
                 self.kernel(at(l, &n.kernels.kernels[k].name), k, l);
                 let provides = |v| n.kernels.provider(v).is_some_and(|(p, _)| p == k);
                 let out = self.r.output(k, l);
@@ -212,9 +226,11 @@ impl Writer<'_> {
         if let Some(table) = n.place(None, ParamKind::Embedding) {
             let grad = self.r.grads[table];
             let reads = [self.r.dx[0], grad, self.r.gradient_scratch];
-            let writes = [grad, self.r.gradient_scratch];
+            // Row-major gradients are turned in place.
+            let turned = n.is_row_major().then_some(self.r.dx[0]);
+            let writes = [grad, self.r.gradient_scratch].into_iter().chain(turned);
             let name = format!("{micro}.embed.dw");
-            self.task(name, Lane::Cpu, reads, writes, move |n| n.embedding_gradient(micro));
+            self.task(name, gradient_lane(&n), reads, writes, move |n| n.embedding_gradient(micro));
         }
     }
 
@@ -223,6 +239,7 @@ impl Writer<'_> {
         let (last, dx) = (self.r.x[n.cfg.layers], self.r.dx[n.cfg.layers % self.r.dx.len()]);
         let r = &self.r;
         let mut writes = vec![r.loss, r.scratch];
+        writes.extend(n.is_row_major().then_some(last));
         match n.is_language() {
             true => writes.extend([r.logits, r.head]),
             false => writes.push(dx),
@@ -287,6 +304,11 @@ impl Writer<'_> {
             }
             self.ready_gradients(micro, l, &mut waiting, &known);
         }
+        if !n.course.deferred_waits {
+            let places = n.layer.outers.iter().filter_map(|o| n.place(Some(l), o.kind));
+            let grads: Vec<Resource> = places.map(|place| self.r.grads[place]).collect();
+            self.task(at("wait"), Lane::Engine, grads, [], |_| Ok(()));
+        }
     }
 
     /// Schedules the matrix gradients whose cotangent is known.
@@ -309,10 +331,10 @@ impl Writer<'_> {
             let grad = r.grads[place];
             let mut reads = vec![grad];
             reads.extend([outer.dz, outer.a].into_iter().filter_map(|v| r.value(&n, l, v)));
-            let writes = [grad];
+            let writes = [grad].into_iter().chain(n.is_row_major().then_some(r.gradient_scratch));
             let name = format!("{micro}.L{l}.{:?}.dw", outer.kind);
             let (store, last) = (stored(micro), micro + 1 == self.micro_batches);
-            self.task(name, Lane::Cpu, reads, writes, move |n| {
+            self.task(name, gradient_lane(&n), reads, writes, move |n| {
                 n.matrix_gradient(l, i, store)?;
                 // While it is in the cache.
                 if last { n.measure_gradient(place) } else { Ok(()) }

@@ -4,12 +4,15 @@
 //! residual additions, the backward pass of norms, classifier and loss, gradients of matrices.
 
 mod buffers;
+mod course;
 mod error;
 mod graph;
+mod layout;
 mod network;
 mod tasks;
 
 pub use buffers::{Buffers, Window};
+pub use course::Course;
 pub use error::StepError;
 pub use graph::StepGraph;
 pub use network::{Build, Network};

@@ -1,8 +1,8 @@
 //! A model compiled on a device.
 
-use super::{Buffers, StepError};
+use super::{Buffers, Course, StepError};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
-use crate::model::{KernelSpec, Layer, LayerKernels, ModelError, Plan, Precision};
+use crate::model::{KernelSpec, Layer, LayerKernels, ModelError, NormSite, Plan, Precision};
 use crate::optim::{AdamW, Decay, Update, global_norm};
 use ane::{Device, Kernel, Math, Pool, SliceMut};
 use mil::blob::FIRST_ENTRY;
@@ -28,6 +28,10 @@ pub struct Network {
     pub theta: RwLock<Vec<f32>>,
     /// The memory.
     pub buffers: Buffers,
+    /// How a step goes.
+    pub(super) course: Course,
+    /// Norms of the forward pass that are the host's, with the kernel that wants each.
+    pub(super) host_norms: Vec<(usize, NormSite)>,
     device: Box<dyn Device>,
     pool: Pool,
     /// The kernels of each layer.
@@ -59,6 +63,8 @@ pub(super) enum Role {
     Dx2,
     /// The gradient of queries (0) or keys (1) before their norm.
     DHead(usize),
+    /// What comes of a norm that the host computes, by its place in `Network::host_norms`.
+    Normed(usize),
 }
 
 impl std::fmt::Debug for Network {
@@ -76,12 +82,14 @@ pub struct Build {
     pub backward: bool,
     /// Which kernel computes what.
     pub plan: Plan,
+    /// How the host's work goes.
+    pub course: Course,
 }
 
 impl Build {
     /// Forward and backward, in six kernels a layer.
     pub fn train(precision: Precision) -> Build {
-        Build { precision, backward: true, plan: Plan::six() }
+        Build { precision, backward: true, plan: Plan::six(), course: Course::default() }
     }
 
     /// The forward kernels of [`Build::train`] in fp16.
@@ -114,7 +122,8 @@ impl Network {
         let decay = specs.iter().map(|p| Decay::new([(p.count(), p.decay)])).collect();
         let norms = specs.iter().map(|_| AtomicU64::default()).collect();
         let places = specs.iter().enumerate().map(|(i, s)| ((s.layer, s.kind), i)).collect();
-        let buffers = Buffers::new(cfg, &specs, &kernels, device.as_ref(), build.backward)?;
+        let host_norms = kernels.host_norms(&layer);
+        let buffers = Buffers::new(cfg, &specs, &kernels, device.as_ref(), build.backward, host_norms.len())?;
         let mut network = Network {
             cfg: cfg.clone(),
             specs,
@@ -122,6 +131,8 @@ impl Network {
             kernels,
             theta: RwLock::new(theta),
             buffers,
+            course: build.course,
+            host_norms,
             device,
             pool,
             compiled: Vec::new(),
@@ -269,6 +280,7 @@ impl Network {
                 _ => None,
             };
         }
+        roles.extend(self.host_norms.iter().enumerate().map(|(i, (_, n))| (n.output, Role::Normed(i))));
         for lying in self.kernels.kernels.iter().flat_map(|k| &k.inputs) {
             if lying.from == Provider::Host && !roles.contains_key(&lying.value) {
                 let value = self.value_name(lying.value).to_owned();

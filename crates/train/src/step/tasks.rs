@@ -7,34 +7,14 @@ use crate::config::ParamKind;
 use crate::host::gemm::{Elements, Matrix, MatrixMut, Store, matmul};
 use crate::host::head::Head;
 use crate::host::norm::RmsNorm;
-use crate::host::{HostError, embed, loss, residual, weight_grad};
+use crate::host::{HostError, Layout, embed, loss, residual, weight_grad};
 use crate::model::NormSite;
 use mil::ValueId;
 use mil::pass::Provider;
-use softane::convert;
 
 impl Network {
-    fn activation(&self, layer: usize, role: Role) -> &Activation {
-        let b = &self.buffers;
-        match role {
-            Role::X => &b.x[layer],
-            Role::X2 => &b.x2[layer],
-            Role::Dy => &b.dx[(layer + 1) % b.dx.len()],
-            Role::Dx2 => &b.dx2[layer % b.dx2.len()],
-            Role::DHead(i) => &b.d_heads[layer % b.d_heads.len()][i],
-        }
-    }
-
-    /// Copies a value of `layer` from wherever it is, widened.
-    fn fetch(&self, layer: usize, v: ValueId, out: &mut [f32]) -> Result<(), StepError> {
-        self.with_value(layer, v, |elements| match elements {
-            Elements::F16(from) => convert::par_widen(from, out),
-            Elements::F32(from) => out.copy_from_slice(from),
-        })
-    }
-
     /// Calls `f` with a value of `layer`, wherever it is.
-    fn with_value<R>(
+    pub(super) fn with_value<R>(
         &self,
         layer: usize,
         v: ValueId,
@@ -52,11 +32,11 @@ impl Network {
     }
 
     /// Elements of a value of the layer.
-    fn elements(&self, v: ValueId) -> usize {
+    pub(super) fn elements(&self, v: ValueId) -> usize {
         self.layer.joint.function.ty(v).elements()
     }
 
-    fn norm(&self, channels: usize, groups: usize) -> RmsNorm {
+    pub(super) fn norm(&self, channels: usize, groups: usize) -> RmsNorm {
         RmsNorm { channels, groups, seq: self.cfg.seq, eps: self.cfg.rms_eps as f32 }
     }
 
@@ -76,7 +56,7 @@ impl Network {
                     )?;
                 }
                 (Provider::Host, Some(role)) => {
-                    surface.write(lying.slot.channel, &self.activation(layer, role).read()?)?;
+                    self.put(surface, lying.slot.channel, &self.activation(layer, role).read()?)?;
                 }
                 // `assign_roles` has refused this.
                 (Provider::Host, None) => {}
@@ -93,13 +73,12 @@ impl Network {
                 let Some(table) = self.place(None, ParamKind::Embedding) else { return Ok(()) };
                 let theta = self.theta.read()?;
                 let tokens = &tokens[..self.cfg.seq];
-                Ok(embed::gather(&theta[self.specs[table].range()], self.cfg.dim, tokens, &mut x)?)
+                embed::gather(&theta[self.specs[table].range()], self.cfg.dim, tokens, &mut x)?;
             }
-            Window::Sample { x: input, .. } | Window::Linear { x: input, .. } => {
-                x.copy_from_slice(input);
-                Ok(())
-            }
+            Window::Sample { x: input, .. } | Window::Linear { x: input, .. } => x.copy_from_slice(input),
         }
+        self.keep(&mut x, &mut *self.buffers.turned.lock()?);
+        Ok(())
     }
 
     /// `x2 = x + o`.
@@ -127,7 +106,8 @@ impl Network {
         let b = &self.buffers;
         let (x, mut y, theta) = (b.x[self.cfg.layers].read()?, b.head[0].write()?, self.theta.read()?);
         let [scratch, ..] = &mut *b.scratch.lock()?;
-        self.norm(self.cfg.dim, 1).forward(&x, &theta[self.specs[place].range()], &mut y, scratch);
+        let norm = self.norm(self.cfg.dim, 1);
+        self.norm_columns(&norm, &x, &theta[self.specs[place].range()], &mut y, scratch);
         Ok(())
     }
 
@@ -153,6 +133,7 @@ impl Network {
         let b = &self.buffers;
         let windows = b.windows.read()?;
         let window = &windows[micro];
+        self.take_up(&mut b.x[self.cfg.layers].write()?, &mut *b.turned.lock()?);
         let loss = match window {
             Window::Tokens(tokens) => {
                 self.final_norm()?;
@@ -165,7 +146,9 @@ impl Network {
                 let layers = self.cfg.layers;
                 let (y, mut dy) = (b.x[layers].read()?, b.dx[layers % b.dx.len()].write()?);
                 let loss = if matches!(window, Window::Sample { .. }) { loss::mse } else { loss::linear };
-                loss(&y, with, self.loss_scale(), &mut dy)
+                let loss = loss(&y, with, self.loss_scale(), &mut dy);
+                self.keep(&mut dy, &mut *b.turned.lock()?);
+                loss
             }
         };
         *b.loss.lock()? += loss;
@@ -195,15 +178,17 @@ impl Network {
         let mut dw = b.grads[classifier].write()?;
         head.backward(&mut b.logits.write()?, stats, &mut dw, store, &mut dxf, scratch);
         drop(dw);
-        self.norm(self.cfg.dim, 1).backward(
-            &b.x[layers].read()?,
-            &theta[self.specs[norm].range()],
-            &dxf,
-            &mut b.dx[layers % b.dx.len()].write()?,
-            Store::Replace,
-            &mut b.grads[norm].write()?,
-            scratch,
-        );
+        let (x, mut dx) = (b.x[layers].read()?, b.dx[layers % b.dx.len()].write()?);
+        let (weight, mut dw) = (&theta[self.specs[norm].range()], b.grads[norm].write()?);
+        let norm = self.norm(self.cfg.dim, 1);
+        match self.course.vector_norms {
+            true => norm.backward(&x, weight, &dxf, &mut dx, Store::Replace, &mut dw, scratch),
+            false => {
+                let layout = Layout::ChannelFirst;
+                norm.backward_scalar(layout, &x, weight, &dxf, &mut dx, Store::Replace, &mut dw, scratch);
+            }
+        }
+        self.keep(&mut dx, &mut *b.turned.lock()?);
         Ok(())
     }
 
@@ -220,6 +205,9 @@ impl Network {
         let windows = b.windows.read()?;
         let Window::Tokens(tokens) = &windows[micro] else { return Ok(()) };
         let scratch = &mut *b.gradient_scratch.lock()?;
+        if self.is_row_major() {
+            self.take_up(&mut b.dx[0].write()?, scratch);
+        }
         let dx = b.dx[0].read()?;
         let mut grad = b.grads[table].write()?;
         Ok(embed::scatter_add(&mut grad, self.cfg.dim, &tokens[..self.cfg.seq], &dx, scratch)?)
@@ -248,8 +236,7 @@ impl Network {
             dx.copy_from_slice(&self.activation(layer, role).read()?);
         }
         let norm = self.norm(weight.len(), site.groups);
-        norm.backward(x, weight, dy, &mut dx, store, &mut b.grads[place].write()?, scratch);
-        Ok(())
+        self.norm_backward_kept(&norm, x, weight, dy, &mut dx, store, &mut b.grads[place].write()?, scratch)
     }
 
     /// The gradient of a matrix of `layer`.
@@ -257,6 +244,9 @@ impl Network {
         let outer = &self.layer.outers[outer];
         let Some(place) = self.place(Some(layer), outer.kind) else { return Ok(()) };
         let mut dw = self.buffers.grads[place].write()?;
+        if self.is_row_major() {
+            return self.gradient_of_rows(layer, [outer.dz, outer.a], &mut dw, store);
+        }
         self.with_value(layer, outer.dz, |dz| {
             self.with_value(layer, outer.a, |a| {
                 weight_grad::outer_product(self.math(), &mut dw, store, dz, a, self.cfg.seq);
@@ -283,12 +273,15 @@ impl Network {
         self.pass(Window::Tokens(tokens.to_vec()))
     }
 
-    /// The forward pass of one window, up to the last layer's result.
+    /// The forward pass of one window, up to the last layer's result, `[D, S]`.
     fn pass(&self, window: Window) -> Result<(), StepError> {
         *self.buffers.windows.write()? = vec![window];
         self.embed(0)?;
         for layer in 0..self.cfg.layers {
             for k in 0..self.kernels.forward {
+                for (_, site) in self.host_norms.iter().filter(|(wants, _)| *wants == k) {
+                    self.norm_forward(layer, site)?;
+                }
                 self.run_kernel(k, layer)?;
                 for (value, add) in [
                     (self.layer.o, Self::add_attention as fn(&_, _) -> _),
@@ -300,6 +293,7 @@ impl Network {
                 }
             }
         }
+        self.take_up(&mut self.buffers.x[self.cfg.layers].write()?, &mut *self.buffers.turned.lock()?);
         Ok(())
     }
 

@@ -1,10 +1,14 @@
 //! `backpropane bench gemm`.
 
+use super::output::{Measured, OutputArgs, Subject, math_name};
 use crate::commands::engine::{EngineArgs, positive};
-use crate::commands::print_json;
+use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
+use crate::plot::{self, Roof};
 use crate::ui::Ui;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+use std::path::PathBuf;
 use train::bench::{Workload, products};
 use train::config::ModelConfig;
 use train::run::RunError;
@@ -18,7 +22,9 @@ use train::run::RunError;
 Examples:
   backpropane bench gemm                              the products of one layer, dim 768, S 512
   backpropane bench gemm --model stories110m --math bf16 --threads 1
-  backpropane bench gemm --json                       for programs")]
+  backpropane bench gemm --plot roofline.svg          speed over FLOP a byte, below the limit
+  backpropane bench gemm --json > before.json
+  backpropane bench gemm --compare before.json")]
 pub struct GemmArgs {
     /// A preset, a folder with a config.json, or a TOML file
     #[arg(long, value_name = "MODEL", default_value = "layer768")]
@@ -31,51 +37,104 @@ pub struct GemmArgs {
     #[command(flatten)]
     engine: EngineArgs,
 
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+
+    /// Draw each product's speed over its FLOP a byte, with the limit, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct GemmResult {
-    model: String,
+    #[serde(flatten)]
+    subject: Subject,
     limit_gflops: Option<f64>,
     products: Vec<Product>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Product {
-    name: &'static str,
+    name: String,
     shape: [usize; 3],
     ms: f64,
     gflops: f64,
 }
 
 pub fn run(ui: &Ui, args: &GemmArgs) -> Result<(), CommandError> {
+    args.output.check("bench gemm")?;
+    check_place(args.plot.as_deref())?;
     let workload = Workload::new(ModelConfig::find(&args.model)?);
-    let (math, threads) = (args.engine.device().math, args.engine.threads);
-    let (limit, timed) = products(&workload, math, threads, args.samples).map_err(RunError::from)?;
-    let products: Vec<Product> = timed
-        .into_iter()
-        .map(|t| {
-            let (ms, [m, n, k]) = (t.time.as_secs_f64() * 1e3, t.shape);
-            Product { name: t.name, shape: t.shape, ms, gflops: 2.0 * (m * n * k) as f64 / ms / 1e6 }
-        })
-        .collect();
-    let limit = limit.map(|flops| flops / 1e9);
-    if args.json {
-        return print_json(ui, &GemmResult { model: args.model.clone(), limit_gflops: limit, products });
+    let math = args.engine.device().math;
+    let times = products(&workload, math, args.engine.threads, args.samples).map_err(RunError::from)?;
+    let products = times.products.into_iter().map(|t| {
+        let (ms, [m, n, k]) = (t.time.as_secs_f64() * 1e3, t.shape);
+        let gflops = 2.0 * (m * n * k) as f64 / ms / 1e6;
+        Product { name: t.name.to_owned(), shape: t.shape, ms, gflops }
+    });
+    let result = GemmResult {
+        subject: Subject {
+            command: "bench gemm".to_owned(),
+            model: args.model.clone(),
+            threads: times.threads,
+            math: math_name(math).to_owned(),
+            variant: "operands in half precision".to_owned(),
+        },
+        limit_gflops: times.limit.map(|flops| flops / 1e9),
+        products: products.collect(),
+    };
+    if let Some(path) = &args.plot {
+        write_file(path, &result.roofline()?)?;
     }
-    if let Some(limit) = limit {
-        ui.result(&format!("limit of this machine: {limit:.0} GFLOP/s"))?;
+    args.output.show(ui, &result)
+}
+
+impl Product {
+    /// FLOP a byte, if every operand is moved once: factors in half precision, results in f32.
+    fn intensity(&self) -> f64 {
+        let [m, n, k] = self.shape.map(|n| n as f64);
+        2.0 * m * n * k / (2.0 * (m * k + k * n) + 4.0 * m * n)
     }
-    for p in products {
-        let share = limit.map_or(String::new(), |l| format!(", {:.0} % of the limit", 100.0 * p.gflops / l));
-        let [m, n, k] = p.shape;
-        ui.result(&format!(
-            "{:<20} {m} × {n} × {k}: {:.3} ms, {:.0} GFLOP/s{share}",
-            p.name, p.ms, p.gflops
-        ))?;
+}
+
+impl GemmResult {
+    fn roofline(&self) -> Result<String, CommandError> {
+        let s = &self.subject;
+        let points: Vec<Roof> = self
+            .products
+            .iter()
+            .map(|p| Roof { name: p.name.clone(), intensity: p.intensity(), gflops: p.gflops })
+            .collect();
+        let title =
+            format!("products of {}, {}, {}", s.model, s.math, crate::units::plural(s.threads, "thread"));
+        plot::drawn(plot::roofline_svg(&title, self.limit_gflops, &points))
     }
-    Ok(())
+}
+
+impl Measured for GemmResult {
+    fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    fn lines(&self) -> Vec<(String, f64)> {
+        self.products.iter().map(|p| (p.name.clone(), p.ms)).collect()
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        if let Some(limit) = self.limit_gflops {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "limit of this machine: {limit:.0} GFLOP/s");
+        }
+        for p in &self.products {
+            let share = self.limit_gflops.map(|l| format!(", {:.0} % of the limit", 100.0 * p.gflops / l));
+            let (share, [m, n, k]) = (share.unwrap_or_default(), p.shape);
+            let _ = writeln!(
+                text,
+                "{:<20} {m} × {n} × {k}: {:.3} ms, {:.0} GFLOP/s{share}",
+                p.name, p.ms, p.gflops
+            );
+        }
+        text.trim_end().to_owned()
+    }
 }

@@ -1,10 +1,12 @@
 //! `backpropane bench kernel`.
 
+use super::output::{Measured, OutputArgs, Subject};
 use crate::commands::engine::{StorageArg, positive, threads};
 use crate::error::CommandError;
 use crate::ui::Ui;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write;
-use train::bench::{Workload, kernels};
+use train::bench::{KernelTimes, Workload, kernels};
 use train::config::ModelConfig;
 use train::run::RunError;
 
@@ -13,7 +15,9 @@ use train::run::RunError;
 #[command(after_help = "\
 Examples:
   backpropane bench kernel                            the six kernels of one layer, dim 768, S 512
-  backpropane bench kernel --model stories15m --threads 1")]
+  backpropane bench kernel --model stories15m --threads 1
+  backpropane bench kernel --json > before.json
+  backpropane bench kernel --compare before.json")]
 pub struct KernelArgs {
     /// A preset, a folder with a config.json, or a TOML file
     #[arg(long, value_name = "MODEL", default_value = "layer768")]
@@ -30,20 +34,80 @@ pub struct KernelArgs {
     /// Element type of programs and surfaces
     #[arg(long, value_name = "TYPE", default_value = "f16")]
     storage: StorageArg,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct KernelResult {
+    #[serde(flatten)]
+    subject: Subject,
+    kernels: Vec<Kernel>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Kernel {
+    name: String,
+    ms: f64,
+    gflops: f64,
+    steps: Vec<StepTime>,
+}
+
+/// A line of the engine's plan.
+#[derive(Debug, Serialize, Deserialize)]
+struct StepTime {
+    step: String,
+    ms: f64,
 }
 
 pub fn run(ui: &Ui, args: &KernelArgs) -> Result<(), CommandError> {
+    args.output.check("bench kernel")?;
     let workload = Workload::new(ModelConfig::find(&args.model)?);
-    let all = kernels(&workload, args.storage.into(), args.threads, args.samples).map_err(RunError::from)?;
-    let mut text = String::new();
-    for kernel in all {
-        let ms = kernel.total.as_secs_f64() * 1e3;
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{}: {ms:.2} ms, {:.0} GFLOP/s", kernel.name, kernel.flops / ms / 1e6);
-        for (step, time) in kernel.steps {
-            let step = step.split(" → ").next().unwrap_or_default();
-            let _ = writeln!(text, "{:10.3} ms {step}", time.as_secs_f64() * 1e3);
-        }
+    let (threads, all) =
+        kernels(&workload, args.storage.into(), args.threads, args.samples).map_err(RunError::from)?;
+    let result = KernelResult {
+        subject: Subject {
+            command: "bench kernel".to_owned(),
+            model: args.model.clone(),
+            threads,
+            math: "f32".to_owned(),
+            variant: args.storage.said(),
+        },
+        kernels: all.into_iter().map(Kernel::from).collect(),
+    };
+    args.output.show(ui, &result)
+}
+
+impl From<KernelTimes> for Kernel {
+    fn from(times: KernelTimes) -> Kernel {
+        let ms = times.total.as_secs_f64() * 1e3;
+        let steps = times.steps.into_iter().map(|(step, time)| StepTime {
+            step: step.split(" → ").next().unwrap_or_default().to_owned(),
+            ms: time.as_secs_f64() * 1e3,
+        });
+        Kernel { name: times.name, ms, gflops: times.flops / ms / 1e6, steps: steps.collect() }
     }
-    ui.result(text.trim_end())
+}
+
+impl Measured for KernelResult {
+    fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    fn lines(&self) -> Vec<(String, f64)> {
+        self.kernels.iter().map(|k| (k.name.clone(), k.ms)).collect()
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for kernel in &self.kernels {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{}: {:.2} ms, {:.0} GFLOP/s", kernel.name, kernel.ms, kernel.gflops);
+            for s in &kernel.steps {
+                let _ = writeln!(text, "{:10.3} ms {}", s.ms, s.step);
+            }
+        }
+        text.trim_end().to_owned()
+    }
 }

@@ -1,7 +1,12 @@
 //! `backpropane bench`.
 
+mod ablation;
+mod compile;
+mod dispatch;
 mod gemm;
 mod kernel;
+mod output;
+mod scaling;
 mod step;
 
 use crate::error::CommandError;
@@ -17,7 +22,8 @@ use crate::ui::Ui;
     after_help = "\
 Examples:
   backpropane bench step                      a full training step of one layer, dim 768, S 512
-  backpropane bench step --model stories110m --threads 1 --json"
+  backpropane bench step --model stories110m --threads 1 --json
+  backpropane bench ablation                  what each optimisation is worth"
 )]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -29,6 +35,10 @@ enum Command {
     Step(step::StepArgs),
     Gemm(gemm::GemmArgs),
     Kernel(kernel::KernelArgs),
+    Dispatch(dispatch::DispatchArgs),
+    Compile(compile::CompileArgs),
+    Ablation(ablation::AblationArgs),
+    Scaling(scaling::ScalingArgs),
 }
 
 pub fn run(ui: &Ui, args: &BenchArgs) -> Result<(), CommandError> {
@@ -36,5 +46,9 @@ pub fn run(ui: &Ui, args: &BenchArgs) -> Result<(), CommandError> {
         Command::Step(args) => step::run(ui, args),
         Command::Gemm(args) => gemm::run(ui, args),
         Command::Kernel(args) => kernel::run(ui, args),
+        Command::Dispatch(args) => dispatch::run(ui, args),
+        Command::Compile(args) => compile::run(ui, args),
+        Command::Ablation(args) => ablation::run(ui, args),
+        Command::Scaling(args) => scaling::run(ui, args),
     }
 }

@@ -1,12 +1,15 @@
 //! `backpropane bench step`.
 
+use super::output::{Measured, OutputArgs, Subject, math_name};
 use crate::commands::engine::{EngineArgs, StorageArg, positive};
-use crate::commands::print_json;
+use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
+use crate::plot::{self, Series};
 use crate::report::process_peak;
 use crate::ui::Ui;
 use crate::units;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::time::Duration;
 use train::bench::{StepBench, StepOptions, StepTimes, Workload};
 use train::config::ModelConfig;
@@ -20,7 +23,9 @@ use train::config::ModelConfig;
 Examples:
   backpropane bench step                                          one layer, dim 768, S 512
   backpropane bench step --model stories110m --model stories15m   two models, one after the other
-  backpropane bench step --threads 1 --json                       for programs
+  backpropane bench step --threads 1 --json > before.json
+  backpropane bench step --threads 1 --compare before.json        each model's time, new/old
+  backpropane bench step --plot samples.svg --trace step.json     all steps; all tasks of one
   backpropane bench step --line                                   the line that benches/peers print")]
 pub struct StepArgs {
     /// A preset, a folder with a config.json, or a TOML file; may be given several times
@@ -46,20 +51,22 @@ pub struct StepArgs {
     #[arg(long, conflicts_with = "json")]
     line: bool,
 
-    /// Print a JSON list, one object a model
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 
     /// Write when each task of the last step ran, as a Chrome trace
     #[arg(long, value_name = "FILE")]
-    trace: Option<std::path::PathBuf>,
+    trace: Option<PathBuf>,
+
+    /// Draw the time of every step, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct StepResult {
-    model: String,
-    threads: usize,
-    math: &'static str,
+    #[serde(flatten)]
+    subject: Subject,
     chip: String,
     tokens: usize,
     parameters: usize,
@@ -77,6 +84,9 @@ struct StepResult {
 }
 
 pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
+    args.output.check("bench step")?;
+    check_place(args.plot.as_deref())?;
+    check_place(args.trace.as_deref())?;
     let options = StepOptions {
         threads: args.engine.threads,
         device: args.engine.device(),
@@ -84,47 +94,45 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
         samples: args.samples,
         budget: Duration::from_secs(args.budget),
     };
-    let mut results = Vec::new();
+    let (mut results, mut drawn) = (Vec::new(), Vec::new());
     for name in &args.model {
         let workload = Workload::new(ModelConfig::find(name)?);
         let (tokens, parameters, flops) =
             (workload.config.seq, workload.config.param_count(), workload.flops());
-        let bar = ui.bar(name, (4 + args.samples) as u64);
-        let times = StepBench::new(workload, &options)?.run(&options, &mut |done, total| {
-            if let Some(bar) = &bar {
-                bar.set_position(done as u64);
-                bar.set_message(format!("step {done} of {total}"));
-            }
-        })?;
-        if let Some(bar) = bar {
-            bar.finish_and_clear();
-        }
+        let bar = ui.steps("stepping");
+        let times =
+            StepBench::new(workload, &options)?.run(&options, &mut |done, total| bar.at(done, total))?;
+        drop(bar);
         if let Some(path) = &args.trace {
-            let written = std::fs::write(path, times.trace.to_chrome_json());
-            written.map_err(|e| CommandError::failure(format!("cannot write `{}`: {e}", path.display())))?;
+            write_file(path, &times.trace.to_chrome_json())?;
         }
-        let result = summary(name, tokens, parameters, flops, &times);
-        if args.line {
-            ui.result(&line(&result))?;
-        } else if !args.json {
-            ui.result(&text(&result))?;
-        }
+        let subject = Subject {
+            command: "bench step".to_owned(),
+            model: name.clone(),
+            threads: times.device.threads,
+            math: math_name(times.device.math).to_owned(),
+            variant: args.storage.said(),
+        };
+        let result = summary(subject, tokens, parameters, flops, &times);
+        let text = if args.line { line(&result) } else { result.text() };
+        args.output.show_one(ui, &text, &result)?;
         results.push(result);
+        let point = |(i, t): (usize, &Duration)| ((i + 1) as f64, t.as_secs_f64() * 1e3);
+        let points = times.samples.iter().enumerate().map(point).collect();
+        drawn.push(Series { name: name.clone(), points });
     }
-    if args.json { print_json(ui, &results) } else { Ok(()) }
+    if let Some(path) = &args.plot {
+        write_file(path, &plot::drawn(plot::lines_svg("training steps", "step", "ms", &drawn))?)?;
+    }
+    args.output.show_list(ui, &results)
 }
 
-fn summary(model: &str, tokens: usize, parameters: usize, flops: f64, times: &StepTimes) -> StepResult {
+fn summary(subject: Subject, tokens: usize, parameters: usize, flops: f64, times: &StepTimes) -> StepResult {
     let mut ms: Vec<f64> = times.samples.iter().map(|t| t.as_secs_f64() * 1e3).collect();
     ms.sort_by(f64::total_cmp);
     let median = ms.get(ms.len() / 2).copied().unwrap_or(f64::NAN);
     StepResult {
-        model: model.to_owned(),
-        threads: times.device.threads,
-        math: match times.device.math {
-            ane::Math::F32 => "f32",
-            ane::Math::Bf16 => "bf16",
-        },
+        subject,
         chip: times.device.chip.clone(),
         tokens,
         parameters,
@@ -145,31 +153,50 @@ fn summary(model: &str, tokens: usize, parameters: usize, flops: f64, times: &St
 fn line(r: &StepResult) -> String {
     format!(
         "{} backpropane {} {} {:.2}  # min {:.2} n {} loss0 {:.6} gnorm {:.6} loss3 {:.6} ok",
-        r.model, r.math, r.threads, r.median_ms, r.min_ms, r.samples, r.loss0, r.gradient_norm, r.loss3
+        r.subject.model,
+        r.subject.math,
+        r.subject.threads,
+        r.median_ms,
+        r.min_ms,
+        r.samples,
+        r.loss0,
+        r.gradient_norm,
+        r.loss3
     )
 }
 
-fn text(r: &StepResult) -> String {
-    let peak = r.process_peak.map_or(String::new(), |p| format!(", peak memory {}", units::bytes(p)));
-    format!(
-        "{}: {:.1} ms a step ({:.1} to {:.1}, {} steps), {} tokens/s, {:.0} GFLOP/s
+impl Measured for StepResult {
+    fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    fn lines(&self) -> Vec<(String, f64)> {
+        vec![("median of a step".to_owned(), self.median_ms), ("shortest step".to_owned(), self.min_ms)]
+    }
+
+    fn text(&self) -> String {
+        let (r, s) = (self, &self.subject);
+        let peak = r.process_peak.map_or(String::new(), |p| format!(", peak memory {}", units::bytes(p)));
+        format!(
+            "{}: {:.1} ms a step ({:.1} to {:.1}, {} steps), {} tokens/s, {:.0} GFLOP/s
   {} parameters, {} tokens a step, {}, products in {}, {}, kernels compiled in {:.0} ms{peak}
   loss {:.6}, gradient norm {:.6}, loss after three steps {:.6}",
-        r.model,
-        r.median_ms,
-        r.min_ms,
-        r.max_ms,
-        r.samples,
-        units::count(r.tokens as f64 / r.median_ms * 1e3),
-        r.gflops,
-        units::count(r.parameters as f64),
-        r.tokens,
-        r.chip,
-        r.math,
-        units::plural(r.threads, "thread"),
-        r.compile_ms,
-        r.loss0,
-        r.gradient_norm,
-        r.loss3,
-    )
+            s.model,
+            r.median_ms,
+            r.min_ms,
+            r.max_ms,
+            r.samples,
+            units::count(r.tokens as f64 / r.median_ms * 1e3),
+            r.gflops,
+            units::count(r.parameters as f64),
+            r.tokens,
+            r.chip,
+            s.math,
+            units::plural(s.threads, "thread"),
+            r.compile_ms,
+            r.loss0,
+            r.gradient_norm,
+            r.loss3,
+        )
+    }
 }

@@ -115,23 +115,22 @@ pub(super) fn turned(rows: [__m512; 16]) -> [__m512; 16] {
 /// 16 steps of each of `rows` rows.
 ///
 /// # Safety
-/// They are there.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+/// They are there, and so is AVX-512, with BF16 if that is packed.
+#[inline(always)]
 pub(super) unsafe fn whole_rows<T: Lanes, const BF16: bool>(
     from: *const T,
     across: usize,
     rows: usize,
 ) -> [__m512; 16] {
-    let mut block = [_mm512_setzero_ps(); 16];
-    for (i, row) in block.iter_mut().enumerate() {
-        if i < rows {
-            // SAFETY: the caller vouches for the row; whoever packs bf16 has asked for it.
-            *row = unsafe {
+    // SAFETY: the caller vouches for the rows and the instructions.
+    unsafe {
+        let mut block = [_mm512_setzero_ps(); 16];
+        for (i, row) in block.iter_mut().enumerate() {
+            if i < rows {
                 let from = from.add(i * across);
-                if BF16 { in_order(T::load(from), T::load(from.add(16))) } else { T::load(from) }
-            };
+                *row = if BF16 { in_order(T::load(from), T::load(from.add(16))) } else { T::load(from) };
+            }
         }
+        block
     }
-    block
 }

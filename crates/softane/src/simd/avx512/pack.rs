@@ -14,10 +14,10 @@ pub(crate) fn pack<const W: usize>(math: Math, panel: &Panel<'_>, to: &mut [f32]
     // SAFETY: `has` says that the instructions exist.
     unsafe {
         match (math, panel.from) {
-            (Math::F32, Elements::F32(from)) => pack_with::<f32, false, W>(from, panel, to),
-            (Math::F32, Elements::F16(from)) => pack_with::<f16, false, W>(from, panel, to),
-            (Math::Bf16, Elements::F32(from)) => pack_with::<f32, true, W>(from, panel, to),
-            (Math::Bf16, Elements::F16(from)) => pack_with::<f16, true, W>(from, panel, to),
+            (Math::F32, Elements::F32(from)) => pack_f32::<f32, W>(from, panel, to),
+            (Math::F32, Elements::F16(from)) => pack_f32::<f16, W>(from, panel, to),
+            (Math::Bf16, Elements::F32(from)) => pack_bf16::<f32, W>(from, panel, to),
+            (Math::Bf16, Elements::F16(from)) => pack_bf16::<f16, W>(from, panel, to),
         }
     }
 }
@@ -28,19 +28,52 @@ pub(crate) fn pack_rows(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
     // SAFETY: `has` says that the instructions exist.
     unsafe {
         match (math, panel.from) {
-            (Math::F32, Elements::F32(from)) => pack_rows_with::<f32, false>(from, panel, to),
-            (Math::F32, Elements::F16(from)) => pack_rows_with::<f16, false>(from, panel, to),
-            (Math::Bf16, Elements::F32(from)) => pack_rows_with::<f32, true>(from, panel, to),
-            (Math::Bf16, Elements::F16(from)) => pack_rows_with::<f16, true>(from, panel, to),
+            (Math::F32, Elements::F32(from)) => rows_f32(from, panel, to),
+            (Math::F32, Elements::F16(from)) => rows_f32(from, panel, to),
+            (Math::Bf16, Elements::F32(from)) => rows_bf16(from, panel, to),
+            (Math::Bf16, Elements::F16(from)) => rows_bf16(from, panel, to),
         }
     }
 }
 
+// One function for each set of instructions, into which the loops below are inlined: only so are conversions, too.
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn pack_with<T: Lanes, const BF16: bool, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+fn pack_f32<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    // SAFETY: the instructions exist.
+    unsafe { pack_with::<T, false, W>(from, panel, to) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn pack_bf16<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    // SAFETY: the instructions exist, those for bf16 too.
+    unsafe { pack_with::<T, true, W>(from, panel, to) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn rows_f32<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    // SAFETY: the instructions exist.
+    unsafe { pack_rows_with::<T, false>(from, panel, to) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn rows_bf16<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    // SAFETY: the instructions exist, those for bf16 too.
+    unsafe { pack_rows_with::<T, true>(from, panel, to) }
+}
+
+/// # Safety
+/// AVX-512 exists, with BF16 if that is packed.
+#[inline(always)]
+unsafe fn pack_with<T: Lanes, const BF16: bool, const W: usize>(
+    from: &[T],
+    panel: &Panel<'_>,
+    to: &mut [f32],
+) {
     let Panel { at, across, along, width, depth, .. } = *panel;
     if along == 1 {
-        return pack_turned::<T, BF16, W>(from, panel, to);
+        // SAFETY: the caller vouches for the instructions.
+        return unsafe { pack_turned::<T, BF16, W>(from, panel, to) };
     }
     let steps = if BF16 { depth.div_ceil(2) } else { depth };
     if BF16 && across == 1 && width == W && W.is_multiple_of(16) && depth.is_multiple_of(2) && depth > 0 {
@@ -48,7 +81,7 @@ fn pack_with<T: Lanes, const BF16: bool, const W: usize>(from: &[T], panel: &Pan
         for step in 0..steps {
             for lane in (0..W).step_by(16) {
                 // SAFETY: rows 2·step and the next, both below depth, have W elements in `from`, and step < steps as
-                // many places in `to`; whoever packs bf16 has asked for it.
+                // many places in `to`; the caller vouches for the instructions.
                 unsafe {
                     let row = from.as_ptr().add(2 * step * along + lane);
                     let x = paired(T::load(row), T::load(row.add(along)));
@@ -80,16 +113,18 @@ fn pack_with<T: Lanes, const BF16: bool, const W: usize>(from: &[T], panel: &Pan
         for lane in (0..W).step_by(16) {
             let start = at + lane * across;
             let count = width.saturating_sub(lane);
-            let x = if BF16 {
-                let low = take(from, start + 2 * step * along, across, count);
-                let high = match 2 * step + 1 < depth {
-                    true => take(from, start + (2 * step + 1) * along, across, count),
-                    false => _mm512_setzero_ps(),
-                };
-                // SAFETY: whoever packs bf16 has asked for it.
-                unsafe { paired(low, high) }
-            } else {
-                take(from, start + step * along, across, count)
+            // SAFETY: the caller vouches for the instructions.
+            let x = unsafe {
+                if BF16 {
+                    let low = take(from, start + 2 * step * along, across, count);
+                    let high = match 2 * step + 1 < depth {
+                        true => take(from, start + (2 * step + 1) * along, across, count),
+                        false => _mm512_setzero_ps(),
+                    };
+                    paired(low, high)
+                } else {
+                    take(from, start + step * along, across, count)
+                }
             };
             store(step, lane, x);
         }
@@ -97,8 +132,15 @@ fn pack_with<T: Lanes, const BF16: bool, const W: usize>(from: &[T], panel: &Pan
 }
 
 /// Packs where the elements of one row (or column) of the panel stand side by side: in blocks of 16 × 16.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn pack_turned<T: Lanes, const BF16: bool, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+///
+/// # Safety
+/// AVX-512 exists, with BF16 if that is packed.
+#[inline(always)]
+unsafe fn pack_turned<T: Lanes, const BF16: bool, const W: usize>(
+    from: &[T],
+    panel: &Panel<'_>,
+    to: &mut [f32],
+) {
     let Panel { at, across, width, depth, .. } = *panel;
     let each = if BF16 { 2 } else { 1 };
     let steps = depth.div_ceil(each);
@@ -115,10 +157,12 @@ fn pack_turned<T: Lanes, const BF16: bool, const W: usize>(from: &[T], panel: &P
                 }
                 false => {
                     let rows = rows.min(width.saturating_sub(lane));
-                    parted_rows::<T, BF16>(from, start, across, rows, left)
+                    // SAFETY: the caller vouches for the instructions.
+                    unsafe { parted_rows::<T, BF16>(from, start, across, rows, left) }
                 }
             };
-            let block = turned(block);
+            // SAFETY: the caller vouches for the instructions.
+            let block = unsafe { turned(block) };
             let count = (steps - first).min(16);
             let to = &mut to[first * W + lane..][..(count - 1) * W + 16];
             for (i, column) in block.iter().enumerate() {
@@ -132,34 +176,41 @@ fn pack_turned<T: Lanes, const BF16: bool, const W: usize>(from: &[T], panel: &P
 }
 
 /// Up to 16 steps of each of `rows` rows, `left` elements at most; the rest is 0.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn parted_rows<T: Lanes, const BF16: bool>(
+///
+/// # Safety
+/// AVX-512 exists, with BF16 if that is packed.
+#[inline(always)]
+unsafe fn parted_rows<T: Lanes, const BF16: bool>(
     from: &[T],
     start: usize,
     across: usize,
     rows: usize,
     left: usize,
 ) -> [__m512; 16] {
-    let mut block = [_mm512_setzero_ps(); 16];
-    for (i, row) in block.iter_mut().enumerate().take(rows) {
-        let at = start + i * across;
-        *row = if BF16 {
-            let low = take(from, at, 1, left.min(16));
-            let high = match left > 16 {
-                true => take(from, at + 16, 1, (left - 16).min(16)),
-                false => _mm512_setzero_ps(),
+    // SAFETY: the caller vouches for the instructions.
+    unsafe {
+        let mut block = [_mm512_setzero_ps(); 16];
+        for (i, row) in block.iter_mut().enumerate().take(rows) {
+            let at = start + i * across;
+            *row = if BF16 {
+                let low = take(from, at, 1, left.min(16));
+                let high = match left > 16 {
+                    true => take(from, at + 16, 1, (left - 16).min(16)),
+                    false => _mm512_setzero_ps(),
+                };
+                in_order(low, high)
+            } else {
+                take(from, at, 1, left.min(16))
             };
-            // SAFETY: whoever packs bf16 has asked for it.
-            unsafe { in_order(low, high) }
-        } else {
-            take(from, at, 1, left.min(16))
-        };
+        }
+        block
     }
-    block
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn pack_rows_with<T: Lanes, const BF16: bool>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+/// # Safety
+/// AVX-512 exists, with BF16 if that is packed.
+#[inline(always)]
+unsafe fn pack_rows_with<T: Lanes, const BF16: bool>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
     let Panel { at, across, width, depth, .. } = *panel;
     let each = if BF16 { 32 } else { 16 };
     for (i, to) in to.chunks_exact_mut(PITCH).enumerate().take(ROWS) {
@@ -171,8 +222,8 @@ fn pack_rows_with<T: Lanes, const BF16: bool>(from: &[T], panel: &Panel<'_>, to:
         let whole = depth / each;
         let to = &mut to[..(whole + 1) * 16];
         for block in 0..whole {
-            // SAFETY: a whole block lies within `depth` elements, and its 16 words within `to`; whoever packs bf16
-            // has asked for it.
+            // SAFETY: a whole block lies within `depth` elements, and its 16 words within `to`; the caller vouches for
+            // the instructions.
             unsafe {
                 let from = from.as_ptr().add(block * each);
                 let x = if BF16 { in_order(T::load(from), T::load(from.add(16))) } else { T::load(from) };
@@ -180,18 +231,19 @@ fn pack_rows_with<T: Lanes, const BF16: bool>(from: &[T], panel: &Panel<'_>, to:
             }
         }
         let (start, left) = (whole * each, depth - whole * each);
-        let low = take(from, start.min(depth), 1, left.min(16));
-        let x = if BF16 {
-            let high = match left > 16 {
-                true => take(from, start + 16, 1, left - 16),
-                false => _mm512_setzero_ps(),
+        // SAFETY: one block more than the whole ones has a place in `to`; the caller vouches for the instructions.
+        unsafe {
+            let low = take(from, start.min(depth), 1, left.min(16));
+            let x = if BF16 {
+                let high = match left > 16 {
+                    true => take(from, start + 16, 1, left - 16),
+                    false => _mm512_setzero_ps(),
+                };
+                in_order(low, high)
+            } else {
+                low
             };
-            // SAFETY: whoever packs bf16 has asked for it.
-            unsafe { in_order(low, high) }
-        } else {
-            low
-        };
-        // SAFETY: one block more than the whole ones has a place in `to`.
-        unsafe { _mm512_storeu_ps(to.as_mut_ptr().add(whole * 16), x) };
+            _mm512_storeu_ps(to.as_mut_ptr().add(whole * 16), x);
+        }
     }
 }

@@ -1,15 +1,14 @@
-//! `loss.svg`: the course of a run as a picture.
+//! `loss.svg`: the course of a run.
 
+use super::{GRID, SIZE};
 use crate::progress::Smooth;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use train::run::{StepRecord, Validation};
 
-const SIZE: (u32, u32) = (960, 540);
 const RAW: RGBColor = RGBColor(168, 196, 224);
 const SMOOTHED: RGBColor = RGBColor(31, 97, 160);
 const VALIDATED: RGBColor = RGBColor(205, 92, 26);
-const GRID: RGBColor = RGBColor(226, 226, 226);
 
 /// Draws training loss, raw and smoothed, and validation loss over steps; `None` if there is nothing to draw.
 ///

@@ -1,0 +1,18 @@
+//! Pictures, as SVG: the course of a run, and what measurements found.
+
+mod chart;
+mod loss;
+
+pub use chart::{Bar, Roof, Series, bars_svg, lines_svg, roofline_svg};
+pub use loss::loss_svg;
+
+use crate::error::CommandError;
+use plotters::prelude::RGBColor;
+
+const SIZE: (u32, u32) = (960, 540);
+const GRID: RGBColor = RGBColor(226, 226, 226);
+
+/// The picture, or the error that the user sees.
+pub fn drawn(svg: Result<String, String>) -> Result<String, CommandError> {
+    svg.map_err(|e| CommandError::failure(format!("the result cannot be drawn: {e}")))
+}

@@ -1,0 +1,123 @@
+//! What measurements print, and how they are set beside earlier ones. No test looks at a time.
+
+use crate::place::Place;
+
+/// Every command that compares, quick, with its JSON in `name.json`.
+const COMMANDS: [(&str, &str); 7] = [
+    ("step", "bench step --model tiny --samples 1"),
+    ("gemm", "bench gemm --model tiny --samples 1"),
+    ("kernel", "bench kernel --model tiny --samples 1"),
+    ("dispatch", "bench dispatch --samples 2"),
+    ("compile", "bench compile --model tiny --samples 1"),
+    ("ablation", "bench ablation --model tiny --samples 1"),
+    ("scaling", "bench scaling --over layers --model tiny --sizes 1,2 --samples 1"),
+];
+
+#[test]
+fn every_measurement_is_compared_with_its_own_json() {
+    let place = Place::new();
+    for (name, command) in COMMANDS {
+        let command = format!("{command} --threads 1");
+        let outcome = place.succeed(&format!("{command} --json"));
+        assert_eq!(outcome.stderr, "", "{command}");
+        place.write(&format!("{name}.json"), outcome.stdout.clone());
+        let shown = place.succeed(&format!("{command} --compare {name}.json")).stdout;
+        let (_, ratios) = shown.split_once("new/old, compared with").unwrap_or_else(|| panic!("{shown}"));
+        assert!(ratios.lines().count() > 2, "{shown}");
+
+        let json = place.succeed(&format!("{command} --json --compare {name}.json")).json();
+        let first = if json.is_array() { &json[0] } else { &json };
+        assert_eq!(first["command"].as_str(), Some(format!("bench {name}").as_str()), "{json}");
+        let line = &first["compared"][0];
+        let [old, new, ratio] = ["old", "new", "ratio"].map(|key| line[key].as_f64().expect("a number"));
+        assert_eq!(ratio, new / old, "{line}");
+    }
+}
+
+#[test]
+fn results_of_another_command_model_or_thread_number_are_refused() {
+    let place = Place::new();
+    let json = place.succeed("bench gemm --model tiny --samples 1 --threads 1 --json").stdout;
+    place.write("old.json", json);
+    place.write("text.json", "{\"a\": 1}");
+    place.write("broken.json", "{");
+    for (args, want) in [
+        (
+            "kernel --model tiny --threads 1",
+            "it is of `backpropane bench gemm`, this is `backpropane bench kernel`",
+        ),
+        ("gemm --model shakespeare --threads 1", "its model is `tiny`, here it is `shakespeare`"),
+        ("gemm --model tiny --threads 2", "it was measured on 1 threads, this on 2"),
+    ] {
+        let outcome = place.run(&format!("bench {args} --samples 1 --compare old.json"));
+        assert_eq!(outcome.code, Some(2), "{args}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(want) && outcome.stderr.contains("hint: "), "{}", outcome.stderr);
+    }
+    for (file, want) in [
+        ("text.json", "is no earlier result of `backpropane bench gemm`"),
+        ("broken.json", "is no earlier result"),
+        ("missing.json", "is no earlier result"),
+    ] {
+        let outcome = place.run(&format!("bench gemm --model tiny --samples 1 --threads 1 --compare {file}"));
+        assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(want) && outcome.stderr.contains("hint: "), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn pictures_and_traces_are_written() {
+    let place = Place::new();
+    for (command, words) in [
+        ("gemm --model tiny --samples 1", &["FLOP a byte", "queries"][..]),
+        ("step --model tiny --samples 3", &["step", "ms", "tiny"]),
+        ("ablation --model tiny --samples 1", &["all on", "+ deferred waits"]),
+        ("scaling --over seq --model tiny --sizes 8,16 --samples 1", &["seq", "ms"]),
+    ] {
+        place.succeed(&format!("bench {command} --threads 1 --plot out.svg"));
+        let svg = String::from_utf8(place.read("out.svg")).expect("text");
+        assert!(svg.starts_with("<svg") && words.iter().all(|word| svg.contains(word)), "{command}: {svg}");
+    }
+    place.succeed("bench step --model tiny --samples 1 --trace out.json");
+    let trace = place.read("out.json");
+    let trace: serde_json::Value = serde_json::from_slice(&trace).expect("JSON");
+    let events = trace["traceEvents"].as_array().expect("events");
+    let is = |category: &str| events.iter().filter(|e| e["cat"] == category).count();
+    assert!(is("engine") > 10 && is("cpu") > 10 && is("idle") > 0, "{trace}");
+    assert!(events.iter().any(|e| e["name"] == "AdamW, new weights"), "{trace}");
+}
+
+#[test]
+fn files_that_could_not_be_written_are_refused_before_anything_is_measured() {
+    let place = Place::new();
+    let before = place.snapshot();
+    for args in [
+        "bench step --model tiny --trace no/such/out",
+        "bench step --model tiny --plot no/such/out",
+        "bench gemm --plot no/such/out",
+        "bench ablation --model stories110m --plot no/such/out",
+        "bench scaling --over layers --plot no/such/out",
+        "train --model tiny --data text.txt --trace no/such/out",
+    ] {
+        let outcome = place.run(args);
+        assert_eq!(outcome.code, Some(2), "{args}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("cannot write `no/such/out`"), "{args}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("hint: "), "{args}: {}", outcome.stderr);
+    }
+    assert!(before == place.snapshot(), "files have changed");
+}
+
+#[test]
+fn the_last_steps_of_a_run_are_traced() {
+    let place = Place::new();
+    let train =
+        "train --model tiny --data text.txt --steps 4 --quiet --out run --trace steps.json --trace-steps";
+    place.succeed(&format!("{train} 3"));
+    let text = String::from_utf8(place.read("steps.json")).expect("text");
+    let trace: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let events = trace["traceEvents"].as_array().expect("events");
+    let count = |name: &str| events.iter().filter(|e| e["name"] == name).count();
+    assert_eq!((count("0.L1.fwdAttn"), count("norm of the gradient")), (3, 3));
+    let mut starts = events.iter().filter(|e| e["name"] == "0.embed").filter_map(|e| e["ts"].as_f64());
+    let first = starts.next().expect("the first step");
+    assert!(first >= 0.0 && starts.all(|start| start > first), "steps follow each other");
+}
