@@ -185,7 +185,7 @@ pub static CLIP: OpDef = OpDef {
             .label("beta", beta.to_string())
             .help("`alpha` must be smaller than `beta`"))
     },
-    eval: |a| map(a, |x| x.max(a.float("alpha")).min(a.float("beta"))),
+    eval: |a| map(a, |x| held(x, a.float("alpha"), a.float("beta"))),
     grad: Grad::Rule(|g| {
         // dx = dy where x came through unchanged
         let (x, y, dy) = (g.arg("x"), g.output(), g.cotangent());
@@ -332,4 +332,10 @@ pub(super) fn erfc(x: f64) -> f64 {
     }
     let sum = (1..=60).rev().fold(x, |below, n| x + 0.5 * f64::from(n) / below);
     (-x * x).exp() / (std::f64::consts::PI.sqrt() * sum)
+}
+
+/// `min(max(x, lo), hi)`, NaN kept.
+fn held(x: f64, lo: f64, hi: f64) -> f64 {
+    let x = if x < lo { lo } else { x };
+    if x > hi { hi } else { x }
 }

@@ -329,7 +329,10 @@ fn unary(f: Unary, a: Value<'_>, out: &mut [f32]) {
         Unary::Copy => out.copy_from_slice(x),
         Unary::Abs => each!(out, x => x.abs()),
         Unary::Ceil => each!(out, x => x.ceil()),
-        Unary::Clip(lo, hi) => each!(out, x => x.max(lo).min(hi)),
+        Unary::Clip(lo, hi) => each!(out, x => {
+            let x = if x < lo { lo } else { x };
+            if x > hi { hi } else { x }
+        }),
         Unary::Cos => each!(out, x => x.cos()),
         Unary::Erf => each!(out, x => math::erf(x)),
         Unary::Exp => each!(out, x => math::exp(x)),
@@ -347,7 +350,7 @@ fn unary(f: Unary, a: Value<'_>, out: &mut [f32]) {
         Unary::Pow(3.0) => each!(out, x => x * x * x),
         Unary::Pow(-1.0) => each!(out, x => 1.0 / x),
         Unary::Pow(y) => each!(out, x => pow(x, y)),
-        Unary::Relu => each!(out, x => if x > 0.0 { x } else { 0.0 }),
+        Unary::Relu => each!(out, x => if x < 0.0 { 0.0 } else { x }),
         Unary::Round => each!(out, x => x.round_ties_even()),
         Unary::Rsqrt(epsilon) => each!(out, x => 1.0 / (x + epsilon).sqrt()),
         Unary::Sigmoid => each!(out, x => math::sigmoid(x)),
@@ -367,8 +370,9 @@ fn binary(f: Binary, a: Value<'_>, b: Value<'_>, out: &mut [f32]) {
         Binary::Sub => pairs!(out, (a, b) => |x, y| x - y),
         Binary::Mul => pairs!(out, (a, b) => |x, y| x * y),
         Binary::Div => pairs!(out, (a, b) => |x, y| x / y),
-        Binary::Max => pairs!(out, (a, b) => |x, y| x.max(y)),
-        Binary::Min => pairs!(out, (a, b) => |x, y| x.min(y)),
+        // Unlike `f32::max`, NaN stays.
+        Binary::Max => pairs!(out, (a, b) => |x, y| if x > y || x.is_nan() { x } else { y }),
+        Binary::Min => pairs!(out, (a, b) => |x, y| if x < y || x.is_nan() { x } else { y }),
         Binary::Pow => pairs!(out, (a, b) => |x, y| pow(x, y)),
     }
 }

@@ -50,7 +50,7 @@ fn to_tensor(ty: &mil::TensorType, buffer: &Buffer) -> Tensor {
 }
 
 /// The distance from `x` to the next number of `dtype`.
-fn ulp(x: f64, dtype: DType) -> f64 {
+pub fn ulp(x: f64, dtype: DType) -> f64 {
     let (digits, smallest) = if dtype == DType::F16 { (10, -24) } else { (23, -149) };
     let exponent = x.abs().max(f64::MIN_POSITIVE).log2().floor() as i32;
     2f64.powi((exponent - digits).max(smallest))

@@ -8,6 +8,7 @@ mod close;
 mod detector;
 mod hardware;
 mod random;
+mod special;
 mod weights;
 
 use close::{assert_close, run, sizes};

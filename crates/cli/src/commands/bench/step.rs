@@ -152,13 +152,14 @@ fn summary(subject: Subject, tokens: usize, parameters: usize, flops: f64, times
 
 fn line(r: &StepResult) -> String {
     format!(
-        "{} backpropane {} {} {:.2}  # min {:.2} n {} loss0 {:.6} gnorm {:.6} loss3 {:.6} ok",
+        "{} backpropane {} {} {:.2}  # min {:.2} n {} MiB {} loss0 {:.6} gnorm {:.6} loss3 {:.6} ok",
         r.subject.model,
         r.subject.math,
         r.subject.threads,
         r.median_ms,
         r.min_ms,
         r.samples,
+        r.process_peak.unwrap_or(0) >> 20,
         r.loss0,
         r.gradient_norm,
         r.loss3
