@@ -27,11 +27,19 @@ pub enum DeviceError {
     WeightPath { kernel: String, path: String },
     #[error("cannot {doing} `{}` for the Neural Engine's compiler: {source}", path.display())]
     Folder { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error(
+        "`{parameter}` of kernel `{kernel}` is {ty}: the Neural Engine computes in fp16, and may give zeros for others"
+    )]
+    Precision { kernel: String, parameter: String, ty: Box<TensorType> },
+    #[error("the trial itself is wrong: {problem}")]
+    Trial { problem: String },
     #[error("no memory for surface `{surface}`: {reason}")]
     SurfaceMemory { surface: String, reason: String },
     #[error("kernel `{kernel}` cannot use surface `{surface}`: the software engine made it")]
     SurfaceForeign { kernel: String, surface: String },
-    #[error("the {side} of kernel `{kernel}` lie on surfaces of {least} to {most} bytes, the Neural Engine binds those of one size")]
+    #[error(
+        "the {side} of kernel `{kernel}` lie on surfaces of {least} to {most} bytes, the Neural Engine binds those of one size"
+    )]
     SurfaceSizes { kernel: String, side: &'static str, least: usize, most: usize },
     #[error("kernel `{kernel}` does not compile: {source}")]
     Compile { kernel: String, source: softane::CompileError },
@@ -68,15 +76,16 @@ impl DeviceError {
             Self::Threads { .. } => Some("Ask for fewer threads with `--threads`."),
             Self::Math { .. } => Some("Leave out `--math bf16`."),
             Self::Unavailable { .. } => Some("Run with `--device soft` to use the software engine."),
-            Self::Changed { .. } => Some(
-                "Run with `--device soft`, and report what `backpropane doctor` prints.",
-            ),
+            Self::Changed { .. } => {
+                Some("Run with `--device soft`, and report what `backpropane doctor` prints.")
+            }
             Self::Refused(refusal) => Some(refusal.hint()),
-            Self::CompileBudget { .. } => Some(
-                "Go on from the last checkpoint in a new process, or run with `--device soft`.",
-            ),
+            Self::CompileBudget { .. } => {
+                Some("Go on from the last checkpoint in a new process, or run with `--device soft`.")
+            }
             Self::WeightPath { .. } => Some("Call it `@model_path/weights/NAME.bin`."),
             Self::Folder { .. } => Some("See that the temporary folder can be written and has room."),
+            Self::Precision { .. } => Some("Leave out `--storage f32`, or run with `--device soft`."),
             Self::SurfaceForeign { .. } => Some("Make the surface with the device that compiled the kernel."),
             Self::SurfaceSizes { .. } => Some("Pack them on one surface, or pad them to one size."),
             Self::Compile { .. } | Self::Rebake { .. } => Some(
@@ -87,6 +96,7 @@ impl DeviceError {
             Self::SurfaceUnfit { .. } => Some("Cast the value to fp16 or fp32 inside the program."),
             Self::Run { .. }
             | Self::SurfaceMemory { .. }
+            | Self::Trial { .. }
             | Self::SurfaceCount { .. }
             | Self::SurfaceRange { .. }
             | Self::SurfaceCopy { .. } => None,

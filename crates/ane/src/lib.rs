@@ -20,6 +20,7 @@ pub mod repair;
 pub mod rules;
 mod soft;
 pub mod surface;
+pub mod trial;
 
 pub use device::{Choice, Device, DeviceInfo, Engine, Kernel, KernelMemory, SoftOptions, Wanted, open};
 pub use error::{Call, DeviceError, Refusal};

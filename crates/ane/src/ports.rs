@@ -21,11 +21,7 @@ impl Ports {
         let side = |ids: &[ValueId]| -> Vec<(String, TensorType)> {
             ids.iter().map(|&v| (function.value(v).name.clone(), function.ty(v).clone())).collect()
         };
-        Ports {
-            kernel: kernel.to_owned(),
-            inputs: side(&function.inputs),
-            outputs: side(&function.outputs),
-        }
+        Ports { kernel: kernel.to_owned(), inputs: side(&function.inputs), outputs: side(&function.outputs) }
     }
 
     /// Compares surfaces with parameters and results.

@@ -163,10 +163,7 @@ mod tests {
     #[test]
     fn silence_is_said_to_be_silence() {
         let refusal = Refusal::new("k", Call::Compile, Answer::default(), "no program");
-        assert_eq!(
-            refusal.to_string(),
-            "the Neural Engine does not compile kernel `k`: it does not say why"
-        );
+        assert_eq!(refusal.to_string(), "the Neural Engine does not compile kernel `k`: it does not say why");
         assert!(refusal.hint().contains("doctor"));
     }
 }

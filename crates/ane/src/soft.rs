@@ -84,7 +84,9 @@ impl Kernel for SoftKernel {
         self.ports.check(inputs, outputs)?;
         // One lock for each surface, also when it stands for several inputs.
         let first_of = |i: usize| inputs.iter().position(|s| std::ptr::eq(*s, inputs[i])).unwrap_or(i);
-        let read: Vec<_> = (0..inputs.len()).map(|i| (first_of(i) == i).then(|| inputs[i].lock()).transpose()).collect::<Result<_, _>>()?;
+        let read: Vec<_> = (0..inputs.len())
+            .map(|i| (first_of(i) == i).then(|| inputs[i].lock()).transpose())
+            .collect::<Result<_, _>>()?;
         let mut written: Vec<_> = outputs.iter().map(|s| s.lock_mut()).collect::<Result<_, _>>()?;
         let sources: Vec<Slice<'_>> = (0..inputs.len())
             .filter_map(|i| Some(Slice::of(inputs[i].ty().dtype, read[first_of(i)].as_ref()?.bytes())))

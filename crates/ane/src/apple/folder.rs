@@ -167,7 +167,8 @@ mod tests {
     #[test]
     fn equal_programs_share_a_folder_that_the_last_one_removes() {
         let root = root("share");
-        let make = || Folder::create(&root, "id", "k", "text", &weights("@model_path/weights/w.bin")).unwrap();
+        let make =
+            || Folder::create(&root, "id", "k", "text", &weights("@model_path/weights/w.bin")).unwrap();
         let (a, b) = (make(), make());
         assert_eq!(names(&root), ["id", "id.lock"]);
         assert_eq!(names(&root.join("id")), ["model.mil", "weights"]);

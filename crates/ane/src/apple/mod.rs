@@ -20,8 +20,8 @@ mod door;
 #[cfg(all(unix, any(test, target_os = "macos", feature = "standin")))]
 mod folder;
 
-pub use door::{classes, examine};
 pub(crate) use door::{SharedMemory, SharedRead, SharedWrite, open};
+pub use door::{classes, examine};
 
 #[cfg(feature = "standin")]
 pub use door::standin;

@@ -10,7 +10,7 @@ use crate::error::DeviceError;
 use crate::facts::COMPILE_BUDGET;
 use crate::ports::Ports;
 use crate::surface::Surface;
-use mil::{Program, TensorType, Verified, Weights};
+use mil::{DType, Program, TensorType, Verified, Weights};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -39,7 +39,8 @@ impl AppleDevice {
     /// As [`Framework::get`].
     pub(super) fn open(wanted: Wanted, options: SoftOptions) -> Result<AppleDevice, DeviceError> {
         let framework = Framework::get()?;
-        let name = if cfg!(feature = "standin") { "stand-in for the Neural Engine" } else { "Apple Neural Engine" };
+        let name =
+            if cfg!(feature = "standin") { "stand-in for the Neural Engine" } else { "Apple Neural Engine" };
         let name = match framework::architecture() {
             Some(architecture) => format!("{name} {architecture}"),
             None => name.to_owned(),
@@ -69,6 +70,13 @@ impl Device for AppleDevice {
     ) -> Result<Box<dyn Kernel>, DeviceError> {
         let text = mil::text::print(program);
         let ports = Ports::of(name, program.entry());
+        // Source: `maderix/ANE`, pull request 40: zeros for fp32 that is not cast.
+        if let Some((parameter, ty)) =
+            ports.inputs.iter().chain(&ports.outputs).find(|(_, ty)| ty.dtype != DType::F16)
+        {
+            let (kernel, parameter) = (name.to_owned(), parameter.clone());
+            return Err(DeviceError::Precision { kernel, parameter, ty: Box::new(ty.clone()) });
+        }
         let turn = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
         self.budget.take(name)?;
         let model = Model::open(self.framework, name, text, weights)?;

@@ -1,7 +1,9 @@
 //! The framework as the running system has it: opened, and compared with the table before anything is called.
 
 use super::iosurface::Functions;
-use super::selectors::{CLASSES, DESCRIPTOR, DEVICE_INFO, MODEL, Of, REQUEST, SELECTORS, SURFACE, Selector, takes};
+use super::selectors::{
+    CLASSES, DESCRIPTOR, DEVICE_INFO, MODEL, Of, REQUEST, SELECTORS, SURFACE, Selector, takes,
+};
 use crate::apple::{Examination, Kind, Member};
 use crate::error::DeviceError;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};

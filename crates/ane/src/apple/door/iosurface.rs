@@ -154,7 +154,8 @@ impl SharedMemory {
                 Retained::from_raw(surface.cast::<AnyObject>())
             }
         });
-        let surface = surface.ok_or_else(|| failed(format!("the system makes no IOSurface of {size} bytes")))?;
+        let surface =
+            surface.ok_or_else(|| failed(format!("the system makes no IOSurface of {size} bytes")))?;
         let handle = Handle { surface, functions };
         // SAFETY: the surface is alive.
         let allocated = unsafe { (functions.size)(handle.raw()) };

@@ -113,9 +113,8 @@ impl Model {
         let options = Options::new();
         let mut error = ptr::null_mut::<NSError>();
         // SAFETY: as in `compile`.
-        let done: Bool = unsafe {
-            msg_send![&*self.object, loadWithQoS: QOS, options: &*options, error: &raw mut error]
-        };
+        let done: Bool =
+            unsafe { msg_send![&*self.object, loadWithQoS: QOS, options: &*options, error: &raw mut error] };
         self.verdict(Call::Load, done, error)
     }
 

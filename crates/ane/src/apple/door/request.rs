@@ -21,17 +21,12 @@ unsafe impl Send for Request {}
 
 impl Request {
     /// Binds surfaces in the order in which the engine wants them; `None` if the framework makes no request of them.
-    pub(super) fn new(
-        framework: &Framework,
-        inputs: &[&dyn Held],
-        outputs: &[&dyn Held],
-    ) -> Option<Request> {
+    pub(super) fn new(framework: &Framework, inputs: &[&dyn Held], outputs: &[&dyn Held]) -> Option<Request> {
         autoreleasepool(|_| {
             let side = |surfaces: &[&dyn Held]| -> Option<_> {
                 let wrapped: Vec<Retained<AnyObject>> =
                     surfaces.iter().map(|held| wrap(framework, held.surface())).collect::<Option<_>>()?;
-                let indices: Vec<Retained<NSNumber>> =
-                    (0..surfaces.len()).map(NSNumber::new_usize).collect();
+                let indices: Vec<Retained<NSNumber>> = (0..surfaces.len()).map(NSNumber::new_usize).collect();
                 Some((NSArray::from_retained_slice(&wrapped), NSArray::from_retained_slice(&indices)))
             };
             let ((from, from_indices), (to, to_indices)) = (side(inputs)?, side(outputs)?);

@@ -60,12 +60,7 @@ pub(super) const SELECTORS: [Selector; 9] = [
         name: c"inMemoryModelWithDescriptor:",
         check: takes::<(Object,), Object>,
     },
-    Selector {
-        class: MODEL,
-        of: Of::Instance,
-        name: c"hexStringIdentifier",
-        check: takes::<(), Object>,
-    },
+    Selector { class: MODEL, of: Of::Instance, name: c"hexStringIdentifier", check: takes::<(), Object> },
     Selector {
         class: MODEL,
         of: Of::Instance,
