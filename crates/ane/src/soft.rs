@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn wrong_surfaces_are_refused_by_name() {
-        let device = open(Choice::Auto, SoftOptions::threads(1).unwrap()).unwrap();
+        let device = open(Choice::Soft, SoftOptions::threads(1).unwrap()).unwrap();
         let kernel = device.compile("k", &program(), &Weights::new()).unwrap();
         let x = device.surface("x", &ty::f16([1, 2, 1, 4])).unwrap();
         let y = device.surface("y", &ty::f16([1, 2, 1, 4])).unwrap();

@@ -3,13 +3,12 @@
 //! `objc2` speaks to Apple's runtime, GCC's lacks a few of its functions: they are here. `class!` and
 //! `objc2-foundation` find a class by the address of a linker symbol, which GCC keeps local: see `classes`.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", feature = "gnustep"))]
-#![expect(non_snake_case, reason = "the names are the runtime's")]
 
 mod classes;
 
 use std::arch::naked_asm;
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
@@ -22,6 +21,7 @@ unsafe extern "C" {
     fn objc_msg_lookup(object: Id, selector: Sel) -> Imp;
     fn sel_registerName(name: *const c_char) -> Sel;
     fn objc_getClass(name: *const c_char) -> Id;
+    fn objc_getClassList(classes: *mut Id, count: c_int) -> c_int;
 }
 
 /// Looks the method up, then jumps to it with every argument register as it was; a message to nil returns zero.
@@ -147,6 +147,24 @@ pub unsafe extern "C" fn objc_autoreleasePoolPush() -> Id {
 pub unsafe extern "C" fn objc_autoreleasePoolPop(pool: Id) {
     // SAFETY: the caller's.
     unsafe { send(pool, c"drain") };
+}
+
+/// The registered classes, in memory that the caller frees.
+///
+/// # Safety
+/// As of Apple's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn objc_copyClassList(count: *mut c_uint) -> *mut Id {
+    // SAFETY: the runtime fills at most as many places as it is told there are, and says how many there were.
+    unsafe {
+        let room = objc_getClassList(ptr::null_mut(), 0);
+        let places = libc::calloc(room.max(0) as usize + 1, size_of::<Id>()).cast::<Id>();
+        let found = if places.is_null() { 0 } else { objc_getClassList(places, room) };
+        if !count.is_null() {
+            *count = found.clamp(0, room) as c_uint;
+        }
+        places
+    }
 }
 
 /// An inline function in GCC's header: the class is the first word of an object.
