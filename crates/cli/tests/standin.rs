@@ -41,7 +41,7 @@ fn a_model_learns_as_on_the_software_engine() {
     let (soft, ane) = (dir.path().join("soft"), dir.path().join("ane"));
     train(&soft, &["--device", "soft"]).assert().success();
     train(&ane, &["--device", "ane", "--compile-budget", "1000"]).assert().success();
-    assert_eq!(losses(&soft).len(), 12);
+    assert_eq!(losses(&soft).len(), 13, "12 steps and a validation");
     assert_eq!(losses(&soft), losses(&ane));
     let weights = |out: &Path| std::fs::read(out.join("model.safetensors")).expect("weights");
     assert!(weights(&soft) == weights(&ane), "the weights are the same to the bit");
@@ -70,4 +70,34 @@ fn a_changed_system_is_refused_by_the_name_of_what_changed() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains(name), "{variant}: {said}");
     }
+}
+
+#[test]
+fn doctor_tells_a_whole_system_from_a_changed_one() {
+    let json = |variant: &str, code: i32| -> serde_json::Value {
+        let output = backpropane(variant).args(["doctor", "--json"]).assert().code(code).get_output().clone();
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let whole = json("framework", 0);
+    assert_eq!((&whole["healthy"], &whole["neural_engine"]), (&true.into(), &true.into()));
+    assert!(whole["members"].as_array().is_some_and(|m| m.iter().all(|m| m["problem"].is_null())));
+    let changed = json("wrong-type", 1);
+    assert_eq!((&changed["healthy"], &changed["neural_engine"]), (&false.into(), &false.into()));
+    let wrong = changed["members"].as_array().and_then(|m| m.iter().find(|m| !m["problem"].is_null()));
+    let wrong = wrong.expect("a member that is wrong");
+    assert_eq!(wrong["name"], "-[_ANEInMemoryModel evaluateWithQoS:options:request:error:]");
+    assert!(wrong["problem"].as_str().is_some_and(|p| p.contains("argument at index 0")), "{wrong}");
+    assert_eq!(changed["tried"]["engine"], "soft");
+    let absent = json("no-class", 1);
+    assert!(absent["problem"].as_str().is_some_and(|p| p.contains("_ANERequest")), "{absent}");
+}
+
+#[test]
+fn doctor_says_which_trial_failed() {
+    let mut command = backpropane("framework");
+    let output =
+        command.arg("doctor").env("STANDIN_FAULT", "evaluate=1").assert().code(1).get_output().clone();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("trial     product: FAILED") && said.contains("status=0x1d"), "{said}");
+    assert!(said.contains("trial     weights: ok"), "{said}");
 }

@@ -1,6 +1,8 @@
 //! The binary from outside: what a user types, sees and finds on disk.
 
 mod bad_input;
+#[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin")))]
+mod engine;
 mod help;
 mod mil;
 mod place;

@@ -1,7 +1,10 @@
 //! What tests ask of the stand-in: faults, counts, limits.
 
 use super::framework::{FRAMEWORK, library};
+use objc2::rc::autoreleasepool;
+use objc2_foundation::NSTemporaryDirectory;
 use std::ffi::{CString, c_char, c_int, c_long};
+use std::path::PathBuf;
 
 // Apple's entry points of the Objective-C runtime, which GCC's lacks.
 #[link(name = "objc_apple_shim")]
@@ -34,6 +37,11 @@ pub fn live(thing: &str) -> Result<i64, String> {
         let ask = library.get::<unsafe extern "C" fn(*const c_char) -> c_long>(b"standin_live");
         Ok(ask.map_err(|e| e.to_string())?(thing.as_ptr()))
     }
+}
+
+/// Where the folders of programs are.
+pub fn folders() -> PathBuf {
+    PathBuf::from(autoreleasepool(|_| NSTemporaryDirectory().to_string()))
 }
 
 /// How many programs the stand-in compiles from now on.
