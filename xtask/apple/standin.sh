@@ -41,12 +41,15 @@ framework no-class -DSTANDIN_NO_CLASS
 export LIBRARY_PATH=$libraries${LIBRARY_PATH:+:$LIBRARY_PATH}
 export LD_LIBRARY_PATH=$build/framework:$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export BACKPROPANE_STANDIN=$build
+features=ane/standin,cli/standin
 if [ $# -gt 0 ]; then
-    exec cargo run --quiet -p cli --features cli/standin -- "$@"
+    cargo test --quiet --no-run -p ane -p cli --features "$features" --test standin
+    exec "$build/debug/backpropane" "$@"
 fi
 cargo clippy --quiet -p ane -p cli -p objc_apple_shim -p standin_engine --all-targets \
-    --features ane/standin,cli/standin,objc_apple_shim/gnustep -- -D warnings
-cargo test -p ane --features ane/standin --test standin
-
-cargo test -p cli --features cli/standin --test standin
+    --features "$features,objc_apple_shim/gnustep" -- -D warnings
+cargo test -p ane -p cli --features "$features" --test standin
+# Once more with the dead kept as zombies: a message to an object that was released once too often ends the process.
+NSZombieEnabled=YES CRASH_ON_ZOMBIE=YES cargo test --quiet -p ane -p cli --features "$features" --test standin -- \
+    --skip nothing_grows
 echo "apple standin: the back end does what is claimed of the engine, and bears its faults" >&2

@@ -6,6 +6,7 @@ use mil::{TensorType, Weights};
 use softane::{Arena, Executable, Pool, Slice, SliceMut};
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
 
 /// The last axis is a multiple of this, or evaluation fails. Source: rule S6.
 const WIDTH: usize = 16;
@@ -24,9 +25,12 @@ struct Side {
     slots: Vec<usize>,
 }
 
-fn pool() -> Option<&'static Pool> {
+/// Runs `f` on the engine's own threads, away from the caller's: a thread of the caller's pool that waited for ours would
+/// take up other work meanwhile, with the caller's locks in its hands.
+fn aside<R: Send>(f: impl FnOnce() -> R + Send) -> Option<R> {
     static POOL: OnceLock<Option<Pool>> = OnceLock::new();
-    POOL.get_or_init(|| Pool::new(2).ok()).as_ref()
+    let pool = POOL.get_or_init(|| Pool::new(2).ok()).as_ref()?;
+    thread::scope(|threads| threads.spawn(|| pool.install(f)).join().ok())
 }
 
 fn compile(text: &str, weights: &Weights) -> Result<Program, String> {
@@ -40,7 +44,7 @@ fn compile(text: &str, weights: &Weights) -> Result<Program, String> {
     };
     let sides = [side(&function.inputs), side(&function.outputs)];
     let compile = || Executable::compile(&program, weights).map_err(|e| e.to_string());
-    let executable = pool().ok_or("no threads")?.install(compile)?;
+    let executable = aside(compile).ok_or("no threads")??;
     Ok(Program { executable, sides, arena: Mutex::default() })
 }
 
@@ -135,10 +139,10 @@ pub unsafe extern "C" fn standin_run(
     let mut sinks: Vec<SliceMut<'_>> = to.types.iter().enumerate().map(write).collect();
     let mut arena = program.arena.lock().unwrap_or_else(PoisonError::into_inner);
     let arena = &mut *arena;
-    let Some(pool) = pool() else { return 2 };
-    match pool.install(|| program.executable.run(&sources, &mut sinks, arena)) {
-        Ok(()) => 0,
-        Err(_) => 1,
+    match aside(|| program.executable.run(&sources, &mut sinks, arena)) {
+        Some(Ok(())) => 0,
+        Some(Err(_)) => 1,
+        None => 2,
     }
 }
 

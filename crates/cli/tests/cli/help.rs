@@ -13,6 +13,8 @@ fn all_of_help_is_as_it_was() {
         "eval",
         "grads",
         "kernels",
+        "doctor",
+        "explore",
         "mil",
         "mil fmt",
         "mil check",
