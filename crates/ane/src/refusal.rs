@@ -7,6 +7,9 @@ use std::fmt;
 /// Rules that a refusal names at most.
 const MOST_RULES: usize = 3;
 
+/// Rules that the door keeps for any program: it binds by name, and surfaces of one size alone.
+const KEPT: [&str; 2] = ["S1", "S3"];
+
 /// What an engine was asked to do with a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
@@ -83,11 +86,15 @@ impl Refusal {
         let mut named: Vec<String> = meant_by(call, said)
             .iter()
             .filter_map(|id| rules::find(id))
-            .map(|rule| format!("{}: {}", rule.id, rule.title))
+            .map(|rule| format!("{}: {}", rule.id, rule.title.trim_end_matches('.')))
             .collect();
         let read = mil::text::read(text);
         let mut found = rules::check(&read, &Chip::ALL, Route::InMemory);
-        found.retain(|f| call.trips_over(f.rule.consequence) && f.severity() != Severity::Note);
+        found.retain(|f| {
+            call.trips_over(f.rule.consequence)
+                && f.severity() != Severity::Note
+                && !KEPT.contains(&f.rule.id)
+        });
         found.sort_by_key(|f| (f.severity() != Severity::Error, f.rule.confidence));
         named.extend(found.iter().map(|f| format!("{}: {}", f.rule.id, f.message)));
         named.truncate(MOST_RULES);
@@ -108,7 +115,7 @@ impl Refusal {
 /// Source: Orion and maderix/ANE (0x1d), omlx (0x20004), ANE-Training-iPhone (0x50004): see rule W21.
 fn meant_by(call: Call, text: &str) -> &'static [&'static str] {
     match call {
-        Call::Evaluate if text.contains("0x1d") => &["S3", "S4"],
+        Call::Evaluate if text.contains("0x1d") => &["S4"],
         Call::Load if text.contains("0x20004") => &["S17"],
         Call::Load if text.contains("0x50004") => &["W6c"],
         _ => &[],
@@ -152,7 +159,7 @@ mod tests {
         assert!(
             said.starts_with(
                 "the Neural Engine does not run kernel `L0.fwdFFN`: Failed with status=0x1d \
-                 (com.apple.appleneuralengine 8); likely S3: "
+                 (com.apple.appleneuralengine 8); likely S4: "
             ),
             "{said}"
         );
@@ -162,8 +169,8 @@ mod tests {
 
     #[test]
     fn silence_is_said_to_be_silence() {
-        let refusal = Refusal::new("k", Call::Compile, Answer::default(), "no program");
-        assert_eq!(refusal.to_string(), "the Neural Engine does not compile kernel `k`: it does not say why");
-        assert!(refusal.hint().contains("doctor"));
+        let refusal = Refusal::new("k", Call::Load, Answer::default(), NARROW);
+        assert_eq!(refusal.to_string(), "the Neural Engine does not load kernel `k`: it does not say why");
+        assert!(refusal.hint().starts_with("Let other programs"));
     }
 }

@@ -47,7 +47,7 @@ fn flags_refuse_impossible_values_in_a_sentence() {
         ("train --clip=-1", "a number that is 0 or more is needed"),
         ("train --loss-scale inf", "a number above 0 is needed"),
         ("train --schedule linear", "cosine, constant"),
-        ("train --device apple", "auto, soft"),
+        ("train --device apple", "auto, ane, soft"),
         ("train --threads 100000", "from 0 to 1024"),
         ("generate --model m --prompt x --top-p 1.5", "at most 1"),
         ("generate --model m", "--prompt <TEXT>"),
