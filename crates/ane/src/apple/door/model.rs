@@ -18,7 +18,7 @@ use std::time::Duration;
 const QOS: u32 = 21;
 
 /// How long a refused load waits before its second and last try, so that slots of unloaded programs come free.
-/// Source: `maderix/ANE`, `bridge/`.
+/// Source: `maderix/ANE`, its bridge.
 const LOAD_AGAIN: Duration = Duration::from_millis(100);
 
 /// Options of calls; none are given. The dictionary must be there all the same.

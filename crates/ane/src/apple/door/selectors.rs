@@ -1,7 +1,7 @@
 //! The table of what is called: each class and method, with the types it is called with.
 //!
-//! Source of all: `maderix/ANE`, `training/ane_runtime.h` and `bridge/`, which call them with these types on M3 to M5
-//! under macOS 15 and 26. The types on the right are what our calls pass; `VerifySel` compares them with the running
+//! Source of all: `maderix/ANE`, its training programs and its bridge, which call them with these types on M3 to M5
+//! under macOS 15 and 26. The types of each check are what our calls pass; they are compared with the running
 //! system's own description before the first call.
 
 use super::iosurface::IoSurface;
