@@ -157,6 +157,9 @@ impl SoftOptions {
     }
 }
 
+/// Whether this system can have an Apple engine.
+const HAS_DOOR: bool = cfg!(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin"));
+
 /// Opens an engine.
 ///
 /// # Errors
@@ -173,7 +176,7 @@ pub fn open(wanted: impl Into<Wanted>, options: SoftOptions) -> Result<Box<dyn D
     match wanted.engine {
         Choice::Soft => soft("software engine"),
         Choice::Ane => apple::open(wanted, options),
-        Choice::Auto if !cfg!(target_os = "macos") => soft("software engine"),
+        Choice::Auto if !HAS_DOOR => soft("software engine"),
         Choice::Auto => {
             let budget = wanted.compile_budget.unwrap_or(COMPILE_BUDGET.value);
             if let Some(n) = wanted.compiles.filter(|&n| n > u64::from(budget)) {

@@ -101,3 +101,29 @@ fn doctor_says_which_trial_failed() {
     assert!(said.contains("trial     product: FAILED") && said.contains("status=0x1d"), "{said}");
     assert!(said.contains("trial     weights: ok"), "{said}");
 }
+
+/// `tiny` has 12 kernels: 24 programs for one step, 36 for two; the header of a run says what computes.
+#[test]
+fn auto_takes_the_engine_that_survives_the_run() {
+    for (variant, steps, engine) in [
+        ("framework", "1", "stand-in for the Neural Engine h0: "),
+        (
+            "framework",
+            "8",
+            "software engine (this compiles 108 programs, on the Neural Engine a process can compile 100): ",
+        ),
+        ("no-class", "1", "software engine (no Neural Engine here: _ANERequest: there is no such class): "),
+        (
+            "wrong-type",
+            "1",
+            "software engine (this system's Neural Engine is not the one this version knows: ",
+        ),
+    ] {
+        let dir = tempfile::tempdir().expect("folder");
+        let mut command = backpropane(variant);
+        command.args(["train", "--model", "tiny", "--steps", steps, "--out"]).arg(dir.path().join("run"));
+        let output = command.assert().success().get_output().clone();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(&format!("engine   {engine}")), "{variant}, {steps}: {said}");
+    }
+}
