@@ -13,10 +13,15 @@ Usage: cargo xtask <CHORE>
 Chores:
   ci     Check formatting, lints and docs, then run the tests; stops at the first failure
   bless  Run the tests and rewrite the expectations of file tests and snapshots
+  apple check              Type-check, lint and link everything for Apple silicon, from x86_64 Linux
+  apple standin [COMMAND]  Run the Apple back end against a stand-in for the engine: its tests, or a command of
+                           `backpropane` with its `--device ane`
 
 Examples:
   cargo xtask ci                          before a change is sent
   cargo xtask bless && git diff tests/    after a change of output: review the difference like code
+  cargo xtask apple check                 after a change that a Mac compiles and Linux does not
+  cargo xtask apple standin doctor        what `backpropane doctor` says of the stand-in
 ";
 
 /// One command: variables to set, then the arguments of `cargo`.
@@ -38,6 +43,8 @@ fn main() -> ExitCode {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["ci"] => run("ci", CI),
         ["bless"] => run("bless", BLESS),
+        ["apple", "check"] => script("check.sh", &[]),
+        ["apple", "standin", ref command @ ..] => script("standin.sh", command),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             ExitCode::SUCCESS
@@ -77,6 +84,21 @@ fn run(chore: &str, steps: &[Step]) -> ExitCode {
     }
     eprintln!("\n{chore}: done, nothing failed");
     ExitCode::SUCCESS
+}
+
+/// Runs a script of `xtask/apple`, and passes on its exit code.
+fn script(name: &str, arguments: &[&str]) -> ExitCode {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("apple").join(name);
+    match Command::new("bash").arg(&path).args(arguments).status() {
+        Ok(status) => {
+            let code = status.code().and_then(|code| u8::try_from(code).ok());
+            ExitCode::from(code.unwrap_or(1))
+        }
+        Err(error) => {
+            eprintln!("error: bash could not be started for `{}`: {error}", path.display());
+            ExitCode::from(127)
+        }
+    }
 }
 
 /// The command as one would type it.

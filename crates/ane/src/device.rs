@@ -1,6 +1,8 @@
 //! What every engine offers.
 
+use crate::apple;
 use crate::error::DeviceError;
+use crate::facts::COMPILE_BUDGET;
 use crate::soft::SoftDevice;
 use crate::surface::Surface;
 use mil::{Program, TensorType, Verified, Weights};
@@ -104,9 +106,12 @@ impl fmt::Display for Engine {
 /// Which engine is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Choice {
-    /// The best there is.
+    /// The best there is: the Neural Engine where one can be opened and survives what will be compiled, otherwise the
+    /// software engine.
     #[default]
     Auto,
+    /// The Apple Neural Engine.
+    Ane,
     /// The software engine.
     Soft,
 }
@@ -118,12 +123,26 @@ pub struct Wanted {
     pub engine: Choice,
     /// How the software engine and the host's work compute matrix products.
     pub math: Math,
+    /// Programs that the process may compile before an engine refuses to. `None`: as many as the Apple engine is known
+    /// to survive, any number on the software engine. With a budget the software engine behaves as the hardware does:
+    /// changed weights mean compiling again.
+    pub compile_budget: Option<u32>,
+    /// Programs that will be compiled, where that is known: `Auto` does not take an engine that they wear out.
+    pub compiles: Option<u64>,
+}
+
+impl Wanted {
+    /// The same, for work that compiles `programs` programs.
+    #[must_use]
+    pub fn for_compiles(self, programs: u64) -> Wanted {
+        Wanted { compiles: Some(programs), ..self }
+    }
 }
 
 impl From<Choice> for Wanted {
     /// In f32.
     fn from(engine: Choice) -> Wanted {
-        Wanted { engine, math: Math::F32 }
+        Wanted { engine, ..Wanted::default() }
     }
 }
 
@@ -145,20 +164,34 @@ impl SoftOptions {
     }
 }
 
+/// Whether this system can have an Apple engine.
+const HAS_DOOR: bool = cfg!(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin"));
+
 /// Opens an engine.
 ///
 /// # Errors
-/// `Math`, if this processor has no instructions for the products that are wanted.
+/// `Math`, if this processor has no instructions for the products that are wanted; `Unavailable` or `Changed`, if the
+/// Apple engine is wanted and there is none that this version knows.
 pub fn open(wanted: impl Into<Wanted>, options: SoftOptions) -> Result<Box<dyn Device>, DeviceError> {
-    let Wanted { engine, math } = wanted.into();
-    if !softane::gemm::supports(math) {
+    let wanted = wanted.into();
+    if !softane::gemm::supports(wanted.math) {
         return Err(DeviceError::Math { chip: softane::instruction_set() });
     }
-    let name = match engine {
-        Choice::Auto if cfg!(target_os = "macos") => {
-            "software engine (this version does not drive the Apple Neural Engine yet)"
-        }
-        Choice::Auto | Choice::Soft => "software engine",
+    let soft = |name: &str| -> Result<Box<dyn Device>, DeviceError> {
+        Ok(Box::new(SoftDevice::open(name, wanted, options.clone())))
     };
-    Ok(Box::new(SoftDevice::open(name, math, options)))
+    match wanted.engine {
+        Choice::Soft => soft("software engine"),
+        Choice::Ane => apple::open(wanted, options),
+        Choice::Auto if !HAS_DOOR => soft("software engine"),
+        Choice::Auto => {
+            let budget = wanted.compile_budget.unwrap_or(COMPILE_BUDGET.value);
+            if let Some(n) = wanted.compiles.filter(|&n| n > u64::from(budget)) {
+                return soft(&format!(
+                    "software engine (this compiles {n} programs, on the Neural Engine a process can compile {budget})"
+                ));
+            }
+            apple::open(wanted, options.clone()).or_else(|e| soft(&format!("software engine ({e})")))
+        }
+    }
 }

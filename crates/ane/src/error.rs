@@ -1,6 +1,10 @@
 //! What can go wrong between us and the engine.
 
 use mil::TensorType;
+use std::io;
+use std::path::PathBuf;
+
+pub use crate::refusal::{Call, Refusal};
 
 /// What can go wrong between us and the engine.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +15,32 @@ pub enum DeviceError {
     Threads { threads: usize, reason: String },
     #[error("products in bf16 need AVX-512 with BF16, this processor is {chip}")]
     Math { chip: String },
+    #[error("no Neural Engine here: {missing}")]
+    Unavailable { missing: String },
+    #[error("this system's Neural Engine is not the one this version knows: {what}")]
+    Changed { what: String },
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+    #[error("kernel `{kernel}` would be compiled program {}, this process may compile {budget}", used + 1)]
+    CompileBudget { kernel: String, used: u32, budget: u32 },
+    #[error("kernel `{kernel}` names weight file `{path}`, which is not in the program's folder")]
+    WeightPath { kernel: String, path: String },
+    #[error("cannot {doing} `{}` for the Neural Engine's compiler: {source}", path.display())]
+    Folder { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error(
+        "`{parameter}` of kernel `{kernel}` is {ty}: the Neural Engine computes in fp16, and may give zeros for others"
+    )]
+    Precision { kernel: String, parameter: String, ty: Box<TensorType> },
+    #[error("the trial itself is wrong: {problem}")]
+    Trial { problem: String },
+    #[error("no memory for surface `{surface}`: {reason}")]
+    SurfaceMemory { surface: String, reason: String },
+    #[error("kernel `{kernel}` cannot use surface `{surface}`: the software engine made it")]
+    SurfaceForeign { kernel: String, surface: String },
+    #[error(
+        "the {side} of kernel `{kernel}` lie on surfaces of {least} to {most} bytes, the Neural Engine binds those of one size"
+    )]
+    SurfaceSizes { kernel: String, side: &'static str, least: usize, most: usize },
     #[error("kernel `{kernel}` does not compile: {source}")]
     Compile { kernel: String, source: softane::CompileError },
     #[error("kernel `{kernel}` keeps its old weights: {source}")]
@@ -45,6 +75,19 @@ impl DeviceError {
         match self {
             Self::Threads { .. } => Some("Ask for fewer threads with `--threads`."),
             Self::Math { .. } => Some("Leave out `--math bf16`."),
+            Self::Unavailable { .. } => Some("Run with `--device soft` to use the software engine."),
+            Self::Changed { .. } => {
+                Some("Run with `--device soft`, and report what `backpropane doctor` prints.")
+            }
+            Self::Refused(refusal) => Some(refusal.hint()),
+            Self::CompileBudget { .. } => {
+                Some("Go on from the last checkpoint in a new process, or run with `--device soft`.")
+            }
+            Self::WeightPath { .. } => Some("Call it `@model_path/weights/NAME.bin`."),
+            Self::Folder { .. } => Some("See that the temporary folder can be written and has room."),
+            Self::Precision { .. } => Some("Leave out `--storage f32`, or run with `--device soft`."),
+            Self::SurfaceForeign { .. } => Some("Make the surface with the device that compiled the kernel."),
+            Self::SurfaceSizes { .. } => Some("Pack them on one surface, or pad them to one size."),
             Self::Compile { .. } | Self::Rebake { .. } => Some(
                 "Give every weight file that the program names, each with entries of the types it states.",
             ),
@@ -52,6 +95,8 @@ impl DeviceError {
             Self::SurfaceShared { .. } => Some("Give each output a surface of its own."),
             Self::SurfaceUnfit { .. } => Some("Cast the value to fp16 or fp32 inside the program."),
             Self::Run { .. }
+            | Self::SurfaceMemory { .. }
+            | Self::Trial { .. }
             | Self::SurfaceCount { .. }
             | Self::SurfaceRange { .. }
             | Self::SurfaceCopy { .. } => None,

@@ -96,6 +96,17 @@ pub const LAST_AXIS_STEP: Fact<usize> = Fact {
     remeasure: "run `identity` of [1, 64, 1, N] for N = 4, 8, 12, 16, 24, 32 and compare",
 };
 
+/// Programs that one process compiles before the compiler service stops answering.
+pub const COMPILE_BUDGET: Fact<u32> = Fact {
+    value: 100,
+    basis: Basis::Reported {
+        by: "maderix/ANE; Orion; pull request 23",
+        on: "M4, macOS 15 and 26",
+        says: "about 119, between 119 and 132; pull request 26 counts 169",
+    },
+    remeasure: "compile `identity` with a constant that differs each time, until it fails",
+};
+
 /// The most queries or keys of `scaled_dot_product_attention` that come out right.
 pub const SDPA_LONGEST: Fact<usize> = Fact {
     value: 2048,

@@ -1,23 +1,28 @@
 //! The door to any Neural Engine: devices, kernels, surfaces, packing.
 //!
 //! A [`Device`] compiles a verified program into a [`Kernel`] and makes [`Surface`]s, the memory that both sides
-//! touch. [`open`] finds one. Today every device is the software engine (`softane`), and says so in its
+//! touch. [`open`] finds one: an Apple Neural Engine, or the software engine (`softane`). Which it is stands in its
 //! [`DeviceInfo`]. [`pack`] brings any program into the form that an engine binds: one surface in, one out;
 //! [`repair`] rewrites what an engine would refuse.
 //!
 //! Not here: what a model is made of (`train`), how kernels compute (`softane`).
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod apple;
+mod budget;
 pub mod device;
 pub mod error;
 pub mod facts;
 pub mod pack;
+mod ports;
+mod refusal;
 pub mod repair;
 pub mod rules;
 mod soft;
 pub mod surface;
+pub mod trial;
 
 pub use device::{Choice, Device, DeviceInfo, Engine, Kernel, KernelMemory, SoftOptions, Wanted, open};
-pub use error::DeviceError;
+pub use error::{Call, DeviceError, Refusal};
 pub use softane::{Pool, SliceMut, gemm::Math};
 pub use surface::Surface;

@@ -1,7 +1,9 @@
 //! The software engine as a device.
 
-use crate::device::{Device, DeviceInfo, Engine, Kernel, KernelMemory, SoftOptions};
+use crate::budget::Budget;
+use crate::device::{Device, DeviceInfo, Engine, Kernel, KernelMemory, SoftOptions, Wanted};
 use crate::error::DeviceError;
+use crate::ports::Ports;
 use crate::surface::Surface;
 use mil::{Program, TensorType, Verified, Weights};
 use softane::gemm::Math;
@@ -19,11 +21,14 @@ struct Shared {
     pool: Pool,
     /// Dispatches take turns, as on the hardware.
     arena: Mutex<Arena>,
+    /// Programs that may be compiled, if that is to be as on the hardware.
+    budget: Option<Budget>,
 }
 
 impl SoftDevice {
-    pub(crate) fn open(name: &str, math: Math, options: SoftOptions) -> SoftDevice {
-        let pool = options.pool;
+    pub(crate) fn open(name: &str, wanted: Wanted, options: SoftOptions) -> SoftDevice {
+        let (math, pool) = (wanted.math, options.pool);
+        let budget = wanted.compile_budget.map(|limit| Budget::new(Arc::default(), limit));
         let info = DeviceInfo {
             name: match math {
                 Math::F32 => name.to_owned(),
@@ -34,7 +39,7 @@ impl SoftDevice {
             threads: pool.threads(),
             math,
         };
-        SoftDevice { info, shared: Arc::new(Shared { pool, arena: Mutex::default() }) }
+        SoftDevice { info, shared: Arc::new(Shared { pool, arena: Mutex::default(), budget }) }
     }
 }
 
@@ -49,19 +54,16 @@ impl Device for SoftDevice {
         program: &Verified<Program>,
         weights: &Weights,
     ) -> Result<Box<dyn Kernel>, DeviceError> {
+        if let Some(budget) = &self.shared.budget {
+            budget.take(name)?;
+        }
         let compile = || Executable::compile_with(program, weights, self.info.math);
         let executable = (self.shared.pool.install(compile))
             .map_err(|source| DeviceError::Compile { kernel: name.to_owned(), source })?;
         let mut arena = self.shared.arena.lock().unwrap_or_else(PoisonError::into_inner);
         arena.make_ready(&executable, self.shared.pool.threads());
-        let function = program.entry();
-        let side = |ids: &[mil::ValueId]| -> Vec<(String, TensorType)> {
-            ids.iter().map(|&v| (function.value(v).name.clone(), function.ty(v).clone())).collect()
-        };
         Ok(Box::new(SoftKernel {
-            name: name.to_owned(),
-            inputs: side(&function.inputs),
-            outputs: side(&function.outputs),
+            ports: Ports::of(name, program.entry()),
             executable: RwLock::new(executable),
             shared: Arc::clone(&self.shared),
         }))
@@ -73,43 +75,12 @@ impl Device for SoftDevice {
 }
 
 struct SoftKernel {
-    name: String,
-    inputs: Vec<(String, TensorType)>,
-    outputs: Vec<(String, TensorType)>,
+    ports: Ports,
     executable: RwLock<Executable>,
     shared: Arc<Shared>,
 }
 
 impl SoftKernel {
-    /// Compares surfaces with parameters or results.
-    fn check(
-        &self,
-        side: &'static str,
-        want: &[(String, TensorType)],
-        got: &[&Surface],
-    ) -> Result<(), DeviceError> {
-        if want.len() != got.len() {
-            return Err(DeviceError::SurfaceCount {
-                kernel: self.name.clone(),
-                side,
-                want: want.len(),
-                got: got.len(),
-            });
-        }
-        for ((parameter, want), surface) in want.iter().zip(got) {
-            if surface.ty() != want {
-                return Err(DeviceError::SurfaceType {
-                    kernel: self.name.clone(),
-                    parameter: parameter.clone(),
-                    surface: surface.name().to_owned(),
-                    got: Box::new(surface.ty().clone()),
-                    want: Box::new(want.clone()),
-                });
-            }
-        }
-        Ok(())
-    }
-
     /// Runs on what has been checked and locked.
     fn run<'s>(&self, sources: &[Slice<'s>], sinks: &mut [SliceMut<'s>]) -> Result<Duration, DeviceError> {
         let executable = self.executable.read().unwrap_or_else(PoisonError::into_inner);
@@ -119,34 +90,26 @@ impl SoftKernel {
         self.shared
             .pool
             .install(|| executable.run(sources, sinks, arena))
-            .map_err(|source| DeviceError::Run { kernel: self.name.clone(), source })?;
+            .map_err(|source| DeviceError::Run { kernel: self.ports.kernel.clone(), source })?;
         Ok(start.elapsed())
     }
 }
 
 impl Kernel for SoftKernel {
     fn dispatch(&self, inputs: &[&Surface], outputs: &[&Surface]) -> Result<Duration, DeviceError> {
-        self.check("inputs", &self.inputs, inputs)?;
-        self.check("outputs", &self.outputs, outputs)?;
-        for (i, out) in outputs.iter().enumerate() {
-            let again = inputs.iter().chain(&outputs[i + 1..]).any(|s| std::ptr::eq(*s, *out));
-            if again {
-                return Err(DeviceError::SurfaceShared {
-                    kernel: self.name.clone(),
-                    surface: out.name().to_owned(),
-                });
-            }
-        }
+        self.ports.check(inputs, outputs)?;
         // What is packed has one surface each way: nothing is allocated for it.
         if let ([input], [output]) = (inputs, outputs) {
-            let (read, mut written) = (input.lock(), output.lock_mut());
+            let (read, mut written) = (input.lock()?, output.lock_mut()?);
             let source = Slice::of(input.ty().dtype, read.bytes());
             return self.run(&[source], &mut [SliceMut::of(output.ty().dtype, written.bytes_mut())]);
         }
         // One lock for each surface, also when it stands for several inputs.
         let first_of = |i: usize| inputs.iter().position(|s| std::ptr::eq(*s, inputs[i])).unwrap_or(i);
-        let read: Vec<_> = (0..inputs.len()).map(|i| (first_of(i) == i).then(|| inputs[i].lock())).collect();
-        let mut written: Vec<_> = outputs.iter().map(|s| s.lock_mut()).collect();
+        let read: Vec<_> = (0..inputs.len())
+            .map(|i| (first_of(i) == i).then(|| inputs[i].lock()).transpose())
+            .collect::<Result<_, _>>()?;
+        let mut written: Vec<_> = outputs.iter().map(|s| s.lock_mut()).collect::<Result<_, _>>()?;
         let sources: Vec<Slice<'_>> = (0..inputs.len())
             .filter_map(|i| Some(Slice::of(inputs[i].ty().dtype, read[first_of(i)].as_ref()?.bytes())))
             .collect();
@@ -156,16 +119,22 @@ impl Kernel for SoftKernel {
     }
 
     fn rebake(&self, weights: &Weights) -> Result<bool, DeviceError> {
+        if self.shared.budget.is_some() {
+            return Ok(false);
+        }
         let mut executable = self.executable.write().unwrap_or_else(PoisonError::into_inner);
         let executable = &mut *executable;
         self.shared
             .pool
             .install(|| executable.rebake(weights))
-            .map_err(|source| DeviceError::Rebake { kernel: self.name.clone(), source })?;
+            .map_err(|source| DeviceError::Rebake { kernel: self.ports.kernel.clone(), source })?;
         Ok(true)
     }
 
     fn write_weight(&self, path: &str, offset: u64, write: &mut dyn FnMut(SliceMut<'_>)) -> bool {
+        if self.shared.budget.is_some() {
+            return false;
+        }
         let mut executable = self.executable.write().unwrap_or_else(PoisonError::into_inner);
         executable.weight_mut(path, offset).map(write).is_some()
     }
@@ -210,7 +179,7 @@ mod tests {
 
     #[test]
     fn wrong_surfaces_are_refused_by_name() {
-        let device = open(Choice::Auto, SoftOptions::threads(1).unwrap()).unwrap();
+        let device = open(Choice::Soft, SoftOptions::threads(1).unwrap()).unwrap();
         let kernel = device.compile("k", &program(), &Weights::new()).unwrap();
         let x = device.surface("x", &ty::f16([1, 2, 1, 4])).unwrap();
         let y = device.surface("y", &ty::f16([1, 2, 1, 4])).unwrap();

@@ -1,5 +1,6 @@
 //! Surfaces: memory that the host and an engine both touch.
 
+use crate::apple::{SharedMemory, SharedRead, SharedWrite};
 use crate::error::DeviceError;
 use mil::TensorType;
 use softane::{Buffer, Slice, SliceMut, convert};
@@ -21,18 +22,78 @@ pub struct Surface {
 enum Memory {
     /// This process's own.
     Host(RwLock<Buffer>),
+    #[cfg_attr(
+        not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin")),
+        expect(dead_code, reason = "only an Apple engine makes one")
+    )]
+    /// An IOSurface, which the Apple Neural Engine reads and writes too.
+    Shared(SharedMemory),
+}
+
+/// A surface's bytes, to read.
+#[derive(Debug)]
+pub(crate) enum ReadGuard<'a> {
+    Host(RwLockReadGuard<'a, Buffer>),
+    Shared(SharedRead<'a>),
+}
+
+impl ReadGuard<'_> {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            ReadGuard::Host(buffer) => buffer.bytes(),
+            ReadGuard::Shared(shared) => shared.bytes(),
+        }
+    }
+}
+
+/// A surface's bytes, to write.
+#[derive(Debug)]
+pub(crate) enum WriteGuard<'a> {
+    Host(RwLockWriteGuard<'a, Buffer>),
+    Shared(SharedWrite<'a>),
+}
+
+impl WriteGuard<'_> {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            WriteGuard::Host(buffer) => buffer.bytes_mut(),
+            WriteGuard::Shared(shared) => shared.bytes_mut(),
+        }
+    }
 }
 
 impl Surface {
     /// A zeroed surface in this process's memory.
     pub(crate) fn host(name: &str, ty: &TensorType) -> Result<Surface, DeviceError> {
-        match ty.bytes() {
-            Some(bytes) if ty.dtype.is_float() => Ok(Surface {
-                name: name.to_owned(),
-                ty: ty.clone(),
-                memory: Memory::Host(RwLock::new(Buffer::zeroed(bytes))),
-            }),
-            _ => Err(DeviceError::SurfaceUnfit { surface: name.to_owned(), ty: ty.clone() }),
+        let bytes = Surface::fitting(name, ty)?;
+        Ok(Surface::with_memory(name, ty, Memory::Host(RwLock::new(Buffer::zeroed(bytes)))))
+    }
+
+    /// A surface in memory of at least its size that an Apple engine touches too.
+    #[cfg(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin"))]
+    pub(crate) fn shared(name: &str, ty: &TensorType, memory: SharedMemory) -> Surface {
+        Surface::with_memory(name, ty, Memory::Shared(memory))
+    }
+
+    fn with_memory(name: &str, ty: &TensorType, memory: Memory) -> Surface {
+        Surface { name: name.to_owned(), ty: ty.clone(), memory }
+    }
+
+    /// The bytes that a surface of type `ty` holds.
+    ///
+    /// # Errors
+    /// `SurfaceUnfit`, if none can.
+    pub(crate) fn fitting(name: &str, ty: &TensorType) -> Result<usize, DeviceError> {
+        let bytes = ty.bytes().filter(|_| ty.dtype.is_float());
+        bytes.ok_or_else(|| DeviceError::SurfaceUnfit { surface: name.to_owned(), ty: ty.clone() })
+    }
+
+    /// Its memory, if an Apple engine can touch it.
+    #[cfg(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin"))]
+    pub(crate) fn shared_memory(&self) -> Option<&SharedMemory> {
+        match &self.memory {
+            Memory::Host(_) => None,
+            Memory::Shared(memory) => Some(memory),
         }
     }
 
@@ -63,7 +124,7 @@ impl Surface {
     /// `SurfaceRange`, if they reach past the end; nothing is written then.
     pub fn write(&self, channel: usize, values: &[f32]) -> Result<(), DeviceError> {
         let start = self.range(channel, values.len())?;
-        match SliceMut::of(self.ty.dtype, self.lock_mut().bytes_mut()) {
+        match SliceMut::of(self.ty.dtype, self.lock_mut()?.bytes_mut()) {
             SliceMut::F16(to) => convert::par_narrow(values, &mut to[start..start + values.len()]),
             SliceMut::F32(to) => to[start..start + values.len()].copy_from_slice(values),
             SliceMut::Other(..) => {}
@@ -77,7 +138,7 @@ impl Surface {
     /// `SurfaceRange`, if they reach past the end.
     pub fn read(&self, channel: usize, out: &mut [f32]) -> Result<(), DeviceError> {
         let start = self.range(channel, out.len())?;
-        match Slice::of(self.ty.dtype, self.lock().bytes()) {
+        match Slice::of(self.ty.dtype, self.lock()?.bytes()) {
             Slice::F16(from) => convert::par_widen(&from[start..start + out.len()], out),
             Slice::F32(from) => out.copy_from_slice(&from[start..start + out.len()]),
             Slice::Other(..) => {}
@@ -96,7 +157,7 @@ impl Surface {
         f: impl FnOnce(Slice<'_>) -> R,
     ) -> Result<R, DeviceError> {
         let start = self.range(channel, elements)?;
-        let memory = self.lock();
+        let memory = self.lock()?;
         let size = self.ty.dtype.size().unwrap_or(1);
         Ok(f(Slice::of(self.ty.dtype, &memory.bytes()[start * size..(start + elements) * size])))
     }
@@ -125,13 +186,13 @@ impl Surface {
         let size = self.ty.dtype.size().unwrap_or(1);
         let (to, start, len) = (to * size, start * size, elements * size);
         if std::ptr::eq(self, from) {
-            self.lock_mut().bytes_mut().copy_within(start..start + len, to);
+            self.lock_mut()?.bytes_mut().copy_within(start..start + len, to);
             return Ok(());
         }
-        let source = from.lock();
+        let source = from.lock()?;
         convert::par_copy(
             &source.bytes()[start..start + len],
-            &mut self.lock_mut().bytes_mut()[to..to + len],
+            &mut self.lock_mut()?.bytes_mut()[to..to + len],
         );
         Ok(())
     }
@@ -154,14 +215,18 @@ impl Surface {
 
     // A panic while a lock was held leaves plain numbers behind, nothing that could be broken.
 
-    pub(crate) fn lock(&self) -> RwLockReadGuard<'_, Buffer> {
-        let Memory::Host(memory) = &self.memory;
-        memory.read().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> Result<ReadGuard<'_>, DeviceError> {
+        Ok(match &self.memory {
+            Memory::Host(buffer) => ReadGuard::Host(buffer.read().unwrap_or_else(PoisonError::into_inner)),
+            Memory::Shared(shared) => ReadGuard::Shared(shared.read()?),
+        })
     }
 
-    pub(crate) fn lock_mut(&self) -> RwLockWriteGuard<'_, Buffer> {
-        let Memory::Host(memory) = &self.memory;
-        memory.write().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock_mut(&self) -> Result<WriteGuard<'_>, DeviceError> {
+        Ok(match &self.memory {
+            Memory::Host(buffer) => WriteGuard::Host(buffer.write().unwrap_or_else(PoisonError::into_inner)),
+            Memory::Shared(shared) => WriteGuard::Shared(shared.write()?),
+        })
     }
 }
 

@@ -43,8 +43,10 @@ pub fn open(dir: &Path, threads: usize, device: Wanted) -> Result<OwnedGenerator
     let model = open_model(dir)?;
     let tokenizer = model.tokenizer.ok_or_else(|| RunError::NoTokenizer { dir: dir.to_owned() })?;
     let pool = Pool::new(threads).map_err(crate::step::StepError::Threads)?;
-    let device = ane::open(device, SoftOptions { pool: pool.clone() })?;
-    let network = Network::new(&model.config, model.params, device, pool, &Build::infer(), &mut |_| {})?;
+    let build = Build::infer();
+    let wanted = build.wanted(device, model.config.layers, 0);
+    let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
+    let network = Network::new(&model.config, model.params, device, pool, &build, &mut |_| {})?;
     Ok(OwnedGenerator { network, tokenizer })
 }
 

@@ -44,15 +44,10 @@ pub fn grads(dir: &Path, tokens: &Path, out: &Path, options: &GradsOptions) -> R
     }
     cfg.seq = ids.len() - 1;
     let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
-    let device = ane::open(options.device, SoftOptions { pool: pool.clone() })?;
-    let network = Network::new(
-        &cfg,
-        model.params,
-        device,
-        pool,
-        &Build::train(options.storage.precision()),
-        &mut |_| {},
-    )?;
+    let build = Build::train(options.storage.precision());
+    let wanted = build.wanted(options.device, cfg.layers, 0);
+    let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
+    let network = Network::new(&cfg, model.params, device, pool, &build, &mut |_| {})?;
     network.set_loss_scale(options.loss_scale);
     let network = Arc::new(network);
     let by_row = network.logits(&ids)?;

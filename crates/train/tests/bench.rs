@@ -7,7 +7,7 @@ use train::run::Storage;
 
 fn measure(model: &str, threads: usize, math: ane::Math, storage: Storage) -> StepTimes {
     let workload = Workload::new(ModelConfig::preset(model).expect("a preset"));
-    let device = ane::Wanted { engine: ane::Choice::Soft, math };
+    let device = ane::Wanted { math, ..ane::Choice::Soft.into() };
     let options = StepOptions { threads, device, storage, samples: 1, budget: Duration::ZERO };
     let bench = StepBench::new(workload, &options).expect("compiles");
     bench.run(&options, &mut |_, _| {}).expect("runs")
@@ -39,7 +39,7 @@ fn threads_do_not_change_a_bit_of_a_step() {
 /// bf16 has 8 bits: sums of many rounded products are good to a thousandth, as PyTorch's are (benches/peers).
 #[test]
 fn products_in_bf16_take_about_the_same_steps_or_are_refused_by_name() {
-    let device = ane::Wanted { engine: ane::Choice::Soft, math: ane::Math::Bf16 };
+    let device = ane::Wanted { math: ane::Math::Bf16, ..ane::Choice::Soft.into() };
     let options = ane::SoftOptions::threads(1).expect("threads");
     match ane::open(device, options) {
         Ok(device) => {

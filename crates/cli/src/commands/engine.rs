@@ -14,14 +14,19 @@ pub struct EngineArgs {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub threads: usize,
 
-    /// The engine: the best there is, or the software engine
-    #[arg(long, value_name = "ENGINE", default_value = "auto")]
+    /// The engine: the best there is, the Apple Neural Engine, or the software engine
+    #[arg(long, visible_alias = "engine", value_name = "ENGINE", default_value = "auto")]
     device: DeviceArg,
 
     /// Matrix products on the CPU: exact, or with factors rounded to bf16, twice as fast where the processor has
     /// instructions for it
     #[arg(long, value_name = "MATH", default_value = "f32")]
     math: MathArg,
+
+    /// Programs that this process may compile: on the Neural Engine 100 unless another number is given here; with a
+    /// number the software engine compiles as the Neural Engine does, again for each change of weights
+    #[arg(long, value_name = "N", value_parser = positive::<u32>)]
+    compile_budget: Option<u32>,
 }
 
 impl EngineArgs {
@@ -29,13 +34,14 @@ impl EngineArgs {
     pub fn device(self) -> ane::Wanted {
         let engine = match self.device {
             DeviceArg::Auto => ane::Choice::Auto,
+            DeviceArg::Ane => ane::Choice::Ane,
             DeviceArg::Soft => ane::Choice::Soft,
         };
         let math = match self.math {
             MathArg::F32 => ane::Math::F32,
             MathArg::Bf16 => ane::Math::Bf16,
         };
-        ane::Wanted { engine, math }
+        ane::Wanted { engine, math, compile_budget: self.compile_budget, compiles: None }
     }
 }
 
@@ -49,6 +55,7 @@ enum MathArg {
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum DeviceArg {
     Auto,
+    Ane,
     Soft,
 }
 

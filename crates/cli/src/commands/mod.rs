@@ -1,8 +1,10 @@
 //! The commands: one file each, whose doc comment is its manual.
 
 mod bench;
+mod doctor;
 mod engine;
 mod eval;
+mod explore;
 mod generate;
 mod grads;
 mod kernels;
@@ -46,6 +48,8 @@ enum Command {
     Kernels(kernels::KernelsArgs),
     Mil(mil::MilArgs),
     Bench(bench::BenchArgs),
+    Doctor(doctor::DoctorArgs),
+    Explore(explore::ExploreArgs),
 }
 
 impl Cli {
@@ -64,6 +68,8 @@ impl Cli {
             Command::Kernels(args) => kernels::run(ui, args),
             Command::Mil(args) => mil::run(ui, args),
             Command::Bench(args) => bench::run(ui, args),
+            Command::Doctor(args) => doctor::run(ui, args),
+            Command::Explore(args) => explore::run(ui, args),
         }?;
         Ok(ui.out().flush()?)
     }

@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod bench;
+#[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin")))]
+mod engine;
 mod help;
 mod mil;
 mod place;

@@ -80,23 +80,19 @@ impl Run {
 
         let pool = ane::Pool::new(options.threads)
             .map_err(|reason| crate::step::StepError::Threads(reason.clone()))?;
+        let build = Build::train(settings.storage.precision());
+        let steps = settings.steps.saturating_sub(resumed.as_ref().map_or(0, |c| c.state.step));
+        let wanted = build.wanted(options.device, cfg.layers, steps);
+        let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
         let (corpus, tokenizer) =
             pool.install(|| corpus(options, &cfg, tokenizer, &folder, resumed.as_ref(), notice))?;
         let lengths = tokenizer.as_ref().map(Tokenizer::text_lengths);
 
         notice(Notice::Compiling { done: 0, total: cfg.layers });
-        let device = ane::open(options.device, SoftOptions { pool: pool.clone() })?;
         let total = cfg.layers;
-        let network = Network::new(
-            &cfg,
-            theta,
-            device,
-            pool,
-            &Build::train(settings.storage.precision()),
-            &mut |done| {
-                notice(Notice::Compiling { done, total });
-            },
-        )?;
+        let network = Network::new(&cfg, theta, device, pool, &build, &mut |done| {
+            notice(Notice::Compiling { done, total });
+        })?;
         network.set_loss_scale(settings.loss_scale);
         let network = Arc::new(network);
         let graph = StepGraph::new(Arc::clone(&network), settings.windows())?;

@@ -4,7 +4,7 @@ use super::{Buffers, Course, StepError};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
 use crate::model::{KernelSpec, Layer, LayerKernels, ModelError, NormSite, Plan, Precision};
 use crate::optim::{AdamW, Decay, Update, global_norm};
-use ane::{Device, Kernel, Math, Pool, SliceMut};
+use ane::{Choice, Device, Kernel, Math, Pool, SliceMut, Wanted};
 use mil::blob::FIRST_ENTRY;
 use mil::pass::Provider;
 use mil::{ValueId, Weights};
@@ -95,6 +95,18 @@ impl Build {
     /// The forward kernels of [`Build::train`] in fp16.
     pub fn infer() -> Build {
         Build { backward: false, ..Build::train(Precision::F16) }
+    }
+
+    /// What is wanted of an engine for a model of `layers` layers whose weights change `steps` times, each of which
+    /// may mean compiling again; `device` is what the user wants. Programs in fp32 are the software engine's alone.
+    pub fn wanted(&self, device: Wanted, layers: usize, steps: u64) -> Wanted {
+        let backward = if self.backward { self.plan.backward.len() } else { 0 };
+        let once = (layers * (self.plan.forward.len() + backward)) as u64;
+        let wanted = device.for_compiles(once.saturating_mul(steps.saturating_add(1)));
+        match (self.precision, device.engine) {
+            (Precision::F32, Choice::Auto) => Wanted { engine: Choice::Soft, ..wanted },
+            _ => wanted,
+        }
     }
 }
 

@@ -1,0 +1,304 @@
+//! IOSurfaces: memory that the engine reads and writes, locked while the processor touches it.
+
+use super::framework::Framework;
+use crate::error::DeviceError;
+use crate::facts::{MIN_SURFACE_BYTES, SURFACE_ALIGNMENT};
+use libloading::os::unix::Library;
+use objc2::encode::{Encoding, RefEncode};
+use objc2::rc::{Retained, autoreleasepool};
+use objc2::runtime::AnyObject;
+use objc2_foundation::{NSDictionary, NSNumber, NSString};
+use std::ffi::{c_int, c_void};
+use std::ptr::{self, NonNull};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// `struct __IOSurface`, of which nothing is known but its name.
+#[repr(C)]
+pub(super) struct IoSurface {
+    _opaque: [u8; 0],
+}
+
+// SAFETY: the encoding of `struct __IOSurface *`, as compilers write that of a pointer to an unknown structure.
+unsafe impl RefEncode for IoSurface {
+    const ENCODING_REF: Encoding = Encoding::Pointer(&Encoding::Struct("__IOSurface", &[]));
+}
+
+/// `kIOSurfaceLockReadOnly`.
+const READ_ONLY: u32 = 1;
+
+type Create = unsafe extern "C" fn(*const AnyObject) -> *mut IoSurface;
+type Lock = unsafe extern "C" fn(*mut IoSurface, u32, *mut u32) -> c_int;
+type BaseAddress = unsafe extern "C" fn(*mut IoSurface) -> *mut c_void;
+type AllocSize = unsafe extern "C" fn(*mut IoSurface) -> usize;
+
+/// The functions of IOSurface that are used, with the types of its public header `IOSurfaceRef.h`.
+pub(super) struct Functions {
+    create: Create,
+    lock: Lock,
+    unlock: Lock,
+    base: BaseAddress,
+    size: AllocSize,
+    keys: [&'static NSString; PROPERTIES.len()],
+}
+
+impl std::fmt::Debug for Functions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Functions")
+    }
+}
+
+// SAFETY: functions and strings that are never changed; Apple documents IOSurface's functions as safe on any thread.
+unsafe impl Send for Functions {}
+// SAFETY: as above.
+unsafe impl Sync for Functions {}
+
+/// The properties of a surface, and how each follows from its size.
+const PROPERTIES: [(&str, Property); 6] = [
+    ("kIOSurfaceWidth", Property::Bytes),
+    ("kIOSurfaceHeight", Property::Is(1)),
+    ("kIOSurfaceBytesPerElement", Property::Is(1)),
+    ("kIOSurfaceBytesPerRow", Property::Bytes),
+    ("kIOSurfaceAllocSize", Property::Bytes),
+    ("kIOSurfacePixelFormat", Property::Is(0)),
+];
+
+#[derive(Clone, Copy)]
+enum Property {
+    Bytes,
+    Is(usize),
+}
+
+impl Functions {
+    /// Finds them; the error is the name of one that is missing.
+    pub(super) fn load(library: &'static Library) -> Result<Functions, String> {
+        // SAFETY: the types are those of `IOSurfaceRef.h`, a public header that has kept them since macOS 10.6; the
+        // library stays loaded.
+        unsafe {
+            let mut keys = [None; PROPERTIES.len()];
+            for (key, (name, _)) in keys.iter_mut().zip(PROPERTIES) {
+                let symbol = library.get::<*const *const NSString>(name.as_bytes());
+                let place: *const *const NSString = *symbol.map_err(|_| name.to_owned())?;
+                *key = place.as_ref().and_then(|&string| string.as_ref());
+            }
+            let keys: Vec<&'static NSString> = keys.into_iter().flatten().collect();
+            Ok(Functions {
+                create: *library.get::<Create>(b"IOSurfaceCreate").map_err(|_| "IOSurfaceCreate")?,
+                lock: *library.get::<Lock>(b"IOSurfaceLock").map_err(|_| "IOSurfaceLock")?,
+                unlock: *library.get::<Lock>(b"IOSurfaceUnlock").map_err(|_| "IOSurfaceUnlock")?,
+                base: *library
+                    .get::<BaseAddress>(b"IOSurfaceGetBaseAddress")
+                    .map_err(|_| "IOSurfaceGetBaseAddress")?,
+                size: *library
+                    .get::<AllocSize>(b"IOSurfaceGetAllocSize")
+                    .map_err(|_| "IOSurfaceGetAllocSize")?,
+                keys: keys.try_into().map_err(|_| "a key of a surface's properties")?,
+            })
+        }
+    }
+}
+
+/// An IOSurface. The lock keeps the processor's threads apart, and the engine from them.
+#[derive(Debug)]
+pub(crate) struct SharedMemory {
+    name: String,
+    /// What is used of it, and what it has.
+    bytes: usize,
+    allocated: usize,
+    handle: RwLock<Handle>,
+}
+
+/// The surface itself.
+#[derive(Debug)]
+struct Handle {
+    surface: Retained<AnyObject>,
+    functions: &'static Functions,
+}
+
+// SAFETY: an IOSurface is counted atomically, and Apple documents its functions as safe on any thread.
+unsafe impl Send for Handle {}
+// SAFETY: as above; the bytes are touched through `SharedRead` and `SharedWrite` alone, which the lock keeps apart.
+unsafe impl Sync for Handle {}
+
+impl Handle {
+    fn raw(&self) -> *mut IoSurface {
+        Retained::as_ptr(&self.surface).cast_mut().cast()
+    }
+}
+
+impl SharedMemory {
+    /// Zeroed memory of `bytes` bytes for surface `name`; more is allocated, as engines refuse small surfaces.
+    ///
+    /// # Errors
+    /// `SurfaceMemory`, if the system has none.
+    pub(super) fn zeroed(
+        framework: &'static Framework,
+        name: &str,
+        bytes: usize,
+    ) -> Result<SharedMemory, DeviceError> {
+        let failed = |reason: String| DeviceError::SurfaceMemory { surface: name.to_owned(), reason };
+        let functions = &framework.iosurface;
+        let size = bytes
+            .max(MIN_SURFACE_BYTES.value)
+            .checked_next_multiple_of(SURFACE_ALIGNMENT.value)
+            .ok_or_else(|| failed(format!("{bytes} bytes are more than there can be")))?;
+        let surface = autoreleasepool(|_| {
+            let values = PROPERTIES.map(|(_, property)| match property {
+                Property::Bytes => NSNumber::new_usize(size),
+                Property::Is(value) => NSNumber::new_usize(value),
+            });
+            let properties = NSDictionary::from_retained_objects(&functions.keys, &values);
+            // SAFETY: an `NSDictionary` is a `CFDictionary`; its keys and values are those of the header. The result
+            // is null, or a reference that the caller owns, of an object that is released as any other.
+            unsafe {
+                let surface = (functions.create)(Retained::as_ptr(&properties).cast());
+                Retained::from_raw(surface.cast::<AnyObject>())
+            }
+        });
+        let surface =
+            surface.ok_or_else(|| failed(format!("the system makes no IOSurface of {size} bytes")))?;
+        let handle = Handle { surface, functions };
+        // SAFETY: the surface is alive.
+        let allocated = unsafe { (functions.size)(handle.raw()) };
+        if allocated < size {
+            return Err(failed(format!("the system gives {allocated} bytes where {size} were asked for")));
+        }
+        let name = name.to_owned();
+        let memory = SharedMemory { name, bytes, allocated, handle: RwLock::new(handle) };
+        memory.write()?.bytes_mut().fill(0);
+        Ok(memory)
+    }
+
+    /// Its size with what is never touched.
+    pub(super) fn allocated(&self) -> usize {
+        self.allocated
+    }
+
+    /// The bytes for the processor to read.
+    ///
+    /// # Errors
+    /// `SurfaceMemory`, if the system does not lock it.
+    pub(crate) fn read(&self) -> Result<SharedRead<'_>, DeviceError> {
+        let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+        let base = self.lock(&handle, READ_ONLY)?;
+        Ok(SharedRead { handle, base, bytes: self.bytes })
+    }
+
+    /// The bytes for the processor to write.
+    ///
+    /// # Errors
+    /// `SurfaceMemory`, if the system does not lock it.
+    pub(crate) fn write(&self) -> Result<SharedWrite<'_>, DeviceError> {
+        let handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        let base = self.lock(&handle, 0)?;
+        Ok(SharedWrite { handle, base, bytes: self.bytes })
+    }
+
+    /// Keeps the processor's writers away while the engine reads.
+    pub(super) fn engine_reads(&self) -> EngineReads<'_> {
+        EngineReads(self.handle.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Keeps the processor away while the engine writes.
+    pub(super) fn engine_writes(&self) -> EngineWrites<'_> {
+        EngineWrites(self.handle.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn lock(&self, handle: &Handle, options: u32) -> Result<NonNull<u8>, DeviceError> {
+        let failed = |reason: String| DeviceError::SurfaceMemory { surface: self.name.clone(), reason };
+        // SAFETY: the surface is alive; a null seed is allowed.
+        let status = unsafe { (handle.functions.lock)(handle.raw(), options, ptr::null_mut()) };
+        if status != 0 {
+            return Err(failed(format!("IOSurfaceLock answers {status:#x}")));
+        }
+        // SAFETY: the surface is alive and locked.
+        let base = unsafe { (handle.functions.base)(handle.raw()) };
+        // Elements of four bytes are seen in it.
+        match NonNull::new(base.cast::<u8>()) {
+            Some(base) if base.addr().get().is_multiple_of(16) => Ok(base),
+            _ => {
+                unlock(handle, options);
+                Err(failed(format!("its address {base:p} is of no use")))
+            }
+        }
+    }
+}
+
+/// Ends a lock that was taken with the same options. A failure would leave the lock counted, which harms nobody.
+fn unlock(handle: &Handle, options: u32) {
+    // SAFETY: the surface is alive, and locked with these options.
+    let _ = unsafe { (handle.functions.unlock)(handle.raw(), options, ptr::null_mut()) };
+}
+
+/// A surface that the engine reads.
+pub(super) struct EngineReads<'a>(RwLockReadGuard<'a, Handle>);
+
+/// A surface that the engine writes.
+pub(super) struct EngineWrites<'a>(RwLockWriteGuard<'a, Handle>);
+
+/// A surface while the engine uses it.
+pub(super) trait Held {
+    /// The surface.
+    fn surface(&self) -> &Retained<AnyObject>;
+}
+
+impl Held for EngineReads<'_> {
+    fn surface(&self) -> &Retained<AnyObject> {
+        &self.0.surface
+    }
+}
+
+impl Held for EngineWrites<'_> {
+    fn surface(&self) -> &Retained<AnyObject> {
+        &self.0.surface
+    }
+}
+
+/// A surface's bytes, locked for the processor to read.
+#[derive(Debug)]
+pub(crate) struct SharedRead<'a> {
+    handle: RwLockReadGuard<'a, Handle>,
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+/// A surface's bytes, locked for the processor to write.
+#[derive(Debug)]
+pub(crate) struct SharedWrite<'a> {
+    handle: RwLockWriteGuard<'a, Handle>,
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the pointer is into the surface that the guard keeps; bytes may be read on any thread.
+unsafe impl Sync for SharedRead<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for SharedWrite<'_> {}
+
+impl SharedRead<'_> {
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the surface is locked, its memory at `base` is `allocated ≥ bytes` long and was zeroed when it was
+        // made; the guard keeps every writer away, the engine too.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.bytes) }
+    }
+}
+
+impl SharedWrite<'_> {
+    /// The bytes.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for `SharedRead`; the guard keeps everybody else away.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.bytes) }
+    }
+}
+
+impl Drop for SharedRead<'_> {
+    fn drop(&mut self) {
+        unlock(&self.handle, READ_ONLY);
+    }
+}
+
+impl Drop for SharedWrite<'_> {
+    fn drop(&mut self) {
+        unlock(&self.handle, 0);
+    }
+}

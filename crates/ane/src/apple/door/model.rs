@@ -1,0 +1,201 @@
+//! A program on the engine, from its text to loaded and back.
+
+use super::framework::Framework;
+use crate::apple::folder::Folder;
+use crate::error::{Call, DeviceError, Refusal};
+use crate::refusal::Answer;
+use mil::Weights;
+use objc2::msg_send;
+use objc2::rc::{Retained, autoreleasepool};
+use objc2::runtime::{AnyObject, Bool, NSObject};
+use objc2_foundation::{NSData, NSDictionary, NSError, NSNumber, NSString, NSTemporaryDirectory};
+use std::path::Path;
+use std::ptr;
+use std::thread;
+use std::time::Duration;
+
+/// Quality of service of every call. Source: `maderix/ANE` uses 21; rule W8 has no other value to recommend.
+const QOS: u32 = 21;
+
+/// How long a refused load waits before its second and last try, so that slots of unloaded programs come free.
+/// Source: `maderix/ANE`, its bridge.
+const LOAD_AGAIN: Duration = Duration::from_millis(100);
+
+/// Options of calls; none are given. The dictionary must be there all the same.
+type Options = NSDictionary<NSString, NSObject>;
+
+/// A program that is loaded on the engine. Dropping it unloads it, then removes its folder.
+#[derive(Debug)]
+pub(super) struct Model {
+    object: Retained<AnyObject>,
+    kernel: String,
+    text: String,
+    loaded: bool,
+    /// Dropped after the object.
+    _folder: Folder,
+}
+
+// SAFETY: the object is counted atomically and no thread owns it. It is sent messages through `&mut self` and `drop`
+// alone, so by one thread at a time; `maderix/ANE` compiles and evaluates on several threads.
+unsafe impl Send for Model {}
+
+impl Model {
+    /// Compiles and loads `text` with `weights`.
+    ///
+    /// # Errors
+    /// `Refused`, with what the engine says; `WeightPath` and `Folder`, if its files cannot be written. Nothing is
+    /// left behind.
+    pub(super) fn open(
+        framework: &Framework,
+        kernel: &str,
+        text: String,
+        weights: &Weights,
+    ) -> Result<Model, DeviceError> {
+        autoreleasepool(|_| {
+            let refused = |call, answer| refusal(kernel, call, answer, &text);
+            let data = NSData::with_bytes(text.as_bytes());
+            let files = dictionary(weights);
+            // SAFETY: the class method was compared: three objects, the last may be nil, and it returns an object or
+            // nil.
+            let descriptor: Option<Retained<AnyObject>> = unsafe {
+                msg_send![
+                    framework.descriptor,
+                    modelWithMILText: &*data,
+                    weights: &*files,
+                    optionsPlist: None::<&AnyObject>
+                ]
+            };
+            let descriptor = descriptor.ok_or_else(|| refused(Call::Describe, Answer::default()))?;
+            // SAFETY: the class method was compared; the descriptor is what it wants.
+            let object: Option<Retained<AnyObject>> =
+                unsafe { msg_send![framework.model, inMemoryModelWithDescriptor: &*descriptor] };
+            let object = object.ok_or_else(|| refused(Call::Model, Answer::default()))?;
+            // SAFETY: the method was compared, and the object is an instance of its class.
+            let identifier: Option<Retained<AnyObject>> = unsafe { msg_send![&*object, hexStringIdentifier] };
+            let identifier = identifier
+                .and_then(|name| name.downcast::<NSString>().ok())
+                .map(|name| name.to_string())
+                .filter(|name| is_file_name(name))
+                .ok_or_else(|| {
+                    let text = Some("it has no identifier that could name a folder".to_owned());
+                    refused(Call::Model, Answer { text, ..Answer::default() })
+                })?;
+            let root = NSTemporaryDirectory().to_string();
+            let folder = Folder::create(Path::new(&root), &identifier, kernel, &text, weights)?;
+            let kernel = kernel.to_owned();
+            let mut model = Model { object, kernel, text, loaded: false, _folder: folder };
+            model.compile()?;
+            model.load()?;
+            Ok(model)
+        })
+    }
+
+    fn compile(&mut self) -> Result<(), DeviceError> {
+        let options = Options::new();
+        let mut error = ptr::null_mut::<NSError>();
+        // SAFETY: the method was compared; the options are an object, and `error` is a place for one.
+        let done: Bool = unsafe {
+            msg_send![&*self.object, compileWithQoS: QOS, options: &*options, error: &raw mut error]
+        };
+        self.verdict(Call::Compile, done, error)
+    }
+
+    fn load(&mut self) -> Result<(), DeviceError> {
+        if self.try_load().is_err() {
+            thread::sleep(LOAD_AGAIN);
+            self.try_load()?;
+        }
+        self.loaded = true;
+        Ok(())
+    }
+
+    fn try_load(&mut self) -> Result<(), DeviceError> {
+        let options = Options::new();
+        let mut error = ptr::null_mut::<NSError>();
+        // SAFETY: as in `compile`.
+        let done: Bool =
+            unsafe { msg_send![&*self.object, loadWithQoS: QOS, options: &*options, error: &raw mut error] };
+        self.verdict(Call::Load, done, error)
+    }
+
+    /// Runs once on the surfaces of `request`; returns when the outputs are written.
+    ///
+    /// # Errors
+    /// `Refused`; what the output surfaces hold is of no use then.
+    pub(super) fn evaluate(&mut self, request: &AnyObject) -> Result<(), DeviceError> {
+        autoreleasepool(|_| {
+            let options = Options::new();
+            let mut error = ptr::null_mut::<NSError>();
+            // SAFETY: as in `compile`; the request was made by the request class for this program's surfaces.
+            let done: Bool = unsafe {
+                msg_send![
+                    &*self.object,
+                    evaluateWithQoS: QOS,
+                    options: &*options,
+                    request: request,
+                    error: &raw mut error
+                ]
+            };
+            self.verdict(Call::Evaluate, done, error)
+        })
+    }
+
+    /// The refusal of a request for this program.
+    pub(super) fn unbound(&self) -> DeviceError {
+        refusal(&self.kernel, Call::Bind, Answer::default(), &self.text)
+    }
+
+    /// What a call's answer means. An error that comes with a yes is none.
+    fn verdict(&self, call: Call, done: Bool, error: *mut NSError) -> Result<(), DeviceError> {
+        if done.as_bool() {
+            return Ok(());
+        }
+        // SAFETY: the callee left null there, or an object that lives until the pool around us is emptied.
+        let error = unsafe { Retained::retain(error) };
+        let answer = error.map_or_else(Answer::default, |e| Answer {
+            domain: Some(e.domain().to_string()),
+            code: Some(e.code() as i64),
+            text: Some(e.localizedDescription().to_string()),
+        });
+        Err(refusal(&self.kernel, call, answer, &self.text))
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        if !self.loaded {
+            return;
+        }
+        autoreleasepool(|_| {
+            let mut error = ptr::null_mut::<NSError>();
+            // SAFETY: the method was compared; the program is loaded, and nothing evaluates it: `self` is ours alone.
+            // A program that does not unload ends with the process: there is nobody left to tell.
+            let _: Bool = unsafe { msg_send![&*self.object, unloadWithQoS: QOS, error: &raw mut error] };
+        });
+    }
+}
+
+fn refusal(kernel: &str, call: Call, answer: Answer, text: &str) -> DeviceError {
+    DeviceError::Refused(Box::new(Refusal::new(kernel, call, answer, text)))
+}
+
+/// The weight files as the descriptor wants them: `{ path: { "offset": 0, "data": bytes } }`, empty if there are none.
+fn dictionary(weights: &Weights) -> Retained<NSDictionary<NSString, NSObject>> {
+    let keys = [NSString::from_str("offset"), NSString::from_str("data")];
+    let (paths, files): (Vec<_>, Vec<Retained<NSObject>>) = weights
+        .files()
+        .map(|(path, bytes)| {
+            let offset: Retained<NSObject> = NSNumber::new_u64(0).into_super().into_super();
+            let data: Retained<NSObject> = NSData::with_bytes(bytes).into_super();
+            let file = NSDictionary::from_retained_objects(&[&*keys[0], &*keys[1]], &[offset, data]);
+            (NSString::from_str(path), file.into_super())
+        })
+        .unzip();
+    let paths: Vec<&NSString> = paths.iter().map(|p| &**p).collect();
+    NSDictionary::from_retained_objects(&paths, &files)
+}
+
+/// Whether `name` names a file beside others, and nothing else.
+fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}

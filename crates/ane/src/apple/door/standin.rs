@@ -1,0 +1,59 @@
+//! What tests ask of the stand-in: faults, counts, limits.
+
+use super::framework::{FRAMEWORK, library};
+use objc2::rc::autoreleasepool;
+use objc2_foundation::NSTemporaryDirectory;
+use std::ffi::{CString, c_char, c_int, c_long};
+use std::path::PathBuf;
+
+// Apple's entry points of the Objective-C runtime, which GCC's lacks.
+#[link(name = "objc_apple_shim")]
+unsafe extern "C" {}
+
+/// `call` is to fail `times` times, after `skip` calls that do not.
+///
+/// # Errors
+/// If the stand-in cannot be asked.
+pub fn fault(call: &str, skip: i32, times: i32) -> Result<(), String> {
+    let call = CString::new(call).map_err(|e| e.to_string())?;
+    let library = library(FRAMEWORK)?;
+    // SAFETY: the type is that of `standin.h`.
+    unsafe {
+        let set = library.get::<unsafe extern "C" fn(*const c_char, c_int, c_int)>(b"standin_fault");
+        set.map_err(|e| e.to_string())?(call.as_ptr(), skip, times);
+    }
+    Ok(())
+}
+
+/// How many live of `descriptors`, `models`, `loaded`, `requests`, `surface_objects` or `iosurfaces`.
+///
+/// # Errors
+/// If the stand-in cannot be asked.
+pub fn live(thing: &str) -> Result<i64, String> {
+    let thing = CString::new(thing).map_err(|e| e.to_string())?;
+    let library = library(FRAMEWORK)?;
+    // SAFETY: as above.
+    unsafe {
+        let ask = library.get::<unsafe extern "C" fn(*const c_char) -> c_long>(b"standin_live");
+        Ok(ask.map_err(|e| e.to_string())?(thing.as_ptr()))
+    }
+}
+
+/// Where the folders of programs are.
+pub fn folders() -> PathBuf {
+    PathBuf::from(autoreleasepool(|_| NSTemporaryDirectory().to_string()))
+}
+
+/// How many programs the stand-in compiles from now on.
+///
+/// # Errors
+/// If the stand-in cannot be asked.
+pub fn compiles(count: i32) -> Result<(), String> {
+    let library = library(FRAMEWORK)?;
+    // SAFETY: as above.
+    unsafe {
+        let set = library.get::<unsafe extern "C" fn(c_int)>(b"standin_compiles");
+        set.map_err(|e| e.to_string())?(count);
+    }
+    Ok(())
+}

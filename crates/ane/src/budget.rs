@@ -1,0 +1,50 @@
+//! How many programs a process compiles: the service that compiles them stops answering after about a hundred.
+
+use crate::error::DeviceError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A count of compiled programs with a limit; clones count together.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    used: Arc<AtomicU32>,
+    limit: u32,
+}
+
+impl Budget {
+    /// Counts in `used`, which others may share.
+    pub(crate) fn new(used: Arc<AtomicU32>, limit: u32) -> Budget {
+        Budget { used, limit }
+    }
+
+    /// Counts one more, whether or not it will compile.
+    ///
+    /// # Errors
+    /// `CompileBudget`, if the limit is reached; nothing is counted then.
+    pub(crate) fn take(&self, kernel: &str) -> Result<(), DeviceError> {
+        let more = |used: u32| (used < self.limit).then_some(used + 1);
+        match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(_) => Ok(()),
+            Err(used) => {
+                Err(DeviceError::CompileBudget { kernel: kernel.to_owned(), used, budget: self.limit })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_ends_before_it_is_exceeded() {
+        let used = Arc::new(AtomicU32::new(0));
+        let budget = Budget::new(Arc::clone(&used), 2);
+        budget.take("a").unwrap();
+        budget.clone().take("b").unwrap();
+        let error = budget.take("c").unwrap_err();
+        assert!(error.to_string().contains("`c`") && error.hint().is_some(), "{error}");
+        assert_eq!(used.load(Ordering::Relaxed), 2);
+        assert!(Budget::new(used, 3).take("c").is_ok(), "a larger limit on the same count");
+    }
+}

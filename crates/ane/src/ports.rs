@@ -1,0 +1,73 @@
+//! What a kernel reads and writes, and whether surfaces fit.
+
+use crate::error::DeviceError;
+use crate::surface::Surface;
+use mil::{Function, TensorType, ValueId};
+
+/// The parameters and results of a kernel, in the order of its function.
+#[derive(Clone, Debug)]
+pub(crate) struct Ports {
+    /// The kernel's name, for messages.
+    pub(crate) kernel: String,
+    /// Name and type of each parameter.
+    pub(crate) inputs: Vec<(String, TensorType)>,
+    /// Name and type of each result.
+    pub(crate) outputs: Vec<(String, TensorType)>,
+}
+
+impl Ports {
+    /// Those of `function`.
+    pub(crate) fn of(kernel: &str, function: &Function) -> Ports {
+        let side = |ids: &[ValueId]| -> Vec<(String, TensorType)> {
+            ids.iter().map(|&v| (function.value(v).name.clone(), function.ty(v).clone())).collect()
+        };
+        Ports { kernel: kernel.to_owned(), inputs: side(&function.inputs), outputs: side(&function.outputs) }
+    }
+
+    /// Compares surfaces with parameters and results.
+    ///
+    /// # Errors
+    /// If number or types are others, or one is written and used twice.
+    pub(crate) fn check(&self, inputs: &[&Surface], outputs: &[&Surface]) -> Result<(), DeviceError> {
+        self.fit("inputs", &self.inputs, inputs)?;
+        self.fit("outputs", &self.outputs, outputs)?;
+        for (i, out) in outputs.iter().enumerate() {
+            let again = inputs.iter().chain(&outputs[i + 1..]).any(|s| std::ptr::eq(*s, *out));
+            if again {
+                return Err(DeviceError::SurfaceShared {
+                    kernel: self.kernel.clone(),
+                    surface: out.name().to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn fit(
+        &self,
+        side: &'static str,
+        want: &[(String, TensorType)],
+        got: &[&Surface],
+    ) -> Result<(), DeviceError> {
+        if want.len() != got.len() {
+            return Err(DeviceError::SurfaceCount {
+                kernel: self.kernel.clone(),
+                side,
+                want: want.len(),
+                got: got.len(),
+            });
+        }
+        for ((parameter, want), surface) in want.iter().zip(got) {
+            if surface.ty() != want {
+                return Err(DeviceError::SurfaceType {
+                    kernel: self.kernel.clone(),
+                    parameter: parameter.clone(),
+                    surface: surface.name().to_owned(),
+                    got: Box::new(surface.ty().clone()),
+                    want: Box::new(want.clone()),
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,207 @@
+//! `backpropane doctor`.
+
+use super::print_json;
+use crate::error::CommandError;
+use crate::ui::Ui;
+use ane::apple::{Examination, Kind, examine};
+use ane::trial::{Trial, run_all};
+use ane::{Choice, DeviceError, DeviceInfo, SoftOptions};
+use serde::Serialize;
+use std::fmt::Write;
+use std::process::Command;
+
+/// Check this machine's Neural Engine, from the system's libraries to numbers that come out
+///
+/// Looks up every class and method that kernels call and compares their types with those that this version calls them
+/// with; then compiles and runs small programs and compares what they give with the reference meaning, which must be
+/// the same to the bit. Where there is no Neural Engine it says so, and tries the software engine in its place.
+///
+/// Exits with 1 if the engine that was tried is not all right, and on a Mac with Apple silicon if its Neural Engine
+/// cannot be used.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  backpropane doctor                        what a report of a problem should begin with
+  backpropane doctor --json > doctor.json   the same, for programs")]
+pub struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// All that was found, as programs read it.
+#[derive(Debug, Serialize)]
+struct Finding {
+    version: &'static str,
+    system: String,
+    chip: String,
+    neural_engine: bool,
+    /// Why there is none, or none that can be used.
+    problem: Option<String>,
+    members: Vec<Member>,
+    tried: Tried,
+    healthy: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Member {
+    name: String,
+    kind: &'static str,
+    encoding: Option<String>,
+    problem: Option<String>,
+}
+
+/// The engine that was tried.
+#[derive(Debug, Serialize)]
+struct Tried {
+    engine: String,
+    name: String,
+    trials: Vec<TrialRecord>,
+}
+
+#[derive(Debug, Serialize)]
+struct TrialRecord {
+    name: &'static str,
+    about: &'static str,
+    passed: bool,
+    compile_ms: Option<f64>,
+    dispatch_ms: Option<f64>,
+    /// From the reference; absent if it is not finite, or nothing ran.
+    largest_difference: Option<f64>,
+    problem: Option<String>,
+}
+
+pub fn run(ui: &Ui, args: &DoctorArgs) -> Result<(), CommandError> {
+    let finding = find()?;
+    if args.json {
+        print_json(ui, &finding)?;
+    } else {
+        ui.result(finding.shown().trim_end())?;
+    }
+    if finding.healthy { Ok(()) } else { Err(CommandError::negative()) }
+}
+
+fn find() -> Result<Finding, CommandError> {
+    let engine_error = |e: DeviceError| CommandError::failure(e.to_string());
+    let examination = examine();
+    let options = SoftOptions::threads(0).map_err(engine_error)?;
+    let (device, problem) = match ane::open(Choice::Ane, options.clone()) {
+        Ok(device) => (device, None),
+        Err(e) => (ane::open(Choice::Soft, options).map_err(engine_error)?, Some(e)),
+    };
+    let DeviceInfo { name, engine, .. } = device.info().clone();
+    let trials: Vec<TrialRecord> = run_all(device.as_ref()).iter().map(record).collect();
+    // Only a Mac with Apple silicon owes a Neural Engine.
+    let owed = cfg!(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin"));
+    let healthy = trials.iter().all(|t| t.passed) && (problem.is_none() || !owed);
+    Ok(Finding {
+        version: env!("CARGO_PKG_VERSION"),
+        system: system(),
+        chip: chip(),
+        neural_engine: problem.is_none(),
+        problem: problem.map(|e| e.to_string()),
+        members: members(examination),
+        tried: Tried { engine: engine.to_string(), name, trials },
+        healthy,
+    })
+}
+
+fn members(examination: Examination) -> Vec<Member> {
+    let member = |m: ane::apple::Member| Member {
+        name: m.name,
+        kind: match m.kind {
+            Kind::Library => "library",
+            Kind::Function => "function",
+            Kind::Class => "class",
+            Kind::Method => "method",
+        },
+        encoding: m.encoding,
+        problem: m.problem,
+    };
+    examination.members.into_iter().map(member).collect()
+}
+
+fn record(trial: &Trial) -> TrialRecord {
+    let ms = |t: std::time::Duration| t.as_secs_f64() * 1e3;
+    let outcome = trial.outcome.as_ref();
+    TrialRecord {
+        name: trial.name,
+        about: trial.about,
+        passed: trial.passed(),
+        compile_ms: outcome.ok().map(|o| ms(o.compile)),
+        dispatch_ms: outcome.ok().map(|o| ms(o.dispatch)),
+        largest_difference: outcome.ok().map(|o| o.difference).filter(|d| d.is_finite()),
+        problem: outcome.err().map(ToString::to_string),
+    }
+}
+
+impl Finding {
+    /// For people: a line a thing.
+    fn shown(&self) -> String {
+        let mut out = String::new();
+        let mut line = |label: &str, text: String| {
+            let _ = writeln!(out, "{label:<9} {text}");
+        };
+        line("version", format!("backpropane {}", self.version));
+        line("system", format!("{}, {}", self.system, self.chip));
+        for m in &self.members {
+            let encoding = m.encoding.as_ref().map(|e| format!("  {e}")).unwrap_or_default();
+            let verdict = m.problem.as_ref().map_or("ok".to_owned(), |p| format!("WRONG: {p}"));
+            line(m.kind, format!("{}{encoding}: {verdict}", m.name));
+        }
+        match &self.problem {
+            None => line("engine", self.tried.name.clone()),
+            Some(problem) => {
+                line("engine", problem.clone());
+                line("instead", format!("trying the {}, which runs the same programs", self.tried.name));
+            }
+        }
+        for t in &self.tried.trials {
+            let verdict = match (&t.problem, t.passed, t.largest_difference) {
+                (Some(problem), ..) => format!("FAILED: {problem}"),
+                (None, true, _) => "ok".to_owned(),
+                (None, false, Some(d)) => format!("WRONG: off by up to {d}"),
+                (None, false, None) => "WRONG: some results are no numbers".to_owned(),
+            };
+            let times = match (t.compile_ms, t.dispatch_ms) {
+                (Some(compile), Some(run)) => format!(" (compiled in {compile:.1} ms, run in {run:.3} ms)"),
+                _ => String::new(),
+            };
+            line("trial", format!("{}: {verdict}{times}: {}", t.name, t.about));
+        }
+        let verdict = match (self.healthy, self.neural_engine) {
+            (true, true) => "the Neural Engine does all that was asked of it",
+            (true, false) => "no Neural Engine here; the software engine is all right",
+            (false, true) => "the Neural Engine answers, and not as it should",
+            (false, false) => "the Neural Engine cannot be used",
+        };
+        line("verdict", verdict.to_owned());
+        out
+    }
+}
+
+/// What a program of the system's prints, on one line.
+fn ask(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok().filter(|o| o.status.success())?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (!text.is_empty() && !text.contains('\n')).then_some(text)
+}
+
+/// The system with its version.
+fn system() -> String {
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let version = || {
+        let version = ask("sw_vers", &["-productVersion"])?;
+        let build = ask("sw_vers", &["-buildVersion"])?;
+        Some(format!("macOS {version} ({build})"))
+    };
+    let known = if os == "macos" { version() } else { None };
+    known.unwrap_or_else(|| format!("{os} on {arch}"))
+}
+
+/// The processor.
+fn chip() -> String {
+    let brand =
+        if cfg!(target_os = "macos") { ask("sysctl", &["-n", "machdep.cpu.brand_string"]) } else { None };
+    brand.unwrap_or_else(softane::instruction_set)
+}

@@ -1,0 +1,40 @@
+/* A stand-in for AppleNeuralEngine and IOSurface: what the parts share. */
+
+#import <Foundation/Foundation.h>
+#include <stddef.h>
+
+/* The software engine, behind `standin/engine`. */
+struct Program;
+struct Program *standin_compile(const unsigned char *text, size_t text_bytes, const char *const *paths,
+                                const unsigned char *const *files, const size_t *sizes, size_t count, char *message,
+                                size_t room);
+size_t standin_count(const struct Program *program, size_t side);
+size_t standin_bytes(const struct Program *program, size_t side, size_t slot);
+int standin_run(const struct Program *program, const void *const *inputs, void *const *outputs);
+void standin_free(struct Program *program);
+
+/* Things that are counted while they live. */
+enum Thing { DESCRIPTORS, MODELS, LOADED, REQUESTS, SURFACE_OBJECTS, IOSURFACES, THINGS };
+void standin_born(enum Thing thing);
+void standin_died(enum Thing thing);
+
+/* Whether `call` is to fail now: see `standin_fault`. */
+BOOL standin_fails(const char *call);
+
+/* For tests: `call` is to fail `times` times, after `skip` calls that do not. Also `STANDIN_FAULT=call=times`. */
+void standin_fault(const char *call, int skip, int times);
+/* For tests: how many live, by the names of `enum Thing` in lower case; -1 for an unknown name. */
+long standin_live(const char *thing);
+/* For tests: how many programs may be compiled from now on. Also `STANDIN_COMPILES=n`. */
+void standin_compiles(int count);
+/* Counts a compile; NO if there were too many. */
+BOOL standin_may_compile(void);
+
+/* An IOSurface: Apple's is an object too. */
+@interface StandInSurface : NSObject {
+  @public
+    void *base;
+    size_t size;
+    int locks;
+}
+@end

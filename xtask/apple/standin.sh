@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Builds the stand-in for AppleNeuralEngine and runs the Apple back end against it: see docs/apple-engine.md.
+#
+#   xtask/apple/standin.sh            its tests
+#   xtask/apple/standin.sh COMMAND    any command of `backpropane`, with `--device ane` meaning the stand-in
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+build=$PWD/target/standin
+
+missing() {
+    printf 'error: the stand-in needs %s\n  = help: %s\n' "$1" "$2" >&2
+    exit 1
+}
+[ "$(uname -sm)" = "Linux x86_64" ] || missing "x86_64 Linux" "on a Mac, run \`backpropane doctor\`, which asks the real engine"
+command -v gcc >/dev/null || missing "gcc" "apt-get install gcc"
+packages="apt-get install --no-install-recommends gobjc libgnustep-base-dev"
+gcc -x objective-c -fsyntax-only - </dev/null 2>/dev/null || missing "GCC's Objective-C compiler" "$packages"
+[ -e /usr/include/GNUstep/Foundation/Foundation.h ] || missing "GNUstep's Foundation" "$packages"
+
+# The shim and the engine are libraries of ours; the tests link to the first, the framework to the second.
+export CARGO_TARGET_DIR=$build
+cargo build --quiet -p objc_apple_shim -p standin_engine --features objc_apple_shim/gnustep
+libraries=$build/debug
+
+# The framework, and a variant for each change that a new macOS could bring.
+framework() {
+    local to=$build/$1
+    shift
+    mkdir -p "$to"
+    gcc -shared -fPIC -O1 -g -Wall -Wextra -Werror -Wno-unused-parameter -std=gnu11 -x objective-c \
+        -fobjc-exceptions -fconstant-string-class=NSConstantString -D_NATIVE_OBJC_EXCEPTIONS -DGNUSTEP \
+        -DGNUSTEP_BASE_LIBRARY=1 -isystem /usr/include/GNUstep "$@" standin/framework/*.m -x none \
+        -o "$to/libAppleNeuralEngine.so" -L"$libraries" -lstandin_engine -Wl,-rpath,"$libraries" -lgnustep-base -lobjc
+}
+framework framework
+framework wrong-type -DSTANDIN_WRONG_TYPE
+framework no-method -DSTANDIN_NO_METHOD
+framework no-class -DSTANDIN_NO_CLASS
+
+export LIBRARY_PATH=$libraries${LIBRARY_PATH:+:$LIBRARY_PATH}
+export LD_LIBRARY_PATH=$build/framework:$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export BACKPROPANE_STANDIN=$build
+features=ane/standin,cli/standin
+if [ $# -gt 0 ]; then
+    cargo test --quiet --no-run -p ane -p cli --features "$features" --test standin
+    exec "$build/debug/backpropane" "$@"
+fi
+cargo clippy --quiet -p ane -p cli -p objc_apple_shim -p standin_engine --all-targets \
+    --features "$features,objc_apple_shim/gnustep" -- -D warnings
+cargo test -p ane -p cli --features "$features" --test standin
+# Once more with the dead kept as zombies: a message to an object that was released once too often ends the process.
+NSZombieEnabled=YES CRASH_ON_ZOMBIE=YES cargo test --quiet -p ane -p cli --features "$features" --test standin -- \
+    --skip nothing_grows
+echo "apple standin: the back end does what is claimed of the engine, and bears its faults" >&2
