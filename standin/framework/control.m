@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static long live[THINGS];
@@ -23,6 +24,14 @@ __attribute__((constructor)) static void from_environment(void)
         memcpy(fault, said, (size_t)(sign - said));
         fault_times = atoi(sign + 1);
     }
+    /* Processes of one run share the environment: the fault is of those that find a file, or of the first that takes
+       another away. */
+    const char *found = getenv("STANDIN_FAULT_IF");
+    const char *once = getenv("STANDIN_FAULT_ONCE");
+    if (found && access(found, F_OK) != 0)
+        fault_times = 0;
+    if (fault_times && once && unlink(once) != 0)
+        fault_times = 0;
 }
 
 void standin_fault(const char *call, int skip, int times)

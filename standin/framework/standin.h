@@ -21,7 +21,8 @@ void standin_died(enum Thing thing);
 /* Whether `call` is to fail now: see `standin_fault`. */
 BOOL standin_fails(const char *call);
 
-/* For tests: `call` is to fail `times` times, after `skip` calls that do not. Also `STANDIN_FAULT=call=times`. */
+/* For tests: `call` is to fail `times` times, after `skip` calls that do not. Also `STANDIN_FAULT=call=times`, in
+   processes that find the file `STANDIN_FAULT_IF`, and in the first alone that removes `STANDIN_FAULT_ONCE`. */
 void standin_fault(const char *call, int skip, int times);
 /* For tests: how many live, by the names of `enum Thing` in lower case; -1 for an unknown name. */
 long standin_live(const char *thing);

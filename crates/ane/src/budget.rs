@@ -17,6 +17,11 @@ impl Budget {
         Budget { used, limit }
     }
 
+    /// How many more may be compiled.
+    pub(crate) fn left(&self) -> u32 {
+        self.limit.saturating_sub(self.used.load(Ordering::Relaxed))
+    }
+
     /// Counts one more, whether or not it will compile.
     ///
     /// # Errors
@@ -41,10 +46,13 @@ mod tests {
         let used = Arc::new(AtomicU32::new(0));
         let budget = Budget::new(Arc::clone(&used), 2);
         budget.take("a").unwrap();
+        assert_eq!(budget.left(), 1);
         budget.clone().take("b").unwrap();
+        assert_eq!(budget.left(), 0);
         let error = budget.take("c").unwrap_err();
         assert!(error.to_string().contains("`c`") && error.hint().is_some(), "{error}");
         assert_eq!(used.load(Ordering::Relaxed), 2);
+        assert_eq!(Budget::new(Arc::clone(&used), 1).left(), 0, "a smaller limit on the same count");
         assert!(Budget::new(used, 3).take("c").is_ok(), "a larger limit on the same count");
     }
 }

@@ -32,6 +32,12 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// `SurfaceUnfit`, if no surface can hold such a tensor.
     fn surface(&self, name: &str, ty: &TensorType) -> Result<Surface, DeviceError>;
+
+    /// Programs that this process may still compile; `None`: any number. Where they are counted, changed weights mean
+    /// compiling again: [`Kernel::rebake`] is no way.
+    fn compiles_left(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// A loaded program. Dropping it unloads it.
@@ -106,8 +112,8 @@ impl fmt::Display for Engine {
 /// Which engine is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Choice {
-    /// The best there is: the Neural Engine where one can be opened and survives what will be compiled, otherwise the
-    /// software engine.
+    /// The best there is: the Neural Engine where one can be opened and survives what has to be compiled, otherwise
+    /// the software engine.
     #[default]
     Auto,
     /// The Apple Neural Engine.
@@ -127,12 +133,13 @@ pub struct Wanted {
     /// to survive, any number on the software engine. With a budget the software engine behaves as the hardware does:
     /// changed weights mean compiling again.
     pub compile_budget: Option<u32>,
-    /// Programs that will be compiled, where that is known: `Auto` does not take an engine that they wear out.
+    /// Programs that one process has to compile, where that is known: `Auto` takes no engine that does not survive
+    /// them.
     pub compiles: Option<u64>,
 }
 
 impl Wanted {
-    /// The same, for work that compiles `programs` programs.
+    /// The same, for work of which a process has to compile `programs` programs at least.
     #[must_use]
     pub fn for_compiles(self, programs: u64) -> Wanted {
         Wanted { compiles: Some(programs), ..self }
@@ -188,7 +195,7 @@ pub fn open(wanted: impl Into<Wanted>, options: SoftOptions) -> Result<Box<dyn D
             let budget = wanted.compile_budget.unwrap_or(COMPILE_BUDGET.value);
             if let Some(n) = wanted.compiles.filter(|&n| n > u64::from(budget)) {
                 return soft(&format!(
-                    "software engine (this compiles {n} programs, on the Neural Engine a process can compile {budget})"
+                    "software engine (the kernels are {n} programs, on the Neural Engine a process can compile {budget})"
                 ));
             }
             apple::open(wanted, options.clone()).or_else(|e| soft(&format!("software engine ({e})")))

@@ -70,6 +70,15 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
+    /// Whether the same may succeed in a new process: the compiler's service refused, or has no more to give.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => matches!(refusal.call, Call::Model | Call::Compile | Call::Load),
+            Self::CompileBudget { .. } => true,
+            _ => false,
+        }
+    }
+
     /// What the user can do about it, if anything: one sentence, imperative.
     pub fn hint(&self) -> Option<&'static str> {
         match self {

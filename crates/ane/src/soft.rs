@@ -72,6 +72,10 @@ impl Device for SoftDevice {
     fn surface(&self, name: &str, ty: &TensorType) -> Result<Surface, DeviceError> {
         Surface::host(name, ty)
     }
+
+    fn compiles_left(&self) -> Option<u32> {
+        self.shared.budget.as_ref().map(Budget::left)
+    }
 }
 
 struct SoftKernel {

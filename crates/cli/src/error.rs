@@ -42,6 +42,11 @@ impl CommandError {
         CommandError { kind: Kind::Failure, message: message.into(), hint: None }
     }
 
+    /// The same with another remedy.
+    pub fn with_hint(self, hint: impl Into<String>) -> CommandError {
+        CommandError { hint: Some(hint.into()), ..self }
+    }
+
     /// The user stopped a run, and it was saved.
     pub fn interrupted(message: impl Into<String>, hint: impl Into<String>) -> CommandError {
         CommandError { kind: Kind::Interrupted, message: message.into(), hint: Some(hint.into()) }

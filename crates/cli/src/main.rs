@@ -1,7 +1,7 @@
 //! The binary `backpropane`: commands for people, over the rooms that do the work.
 //!
 //! One file a command in [`commands`]; what they share is how they speak ([`ui`], [`units`], [`progress`]), how they
-//! fail ([`error`]) and how they are stopped ([`interrupt`]). Nothing here computes.
+//! fail ([`error`]), how they are stopped ([`interrupt`]) and how a run goes on in a new process ([`restart`]). Nothing here computes.
 #![forbid(unsafe_code)]
 
 mod commands;
@@ -10,6 +10,7 @@ mod interrupt;
 mod plot;
 mod progress;
 mod report;
+mod restart;
 mod traces;
 mod ui;
 mod units;

@@ -1,8 +1,10 @@
 //! How a run goes, for whoever watches: a bar on a terminal, a line now and then elsewhere.
 
+use crate::restart::Moment;
 use crate::ui::Ui;
 use crate::units;
 use indicatif::ProgressBar;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use train::run::{Notice, StepRecord, Validation};
 
@@ -12,7 +14,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 const LINES: u64 = 20;
 
 /// A running mean that forgets: half of it is the last 13 values.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Smooth {
     sum: f64,
     weight: f64,
@@ -32,6 +34,17 @@ impl Smooth {
     pub fn get(&self) -> f64 {
         self.sum / self.weight
     }
+}
+
+/// How the progress of a run stood when its process ended, for the next one.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Pace {
+    from: u64,
+    began: Moment,
+    spoke: (Moment, u64),
+    loss: Smooth,
+    rate: Smooth,
+    validated: Option<f64>,
 }
 
 /// Shows the phases of a run.
@@ -116,6 +129,26 @@ impl<'a> Progress<'a> {
             bar.set_position(done);
             bar.set_message(format!("{done}/{total}"));
         }
+    }
+
+    /// What the next process goes on with.
+    pub fn pace(&self) -> Pace {
+        Pace {
+            from: self.from,
+            began: self.began.into(),
+            spoke: (self.spoke.0.into(), self.spoke.1),
+            loss: self.loss,
+            rate: self.rate,
+            validated: self.validated,
+        }
+    }
+
+    /// Training goes on after `done` of `total` steps, as the process before left it.
+    pub fn go_on(&mut self, pace: &Pace, done: u64, total: u64) {
+        self.start(done, total);
+        let Pace { from, began, spoke, loss, rate, validated } = pace.clone();
+        (self.from, self.began, self.spoke) = (from, began.into(), (spoke.0.into(), spoke.1));
+        (self.loss, self.rate, self.validated) = (loss, rate, validated);
     }
 
     /// A step is done.

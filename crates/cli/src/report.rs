@@ -2,7 +2,7 @@
 
 use crate::ui::{Ui, program};
 use crate::units;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::PathBuf;
 use train::run::{StepRecord, Validation};
@@ -24,7 +24,7 @@ pub struct Report {
     pub kernels_per_layer: usize,
     /// Steps of the run, those of earlier processes included.
     pub steps: u64,
-    /// What this process did.
+    /// What was done since the command was given.
     pub work: Work,
     /// Smoothed loss of the last steps.
     pub loss: Option<f64>,
@@ -40,8 +40,8 @@ pub struct Report {
     pub sample: Option<String>,
 }
 
-/// Steps of one process, added up.
-#[derive(Clone, Debug, Default, Serialize)]
+/// Steps of one call, added up over the processes that it took.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Work {
     /// Steps.
     pub steps: u64,
@@ -61,6 +61,10 @@ pub struct Work {
     pub wall_s: f64,
     /// Tokens trained on per second of steps.
     pub tokens_per_s: f64,
+    /// How often a new process went on, as one may compile only so many programs.
+    pub restarts: u64,
+    /// Seconds from the last step of a process to the first of the next.
+    pub restart_s: f64,
 }
 
 /// Bytes of a run.
@@ -128,6 +132,13 @@ impl Report {
                 w.share(w.host_s)
             ),
         ));
+        if w.restarts > 0 {
+            let each = w.restart_s / w.restarts as f64;
+            rows.push((
+                "restarts",
+                format!("{}, {each:.2} s from the last step of a process to the next", w.restarts),
+            ));
+        }
         rows.push(("memory", self.memory.text()));
         rows.push(("files", format!("{}: {}", self.folder.display(), self.files.join(", "))));
         if self.sample.is_some() {

@@ -33,13 +33,13 @@ impl<'a> Traces<'a> {
         }
     }
 
-    /// Writes them as one, in order of time.
+    /// Writes them as one, in order of time; a process that took no step leaves what one before it wrote.
     ///
     /// # Errors
     /// If they cannot be written.
     pub fn write(mut self) -> Result<(), CommandError> {
         let Some(path) = self.path else { return Ok(()) };
-        let mut all = self.last.pop_back().unwrap_or_default();
+        let Some(mut all) = self.last.pop_back() else { return Ok(()) };
         self.last.iter().rev().for_each(|trace| all.append(trace));
         write_file(path, &all.to_chrome_json())
     }

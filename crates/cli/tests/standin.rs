@@ -47,13 +47,79 @@ fn a_model_learns_as_on_the_software_engine() {
     assert!(weights(&soft) == weights(&ane), "the weights are the same to the bit");
 }
 
+/// `tiny` has 12 kernels, of which 10 hold weights: with the budget of 100 a process takes 9 of the 12 steps.
 #[test]
-fn a_process_that_compiled_enough_stops_before_the_engine_does() {
+fn a_run_goes_on_in_new_processes_to_the_same_bits() {
     let dir = tempfile::tempdir().expect("folder");
-    let output = train(&dir.path().join("run"), &["--device", "ane"]).assert().code(1).get_output().clone();
+    let (soft, ane) = (dir.path().join("soft"), dir.path().join("ane"));
+    train(&soft, &["--device", "soft"]).assert().success();
+    let output = train(&ane, &["--device", "ane"]).assert().success().get_output().clone();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("would be compiled program 101, this process may compile 100"), "{said}");
-    assert!(said.contains("last checkpoint"), "{said}");
+    let line = "a new process every 9 steps: one may compile 100 programs, 12 at first and 10 a step";
+    assert!(said.contains(line), "{said}");
+    assert_eq!(losses(&soft), losses(&ane));
+    let weights = |out: &Path| std::fs::read(out.join("model.safetensors")).expect("weights");
+    assert!(weights(&soft) == weights(&ane), "the weights are the same to the bit");
+}
+
+/// An engine that refuses to compile before the budget ends, in the middle of an optimizer step: each process takes
+/// two steps.
+#[test]
+fn a_compiler_that_refuses_early_means_a_new_process() {
+    let dir = tempfile::tempdir().expect("folder");
+    let (soft, ane) = (dir.path().join("soft"), dir.path().join("ane"));
+    train(&soft, &["--device", "soft"]).assert().success();
+    let output = train(&ane, &["--device", "ane", "--json"])
+        .env("STANDIN_COMPILES", "27")
+        .assert()
+        .success()
+        .get_output()
+        .clone();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said.matches("the run goes on in a new process").count(), 1, "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&report["work"]["restarts"], &report["work"]["steps"]), (&6.into(), &12.into()));
+    assert_eq!(losses(&soft), losses(&ane));
+    let weights = |out: &Path| std::fs::read(out.join("model.safetensors")).expect("weights");
+    assert!(weights(&soft) == weights(&ane), "the weights are the same to the bit");
+}
+
+/// The engine compiles nothing any more once there is a checkpoint: three new processes try.
+#[test]
+fn new_processes_that_cannot_compile_come_to_an_end() {
+    let dir = tempfile::tempdir().expect("folder");
+    let out = dir.path().join("run");
+    let checkpoint = out.join("checkpoints/step-00000001.safetensors");
+    let output = train(&out, &["--device", "ane", "--compile-budget", "12"])
+        .env("STANDIN_FAULT", "compile=1000")
+        .env("STANDIN_FAULT_IF", &checkpoint)
+        .assert()
+        .code(1)
+        .get_output()
+        .clone();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("error: 3 new processes in a row could not go on after step 1: "), "{said}");
+    assert!(said.contains("does not compile kernel `L0.") && said.contains("--resume --out"), "{said}");
+    assert!(checkpoint.exists());
+    train(&out, &["--device", "ane", "--compile-budget", "12", "--resume"]).assert().success();
+    assert_eq!(losses(&out).len(), 13, "12 steps and a validation");
+}
+
+/// A fault that passes: the second new process compiles.
+#[test]
+fn a_new_process_that_cannot_compile_is_tried_again() {
+    let dir = tempfile::tempdir().expect("folder");
+    let (out, once) = (dir.path().join("run"), dir.path().join("once"));
+    std::fs::write(&once, "").expect("written");
+    // The first process is not the one that is to fail: it compiles 12 programs, the next one fails at its first.
+    train(&out, &["--device", "ane", "--compile-budget", "12", "--json"])
+        .env("STANDIN_FAULT", "compile=1")
+        .env("STANDIN_FAULT_IF", out.join("checkpoints/step-00000001.safetensors"))
+        .env("STANDIN_FAULT_ONCE", &once)
+        .assert()
+        .success();
+    assert!(!once.exists(), "the fault was used");
+    assert_eq!(losses(&out).len(), 13, "12 steps and a validation");
 }
 
 #[test]
@@ -102,28 +168,34 @@ fn doctor_says_which_trial_failed() {
     assert!(said.contains("trial     weights: ok"), "{said}");
 }
 
-/// `tiny` has 12 kernels: 24 programs for one step, 36 for two; the header of a run says what computes.
+/// A process has to compile one set of kernels: 12 of `tiny`, 102 of 17 such layers. The header of a run says what
+/// computes.
 #[test]
-fn auto_takes_the_engine_that_survives_the_run() {
-    for (variant, steps, engine) in [
-        ("framework", "1", "stand-in for the Neural Engine h0: "),
+fn auto_takes_the_engine_that_survives_a_set_of_kernels() {
+    for (variant, model, engine) in [
+        ("framework", "tiny", "stand-in for the Neural Engine h0: "),
         (
             "framework",
-            "8",
-            "software engine (this compiles 108 programs, on the Neural Engine a process can compile 100): ",
+            "tall.toml",
+            "software engine (the kernels are 102 programs, on the Neural Engine a process can compile 100): ",
         ),
-        ("no-class", "1", "software engine (no Neural Engine here: _ANERequest: there is no such class): "),
+        (
+            "no-class",
+            "tiny",
+            "software engine (no Neural Engine here: _ANERequest: there is no such class): ",
+        ),
         (
             "wrong-type",
-            "1",
+            "tiny",
             "software engine (this system's Neural Engine is not the one this version knows: ",
         ),
     ] {
         let dir = tempfile::tempdir().expect("folder");
+        std::fs::write(dir.path().join("tall.toml"), "preset = \"tiny\"\nlayers = 17\n").expect("written");
         let mut command = backpropane(variant);
-        command.args(["train", "--model", "tiny", "--steps", steps, "--out"]).arg(dir.path().join("run"));
+        command.args(["train", "--model", model, "--steps", "2", "--out", "run"]).current_dir(dir.path());
         let output = command.assert().success().get_output().clone();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains(&format!("engine   {engine}")), "{variant}, {steps}: {said}");
+        assert!(said.contains(&format!("engine   {engine}")), "{variant}, {model}: {said}");
     }
 }

@@ -50,7 +50,7 @@ pub fn evaluate(
     let split = file.split(cfg.seq, 0.0)?;
     let starts = data::windows(0..file.len(), split.seq, options.windows.unwrap_or(usize::MAX));
     let build = Build::infer();
-    let wanted = build.wanted(options.device, cfg.layers, 0);
+    let wanted = build.wanted(options.device, cfg.layers);
     let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
     let network = Network::new(&cfg, model.params, device, pool, &build, &mut |_| {})?;
     let lengths = tokenizer.map(|t| t.text_lengths());

@@ -44,7 +44,7 @@ pub fn open(dir: &Path, threads: usize, device: Wanted) -> Result<OwnedGenerator
     let tokenizer = model.tokenizer.ok_or_else(|| RunError::NoTokenizer { dir: dir.to_owned() })?;
     let pool = Pool::new(threads).map_err(crate::step::StepError::Threads)?;
     let build = Build::infer();
-    let wanted = build.wanted(device, model.config.layers, 0);
+    let wanted = build.wanted(device, model.config.layers);
     let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
     let network = Network::new(&model.config, model.params, device, pool, &build, &mut |_| {})?;
     Ok(OwnedGenerator { network, tokenizer })

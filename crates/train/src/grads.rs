@@ -45,7 +45,7 @@ pub fn grads(dir: &Path, tokens: &Path, out: &Path, options: &GradsOptions) -> R
     cfg.seq = ids.len() - 1;
     let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
     let build = Build::train(options.storage.precision());
-    let wanted = build.wanted(options.device, cfg.layers, 0);
+    let wanted = build.wanted(options.device, cfg.layers);
     let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
     let network = Network::new(&cfg, model.params, device, pool, &build, &mut |_| {})?;
     network.set_loss_scale(options.loss_scale);

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use train::checkpoint::{RunFolder, save_model};
 use train::config::ModelConfig;
-use train::run::{Metrics, Options, Overrides, Run, RunError, ScheduleKind, Storage};
+use train::run::{Metrics, Options, Overrides, Run, RunError, ScheduleKind, Spent, Storage};
+use train::step::StepError;
 
 fn options(out: &Path, data: &Path) -> Options {
     Options {
@@ -65,6 +66,76 @@ fn a_killed_run_goes_on_with_the_same_bits() {
         steps.iter().map(|s| (s.step, s.loss.to_bits(), s.grad_norm.to_bits())).collect::<Vec<_>>()
     };
     assert_eq!(steps(&whole), steps(&killed));
+}
+
+/// `tiny` has 12 kernels, of which 10 hold weights.
+#[test]
+fn a_process_that_may_compile_no_more_says_so_and_the_next_goes_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = text(dir.path());
+    let (whole, cut) = (dir.path().join("whole"), dir.path().join("cut"));
+    go_on(&options(&whole, &data), 6);
+    let device = ane::Wanted { compile_budget: Some(22), ..ane::Choice::Soft.into() };
+    let mut next = Options { device, ..options(&cut, &data) };
+    for last in [2, 4, 6] {
+        let mut run = Run::open(&next, &mut |_| {}).expect("opens");
+        let compiles = run.compiles().expect("a budget");
+        assert_eq!((compiles.first, compiles.step, compiles.steps()), (12, 10, 2));
+        assert!(run.spent().is_none(), "a new process has its budget");
+        while run.spent().is_none() {
+            run.step().expect("a step");
+        }
+        assert_eq!(run.step_count(), last);
+        assert_eq!(run.spent(), Some(&Spent::Budget { wanted: 10, left: 0 }));
+        // The kernels are not the model's any more, so nothing is computed with them.
+        for error in [run.step().map(|_| ()), run.validate(1).map(|_| ())] {
+            let error = error.expect_err("spent");
+            assert!(matches!(error, RunError::Step(StepError::Spent(_))), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("new process")), "{error}");
+        }
+        run.save().expect("saved");
+        next.resume = true;
+    }
+    assert!(model(&whole) == model(&cut), "the weights differ");
+    let steps = |dir: &Path| {
+        let (steps, _) = Metrics::read(&dir.join("metrics.jsonl")).expect("metrics");
+        steps.iter().map(|s| (s.step, s.loss.to_bits(), s.grad_norm.to_bits())).collect::<Vec<_>>()
+    };
+    assert_eq!(steps(&whole), steps(&cut));
+}
+
+#[test]
+fn a_validation_that_is_due_waits_for_the_next_process() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = text(dir.path());
+    let mut options = options(&dir.path().join("run"), &data);
+    options.overrides.steps = Some(60);
+    let mut run = go_on(&options, 50);
+    assert!(run.validation_due());
+    run.save().expect("saved");
+    drop(run);
+    options.resume = true;
+    let mut run = Run::open(&options, &mut |_| {}).expect("opens");
+    assert!(run.validation_due(), "nobody has done it");
+    run.validate(2).expect("validated");
+    assert!(!run.validation_due());
+    drop(run);
+    let run = Run::open(&options, &mut |_| {}).expect("opens");
+    assert!(!run.validation_due(), "it is in the metrics");
+}
+
+#[test]
+fn a_budget_below_one_set_of_kernels_is_refused_before_anything_is_written() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = text(dir.path());
+    let device = ane::Wanted { compile_budget: Some(11), ..ane::Choice::Soft.into() };
+    let options = Options { device, ..options(&dir.path().join("run"), &data) };
+    let error = Run::open(&options, &mut |_| {}).expect_err("refused");
+    assert!(
+        matches!(error, RunError::Step(StepError::Budget { programs: 12, left: 11, .. })) && error.is_input(),
+        "{error}"
+    );
+    assert!(!options.out.exists());
 }
 
 #[test]

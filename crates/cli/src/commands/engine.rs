@@ -23,8 +23,9 @@ pub struct EngineArgs {
     #[arg(long, value_name = "MATH", default_value = "f32")]
     math: MathArg,
 
-    /// Programs that this process may compile: on the Neural Engine 100 unless another number is given here; with a
-    /// number the software engine compiles as the Neural Engine does, again for each change of weights
+    /// Programs that a process may compile: on the Neural Engine 100 unless another number is given here; with a number
+    /// the software engine compiles as the Neural Engine does, again for each change of weights. `train` goes on in a
+    /// new process when there are no more
     #[arg(long, value_name = "N", value_parser = positive::<u32>)]
     compile_budget: Option<u32>,
 }

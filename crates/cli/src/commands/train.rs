@@ -7,15 +7,16 @@ use crate::error::CommandError;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::report::{self, Report, Work};
+use crate::restart::{Handover, Moment};
 use crate::traces::Traces;
 use crate::ui::{Ui, program};
 use crate::{plot, units};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 use train::checkpoint::{RunFolder, write_atomically};
 use train::config::{ModelConfig, Task};
+use train::data::Source;
 use train::generate::GenerateOptions;
-use train::run::{Metrics, Options, Overrides, Run, Settings, Validation};
+use train::run::{Metrics, Options, Overrides, Run, Settings, Spent, Validation};
 
 /// The model that is trained if none is named.
 const MODEL: &str = "shakespeare";
@@ -37,6 +38,9 @@ const PROMPT: &str = "Romeo.\n";
 /// The run's folder receives the model as other programs read it (config.json, model.safetensors, tokenizer.json),
 /// metrics.jsonl, loss.svg, and checkpoints to resume from. Ctrl-C finishes the step, saves, and ends with exit code
 /// 130; a second one quits at once. Settings that are not given suit the model's size.
+///
+/// Where an engine lets a process compile only so many programs (--compile-budget), the run saves and goes on in a new
+/// process with the bits it would have had, as often as it must; it shows as one run.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -128,7 +132,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 
-    /// How many of the last steps are in the trace
+    /// How many of the last steps are in the trace, of those that one process took
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive::<usize>, requires = "trace")]
     trace_steps: usize,
 
@@ -141,29 +145,76 @@ pub struct TrainArgs {
     json: bool,
 }
 
+/// How a process ends its part of a run.
+enum Outcome {
+    /// It was the last one.
+    Done,
+    /// It has compiled what it may: the run goes on in a new process.
+    Restart(Box<Handover>),
+}
+
 pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
     let interrupt = Interrupt::watch(ui)?;
-    let options = options(ui, args)?;
+    let before = Handover::take()?;
+    match train(ui, args, &interrupt, before.as_ref())? {
+        Outcome::Done => Ok(()),
+        // What the run held is gone by now: an engine has unloaded its programs.
+        Outcome::Restart(next) => Err(next.start(ui)),
+    }
+}
+
+/// Trains as long as this process can; `before` is what the one before it says, if there was one.
+fn train(
+    ui: &Ui,
+    args: &TrainArgs,
+    interrupt: &Interrupt,
+    before: Option<&Handover>,
+) -> Result<Outcome, CommandError> {
+    if before.is_some() {
+        interrupt.guard();
+    }
+    let options = options(ui, args, before)?;
     let mut traces = Traces::new(args.trace.as_deref(), args.trace_steps)?;
     let mut progress = Progress::new(ui);
-    let mut run = Run::open(&options, &mut |notice| progress.notice(notice))?;
+    let silent = before.is_some() && !ui.is_watched();
+    let opened = Run::open(&options, &mut |notice| {
+        if !silent {
+            progress.notice(notice)
+        }
+    });
     progress.clear();
-    let model = model_name(options.model.as_deref(), &options.out);
-    header(ui, &model, &options, &run);
-    if run.is_done() {
-        ui.say(format!("all {} steps are taken; more with --steps", run.settings().steps));
-        return Ok(());
+    let mut run = match (opened, before) {
+        (Ok(run), _) => run,
+        (Err(e), Some(before)) if e.may_pass() => {
+            if interrupt.release() {
+                return Err(interrupted(&options.out, before.step, before.steps));
+            }
+            return before.clone().again(&options.out, e.into()).map(|next| Outcome::Restart(next.into()));
+        }
+        (Err(e), _) => return Err(e.into()),
+    };
+    let model =
+        before.map_or_else(|| model_name(options.model.as_deref(), &options.out), |b| b.model.clone());
+    let bundled = before.map_or(options.data.is_none() && !options.resume, |b| b.bundled);
+    let (mut work, mut last, mut began) = (Work::default(), None, Moment::now());
+    match before {
+        Some(before) => {
+            (work, began) = (before.work.clone(), before.began);
+            work.restart_s += before.left.elapsed();
+            progress.go_on(&before.pace, run.step_count(), run.settings().steps);
+        }
+        None => {
+            header(ui, &model, &options, &run);
+            if run.is_done() {
+                ui.say(format!("all {} steps are taken; more with --steps", run.settings().steps));
+                return Ok(Outcome::Done);
+            }
+            progress.start(run.step_count(), run.settings().steps);
+        }
     }
-
-    progress.start(run.step_count(), run.settings().steps);
-    let began = Instant::now();
-    let (mut work, mut last) = (Work::default(), None);
     interrupt.guard();
-    while !run.is_done() && !interrupt.asked() {
-        let record = run.step()?;
-        work.add(&record, run.tokens_per_step());
-        traces.add(run.trace());
-        progress.step(&record);
+    while run.spent().is_none() && !interrupt.asked() {
+        // What is due after a step, whichever process took it.
         if run.validation_due() && !run.is_done() {
             progress.busy("validating");
             progress.validation(&run.validate(VALIDATION)?);
@@ -172,15 +223,34 @@ pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
             progress.busy("saving");
             run.save()?;
         }
+        if run.is_done() {
+            break;
+        }
+        let record = run.step()?;
+        work.add(&record, run.tokens_per_step());
+        traces.add(run.trace());
+        progress.step(&record);
     }
+    let left = Moment::now();
     progress.busy("saving");
     run.save()?;
     traces.write()?;
-    let stopped = interrupt.release() && !run.is_done();
-    if stopped {
+    if interrupt.release() && (run.spent().is_some() || !run.is_done()) {
         progress.clear();
         draw(&model, &run)?;
-        return Err(interrupted(&options.out, &run));
+        return Err(interrupted(&options.out, run.step_count(), run.settings().steps));
+    }
+    if let Some(spent) = run.spent() {
+        Handover::check_progress(before, run.step_count())?;
+        progress.clear();
+        if let (Spent::Refused { said }, 0) = (spent, work.restarts) {
+            ui.say(format!("{said}; the run goes on in a new process"));
+        }
+        work.restarts += 1;
+        let out = args.out.is_none().then(|| options.out.to_string_lossy().into_owned());
+        let (step, steps, pace) = (run.step_count(), run.settings().steps, progress.pace());
+        let next = Handover { out, model, bundled, step, steps, failures: 0, began, left, work, pace };
+        return Ok(Outcome::Restart(next.into()));
     }
     if has_held_out(&run) {
         progress.busy("validating");
@@ -189,28 +259,39 @@ pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
         last = Some(validation);
     }
     draw(&model, &run)?;
-    work.wall_s = began.elapsed().as_secs_f64();
+    work.wall_s = began.elapsed();
     progress.busy("writing a sample");
     let loss = progress.loss();
-    let bundled = options.data.is_none() && !options.resume;
     let sample = sample(ui, args, &run, bundled, || progress.clear())?;
     progress.clear();
     let report = report(model, &run, work, loss, last, sample);
-    if args.json { print_json(ui, &report) } else { ui.result(&report.text(ui)) }
+    if args.json {
+        print_json(ui, &report)?
+    } else {
+        ui.result(&report.text(ui))?
+    }
+    Ok(Outcome::Done)
 }
 
 /// What the library is asked for.
-fn options(ui: &Ui, args: &TrainArgs) -> Result<Options, CommandError> {
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None => choose_folder(ui, &model_name(args.model.as_deref(), Path::new(MODEL)), args.resume)?,
+fn options(ui: &Ui, args: &TrainArgs, before: Option<&Handover>) -> Result<Options, CommandError> {
+    let out = match (before, &args.out) {
+        (Some(before), out) => before.folder(out.as_deref()),
+        (None, Some(out)) => out.clone(),
+        (None, None) => choose_folder(ui, &model_name(args.model.as_deref(), Path::new(MODEL)), args.resume)?,
     };
+    // The folder of a run that goes on has its model, and its text as tokens.
+    let (mut model, mut data) = (args.model.clone(), args.data.clone());
+    if before.is_some() {
+        model = None;
+        data = data.filter(|path| !matches!(Source::open(path), Ok(Source::Text(_))));
+    }
     Ok(Options {
-        model: args.model.clone(),
-        data: args.data.clone(),
+        model,
+        data,
         tokenizer: args.tokenizer.clone(),
         out,
-        resume: args.resume,
+        resume: args.resume || before.is_some(),
         overrides: Overrides {
             steps: args.steps,
             seq: args.seq,
@@ -290,6 +371,7 @@ fn header(ui: &Ui, model: &str, options: &Options, run: &Run) {
     let dispatches = kernels * cfg.layers * settings.windows();
     rows.push(("kernels", format!("{kernels} a layer, {} a step", units::plural(dispatches, "dispatch"))));
     rows.push(("step", step_line(cfg, settings, run.tokens_per_step())));
+    rows.extend(restarts_line(run).map(|text| ("restarts", text)));
     let at =
         if run.step_count() > 0 { format!(", resumed at step {}", run.step_count()) } else { String::new() };
     rows.push(("folder", format!("{}{at}", options.out.display())));
@@ -309,6 +391,17 @@ fn step_line(cfg: &ModelConfig, settings: &Settings, tokens: u64) -> String {
     let accum = if settings.accum > 1 { format!(" × {}", settings.accum) } else { String::new() };
     let (batch, seq, steps) = (settings.batch, cfg.seq, settings.steps);
     format!("{tokens} tokens: {batch}{accum} windows of {seq}; {steps} steps, learning rate {}", settings.lr)
+}
+
+/// When new processes go on with the run, if one cannot compile all that it needs.
+fn restarts_line(run: &Run) -> Option<String> {
+    let compiles = run.compiles()?;
+    let (budget, first, step) = (compiles.budget, compiles.first, compiles.step);
+    let (to_go, each) = (run.settings().steps.saturating_sub(run.step_count()), compiles.steps());
+    let when = if each == 1 { "step".to_owned() } else { format!("{each} steps") };
+    (to_go >= each).then(|| {
+        format!("a new process every {when}: one may compile {budget} programs, {first} at first and {step} a step")
+    })
 }
 
 /// Whether the data have a part that is not trained on.
@@ -337,8 +430,7 @@ fn loss_unit(cfg: &ModelConfig) -> &'static str {
 }
 
 /// What was lost: nothing.
-fn interrupted(out: &Path, run: &Run) -> CommandError {
-    let (done, steps) = (run.step_count(), run.settings().steps);
+fn interrupted(out: &Path, done: u64, steps: u64) -> CommandError {
     CommandError::interrupted(
         format!("stopped after step {done} of {steps}; everything is saved in `{}`", out.display()),
         format!("Go on with `{} train --resume --out {}`.", program(), out.display()),

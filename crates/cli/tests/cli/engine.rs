@@ -37,20 +37,3 @@ fn there_is_nothing_to_explore() {
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""));
     assert!(outcome.stderr.contains("no Neural Engine here"), "{}", outcome.stderr);
 }
-
-/// With a budget the software engine compiles as the hardware does: `tiny` has 12 kernels, of which 10 have weights.
-#[test]
-fn a_compile_budget_ends_a_run_and_changes_no_bit() {
-    let place = Place::new();
-    let train = "train --model tiny --data text.txt --batch 1 --steps 2 --quiet --out";
-    let outcome = place.run(&format!("{train} short --compile-budget 31"));
-    assert_eq!(outcome.code, Some(1));
-    assert!(
-        outcome.stderr.contains("would be compiled program 32, this process may compile 31"),
-        "{}",
-        outcome.stderr
-    );
-    place.succeed(&format!("{train} long --compile-budget 32"));
-    place.succeed(&format!("{train} free"));
-    assert!(place.read("long/model.safetensors") == place.read("free/model.safetensors"));
-}

@@ -7,5 +7,6 @@ mod engine;
 mod help;
 mod mil;
 mod place;
+mod restart;
 mod run;
 mod tools;

@@ -5,6 +5,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A temporary folder, the working directory of every command.
@@ -98,6 +100,29 @@ impl Outcome {
 /// The binary under test.
 pub fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_backpropane"))
+}
+
+/// Starts the binary, whose talk is kept.
+pub fn start(place: &Place, args: &str) -> Child {
+    std::process::Command::new(binary())
+        .args(args.split_whitespace())
+        .current_dir(place.path(""))
+        .env_remove("CARGO")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
+}
+
+/// Waits until the child has made `path`.
+pub fn wait_for(child: &mut Child, path: &Path) {
+    let began = Instant::now();
+    while !path.exists() {
+        assert!(child.try_wait().expect("a child").is_none(), "it ended before it made {}", path.display());
+        // Long enough for a slow machine: a minute is a failure by any measure.
+        assert!(began.elapsed() < Duration::from_secs(60), "{} is never made", path.display());
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// About `bytes` of words in an order that is no pure repetition.

@@ -1,10 +1,8 @@
 //! Training from beginning to end, stopped, killed and resumed.
 
-use crate::place::{Outcome, Place, binary};
+use crate::place::{Outcome, Place, binary, start, wait_for};
 use serde_json::Value;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 /// The small run of these tests: 12 dispatches a step for each of 2 windows.
 const SMALL: &str = "train --model tiny --data text.txt --batch 2 --warmup 2";
@@ -163,26 +161,4 @@ fn a_refused_write_leaves_the_earlier_checkpoint() {
     let metrics = place.path("run/metrics.jsonl");
     assert!(after.insert(metrics.clone(), before[&metrics].clone()).is_some());
     assert!(before == after, "files have changed");
-}
-
-fn start(place: &Place, args: &str) -> Child {
-    Command::new(binary())
-        .args(args.split_whitespace())
-        .current_dir(place.path(""))
-        .env_remove("CARGO")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary starts")
-}
-
-/// Waits until the child has made `path`.
-fn wait_for(child: &mut Child, path: &Path) {
-    let began = Instant::now();
-    while !path.exists() {
-        assert!(child.try_wait().expect("a child").is_none(), "it ended before it made {}", path.display());
-        // Long enough for a slow machine: a minute is a failure by any measure.
-        assert!(began.elapsed() < Duration::from_secs(60), "{} is never made", path.display());
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }

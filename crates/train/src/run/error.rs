@@ -68,10 +68,21 @@ impl RunError {
         Some(sentence.to_owned())
     }
 
+    /// Whether the same may succeed in a new process: the engine's compiler refused.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            RunError::Step(e) => e.may_pass(),
+            RunError::Device(e) => e.may_pass(),
+            _ => false,
+        }
+    }
+
     /// Whether the cause is what the user gave, and not the machine or this program.
     pub fn is_input(&self) -> bool {
         match self {
-            RunError::Step(StepError::Host(HostError::TokenOutOfRange { .. })) => true,
+            RunError::Step(StepError::Host(HostError::TokenOutOfRange { .. }) | StepError::Budget { .. }) => {
+                true
+            }
             RunError::Step(_) | RunError::Device(_) | RunError::NotFinite { .. } => false,
             _ => true,
         }

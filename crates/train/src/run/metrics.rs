@@ -79,6 +79,8 @@ impl Line {
 pub struct Metrics {
     path: PathBuf,
     file: File,
+    /// The last step that a validation came after.
+    validated: Option<u64>,
 }
 
 impl Metrics {
@@ -88,16 +90,26 @@ impl Metrics {
     /// # Errors
     /// If the file cannot be written, or is not a metrics file.
     pub(super) fn open(path: &Path, step: u64) -> Result<Metrics, RunError> {
+        let mut validated = None;
         if path.exists() {
-            let lines = lines(path)?;
+            let (lines, whole) = lines(path)?;
             let kept: Vec<&Line> = lines.iter().filter(|l| l.step() <= step).collect();
-            let text: String =
-                kept.iter().filter_map(|l| Some(serde_json::to_string(l).ok()? + "\n")).collect();
-            write_atomically(path, text.as_bytes())?;
+            validated = kept.iter().filter(|l| matches!(l, Line::Validation(_))).map(|l| l.step()).max();
+            // A run that goes on where it stopped leaves the file as it is.
+            if !whole || kept.len() < lines.len() {
+                let text: String =
+                    kept.iter().filter_map(|l| Some(serde_json::to_string(l).ok()? + "\n")).collect();
+                write_atomically(path, text.as_bytes())?;
+            }
         }
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.map_err(TrainError::io("write", path))?;
-        Ok(Metrics { path: path.to_owned(), file })
+        Ok(Metrics { path: path.to_owned(), file, validated })
+    }
+
+    /// The last step that a validation came after.
+    pub(super) fn validated(&self) -> Option<u64> {
+        self.validated
     }
 
     /// Steps and validations of a metrics file.
@@ -106,7 +118,7 @@ impl Metrics {
     /// If it cannot be read, or is not a metrics file. A last line that is cut short is left out.
     pub fn read(path: &Path) -> Result<(Vec<StepRecord>, Vec<Validation>), RunError> {
         let (mut steps, mut validations) = (Vec::new(), Vec::new());
-        for line in lines(path)? {
+        for line in lines(path)?.0 {
             match line {
                 Line::Step(s) => steps.push(s),
                 Line::Validation(v) => validations.push(v),
@@ -120,7 +132,9 @@ impl Metrics {
     }
 
     pub(super) fn validation(&mut self, validation: &Validation) -> Result<(), RunError> {
-        self.write(&Line::Validation(validation.clone()))
+        self.write(&Line::Validation(validation.clone()))?;
+        self.validated = Some(validation.step);
+        Ok(())
     }
 
     fn write(&mut self, line: &Line) -> Result<(), RunError> {
@@ -135,7 +149,8 @@ impl Metrics {
     }
 }
 
-fn lines(path: &Path) -> Result<Vec<Line>, RunError> {
+/// The lines of a metrics file, and whether that is all of it: a last line that is cut short is left out.
+fn lines(path: &Path) -> Result<(Vec<Line>, bool), RunError> {
     let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
     let whole = text.rfind('\n').map_or(0, |end| end + 1);
     let mut out = Vec::new();
@@ -146,7 +161,7 @@ fn lines(path: &Path) -> Result<Vec<Line>, RunError> {
             problem: e.to_string(),
         })?);
     }
-    Ok(out)
+    Ok((out, whole == text.len()))
 }
 
 #[cfg(test)]

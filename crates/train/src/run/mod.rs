@@ -10,9 +10,10 @@ mod open;
 mod settings;
 mod trainer;
 
+pub use crate::step::Spent;
 pub use error::RunError;
 pub use flow::Trace;
 pub use metrics::{Metrics, StepRecord, Validation};
 pub use open::{Notice, Options};
 pub use settings::{Overrides, ScheduleKind, Settings, Storage};
-pub use trainer::{Memory, Run};
+pub use trainer::{Compiles, Memory, Run};

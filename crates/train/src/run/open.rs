@@ -5,7 +5,7 @@ use crate::checkpoint::{Checkpoint, DataMark, RunFolder, TrainState, open_model}
 use crate::config::{ModelConfig, Task, init_params};
 use crate::data::{self, Source, TextSource, TokenFile};
 use crate::error::TrainError;
-use crate::step::{Build, Network, StepGraph};
+use crate::step::{Build, Network, StepGraph, check_budget};
 use crate::tokenizer::Tokenizer;
 use ane::{SoftOptions, Wanted};
 use std::path::{Path, PathBuf};
@@ -81,9 +81,10 @@ impl Run {
         let pool = ane::Pool::new(options.threads)
             .map_err(|reason| crate::step::StepError::Threads(reason.clone()))?;
         let build = Build::train(settings.storage.precision());
-        let steps = settings.steps.saturating_sub(resumed.as_ref().map_or(0, |c| c.state.step));
-        let wanted = build.wanted(options.device, cfg.layers, steps);
+        let wanted = build.wanted(options.device, cfg.layers);
         let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
+        check_budget(device.as_ref(), build.programs(cfg.layers))?;
+        let budget = device.compiles_left();
         let (corpus, tokenizer) =
             pool.install(|| corpus(options, &cfg, tokenizer, &folder, resumed.as_ref(), notice))?;
         let lengths = tokenizer.as_ref().map(Tokenizer::text_lengths);
@@ -117,6 +118,7 @@ impl Run {
             m,
             v,
             metrics,
+            budget,
         }))
     }
 }

@@ -7,7 +7,7 @@ use crate::config::ModelConfig;
 use crate::data::{Sampler, regression_sample};
 use crate::generate::Generator;
 use crate::optim::{Update, clip_factor};
-use crate::step::{Network, StepError, StepGraph, Window};
+use crate::step::{Network, Spent, StepError, StepGraph, Window};
 use crate::tokenizer::Tokenizer;
 use flow::{Lane, Trace};
 use std::sync::Arc;
@@ -39,6 +39,7 @@ pub(super) struct Parts {
     pub m: Vec<f32>,
     pub v: Vec<f32>,
     pub metrics: Metrics,
+    pub budget: Option<u32>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -63,6 +64,27 @@ pub struct Memory {
     pub kernels: usize,
     /// The engine's working memory, shared by all kernels.
     pub shared: usize,
+}
+
+/// What a process compiles for a run, on an engine that counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compiles {
+    /// Programs that it may compile.
+    pub budget: u32,
+    /// Programs that are compiled when a run is opened.
+    pub first: u64,
+    /// Programs that each step compiles again.
+    pub step: u64,
+}
+
+impl Compiles {
+    /// Steps that one process takes. The last of them compiles nothing: it leaves its weights to the next process.
+    pub fn steps(&self) -> u64 {
+        match self.step {
+            0 => u64::MAX,
+            step => u64::from(self.budget).saturating_sub(self.first) / step + 1,
+        }
+    }
 }
 
 impl Run {
@@ -115,6 +137,20 @@ impl Run {
         self.parts.network.kernels.kernels.len()
     }
 
+    /// What this process compiles for the run, if the engine counts it.
+    pub fn compiles(&self) -> Option<Compiles> {
+        let network = &self.parts.network;
+        let first = (network.cfg.layers * self.kernels_per_layer()) as u64;
+        let of = |budget| Compiles { budget, first, step: network.programs_with_weights() };
+        self.parts.budget.map(of)
+    }
+
+    /// Why this process can do no more for the run, if it cannot: after the last step the kernels would have to be
+    /// compiled again. The step itself is done: save, and go on in a new process.
+    pub fn spent(&self) -> Option<&Spent> {
+        self.parts.network.spent()
+    }
+
     /// Tokens of the data, for training and for validation; `None` for synthetic data.
     pub fn data_tokens(&self) -> Option<(u64, u64)> {
         match &self.parts.corpus {
@@ -163,7 +199,8 @@ impl Run {
 
     /// Takes one optimizer step, and notes it in `metrics.jsonl`.
     ///
-    /// A gradient that is not finite leaves the weights as they are, and the step is noted as skipped.
+    /// A gradient that is not finite leaves the weights as they are, and the step is noted as skipped. After a step
+    /// whose weights mean compiling more than this process may, [`Run::spent`] says so: nothing but saving works then.
     ///
     /// # Errors
     /// If data or engine fail, or gradients stay not finite.
@@ -227,10 +264,11 @@ impl Run {
         Ok(network.learn(&optimizer, update, m, v)?)
     }
 
-    /// Whether the settings ask for a validation now.
+    /// Whether the settings ask for a validation after the last step, and there was none yet, whichever process took
+    /// the step.
     pub fn validation_due(&self) -> bool {
-        let every = self.settings().val_every;
-        every > 0 && self.step_count().is_multiple_of(every)
+        let (every, step) = (self.settings().val_every, self.step_count());
+        every > 0 && step > 0 && step.is_multiple_of(every) && self.parts.metrics.validated() != Some(step)
     }
 
     /// Measures the loss on at most `windows` validation windows, and notes it in `metrics.jsonl`.
@@ -265,10 +303,10 @@ impl Run {
         Ok(validation)
     }
 
-    /// Whether the settings ask for a checkpoint now.
+    /// Whether the settings ask for a checkpoint after the last step.
     pub fn save_due(&self) -> bool {
-        let every = self.settings().save_every;
-        every > 0 && self.step_count().is_multiple_of(every)
+        let (every, step) = (self.settings().save_every, self.step_count());
+        every > 0 && step > 0 && step.is_multiple_of(every)
     }
 
     /// Writes a checkpoint and `model.safetensors`.

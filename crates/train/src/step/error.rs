@@ -1,8 +1,9 @@
 //! What can go wrong in a step.
 
+use super::spent::{Spent, remedy};
 use crate::host::HostError;
 use crate::model::ModelError;
-use ane::DeviceError;
+use ane::{DeviceError, Engine};
 use mil::blob::BlobError;
 
 /// What can go wrong between a model and its engine.
@@ -24,6 +25,10 @@ pub enum StepError {
     Window { want: usize, got: usize },
     #[error("the schedule is for {want} windows, {got} are given")]
     Windows { want: usize, got: usize },
+    #[error("the kernels of this model are {programs} programs, and this process may compile {left}")]
+    Budget { programs: u64, left: u32, engine: Engine },
+    #[error("the kernels have older weights than the model: {0}")]
+    Spent(Spent),
     #[error("the schedule of a step: {0}")]
     Graph(#[from] flow::GraphError),
     #[error("another thread failed while it held the step's memory")]
@@ -40,6 +45,8 @@ impl StepError {
         match self {
             StepError::Device(e) => e.hint().map(str::to_owned),
             StepError::Host(e) => e.hint().map(str::to_owned),
+            StepError::Budget { programs, engine, .. } => Some(remedy(*programs, *engine)),
+            StepError::Spent(_) => Some("Save, and go on from the checkpoint in a new process.".to_owned()),
             _ => None,
         }
     }

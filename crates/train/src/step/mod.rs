@@ -9,6 +9,7 @@ mod error;
 mod graph;
 mod layout;
 mod network;
+mod spent;
 mod tasks;
 
 pub use buffers::{Buffers, Window};
@@ -16,3 +17,5 @@ pub use course::Course;
 pub use error::StepError;
 pub use graph::StepGraph;
 pub use network::{Build, Network};
+pub use spent::Spent;
+pub(crate) use spent::check_budget;

@@ -1,6 +1,6 @@
 //! A model compiled on a device.
 
-use super::{Buffers, Course, StepError};
+use super::{Buffers, Course, Spent, StepError, check_budget};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
 use crate::model::{KernelSpec, Layer, LayerKernels, ModelError, NormSite, Plan, Precision};
 use crate::optim::{AdamW, Decay, Update, global_norm};
@@ -11,7 +11,7 @@ use mil::{ValueId, Weights};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, RwLock};
+use std::sync::{Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 /// A model: its weights, its kernels on a device, and the memory that they work in.
@@ -39,6 +39,8 @@ pub struct Network {
     /// For each kernel, the weight files of whichever layer is being baked into it; none if nothing has been baked
     /// since it was compiled.
     files: Vec<Mutex<Option<Weights>>>,
+    /// Why the kernels have older weights than `theta`, if they have.
+    spent: OnceLock<Spent>,
     /// For each weight, whether it decays.
     decay: Vec<Decay>,
     /// The norm of each weight's gradient as the last step left it, as bits of an f64.
@@ -97,12 +99,16 @@ impl Build {
         Build { backward: false, ..Build::train(Precision::F16) }
     }
 
-    /// What is wanted of an engine for a model of `layers` layers whose weights change `steps` times, each of which
-    /// may mean compiling again; `device` is what the user wants. Programs in fp32 are the software engine's alone.
-    pub fn wanted(&self, device: Wanted, layers: usize, steps: u64) -> Wanted {
+    /// Programs that the kernels of a model of `layers` layers are.
+    pub fn programs(&self, layers: usize) -> u64 {
         let backward = if self.backward { self.plan.backward.len() } else { 0 };
-        let once = (layers * (self.plan.forward.len() + backward)) as u64;
-        let wanted = device.for_compiles(once.saturating_mul(steps.saturating_add(1)));
+        (layers * (self.plan.forward.len() + backward)) as u64
+    }
+
+    /// What is wanted of an engine for a model of `layers` layers; `device` is what the user wants. Programs in fp32
+    /// are the software engine's alone.
+    pub fn wanted(&self, device: Wanted, layers: usize) -> Wanted {
+        let wanted = device.for_compiles(self.programs(layers));
         match (self.precision, device.engine) {
             (Precision::F32, Choice::Auto) => Wanted { engine: Choice::Soft, ..wanted },
             _ => wanted,
@@ -115,7 +121,7 @@ impl Network {
     /// on `pool`; `progress` hears the number of layers compiled.
     ///
     /// # Errors
-    /// If the model makes no kernels that the device takes, or `theta` is of the wrong length.
+    /// If the model makes no kernels that the device takes, or more than it takes, or `theta` is of the wrong length.
     pub fn new(
         cfg: &ModelConfig,
         theta: Vec<f32>,
@@ -129,6 +135,7 @@ impl Network {
         if theta.len() != want {
             return Err(StepError::Weights { want, got: theta.len() });
         }
+        check_budget(device.as_ref(), build.programs(cfg.layers))?;
         let layer = Layer::new(cfg, build.precision)?;
         let kernels = LayerKernels::new(&layer, &build.plan)?;
         let decay = specs.iter().map(|p| Decay::new([(p.count(), p.decay)])).collect();
@@ -149,6 +156,7 @@ impl Network {
             pool,
             compiled: Vec::new(),
             files: Vec::new(),
+            spent: OnceLock::new(),
             decay,
             norms,
             places,
@@ -279,6 +287,17 @@ impl Network {
         })
     }
 
+    /// Programs that a change of weights means compiling again, on an engine that counts them.
+    pub fn programs_with_weights(&self) -> u64 {
+        let each = self.files.iter().zip(&self.kernels.kernels).filter(|(_, k)| !k.baked.is_empty()).count();
+        (self.cfg.layers * each) as u64
+    }
+
+    /// Why the kernels have older weights than the model, if they have: nothing can be dispatched any more.
+    pub fn spent(&self) -> Option<&Spent> {
+        self.spent.get()
+    }
+
     /// Finds the values that the host provides, and refuses a plan that wants others.
     fn assign_roles(&self) -> Result<HashMap<ValueId, Role>, StepError> {
         let layer = &self.layer;
@@ -319,6 +338,9 @@ impl Network {
 
     /// Dispatches kernel `k` of `layer` on its surfaces.
     pub(super) fn dispatch(&self, k: usize, layer: usize) -> Result<(), StepError> {
+        if let Some(spent) = self.spent.get() {
+            return Err(StepError::Spent(spent.clone()));
+        }
         let kernel = self.compiled[layer][k].read()?;
         let took = kernel.dispatch(&[&self.buffers.inputs[k]], &[self.buffers.output(k, layer)])?;
         self.engine_ns.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
@@ -360,7 +382,8 @@ impl Network {
         Ok(())
     }
 
-    /// Changes all weights by the gradients that the last step left, and brings them into the kernels.
+    /// Changes all weights by the gradients that the last step left, and brings them into the kernels. Where that
+    /// means compiling more than this process can, the kernels keep their weights: [`Network::spent`] says so.
     ///
     /// `m` and `v` are the optimizer's moments, `[N]` in checkpoint order.
     ///
@@ -388,12 +411,18 @@ impl Network {
                 }
                 Ok(written)
             };
+            let mut spent = Spent::before(self.device.as_ref(), self.programs_with_weights());
             for layer in 0..self.cfg.layers {
-                if !change(Some(layer), &mut theta)? {
-                    self.bake(layer, &theta)?;
+                if !change(Some(layer), &mut theta)? && spent.is_none() {
+                    spent =
+                        self.bake(layer, &theta).map_or_else(|e| Spent::after(e).map(Some), |()| Ok(None))?;
                 }
             }
             change(None, &mut theta)?;
+            if let Some(spent) = spent {
+                // Said once: nothing changes weights after that.
+                let _ = self.spent.set(spent);
+            }
             Ok(())
         })
     }

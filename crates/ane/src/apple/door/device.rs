@@ -94,6 +94,10 @@ impl Device for AppleDevice {
         let bytes = Surface::fitting(name, ty)?;
         Ok(Surface::shared(name, ty, SharedMemory::zeroed(self.framework, name, bytes)?))
     }
+
+    fn compiles_left(&self) -> Option<u32> {
+        Some(self.budget.left())
+    }
 }
 
 struct AppleKernel {

@@ -1,0 +1,247 @@
+//! Going on in a new process, when this one has compiled what an engine lets a process compile.
+//!
+//! The run is in its checkpoint. What only this process knows (what the report adds up, how the progress stood, where
+//! the run is) goes to the next as JSON in the environment variable [`VARIABLE`]; its arguments are the same. On Unix
+//! the new process takes the place of the old one (`exec`); elsewhere the old one waits for it and ends as it does.
+//! Nobody who reads the output sees a seam.
+
+use crate::error::CommandError;
+use crate::progress::Pace;
+use crate::report::Work;
+use crate::ui::{Ui, program};
+use serde::{Deserialize, Serialize};
+use std::env;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// What one process of a run tells the next; nobody sets it by hand.
+const VARIABLE: &str = "BACKPROPANE_GOES_ON";
+
+/// New processes in a row that may fail to compile what they need.
+const TRIES: u32 = 3;
+
+/// How long the first of them waits before the next is tried; each waits that much longer.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// What one process of a run tells the next.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Handover {
+    /// The folder, if the user named none.
+    pub out: Option<String>,
+    /// What the model is called.
+    pub model: String,
+    /// Whether the run began with the text that is built in.
+    pub bundled: bool,
+    /// Steps taken, and wanted.
+    pub step: u64,
+    pub steps: u64,
+    /// New processes in a row that failed to compile.
+    pub failures: u32,
+    /// When the first step began, and when this process stopped taking steps.
+    pub began: Moment,
+    pub left: Moment,
+    /// What was done so far.
+    pub work: Work,
+    /// How the progress stood.
+    pub pace: Pace,
+}
+
+/// A point in time that another process understands: seconds since 1970.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Moment(f64);
+
+impl Moment {
+    /// Now.
+    pub fn now() -> Moment {
+        Moment(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64()))
+    }
+
+    /// Seconds since then.
+    pub fn elapsed(self) -> f64 {
+        (Moment::now().0 - self.0).max(0.0)
+    }
+}
+
+impl From<Instant> for Moment {
+    fn from(instant: Instant) -> Moment {
+        Moment(Moment::now().0 - instant.elapsed().as_secs_f64())
+    }
+}
+
+impl From<Moment> for Instant {
+    /// A machine that has run for a shorter time says now.
+    fn from(moment: Moment) -> Instant {
+        let now = Instant::now();
+        let ago = Duration::try_from_secs_f64(moment.elapsed()).unwrap_or_default();
+        now.checked_sub(ago).unwrap_or(now)
+    }
+}
+
+impl Handover {
+    /// What the process before this one says, if there was one.
+    ///
+    /// # Errors
+    /// If it cannot be understood: somebody else set the variable.
+    pub fn take() -> Result<Option<Handover>, CommandError> {
+        let Some(text) = env::var_os(VARIABLE) else { return Ok(None) };
+        let read = text.to_str().and_then(|text| serde_json::from_str(text).ok());
+        let wrong = || {
+            CommandError::input(
+                format!("`{VARIABLE}` in the environment is not what a run leaves there"),
+                "Remove it: it passes from one process of a run to the next, and has no other use.",
+            )
+        };
+        read.map(Some).ok_or_else(wrong)
+    }
+
+    /// The folder of the run, of which the user named `out`.
+    pub fn folder(&self, out: Option<&Path>) -> PathBuf {
+        out.map_or_else(|| PathBuf::from(self.out.as_deref().unwrap_or_default()), Path::to_owned)
+    }
+
+    /// The same once more, as a new process failed to compile; after some of them the failure is final.
+    ///
+    /// # Errors
+    /// Then.
+    pub fn again(mut self, out: &Path, failure: CommandError) -> Result<Handover, CommandError> {
+        self.failures += 1;
+        self.work.restarts += 1;
+        if self.failures < TRIES {
+            thread::sleep(PAUSE * self.failures);
+            return Ok(self);
+        }
+        let why = failure.message().unwrap_or("they do not say why").to_owned();
+        Err(CommandError::failure(format!(
+            "{TRIES} new processes in a row could not go on after step {}: {why}",
+            self.step
+        ))
+        .with_hint(format!(
+            "Everything is saved. See what `{} doctor` says, then go on with `{} train --resume --out {}`.",
+            program(),
+            program(),
+            out.display()
+        )))
+    }
+
+    /// Refuses to go on after `step` steps if the process before this one had taken as many: there would be no end.
+    ///
+    /// # Errors
+    /// Then.
+    pub fn check_progress(before: Option<&Handover>, step: u64) -> Result<(), CommandError> {
+        match before {
+            Some(before) if before.step >= step => Err(CommandError::failure(format!(
+                "this process took no step, and the one before it ended for the same reason, after step {step}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Goes on in a new process; returns only if there cannot be one, or, elsewhere than on Unix, never.
+    pub fn start(&self, ui: &Ui) -> CommandError {
+        let failed = |e: &dyn std::fmt::Display| {
+            CommandError::failure(format!("no new process can go on with the run: {e}"))
+                .with_hint("Everything is saved: go on with `--resume`.")
+        };
+        let text = match serde_json::to_string(self) {
+            Ok(text) => text,
+            Err(e) => return failed(&e),
+        };
+        let program = match this_program() {
+            Ok(program) => program,
+            Err(e) => return failed(&e),
+        };
+        if let Err(e) = ui.out().flush() {
+            return e.into();
+        }
+        let mut command = Command::new(program);
+        command.args(env::args_os().skip(1)).env(VARIABLE, text);
+        failed(&replace(command))
+    }
+}
+
+/// The file of this program; on Linux also if it is no longer in its place.
+fn this_program() -> std::io::Result<PathBuf> {
+    let path = env::current_exe()?;
+    let open = Path::new("/proc/self/exe");
+    Ok(if !path.exists() && open.exists() { open.to_owned() } else { path })
+}
+
+/// Runs `command` in the place of this process.
+#[cfg(unix)]
+fn replace(mut command: Command) -> std::io::Error {
+    use std::os::unix::process::CommandExt;
+    if let Some(name) = env::args_os().next() {
+        command.arg0(name);
+    }
+    command.exec()
+}
+
+/// Runs `command`, and ends as it does.
+#[cfg(not(unix))]
+fn replace(mut command: Command) -> std::io::Error {
+    match command.status() {
+        Ok(status) => std::process::exit(status.code().unwrap_or(1)),
+        Err(e) => e,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handover() -> Handover {
+        Handover {
+            out: None,
+            model: "tiny".to_owned(),
+            bundled: true,
+            step: 7,
+            steps: 9,
+            failures: 0,
+            began: Moment::now(),
+            left: Moment::now(),
+            work: Work::default(),
+            pace: Pace::default(),
+        }
+    }
+
+    #[test]
+    fn failures_in_a_row_come_to_an_end() {
+        let refused = || CommandError::failure("the engine refuses");
+        let mut next = Ok(handover());
+        let mut tries = 0;
+        let error = loop {
+            match next {
+                Ok(handover) => next = handover.again(Path::new("run"), refused()),
+                Err(error) => break error,
+            }
+            tries += 1;
+            assert!(tries < 100, "there is no end");
+        };
+        assert_eq!(tries, TRIES);
+        assert_eq!(
+            error.message(),
+            Some("3 new processes in a row could not go on after step 7: the engine refuses")
+        );
+        assert!(error.hint().is_some_and(|hint| hint.contains("train --resume --out run")), "{error:?}");
+    }
+
+    #[test]
+    fn a_process_without_a_step_is_the_last() {
+        assert!(Handover::check_progress(None, 0).is_ok());
+        assert!(Handover::check_progress(Some(&handover()), 8).is_ok());
+        assert!(Handover::check_progress(Some(&handover()), 7).is_err());
+    }
+
+    #[test]
+    fn what_is_handed_over_arrives() {
+        let mut said = handover();
+        said.work.step_s = 0.1 + 0.2;
+        let text = serde_json::to_string(&said).unwrap();
+        let heard: Handover = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&heard).unwrap(), text);
+        assert!(heard.began.elapsed() < 3600.0);
+    }
+}
