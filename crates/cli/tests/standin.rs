@@ -38,19 +38,28 @@ fn losses(out: &Path) -> Vec<String> {
 #[test]
 fn a_model_learns_as_on_the_software_engine() {
     let dir = tempfile::tempdir().expect("folder");
-    let (soft, ane) = (dir.path().join("soft"), dir.path().join("ane"));
+    let [soft, baked, dynamic] = ["soft", "baked", "dynamic"].map(|name| dir.path().join(name));
     train(&soft, &["--device", "soft"]).assert().success();
-    train(&ane, &["--device", "ane", "--compile-budget", "1000"]).assert().success();
+    let budget = ["--device", "ane", "--compile-budget"];
+    train(&baked, &[&budget[..], &["1000", "--weights", "baked"]].concat()).assert().success();
+    // Dynamic weights, the default: six programs in all.
+    train(&dynamic, &[&budget[..], &["6"]].concat()).assert().success();
     assert_eq!(losses(&soft).len(), 13, "12 steps and a validation");
-    assert_eq!(losses(&soft), losses(&ane));
     let weights = |out: &Path| std::fs::read(out.join("model.safetensors")).expect("weights");
-    assert!(weights(&soft) == weights(&ane), "the weights are the same to the bit");
+    for ane in [&baked, &dynamic] {
+        assert_eq!(losses(&soft), losses(ane));
+        assert!(weights(&soft) == weights(ane), "the weights are the same to the bit");
+    }
 }
 
 #[test]
 fn a_process_that_compiled_enough_stops_before_the_engine_does() {
     let dir = tempfile::tempdir().expect("folder");
-    let output = train(&dir.path().join("run"), &["--device", "ane"]).assert().code(1).get_output().clone();
+    let output = train(&dir.path().join("run"), &["--device", "ane", "--weights", "baked"])
+        .assert()
+        .code(1)
+        .get_output()
+        .clone();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("would be compiled program 101, this process may compile 100"), "{said}");
     assert!(said.contains("last checkpoint"), "{said}");
@@ -102,26 +111,36 @@ fn doctor_says_which_trial_failed() {
     assert!(said.contains("trial     weights: ok"), "{said}");
 }
 
-/// `tiny` has 12 kernels: 24 programs for one step, 36 for two; the header of a run says what computes.
+/// `tiny` has 12 kernels: baked ones are 24 programs for one step, 36 for two; with dynamic weights six are enough. The
+/// header of a run says what computes.
 #[test]
 fn auto_takes_the_engine_that_survives_the_run() {
-    for (variant, steps, engine) in [
-        ("framework", "1", "stand-in for the Neural Engine h0: "),
+    for (variant, weights, steps, engine) in [
+        ("framework", "auto", "8", "stand-in for the Neural Engine h0: "),
+        ("framework", "baked", "1", "stand-in for the Neural Engine h0: "),
         (
             "framework",
+            "baked",
             "8",
             "software engine (this compiles 108 programs, on the Neural Engine a process can compile 100): ",
         ),
-        ("no-class", "1", "software engine (no Neural Engine here: _ANERequest: there is no such class): "),
+        (
+            "no-class",
+            "auto",
+            "1",
+            "software engine (no Neural Engine here: _ANERequest: there is no such class): ",
+        ),
         (
             "wrong-type",
+            "auto",
             "1",
             "software engine (this system's Neural Engine is not the one this version knows: ",
         ),
     ] {
         let dir = tempfile::tempdir().expect("folder");
         let mut command = backpropane(variant);
-        command.args(["train", "--model", "tiny", "--steps", steps, "--out"]).arg(dir.path().join("run"));
+        command.args(["train", "--model", "tiny", "--steps", steps, "--weights", weights, "--out"]);
+        command.arg(dir.path().join("run"));
         let output = command.assert().success().get_output().clone();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains(&format!("engine   {engine}")), "{variant}, {steps}: {said}");

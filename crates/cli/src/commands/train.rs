@@ -1,6 +1,6 @@
 //! `backpropane train`.
 
-use super::engine::{EngineArgs, ScheduleArg, StorageArg, above_zero, not_negative, positive};
+use super::engine::{EngineArgs, ScheduleArg, StorageArg, WeightsArgs, above_zero, not_negative, positive};
 use super::generate::Stream;
 use super::print_json;
 use crate::error::CommandError;
@@ -120,6 +120,9 @@ pub struct TrainArgs {
     #[command(flatten)]
     engine: EngineArgs,
 
+    #[command(flatten)]
+    weights: WeightsArgs,
+
     /// Go on from the newest checkpoint of the folder
     #[arg(long)]
     resume: bool,
@@ -227,7 +230,7 @@ fn options(ui: &Ui, args: &TrainArgs) -> Result<Options, CommandError> {
             storage: args.storage.map(Into::into),
         },
         threads: args.engine.threads,
-        device: args.engine.device(),
+        device: args.weights.of(args.engine.device()),
     })
 }
 

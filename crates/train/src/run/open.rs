@@ -80,7 +80,7 @@ impl Run {
 
         let pool = ane::Pool::new(options.threads)
             .map_err(|reason| crate::step::StepError::Threads(reason.clone()))?;
-        let build = Build::train(settings.storage.precision());
+        let build = Build::train(settings.storage.precision()).on(options.device);
         let steps = settings.steps.saturating_sub(resumed.as_ref().map_or(0, |c| c.state.step));
         let wanted = build.wanted(options.device, cfg.layers, steps);
         let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
