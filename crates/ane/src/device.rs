@@ -122,7 +122,30 @@ pub enum Choice {
     Soft,
 }
 
-/// Which engine is wanted, and how it is to multiply.
+/// How weights reach an engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// As suits the engine: dynamic where it freezes what it compiles, baked where new weights are written into kernels.
+    #[default]
+    Auto,
+    /// As constants of programs: an engine that freezes them compiles again whenever they change.
+    Baked,
+    /// On the surfaces that kernels read, beside activations: programs are compiled once, for all layers.
+    Dynamic,
+}
+
+impl Delivery {
+    /// Whether weights travel on surfaces to this engine.
+    pub fn is_dynamic(self, engine: Engine) -> bool {
+        match self {
+            Delivery::Auto => engine == Engine::Apple,
+            Delivery::Baked => false,
+            Delivery::Dynamic => true,
+        }
+    }
+}
+
+/// Which engine is wanted, how it is to multiply, and how it gets weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Wanted {
     /// The engine.
@@ -136,6 +159,8 @@ pub struct Wanted {
     /// Programs that one process has to compile, where that is known: `Auto` takes no engine that does not survive
     /// them.
     pub compiles: Option<u64>,
+    /// How a model's weights reach it.
+    pub weights: Delivery,
 }
 
 impl Wanted {

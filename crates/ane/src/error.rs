@@ -1,5 +1,6 @@
 //! What can go wrong between us and the engine.
 
+use crate::surface::Block;
 use mil::TensorType;
 use std::io;
 use std::path::PathBuf;
@@ -65,6 +66,15 @@ pub enum DeviceError {
         "surface `{surface}` has {channels} channels of {each} elements; {elements} elements at channel {channel} reach outside"
     )]
     SurfaceRange { surface: String, channels: usize, each: usize, channel: usize, elements: usize },
+    #[error(
+        "surface `{surface}` has {channels} channels of {width} elements; {elements} elements do not fill channels {} to \
+         {}, columns {} to {}",
+        block.channel,
+        block.channel + block.channels.saturating_sub(1),
+        block.column,
+        block.column + block.columns.saturating_sub(1)
+    )]
+    SurfaceBlock { surface: String, channels: usize, width: usize, block: Block, elements: usize },
     #[error("surface `{from}` holds {from_ty}, `{to}` holds {to_ty}: nothing is converted on the way")]
     SurfaceCopy { from: String, from_ty: Box<TensorType>, to: String, to_ty: Box<TensorType> },
 }
@@ -108,6 +118,7 @@ impl DeviceError {
             | Self::Trial { .. }
             | Self::SurfaceCount { .. }
             | Self::SurfaceRange { .. }
+            | Self::SurfaceBlock { .. }
             | Self::SurfaceCopy { .. } => None,
         }
     }

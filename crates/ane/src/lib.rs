@@ -22,7 +22,9 @@ mod soft;
 pub mod surface;
 pub mod trial;
 
-pub use device::{Choice, Device, DeviceInfo, Engine, Kernel, KernelMemory, SoftOptions, Wanted, open};
+pub use device::{
+    Choice, Delivery, Device, DeviceInfo, Engine, Kernel, KernelMemory, SoftOptions, Wanted, open,
+};
 pub use error::{Call, DeviceError, Refusal};
 pub use softane::{Pool, SliceMut, gemm::Math};
-pub use surface::Surface;
+pub use surface::{Block, Surface};

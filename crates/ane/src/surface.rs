@@ -17,6 +17,26 @@ pub struct Surface {
     memory: Memory,
 }
 
+/// A place on a surface `[1, C, 1, W]`: some channels, and of each some columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The first channel.
+    pub channel: usize,
+    /// The number of channels.
+    pub channels: usize,
+    /// The first column.
+    pub column: usize,
+    /// The number of columns.
+    pub columns: usize,
+}
+
+impl Block {
+    /// The number of elements.
+    pub fn elements(&self) -> usize {
+        self.channels * self.columns
+    }
+}
+
 /// Whose memory it is.
 #[derive(Debug)]
 enum Memory {
@@ -174,12 +194,7 @@ impl Surface {
         channels: usize,
     ) -> Result<(), DeviceError> {
         if from.ty.dtype != self.ty.dtype || from.channel_len() != self.channel_len() {
-            return Err(DeviceError::SurfaceCopy {
-                from: from.name.clone(),
-                from_ty: Box::new(from.ty.clone()),
-                to: self.name.clone(),
-                to_ty: Box::new(self.ty.clone()),
-            });
+            return Err(self.no_copy_of(from));
         }
         let elements = channels.saturating_mul(self.channel_len());
         let (to, start) = (self.range(channel, elements)?, from.range(from_channel, elements)?);
@@ -195,6 +210,88 @@ impl Surface {
             &mut self.lock_mut()?.bytes_mut()[to..to + len],
         );
         Ok(())
+    }
+
+    /// Writes `values`, `[channels, columns]`, to `block`, narrowed as [`Surface::write`] does.
+    ///
+    /// # Errors
+    /// `SurfaceBlock`, if the block reaches outside or has another number of elements; nothing is written then.
+    pub fn write_block(&self, block: &Block, values: &[f32]) -> Result<(), DeviceError> {
+        let (start, width) = (self.corner(block, values.len())?, self.channel_len());
+        match SliceMut::of(self.ty.dtype, self.lock_mut()?.bytes_mut()) {
+            SliceMut::F16(to) => convert::par_narrow_rows(values, block.columns, &mut to[start..], width),
+            SliceMut::F32(to) => convert::par_copy_rows(values, block.columns, &mut to[start..], width),
+            SliceMut::Other(..) => {}
+        }
+        Ok(())
+    }
+
+    /// Writes the transpose of `values`, `[columns, channels]`, to `block`, narrowed.
+    ///
+    /// # Errors
+    /// As [`Surface::write_block`].
+    pub fn write_block_turned(&self, block: &Block, values: &[f32]) -> Result<(), DeviceError> {
+        let (start, width) = (self.corner(block, values.len())?, self.channel_len());
+        let (rows, columns) = (block.columns, block.channels);
+        match SliceMut::of(self.ty.dtype, self.lock_mut()?.bytes_mut()) {
+            SliceMut::F16(to) => {
+                convert::par_narrow_turned_rows(values, rows, columns, &mut to[start..], width);
+            }
+            SliceMut::F32(to) => convert::par_turn_rows(values, rows, columns, &mut to[start..], width),
+            SliceMut::Other(..) => {}
+        }
+        Ok(())
+    }
+
+    /// Copies channels of `from`, from its channel `from_channel` on, to `block`, whose columns are as many as those of
+    /// `from`.
+    ///
+    /// # Errors
+    /// `SurfaceCopy`, if element types or numbers of columns differ; `SurfaceBlock` and `SurfaceRange`, if either side
+    /// is too small.
+    pub fn copy_block(&self, block: &Block, from: &Surface, from_channel: usize) -> Result<(), DeviceError> {
+        if block.column == 0 && block.columns == self.channel_len() {
+            return self.copy_from(block.channel, from, from_channel, block.channels);
+        }
+        if from.ty.dtype != self.ty.dtype || from.channel_len() != block.columns || std::ptr::eq(self, from) {
+            return Err(self.no_copy_of(from));
+        }
+        let elements = block.elements();
+        let (to, start) = (self.corner(block, elements)?, from.range(from_channel, elements)?);
+        let size = self.ty.dtype.size().unwrap_or(1);
+        let source = from.lock()?;
+        convert::par_copy_rows(
+            &source.bytes()[start * size..(start + elements) * size],
+            block.columns * size,
+            &mut self.lock_mut()?.bytes_mut()[to * size..],
+            self.channel_len() * size,
+        );
+        Ok(())
+    }
+
+    fn no_copy_of(&self, from: &Surface) -> DeviceError {
+        DeviceError::SurfaceCopy {
+            from: from.name.clone(),
+            from_ty: Box::new(from.ty.clone()),
+            to: self.name.clone(),
+            to_ty: Box::new(self.ty.clone()),
+        }
+    }
+
+    /// The first element of `block`, if it lies on the surface and has `elements` elements.
+    fn corner(&self, block: &Block, elements: usize) -> Result<usize, DeviceError> {
+        let width = self.channel_len();
+        let channels = self.ty.elements().checked_div(width).unwrap_or(0);
+        let within = |first: usize, count: usize, all: usize| first.saturating_add(count) <= all;
+        if within(block.channel, block.channels, channels)
+            && within(block.column, block.columns, width)
+            && block.elements() == elements
+            && elements > 0
+        {
+            return Ok(block.channel * width + block.column);
+        }
+        let surface = self.name.clone();
+        Err(DeviceError::SurfaceBlock { surface, channels, width, block: *block, elements })
     }
 
     /// The first element of channel `channel`, if `elements` elements fit from there.
@@ -264,6 +361,38 @@ mod tests {
         a.copy_from(0, &a, 1, 3).unwrap();
         a.read(0, &mut out).unwrap();
         assert_eq!(out, [3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 9.0, 10.0, 11.0]);
+    }
+
+    #[test]
+    fn blocks_leave_what_is_beside_them() {
+        let (half, single) = (surface("half", DType::F16), surface("single", DType::F32));
+        let block = Block { channel: 1, channels: 2, column: 1, columns: 2 };
+        let read = |s: &Surface| {
+            let mut out = [0.0; 12];
+            s.read(0, &mut out).unwrap();
+            out
+        };
+        for s in [&half, &single] {
+            s.write(0, &[9.0; 12]).unwrap();
+            s.write_block(&block, &[1.0, 2.0, 3.0, 4.0]).unwrap();
+            assert_eq!(read(s), [9.0, 9.0, 9.0, 9.0, 1.0, 2.0, 9.0, 3.0, 4.0, 9.0, 9.0, 9.0]);
+            s.write_block_turned(&block, &[1.0, 2.0, 3.0, 4.0]).unwrap();
+            assert_eq!(read(s), [9.0, 9.0, 9.0, 9.0, 1.0, 3.0, 9.0, 2.0, 4.0, 9.0, 9.0, 9.0]);
+        }
+        let narrow = Surface::host("narrow", &TensorType::new(DType::F32, [1, 4, 1, 2])).unwrap();
+        narrow.write(0, &std::array::from_fn::<f32, 8, _>(|i| i as f32)).unwrap();
+        single.copy_block(&block, &narrow, 2).unwrap();
+        assert_eq!(read(&single), [9.0, 9.0, 9.0, 9.0, 4.0, 5.0, 9.0, 6.0, 7.0, 9.0, 9.0, 9.0]);
+
+        let outside = Block { column: 2, ..block };
+        let error = single.write_block(&outside, &[0.0; 4]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "surface `single` has 4 channels of 3 elements; 4 elements do not fill channels 1 to 2, columns 2 to 3"
+        );
+        assert!(matches!(single.write_block(&block, &[0.0; 3]), Err(DeviceError::SurfaceBlock { .. })));
+        assert!(matches!(half.copy_block(&block, &narrow, 0), Err(DeviceError::SurfaceCopy { .. })));
+        assert!(matches!(single.copy_block(&block, &narrow, 3), Err(DeviceError::SurfaceRange { .. })));
     }
 
     #[test]

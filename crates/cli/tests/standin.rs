@@ -38,13 +38,18 @@ fn losses(out: &Path) -> Vec<String> {
 #[test]
 fn a_model_learns_as_on_the_software_engine() {
     let dir = tempfile::tempdir().expect("folder");
-    let (soft, ane) = (dir.path().join("soft"), dir.path().join("ane"));
+    let [soft, baked, dynamic] = ["soft", "baked", "dynamic"].map(|name| dir.path().join(name));
     train(&soft, &["--device", "soft"]).assert().success();
-    train(&ane, &["--device", "ane", "--compile-budget", "1000"]).assert().success();
+    let budget = ["--device", "ane", "--compile-budget"];
+    train(&baked, &[&budget[..], &["1000", "--weights", "baked"]].concat()).assert().success();
+    // Dynamic weights, the default: six programs in all.
+    train(&dynamic, &[&budget[..], &["6"]].concat()).assert().success();
     assert_eq!(losses(&soft).len(), 13, "12 steps and a validation");
-    assert_eq!(losses(&soft), losses(&ane));
     let weights = |out: &Path| std::fs::read(out.join("model.safetensors")).expect("weights");
-    assert!(weights(&soft) == weights(&ane), "the weights are the same to the bit");
+    for ane in [&baked, &dynamic] {
+        assert_eq!(losses(&soft), losses(ane));
+        assert!(weights(&soft) == weights(ane), "the weights are the same to the bit");
+    }
 }
 
 /// `tiny` has 12 kernels, of which 10 hold weights: with the budget of 100 a process takes 9 of the 12 steps.
@@ -53,7 +58,8 @@ fn a_run_goes_on_in_new_processes_to_the_same_bits() {
     let dir = tempfile::tempdir().expect("folder");
     let (soft, ane) = (dir.path().join("soft"), dir.path().join("ane"));
     train(&soft, &["--device", "soft"]).assert().success();
-    let output = train(&ane, &["--device", "ane"]).assert().success().get_output().clone();
+    let output =
+        train(&ane, &["--device", "ane", "--weights", "baked"]).assert().success().get_output().clone();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let line = "a new process every 9 steps: one may compile 100 programs, 12 at first and 10 a step";
     assert!(said.contains(line), "{said}");
@@ -69,7 +75,7 @@ fn a_compiler_that_refuses_early_means_a_new_process() {
     let dir = tempfile::tempdir().expect("folder");
     let (soft, ane) = (dir.path().join("soft"), dir.path().join("ane"));
     train(&soft, &["--device", "soft"]).assert().success();
-    let output = train(&ane, &["--device", "ane", "--json"])
+    let output = train(&ane, &["--device", "ane", "--weights", "baked", "--json"])
         .env("STANDIN_COMPILES", "27")
         .assert()
         .success()
@@ -90,7 +96,7 @@ fn new_processes_that_cannot_compile_come_to_an_end() {
     let dir = tempfile::tempdir().expect("folder");
     let out = dir.path().join("run");
     let checkpoint = out.join("checkpoints/step-00000001.safetensors");
-    let output = train(&out, &["--device", "ane", "--compile-budget", "12"])
+    let output = train(&out, &["--device", "ane", "--weights", "baked", "--compile-budget", "12"])
         .env("STANDIN_FAULT", "compile=1000")
         .env("STANDIN_FAULT_IF", &checkpoint)
         .assert()
@@ -101,7 +107,9 @@ fn new_processes_that_cannot_compile_come_to_an_end() {
     assert!(said.contains("error: 3 new processes in a row could not go on after step 1: "), "{said}");
     assert!(said.contains("does not compile kernel `L0.") && said.contains("--resume --out"), "{said}");
     assert!(checkpoint.exists());
-    train(&out, &["--device", "ane", "--compile-budget", "12", "--resume"]).assert().success();
+    train(&out, &["--device", "ane", "--weights", "baked", "--compile-budget", "12", "--resume"])
+        .assert()
+        .success();
     assert_eq!(losses(&out).len(), 13, "12 steps and a validation");
 }
 
@@ -112,7 +120,7 @@ fn a_new_process_that_cannot_compile_is_tried_again() {
     let (out, once) = (dir.path().join("run"), dir.path().join("once"));
     std::fs::write(&once, "").expect("written");
     // The first process is not the one that is to fail: it compiles 12 programs, the next one fails at its first.
-    train(&out, &["--device", "ane", "--compile-budget", "12", "--json"])
+    train(&out, &["--device", "ane", "--weights", "baked", "--compile-budget", "12", "--json"])
         .env("STANDIN_FAULT", "compile=1")
         .env("STANDIN_FAULT_IF", out.join("checkpoints/step-00000001.safetensors"))
         .env("STANDIN_FAULT_ONCE", &once)
@@ -168,34 +176,40 @@ fn doctor_says_which_trial_failed() {
     assert!(said.contains("trial     weights: ok"), "{said}");
 }
 
-/// A process has to compile one set of kernels: 12 of `tiny`, 102 of 17 such layers. The header of a run says what
-/// computes.
+/// With baked weights a process has to compile one set of kernels: 12 of `tiny`, 102 of 17 such layers; with dynamic
+/// ones six programs are enough for any. The header of a run says what computes.
 #[test]
 fn auto_takes_the_engine_that_survives_a_set_of_kernels() {
-    for (variant, model, engine) in [
-        ("framework", "tiny", "stand-in for the Neural Engine h0: "),
+    for (variant, model, weights, engine) in [
+        ("framework", "tiny", "baked", "stand-in for the Neural Engine h0: "),
+        ("framework", "tall.toml", "auto", "stand-in for the Neural Engine h0: "),
         (
             "framework",
             "tall.toml",
+            "baked",
             "software engine (the kernels are 102 programs, on the Neural Engine a process can compile 100): ",
         ),
         (
             "no-class",
             "tiny",
+            "auto",
             "software engine (no Neural Engine here: _ANERequest: there is no such class): ",
         ),
         (
             "wrong-type",
             "tiny",
+            "auto",
             "software engine (this system's Neural Engine is not the one this version knows: ",
         ),
     ] {
         let dir = tempfile::tempdir().expect("folder");
         std::fs::write(dir.path().join("tall.toml"), "preset = \"tiny\"\nlayers = 17\n").expect("written");
         let mut command = backpropane(variant);
-        command.args(["train", "--model", model, "--steps", "2", "--out", "run"]).current_dir(dir.path());
+        command
+            .args(["train", "--model", model, "--steps", "2", "--weights", weights, "--out", "run"])
+            .current_dir(dir.path());
         let output = command.assert().success().get_output().clone();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains(&format!("engine   {engine}")), "{variant}, {model}: {said}");
+        assert!(said.contains(&format!("engine   {engine}")), "{variant}, {model}, {weights}: {said}");
     }
 }

@@ -56,6 +56,41 @@ pub fn par_copy(from: &[u8], to: &mut [u8]) {
     from.par_chunks(task).zip(to.par_chunks_mut(task)).for_each(|(from, to)| to.copy_from_slice(from));
 }
 
+/// Rounds rows of `columns` elements, which `to` has `stride` elements apart, on the current rayon pool.
+///
+/// # Panics
+/// If `to` ends before the last row does.
+pub fn par_narrow_rows(from: &[f32], columns: usize, to: &mut [f16], stride: usize) {
+    rows(from, columns, to, stride).for_each(|(from, to)| narrow(from, to));
+}
+
+/// Copies rows of `columns` elements, which `to` has `stride` elements apart, on the current rayon pool.
+///
+/// # Panics
+/// If `to` ends before the last row does.
+pub fn par_copy_rows<T: Copy + Send + Sync>(from: &[T], columns: usize, to: &mut [T], stride: usize) {
+    rows(from, columns, to, stride).for_each(|(from, to)| to.copy_from_slice(from));
+}
+
+/// Rows that stand side by side, each with its place; tasks are as long as others.
+fn rows<'a, T: Sync, U: Send>(
+    from: &'a [T],
+    columns: usize,
+    to: &'a mut [U],
+    stride: usize,
+) -> impl ParallelIterator<Item = (&'a [T], &'a mut [U])> {
+    let columns = columns.max(1);
+    let count = from.len() / columns;
+    assert!(
+        columns <= stride && to.len() + stride >= count * stride + columns,
+        "{count} rows {stride} apart"
+    );
+    let at_once = (TASK / columns).max(1);
+    let from = from.par_chunks_exact(columns).with_min_len(at_once);
+    let to = to.par_chunks_mut(stride).with_min_len(at_once);
+    from.zip(to).map(move |(from, to)| (from, &mut to[..columns]))
+}
+
 /// Rows and columns of a block that is turned at a time: what it comes to in one column is a cache line.
 const BLOCK: usize = 32;
 
@@ -64,22 +99,55 @@ const BLOCK: usize = 32;
 /// # Panics
 /// If a slice does not have `rows · columns` elements.
 pub fn par_narrow_turned(from: &[f32], rows: usize, columns: usize, to: &mut [f16]) {
-    assert!(from.len() == rows * columns && to.len() == from.len(), "[{rows}, {columns}] and its transpose");
+    assert!(to.len() == from.len(), "[{rows}, {columns}] and its transpose");
+    par_narrow_turned_rows(from, rows, columns, to, rows);
+}
+
+/// The same with the rows of the transpose `stride` elements apart.
+///
+/// # Panics
+/// If `from` does not have `rows · columns` elements, or `to` ends before the last row does.
+pub fn par_narrow_turned_rows(from: &[f32], rows: usize, columns: usize, to: &mut [f16], stride: usize) {
+    assert!(from.len() == rows * columns && rows <= stride, "[{rows}, {columns}] turned");
     if from.is_empty() {
         return;
     }
-    to.par_chunks_mut(BLOCK * rows).enumerate().for_each(|(i, to)| {
-        let (first, wide) = (i * BLOCK, to.len() / rows);
+    let to = &mut to[..(columns - 1) * stride + rows];
+    to.par_chunks_mut(BLOCK * stride).enumerate().for_each(|(i, to)| {
+        let (first, wide) = (i * BLOCK, to.len().div_ceil(stride));
         // Whole blocks by vectors, as far as there are any.
         let blocks = if wide == BLOCK { rows / BLOCK } else { 0 };
         let by_vectors = |&block: &usize| {
             let row = block * BLOCK;
-            crate::simd::narrow_turned(&from[row * columns + first..], columns, &mut to[row..], rows)
+            crate::simd::narrow_turned(&from[row * columns + first..], columns, &mut to[row..], stride)
         };
         let whole = (0..blocks).take_while(by_vectors).count() * BLOCK;
-        for (x, to) in to.chunks_exact_mut(rows).enumerate() {
-            for (row, to) in to.iter_mut().enumerate().skip(whole) {
+        for (x, to) in to.chunks_mut(stride).enumerate() {
+            for (row, to) in to[..rows].iter_mut().enumerate().skip(whole) {
                 *to = f16::from_bits(narrowed(from[row * columns + first + x].to_bits()));
+            }
+        }
+    });
+}
+
+/// Copies the transpose of `from`, `[rows, columns]`, to rows of `to` that are `stride` elements apart, in blocks, on
+/// the current rayon pool.
+///
+/// # Panics
+/// If `from` does not have `rows · columns` elements, or `to` ends before the last row does.
+pub fn par_turn_rows(from: &[f32], rows: usize, columns: usize, to: &mut [f32], stride: usize) {
+    assert!(from.len() == rows * columns && rows <= stride, "[{rows}, {columns}] turned");
+    if from.is_empty() {
+        return;
+    }
+    let to = &mut to[..(columns - 1) * stride + rows];
+    to.par_chunks_mut(BLOCK * stride).enumerate().for_each(|(i, to)| {
+        let first = i * BLOCK;
+        for start in (0..rows).step_by(BLOCK) {
+            for (x, to) in to.chunks_mut(stride).enumerate() {
+                for row in start..rows.min(start + BLOCK) {
+                    to[row] = from[row * columns + first + x];
+                }
             }
         }
     });
@@ -256,6 +324,34 @@ mod tests {
                     f16::from_f32(from[at % rows * columns + at / rows]),
                     "{rows}×{columns} at {at}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn rows_find_their_places_and_nothing_else_changes() {
+        for (rows, columns, gap) in [(1, 1, 0), (3, 5, 2), (64, 48, 16), (40, 33, 7)] {
+            let from: Vec<f32> = (1..=rows * columns).map(|i| i as f32 / 4.0).collect();
+            let at = |row: usize, column: usize| from[row * columns + column];
+            let stride = columns + gap;
+            let mut to = vec![0.0; rows * stride];
+            par_copy_rows(&from, columns, &mut to, stride);
+            let mut half = vec![f16::ZERO; rows * stride];
+            par_narrow_rows(&from, columns, &mut half, stride);
+            for (i, &x) in to.iter().enumerate() {
+                let (row, column) = (i / stride, i % stride);
+                let want = if column < columns { at(row, column) } else { 0.0 };
+                assert_eq!((x, half[i]), (want, f16::from_f32(want)), "[{rows}, {columns}] at {i}");
+            }
+            let stride = rows + gap;
+            let mut to = vec![0.0; columns * stride];
+            par_turn_rows(&from, rows, columns, &mut to, stride);
+            let mut half = vec![f16::ZERO; columns * stride];
+            par_narrow_turned_rows(&from, rows, columns, &mut half, stride);
+            for (i, &x) in to.iter().enumerate() {
+                let (column, row) = (i / stride, i % stride);
+                let want = if row < rows { at(row, column) } else { 0.0 };
+                assert_eq!((x, half[i]), (want, f16::from_f32(want)), "[{rows}, {columns}] turned, at {i}");
             }
         }
     }

@@ -49,7 +49,7 @@ pub fn evaluate(
     };
     let split = file.split(cfg.seq, 0.0)?;
     let starts = data::windows(0..file.len(), split.seq, options.windows.unwrap_or(usize::MAX));
-    let build = Build::infer();
+    let build = Build::infer().on(options.device);
     let wanted = build.wanted(options.device, cfg.layers);
     let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
     let network = Network::new(&cfg, model.params, device, pool, &build, &mut |_| {})?;

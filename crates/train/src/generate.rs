@@ -43,7 +43,7 @@ pub fn open(dir: &Path, threads: usize, device: Wanted) -> Result<OwnedGenerator
     let model = open_model(dir)?;
     let tokenizer = model.tokenizer.ok_or_else(|| RunError::NoTokenizer { dir: dir.to_owned() })?;
     let pool = Pool::new(threads).map_err(crate::step::StepError::Threads)?;
-    let build = Build::infer();
+    let build = Build::infer().on(device);
     let wanted = build.wanted(device, model.config.layers);
     let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
     let network = Network::new(&model.config, model.params, device, pool, &build, &mut |_| {})?;

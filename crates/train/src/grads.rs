@@ -44,7 +44,7 @@ pub fn grads(dir: &Path, tokens: &Path, out: &Path, options: &GradsOptions) -> R
     }
     cfg.seq = ids.len() - 1;
     let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
-    let build = Build::train(options.storage.precision());
+    let build = Build::train(options.storage.precision()).on(options.device);
     let wanted = build.wanted(options.device, cfg.layers);
     let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
     let network = Network::new(&cfg, model.params, device, pool, &build, &mut |_| {})?;

@@ -1,5 +1,6 @@
 //! Flags of every command that computes, and what values flags can have.
 
+use ane::Delivery;
 use clap::ValueEnum;
 use std::str::FromStr;
 use train::run::{ScheduleKind, Storage};
@@ -42,7 +43,50 @@ impl EngineArgs {
             MathArg::F32 => ane::Math::F32,
             MathArg::Bf16 => ane::Math::Bf16,
         };
-        ane::Wanted { engine, math, compile_budget: self.compile_budget, compiles: None }
+        let compile_budget = self.compile_budget;
+        ane::Wanted { engine, math, compile_budget, ..ane::Wanted::default() }
+    }
+}
+
+/// How a model's weights reach the engine.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct WeightsArgs {
+    /// How weights reach the engine: baked into kernels, or dynamic, on the surfaces that kernels read, so that one set
+    /// of kernels is compiled once and serves all layers. auto: dynamic on the Neural Engine, which would compile baked
+    /// ones again after each step; baked on the software engine, which is faster so
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    weights: WeightsArg,
+}
+
+impl WeightsArgs {
+    /// What is wanted, with weights that come so.
+    pub fn of(self, wanted: ane::Wanted) -> ane::Wanted {
+        ane::Wanted { weights: self.weights.into(), ..wanted }
+    }
+}
+
+/// Where the weights of kernels are.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum LyingArg {
+    Baked,
+    Dynamic,
+}
+
+/// How weights reach an engine.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum WeightsArg {
+    Auto,
+    Baked,
+    Dynamic,
+}
+
+impl From<WeightsArg> for Delivery {
+    fn from(arg: WeightsArg) -> Delivery {
+        match arg {
+            WeightsArg::Auto => Delivery::Auto,
+            WeightsArg::Baked => Delivery::Baked,
+            WeightsArg::Dynamic => Delivery::Dynamic,
+        }
     }
 }
 

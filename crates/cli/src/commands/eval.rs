@@ -1,6 +1,6 @@
 //! `backpropane eval`.
 
-use super::engine::{EngineArgs, positive};
+use super::engine::{EngineArgs, WeightsArgs, positive};
 use super::print_json;
 use crate::error::CommandError;
 use crate::report;
@@ -34,14 +34,20 @@ pub struct EvalArgs {
     #[command(flatten)]
     engine: EngineArgs,
 
+    #[command(flatten)]
+    weights: WeightsArgs,
+
     /// Print one JSON object: step, loss, perplexity, bits_per_byte, windows
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {
-    let options =
-        EvaluateOptions { threads: args.engine.threads, device: args.engine.device(), windows: args.windows };
+    let options = EvaluateOptions {
+        threads: args.engine.threads,
+        device: args.weights.of(args.engine.device()),
+        windows: args.windows,
+    };
     let mut bar = None;
     let result = evaluate(&args.model, &args.data, &options, &mut |done, total| {
         if bar.is_none() {

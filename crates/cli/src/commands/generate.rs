@@ -1,6 +1,6 @@
 //! `backpropane generate`.
 
-use super::engine::{EngineArgs, not_negative, positive, share};
+use super::engine::{EngineArgs, WeightsArgs, not_negative, positive, share};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::units;
@@ -46,11 +46,14 @@ pub struct GenerateArgs {
 
     #[command(flatten)]
     engine: EngineArgs,
+
+    #[command(flatten)]
+    weights: WeightsArgs,
 }
 
 pub fn run(ui: &Ui, args: &GenerateArgs) -> Result<(), CommandError> {
     let seed = args.seed.unwrap_or_else(from_clock);
-    let generator = generate::open(&args.model, args.engine.threads, args.engine.device())?;
+    let generator = generate::open(&args.model, args.engine.threads, args.weights.of(args.engine.device()))?;
     let options =
         GenerateOptions { tokens: args.tokens, temperature: args.temperature, top_p: args.top_p, seed };
     let began = Instant::now();

@@ -1,6 +1,6 @@
 //! `backpropane grads`.
 
-use super::engine::{EngineArgs, StorageArg, above_zero};
+use super::engine::{EngineArgs, StorageArg, WeightsArgs, above_zero};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use std::path::PathBuf;
@@ -43,12 +43,15 @@ pub struct GradsArgs {
 
     #[command(flatten)]
     engine: EngineArgs,
+
+    #[command(flatten)]
+    weights: WeightsArgs,
 }
 
 pub fn run(ui: &Ui, args: &GradsArgs) -> Result<(), CommandError> {
     let options = GradsOptions {
         threads: args.engine.threads,
-        device: args.engine.device(),
+        device: args.weights.of(args.engine.device()),
         storage: args.storage.into(),
         loss_scale: args.loss_scale,
     };

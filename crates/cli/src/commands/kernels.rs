@@ -1,10 +1,11 @@
 //! `backpropane kernels`.
 
-use super::engine::{StorageArg, positive};
+use super::engine::{LyingArg, StorageArg, positive};
 use super::print_json;
 use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::units;
+use ane::pack::Slot;
 use mil::TensorType;
 use mil::pass::Provider;
 use serde::Serialize;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use train::checkpoint::write_atomically;
 use train::config::{ModelConfig, init_params};
 use train::error::TrainError;
-use train::model::{KernelSpec, Layer, LayerKernels, Lying, Plan};
+use train::model::{KernelSpec, Layer, LayerKernels, Plan};
 use train::run::{Settings, Storage};
 
 /// Where weight files are, in the text of a program.
@@ -29,6 +30,7 @@ const MODEL_PATH: &str = "@model_path/";
 Examples:
   backpropane kernels --model layer768
   backpropane kernels --model stories110m --seq 512 --json
+  backpropane kernels --model stories110m --weights dynamic
   backpropane kernels --model tiny --emit tiny    tiny/<kernel>/model.mil and weights/*.bin")]
 pub struct KernelsArgs {
     /// A preset (tiny, shakespeare, layer768, stories15m, stories42m, stories110m), a configuration file, or a
@@ -43,6 +45,10 @@ pub struct KernelsArgs {
     /// Element type of programs and surfaces
     #[arg(long, value_name = "TYPE", default_value = "f16")]
     storage: StorageArg,
+
+    /// Where weights are: in weight files, or on the surfaces that kernels read
+    #[arg(long, value_name = "HOW", default_value = "baked")]
+    weights: LyingArg,
 
     /// Write each kernel with the initial weights of layer 0 into this new folder
     #[arg(long, value_name = "DIR")]
@@ -62,7 +68,11 @@ pub fn run(ui: &Ui, args: &KernelsArgs) -> Result<(), CommandError> {
         refuse_occupied(dir)?;
     }
     let layer = Layer::new(&cfg, storage.precision())?;
-    let kernels = LayerKernels::new(&layer, &Plan::six())?.kernels;
+    let kernels = match args.weights {
+        LyingArg::Baked => LayerKernels::new(&layer, &Plan::six())?,
+        LyingArg::Dynamic => LayerKernels::dynamic(&layer, &Plan::six())?,
+    }
+    .kernels;
     if let Some(dir) = &args.emit {
         emit(dir, &cfg, &kernels)?;
         ui.say(format!("programs and weights are in `{}`", dir.display()));
@@ -70,6 +80,9 @@ pub fn run(ui: &Ui, args: &KernelsArgs) -> Result<(), CommandError> {
     let listing = Listing::new(&args.model, &cfg, &kernels);
     if args.json { print_json(ui, &listing) } else { ui.result(&listing.text(ui)) }
 }
+
+/// Where weights on a surface come from.
+const WEIGHTS: &str = "weights";
 
 /// What is said about a layer.
 #[derive(Debug, Serialize)]
@@ -119,6 +132,7 @@ struct Kernel {
     ops: usize,
     /// Two for each multiply-add of matrix products and convolutions.
     flops: u64,
+    /// Of its weight files.
     weight_bytes: u64,
     weight_files: usize,
     input: Surface,
@@ -138,8 +152,12 @@ struct Value {
     name: String,
     channel: usize,
     channels: usize,
-    /// The kernel that provides it, or `host`; of outputs, this kernel.
+    column: usize,
+    columns: usize,
+    /// The kernel that provides it, `host`, or `weights`; of outputs, this kernel.
     from: String,
+    /// Whether it is a matrix that lies as its transpose.
+    turned: bool,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -157,20 +175,26 @@ impl Listing {
             Provider::Host => "host".to_owned(),
             Provider::Part(i) => specs.get(i).map_or_else(String::new, |k| k.name.clone()),
         };
-        let surface = |ty: &TensorType, lying: &[Lying]| Surface {
+        let value = |slot: &Slot, from: String| Value {
+            name: slot.name.clone(),
+            channel: slot.channel,
+            channels: slot.channels,
+            column: slot.column,
+            columns: slot.columns,
+            from,
+            turned: slot.turned,
+        };
+        let surface = |ty: &TensorType, values: Vec<Value>| Surface {
             shape: ty.shape.to_vec(),
             dtype: ty.dtype.to_string(),
             bytes: ty.bytes().unwrap_or(0),
-            values: lying
-                .iter()
-                .map(|l| Value {
-                    name: l.slot.name.clone(),
-                    channel: l.slot.channel,
-                    channels: l.slot.channels,
-                    from: name(l.from),
-                })
-                .collect(),
+            values,
         };
+        let inputs = |k: &KernelSpec| {
+            let values = k.inputs.iter().map(|l| value(&l.slot, name(l.from)));
+            values.chain(k.carried.iter().map(|c| value(&c.slot, WEIGHTS.to_owned()))).collect()
+        };
+        let outputs = |k: &KernelSpec| k.outputs.iter().map(|l| value(&l.slot, name(l.from))).collect();
         let kernels: Vec<Kernel> = specs
             .iter()
             .map(|k| Kernel {
@@ -179,8 +203,8 @@ impl Listing {
                 flops: k.stats.flops,
                 weight_bytes: k.stats.constant_bytes,
                 weight_files: k.baked.len() + k.packed.constants.len(),
-                input: surface(&k.packed.input, &k.inputs),
-                output: surface(&k.packed.output, &k.outputs),
+                input: surface(&k.packed.input, inputs(k)),
+                output: surface(&k.packed.output, outputs(k)),
             })
             .collect();
         let mut total = Total { kernels: kernels.len(), ..Total::default() };
@@ -240,9 +264,18 @@ impl Listing {
         let _ = writeln!(out, "\nWhat lies on the surfaces, with channels:");
         for k in &self.kernels {
             let _ = writeln!(out, "\n{}", ui.bold(&k.name));
-            let reads = k.input.values.iter().map(|v| format!("{} {} ({})", v.name, v.channels, v.from));
+            let (weights, values): (Vec<&Value>, Vec<&Value>) =
+                k.input.values.iter().partition(|v| v.from == WEIGHTS);
+            let reads = values.iter().map(|v| format!("{} {} ({})", v.name, v.channels, v.from));
             let writes = k.output.values.iter().map(|v| format!("{} {}", v.name, v.channels));
             wrap(&mut out, "  reads   ", reads);
+            let at = |v: &&Value| {
+                let turned = if v.turned { " turned" } else { "" };
+                format!("{} {}×{}{turned} at {}, {}", v.name, v.channels, v.columns, v.channel, v.column)
+            };
+            if !weights.is_empty() {
+                wrap(&mut out, "  weights ", weights.iter().map(at));
+            }
             wrap(&mut out, "  writes  ", writes);
         }
         for limit in &self.limits {

@@ -1,6 +1,6 @@
 //! `backpropane train`.
 
-use super::engine::{EngineArgs, ScheduleArg, StorageArg, above_zero, not_negative, positive};
+use super::engine::{EngineArgs, ScheduleArg, StorageArg, WeightsArgs, above_zero, not_negative, positive};
 use super::generate::Stream;
 use super::print_json;
 use crate::error::CommandError;
@@ -123,6 +123,9 @@ pub struct TrainArgs {
 
     #[command(flatten)]
     engine: EngineArgs,
+
+    #[command(flatten)]
+    weights: WeightsArgs,
 
     /// Go on from the newest checkpoint of the folder
     #[arg(long)]
@@ -308,7 +311,7 @@ fn options(ui: &Ui, args: &TrainArgs, before: Option<&Handover>) -> Result<Optio
             storage: args.storage.map(Into::into),
         },
         threads: args.engine.threads,
-        device: args.engine.device(),
+        device: args.weights.of(args.engine.device()),
     })
 }
 

@@ -37,3 +37,27 @@ fn there_is_nothing_to_explore() {
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""));
     assert!(outcome.stderr.contains("no Neural Engine here"), "{}", outcome.stderr);
 }
+
+/// Dynamic weights: six programs for both layers of `tiny` and for every step.
+#[test]
+fn six_programs_are_enough_for_any_number_of_steps() {
+    let place = Place::new();
+    let train = "train --model tiny --data text.txt --batch 1 --steps 4 --quiet --out";
+    place.succeed(&format!("{train} baked --weights baked"));
+    place.succeed(&format!("{train} dynamic --weights dynamic --compile-budget 6"));
+    assert!(place.read("dynamic/model.safetensors") == place.read("baked/model.safetensors"));
+    let outcome = place.run(&format!("{train} short --weights dynamic --compile-budget 5"));
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("6 programs"), "{}", outcome.stderr);
+    let eval = |weights: &str| {
+        place
+            .succeed(&format!("eval --model baked --data text.txt --windows 2 --weights {weights} --json"))
+            .stdout
+    };
+    assert_eq!(eval("dynamic"), eval("baked"));
+    let generate = |weights: &str| {
+        let args = format!("generate --model baked --prompt so --tokens 8 --seed 1 --weights {weights}");
+        place.succeed(&args).stdout
+    };
+    assert_eq!(generate("dynamic"), generate("baked"));
+}

@@ -37,6 +37,12 @@ pub struct StepTimes {
     pub loss3: f64,
     /// Time that compiling all kernels took.
     pub compile: Duration,
+    /// Whether weights travelled on surfaces.
+    pub dynamic: bool,
+    /// Bytes of all surfaces.
+    pub surfaces: usize,
+    /// Bytes of all kernels' constants, and of the working memory that they share.
+    pub kernels: (usize, usize),
     /// The engine.
     pub device: DeviceInfo,
     /// When each task of the last step ran.
@@ -75,7 +81,8 @@ impl StepBench {
     /// # Errors
     /// If the engine cannot be had or refuses a kernel.
     pub fn new(workload: Workload, options: &StepOptions) -> Result<StepBench, RunError> {
-        StepBench::with(&workload, options, &Build::train(options.storage.precision()), 1)
+        let build = Build::train(options.storage.precision()).on(options.device);
+        StepBench::with(&workload, options, &build, 1)
     }
 
     /// Compiles `workload` as `build` says; a step learns from `batch` windows, all the same.
@@ -173,6 +180,9 @@ impl StepBench {
             gradient_norm,
             loss3,
             compile: self.compile,
+            dynamic: self.network.is_dynamic(),
+            surfaces: self.network.buffers.surface_bytes(),
+            kernels: self.network.kernel_bytes(),
             device: self.network.device().info().clone(),
             trace: self.trace,
         })

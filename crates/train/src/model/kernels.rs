@@ -2,8 +2,8 @@
 
 use super::{Layer, ModelError, NormSite, Plan};
 use crate::config::{ParamKind, ParamSpec};
-use ane::SliceMut;
-use ane::pack::{Packed, Slot, pack};
+use ane::pack::{Packed, Slot, pack_with_weights};
+use ane::{DeviceError, SliceMut, Surface};
 use mil::blob::{BlobError, FIRST_ENTRY};
 use mil::pass::{Crossing, Cut, Part, Provider, cut};
 use mil::stats::Stats;
@@ -28,12 +28,14 @@ pub struct KernelSpec {
     pub name: String,
     /// The program, with the surfaces that it reads and writes.
     pub packed: Packed,
-    /// What it reads, in order of channels.
+    /// What it reads besides weights, in order of parameters.
     pub inputs: Vec<Lying>,
     /// What it writes, in order of channels.
     pub outputs: Vec<Lying>,
-    /// Its weight files.
+    /// Its weight files, if weights are baked in.
     pub baked: Vec<Baking>,
+    /// The weights on the surface that it reads, if they are not.
+    pub carried: Vec<Carrying>,
     /// What it costs.
     pub stats: Stats,
 }
@@ -79,6 +81,28 @@ impl Baking {
             }
             (false, _, SliceMut::F32(to)) => to.copy_from_slice(values),
             (_, shape, to) => panic!("a weight {shape:?} as {:?}", to.dtype()),
+        }
+    }
+}
+
+/// A weight on the surface that a kernel reads.
+#[derive(Clone, Debug)]
+pub struct Carrying {
+    /// The weight.
+    pub kind: ParamKind,
+    /// Where it lies, and whether as its transpose.
+    pub slot: Slot,
+}
+
+impl Carrying {
+    /// Writes the weight to its place on `surface`, rounded, on the current rayon pool.
+    ///
+    /// # Errors
+    /// If there is no such place, or `values` are more or fewer than it holds.
+    pub fn put(&self, values: &[f32], surface: &Surface) -> Result<(), DeviceError> {
+        match self.slot.turned {
+            true => surface.write_block_turned(&self.slot.block(), values),
+            false => surface.write_block(&self.slot.block(), values),
         }
     }
 }
@@ -144,22 +168,37 @@ impl KernelSpec {
 }
 
 impl LayerKernels {
-    /// Cuts `layer` as `plan` says, and packs the parts.
+    /// Cuts `layer` as `plan` says, and packs the parts; weights are baked in.
     ///
     /// # Errors
     /// If the plan does not fit the layer.
     pub fn new(layer: &Layer, plan: &Plan) -> Result<LayerKernels, ModelError> {
         let function = &layer.joint.function;
         let file = |(&v, _): (&ValueId, &ParamKind)| (v, function.value(v).name.clone());
-        let baked: BTreeMap<ValueId, String> = layer.weights.iter().map(file).collect();
+        LayerKernels::cut(layer, plan, &layer.weights.iter().map(file).collect())
+    }
+
+    /// The same with the weights on the surfaces that the kernels read: they serve all layers.
+    ///
+    /// # Errors
+    /// As [`LayerKernels::new`], or if the weights of a kernel are too large for a surface.
+    pub fn dynamic(layer: &Layer, plan: &Plan) -> Result<LayerKernels, ModelError> {
+        LayerKernels::cut(layer, plan, &BTreeMap::new())
+    }
+
+    fn cut(
+        layer: &Layer,
+        plan: &Plan,
+        baked: &BTreeMap<ValueId, String>,
+    ) -> Result<LayerKernels, ModelError> {
+        let function = &layer.joint.function;
         let mut kept: BTreeSet<ValueId> = [layer.o, layer.ffn].into();
         kept.extend(layer.outers.iter().flat_map(|o| [o.dz, o.a]));
         for norm in &layer.norms {
             kept.extend([norm.input, layer.cotangent(norm.output)?]);
         }
         let selections = plan.kernels();
-        let parts =
-            cut(&Cut { function, selections: &selections, baked: &baked, kept: &kept, width: layer.width })?;
+        let parts = cut(&Cut { function, selections: &selections, baked, kept: &kept, width: layer.width })?;
         let kernels = parts.into_iter().map(|part| spec(layer, part)).collect::<Result<_, _>>()?;
         Ok(LayerKernels { kernels, forward: plan.forward.len() })
     }
@@ -183,24 +222,35 @@ impl LayerKernels {
 }
 
 fn spec(layer: &Layer, part: Part) -> Result<KernelSpec, ModelError> {
-    let packed = pack(&part.program, layer.width)
+    let parameters = part.inputs.iter().zip(&part.program.entry().inputs);
+    let weights: BTreeSet<ValueId> =
+        parameters.filter(|(c, _)| layer.weights.contains_key(&c.value)).map(|(_, &v)| v).collect();
+    let packed = pack_with_weights(&part.program, layer.width, &|v| weights.contains(&v))
         .map_err(|source| ModelError::Pack { kernel: part.name.clone(), source })?;
-    let lying = |crossings: &[Crossing], slots: &[Slot]| {
-        let pairs = crossings.iter().zip(slots);
-        pairs.map(|(c, slot)| Lying { value: c.value, slot: slot.clone(), from: c.from }).collect()
-    };
+    let (mut inputs, mut carried) = (Vec::new(), Vec::new());
+    for (c, slot) in part.inputs.iter().zip(&packed.inputs) {
+        match layer.weights.get(&c.value) {
+            Some(&kind) => carried.push(Carrying { kind, slot: slot.clone() }),
+            None => inputs.push(lying((c, slot))),
+        }
+    }
     let baked = part.baked.iter().filter_map(|b| {
         let kind = *layer.weights.get(&b.param)?;
         Some(Baking { path: b.path.clone(), ty: b.ty.clone(), kind, transposed: b.transposed })
     });
     Ok(KernelSpec {
-        inputs: lying(&part.inputs, &packed.inputs),
-        outputs: lying(&part.outputs, &packed.outputs),
+        inputs,
+        outputs: part.outputs.iter().zip(&packed.outputs).map(lying).collect(),
         baked: baked.collect(),
+        carried,
         stats: Stats::of(packed.program.entry()),
         name: part.name,
         packed,
     })
+}
+
+fn lying((crossing, slot): (&Crossing, &Slot)) -> Lying {
+    Lying { value: crossing.value, slot: slot.clone(), from: crossing.from }
 }
 
 #[cfg(test)]
@@ -213,6 +263,29 @@ mod tests {
         let cfg = ModelConfig::preset(preset).expect("a preset");
         let layer = Layer::new(&cfg, Precision::F16).expect("a layer");
         LayerKernels::new(&layer, &Plan::six()).expect("six kernels")
+    }
+
+    /// Six surfaces, hardly larger than what lies on them, and no weight file but the mask.
+    #[test]
+    fn dynamic_weights_lie_beside_activations() {
+        let cfg = ModelConfig::preset("stories110m").expect("a preset");
+        let layer = Layer::new(&cfg, Precision::F16).expect("a layer");
+        let k = LayerKernels::dynamic(&layer, &Plan::six()).expect("six kernels").kernels;
+        assert!(k.iter().all(|k| k.baked.is_empty()));
+        let (d, f, s, sc) = (768, 2048, 256, 12 * 256);
+        let sizes: Vec<_> = k.iter().map(|k| (k.packed.input.shape[1], k.packed.input.shape[3])).collect();
+        let want = [
+            (d, s + 32 + 4 * d),
+            (d, s + 32 + 3 * f),
+            (f, 3 * s + 3 * d),
+            (d, 4 * s + d),
+            (2 * sc + 2 * d, s),
+            (d, 3 * s + 3 * d),
+        ];
+        assert_eq!(sizes, want);
+        let places = k.iter().flat_map(|k| k.carried.iter().map(|c| (k.name.as_str(), c.kind)));
+        // Seven matrices forward and seven backward, two norms.
+        assert_eq!(places.count(), 16);
     }
 
     /// Surfaces as maderix/ANE has them: names and channels.

@@ -4,7 +4,7 @@ mod kernels;
 mod layer;
 mod plan;
 
-pub use kernels::{Baking, KernelSpec, LayerKernels, Lying};
+pub use kernels::{Baking, Carrying, KernelSpec, LayerKernels, Lying};
 pub use layer::{Layer, NormSite, Outer, Precision};
 pub use plan::{Fusion, Plan};
 

@@ -80,10 +80,10 @@ impl Run {
 
         let pool = ane::Pool::new(options.threads)
             .map_err(|reason| crate::step::StepError::Threads(reason.clone()))?;
-        let build = Build::train(settings.storage.precision());
+        let build = Build::train(settings.storage.precision()).on(options.device);
         let wanted = build.wanted(options.device, cfg.layers);
         let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
-        check_budget(device.as_ref(), build.programs(cfg.layers))?;
+        check_budget(device.as_ref(), build.programs(cfg.layers, device.info().engine))?;
         let budget = device.compiles_left();
         let (corpus, tokenizer) =
             pool.install(|| corpus(options, &cfg, tokenizer, &folder, resumed.as_ref(), notice))?;

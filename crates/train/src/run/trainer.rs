@@ -140,7 +140,8 @@ impl Run {
     /// What this process compiles for the run, if the engine counts it.
     pub fn compiles(&self) -> Option<Compiles> {
         let network = &self.parts.network;
-        let first = (network.cfg.layers * self.kernels_per_layer()) as u64;
+        let sets = if network.is_dynamic() { 1 } else { network.cfg.layers };
+        let first = (sets * self.kernels_per_layer()) as u64;
         let of = |budget| Compiles { budget, first, step: network.programs_with_weights() };
         self.parts.budget.map(of)
     }

@@ -39,8 +39,8 @@ pub enum Window {
 /// Everything is behind a lock that is never waited for: the schedule's hazards keep tasks that share memory apart.
 #[derive(Debug)]
 pub struct Buffers {
-    /// The surface that each kernel reads; all layers use it in turn.
-    pub(super) inputs: Vec<Surface>,
+    /// The surfaces that each kernel reads: one a layer if weights lie on it, else one that all layers use in turn.
+    pub(super) inputs: Vec<Vec<Surface>>,
     /// The surfaces that each kernel writes: one a layer for forward kernels, whose taps live until the backward
     /// pass, and a ring for backward ones.
     pub(super) outputs: Vec<Vec<Surface>>,
@@ -93,7 +93,10 @@ impl Buffers {
         let mut inputs = Vec::new();
         let mut outputs = Vec::new();
         for (k, kernel) in kernels.kernels.iter().take(used).enumerate() {
-            inputs.push(device.surface(&format!("{}.in", kernel.name), &kernel.packed.input)?);
+            let (count, what) = if kernel.carried.is_empty() { (1, "shared") } else { (layers, "layer") };
+            let made = (0..count)
+                .map(|i| device.surface(&format!("{}.in {what} {i}", kernel.name), &kernel.packed.input));
+            inputs.push(made.collect::<Result<Vec<_>, _>>()?);
             let (count, what) = if !backward {
                 (1, "shared")
             } else if k < kernels.forward {
@@ -131,6 +134,12 @@ impl Buffers {
         })
     }
 
+    /// The surface that kernel `k` reads for `layer`.
+    pub(super) fn input(&self, k: usize, layer: usize) -> &Surface {
+        let ring = &self.inputs[k];
+        &ring[layer % ring.len()]
+    }
+
     /// The surface that kernel `k` writes for `layer`.
     pub(super) fn output(&self, k: usize, layer: usize) -> &Surface {
         let ring = &self.outputs[k];
@@ -139,6 +148,6 @@ impl Buffers {
 
     /// Bytes of all surfaces.
     pub fn surface_bytes(&self) -> usize {
-        self.inputs.iter().chain(self.outputs.iter().flatten()).map(Surface::bytes).sum()
+        self.inputs.iter().chain(&self.outputs).flatten().map(Surface::bytes).sum()
     }
 }

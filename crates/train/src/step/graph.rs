@@ -21,7 +21,7 @@ pub struct StepGraph {
 
 /// The resources behind the network's memory.
 struct Resources {
-    inputs: Vec<Resource>,
+    inputs: Vec<Vec<Resource>>,
     outputs: Vec<Vec<Resource>>,
     x: Vec<Resource>,
     x2: Vec<Resource>,
@@ -43,10 +43,11 @@ impl Resources {
         let mut list = |stem: &str, count: usize| -> Vec<Resource> {
             (0..count).map(|i| g.resource(format!("{stem} {i}"))).collect()
         };
-        let outputs = b.outputs.iter().zip(&n.kernels.kernels);
+        let (inputs, outputs) =
+            (b.inputs.iter().zip(&n.kernels.kernels), b.outputs.iter().zip(&n.kernels.kernels));
         Resources {
             outputs: outputs.map(|(ring, k)| list(&format!("{}.out", k.name), ring.len())).collect(),
-            inputs: list("in", b.inputs.len()),
+            inputs: inputs.map(|(ring, k)| list(&format!("{}.in", k.name), ring.len())).collect(),
             x: list("x", b.x.len()),
             x2: list("x2", b.x2.len()),
             dx: list("dx", b.dx.len()),
@@ -76,6 +77,10 @@ impl Resources {
             Role::DHead(i) => self.d_heads[layer % self.d_heads.len()][i],
             Role::Normed(site) => self.normed[site][layer],
         }
+    }
+
+    fn input(&self, k: usize, layer: usize) -> Resource {
+        self.inputs[k][layer % self.inputs[k].len()]
     }
 
     fn output(&self, k: usize, layer: usize) -> Resource {
@@ -266,7 +271,7 @@ impl Writer<'_> {
                 Provider::Host => n.role(l.value).map(|role| self.r.role(layer, role)),
             })
             .collect();
-        let writes = [self.r.inputs[k], self.r.output(k, layer)];
+        let writes = [self.r.input(k, layer), self.r.output(k, layer)];
         self.task(name, Lane::Engine, reads, writes, move |n| n.run_kernel(k, layer));
     }
 

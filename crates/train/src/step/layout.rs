@@ -7,7 +7,7 @@ use crate::host::norm::RmsNorm;
 use crate::host::turn::turn;
 use crate::host::{Layout, Scratch, weight_grad};
 use crate::model::NormSite;
-use ane::Surface;
+use ane::{Block, Surface};
 use mil::ValueId;
 use softane::convert;
 
@@ -36,14 +36,14 @@ impl Network {
     }
 
     /// Puts an activation that the host has kept on a surface.
-    pub(super) fn put(&self, surface: &Surface, channel: usize, values: &[f32]) -> Result<(), StepError> {
+    pub(super) fn put(&self, surface: &Surface, block: &Block, values: &[f32]) -> Result<(), StepError> {
         if !self.is_row_major() {
-            return Ok(surface.write(channel, values)?);
+            return Ok(surface.write_block(block, values)?);
         }
         let scratch = &mut *self.buffers.turned.lock()?;
         let turned = scratch.take(values.len());
         turn(values, self.cfg.seq, values.len() / self.cfg.seq, turned);
-        Ok(surface.write(channel, turned)?)
+        Ok(surface.write_block(block, turned)?)
     }
 
     /// Copies a value of `layer` from wherever it is, widened, as the host keeps it; `turned` is as long as `out`.

@@ -4,7 +4,7 @@ use super::{Buffers, Course, Spent, StepError, check_budget};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
 use crate::model::{KernelSpec, Layer, LayerKernels, ModelError, NormSite, Plan, Precision};
 use crate::optim::{AdamW, Decay, Update, global_norm};
-use ane::{Choice, Device, Kernel, Math, Pool, SliceMut, Wanted};
+use ane::{Choice, Delivery, Device, Engine, Kernel, Math, Pool, SliceMut, Wanted};
 use mil::blob::FIRST_ENTRY;
 use mil::pass::Provider;
 use mil::{ValueId, Weights};
@@ -34,7 +34,7 @@ pub struct Network {
     pub(super) host_norms: Vec<(usize, NormSite)>,
     device: Box<dyn Device>,
     pool: Pool,
-    /// The kernels of each layer.
+    /// The kernels of each layer; one set for all of them if weights travel on surfaces.
     compiled: Vec<Vec<RwLock<Box<dyn Kernel>>>>,
     /// For each kernel, the weight files of whichever layer is being baked into it; none if nothing has been baked
     /// since it was compiled.
@@ -86,12 +86,20 @@ pub struct Build {
     pub plan: Plan,
     /// How the host's work goes.
     pub course: Course,
+    /// How weights reach the engine.
+    pub weights: Delivery,
 }
 
 impl Build {
     /// Forward and backward, in six kernels a layer.
     pub fn train(precision: Precision) -> Build {
-        Build { precision, backward: true, plan: Plan::six(), course: Course::default() }
+        Build {
+            precision,
+            backward: true,
+            plan: Plan::six(),
+            course: Course::default(),
+            weights: Delivery::Auto,
+        }
     }
 
     /// The forward kernels of [`Build::train`] in fp16.
@@ -99,16 +107,23 @@ impl Build {
         Build { backward: false, ..Build::train(Precision::F16) }
     }
 
-    /// Programs that the kernels of a model of `layers` layers are.
-    pub fn programs(&self, layers: usize) -> u64 {
+    /// The same for what the user wants of an engine: weights reach it so.
+    #[must_use]
+    pub fn on(self, device: Wanted) -> Build {
+        Build { weights: device.weights, ..self }
+    }
+
+    /// Programs that the kernels of a model of `layers` layers are on an engine of this kind.
+    pub fn programs(&self, layers: usize, engine: Engine) -> u64 {
         let backward = if self.backward { self.plan.backward.len() } else { 0 };
-        (layers * (self.plan.forward.len() + backward)) as u64
+        let sets = if self.weights.is_dynamic(engine) { 1 } else { layers };
+        (sets * (self.plan.forward.len() + backward)) as u64
     }
 
     /// What is wanted of an engine for a model of `layers` layers; `device` is what the user wants. Programs in fp32
     /// are the software engine's alone.
     pub fn wanted(&self, device: Wanted, layers: usize) -> Wanted {
-        let wanted = device.for_compiles(self.programs(layers));
+        let wanted = device.for_compiles(self.programs(layers, Engine::Apple));
         match (self.precision, device.engine) {
             (Precision::F32, Choice::Auto) => Wanted { engine: Choice::Soft, ..wanted },
             _ => wanted,
@@ -135,9 +150,13 @@ impl Network {
         if theta.len() != want {
             return Err(StepError::Weights { want, got: theta.len() });
         }
-        check_budget(device.as_ref(), build.programs(cfg.layers))?;
+        check_budget(device.as_ref(), build.programs(cfg.layers, device.info().engine))?;
         let layer = Layer::new(cfg, build.precision)?;
-        let kernels = LayerKernels::new(&layer, &build.plan)?;
+        let dynamic = build.weights.is_dynamic(device.info().engine);
+        let kernels = match dynamic {
+            true => LayerKernels::dynamic(&layer, &build.plan)?,
+            false => LayerKernels::new(&layer, &build.plan)?,
+        };
         let decay = specs.iter().map(|p| Decay::new([(p.count(), p.decay)])).collect();
         let norms = specs.iter().map(|_| AtomicU64::default()).collect();
         let places = specs.iter().enumerate().map(|(i, s)| ((s.layer, s.kind), i)).collect();
@@ -168,7 +187,7 @@ impl Network {
         network.roles = network.assign_roles()?;
         let used = if build.backward { network.kernels.kernels.len() } else { network.kernels.forward };
         network.files = (0..used).map(|_| Mutex::default()).collect();
-        for l in 0..network.cfg.layers {
+        for l in 0..if dynamic { 1 } else { network.cfg.layers } {
             let compile = |k: usize| {
                 let mut files = network.files[k].lock()?;
                 Ok(RwLock::new(network.compile(l, k, &mut files)?))
@@ -178,6 +197,12 @@ impl Network {
             progress(l + 1);
         }
         network.files.iter_mut().for_each(|files| *files = Mutex::default());
+        if dynamic {
+            network
+                .pool
+                .install(|| network.specs.iter().try_for_each(|weight| network.carry_first(weight)))?;
+            progress(network.cfg.layers);
+        }
         Ok(network)
     }
 
@@ -194,6 +219,11 @@ impl Network {
     /// The threads of the host's work.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Whether weights travel on surfaces, and one set of kernels serves all layers.
+    pub fn is_dynamic(&self) -> bool {
+        self.used().iter().any(|k| !k.carried.is_empty())
     }
 
     /// Bytes of all compiled kernels' constants, and of the memory that they share.
@@ -258,11 +288,39 @@ impl Network {
         Ok(self.device.compile(&format!("L{layer}.{}", spec.name), &spec.packed.program, files)?)
     }
 
-    /// Writes a weight into the memory of each kernel of its layer that has it; `false` if one has no such memory, so
-    /// that it is to be baked in.
+    /// Kernel `k` of `layer`.
+    fn kernel(&self, k: usize, layer: usize) -> &RwLock<Box<dyn Kernel>> {
+        &self.compiled[layer % self.compiled.len()][k]
+    }
+
+    /// The kernels that are compiled for a layer.
+    fn used(&self) -> &[KernelSpec] {
+        &self.kernels.kernels[..self.buffers.inputs.len()]
+    }
+
+    /// Puts a weight on the surfaces of its layer, as it is now.
+    fn carry_first(&self, weight: &ParamSpec) -> Result<(), StepError> {
+        self.carry(weight, &self.theta.read()?[weight.range()])
+    }
+
+    /// Puts a weight on each surface of its layer that has a place for it.
+    fn carry(&self, weight: &ParamSpec, values: &[f32]) -> Result<(), StepError> {
+        let Some(layer) = weight.layer else { return Ok(()) };
+        for (k, spec) in self.used().iter().enumerate() {
+            for place in spec.carried.iter().filter(|c| c.kind == weight.kind) {
+                place.put(values, self.buffers.input(k, layer))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a weight to the surfaces of its layer and into the memory of each kernel that has it; `false` if one has
+    /// no such memory, so that it is to be baked in.
     fn write(&self, weight: &ParamSpec, values: &[f32]) -> Result<bool, StepError> {
         let Some(layer) = weight.layer else { return Ok(true) };
-        for (kernel, spec) in self.compiled[layer].iter().zip(&self.kernels.kernels) {
+        self.carry(weight, values)?;
+        for (k, spec) in self.used().iter().enumerate() {
+            let kernel = self.kernel(k, layer);
             for form in spec.baked.iter().filter(|b| b.kind == weight.kind) {
                 let put = &mut |to: SliceMut<'_>| form.put(&weight.shape, values, to);
                 if !kernel.read()?.write_weight(&form.path, FIRST_ENTRY, put) {
@@ -341,8 +399,8 @@ impl Network {
         if let Some(spent) = self.spent.get() {
             return Err(StepError::Spent(spent.clone()));
         }
-        let kernel = self.compiled[layer][k].read()?;
-        let took = kernel.dispatch(&[&self.buffers.inputs[k]], &[self.buffers.output(k, layer)])?;
+        let kernel = self.kernel(k, layer).read()?;
+        let took = kernel.dispatch(&[self.buffers.input(k, layer)], &[self.buffers.output(k, layer)])?;
         self.engine_ns.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
         self.dispatches.fetch_add(1, Ordering::Relaxed);
         Ok(())

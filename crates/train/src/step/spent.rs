@@ -71,8 +71,8 @@ pub(super) fn remedy(programs: u64, engine: Engine) -> String {
             format!("Give `--compile-budget {programs}` or more, or none: the software engine needs none.")
         }
         Engine::Apple => format!(
-            "Run with `--device soft`, train a model with fewer layers, or try `--compile-budget {programs}`: engines \
-             are said to survive about 119."
+            "Run with `--weights dynamic`, or with `--device soft`, or try `--compile-budget {programs}`: engines are said \
+             to survive about 119."
         ),
     }
 }

@@ -42,21 +42,17 @@ impl Network {
 
     /// Puts what kernel `k` reads on its surface, and runs it.
     pub(super) fn run_kernel(&self, k: usize, layer: usize) -> Result<(), StepError> {
-        let surface = &self.buffers.inputs[k];
+        let surface = self.buffers.input(k, layer);
         for lying in &self.kernels.kernels[k].inputs {
             match (lying.from, self.role(lying.value)) {
                 (Provider::Part(from), _) => {
                     let source = self.kernels.kernels[from].outputs.iter().find(|l| l.value == lying.value);
                     let Some(source) = source else { continue };
-                    surface.copy_from(
-                        lying.slot.channel,
-                        self.buffers.output(from, layer),
-                        source.slot.channel,
-                        lying.slot.channels,
-                    )?;
+                    let from = self.buffers.output(from, layer);
+                    surface.copy_block(&lying.slot.block(), from, source.slot.channel)?;
                 }
                 (Provider::Host, Some(role)) => {
-                    self.put(surface, lying.slot.channel, &self.activation(layer, role).read()?)?;
+                    self.put(surface, &lying.slot.block(), &self.activation(layer, role).read()?)?;
                 }
                 // `assign_roles` has refused this.
                 (Provider::Host, None) => {}

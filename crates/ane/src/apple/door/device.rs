@@ -21,8 +21,8 @@ static COMPILED: LazyLock<Arc<AtomicU32>> = LazyLock::new(Arc::default);
 /// Programs are compiled and loaded one at a time: nobody reports that the service takes several at once.
 static COMPILING: Mutex<()> = Mutex::new(());
 
-/// Requests that a kernel remembers; one serves a kernel that always runs on the same surfaces.
-const REQUESTS: usize = 4;
+/// Requests that a kernel remembers, at most: a kernel that serves all layers of a model runs on surfaces of each.
+const REQUESTS: usize = 256;
 
 /// The engine.
 #[derive(Debug)]

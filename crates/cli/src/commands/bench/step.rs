@@ -1,7 +1,7 @@
 //! `backpropane bench step`.
 
 use super::output::{Measured, OutputArgs, Subject, math_name};
-use crate::commands::engine::{EngineArgs, StorageArg, positive};
+use crate::commands::engine::{EngineArgs, StorageArg, WeightsArgs, positive};
 use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
 use crate::plot::{self, Series};
@@ -47,6 +47,9 @@ pub struct StepArgs {
     #[command(flatten)]
     engine: EngineArgs,
 
+    #[command(flatten)]
+    weights: WeightsArgs,
+
     /// Print one line a model: model program type threads median_ms, then what else there is
     #[arg(long, conflicts_with = "json")]
     line: bool,
@@ -80,6 +83,13 @@ struct StepResult {
     loss0: f64,
     gradient_norm: f64,
     loss3: f64,
+    #[serde(default)]
+    surface_bytes: u64,
+    /// Constants of kernels: weights too, if they are baked in.
+    #[serde(default)]
+    kernel_bytes: u64,
+    #[serde(default)]
+    scratch_bytes: u64,
     process_peak: Option<u64>,
 }
 
@@ -89,7 +99,7 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
     check_place(args.trace.as_deref())?;
     let options = StepOptions {
         threads: args.engine.threads,
-        device: args.engine.device(),
+        device: args.weights.of(args.engine.device()),
         storage: args.storage.into(),
         samples: args.samples,
         budget: Duration::from_secs(args.budget),
@@ -111,7 +121,7 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
             model: name.clone(),
             threads: times.device.threads,
             math: math_name(times.device.math).to_owned(),
-            variant: args.storage.said(),
+            variant: args.storage.said() + if times.dynamic { ", dynamic weights" } else { "" },
         };
         let result = summary(subject, tokens, parameters, flops, &times);
         let text = if args.line { line(&result) } else { result.text() };
@@ -146,6 +156,9 @@ fn summary(subject: Subject, tokens: usize, parameters: usize, flops: f64, times
         loss0: times.loss0,
         gradient_norm: times.gradient_norm,
         loss3: times.loss3,
+        surface_bytes: times.surfaces as u64,
+        kernel_bytes: times.kernels.0 as u64,
+        scratch_bytes: times.kernels.1 as u64,
         process_peak: process_peak(),
     }
 }
@@ -181,6 +194,7 @@ impl Measured for StepResult {
         format!(
             "{}: {:.1} ms a step ({:.1} to {:.1}, {} steps), {} tokens/s, {:.0} GFLOP/s
   {} parameters, {} tokens a step, {}, products in {}, {}, kernels compiled in {:.0} ms{peak}
+  {}: surfaces {}, constants of kernels {}, their scratch {}
   loss {:.6}, gradient norm {:.6}, loss after three steps {:.6}",
             s.model,
             r.median_ms,
@@ -195,6 +209,10 @@ impl Measured for StepResult {
             s.math,
             units::plural(s.threads, "thread"),
             r.compile_ms,
+            s.variant,
+            units::bytes(r.surface_bytes),
+            units::bytes(r.kernel_bytes),
+            units::bytes(r.scratch_bytes),
             r.loss0,
             r.gradient_norm,
             r.loss3,

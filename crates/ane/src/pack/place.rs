@@ -1,0 +1,186 @@
+//! Where blocks lie on one surface: in bands of columns beside one another, in each band below one another.
+
+use crate::facts;
+
+/// What is to lie somewhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block {
+    /// Channels that it takes.
+    pub rows: usize,
+    /// Columns that it takes.
+    pub columns: usize,
+    /// Whether it may lie as its transpose too, and then whether it had better.
+    pub turn: Option<bool>,
+}
+
+/// Where a block lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub channel: usize,
+    pub column: usize,
+    /// Whether it lies as its transpose.
+    pub turned: bool,
+}
+
+/// All blocks on a surface of this size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub spots: Vec<Spot>,
+    pub channels: usize,
+    pub width: usize,
+}
+
+/// Blocks that are tried both ways, at most: each doubles the work.
+const TRIED: usize = 10;
+
+/// The smallest surface that this finds for `blocks`; of equal ones, that with the most blocks as they had better lie.
+///
+/// Blocks begin at columns that are multiples of [`facts::LAST_AXIS_MULTIPLE`], as rows of an engine do. `None` if
+/// none keeps to [`facts::MAX_INPUT_WIDTH`] and [`facts::MAX_AXIS`]. With higher surfaces blocks lie below one another
+/// that would be too wide beside one another.
+pub(super) fn place(blocks: &[Block]) -> Option<Layout> {
+    let free: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].turn.is_some()).take(TRIED).collect();
+    let mut best: Option<((usize, usize, usize), Layout)> = None;
+    for choice in 0..1usize << free.len() {
+        let mut turned: Vec<bool> = blocks.iter().map(|b| b.turn.unwrap_or(false)).collect();
+        for (bit, &i) in free.iter().enumerate() {
+            turned[i] ^= choice >> bit & 1 == 1;
+        }
+        let sizes: Vec<(usize, usize)> =
+            blocks.iter().zip(&turned).map(|(b, &turned)| size(b, turned)).collect();
+        for height in heights(&sizes) {
+            let Some(layout) = bands(&sizes, &turned, height) else { continue };
+            let cost = (layout.channels * layout.width, choice.count_ones() as usize, layout.width);
+            if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                best = Some((cost, layout));
+            }
+        }
+    }
+    best.map(|(_, layout)| layout)
+}
+
+/// Channels and columns of a block, the latter as far as the next may begin.
+fn size(block: &Block, turned: bool) -> (usize, usize) {
+    let (rows, columns) = if turned { (block.columns, block.rows) } else { (block.rows, block.columns) };
+    (rows, columns.next_multiple_of(facts::LAST_AXIS_MULTIPLE.value))
+}
+
+/// Heights of surfaces that are worth a try: one to four of some block below one another, and all of them.
+fn heights(sizes: &[(usize, usize)]) -> Vec<usize> {
+    let least = sizes.iter().map(|s| s.0).max().unwrap_or(0);
+    let some = sizes.iter().flat_map(|s| (1..=4).map(|n| n * s.0));
+    let mut heights: Vec<usize> = some.chain([sizes.iter().map(|s| s.0).sum()]).collect();
+    heights.retain(|h| (least..=facts::MAX_AXIS.value).contains(h));
+    heights.sort_unstable();
+    heights.dedup();
+    heights
+}
+
+/// Puts blocks into bands of at most `height` channels, the widest first; `None` if that gets too wide.
+fn bands(sizes: &[(usize, usize)], turned: &[bool], height: usize) -> Option<Layout> {
+    struct Band {
+        column: usize,
+        width: usize,
+        used: usize,
+    }
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by_key(|&i| (std::cmp::Reverse((sizes[i].1, sizes[i].0)), i));
+    let mut spots = vec![Spot::default(); sizes.len()];
+    let (mut bands, mut width): (Vec<Band>, usize) = (Vec::new(), 0);
+    for i in order {
+        let (rows, columns) = sizes[i];
+        let at = match bands.iter().position(|b| b.width >= columns && b.used + rows <= height) {
+            Some(at) => at,
+            None => {
+                bands.push(Band { column: width, width: columns, used: 0 });
+                width += columns;
+                bands.len() - 1
+            }
+        };
+        let band = &mut bands[at];
+        spots[i] = Spot { channel: band.used, column: band.column, turned: turned[i] };
+        band.used += rows;
+    }
+    let channels = bands.iter().map(|b| b.used).max().unwrap_or(0);
+    (width <= facts::MAX_INPUT_WIDTH.value).then_some(Layout { spots, channels, width })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixed(rows: usize, columns: usize) -> Block {
+        Block { rows, columns, turn: None }
+    }
+
+    fn free(rows: usize, columns: usize, better: bool) -> Block {
+        Block { rows, columns, turn: Some(better) }
+    }
+
+    /// No two blocks share an element, none reaches outside, all begin where rows may.
+    fn check(blocks: &[Block], layout: &Layout) {
+        let areas: Vec<_> = blocks
+            .iter()
+            .zip(&layout.spots)
+            .map(|(b, s)| {
+                let (rows, columns) = size(b, s.turned);
+                assert!(s.column.is_multiple_of(32), "{s:?}");
+                assert!(s.channel + rows <= layout.channels && s.column + columns <= layout.width, "{s:?}");
+                (s.channel..s.channel + rows, s.column..s.column + columns)
+            })
+            .collect();
+        for (i, a) in areas.iter().enumerate() {
+            for b in &areas[..i] {
+                let apart = |x: &std::ops::Range<usize>, y: &std::ops::Range<usize>| {
+                    x.end <= y.start || y.end <= x.start
+                };
+                assert!(apart(&a.0, &b.0) || apart(&a.1, &b.1), "{a:?} and {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_feed_forward_layer_wastes_nothing_but_the_column_of_its_norm() {
+        // x [768, 256], a norm, w1 and w3 [2048, 768], w2 [768, 2048].
+        let matrices = [free(2048, 768, false), free(2048, 768, false), free(768, 2048, false)];
+        let blocks = [&[fixed(768, 256), fixed(768, 1)], &matrices[..]].concat();
+        let layout = place(&blocks).expect("fits");
+        check(&blocks, &layout);
+        assert_eq!((layout.channels, layout.width), (768, 256 + 32 + 3 * 2048));
+        assert_eq!(
+            layout.spots.iter().map(|s| s.turned).collect::<Vec<_>>(),
+            [false, false, true, true, false]
+        );
+    }
+
+    #[test]
+    fn of_equal_surfaces_the_one_with_direct_products_is_taken() {
+        let blocks = [fixed(64, 32), free(64, 64, true), free(64, 64, false)];
+        let layout = place(&blocks).expect("fits");
+        check(&blocks, &layout);
+        assert_eq!((layout.channels, layout.width), (64, 160));
+        assert_eq!(layout.spots.iter().map(|s| s.turned).collect::<Vec<_>>(), [false, true, false]);
+    }
+
+    #[test]
+    fn what_is_too_wide_goes_below_one_another() {
+        // Beside one another in 4096 channels these would take 33,280 columns.
+        let blocks =
+            [fixed(4096, 256), free(11008, 4096, true), free(11008, 4096, true), free(4096, 11008, false)];
+        let layout = place(&blocks).expect("fits");
+        check(&blocks, &layout);
+        assert!(layout.width <= 16384 && layout.channels <= 65536, "{layout:?}");
+        // With 20,000 rows as well as columns nothing helps.
+        assert_eq!(place(&[fixed(64, 32), free(20_000, 20_000, false)]), None);
+        let below = place(&[fixed(64, 32), free(20_000, 16_384, false)]).expect("fits");
+        assert_eq!((below.channels, below.width), (20_064, 16_384));
+    }
+
+    #[test]
+    fn narrow_blocks_share_a_band() {
+        let blocks = [fixed(64, 32), fixed(32, 32), fixed(32, 32), fixed(16, 1), fixed(16, 1)];
+        let layout = place(&blocks).expect("fits");
+        check(&blocks, &layout);
+        assert_eq!((layout.channels, layout.width), (160, 32));
+    }
+}
