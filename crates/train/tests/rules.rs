@@ -20,8 +20,14 @@ const EVERYWHERE: &[(&str, &str)] = &[
 const BAKED: &[(&str, &str)] = &[("P5", "the feed-forward layer ends by narrowing, and its gradient widens")];
 
 /// Findings in kernels with dynamic weights, which are products.
-const DYNAMIC: &[(&str, &str)] =
-    &[("T12", "weights and activations are `[1, 1, M, N]`, as in maderix/ANE's dynamic kernels")];
+const DYNAMIC: &[(&str, &str)] = &[
+    (
+        "N13",
+        "weights begin inside the last axis, in sdpaBwd1 also activations, as in maderix/ANE's dynamic kernels; none comes \
+         near 4094, and only M1 and M2 mind",
+    ),
+    ("T12", "weights and activations are `[1, 1, M, N]`, as in maderix/ANE's dynamic kernels"),
+];
 
 /// Findings in the kernels that turn positions.
 const ROPE: &[(&str, &str)] = &[

@@ -232,7 +232,8 @@ fn side(
             Lie::Weight(Form::Matrix { turn, .. }) => Some(turn),
             _ => None,
         };
-        place::Block { rows: slot.channels, columns: slot.columns, turn }
+        let first = !matches!(lie, Lie::Weight(_));
+        place::Block { rows: slot.channels, columns: slot.columns, first, turn }
     };
     let blocks: Vec<place::Block> = slots.iter().map(block).collect();
     let Some(layout) = place::place(&blocks) else { return Err(too_large(function, values, weights)) };

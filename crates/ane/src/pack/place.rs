@@ -1,6 +1,7 @@
 //! Where blocks lie on one surface: in bands of columns beside one another, in each band below one another.
 
 use crate::facts;
+use std::cmp::Reverse;
 
 /// What is to lie somewhere.
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +10,9 @@ pub(super) struct Block {
     pub rows: usize,
     /// Columns that it takes.
     pub columns: usize,
+    /// Whether it had better begin at column 0: engines up to M2 take what begins elsewhere along a path of little range
+    /// (rule N13), which weights do not need.
+    pub first: bool,
     /// Whether it may lie as its transpose too, and then whether it had better.
     pub turn: Option<bool>,
 }
@@ -33,14 +37,15 @@ pub(super) struct Layout {
 /// Blocks that are tried both ways, at most: each doubles the work.
 const TRIED: usize = 10;
 
-/// The smallest surface that this finds for `blocks`; of equal ones, that with the most blocks as they had better lie.
+/// The smallest surface that this finds for `blocks`; of equal ones, that with the most blocks where they had better begin,
+/// then with the most as they had better lie, then the one with the fewest channels.
 ///
 /// Blocks begin at columns that are multiples of [`facts::LAST_AXIS_MULTIPLE`], as rows of an engine do. `None` if
 /// none keeps to [`facts::MAX_INPUT_WIDTH`] and [`facts::MAX_AXIS`]. With higher surfaces blocks lie below one another
 /// that would be too wide beside one another.
 pub(super) fn place(blocks: &[Block]) -> Option<Layout> {
     let free: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].turn.is_some()).take(TRIED).collect();
-    let mut best: Option<((usize, usize, usize), Layout)> = None;
+    let mut best: Option<([usize; 4], Layout)> = None;
     for choice in 0..1usize << free.len() {
         let mut turned: Vec<bool> = blocks.iter().map(|b| b.turn.unwrap_or(false)).collect();
         for (bit, &i) in free.iter().enumerate() {
@@ -49,8 +54,10 @@ pub(super) fn place(blocks: &[Block]) -> Option<Layout> {
         let sizes: Vec<(usize, usize)> =
             blocks.iter().zip(&turned).map(|(b, &turned)| size(b, turned)).collect();
         for height in heights(&sizes) {
-            let Some(layout) = bands(&sizes, &turned, height) else { continue };
-            let cost = (layout.channels * layout.width, choice.count_ones() as usize, layout.width);
+            let Some(layout) = bands(blocks, &sizes, &turned, height) else { continue };
+            let moved = blocks.iter().zip(&layout.spots).filter(|(b, s)| b.first && s.column > 0).count();
+            let area = layout.channels * layout.width;
+            let cost = [area, moved, choice.count_ones() as usize, layout.channels];
             if best.as_ref().is_none_or(|(least, _)| cost < *least) {
                 best = Some((cost, layout));
             }
@@ -76,31 +83,41 @@ fn heights(sizes: &[(usize, usize)]) -> Vec<usize> {
     heights
 }
 
-/// Puts blocks into bands of at most `height` channels, the widest first; `None` if that gets too wide.
-fn bands(sizes: &[(usize, usize)], turned: &[bool], height: usize) -> Option<Layout> {
+/// Puts blocks into bands of at most `height` channels, the widest first; `None` if that gets too wide. Bands whose blocks
+/// had better begin at column 0 come first.
+fn bands(blocks: &[Block], sizes: &[(usize, usize)], turned: &[bool], height: usize) -> Option<Layout> {
     struct Band {
-        column: usize,
         width: usize,
         used: usize,
+        first: usize,
     }
     let mut order: Vec<usize> = (0..sizes.len()).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse((sizes[i].1, sizes[i].0)), i));
-    let mut spots = vec![Spot::default(); sizes.len()];
-    let (mut bands, mut width): (Vec<Band>, usize) = (Vec::new(), 0);
+    order.sort_by_key(|&i| (Reverse((sizes[i].1, sizes[i].0)), i));
+    let mut bands: Vec<Band> = Vec::new();
+    let mut within = vec![(0, 0); sizes.len()];
     for i in order {
         let (rows, columns) = sizes[i];
         let at = match bands.iter().position(|b| b.width >= columns && b.used + rows <= height) {
             Some(at) => at,
             None => {
-                bands.push(Band { column: width, width: columns, used: 0 });
-                width += columns;
+                bands.push(Band { width: columns, used: 0, first: 0 });
                 bands.len() - 1
             }
         };
-        let band = &mut bands[at];
-        spots[i] = Spot { channel: band.used, column: band.column, turned: turned[i] };
-        band.used += rows;
+        within[i] = (at, bands[at].used);
+        bands[at].used += rows;
+        bands[at].first += usize::from(blocks[i].first);
     }
+    let mut order: Vec<usize> = (0..bands.len()).collect();
+    order.sort_by_key(|&at| (Reverse(bands[at].first), at));
+    let (mut columns, mut width) = (vec![0; bands.len()], 0);
+    for at in order {
+        columns[at] = width;
+        width += bands[at].width;
+    }
+    let spot =
+        |(&(at, channel), &turned): (&(usize, usize), &bool)| Spot { channel, column: columns[at], turned };
+    let spots = within.iter().zip(turned).map(spot).collect();
     let channels = bands.iter().map(|b| b.used).max().unwrap_or(0);
     (width <= facts::MAX_INPUT_WIDTH.value).then_some(Layout { spots, channels, width })
 }
@@ -110,11 +127,11 @@ mod tests {
     use super::*;
 
     fn fixed(rows: usize, columns: usize) -> Block {
-        Block { rows, columns, turn: None }
+        Block { rows, columns, first: true, turn: None }
     }
 
     fn free(rows: usize, columns: usize, better: bool) -> Block {
-        Block { rows, columns, turn: Some(better) }
+        Block { rows, columns, first: false, turn: Some(better) }
     }
 
     /// No two blocks share an element, none reaches outside, all begin where rows may.
@@ -160,6 +177,18 @@ mod tests {
         check(&blocks, &layout);
         assert_eq!((layout.channels, layout.width), (64, 160));
         assert_eq!(layout.spots.iter().map(|s| s.turned).collect::<Vec<_>>(), [false, true, false]);
+    }
+
+    /// The gradient of a feed-forward layer: three values of 4864 channels in all, three matrices of 2048 × 768.
+    #[test]
+    fn values_begin_at_column_0_where_that_costs_nothing() {
+        let values = [fixed(2048, 256), fixed(2048, 256), fixed(768, 256)];
+        let matrices = [free(2048, 768, true), free(2048, 768, true), free(768, 2048, true)];
+        let blocks = [values, matrices].concat();
+        let layout = place(&blocks).expect("fits");
+        check(&blocks, &layout);
+        assert_eq!((layout.channels, layout.width), (6144, 1024));
+        assert!(layout.spots[..3].iter().all(|s| s.column == 0), "{layout:?}");
     }
 
     #[test]

@@ -24,7 +24,8 @@ const MODEL_PATH: &str = "@model_path/";
 /// List the kernels of a model's layer
 ///
 /// For each kernel: its operations, multiplications and weights, the surface it reads and the surface it writes, and
-/// which values lie on them. `--emit` writes the programs as MIL text with their weight files.
+/// which values lie on them. `--emit` writes the programs as MIL text with their weight files. With `--weights dynamic`
+/// weights lie on the surfaces too, and the kernels serve all layers.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -261,7 +262,9 @@ impl Listing {
                 &format!("surfaces {}", units::bytes(t.surface_bytes as u64)),
             ],
         );
-        let _ = writeln!(out, "\nWhat lies on the surfaces, with channels:");
+        let beside = self.kernels.iter().any(|k| k.input.values.iter().any(|v| v.from == WEIGHTS));
+        let weights = if beside { "; weights with channels × columns, and where they begin" } else { "" };
+        let _ = writeln!(out, "\nWhat lies on the surfaces, with channels{weights}:");
         for k in &self.kernels {
             let _ = writeln!(out, "\n{}", ui.bold(&k.name));
             let (weights, values): (Vec<&Value>, Vec<&Value>) =

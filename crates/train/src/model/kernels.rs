@@ -277,10 +277,10 @@ mod tests {
         let want = [
             (d, s + 32 + 4 * d),
             (d, s + 32 + 3 * f),
-            (f, 3 * s + 3 * d),
+            (3 * f, s + d),
             (d, 4 * s + d),
             (2 * sc + 2 * d, s),
-            (d, 3 * s + 3 * d),
+            (3 * d, s + d),
         ];
         assert_eq!(sizes, want);
         let places = k.iter().flat_map(|k| k.carried.iter().map(|c| (k.name.as_str(), c.kind)));

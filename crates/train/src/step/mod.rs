@@ -5,6 +5,7 @@
 
 mod buffers;
 mod course;
+mod delivery;
 mod error;
 mod graph;
 mod layout;

@@ -4,8 +4,7 @@ use super::{Buffers, Course, Spent, StepError, check_budget};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
 use crate::model::{KernelSpec, Layer, LayerKernels, ModelError, NormSite, Plan, Precision};
 use crate::optim::{AdamW, Decay, Update, global_norm};
-use ane::{Choice, Delivery, Device, Engine, Kernel, Math, Pool, SliceMut, Wanted};
-use mil::blob::FIRST_ENTRY;
+use ane::{Choice, Delivery, Device, Engine, Kernel, Math, Pool, Wanted};
 use mil::pass::Provider;
 use mil::{ValueId, Weights};
 use rayon::prelude::*;
@@ -35,7 +34,7 @@ pub struct Network {
     device: Box<dyn Device>,
     pool: Pool,
     /// The kernels of each layer; one set for all of them if weights travel on surfaces.
-    compiled: Vec<Vec<RwLock<Box<dyn Kernel>>>>,
+    pub(super) compiled: Vec<Vec<RwLock<Box<dyn Kernel>>>>,
     /// For each kernel, the weight files of whichever layer is being baked into it; none if nothing has been baked
     /// since it was compiled.
     files: Vec<Mutex<Option<Weights>>>,
@@ -198,9 +197,7 @@ impl Network {
         }
         network.files.iter_mut().for_each(|files| *files = Mutex::default());
         if dynamic {
-            network
-                .pool
-                .install(|| network.specs.iter().try_for_each(|weight| network.carry_first(weight)))?;
+            network.carry_all()?;
             progress(network.cfg.layers);
         }
         Ok(network)
@@ -219,11 +216,6 @@ impl Network {
     /// The threads of the host's work.
     pub fn pool(&self) -> &Pool {
         &self.pool
-    }
-
-    /// Whether weights travel on surfaces, and one set of kernels serves all layers.
-    pub fn is_dynamic(&self) -> bool {
-        self.used().iter().any(|k| !k.carried.is_empty())
     }
 
     /// Bytes of all compiled kernels' constants, and of the memory that they share.
@@ -286,49 +278,6 @@ impl Network {
     /// Compiles a kernel with its weight files as they are.
     fn load(&self, spec: &KernelSpec, layer: usize, files: &Weights) -> Result<Box<dyn Kernel>, StepError> {
         Ok(self.device.compile(&format!("L{layer}.{}", spec.name), &spec.packed.program, files)?)
-    }
-
-    /// Kernel `k` of `layer`.
-    fn kernel(&self, k: usize, layer: usize) -> &RwLock<Box<dyn Kernel>> {
-        &self.compiled[layer % self.compiled.len()][k]
-    }
-
-    /// The kernels that are compiled for a layer.
-    fn used(&self) -> &[KernelSpec] {
-        &self.kernels.kernels[..self.buffers.inputs.len()]
-    }
-
-    /// Puts a weight on the surfaces of its layer, as it is now.
-    fn carry_first(&self, weight: &ParamSpec) -> Result<(), StepError> {
-        self.carry(weight, &self.theta.read()?[weight.range()])
-    }
-
-    /// Puts a weight on each surface of its layer that has a place for it.
-    fn carry(&self, weight: &ParamSpec, values: &[f32]) -> Result<(), StepError> {
-        let Some(layer) = weight.layer else { return Ok(()) };
-        for (k, spec) in self.used().iter().enumerate() {
-            for place in spec.carried.iter().filter(|c| c.kind == weight.kind) {
-                place.put(values, self.buffers.input(k, layer))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes a weight to the surfaces of its layer and into the memory of each kernel that has it; `false` if one has
-    /// no such memory, so that it is to be baked in.
-    fn write(&self, weight: &ParamSpec, values: &[f32]) -> Result<bool, StepError> {
-        let Some(layer) = weight.layer else { return Ok(true) };
-        self.carry(weight, values)?;
-        for (k, spec) in self.used().iter().enumerate() {
-            let kernel = self.kernel(k, layer);
-            for form in spec.baked.iter().filter(|b| b.kind == weight.kind) {
-                let put = &mut |to: SliceMut<'_>| form.put(&weight.shape, values, to);
-                if !kernel.read()?.write_weight(&form.path, FIRST_ENTRY, put) {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
     }
 
     /// Bakes the weights as they are in `theta` into the kernels of `layer`.
