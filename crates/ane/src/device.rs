@@ -38,6 +38,12 @@ pub trait Device: Send + Sync {
     fn compiles_left(&self) -> Option<u32> {
         None
     }
+
+    /// The same engine without what this door refuses or adds for its sake: surfaces are of their tensor's bytes alone
+    /// and of any sizes, fp32 may pass. For probes, which ask the engine itself; `None`: nothing is refused or added.
+    fn bare(&self) -> Option<Box<dyn Device>> {
+        None
+    }
 }
 
 /// A loaded program. Dropping it unloads it.
@@ -61,6 +67,16 @@ pub trait Kernel: Send + Sync {
     fn write_weight(&self, path: &str, offset: u64, write: &mut dyn FnMut(SliceMut<'_>)) -> bool {
         let _ = (path, offset, write);
         false
+    }
+
+    /// Unloads the program, writes `weights` over the files that it was compiled from, `compiled` ones too if wanted,
+    /// and loads it again without compiling; `false`, without a change: it keeps no files of its own. For probes.
+    ///
+    /// # Errors
+    /// If a file cannot be written, or the program does not load again; it cannot run then.
+    fn reload(&self, weights: &Weights, compiled: bool) -> Result<bool, DeviceError> {
+        let _ = (weights, compiled);
+        Ok(false)
     }
 
     /// Bytes it needs.

@@ -406,6 +406,15 @@ pub const SLOW_CHANNELS: Fact<usize> = reported(
     "time stacks of `conv` of growing channels",
 );
 
+/// Bytes of weights and surfaces from which on throughput falls: the least and the most that are reported.
+pub const WORKING_SET_KNEE: Fact<(usize, usize)> = reported(
+    (2_390_000, 32 << 20),
+    "ane-guide; ANEForge; maderix/ANE and its pull request 40",
+    "M1, M5; M4, M4 Max",
+    "2.28 MiB on M1 and 4.72 MiB on M5 by the guide, 24 to 32 MB on M4 by the others, none up to 73 MB on M3 Pro",
+    "backpropane bench sram",
+);
+
 /// The length of a window that is one element thin from which it is slow.
 pub const THIN_WINDOW: Fact<usize> = reported(
     9,

@@ -19,6 +19,7 @@ mod refusal;
 pub mod repair;
 pub mod rules;
 mod soft;
+pub mod study;
 pub mod surface;
 pub mod trial;
 

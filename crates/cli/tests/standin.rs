@@ -213,3 +213,46 @@ fn auto_takes_the_engine_that_survives_a_set_of_kernels() {
         assert!(said.contains(&format!("engine   {engine}")), "{variant}, {model}, {weights}: {said}");
     }
 }
+
+/// The stand-in has the quirks that are claimed of the engine: there the verdicts are those of the table.
+#[test]
+fn probes_see_the_claimed_quirks() {
+    for (id, about, says) in [
+        ("binding", "S1", "inputs are bound by name, outputs are bound by name"),
+        ("slot-sizes", "S3", "inputs, the smaller first: error 0x1d at evaluation"),
+        ("surface-bytes", "S4", "the smallest surface that runs has 49152 bytes"),
+        ("last-axis", "S6", "16, 32, 48 run, 4, 8, 12, 20, 24, 28 fail"),
+        ("dense", "S5", "right to the bit"),
+        ("weight-reload", "W5", "with weight files rewritten, the old weights stay"),
+        ("compile-budget", "W6", "119 programs, each unloaded before the next; the next is refused"),
+        ("same-bits", "N19", "the same bits"),
+    ] {
+        let mut command = backpropane("framework");
+        command.args(["probe", id, "--json", "--device", "ane"]).env("STANDIN_COMPILES", "119");
+        let output = command.assert().success().get_output().clone();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(json["engine"], "apple");
+        let findings = json["probes"][0]["findings"].as_array().expect("a list");
+        let finding = findings.iter().find(|f| f["about"] == about).unwrap_or_else(|| panic!("{id}: {json}"));
+        assert_eq!(finding["verdict"], "as-in-the-table", "{finding}");
+        assert!(finding["says"].as_str().is_some_and(|s| s.contains(says)), "{finding}");
+    }
+}
+
+#[test]
+fn a_program_gives_the_same_numbers_as_on_the_software_engine() {
+    let dir = tempfile::tempdir().expect("folder");
+    let text = "program(1.3) { func main<ios18>(tensor<fp16, [1, 64, 1, 64]> x) {
+        tensor<fp16, [1, 64, 1, 64]> y = add(x = x, y = x);
+    } -> (y); }";
+    std::fs::write(dir.path().join("double.mil"), text).expect("written");
+    let outputs = |engine: &str| -> serde_json::Value {
+        let mut command = backpropane("framework");
+        command.args(["mil", "run", "double.mil", "--random", "1", "--json", "--engine", engine]);
+        let output = command.current_dir(dir.path()).assert().success().get_output().clone();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(json["engine"], engine);
+        json["outputs"].clone()
+    };
+    assert_eq!(outputs("ane"), outputs("soft"));
+}

@@ -60,6 +60,27 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Whether no other kernel of this process shares it.
+    pub(super) fn is_ours_alone(&self) -> bool {
+        let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+        live.get(&self.path).is_some_and(|shared| shared.users == 1)
+    }
+
+    /// Writes `weights` over the weight files, and over `data`, which the compiler made of them, if `compiled`.
+    ///
+    /// # Errors
+    /// As [`Folder::create`].
+    pub(super) fn rewrite(&self, kernel: &str, weights: &Weights, compiled: bool) -> Result<(), DeviceError> {
+        for (path, bytes) in weights.files() {
+            self.put(&inside(kernel, path)?, bytes)?;
+            // Source: Orion and Espresso write the weight file there.
+            if compiled {
+                self.put(Path::new("data"), bytes)?;
+            }
+        }
+        Ok(())
+    }
+
     fn make(&self, dir: &Path) -> Result<(), DeviceError> {
         fs::create_dir_all(dir).map_err(failed("create", dir))
     }

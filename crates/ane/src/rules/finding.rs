@@ -1,7 +1,7 @@
 //! What a check finds, and how it is said.
 
 use super::chip::{Chip, Chips};
-use super::{Confidence, Consequence, Rule};
+use super::{Confidence, Consequence, Measured, Rule};
 use mil::diag::{Diagnostic, Place, Severity};
 use mil::text::tree::Span;
 
@@ -20,14 +20,23 @@ pub struct Finding {
     pub count: usize,
     /// Why this very form may be taken after all, if somebody says so.
     pub disputed: Option<&'static str>,
+    /// What a probe saw of the rule on these chips, if one was asked.
+    pub measured: Option<Measured>,
 }
 
 impl Finding {
-    /// How bad it is: an error is a failure that somebody showed and nobody disputes.
+    /// What comes of it: as it was measured, or as the table has it.
+    pub fn consequence(&self) -> Consequence {
+        self.measured.and_then(|m| m.consequence).unwrap_or(self.rule.consequence)
+    }
+
+    /// How bad it is: an error is a failure that somebody showed and nobody disputes, or that was measured.
     pub fn severity(&self) -> Severity {
-        let doubtful =
-            self.disputed.is_some() || self.rule.conflict.is_some() || self.rule.confidence == Confidence::C;
-        match self.rule.consequence {
+        let doubtful = self.measured.is_none()
+            && (self.disputed.is_some()
+                || self.rule.conflict.is_some()
+                || self.rule.confidence == Confidence::C);
+        match self.consequence() {
             Consequence::Informative => Severity::Note,
             Consequence::Refused
             | Consequence::LoadFailure
@@ -49,9 +58,10 @@ impl Finding {
             n => format!(" (and {} more places)", n - 1),
         };
         let rule = self.rule;
-        let message =
-            format!("{}{more}: {}, on {}", self.message, rule.consequence, Chips::spell(&self.chips));
-        let help = match rule.conflict.or(self.disputed) {
+        let (consequence, chips) = (self.consequence(), Chips::spell(&self.chips));
+        let measured = if self.measured.is_some() { " (measured)" } else { "" };
+        let message = format!("{}{more}: {consequence}, on {chips}{measured}", self.message);
+        let help = match rule.conflict.or(self.disputed).filter(|_| self.measured.is_none()) {
             Some(conflict) => format!("{} (Reports differ: {conflict}.)", rule.repair),
             None => rule.repair.to_owned(),
         };
@@ -94,14 +104,18 @@ impl Hits {
     }
 
     /// As findings on `chips`; those that say the same of other chips are extended.
-    pub(super) fn file(self, rule: &'static Rule, chips: &[Chip], findings: &mut Vec<Finding>) {
+    pub(super) fn file(
+        self,
+        rule: &'static Rule,
+        chips: &[Chip],
+        measured: Option<Measured>,
+        findings: &mut Vec<Finding>,
+    ) {
         for Group { disputed, first, count } in [self.sure, self.disputed] {
             let Some((span, message)) = first else { continue };
-            let same = findings
-                .iter_mut()
-                .rev()
-                .take_while(|f| f.rule.id == rule.id)
-                .find(|f| f.message == message && f.disputed == disputed && f.count == count);
+            let same = findings.iter_mut().rev().take_while(|f| f.rule.id == rule.id).find(|f| {
+                f.message == message && f.disputed == disputed && f.count == count && f.measured == measured
+            });
             match same {
                 Some(finding) => finding.chips.extend(chips),
                 None => findings.push(Finding {
@@ -112,6 +126,7 @@ impl Hits {
                     message,
                     count,
                     disputed,
+                    measured,
                 }),
             }
         }

@@ -14,6 +14,7 @@ mod numeric;
 mod peers;
 mod ports;
 mod process;
+mod profile;
 mod speed;
 mod subject;
 mod surface;
@@ -22,6 +23,7 @@ mod written;
 
 pub use chip::{Chip, Chips};
 pub use finding::{Finding, Hits};
+pub use profile::{Measured, Profile};
 pub use subject::{Known, Port, Scene, Shape, Step, Subject};
 
 use mil::text::Read;
@@ -112,6 +114,24 @@ pub enum Consequence {
     Slow,
     /// Nothing: it is good to know.
     Informative,
+}
+
+impl Consequence {
+    /// Every consequence, the worst first.
+    pub const ALL: [Consequence; 7] = [
+        Consequence::Refused,
+        Consequence::LoadFailure,
+        Consequence::Evaluation,
+        Consequence::Crash,
+        Consequence::WrongNumbers,
+        Consequence::Slow,
+        Consequence::Informative,
+    ];
+
+    /// The consequence that is shown as `text`.
+    pub fn parse(text: &str) -> Option<Consequence> {
+        Consequence::ALL.into_iter().find(|c| c.to_string() == text)
+    }
 }
 
 impl fmt::Display for Consequence {
@@ -206,25 +226,34 @@ pub fn find(id: &str) -> Option<&'static Rule> {
 /// as far as they say something; what the language itself refuses is [`mil::text::check`]'s. One finding stands for all
 /// places that break a rule in the same way.
 pub fn check(read: &Read<'_>, chips: &[Chip], route: Route) -> Vec<Finding> {
+    check_with(read, chips, route, None)
+}
+
+/// The same, where what `profile` saw on its chip counts more than the table.
+pub fn check_with(read: &Read<'_>, chips: &[Chip], route: Route, profile: Option<&Profile>) -> Vec<Finding> {
     let subject = Subject::new(&read.tree);
     let mut findings = Vec::new();
     for rule in all().filter(|r| r.route.meets(route)) {
-        let concerned: Vec<Chip> = chips.iter().copied().filter(|&c| rule.chips.has(c)).collect();
-        if concerned.is_empty() {
-            continue;
-        }
-        match rule.check {
-            Check::Never(_) => {}
-            Check::Text(check) => {
-                let mut hits = Hits::default();
-                check(&subject, &mut hits);
-                hits.file(rule, &concerned, &mut findings);
-            }
-            Check::Chip(check) => {
-                for chip in concerned {
+        let measured = |chip| profile.and_then(|p| p.on(rule, chip));
+        let holds = |&chip: &Chip| measured(chip).map_or_else(|| rule.chips.has(chip), |m| m.holds);
+        // What was measured is said apart from what is reported.
+        let (seen, told): (Vec<Chip>, Vec<Chip>) =
+            chips.iter().copied().filter(holds).partition(|&c| measured(c).is_some());
+        for chips in [told, seen] {
+            let Some(measured) = chips.first().map(|&c| measured(c)) else { continue };
+            match rule.check {
+                Check::Never(_) => {}
+                Check::Text(check) => {
                     let mut hits = Hits::default();
-                    check(&subject, chip, &mut hits);
-                    hits.file(rule, &[chip], &mut findings);
+                    check(&subject, &mut hits);
+                    hits.file(rule, &chips, measured, &mut findings);
+                }
+                Check::Chip(check) => {
+                    for chip in chips {
+                        let mut hits = Hits::default();
+                        check(&subject, chip, &mut hits);
+                        hits.file(rule, &[chip], measured, &mut findings);
+                    }
                 }
             }
         }

@@ -188,7 +188,7 @@ fn ask(program: &str, arguments: &[&str]) -> Option<String> {
 }
 
 /// The system with its version.
-fn system() -> String {
+pub fn system() -> String {
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
     let version = || {
         let version = ask("sw_vers", &["-productVersion"])?;
@@ -200,7 +200,7 @@ fn system() -> String {
 }
 
 /// The processor.
-fn chip() -> String {
+pub fn chip() -> String {
     let brand =
         if cfg!(target_os = "macos") { ask("sysctl", &["-n", "machdep.cpu.brand_string"]) } else { None };
     brand.unwrap_or_else(softane::instruction_set)

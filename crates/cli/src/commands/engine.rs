@@ -90,6 +90,25 @@ impl From<WeightsArg> for Delivery {
     }
 }
 
+impl EngineArgs {
+    /// The flags that mean the same, with the engine that was found.
+    pub fn words(self, engine: ane::Engine) -> Vec<String> {
+        let device = match engine {
+            ane::Engine::Apple => "ane",
+            ane::Engine::Soft => "soft",
+        };
+        let math = match self.math {
+            MathArg::F32 => "f32",
+            MathArg::Bf16 => "bf16",
+        };
+        let threads = self.threads.to_string();
+        let mut words =
+            ["--device", device, "--math", math, "--threads", &threads].map(str::to_owned).to_vec();
+        words.extend(self.compile_budget.map(|n| format!("--compile-budget={n}")));
+        words
+    }
+}
+
 /// How matrix products are computed.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum MathArg {

@@ -9,6 +9,7 @@ mod generate;
 mod grads;
 mod kernels;
 mod mil;
+mod probe;
 mod train;
 
 use crate::error::CommandError;
@@ -50,6 +51,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Doctor(doctor::DoctorArgs),
     Explore(explore::ExploreArgs),
+    Probe(probe::ProbeArgs),
 }
 
 impl Cli {
@@ -70,6 +72,7 @@ impl Cli {
             Command::Bench(args) => bench::run(ui, args),
             Command::Doctor(args) => doctor::run(ui, args),
             Command::Explore(args) => explore::run(ui, args),
+            Command::Probe(args) => probe::run(ui, args),
         }?;
         Ok(ui.out().flush()?)
     }

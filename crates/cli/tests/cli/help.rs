@@ -15,6 +15,7 @@ fn all_of_help_is_as_it_was() {
         "kernels",
         "doctor",
         "explore",
+        "probe",
         "mil",
         "mil fmt",
         "mil check",
@@ -31,6 +32,9 @@ fn all_of_help_is_as_it_was() {
         "bench compile",
         "bench ablation",
         "bench scaling",
+        "bench peak",
+        "bench sram",
+        "bench int8",
     ] {
         let args = format!("{command} --help");
         let outcome = place.succeed(args.trim());

@@ -7,6 +7,8 @@ mod engine;
 mod help;
 mod mil;
 mod place;
+#[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin")))]
+mod probe;
 mod restart;
 mod run;
 mod tools;

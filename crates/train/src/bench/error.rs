@@ -14,6 +14,8 @@ pub enum BenchError {
     Run(Box<RunError>),
     #[error("a program to measure is not valid: {0}")]
     Program(#[from] mil::Report),
+    #[error(transparent)]
+    Stack(#[from] ane::study::chain::StackError),
     #[error("nothing was measured: no size or sample was asked for")]
     Nothing,
     #[error("the meaning of kernel `{kernel}` cannot be computed: {source}")]

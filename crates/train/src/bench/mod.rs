@@ -8,6 +8,7 @@ mod error;
 mod gemm;
 mod kernel;
 mod scaling;
+mod stack;
 mod step;
 mod workload;
 
@@ -20,6 +21,9 @@ pub use error::BenchError;
 pub use gemm::{ProductTime, ProductTimes, limit, products};
 pub use kernel::{KernelTimes, kernels};
 pub use scaling::{Over, ScalingTime, scaling};
+pub use stack::{
+    StackOptions, StackSize, StackTime, Timed, Untimed, int8_sizes, knee, peak_sizes, sram_sizes, stacks,
+};
 pub use step::{StepBench, StepOptions, StepTimes};
 pub use workload::Workload;
 

@@ -25,11 +25,13 @@ static COMPILING: Mutex<()> = Mutex::new(());
 const REQUESTS: usize = 256;
 
 /// The engine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct AppleDevice {
     info: DeviceInfo,
     framework: &'static Framework,
     budget: Budget,
+    /// Whether the engine is asked even what it is known to refuse: see [`Device::bare`].
+    bare: bool,
 }
 
 impl AppleDevice {
@@ -53,7 +55,8 @@ impl AppleDevice {
             math: wanted.math,
         };
         let limit = wanted.compile_budget.unwrap_or(COMPILE_BUDGET.value);
-        Ok(AppleDevice { info, framework, budget: Budget::new(Arc::clone(&COMPILED), limit) })
+        let budget = Budget::new(Arc::clone(&COMPILED), limit);
+        Ok(AppleDevice { info, framework, budget, bare: false })
     }
 }
 
@@ -73,6 +76,7 @@ impl Device for AppleDevice {
         // Source: `maderix/ANE`, pull request 40: zeros for fp32 that is not cast.
         if let Some((parameter, ty)) =
             ports.inputs.iter().chain(&ports.outputs).find(|(_, ty)| ty.dtype != DType::F16)
+            && !self.bare
         {
             let (kernel, parameter) = (name.to_owned(), parameter.clone());
             return Err(DeviceError::Precision { kernel, parameter, ty: Box::new(ty.clone()) });
@@ -86,13 +90,19 @@ impl Device for AppleDevice {
             ports,
             framework: self.framework,
             constants: weights.files().map(|(_, bytes)| bytes.len()).sum(),
+            any_sizes: self.bare,
             state: Mutex::new(State { requests: Vec::new(), model }),
         }))
     }
 
     fn surface(&self, name: &str, ty: &TensorType) -> Result<Surface, DeviceError> {
         let bytes = Surface::fitting(name, ty)?;
-        Ok(Surface::shared(name, ty, SharedMemory::zeroed(self.framework, name, bytes)?))
+        let least = if self.bare { bytes } else { SharedMemory::taken(name, bytes)? };
+        Ok(Surface::shared(name, ty, SharedMemory::zeroed(self.framework, name, bytes, least)?))
+    }
+
+    fn bare(&self) -> Option<Box<dyn Device>> {
+        Some(Box::new(AppleDevice { bare: true, ..self.clone() }))
     }
 
     fn compiles_left(&self) -> Option<u32> {
@@ -106,6 +116,8 @@ struct AppleKernel {
     bound: [Vec<usize>; 2],
     framework: &'static Framework,
     constants: usize,
+    /// Whether the engine is to judge surfaces of different sizes.
+    any_sizes: bool,
     state: Mutex<State>,
 }
 
@@ -140,7 +152,7 @@ impl AppleKernel {
         let sizes = memory.iter().map(|m| m.allocated());
         match (sizes.clone().min(), sizes.max()) {
             // Rule S3.
-            (Some(least), Some(most)) if least != most => {
+            (Some(least), Some(most)) if least != most && !self.any_sizes => {
                 Err(DeviceError::SurfaceSizes { kernel: self.ports.kernel.clone(), side: name, least, most })
             }
             _ => Ok(memory),
@@ -182,6 +194,13 @@ impl Kernel for AppleKernel {
     /// Weights are frozen when a program is compiled. Source: rule W5.
     fn rebake(&self, _: &Weights) -> Result<bool, DeviceError> {
         Ok(false)
+    }
+
+    fn reload(&self, weights: &Weights, compiled: bool) -> Result<bool, DeviceError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Requests are for what is loaded.
+        state.requests.clear();
+        state.model.reload(weights, compiled)
     }
 
     fn memory(&self) -> KernelMemory {

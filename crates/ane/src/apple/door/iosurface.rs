@@ -126,7 +126,20 @@ impl Handle {
 }
 
 impl SharedMemory {
-    /// Zeroed memory of `bytes` bytes for surface `name`; more is allocated, as engines refuse small surfaces.
+    /// The bytes of a surface that engines take, for a tensor of `bytes` bytes.
+    ///
+    /// # Errors
+    /// `SurfaceMemory`, if there are no such numbers.
+    pub(super) fn taken(name: &str, bytes: usize) -> Result<usize, DeviceError> {
+        bytes.max(MIN_SURFACE_BYTES.value).checked_next_multiple_of(SURFACE_ALIGNMENT.value).ok_or_else(
+            || {
+                let reason = format!("{bytes} bytes are more than there can be");
+                DeviceError::SurfaceMemory { surface: name.to_owned(), reason }
+            },
+        )
+    }
+
+    /// Zeroed memory of `size` bytes for surface `name`, of which the first `bytes` are used.
     ///
     /// # Errors
     /// `SurfaceMemory`, if the system has none.
@@ -134,13 +147,11 @@ impl SharedMemory {
         framework: &'static Framework,
         name: &str,
         bytes: usize,
+        size: usize,
     ) -> Result<SharedMemory, DeviceError> {
         let failed = |reason: String| DeviceError::SurfaceMemory { surface: name.to_owned(), reason };
         let functions = &framework.iosurface;
-        let size = bytes
-            .max(MIN_SURFACE_BYTES.value)
-            .checked_next_multiple_of(SURFACE_ALIGNMENT.value)
-            .ok_or_else(|| failed(format!("{bytes} bytes are more than there can be")))?;
+        let size = size.max(bytes);
         let surface = autoreleasepool(|_| {
             let values = PROPERTIES.map(|(_, property)| match property {
                 Property::Bytes => NSNumber::new_usize(size),

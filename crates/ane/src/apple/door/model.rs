@@ -32,7 +32,7 @@ pub(super) struct Model {
     text: String,
     loaded: bool,
     /// Dropped after the object.
-    _folder: Folder,
+    folder: Folder,
 }
 
 // SAFETY: the object is counted atomically and no thread owns it. It is sent messages through `&mut self` and `drop`
@@ -83,7 +83,7 @@ impl Model {
             let root = NSTemporaryDirectory().to_string();
             let folder = Folder::create(Path::new(&root), &identifier, kernel, &text, weights)?;
             let kernel = kernel.to_owned();
-            let mut model = Model { object, kernel, text, loaded: false, _folder: folder };
+            let mut model = Model { object, kernel, text, loaded: false, folder };
             model.compile()?;
             model.load()?;
             Ok(model)
@@ -118,11 +118,42 @@ impl Model {
         self.verdict(Call::Load, done, error)
     }
 
+    /// Unloads the program, writes `weights` over its files, and loads it without compiling; `false`, without a change:
+    /// others use the same files.
+    ///
+    /// # Errors
+    /// `Folder`, if a file cannot be written; `Refused`, if the program does not load again.
+    pub(super) fn reload(&mut self, weights: &Weights, compiled: bool) -> Result<bool, DeviceError> {
+        if !self.folder.is_ours_alone() {
+            return Ok(false);
+        }
+        autoreleasepool(|_| {
+            self.unload();
+            self.folder.rewrite(&self.kernel, weights, compiled)?;
+            self.load()?;
+            Ok(true)
+        })
+    }
+
+    /// Gives the program's place on the engine back.
+    fn unload(&mut self) {
+        let mut error = ptr::null_mut::<NSError>();
+        // SAFETY: the method was compared; the program is loaded, and nothing evaluates it: `self` is ours alone.
+        // A program that does not unload ends with the process: there is nobody left to tell.
+        let _: Bool = unsafe { msg_send![&*self.object, unloadWithQoS: QOS, error: &raw mut error] };
+        self.loaded = false;
+    }
+
     /// Runs once on the surfaces of `request`; returns when the outputs are written.
     ///
     /// # Errors
     /// `Refused`; what the output surfaces hold is of no use then.
     pub(super) fn evaluate(&mut self, request: &AnyObject) -> Result<(), DeviceError> {
+        if !self.loaded {
+            let text = Some("it is not loaded any more".to_owned());
+            let answer = Answer { text, ..Answer::default() };
+            return Err(refusal(&self.kernel, Call::Evaluate, answer, &self.text));
+        }
         autoreleasepool(|_| {
             let options = Options::new();
             let mut error = ptr::null_mut::<NSError>();
@@ -163,15 +194,9 @@ impl Model {
 
 impl Drop for Model {
     fn drop(&mut self) {
-        if !self.loaded {
-            return;
+        if self.loaded {
+            autoreleasepool(|_| self.unload());
         }
-        autoreleasepool(|_| {
-            let mut error = ptr::null_mut::<NSError>();
-            // SAFETY: the method was compared; the program is loaded, and nothing evaluates it: `self` is ours alone.
-            // A program that does not unload ends with the process: there is nobody left to tell.
-            let _: Bool = unsafe { msg_send![&*self.object, unloadWithQoS: QOS, error: &raw mut error] };
-        });
     }
 }
 

@@ -7,14 +7,16 @@ mod gemm;
 mod kernel;
 mod output;
 mod scaling;
+mod stack;
 mod step;
 
 use crate::error::CommandError;
 use crate::ui::Ui;
 
-/// Measure how fast this machine trains
+/// Measure how fast this machine trains, and what its engine can do
 ///
-/// Times are medians. `step` prints losses and the norm of the gradient too, by which others can check the work.
+/// Times are medians. `step` prints losses and the norm of the gradient too, by which others can check the work. `peak`,
+/// `sram` and `int8` need no model.
 #[derive(clap::Args, Debug)]
 #[command(
     subcommand_required = true,
@@ -39,6 +41,9 @@ enum Command {
     Compile(compile::CompileArgs),
     Ablation(ablation::AblationArgs),
     Scaling(scaling::ScalingArgs),
+    Peak(stack::PeakArgs),
+    Sram(stack::SramArgs),
+    Int8(stack::Int8Args),
 }
 
 pub fn run(ui: &Ui, args: &BenchArgs) -> Result<(), CommandError> {
@@ -50,5 +55,8 @@ pub fn run(ui: &Ui, args: &BenchArgs) -> Result<(), CommandError> {
         Command::Compile(args) => compile::run(ui, args),
         Command::Ablation(args) => ablation::run(ui, args),
         Command::Scaling(args) => scaling::run(ui, args),
+        Command::Peak(args) => stack::peak(ui, args),
+        Command::Sram(args) => stack::sram(ui, args),
+        Command::Int8(args) => stack::int8(ui, args),
     }
 }

@@ -2,13 +2,14 @@
 
 use super::super::print_json;
 use super::fix::fix;
+use super::profile::profile;
 use super::program::Source;
 use super::rules::{ChipList, chips, route};
 use super::weights::{Folder, WeightError};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::units;
-use ane::rules::Route;
+use ane::rules::{Profile, Route};
 use mil::diag::{Diagnostic, Place, Severity};
 use mil::text::Checked;
 use mil::text::tree::{Tree, Type, Value};
@@ -54,6 +55,10 @@ pub struct CheckArgs {
     #[arg(long, value_name = "ROUTE", value_parser = route, default_value = "in-memory", requires = "chip")]
     route: Route,
 
+    /// Verdicts of a chip, by `backpropane probe all --submit-file`: what was seen there counts more than the table
+    #[arg(long, value_name = "FILE", requires = "chip")]
+    profile: Option<PathBuf>,
+
     /// Repair what breaks rules of engines, of those that --chip finds or of all, in the file itself
     #[arg(long, conflicts_with = "json")]
     fix: bool,
@@ -74,9 +79,10 @@ pub fn run(ui: &Ui, args: &CheckArgs) -> Result<(), CommandError> {
             "Repair them one by one.",
         ));
     }
+    let profile = args.profile.as_deref().map(profile).transpose()?;
     let (mut unread, mut wrong, mut listing) = (None, false, Vec::new());
     for path in &args.programs {
-        let (source, verdict) = match examine(ui, args, path) {
+        let (source, verdict) = match examine(ui, args, profile.as_ref(), path) {
             Ok(examined) => examined,
             Err(error) => {
                 ui.error(&error);
@@ -115,9 +121,14 @@ struct Verdict {
 }
 
 /// What is to be said of the program; of the repaired one, if it was to be repaired and was.
-fn examine(ui: &Ui, args: &CheckArgs, path: &Path) -> Result<(Source, Verdict), CommandError> {
+fn examine(
+    ui: &Ui,
+    args: &CheckArgs,
+    profile: Option<&Profile>,
+    path: &Path,
+) -> Result<(Source, Verdict), CommandError> {
     let source = Source::open(path)?;
-    let (verdict, checked) = Verdict::of(&source, args);
+    let (verdict, checked) = Verdict::of(&source, args, profile);
     if !args.fix || verdict.mistakes > 0 {
         return Ok((source, verdict));
     }
@@ -126,13 +137,13 @@ fn examine(ui: &Ui, args: &CheckArgs, path: &Path) -> Result<(Source, Verdict), 
         return Ok((source, verdict));
     };
     let repaired = Source::open(&written)?.beside(&source);
-    let (verdict, _) = Verdict::of(&repaired, args);
+    let (verdict, _) = Verdict::of(&repaired, args, profile);
     Ok((repaired, verdict))
 }
 
 impl Verdict {
     /// Asks everybody who knows something about the program; with it, what it means.
-    fn of(source: &Source, args: &CheckArgs) -> (Verdict, Checked) {
+    fn of(source: &Source, args: &CheckArgs, profile: Option<&Profile>) -> (Verdict, Checked) {
         let read = mil::text::read(&source.text);
         let mut checked = mil::text::check(&read);
         let mut verdict = Verdict {
@@ -144,7 +155,7 @@ impl Verdict {
         verdict.add(blobs(&read.tree, &mut Folder::new(&source.folder, args.weights.as_deref())));
         verdict.mistakes = verdict.count(Severity::Error);
         if let Some(ChipList(chips)) = &args.chip {
-            let findings = ane::rules::check(&read, chips, args.route);
+            let findings = ane::rules::check_with(&read, chips, args.route, profile);
             verdict.broken = Some(findings.iter().map(|f| f.rule.id).collect());
             verdict.add(findings.iter().map(|f| f.diagnostic()));
         }

@@ -5,11 +5,14 @@ use super::shapes::specialised;
 use super::weights::Folder;
 use crate::error::CommandError;
 use crate::ui::Ui;
+use ane::{Choice, Device, DeviceError, SoftOptions, Surface};
 use clap::ValueEnum;
 use mil::eval::{EvalError, Rounding, run_function};
+
 use mil::stats::Stats;
-use mil::{DType, Function, Program, Tensor, TensorType, Weights, bytes};
+use mil::{DType, Function, Program, Tensor, TensorType, ValueId, Verified, Weights, bytes};
 use softane::{Arena, Buffer, Executable, Pool, Slice, SliceMut};
+use train::run::RunError;
 
 /// An engine that runs any program.
 #[derive(ValueEnum, Clone, Copy, Debug)]
@@ -18,6 +21,8 @@ pub enum EngineArg {
     Soft,
     /// The reference meaning: slow, exact in f64, rounded once after each operation
     Reference,
+    /// The Apple Neural Engine: programs whose inputs and outputs are in fp16
+    Ane,
 }
 
 impl EngineArg {
@@ -26,6 +31,7 @@ impl EngineArg {
         match self {
             EngineArg::Soft => "soft",
             EngineArg::Reference => "reference",
+            EngineArg::Ane => "ane",
         }
     }
 }
@@ -58,6 +64,14 @@ impl Job<'_> {
             EngineArg::Reference => {
                 run_function(function, &weights, inputs, Rounding::AsTyped).map_err(|e| meaning(&e))
             }
+            EngineArg::Ane => {
+                let options = SoftOptions::threads(threads).map_err(RunError::from)?;
+                let device = ane::open(Choice::Ane, options).map_err(RunError::from)?;
+                let types: Vec<TensorType> = inputs.iter().map(|t| t.ty.clone()).collect();
+                let program = specialised(ui, source, function, &types, program)?;
+                on_device(device.as_ref(), &function.name, &program, &weights, inputs)
+                    .map_err(|e| RunError::from(e).into())
+            }
             EngineArg::Soft => {
                 let types: Vec<TensorType> = inputs.iter().map(|t| t.ty.clone()).collect();
                 let program = specialised(ui, source, function, &types, program)?;
@@ -83,7 +97,7 @@ impl Job<'_> {
 }
 
 fn soft(
-    program: &mil::Verified<Program>,
+    program: &Verified<Program>,
     weights: &Weights,
     inputs: &[Tensor],
 ) -> Result<Vec<Tensor>, CommandError> {
@@ -119,6 +133,34 @@ fn soft(
         data: bytes::from_memory(ty.dtype, buffer.bytes()),
     };
     Ok(types.iter().zip(&results).map(read).collect())
+}
+
+/// Runs `program` once through the door that kernels of models go through.
+fn on_device(
+    device: &dyn Device,
+    name: &str,
+    program: &Verified<Program>,
+    weights: &Weights,
+    inputs: &[Tensor],
+) -> Result<Vec<Tensor>, DeviceError> {
+    let kernel = device.compile(name, program, weights)?;
+    let function = program.entry();
+    let surfaces = |ids: &[ValueId]| -> Result<Vec<Surface>, DeviceError> {
+        ids.iter().map(|&v| device.surface(&function.value(v).name, function.ty(v))).collect()
+    };
+    let (from, to) = (surfaces(&function.inputs)?, surfaces(&function.outputs)?);
+    for (surface, tensor) in from.iter().zip(inputs) {
+        let values: Vec<f32> = tensor.to_floats().into_iter().map(|x| x as f32).collect();
+        surface.write(0, &values)?;
+    }
+    let (read, written): (Vec<&Surface>, Vec<&Surface>) = (from.iter().collect(), to.iter().collect());
+    kernel.dispatch(&read, &written)?;
+    let tensor = |surface: &Surface| {
+        let mut values = vec![0.0; surface.ty().elements()];
+        surface.read(0, &mut values)?;
+        Ok(Tensor::floats(surface.ty().clone(), values.into_iter().map(f64::from)))
+    };
+    to.iter().map(tensor).collect()
 }
 
 /// Asks the system whether it has memory for the values of `function`, which can be of any size.

@@ -11,6 +11,7 @@ mod fmt;
 mod grad;
 mod inputs;
 mod outputs;
+mod profile;
 mod program;
 mod rules;
 mod run;

@@ -1,11 +1,13 @@
 //! `backpropane mil rules`, and the flags that name chips and routes.
 
 use super::super::print_json;
+use super::profile::profile;
 use crate::error::CommandError;
 use crate::ui::Ui;
-use ane::rules::{Check, Chip, Route, Rule};
+use ane::rules::{Check, Chip, Profile, Route, Rule};
 use serde::Serialize;
 use std::fmt::Write;
+use std::path::PathBuf;
 
 /// Explain what real Neural Engines refuse
 ///
@@ -27,6 +29,11 @@ pub struct RulesArgs {
     /// Only rules that hold on one of these chips: m1,m4
     #[arg(long, value_name = "CHIPS", value_parser = chips)]
     chip: Option<ChipList>,
+
+    /// Verdicts of a chip, by `backpropane probe all --submit-file`: what was seen of each rule is shown, and counts
+    /// more than the table
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
 
     /// Print one JSON array
     #[arg(long)]
@@ -76,10 +83,13 @@ struct Listed {
     unchecked_because: Option<&'static str>,
     /// Repairs that `mil check --fix` has for it.
     fixes: Vec<&'static str>,
+    /// What a probe saw of it on the profile's chip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured: Option<String>,
 }
 
 impl Listed {
-    fn of(rule: &'static Rule) -> Listed {
+    fn of(rule: &'static Rule, profile: Option<&Profile>) -> Listed {
         let unchecked_because = match rule.check {
             Check::Never(why) => Some(why),
             _ => None,
@@ -97,8 +107,20 @@ impl Listed {
             checked: rule.is_checked(),
             unchecked_because,
             fixes: fixes(rule),
+            measured: measured(rule, profile),
         }
     }
+}
+
+/// What a probe saw of a rule: a sentence part.
+fn measured(rule: &Rule, profile: Option<&Profile>) -> Option<String> {
+    let (profile, seen) = profile.and_then(|p| Some((p, p.of(rule)?)))?;
+    let chip = profile.chip();
+    Some(match (seen.holds, seen.consequence) {
+        (false, _) => format!("it does not hold on this {chip}"),
+        (true, None) => format!("it holds on this {chip}"),
+        (true, Some(consequence)) => format!("it holds on this {chip}: {consequence}"),
+    })
 }
 
 /// What `mil check --fix` does about a rule.
@@ -108,8 +130,14 @@ fn fixes(rule: &Rule) -> Vec<&'static str> {
 }
 
 pub fn run(ui: &Ui, args: &RulesArgs) -> Result<(), CommandError> {
+    let profile = args.profile.as_deref().map(profile).transpose()?;
+    let profile = profile.as_ref();
+    let on = |rule: &Rule, chip| {
+        let seen = profile.and_then(|p| p.on(rule, chip));
+        seen.map_or_else(|| rule.chips.has(chip), |m| m.holds)
+    };
     let holds = |rule: &&Rule| match &args.chip {
-        Some(ChipList(chips)) => chips.iter().any(|&c| rule.chips.has(c)),
+        Some(ChipList(chips)) => chips.iter().any(|&c| on(rule, c)),
         None => true,
     };
     let named: Vec<&'static Rule> = match args.ids.is_empty() {
@@ -117,16 +145,21 @@ pub fn run(ui: &Ui, args: &RulesArgs) -> Result<(), CommandError> {
         false => args.ids.iter().copied().filter(holds).collect(),
     };
     if args.json {
-        return print_json(ui, &named.into_iter().map(Listed::of).collect::<Vec<_>>());
+        return print_json(ui, &named.into_iter().map(|r| Listed::of(r, profile)).collect::<Vec<_>>());
     }
     if !args.ids.is_empty() {
-        let explained: Vec<String> = named.into_iter().map(|rule| explain(ui, rule)).collect();
+        let explained: Vec<String> = named.into_iter().map(|rule| explain(ui, rule, profile)).collect();
         return ui.result(&explained.join("\n\n"));
     }
     let mut out = String::new();
     for rule in named {
         let checked = if rule.is_checked() { ' ' } else { '·' };
-        let consequence = rule.consequence.to_string();
+        let seen = profile.and_then(|p| p.of(rule));
+        let consequence = seen.and_then(|m| m.consequence).unwrap_or(rule.consequence).to_string();
+        let consequence = match seen {
+            Some(m) if !m.holds => "not here".to_owned(),
+            _ => consequence,
+        };
         // Writing to a string does not fail.
         let _ = writeln!(out, "{:<5}{checked} {consequence:<30} {}", rule.id, rule.title);
     }
@@ -135,7 +168,7 @@ pub fn run(ui: &Ui, args: &RulesArgs) -> Result<(), CommandError> {
 }
 
 /// All that is known of a rule.
-fn explain(ui: &Ui, rule: &Rule) -> String {
+fn explain(ui: &Ui, rule: &Rule, profile: Option<&Profile>) -> String {
     let mut out = format!("{}  {}\n", ui.bold(rule.id), ui.bold(rule.title));
     let mut row = |name: &str, text: &str| {
         let indent = " ".repeat(14);
@@ -149,6 +182,9 @@ fn explain(ui: &Ui, rule: &Rule) -> String {
     row("source", &rule.source.join("; "));
     if let Some(conflict) = rule.conflict {
         row("reports", conflict);
+    }
+    if let Some(measured) = measured(rule, profile) {
+        row("measured", &measured);
     }
     if !rule.repair.is_empty() {
         row("what to do", rule.repair);

@@ -1,0 +1,139 @@
+//! What a probe finds, and what that says of our table.
+
+use crate::rules::{self, Chip, Consequence};
+use std::fmt;
+
+/// What a probe saw of one rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// The rule's id; a word in small letters for what no rule says yet.
+    pub about: &'static str,
+    /// Whether it is so here.
+    pub seen: Seen,
+    /// What was seen: one sentence, with its numbers.
+    pub says: String,
+    /// What breaking the rule led to, where it was broken and something came of it.
+    pub consequence: Option<Consequence>,
+    /// The numbers behind the sentence, each with its name.
+    pub numbers: Vec<(String, f64)>,
+}
+
+/// Whether something that is said of engines is so here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It is as said.
+    Holds,
+    /// It is not.
+    HoldsNot,
+    /// Nothing can be told from this.
+    Unclear,
+}
+
+/// What a finding says of our table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// What was seen is what the table says.
+    AsTable,
+    /// It is something else.
+    Differs,
+    /// Nothing can be told from this.
+    Unclear,
+}
+
+impl Verdict {
+    /// As programs read it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verdict::AsTable => "as-in-the-table",
+            Verdict::Differs => "differs",
+            Verdict::Unclear => "could-not-tell",
+        }
+    }
+
+    /// The verdict called `name`.
+    pub fn parse(name: &str) -> Option<Verdict> {
+        [Verdict::AsTable, Verdict::Differs, Verdict::Unclear].into_iter().find(|v| v.name() == name)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::AsTable => "as in the table",
+            Verdict::Differs => "differs",
+            Verdict::Unclear => "could not tell",
+        })
+    }
+}
+
+impl Finding {
+    /// It is as said of engines.
+    pub(super) fn holds(about: &'static str, says: impl Into<String>) -> Finding {
+        Finding { about, seen: Seen::Holds, says: says.into(), consequence: None, numbers: Vec::new() }
+    }
+
+    /// It is not as said.
+    pub(super) fn holds_not(about: &'static str, says: impl Into<String>) -> Finding {
+        Finding { seen: Seen::HoldsNot, ..Finding::holds(about, says) }
+    }
+
+    /// Nothing can be told.
+    pub(super) fn unclear(about: &'static str, says: impl Into<String>) -> Finding {
+        Finding { seen: Seen::Unclear, ..Finding::holds(about, says) }
+    }
+
+    /// It holds if `so`.
+    pub(super) fn whether(so: bool, about: &'static str, says: impl Into<String>) -> Finding {
+        if so { Finding::holds(about, says) } else { Finding::holds_not(about, says) }
+    }
+
+    /// The same, with what came of breaking the rule.
+    pub(super) fn leads_to(mut self, consequence: Option<Consequence>) -> Finding {
+        self.consequence = consequence;
+        self
+    }
+
+    /// The same, with a number.
+    pub(super) fn with(mut self, name: impl Into<String>, value: f64) -> Finding {
+        self.numbers.push((name.into(), value));
+        self
+    }
+
+    /// What this says of the table, on `chip` if it is known which one it is.
+    ///
+    /// A rule that the table has for other chips is not expected to hold here; one whose `chip` is not known is.
+    pub fn verdict(&self, chip: Option<Chip>) -> Verdict {
+        let rule = rules::find(self.about);
+        let expected = rule.is_none_or(|rule| chip.is_none_or(|chip| rule.chips.has(chip)));
+        match self.seen {
+            Seen::Unclear => Verdict::Unclear,
+            Seen::Holds if expected => Verdict::AsTable,
+            Seen::HoldsNot if !expected => Verdict::AsTable,
+            _ => Verdict::Differs,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_of_other_chips_is_not_expected_here() {
+        // N1 is reported of M4 and M6.
+        let (yes, no) = (Finding::holds("N1", ""), Finding::holds_not("N1", ""));
+        assert_eq!(
+            (yes.verdict(Some(Chip::M4)), no.verdict(Some(Chip::M4))),
+            (Verdict::AsTable, Verdict::Differs)
+        );
+        assert_eq!(
+            (yes.verdict(Some(Chip::M1)), no.verdict(Some(Chip::M1))),
+            (Verdict::Differs, Verdict::AsTable)
+        );
+        assert_eq!((yes.verdict(None), no.verdict(None)), (Verdict::AsTable, Verdict::Differs));
+        assert_eq!(Finding::unclear("N1", "").verdict(Some(Chip::M1)), Verdict::Unclear);
+        for v in [Verdict::AsTable, Verdict::Differs, Verdict::Unclear] {
+            assert_eq!(Verdict::parse(v.name()), Some(v));
+        }
+    }
+}

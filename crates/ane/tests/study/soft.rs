@@ -1,0 +1,52 @@
+//! Every probe on the software engine: it computes what programs mean.
+
+use super::soft_engine;
+use ane::rules;
+use ane::study::{self, Lab, Seen};
+use std::collections::BTreeSet;
+
+/// What is said of engines and so of a correct one: nothing fails because of it.
+const HOLD: [&str; 11] = ["S1", "S5", "S20", "T1", "T6", "N7", "N9", "N12", "N15", "N16", "N19"];
+
+/// What depends on how fast the machine is.
+const TIMED: [&str; 3] = ["P2", "P4", "W10"];
+
+#[test]
+fn a_correct_engine_breaks_no_rule_and_leaves_no_probe_in_doubt() {
+    let device = soft_engine();
+    let lab = Lab::new(device.as_ref());
+    let mut asked = BTreeSet::new();
+    for probe in study::all() {
+        let findings = probe.ask(&lab);
+        let abouts: Vec<&str> = findings.iter().map(|f| f.about).collect();
+        if probe.rules.is_empty() {
+            assert_eq!(abouts, [probe.id]);
+        } else {
+            assert_eq!(abouts, probe.rules, "{}", probe.id);
+        }
+        for f in findings {
+            assert!(asked.insert(f.about), "{} is asked twice", f.about);
+            let wanted = if HOLD.contains(&f.about) { Seen::Holds } else { Seen::HoldsNot };
+            if !TIMED.contains(&f.about) {
+                assert_eq!(f.seen, wanted, "{}: {f:?}", probe.id);
+            }
+            assert_ne!(f.seen, Seen::Unclear, "{}: {f:?}", probe.id);
+            assert!(f.consequence.is_none(), "{}: {f:?}", probe.id);
+        }
+    }
+    assert!(asked.len() > 50, "{asked:?}");
+}
+
+#[test]
+fn probes_have_names_of_their_own_and_decide_rules_that_there_are() {
+    let mut ids = BTreeSet::new();
+    for probe in study::all() {
+        assert!(ids.insert(probe.id), "{} is there twice", probe.id);
+        assert!(probe.question.ends_with('?') && probe.compiles > 0, "{probe:?}");
+        for id in probe.rules {
+            assert!(rules::find(id).is_some(), "{}: no rule {id}", probe.id);
+        }
+    }
+    assert_eq!(study::find("BINDING").map(|p| p.id), Some("binding"));
+    assert!(study::find("nothing").is_none());
+}

@@ -1,0 +1,26 @@
+//! Verdicts of a chip, which override the table of rules.
+
+use super::super::probe::read_submission;
+use crate::error::CommandError;
+use ane::rules::{Chip, Measured, Profile};
+use std::path::Path;
+
+/// What probes saw on the chip that the file is of.
+pub fn profile(path: &Path) -> Result<Profile, CommandError> {
+    let submission = read_submission(path)?;
+    let refused = |why: &str| {
+        let message = format!("`{}` says nothing of a chip: {why}", path.display());
+        CommandError::input(
+            message,
+            "Run `backpropane probe all --submit-file FILE` on a Mac with Apple silicon.",
+        )
+    };
+    if !submission.is_hardware() {
+        return Err(refused("its verdicts are of the software engine, which breaks no rule"));
+    }
+    let chip = submission.chip_family.as_deref().and_then(Chip::parse);
+    let chip =
+        chip.ok_or_else(|| refused(&format!("`{}` is none that rules tell apart", submission.chip)))?;
+    let seen = submission.seen().map(|(rule, holds, consequence)| (rule, Measured { holds, consequence }));
+    Ok(Profile::new(chip, seen))
+}

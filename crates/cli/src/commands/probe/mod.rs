@@ -1,0 +1,203 @@
+//! `backpropane probe`.
+
+mod each;
+mod record;
+mod sram;
+
+pub use record::{Submission, read as read_submission};
+
+use super::engine::EngineArgs;
+use super::{check_place, print_json, write_file};
+use crate::error::CommandError;
+use crate::ui::Ui;
+use crate::units;
+use ane::study::{self, Lab, Probe};
+use ane::{Device, DeviceError, Engine, SoftOptions};
+use record::{Record, Told};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Ask this machine's engine what is said of Neural Engines, and compare with our table
+///
+/// A probe compiles small programs, runs them on data that is the same in no two places, and compares with the reference
+/// meaning. Its verdict is about rules of `backpropane mil rules`: as in the table, differs, or could not tell. Without
+/// a name all probes are listed. With `all` each runs in a process of its own, so that one which ends or never answers
+/// costs the others nothing.
+///
+/// The software engine breaks no rule, so there a probe shows what a correct engine answers, and nothing about hardware;
+/// it is labelled so.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  backpropane probe                                  the list
+  backpropane probe binding                          one of them
+  backpropane probe all --submit-file verdicts.json  all of them, for a report: minutes on a Neural Engine")]
+pub struct ProbeArgs {
+    /// The probe, as `binding`; or `all`
+    #[arg(value_name = "ID")]
+    id: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Write system, chip, version, engine and all verdicts to FILE, as JSON that can be sent
+    #[arg(long, value_name = "FILE", requires = "id")]
+    submit_file: Option<PathBuf>,
+
+    /// With `all`: how long a probe may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = super::engine::positive::<u64>)]
+    timeout: u64,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Something that can be asked.
+#[derive(Clone, Copy)]
+enum Asked {
+    Probe(&'static Probe),
+    Sram,
+}
+
+impl Asked {
+    /// All, those that wear an engine out last.
+    fn all() -> Vec<Asked> {
+        let mut all: Vec<Asked> = study::all().map(Asked::Probe).collect();
+        let wearing = all.iter().position(|a| a.compiles() > MANY).unwrap_or(all.len());
+        all.insert(wearing, Asked::Sram);
+        all
+    }
+
+    fn find(id: &str) -> Option<Asked> {
+        Asked::all().into_iter().find(|a| a.id().eq_ignore_ascii_case(id))
+    }
+
+    fn id(self) -> &'static str {
+        match self {
+            Asked::Probe(probe) => probe.id,
+            Asked::Sram => sram::ID,
+        }
+    }
+
+    fn rules(self) -> &'static [&'static str] {
+        match self {
+            Asked::Probe(probe) => probe.rules,
+            Asked::Sram => &[],
+        }
+    }
+
+    fn question(self) -> &'static str {
+        match self {
+            Asked::Probe(probe) => probe.question,
+            Asked::Sram => sram::QUESTION,
+        }
+    }
+
+    fn compiles(self) -> u32 {
+        match self {
+            Asked::Probe(probe) => probe.compiles,
+            Asked::Sram => 16,
+        }
+    }
+}
+
+/// Programs that are more than a process is known to compile.
+const MANY: u32 = ane::facts::COMPILE_BUDGET.value;
+
+#[derive(Debug, Serialize)]
+struct Listed {
+    id: &'static str,
+    rules: &'static [&'static str],
+    question: &'static str,
+    compiles: u32,
+}
+
+pub fn run(ui: &Ui, args: &ProbeArgs) -> Result<(), CommandError> {
+    let Some(id) = &args.id else { return list(ui, args.json) };
+    check_place(args.submit_file.as_deref())?;
+    let device = open(args.engine, 0)?;
+    let records = match id.as_str() {
+        "all" => {
+            let engine = device.info().engine;
+            let bar = ui.steps("probing");
+            let all = Asked::all();
+            let limit = Duration::from_secs(args.timeout);
+            let ask = |(i, asked): (usize, &Asked)| {
+                bar.at(i, all.len());
+                each::ask(*asked, args.engine, engine, limit)
+            };
+            all.iter().enumerate().map(ask).collect::<Result<Vec<Record>, CommandError>>()?
+        }
+        id => {
+            let asked = Asked::find(id).ok_or_else(|| {
+                let hint = "List them with `backpropane probe`.";
+                CommandError::input(format!("there is no probe `{id}`"), hint)
+            })?;
+            vec![here(asked, args.engine, device.as_ref())?]
+        }
+    };
+    let submission = Submission::of(device.info(), records);
+    if let Some(path) = &args.submit_file {
+        let text = serde_json::to_string_pretty(&submission)
+            .map_err(|e| CommandError::failure(format!("the verdicts make no JSON: {e}")))?;
+        write_file(path, &(text + "\n"))?;
+        ui.say(format!("verdicts are in `{}`", path.display()));
+    }
+    if args.json { print_json(ui, &submission) } else { ui.result(&submission.shown()) }
+}
+
+/// The engine that is wanted, for a probe that compiles `compiles` programs.
+fn open(engine: EngineArgs, compiles: u32) -> Result<Box<dyn Device>, CommandError> {
+    let open = |wanted| {
+        let options = SoftOptions::threads(engine.threads)?;
+        ane::open(wanted, options)
+    };
+    let failed = |e: DeviceError| CommandError::from(train::run::RunError::from(e));
+    let wanted = engine.device();
+    let device = open(wanted).map_err(failed)?;
+    if device.info().engine == Engine::Soft || compiles <= MANY || wanted.compile_budget.is_some() {
+        return Ok(device);
+    }
+    // The probe wants to see where the engine gives up, not where we do.
+    let more = ane::Wanted { compile_budget: Some(compiles + MANY), ..wanted };
+    open(more).map_err(failed)
+}
+
+/// Asks in this process.
+fn here(asked: Asked, engine: EngineArgs, device: &dyn Device) -> Result<Record, CommandError> {
+    let began = Instant::now();
+    let findings = match asked {
+        Asked::Sram => vec![sram::ask(engine)?],
+        Asked::Probe(probe) if probe.compiles > MANY => {
+            let larger = open(engine, probe.compiles)?;
+            probe.ask(&Lab::new(larger.as_ref()))
+        }
+        Asked::Probe(probe) => probe.ask(&Lab::new(device)),
+    };
+    let chip = record::family(&super::doctor::chip());
+    let told = findings.iter().map(|f| Told::of(f, chip)).collect();
+    Ok(Record {
+        id: asked.id().to_owned(),
+        question: asked.question().to_owned(),
+        seconds: began.elapsed().as_secs_f64(),
+        findings: told,
+    })
+}
+
+fn list(ui: &Ui, json: bool) -> Result<(), CommandError> {
+    let all = Asked::all();
+    if json {
+        let listed = all.iter().map(|a| Listed {
+            id: a.id(),
+            rules: a.rules(),
+            question: a.question(),
+            compiles: a.compiles(),
+        });
+        return print_json(ui, &listed.collect::<Vec<_>>());
+    }
+    let lines = all.iter().map(|a| format!("{:<21} {:<7} {}\n", a.id(), a.rules().join(" "), a.question()));
+    let text: String = lines.collect();
+    ui.result(&format!("{text}{}", units::plural(all.len(), "probe")))
+}

@@ -1,0 +1,232 @@
+//! The time of stacks of equal convolutions: what an engine can do at most, what a larger working set costs, and what
+//! int8 is worth. The programs, and how their results are known, are [`ane::study::chain`]'s.
+
+use super::{BenchError, Spread};
+use crate::step::StepError;
+use ane::study::chain::{Precision, Stack};
+use ane::{Device, DeviceError, DeviceInfo, Engine, Pool, SoftOptions, Wanted};
+use mil::ty;
+use std::time::{Duration, Instant};
+
+/// Dispatches of a stack that are timed at least, if its time allows no more.
+const LEAST: usize = 3;
+
+/// The size of a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackSize {
+    /// Channels of each convolution.
+    pub channels: usize,
+    /// Convolutions.
+    pub depth: usize,
+    /// Height and width of the image.
+    pub image: [usize; 2],
+    /// In what it computes.
+    pub precision: Precision,
+}
+
+/// What was measured of a stack.
+#[derive(Debug)]
+pub struct StackTime {
+    /// Its size.
+    pub size: StackSize,
+    /// Multiplications and additions of a dispatch.
+    pub flops: f64,
+    /// Bytes of its weights.
+    pub weight_bytes: usize,
+    /// Bytes of its weights, its input and its output.
+    pub working_bytes: usize,
+    /// How long it takes, or why there is no time: the engine refuses it, or its numbers are wrong.
+    pub time: Result<Timed, Untimed>,
+}
+
+/// Times of a stack whose results are right.
+#[derive(Clone, Copy, Debug)]
+pub struct Timed {
+    /// Compiling and loading, once.
+    pub compile: Duration,
+    /// Dispatches.
+    pub dispatch: Spread,
+    /// How many were timed.
+    pub samples: usize,
+}
+
+/// Why a stack has no time.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum Untimed {
+    #[error(transparent)]
+    Refused(#[from] DeviceError),
+    #[error("element {at} is {got}, it means {want}: a time would be worth nothing")]
+    Wrong { at: usize, got: f32, want: f64 },
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct StackOptions {
+    /// Dispatches of each stack, at most.
+    pub samples: usize,
+    /// Time for each stack's dispatches: fewer are made if it ends, three at least.
+    pub budget: Duration,
+}
+
+fn sizes(image: [usize; 2], precision: Precision, of: &[(usize, &[usize])]) -> Vec<StackSize> {
+    let one = |(channels, depths): &(usize, &[usize])| -> Vec<StackSize> {
+        depths.iter().map(|&depth| StackSize { channels: *channels, depth, image, precision }).collect()
+    };
+    of.iter().flat_map(one).collect()
+}
+
+/// The stacks of `bench peak`: those of maderix/ANE, and of the software engine small ones alone unless `full`.
+pub fn peak_sizes(engine: Engine, full: bool) -> Vec<StackSize> {
+    let narrow: &[(usize, &[usize])] =
+        &[(256, &[64, 128, 256]), (384, &[64, 128]), (512, &[32, 64, 96, 128])];
+    let wide: &[(usize, &[usize])] = match engine == Engine::Apple || full {
+        true => &[(256, &[128, 256]), (384, &[128]), (512, &[64, 128])],
+        false => &[(256, &[2, 4]), (512, &[2])],
+    };
+    let [narrow, wide] =
+        [([1, 64], narrow), ([64, 64], wide)].map(|(image, of)| sizes(image, Precision::F16, of));
+    [narrow, wide].concat()
+}
+
+/// The single convolutions of `bench sram`, small to large; the largest three on hardware or if `full`.
+pub fn sram_sizes(engine: Engine, full: bool) -> Vec<StackSize> {
+    let channels = [256, 384, 512, 768, 1024, 1536, 2048, 2560, 3072, 4096, 5120, 6144, 8192];
+    let most = if engine == Engine::Apple || full { 8192 } else { 4096 };
+    let one = |&channels: &usize| StackSize { channels, depth: 1, image: [1, 64], precision: Precision::F16 };
+    channels.iter().filter(|&&c| c <= most).map(one).collect()
+}
+
+/// The stacks of `bench int8`, each in fp16 and in int8.
+pub fn int8_sizes(engine: Engine, full: bool) -> Vec<StackSize> {
+    let (image, of): (_, &[(usize, &[usize])]) = match engine == Engine::Apple || full {
+        true => ([64, 64], &[(256, &[128, 256]), (384, &[128]), (512, &[64, 128])]),
+        false => ([8, 8], &[(256, &[4, 8]), (384, &[4]), (512, &[4])]),
+    };
+    let both = |size: StackSize| [size, StackSize { precision: Precision::W8A8, ..size }];
+    sizes(image, Precision::F16, of).into_iter().flat_map(both).collect()
+}
+
+/// Times dispatches of a stack of each size, from a thread of the pool that the engine computes on.
+///
+/// # Errors
+/// If the engine cannot be had, or there is no stack of a size. What an engine refuses or computes wrongly stands beside
+/// the others.
+pub fn stacks(
+    wanted: Wanted,
+    threads: usize,
+    sizes: impl FnOnce(Engine) -> Vec<StackSize>,
+    options: StackOptions,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<(DeviceInfo, Vec<StackTime>), BenchError> {
+    let pool = Pool::new(threads).map_err(StepError::Threads)?;
+    let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
+    let sizes = sizes(device.info().engine);
+    let mut all = Vec::with_capacity(sizes.len());
+    for &size in &sizes {
+        progress(all.len(), sizes.len());
+        let stack = Stack::new(size.channels, size.depth, size.image, size.precision)?;
+        all.push(StackTime {
+            size,
+            flops: stack.flops(),
+            weight_bytes: stack.weight_bytes(),
+            working_bytes: stack.weight_bytes() + 2 * stack.surface_bytes(),
+            time: timed(device.as_ref(), &pool, &stack, options),
+        });
+    }
+    progress(all.len(), sizes.len());
+    Ok((device.info().clone(), all))
+}
+
+fn timed(device: &dyn Device, pool: &Pool, stack: &Stack, options: StackOptions) -> Result<Timed, Untimed> {
+    let began = Instant::now();
+    let kernel = device.compile("stack", &stack.program, &stack.weights)?;
+    let compile = began.elapsed();
+    let [x, y] = ["x", "y"].map(|name| device.surface(name, &ty::f16(stack.shape)));
+    let (x, y) = (x?, y?);
+    let mut values = stack.input();
+    x.write(0, &values)?;
+    kernel.dispatch(&[&x], &[&y])?;
+    y.read(0, &mut values)?;
+    if let Some((at, got, want)) = stack.wrong(&values) {
+        return Err(Untimed::Wrong { at, got, want });
+    }
+    // The first dispatch was the warm-up.
+    let all = || -> Result<Vec<Duration>, DeviceError> {
+        let (start, mut times) = (Instant::now(), Vec::new());
+        while times.len() < options.samples && (times.len() < LEAST || start.elapsed() < options.budget) {
+            let began = Instant::now();
+            kernel.dispatch(&[&x], &[&y])?;
+            times.push(began.elapsed());
+        }
+        Ok(times)
+    };
+    let times = pool.install(all)?;
+    let samples = times.len();
+    Ok(Timed { compile, dispatch: Spread::of(times), samples })
+}
+
+/// A share of the best throughput below which it has fallen. Source: maderix/ANE sees it fall by 30 of 100.
+const FALLEN: f64 = 0.7;
+
+/// Between which working sets throughput falls for good: the last that is fast, and the next. `points` are working sets,
+/// rising, with their throughput; `None`: it does not fall as far as was looked.
+pub fn knee(points: &[(usize, f64)]) -> Option<(usize, usize)> {
+    let best = points.iter().map(|p| p.1).fold(0.0, f64::max);
+    let last = points.iter().rposition(|p| p.1 >= FALLEN * best)?;
+    Some((points[last].0, points.get(last + 1)?.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ane::Choice;
+
+    #[test]
+    fn stacks_that_are_timed_compute_what_they_mean() {
+        let size = |channels, depth, precision| StackSize { channels, depth, image: [1, 16], precision };
+        let sizes =
+            vec![size(16, 3, Precision::F16), size(24, 4, Precision::F16), size(16, 4, Precision::W8A8)];
+        let options = StackOptions { samples: 5, budget: Duration::ZERO };
+        let mut heard = Vec::new();
+        let wanted = Wanted::from(Choice::Soft);
+        let (_, all) = stacks(wanted, 1, |_| sizes, options, &mut |done, of| heard.push((done, of))).unwrap();
+        assert_eq!(heard, [(0, 3), (1, 3), (2, 3), (3, 3)]);
+        for t in &all {
+            assert_eq!(t.time.as_ref().unwrap().samples, LEAST, "no time, so as few as can be");
+        }
+        assert_eq!((all[0].flops, all[0].weight_bytes), ((2 * 16 * 16 * 16 * 3) as f64, 2 * 16 * 16 * 3));
+        assert_eq!((all[2].weight_bytes, all[2].working_bytes), (16 * 16 * 4, 16 * 16 * 4 + 2 * 2 * 16 * 16));
+        let none = stacks(wanted, 1, |_| vec![size(28, 1, Precision::F16)], options, &mut |_, _| {});
+        assert!(none.unwrap_err().to_string().contains("no stack of 28 channels"));
+    }
+
+    #[test]
+    fn every_size_has_weights() {
+        for engine in [Engine::Apple, Engine::Soft] {
+            for full in [false, true] {
+                for s in
+                    [peak_sizes(engine, full), sram_sizes(engine, full), int8_sizes(engine, full)].concat()
+                {
+                    // One layer: the weights of all would be gigabytes.
+                    if s.channels <= 512 {
+                        Stack::new(s.channels, 1, [1, 1], s.precision).unwrap();
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_knee_is_where_throughput_falls_for_good() {
+        let at = |rates: &[f64]| {
+            let points: Vec<(usize, f64)> = rates.iter().enumerate().map(|(i, &r)| (i + 1, r)).collect();
+            knee(&points)
+        };
+        // Small sizes are slow for another reason.
+        assert_eq!(at(&[10.0, 50.0, 100.0, 95.0, 60.0, 55.0]), Some((4, 5)));
+        assert_eq!(at(&[10.0, 50.0, 100.0, 60.0, 80.0]), None, "it comes back");
+        assert_eq!(at(&[100.0, 99.0]), None);
+        assert_eq!(at(&[]), None);
+    }
+}
