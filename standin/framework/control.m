@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -76,6 +77,62 @@ BOOL standin_may_compile(void)
     return may;
 }
 
+static int held;
+static pthread_cond_t released = PTHREAD_COND_INITIALIZER;
+
+void standin_hold(int on)
+{
+    pthread_mutex_lock(&mutex);
+    held = on;
+    pthread_cond_broadcast(&released);
+    pthread_mutex_unlock(&mutex);
+}
+
+void standin_wait(void)
+{
+    struct timespec end;
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 60;
+    pthread_mutex_lock(&mutex);
+    while (held && pthread_cond_timedwait(&released, &mutex, &end) == 0)
+        ;
+    pthread_mutex_unlock(&mutex);
+}
+
+static int wedge_after;
+static BOOL wedged;
+static struct timespec last_refusal;
+
+void standin_wedge(int milliseconds)
+{
+    pthread_mutex_lock(&mutex);
+    wedge_after = milliseconds;
+    wedged = NO;
+    last_refusal = (struct timespec){0, 0};
+    pthread_mutex_unlock(&mutex);
+}
+
+void standin_refused(void)
+{
+    pthread_mutex_lock(&mutex);
+    clock_gettime(CLOCK_MONOTONIC, &last_refusal);
+    pthread_mutex_unlock(&mutex);
+}
+
+BOOL standin_is_wedged(void)
+{
+    pthread_mutex_lock(&mutex);
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    BOOL refused = last_refusal.tv_sec || last_refusal.tv_nsec;
+    long since = (now.tv_sec - last_refusal.tv_sec) * 1000 + (now.tv_nsec - last_refusal.tv_nsec) / 1000000;
+    if (wedge_after && refused && since < wedge_after)
+        wedged = YES;
+    BOOL is = wedged;
+    pthread_mutex_unlock(&mutex);
+    return is;
+}
+
 void standin_born(enum Thing thing)
 {
     __sync_fetch_and_add(&live[thing], 1);
@@ -89,7 +146,7 @@ void standin_died(enum Thing thing)
 long standin_live(const char *thing)
 {
     static const char *const names[THINGS] = {"descriptors", "models", "loaded", "requests", "surface_objects",
-                                              "iosurfaces"};
+                                              "iosurfaces", "compiling"};
     for (int i = 0; i < THINGS; i++)
         if (strcmp(thing, names[i]) == 0)
             return __sync_fetch_and_add(&live[i], 0);

@@ -27,6 +27,12 @@ static BOOL refuse(NSError **error, NSString *domain, NSInteger code, NSString *
     return NO;
 }
 
+static BOOL not_compiled(NSError **error, NSString *text)
+{
+    standin_refused();
+    return refuse(error, COMPILER, 1, text);
+}
+
 /* Source: `maderix/ANE` and Orion: domain, code 8, and the status for what does not fit. */
 static BOOL misfit(NSError **error, NSString *why)
 {
@@ -218,19 +224,21 @@ static const unsigned long long SEED = 14695981039346656037ULL;
     return nil;
 }
 
-- (BOOL)compileWithQoS:(unsigned int)qos options:(NSDictionary *)options error:(NSError **)error
+- (BOOL)compiledWithQoS:(unsigned int)qos options:(NSDictionary *)options error:(NSError **)error
 {
     /* After about 119 programs compiling fails and says nothing: rule W6. */
     if (!standin_may_compile())
         return NO;
+    /* Asked again too soon after a refusal, the service may wedge: rule W7. */
+    if (standin_is_wedged())
+        return not_compiled(error, @"_ANECompiler : the compiler service is wedged (stand-in)");
     if (standin_fails("compile") || !options || qos > 63)
-        return refuse(error, COMPILER, 1, @"_ANECompiler : ANECCompile() FAILED: err=(CompilationFailure)");
+        return not_compiled(error, @"_ANECompiler : ANECCompile() FAILED: err=(CompilationFailure)");
     NSString *missing = [self missingFile];
     if (missing)
-        return refuse(error, COMPILER, 1,
-                      [NSString stringWithFormat:@"_ANECompiler : ANECCompile() FAILED: InvalidMILProgram "
-                                                 @"(stand-in: %@ is not in the folder as it was described)",
-                                                 missing]);
+        return not_compiled(error, [NSString stringWithFormat:@"_ANECompiler : ANECCompile() FAILED: InvalidMILProgram "
+                                                              @"(stand-in: %@ is not in the folder as it was described)",
+                                                              missing]);
     NSUInteger count = [descriptor->weights count], i = 0;
     const char *paths[count + 1];
     const unsigned char *files[count + 1];
@@ -247,16 +255,24 @@ static const unsigned long long SEED = 14695981039346656037ULL;
     program = standin_compile([descriptor->text bytes], [descriptor->text length], paths, files, sizes, count, message,
                               sizeof message);
     if (!program)
-        return refuse(error, COMPILER, 1,
-                      [NSString stringWithFormat:@"_ANECompiler : ANECCompile() FAILED: InvalidMILProgram "
-                                                 @"(stand-in: %s)",
-                                                 message]);
+        return not_compiled(error, [NSString stringWithFormat:@"_ANECompiler : ANECCompile() FAILED: InvalidMILProgram "
+                                                              @"(stand-in: %s)",
+                                                              message]);
     /* What is there afterwards. Source: `maderix/ANE` pull request 22. */
     NSData *nothing = [NSData data];
     [nothing writeToFile:[[self folder] stringByAppendingPathComponent:@"net.plist"] atomically:NO];
     if (count)
         [nothing writeToFile:[[self folder] stringByAppendingPathComponent:@"data"] atomically:NO];
     return YES;
+}
+
+- (BOOL)compileWithQoS:(unsigned int)qos options:(NSDictionary *)options error:(NSError **)error
+{
+    standin_born(COMPILING);
+    standin_wait();
+    BOOL done = [self compiledWithQoS:qos options:options error:error];
+    standin_died(COMPILING);
+    return done;
 }
 
 /* Loading needs the folder still: rule W16. */

@@ -14,7 +14,7 @@ int standin_run(const struct Program *program, const void *const *inputs, void *
 void standin_free(struct Program *program);
 
 /* Things that are counted while they live. */
-enum Thing { DESCRIPTORS, MODELS, LOADED, REQUESTS, SURFACE_OBJECTS, IOSURFACES, THINGS };
+enum Thing { DESCRIPTORS, MODELS, LOADED, REQUESTS, SURFACE_OBJECTS, IOSURFACES, COMPILING, THINGS };
 void standin_born(enum Thing thing);
 void standin_died(enum Thing thing);
 
@@ -28,6 +28,17 @@ void standin_fault(const char *call, int skip, int times);
 long standin_live(const char *thing);
 /* For tests: how many programs may be compiled from now on. Also `STANDIN_COMPILES=n`. */
 void standin_compiles(int count);
+/* For tests: after a refusal the compiler is to be left alone for so long, or it refuses everything until this is called
+   again; 0 for never. */
+void standin_wedge(int milliseconds);
+/* Whether the compiler was asked too soon after a refusal, now or before. */
+BOOL standin_is_wedged(void);
+/* A program was refused. */
+void standin_refused(void);
+/* For tests: compiling waits (`on` is not 0), or goes on. */
+void standin_hold(int on);
+/* Waits as long as it is to be so, a minute at most. */
+void standin_wait(void);
 /* Counts a compile; NO if there were too many. */
 BOOL standin_may_compile(void);
 

@@ -3,6 +3,8 @@
 #
 #   xtask/apple/standin.sh            its tests
 #   xtask/apple/standin.sh COMMAND    any command of `backpropane`, with `--device ane` meaning the stand-in
+#
+# It exits with 75 where the stand-in cannot be built: another system, or packages that are missing.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -10,7 +12,7 @@ build=$PWD/target/standin
 
 missing() {
     printf 'error: the stand-in needs %s\n  = help: %s\n' "$1" "$2" >&2
-    exit 1
+    exit 75
 }
 [ "$(uname -sm)" = "Linux x86_64" ] || missing "x86_64 Linux" "on a Mac, run \`backpropane doctor\`, which asks the real engine"
 command -v gcc >/dev/null || missing "gcc" "apt-get install gcc"
@@ -18,10 +20,16 @@ packages="apt-get install --no-install-recommends gobjc libgnustep-base-dev"
 gcc -x objective-c -fsyntax-only - </dev/null 2>/dev/null || missing "GCC's Objective-C compiler" "$packages"
 [ -e /usr/include/GNUstep/Foundation/Foundation.h ] || missing "GNUstep's Foundation" "$packages"
 
-# The shim and the engine are libraries of ours; the tests link to the first, the framework to the second.
-export CARGO_TARGET_DIR=$build
-cargo build --quiet -p objc_apple_shim -p standin_engine --features objc_apple_shim/gnustep
-libraries=$build/debug
+# The whole workspace, as in `cargo xtask ci`: what does not know of the stand-in is built once for both.
+export CARGO_TARGET_DIR=$PWD/target
+all=(--workspace --features ane/standin,cli/standin,softane/blas,objc_apple_shim/gnustep)
+
+# The shim and the engine are libraries of ours; the tests link to the first, the framework to the second. With a test
+# among what is built, cargo takes all features that tests ask of libraries, so that these are built once.
+cargo build --quiet --lib --test flow "${all[@]}"
+libraries=$build/libraries
+mkdir -p "$libraries"
+cp target/debug/libobjc_apple_shim.so target/debug/libstandin_engine.so "$libraries"
 
 # The framework, and a variant for each change that a new macOS could bring.
 framework() {
@@ -41,15 +49,13 @@ framework no-class -DSTANDIN_NO_CLASS
 export LIBRARY_PATH=$libraries${LIBRARY_PATH:+:$LIBRARY_PATH}
 export LD_LIBRARY_PATH=$build/framework:$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export BACKPROPANE_STANDIN=$build
-features=ane/standin,cli/standin
 if [ $# -gt 0 ]; then
-    cargo test --quiet --no-run -p ane -p cli --features "$features" --test standin
-    exec "$build/debug/backpropane" "$@"
+    cargo build --quiet --bin backpropane --test flow "${all[@]}"
+    exec target/debug/backpropane "$@"
 fi
-cargo clippy --quiet -p ane -p cli -p objc_apple_shim -p standin_engine --all-targets \
-    --features "$features,objc_apple_shim/gnustep" -- -D warnings
-cargo test -p ane -p cli --features "$features" --test standin
+cargo clippy --quiet --all-targets "${all[@]}" -- -D warnings
+cargo test "${all[@]}" --test standin
 # Once more with the dead kept as zombies: a message to an object that was released once too often ends the process.
-NSZombieEnabled=YES CRASH_ON_ZOMBIE=YES cargo test --quiet -p ane -p cli --features "$features" --test standin -- \
-    --skip nothing_grows
+# They use up memory, so that nothing can be said of growth.
+NSZombieEnabled=YES CRASH_ON_ZOMBIE=YES cargo test --quiet "${all[@]}" --test standin -- --skip nothing_grows
 echo "apple standin: the back end does what is claimed of the engine, and bears its faults" >&2

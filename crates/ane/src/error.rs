@@ -24,6 +24,10 @@ pub enum DeviceError {
     Refused(Box<Refusal>),
     #[error("kernel `{kernel}` would be compiled program {}, this process may compile {budget}", used + 1)]
     CompileBudget { kernel: String, used: u32, budget: u32 },
+    #[error(
+        "kernel `{kernel}` is not compiled: the Neural Engine's compiler refused {refused} programs in a row"
+    )]
+    Worn { kernel: String, refused: u32 },
     #[error("kernel `{kernel}` names weight file `{path}`, which is not in the program's folder")]
     WeightPath { kernel: String, path: String },
     #[error("cannot {doing} `{}` for the Neural Engine's compiler: {source}", path.display())]
@@ -102,6 +106,9 @@ impl DeviceError {
             Self::CompileBudget { .. } => {
                 Some("Go on from the last checkpoint in a new process, or run with `--device soft`.")
             }
+            Self::Worn { .. } => Some(
+                "See why it refused the first, then try again in a new process, or run with `--device soft`.",
+            ),
             Self::WeightPath { .. } => Some("Call it `@model_path/weights/NAME.bin`."),
             Self::Folder { .. } => Some("See that the temporary folder can be written and has room."),
             Self::Precision { .. } => Some("Leave out `--storage f32`, or run with `--device soft`."),

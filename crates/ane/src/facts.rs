@@ -2,6 +2,7 @@
 
 use mil::TensorType;
 use std::fmt;
+use std::time::Duration;
 
 /// A number about the hardware, and why we believe it.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +106,28 @@ pub const COMPILE_BUDGET: Fact<u32> = Fact {
         says: "about 119, between 119 and 132; pull request 26 counts 169",
     },
     remeasure: "compile `identity` with a constant that differs each time, until it fails",
+};
+
+/// How long the compiler service is left alone after it refused a program.
+pub const REFUSED_PAUSE: Fact<Duration> = Fact {
+    value: Duration::from_secs(15),
+    basis: Basis::Reported {
+        by: "ane-guide; ANEForge",
+        on: "M1 to M5",
+        says: "wait about 15 s after a refusal; compiling again at once can wedge the service",
+    },
+    remeasure: "have a program refused, then compile `identity` after rising times",
+};
+
+/// Programs that the compiler service may refuse in a row before it is not asked again.
+pub const REFUSED_IN_A_ROW: Fact<u32> = Fact {
+    value: 4,
+    basis: Basis::Reported {
+        by: "ANEForge",
+        on: "M1 to M5",
+        says: "a circuit breaker stops after a few refusals; the number is ours",
+    },
+    remeasure: "have programs refused, with pauses, until `identity` does not compile",
 };
 
 /// The most queries or keys of `scaled_dot_product_attention` that come out right.

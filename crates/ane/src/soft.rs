@@ -8,10 +8,10 @@ use crate::surface::Surface;
 use mil::{Program, TensorType, Verified, Weights};
 use softane::gemm::Math;
 use softane::{Arena, Executable, Pool, Slice, SliceMut};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// The software engine: threads and working memory, shared by all its kernels.
+/// The software engine: threads and working memory, which all its kernels share.
 pub(crate) struct SoftDevice {
     info: DeviceInfo,
     shared: Arc<Shared>,
@@ -19,10 +19,34 @@ pub(crate) struct SoftDevice {
 
 struct Shared {
     pool: Pool,
-    /// Dispatches take turns, as on the hardware.
-    arena: Mutex<Arena>,
+    arenas: Arenas,
     /// Programs that may be compiled, if that is to be as on the hardware.
     budget: Option<Budget>,
+}
+
+/// Working memory, one arena for each dispatch under way. They are taken out, not locked: a thread of the pool that
+/// waits for a part of its dispatch takes up other work meanwhile, which may be another dispatch, and would then wait
+/// for a lock that it holds itself.
+struct Arenas(Mutex<Vec<Arena>>);
+
+impl Arenas {
+    /// One.
+    fn new() -> Arenas {
+        Arenas(Mutex::new(vec![Arena::default()]))
+    }
+
+    /// Those that nobody uses.
+    fn idle(&self) -> MutexGuard<'_, Vec<Arena>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `f` with one of them, or with a new one if all are in use.
+    fn with<R>(&self, f: impl FnOnce(&mut Arena) -> R) -> R {
+        let mut arena = self.idle().pop().unwrap_or_default();
+        let result = f(&mut arena);
+        self.idle().push(arena);
+        result
+    }
 }
 
 impl SoftDevice {
@@ -39,7 +63,7 @@ impl SoftDevice {
             threads: pool.threads(),
             math,
         };
-        SoftDevice { info, shared: Arc::new(Shared { pool, arena: Mutex::default(), budget }) }
+        SoftDevice { info, shared: Arc::new(Shared { pool, arenas: Arenas::new(), budget }) }
     }
 }
 
@@ -60,8 +84,10 @@ impl Device for SoftDevice {
         let compile = || Executable::compile_with(program, weights, self.info.math);
         let executable = (self.shared.pool.install(compile))
             .map_err(|source| DeviceError::Compile { kernel: name.to_owned(), source })?;
-        let mut arena = self.shared.arena.lock().unwrap_or_else(PoisonError::into_inner);
-        arena.make_ready(&executable, self.shared.pool.threads());
+        // Where all are in use, a dispatch finds its arena too small and makes it ready itself.
+        if let Some(arena) = self.shared.arenas.idle().last_mut() {
+            arena.make_ready(&executable, self.shared.pool.threads());
+        }
         Ok(Box::new(SoftKernel {
             ports: Ports::of(name, program.entry()),
             executable: RwLock::new(executable),
@@ -88,12 +114,11 @@ impl SoftKernel {
     /// Runs on what has been checked and locked.
     fn run<'s>(&self, sources: &[Slice<'s>], sinks: &mut [SliceMut<'s>]) -> Result<Duration, DeviceError> {
         let executable = self.executable.read().unwrap_or_else(PoisonError::into_inner);
-        let mut arena = self.shared.arena.lock().unwrap_or_else(PoisonError::into_inner);
-        let (executable, arena) = (&*executable, &mut *arena);
+        let executable = &*executable;
+        let Shared { pool, arenas, .. } = &*self.shared;
         let start = Instant::now();
-        self.shared
-            .pool
-            .install(|| executable.run(sources, sinks, arena))
+        arenas
+            .with(|arena| pool.install(|| executable.run(sources, sinks, arena)))
             .map_err(|source| DeviceError::Run { kernel: self.ports.kernel.clone(), source })?;
         Ok(start.elapsed())
     }
@@ -153,6 +178,8 @@ impl Kernel for SoftKernel {
 mod tests {
     use crate::{Choice, DeviceError, SoftOptions, open};
     use mil::{Builder, DType, Opset, Program, TensorType, Verified, Weights, ty};
+    use rayon::prelude::*;
+    use std::time::Duration;
 
     /// `y = 2x + w`, `z = x` by channels summed.
     fn program() -> Verified<Program> {
@@ -179,6 +206,48 @@ mod tests {
         assert_eq!(got_y, [3.0, 5.0, 7.0, 9.0, 19.0, 39.0, 59.0, 79.0]);
         assert_eq!(got_z, [11.0, 22.0, 33.0, 44.0]);
         assert!(kernel.rebake(&Weights::new()).unwrap());
+    }
+
+    /// Dispatches that are tasks of the engine's own threads: whoever waits for a part of one takes up another. Without
+    /// an end to this, the test would fail and not hang.
+    #[test]
+    fn dispatches_and_compiles_meet_on_the_engines_own_threads() {
+        let (done, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let options = SoftOptions::threads(2).unwrap();
+            let pool = options.pool.clone();
+            let device = open(Choice::Soft, options).unwrap();
+            let ty = ty::f16([1, 256, 1, 512]);
+            let program = || {
+                let b = Builder::new("main", Opset::Ios18);
+                let x = b.input("x", ty.clone());
+                b.finish([("y", (x + 1.0).reduce_sum(&[3], true) * 0.0 + (x * 2.0).softmax(3))]).unwrap()
+            };
+            let kernel = device.compile("k", &program(), &Weights::new()).unwrap();
+            let x = device.surface("x", &ty).unwrap();
+            let results: Vec<Vec<f32>> = pool.install(|| {
+                (0..64)
+                    .into_par_iter()
+                    .map(|i| {
+                        let y = device.surface("y", &ty).unwrap();
+                        match i % 8 {
+                            // Compiled beside the others' dispatches.
+                            0 => {
+                                let own = device.compile("own", &program(), &Weights::new()).unwrap();
+                                own.dispatch(&[&x], &[&y]).unwrap();
+                            }
+                            _ => drop(kernel.dispatch(&[&x], &[&y]).unwrap()),
+                        }
+                        let mut got = vec![0.0; 256 * 512];
+                        y.read(0, &mut got).unwrap();
+                        got
+                    })
+                    .collect()
+            });
+            done.send(results).unwrap();
+        });
+        let results = end.recv_timeout(Duration::from_secs(120)).expect("the threads wait for one another");
+        assert!(results.iter().flatten().all(|&y| y == 1.0 / 512.0));
     }
 
     #[test]

@@ -160,6 +160,8 @@ pub fn widen(from: &[f16], to: &mut [f32]) {
     if let Some(v4) = pulp::x86::V4::try_new() {
         return pulp::Simd::vectorize(v4, x86::Widen(v4, from, to));
     }
+    #[cfg(target_arch = "aarch64")]
+    let (from, to) = crate::simd::neon::widen(from, to);
     crate::simd::vectorised(
         #[inline(always)]
         || {
@@ -177,6 +179,8 @@ pub fn narrow(from: &[f32], to: &mut [f16]) {
     if let Some(v4) = pulp::x86::V4::try_new() {
         return pulp::Simd::vectorize(v4, x86::Narrow(v4, from, to));
     }
+    #[cfg(target_arch = "aarch64")]
+    let (from, to) = crate::simd::neon::narrow(from, to);
     crate::simd::vectorised(
         #[inline(always)]
         || {
@@ -193,6 +197,8 @@ pub fn round(values: &mut [f32]) {
     if let Some(v4) = pulp::x86::V4::try_new() {
         return pulp::Simd::vectorize(v4, x86::Round(v4, values));
     }
+    #[cfg(target_arch = "aarch64")]
+    let values = crate::simd::neon::round(values);
     crate::simd::vectorised(
         #[inline(always)]
         || {

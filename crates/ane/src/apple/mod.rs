@@ -19,6 +19,8 @@ mod door;
 mod door;
 #[cfg(all(unix, any(test, target_os = "macos", feature = "standin")))]
 mod folder;
+#[cfg(any(test, all(target_os = "macos", target_arch = "aarch64"), feature = "standin"))]
+mod patience;
 
 pub(crate) use door::{SharedMemory, SharedRead, SharedWrite, open};
 pub use door::{classes, examine};

@@ -1,8 +1,9 @@
 //! Matrix products: `C ← αAB` or `C ← C + αAB` on strided views of slices, of f32 and f16 alike.
 //!
 //! Where the machine has AVX-512, `blocked` packs operands straight from their element type and multiplies tiles;
-//! elsewhere the arithmetic is `faer`'s (`portable`). Either way work is cut into pieces that run on the current
-//! rayon pool, by shape alone and never through the inner dimension, so the number of threads does not change a bit.
+//! elsewhere the arithmetic is that of the system's library (Accelerate on macOS) or `faer`'s (`portable`). Either way
+//! work is cut into pieces that run on the current rayon pool, by shape alone and never through the inner dimension, so
+//! the number of threads does not change a bit.
 
 mod blocked;
 mod portable;
@@ -10,6 +11,7 @@ mod scratch;
 mod target;
 
 pub use crate::buffer::Elements;
+use crate::simd::blas;
 pub use crate::simd::tile::Math;
 use crate::simd::tile::{self, ROWS};
 use half::f16;
@@ -296,9 +298,10 @@ fn task_rows((m, n, k): (usize, usize, usize)) -> usize {
     m.div_ceil(blocks).next_multiple_of(ROWS)
 }
 
-/// Whether tiles are worth it: with a vector, packing the matrix beside it is not.
+/// Whether tiles are worth it: with a vector, packing the matrix beside it is not; a library of the system's knows its
+/// processor better.
 fn is_tiled(p: &Product<'_>) -> bool {
-    tile::has(p.math) && p.right.cols >= 4 && p.left.rows >= 4
+    !(p.math == Math::F32 && blas::is_here()) && tile::has(p.math) && p.right.cols >= 4 && p.left.rows >= 4
 }
 
 fn check((rows, cols): (usize, usize), p: &Product<'_>) {

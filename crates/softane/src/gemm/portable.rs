@@ -1,9 +1,11 @@
-//! Products by `faer`, for machines without AVX-512 and for vectors: operands become f32 first.
+//! Products by the system's library where there is one, otherwise by `faer`: for machines without AVX-512, and for
+//! vectors. Operands become f32 first.
 
 use super::scratch::{self, Local, Shared};
 use super::{Elements, Matrix, Product, Store, Target};
 use crate::buffer::Buffer;
 use crate::convert::Element;
+use crate::simd::blas;
 use faer::linalg::matmul::matmul as multiply;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
@@ -64,8 +66,10 @@ fn block<T: Target>(
     let (rows, n) = (p.left.rows, p.right.cols);
     let left = seen(&p.left, left);
     let sums = scratch::take(sums, rows * n);
-    let to = MatMut::from_row_major_slice_mut(sums, rows, n);
-    multiply(to, Accum::Replace, left, right, p.alpha, Par::Seq);
+    let mut to = MatMut::from_row_major_slice_mut(sums, rows, n);
+    if !blas::multiply(to.as_mut(), left, right, p.alpha) {
+        multiply(to, Accum::Replace, left, right, p.alpha, Par::Seq);
+    }
     for (i, (c, line)) in c.chunks_mut(stride).zip(sums.chunks_exact_mut(n)).enumerate() {
         let c = &mut c[..n];
         if let Some(bias) = p.bias.get(i) {

@@ -2,6 +2,16 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(any(all(target_os = "macos", target_arch = "aarch64"), all(target_os = "linux", feature = "blas")))]
+pub(crate) mod blas;
+#[cfg(not(any(
+    all(target_os = "macos", target_arch = "aarch64"),
+    all(target_os = "linux", feature = "blas")
+)))]
+#[path = "no_blas.rs"]
+pub(crate) mod blas;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod tile;
 
 use half::f16;
@@ -18,8 +28,16 @@ pub(crate) fn narrow_turned(from: &[f32], stride: usize, to: &mut [f16], to_stri
         avx512::narrow_turned(from, stride, to, to_stride);
         return true;
     }
-    let _ = (from, stride, to, to_stride);
-    false
+    #[cfg(target_arch = "aarch64")]
+    {
+        neon::narrow_turned(from, stride, to, to_stride);
+        true
+    }
+    #[cfg(not(target_arch = "aarch64"))]
+    {
+        let _ = (from, stride, to, to_stride);
+        false
+    }
 }
 
 /// Runs `f`, compiled for AVX-512, AVX2 or NEON if the machine has them.

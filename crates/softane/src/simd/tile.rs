@@ -85,7 +85,9 @@ impl Drain<'_> {
 pub(crate) fn has(math: Math) -> bool {
     #[cfg(target_arch = "x86_64")]
     let has = super::avx512::has(math);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    let has = math == Math::F32;
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let has = {
         let _ = math;
         false
@@ -103,6 +105,10 @@ pub(crate) fn pack<const W: usize>(math: Math, panel: &Panel<'_>, to: &mut [f32]
     if has(math) {
         return super::avx512::pack::<W>(math, panel, to);
     }
+    #[cfg(target_arch = "aarch64")]
+    if has(math) && super::neon::pack::<W>(panel, to) {
+        return;
+    }
     plain_pack::<W>(math, panel, to);
 }
 
@@ -116,6 +122,10 @@ pub(crate) fn pack_rows(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     if has(math) {
         return super::avx512::pack_rows(math, panel, to);
+    }
+    #[cfg(target_arch = "aarch64")]
+    if has(math) {
+        return super::neon::pack_rows(panel, to);
     }
     plain_pack_rows(math, panel, to);
 }
@@ -192,6 +202,10 @@ pub(crate) fn multiply(math: Math, steps: usize, left: Left<'_>, right: &[f32], 
     #[cfg(target_arch = "x86_64")]
     if has(math) {
         return super::avx512::multiply(math, steps, left, right, tile);
+    }
+    #[cfg(target_arch = "aarch64")]
+    if has(math) {
+        return super::neon::multiply(steps, left, right, tile);
     }
     plain_multiply(math, steps, left, right, tile);
 }

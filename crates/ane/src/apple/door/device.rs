@@ -4,22 +4,31 @@ use super::framework::{self, Framework};
 use super::iosurface::{EngineReads, EngineWrites, Held, SharedMemory};
 use super::model::Model;
 use super::request::Request;
+use crate::apple::patience::Patience;
 use crate::budget::Budget;
 use crate::device::{Device, DeviceInfo, Engine, Kernel, KernelMemory, SoftOptions, Wanted};
-use crate::error::DeviceError;
+use crate::error::{Call, DeviceError};
 use crate::facts::COMPILE_BUDGET;
 use crate::ports::Ports;
 use crate::surface::Surface;
 use mil::{DType, Program, TensorType, Verified, Weights};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What this process has compiled, by whatever device.
 static COMPILED: LazyLock<Arc<AtomicU32>> = LazyLock::new(Arc::default);
 
-/// Programs are compiled and loaded one at a time: nobody reports that the service takes several at once.
-static COMPILING: Mutex<()> = Mutex::new(());
+/// Programs are compiled and loaded one at a time: nobody reports that the service takes several at once. What runs
+/// meanwhile is not held up: a dispatch locks its kernel and its surfaces alone.
+static COMPILING: Mutex<Patience> = Mutex::new(Patience::new());
+
+/// For tests: refusals are forgotten, and the next is followed by a pause of another length.
+#[cfg(feature = "standin")]
+pub(super) fn pause_after_refusals(pause: std::time::Duration) {
+    *COMPILING.lock().unwrap_or_else(PoisonError::into_inner) = Patience::with(pause);
+}
 
 /// Requests that a kernel remembers, at most: a kernel that serves all layers of a model runs on surfaces of each.
 const REQUESTS: usize = 256;
@@ -81,10 +90,18 @@ impl Device for AppleDevice {
             let (kernel, parameter) = (name.to_owned(), parameter.clone());
             return Err(DeviceError::Precision { kernel, parameter, ty: Box::new(ty.clone()) });
         }
-        let turn = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
-        self.budget.take(name)?;
-        let model = Model::open(self.framework, name, text, weights)?;
-        drop(turn);
+        let model = {
+            let mut patience = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
+            thread::sleep(patience.wait(name, Instant::now())?);
+            self.budget.take(name)?;
+            let model = Model::open(self.framework, name, text, weights);
+            match &model {
+                Ok(_) => patience.compiled(),
+                Err(DeviceError::Refused(r)) if r.call == Call::Compile => patience.refused(Instant::now()),
+                Err(_) => {}
+            }
+            model?
+        };
         Ok(Box::new(AppleKernel {
             bound: [order(&ports.inputs), order(&ports.outputs)],
             ports,

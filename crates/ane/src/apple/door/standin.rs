@@ -5,6 +5,7 @@ use objc2::rc::autoreleasepool;
 use objc2_foundation::NSTemporaryDirectory;
 use std::ffi::{CString, c_char, c_int, c_long};
 use std::path::PathBuf;
+use std::time::Duration;
 
 // Apple's entry points of the Objective-C runtime, which GCC's lacks.
 #[link(name = "objc_apple_shim")]
@@ -25,7 +26,7 @@ pub fn fault(call: &str, skip: i32, times: i32) -> Result<(), String> {
     Ok(())
 }
 
-/// How many live of `descriptors`, `models`, `loaded`, `requests`, `surface_objects` or `iosurfaces`.
+/// How many live of `descriptors`, `models`, `loaded`, `requests`, `surface_objects`, `iosurfaces` or `compiling`.
 ///
 /// # Errors
 /// If the stand-in cannot be asked.
@@ -42,6 +43,40 @@ pub fn live(thing: &str) -> Result<i64, String> {
 /// Where the folders of programs are.
 pub fn folders() -> PathBuf {
     PathBuf::from(autoreleasepool(|_| NSTemporaryDirectory().to_string()))
+}
+
+/// The door forgets what was refused, and waits `pause` after the next refusal.
+pub fn pause(pause: Duration) {
+    super::device::pause_after_refusals(pause);
+}
+
+/// After a refusal the stand-in's compiler wants to be left alone for `milliseconds`, or refuses whatever comes, until
+/// this is called again; 0 for never.
+///
+/// # Errors
+/// If the stand-in cannot be asked.
+pub fn wedge(milliseconds: i32) -> Result<(), String> {
+    let library = library(FRAMEWORK)?;
+    // SAFETY: the type is that of `standin.h`.
+    unsafe {
+        let set = library.get::<unsafe extern "C" fn(c_int)>(b"standin_wedge");
+        set.map_err(|e| e.to_string())?(milliseconds);
+    }
+    Ok(())
+}
+
+/// Compiling waits, or goes on; it waits for a minute at most.
+///
+/// # Errors
+/// If the stand-in cannot be asked.
+pub fn hold(on: bool) -> Result<(), String> {
+    let library = library(FRAMEWORK)?;
+    // SAFETY: as above.
+    unsafe {
+        let set = library.get::<unsafe extern "C" fn(c_int)>(b"standin_hold");
+        set.map_err(|e| e.to_string())?(c_int::from(on));
+    }
+    Ok(())
 }
 
 /// How many programs the stand-in compiles from now on.

@@ -1,0 +1,11 @@
+//! Conversions, transposes and matrix tiles with NEON, which every arm64 processor has.
+
+mod half;
+mod multiply;
+mod pack;
+mod turn;
+
+pub(crate) use half::{narrow, round, widen};
+pub(super) use multiply::multiply;
+pub(super) use pack::{pack, pack_rows};
+pub(super) use turn::narrow_turned;

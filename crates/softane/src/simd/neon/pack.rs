@@ -1,0 +1,93 @@
+//! Packing of panels of f32.
+#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+
+use super::super::tile::{PITCH, Panel, ROWS};
+use super::turn::turned;
+use crate::buffer::Elements;
+use crate::convert::Element;
+use half::f16;
+use std::arch::aarch64::*;
+
+/// Packs a panel whose elements stand side by side along one of its axes, and says whether it is one; see
+/// [`crate::simd::tile::pack`].
+pub(crate) fn pack<const W: usize>(panel: &Panel<'_>, to: &mut [f32]) -> bool {
+    match panel.from {
+        Elements::F32(from) => pack_of::<f32, W>(from, panel, to),
+        Elements::F16(from) => pack_of::<f16, W>(from, panel, to),
+    }
+}
+
+/// Packs rows; see [`crate::simd::tile::pack_rows`].
+pub(crate) fn pack_rows(panel: &Panel<'_>, to: &mut [f32]) {
+    let Panel { at, across, width, depth, .. } = *panel;
+    for (i, to) in to.chunks_mut(PITCH).enumerate().take(ROWS) {
+        let to = &mut to[..depth];
+        let row = at + i * across..at + i * across + depth;
+        match panel.from {
+            _ if i >= width => to.fill(0.0),
+            Elements::F32(from) => Element::widen(&from[row], to),
+            Elements::F16(from) => Element::widen(&from[row], to),
+        }
+    }
+}
+
+fn pack_of<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) -> bool {
+    let Panel { at, across, along, width, depth, .. } = *panel;
+    if across == 1 && width == W {
+        for (step, to) in to.chunks_exact_mut(W).enumerate().take(depth) {
+            Element::widen(&from[at + step * along..][..W], to);
+        }
+        return true;
+    }
+    if along != 1 || depth < 4 {
+        return false;
+    }
+    for lane in (0..W).step_by(4) {
+        // Blocks of 4 × 4; the last one overlaps the one before it.
+        for first in (0..depth).step_by(4).map(|first| first.min(depth - 4)) {
+            let rows = std::array::from_fn(|i| match lane + i < width {
+                true => {
+                    let row = &from[at + (lane + i) * across + first..][..4];
+                    // SAFETY: every arm64 processor has NEON, and the row has four elements.
+                    unsafe { T::load(row.as_ptr()) }
+                }
+                // SAFETY: every arm64 processor has NEON.
+                false => unsafe { vdupq_n_f32(0.0) },
+            });
+            // SAFETY: every arm64 processor has NEON.
+            for (i, column) in unsafe { turned(rows) }.into_iter().enumerate() {
+                let to = &mut to[(first + i) * W + lane..][..4];
+                // SAFETY: the slice has four elements.
+                unsafe { vst1q_f32(to.as_mut_ptr(), column) };
+            }
+        }
+    }
+    true
+}
+
+/// Elements of an operand.
+trait Lanes: Element {
+    /// Four elements from `from` on.
+    ///
+    /// # Safety
+    /// There is NEON, and `from` points to four elements.
+    unsafe fn load(from: *const Self) -> float32x4_t;
+}
+
+impl Lanes for f32 {
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn load(from: *const f32) -> float32x4_t {
+        // SAFETY: the caller vouches for four elements.
+        unsafe { vld1q_f32(from) }
+    }
+}
+
+impl Lanes for f16 {
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn load(from: *const f16) -> float32x4_t {
+        // SAFETY: the caller vouches for four elements, 8 bytes.
+        vcvt_f32_f16(vreinterpret_f16_u16(unsafe { vld1_u16(from.cast()) }))
+    }
+}
