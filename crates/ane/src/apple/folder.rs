@@ -202,6 +202,27 @@ mod tests {
     }
 
     #[test]
+    fn files_are_rewritten_in_the_folder_that_is_there() {
+        let root = root("rewrite");
+        let old = weights("@model_path/weights/w.bin");
+        let folder = Folder::create(&root, "id", "k", "text", &old).unwrap();
+        assert!(folder.is_ours_alone());
+        let mut new = Weights::new();
+        new.insert("@model_path/weights/w.bin", b"other".to_vec());
+        folder.rewrite("k", &new, false).unwrap();
+        assert_eq!(fs::read(root.join("id/weights/w.bin")).unwrap(), b"other");
+        assert_eq!(names(&root.join("id")), ["model.mil", "weights"]);
+        folder.rewrite("k", &old, true).unwrap();
+        assert_eq!(fs::read(root.join("id/data")).unwrap(), b"bytes");
+        assert!(folder.rewrite("k", &weights("elsewhere"), false).is_err());
+        let shared = Folder::create(&root, "id", "k", "text", &old).unwrap();
+        assert!(!folder.is_ours_alone() && !shared.is_ours_alone());
+        drop((folder, shared));
+        assert!(names(&root).is_empty());
+        fs::remove_dir(&root).unwrap();
+    }
+
+    #[test]
     fn another_processs_share_keeps_the_folder() {
         let root = root("other");
         let folder = Folder::create(&root, "id", "k", "text", &Weights::new()).unwrap();

@@ -31,7 +31,7 @@ impl Hadamard {
         let block = self.n / self.side;
         let (i, j) = (row / block, column / block);
         // Sylvester's matrix inside, Paley's outside.
-        let inside = (row % block & column % block).count_ones() % 2 == 1;
+        let inside = ((row % block) & (column % block)).count_ones() % 2 == 1;
         self.small[i * self.side + j] != inside
     }
 }

@@ -330,7 +330,7 @@ fn undefined(lab: &Lab<'_>) -> Vec<Finding> {
 /// 3008 elements of a row whose sums are even numbers, which fp16 has up to 4096.
 fn narrow_sum(lab: &Lab<'_>) -> Vec<Finding> {
     let (rows, n) = (16, 3008);
-    let odd = |i: usize| if i % n == 0 { (2 * (i / n % 8) + 1) as f64 } else { 1.0 };
+    let odd = |i: usize| if i.is_multiple_of(n) { (2 * (i / n % 8) + 1) as f64 } else { 1.0 };
     let x = Tensor::floats(ty::f16([1, rows, 1, n]), (0..rows * n).map(odd));
     let case =
         Case::new("sum", vec![("x", x)], |_, v| vec![("y", v[0] + v[0] + v[0].reduce_sum(&[3], true))]);

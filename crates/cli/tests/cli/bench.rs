@@ -3,7 +3,7 @@
 use crate::place::Place;
 
 /// Every command that compares, quick, with its JSON in `name.json`.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 8] = [
     ("step", "bench step --model tiny --samples 1"),
     ("gemm", "bench gemm --model tiny --samples 1"),
     ("kernel", "bench kernel --model tiny --samples 1"),
@@ -11,6 +11,7 @@ const COMMANDS: [(&str, &str); 7] = [
     ("compile", "bench compile --model tiny --samples 1"),
     ("ablation", "bench ablation --model tiny --samples 1"),
     ("scaling", "bench scaling --over layers --model tiny --sizes 1,2 --samples 1"),
+    ("int8", "bench int8 --samples 1"),
 ];
 
 #[test]
@@ -72,6 +73,7 @@ fn pictures_and_traces_are_written() {
         ("step --model tiny --samples 3", &["step", "ms", "tiny"]),
         ("ablation --model tiny --samples 1", &["all on", "+ deferred waits"]),
         ("scaling --over seq --model tiny --sizes 8,16 --samples 1", &["seq", "ms"]),
+        ("int8 --samples 1", &["convolutions", "GFLOP/s", "256 channels, W8A8"]),
     ] {
         place.succeed(&format!("bench {command} --threads 1 --plot out.svg"));
         let svg = String::from_utf8(place.read("out.svg")).expect("text");
@@ -96,6 +98,8 @@ fn files_that_could_not_be_written_are_refused_before_anything_is_measured() {
         "bench gemm --plot no/such/out",
         "bench ablation --model stories110m --plot no/such/out",
         "bench scaling --over layers --plot no/such/out",
+        "bench peak --plot no/such/out",
+        "bench sram --plot no/such/out",
         "train --model tiny --data text.txt --trace no/such/out",
     ] {
         let outcome = place.run(args);
@@ -120,4 +124,31 @@ fn the_last_steps_of_a_run_are_traced() {
     let mut starts = events.iter().filter(|e| e["name"] == "0.embed").filter_map(|e| e["ts"].as_f64());
     let first = starts.next().expect("the first step");
     assert!(first >= 0.0 && starts.all(|start| start > first), "steps follow each other");
+}
+
+#[test]
+fn a_sweep_of_working_sets_states_its_sizes_and_how_it_was_verified() {
+    let place = Place::new();
+    let json = place.succeed("bench sram --samples 1 --threads 2 --json").json();
+    assert!(json["verified"].as_str().is_some_and(|v| v.contains("known by construction")), "{json}");
+    assert_eq!(json["variant"], "small sizes");
+    let stacks = json["stacks"].as_array().expect("a list");
+    let number = |stack: &serde_json::Value, key: &str| {
+        stack[key].as_f64().unwrap_or_else(|| panic!("{key}: {stack}"))
+    };
+    let mut before = 0.0;
+    for stack in stacks {
+        let channels = number(stack, "channels");
+        assert_eq!(number(stack, "weight_bytes"), 2.0 * channels * channels);
+        // An input and an output of 64 columns.
+        assert_eq!(number(stack, "working_bytes"), 2.0 * channels * (channels + 2.0 * 64.0));
+        assert!(number(stack, "working_bytes") > before, "from small to large");
+        before = number(stack, "working_bytes");
+        let gflops = number(stack, "flops") / number(stack, "ms") / 1e6;
+        assert!(
+            (number(stack, "gflops") / gflops - 1.0).abs() < 1e-9 && stack["problem"].is_null(),
+            "{stack}"
+        );
+    }
+    assert_eq!(number(&stacks[0], "channels"), 256.0);
 }
