@@ -13,6 +13,9 @@ const GUARDED: u8 = 1;
 /// There is, and an interrupt has asked for it.
 const ASKED: u8 = 2;
 
+/// Another process has the work, and hears of an interrupt itself.
+const AWAY: u8 = 3;
+
 /// What shells say of a process that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
 
@@ -27,6 +30,7 @@ impl Interrupt {
         let (shared, ui) = (Arc::clone(&state), ui.clone());
         let handler = move || match shared.compare_exchange(GUARDED, ASKED, SeqCst, SeqCst) {
             Ok(_) => ui.say("finishing the step, then saving; Ctrl-C again quits at once"),
+            Err(AWAY) => {}
             Err(_) => {
                 ui.say("interrupted");
                 process::exit(INTERRUPTED);
@@ -45,6 +49,11 @@ impl Interrupt {
     /// From now on there is nothing to save; says whether an interrupt came before.
     pub fn release(&self) -> bool {
         self.0.swap(FREE, SeqCst) == ASKED
+    }
+
+    /// From now on another process has the work: this one waits for it, and ends as it does.
+    pub fn leave(&self) {
+        self.0.store(AWAY, SeqCst);
     }
 
     /// Whether an interrupt came.

@@ -6,6 +6,7 @@
 
 mod commands;
 mod error;
+mod header;
 mod interrupt;
 mod plot;
 mod progress;

@@ -57,6 +57,14 @@ pub struct Work {
     pub engine_s: f64,
     /// Seconds of the host's work, which overlaps the engine's.
     pub host_s: f64,
+    /// Of them, seconds of bringing values onto surfaces and off them.
+    pub convert_s: f64,
+    /// Of them, seconds of the optimizer.
+    pub update_s: f64,
+    /// Of them, seconds of compiling kernels again for new weights.
+    pub compile_s: f64,
+    /// Seconds in which the engine's lane waited for the host's.
+    pub wait_s: f64,
     /// Seconds from the first step to the end, with validations and checkpoints.
     pub wall_s: f64,
     /// Tokens trained on per second of steps.
@@ -94,7 +102,36 @@ impl Work {
         self.step_s += record.ms / 1e3;
         self.engine_s += record.engine_ms / 1e3;
         self.host_s += record.host_ms / 1e3;
+        self.convert_s += record.convert_ms / 1e3;
+        self.update_s += record.update_ms / 1e3;
+        self.compile_s += record.compile_ms / 1e3;
+        self.wait_s += record.wait_ms / 1e3;
         self.tokens_per_s = self.tokens as f64 / self.step_s.max(1e-9);
+    }
+
+    /// What a step's time went into, for people: a row for each kind of work.
+    pub fn profile(&self) -> String {
+        let host = self.host_s - self.convert_s - self.update_s - self.compile_s;
+        let mut rows = vec![
+            ("engine", self.engine_s, "dispatches"),
+            ("conversion", self.convert_s, "onto surfaces and off them"),
+            ("host", host.max(0.0), "norms, sums, loss, gradients of matrices; partly beside the engine"),
+            ("waiting", self.wait_s, "of the engine's lane for the host's"),
+            ("optimizer", self.update_s, "norm of the gradient, AdamW, new weights"),
+            ("compiling", self.compile_s, "kernels, again for new weights"),
+            ("step", self.step_s, "all of it"),
+        ];
+        if self.restarts > 0 {
+            rows.push(("restarts", self.restart_s, "between steps: saving, starting, reading, compiling"));
+        }
+        let steps = units::plural(self.steps as usize, "step");
+        let mut out = format!("{:<14}{:>13}{:>8}    of {steps}", "profile", "ms a step", "share");
+        for (name, seconds, what) in rows {
+            let (ms, share) = (1e3 * seconds / self.steps.max(1) as f64, self.share(seconds));
+            // Writing to a string cannot fail.
+            let _ = write!(out, "\n  {name:<12}{ms:>13.3}{share:>6.1} %    {what}");
+        }
+        out
     }
 
     fn share(&self, seconds: f64) -> f64 {

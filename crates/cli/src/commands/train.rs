@@ -4,6 +4,7 @@ use super::engine::{EngineArgs, ScheduleArg, StorageArg, WeightsArgs, above_zero
 use super::generate::Stream;
 use super::print_json;
 use crate::error::CommandError;
+use crate::header;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::report::{self, Report, Work};
@@ -12,11 +13,12 @@ use crate::traces::Traces;
 use crate::ui::{Ui, program};
 use crate::{plot, units};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use train::checkpoint::{RunFolder, write_atomically};
 use train::config::{ModelConfig, Task};
 use train::data::Source;
 use train::generate::GenerateOptions;
-use train::run::{Metrics, Options, Overrides, Run, Settings, Spent, Validation};
+use train::run::{Metrics, Options, Overrides, Run, Spent, Validation};
 
 /// The model that is trained if none is named.
 const MODEL: &str = "shakespeare";
@@ -139,6 +141,11 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive::<usize>, requires = "trace")]
     trace_steps: usize,
 
+    /// Print what a step's time went into: engine, conversion, host, waiting, optimizer, compiling; metrics.jsonl has
+    /// it of each step, the report with --json of all
+    #[arg(long)]
+    profile: bool,
+
     /// Say nothing but errors and the report
     #[arg(long)]
     pub quiet: bool,
@@ -162,7 +169,12 @@ pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
     match train(ui, args, &interrupt, before.as_ref())? {
         Outcome::Done => Ok(()),
         // What the run held is gone by now: an engine has unloaded its programs.
-        Outcome::Restart(next) => Err(next.start(ui)),
+        Outcome::Restart(next) => {
+            if cfg!(not(unix)) {
+                interrupt.leave();
+            }
+            Err(next.start(ui))
+        }
     }
 }
 
@@ -203,11 +215,13 @@ fn train(
     match before {
         Some(before) => {
             (work, began) = (before.work.clone(), before.began);
-            work.restart_s += before.left.elapsed();
+            let took = before.left.elapsed();
+            work.restart_s += took;
+            run.note_restart(Duration::from_secs_f64(took));
             progress.go_on(&before.pace, run.step_count(), run.settings().steps);
         }
         None => {
-            header(ui, &model, &options, &run);
+            header::say(ui, &model, &options, &run);
             if run.is_done() {
                 ui.say(format!("all {} steps are taken; more with --steps", run.settings().steps));
                 return Ok(Outcome::Done);
@@ -269,9 +283,12 @@ fn train(
     progress.clear();
     let report = report(model, &run, work, loss, last, sample);
     if args.json {
-        print_json(ui, &report)?
+        print_json(ui, &report)?;
     } else {
-        ui.result(&report.text(ui))?
+        ui.result(&report.text(ui))?;
+        if args.profile {
+            ui.result(&format!("\n{}", report.work.profile()))?;
+        }
     }
     Ok(Outcome::Done)
 }
@@ -347,64 +364,6 @@ fn choose_folder(ui: &Ui, name: &str, resume: bool) -> Result<PathBuf, CommandEr
         ui.say(format!("`{first}` is in use, so this run goes to `{folder}` (to go on: --resume --out DIR)"));
     }
     Ok(folder)
-}
-
-/// What is about to happen, in a few lines.
-fn header(ui: &Ui, model: &str, options: &Options, run: &Run) {
-    let (cfg, settings, device) = (run.config(), run.settings(), run.device());
-    let mut rows = vec![("model", model_line(model, cfg))];
-    let data = match (&options.data, run.data_tokens()) {
-        (_, None) => "seeded synthetic activations".to_owned(),
-        (data, Some((train, val))) => {
-            let from = match data {
-                Some(path) => path.display().to_string(),
-                None if options.resume => "as before".to_owned(),
-                None => "15 plays of Shakespeare, built in".to_owned(),
-            };
-            let (train, val) = (units::count(train as f64), units::count(val as f64));
-            format!("{from}: {train} tokens to train on, {val} held out")
-        }
-    };
-    rows.push(("data", data));
-    rows.push((
-        "engine",
-        format!("{}: {}, {}", device.name, device.chip, units::plural(device.threads, "thread")),
-    ));
-    let kernels = run.kernels_per_layer();
-    let dispatches = kernels * cfg.layers * settings.windows();
-    rows.push(("kernels", format!("{kernels} a layer, {} a step", units::plural(dispatches, "dispatch"))));
-    rows.push(("step", step_line(cfg, settings, run.tokens_per_step())));
-    rows.extend(restarts_line(run).map(|text| ("restarts", text)));
-    let at =
-        if run.step_count() > 0 { format!(", resumed at step {}", run.step_count()) } else { String::new() };
-    rows.push(("folder", format!("{}{at}", options.out.display())));
-    for (name, text) in rows {
-        ui.say(format!("{} {text}", ui.dim(&format!("{name:<8}"))));
-    }
-}
-
-fn model_line(model: &str, cfg: &ModelConfig) -> String {
-    let parameters = units::count(cfg.param_count() as f64);
-    let layers = units::plural(cfg.layers, "layer");
-    let vocab = if cfg.vocab > 0 { format!(", vocabulary {}", cfg.vocab) } else { String::new() };
-    format!("{model}: {parameters} parameters, {layers}, dim {}, {} heads{vocab}", cfg.dim, cfg.heads)
-}
-
-fn step_line(cfg: &ModelConfig, settings: &Settings, tokens: u64) -> String {
-    let accum = if settings.accum > 1 { format!(" × {}", settings.accum) } else { String::new() };
-    let (batch, seq, steps) = (settings.batch, cfg.seq, settings.steps);
-    format!("{tokens} tokens: {batch}{accum} windows of {seq}; {steps} steps, learning rate {}", settings.lr)
-}
-
-/// When new processes go on with the run, if one cannot compile all that it needs.
-fn restarts_line(run: &Run) -> Option<String> {
-    let compiles = run.compiles()?;
-    let (budget, first, step) = (compiles.budget, compiles.first, compiles.step);
-    let (to_go, each) = (run.settings().steps.saturating_sub(run.step_count()), compiles.steps());
-    let when = if each == 1 { "step".to_owned() } else { format!("{each} steps") };
-    (to_go >= each).then(|| {
-        format!("a new process every {when}: one may compile {budget} programs, {first} at first and {step} a step")
-    })
 }
 
 /// Whether the data have a part that is not trained on.

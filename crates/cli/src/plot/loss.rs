@@ -140,6 +140,11 @@ mod tests {
             tokens_per_s: 1.0,
             engine_ms: 0.5,
             host_ms: 0.5,
+            convert_ms: 0.0,
+            wait_ms: 0.0,
+            update_ms: 0.0,
+            compile_ms: 0.0,
+            restart_ms: 0.0,
             dispatches: 6,
             skipped: false,
         }

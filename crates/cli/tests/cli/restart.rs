@@ -47,7 +47,7 @@ fn restarts_change_no_bit_and_show_no_seam() {
     let said = cut.stderr;
     let line = "a new process every 5 steps: one may compile 52 programs, 12 at first and 10 a step";
     assert!(said.contains(&format!("restarts {line}\n")), "{said}");
-    for once in ["model    tiny", "compiling\n", "55/55  loss", "step 50/55  loss"] {
+    for once in ["model    tiny", "compiling\n", "step 50/55  loss", "0:00 left\nstep 55/55  loss"] {
         assert_eq!(said.matches(once).count(), 1, "`{once}` in\n{said}");
     }
     assert!(!said.contains("resumed"), "{said}");

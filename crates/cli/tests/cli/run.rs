@@ -29,6 +29,10 @@ fn a_run_leaves_a_model_its_metrics_and_a_picture() {
         {
             assert!(step[key].is_number(), "{key} is missing in {step}");
         }
+        let part = |key: &str| step[key].as_f64().unwrap_or_else(|| panic!("{key} is missing in {step}"));
+        let parts = ["convert_ms", "update_ms", "compile_ms"].map(part);
+        assert!(parts[0] > 0.0 && parts[1] > 0.0 && parts[2] == 0.0 && part("wait_ms") >= 0.0, "{step}");
+        assert!(parts.iter().sum::<f64>() <= part("host_ms") && step["restart_ms"].is_null(), "{step}");
         let (layers, batch, accum) = (2, 2, 2);
         assert_eq!(step["dispatches"], 6 * layers * batch * accum);
     }
@@ -51,6 +55,40 @@ fn talk_is_on_stderr_and_results_are_on_stdout() {
     }
     assert!(!outcome.stderr.contains("\x1b[") && !outcome.stdout.contains("\x1b["), "colours on a pipe");
     assert_eq!(place.succeed(&format!("{SMALL} --steps 4 --out quiet --quiet")).stderr, "");
+}
+
+#[test]
+fn a_profile_says_what_a_steps_time_went_into() {
+    let place = Place::new();
+    let args = format!("{SMALL} --device soft --steps 4 --profile --quiet --compile-budget 22 --out");
+    let shown = place.succeed(&format!("{args} table")).stdout;
+    for row in [
+        "profile ",
+        "  engine ",
+        "  conversion ",
+        "  host ",
+        "  waiting ",
+        "  optimizer ",
+        "  compiling ",
+        "  step ",
+        "  restarts ",
+    ] {
+        assert_eq!(shown.lines().filter(|line| line.starts_with(row)).count(), 1, "`{row}` in\n{shown}");
+    }
+    let work = &place.succeed(&format!("{args} json --json")).json()["work"];
+    // Two processes take two steps each: the first of the two compiles, the second leaves that to the next process.
+    let steps: Vec<Value> =
+        place.metrics("json/metrics.jsonl").into_iter().filter(|line| line["kind"] == "step").collect();
+    let compiled = steps.iter().map(|step| step["compile_ms"].as_f64().is_some_and(|ms| ms > 0.0));
+    assert_eq!(compiled.collect::<Vec<_>>(), [true, false, true, false]);
+    let restarted = steps.iter().map(|step| step["restart_ms"].as_f64().is_some_and(|ms| ms > 0.0));
+    assert_eq!(restarted.collect::<Vec<_>>(), [false, false, true, false]);
+    for (total, part) in [("convert_s", "convert_ms"), ("compile_s", "compile_ms"), ("wait_s", "wait_ms")] {
+        let sum: f64 = steps.iter().filter_map(|step| step[part].as_f64()).sum();
+        let total = work[total].as_f64().expect("a number");
+        // Tolerance: a few roundings of f64.
+        assert!((sum / 1e3 - total).abs() <= 1e-9 * total, "{part}: {sum} and {total}");
+    }
 }
 
 #[test]

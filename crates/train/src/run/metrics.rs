@@ -29,6 +29,22 @@ pub struct StepRecord {
     pub engine_ms: f64,
     /// Time of the host's work, overlapped work included, in milliseconds.
     pub host_ms: f64,
+    /// Time of bringing values onto surfaces and off them, a part of the host's, in milliseconds.
+    #[serde(default)]
+    pub convert_ms: f64,
+    /// Time in which the engine's lane waited for the host's, in milliseconds.
+    #[serde(default)]
+    pub wait_ms: f64,
+    /// Time of the optimizer, a part of the host's: norm of the gradient, AdamW, new weights, in milliseconds.
+    #[serde(default)]
+    pub update_ms: f64,
+    /// Time of compiling kernels again for the new weights, a part of the host's, in milliseconds.
+    #[serde(default)]
+    pub compile_ms: f64,
+    /// Time from the last step of the process before, where this is the first of a new one, in milliseconds: saving,
+    /// starting, reading, compiling. It comes before the step's own time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restart_ms: f64,
     /// Dispatches to the engine.
     pub dispatches: u64,
     /// Whether the weights stayed as they were, as a gradient was not finite.
@@ -51,6 +67,11 @@ pub struct Validation {
     pub bits_per_byte: Option<f64>,
     /// Windows that it was measured on.
     pub windows: usize,
+}
+
+/// What serde asks of a time that is left out.
+fn is_zero(x: &f64) -> bool {
+    *x == 0.0
 }
 
 /// A number, or `null` for what is none.
@@ -178,6 +199,11 @@ mod tests {
             tokens_per_s: 100.0,
             engine_ms: 4.0,
             host_ms: 6.0,
+            convert_ms: 1.0,
+            wait_ms: 0.5,
+            update_ms: 2.0,
+            compile_ms: 0.0,
+            restart_ms: 0.0,
             dispatches: 12,
             skipped: false,
         }

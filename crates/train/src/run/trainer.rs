@@ -11,7 +11,7 @@ use crate::step::{Network, Spent, StepError, StepGraph, Window};
 use crate::tokenizer::Tokenizer;
 use flow::{Lane, Trace};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// This many steps in a row without a finite gradient end a run.
 const PATIENCE: u32 = 10;
@@ -24,6 +24,7 @@ pub struct Run {
     sampler: Option<Sampler>,
     not_finite: u32,
     saved: Option<u64>,
+    restarted: Duration,
 }
 
 /// What a run is put together from.
@@ -94,7 +95,7 @@ impl Run {
             Corpus::Synthetic => None,
         };
         let saved = (parts.state.step > 0).then_some(parts.state.step);
-        Run { sampler, parts, trace: Trace::new(), not_finite: 0, saved }
+        Run { sampler, parts, trace: Trace::new(), not_finite: 0, saved, restarted: Duration::ZERO }
     }
 
     /// The model's configuration.
@@ -140,9 +141,8 @@ impl Run {
     /// What this process compiles for the run, if the engine counts it.
     pub fn compiles(&self) -> Option<Compiles> {
         let network = &self.parts.network;
-        let sets = if network.is_dynamic() { 1 } else { network.cfg.layers };
-        let first = (sets * self.kernels_per_layer()) as u64;
-        let of = |budget| Compiles { budget, first, step: network.programs_with_weights() };
+        let of =
+            |budget| Compiles { budget, first: network.programs(), step: network.programs_with_weights() };
         self.parts.budget.map(of)
     }
 
@@ -150,6 +150,11 @@ impl Run {
     /// compiled again. The step itself is done: save, and go on in a new process.
     pub fn spent(&self) -> Option<&Spent> {
         self.parts.network.spent()
+    }
+
+    /// Says that this process goes on for one that took its last step so long ago: the next step notes it.
+    pub fn note_restart(&mut self, took: Duration) {
+        self.restarted = took;
     }
 
     /// Tokens of the data, for training and for validation; `None` for synthetic data.
@@ -210,9 +215,13 @@ impl Run {
         let windows = self.windows()?;
         let network = Arc::clone(&self.parts.network);
         network.take_engine_time();
+        network.take_convert_time();
+        network.take_compile_time();
         self.trace.clear();
         let loss = self.parts.graph.run(windows, &mut self.trace)?;
         let (engine, dispatches) = network.take_engine_time();
+        let converting = network.take_convert_time();
+        let waiting = self.trace.elapsed().saturating_sub(self.trace.busy(Lane::Engine));
         let lanes = self.trace.busy(Lane::Engine) + self.trace.busy(Lane::Cpu);
         let updating = Instant::now();
 
@@ -238,7 +247,9 @@ impl Run {
         self.parts.state.tokens_seen += tokens;
 
         let wall = started.elapsed().as_secs_f64();
-        let host = lanes.saturating_sub(engine) + updating.elapsed();
+        let (updated, compiling) = (updating.elapsed(), network.take_compile_time());
+        let host = lanes.saturating_sub(engine) + updated;
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let record = StepRecord {
             step: self.step_count(),
             loss,
@@ -246,8 +257,13 @@ impl Run {
             grad_norm,
             ms: wall * 1e3,
             tokens_per_s: tokens as f64 / wall,
-            engine_ms: engine.as_secs_f64() * 1e3,
-            host_ms: host.as_secs_f64() * 1e3,
+            engine_ms: ms(engine),
+            host_ms: ms(host),
+            convert_ms: ms(converting),
+            wait_ms: ms(waiting),
+            update_ms: ms(updated.saturating_sub(compiling)),
+            compile_ms: ms(compiling),
+            restart_ms: ms(std::mem::take(&mut self.restarted)),
             dispatches,
             skipped: !finite,
         };

@@ -70,7 +70,7 @@ impl Network {
     pub(super) fn fetch(&self, layer: usize, v: ValueId, out: &mut [f32]) -> Result<(), StepError> {
         let scratch = &mut *self.buffers.turned.lock()?;
         let turned = scratch.take(if self.is_row_major() { out.len() } else { 0 });
-        self.fetch_by(layer, v, out, turned)
+        self.converting.time(|| self.fetch_by(layer, v, out, turned))
     }
 
     /// The gradient of a matrix from row-major operands, fetched like any other.

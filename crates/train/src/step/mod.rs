@@ -4,6 +4,7 @@
 //! residual additions, the backward pass of norms, classifier and loss, gradients of matrices.
 
 mod buffers;
+mod clock;
 mod course;
 mod delivery;
 mod error;

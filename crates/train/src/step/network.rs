@@ -1,5 +1,6 @@
 //! A model compiled on a device.
 
+use super::clock::Clock;
 use super::{Buffers, Course, Spent, StepError, check_budget};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
 use crate::model::{KernelSpec, Layer, LayerKernels, ModelError, NormSite, Plan, Precision};
@@ -49,6 +50,10 @@ pub struct Network {
     loss_scale: AtomicU32,
     engine_ns: AtomicU64,
     dispatches: AtomicU64,
+    /// Values onto surfaces and off them.
+    pub(super) converting: Clock,
+    /// Kernels compiled again.
+    compiling: Clock,
 }
 
 /// Which memory of the host a value of the layer is in.
@@ -182,6 +187,8 @@ impl Network {
             loss_scale: AtomicU32::new(1f32.to_bits()),
             engine_ns: AtomicU64::new(0),
             dispatches: AtomicU64::new(0),
+            converting: Clock::default(),
+            compiling: Clock::default(),
         };
         network.roles = network.assign_roles()?;
         let used = if build.backward { network.kernels.kernels.len() } else { network.kernels.forward };
@@ -294,10 +301,15 @@ impl Network {
         })
     }
 
+    /// Programs that are compiled.
+    pub fn programs(&self) -> u64 {
+        self.compiled.iter().flatten().count() as u64
+    }
+
     /// Programs that a change of weights means compiling again, on an engine that counts them.
     pub fn programs_with_weights(&self) -> u64 {
-        let each = self.files.iter().zip(&self.kernels.kernels).filter(|(_, k)| !k.baked.is_empty()).count();
-        (self.cfg.layers * each) as u64
+        let kernels = self.compiled.iter().flat_map(|layer| layer.iter().zip(&self.kernels.kernels));
+        kernels.filter(|(_, spec)| !spec.baked.is_empty()).count() as u64
     }
 
     /// Why the kernels have older weights than the model, if they have: nothing can be dispatched any more.
@@ -361,6 +373,16 @@ impl Network {
         (Duration::from_nanos(ns), self.dispatches.swap(0, Ordering::Relaxed))
     }
 
+    /// Time of bringing values onto surfaces and off them since the last call.
+    pub fn take_convert_time(&self) -> Duration {
+        self.converting.take()
+    }
+
+    /// Time of compiling kernels again for new weights since the last call.
+    pub fn take_compile_time(&self) -> Duration {
+        self.compiling.take()
+    }
+
     /// The global norm of the gradient as the last step left it: with loss scale, summed over windows.
     ///
     /// # Errors
@@ -421,8 +443,8 @@ impl Network {
             let mut spent = Spent::before(self.device.as_ref(), self.programs_with_weights());
             for layer in 0..self.cfg.layers {
                 if !change(Some(layer), &mut theta)? && spent.is_none() {
-                    spent =
-                        self.bake(layer, &theta).map_or_else(|e| Spent::after(e).map(Some), |()| Ok(None))?;
+                    let baked = self.compiling.time(|| self.bake(layer, &theta));
+                    spent = baked.err().map(Spent::after).transpose()?;
                 }
             }
             change(None, &mut theta)?;

@@ -42,6 +42,12 @@ impl Network {
 
     /// Puts what kernel `k` reads on its surface, and runs it.
     pub(super) fn run_kernel(&self, k: usize, layer: usize) -> Result<(), StepError> {
+        self.converting.time(|| self.feed_kernel(k, layer))?;
+        self.dispatch(k, layer)
+    }
+
+    /// Puts what kernel `k` reads on its surface.
+    fn feed_kernel(&self, k: usize, layer: usize) -> Result<(), StepError> {
         let surface = self.buffers.input(k, layer);
         for lying in &self.kernels.kernels[k].inputs {
             match (lying.from, self.role(lying.value)) {
@@ -58,7 +64,7 @@ impl Network {
                 (Provider::Host, None) => {}
             }
         }
-        self.dispatch(k, layer)
+        Ok(())
     }
 
     /// Writes the embedded tokens of a micro-batch, or its input, before the first layer.

@@ -1,0 +1,64 @@
+//! What a run is going to do, in a few lines at its head.
+
+use crate::ui::Ui;
+use crate::units;
+use train::config::ModelConfig;
+use train::run::{Options, Run, Settings};
+
+/// What is about to happen, in a few lines.
+pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
+    let (cfg, settings, device) = (run.config(), run.settings(), run.device());
+    let mut rows = vec![("model", model_line(model, cfg))];
+    let data = match (&options.data, run.data_tokens()) {
+        (_, None) => "seeded synthetic activations".to_owned(),
+        (data, Some((train, val))) => {
+            let from = match data {
+                Some(path) => path.display().to_string(),
+                None if options.resume => "as before".to_owned(),
+                None => "15 plays of Shakespeare, built in".to_owned(),
+            };
+            let (train, val) = (units::count(train as f64), units::count(val as f64));
+            format!("{from}: {train} tokens to train on, {val} held out")
+        }
+    };
+    rows.push(("data", data));
+    rows.push((
+        "engine",
+        format!("{}: {}, {}", device.name, device.chip, units::plural(device.threads, "thread")),
+    ));
+    let kernels = run.kernels_per_layer();
+    let dispatches = kernels * cfg.layers * settings.windows();
+    rows.push(("kernels", format!("{kernels} a layer, {} a step", units::plural(dispatches, "dispatch"))));
+    rows.push(("step", step_line(cfg, settings, run.tokens_per_step())));
+    rows.extend(restarts_line(run).map(|text| ("restarts", text)));
+    let at =
+        if run.step_count() > 0 { format!(", resumed at step {}", run.step_count()) } else { String::new() };
+    rows.push(("folder", format!("{}{at}", options.out.display())));
+    for (name, text) in rows {
+        ui.say(format!("{} {text}", ui.dim(&format!("{name:<8}"))));
+    }
+}
+
+fn model_line(model: &str, cfg: &ModelConfig) -> String {
+    let parameters = units::count(cfg.param_count() as f64);
+    let layers = units::plural(cfg.layers, "layer");
+    let vocab = if cfg.vocab > 0 { format!(", vocabulary {}", cfg.vocab) } else { String::new() };
+    format!("{model}: {parameters} parameters, {layers}, dim {}, {} heads{vocab}", cfg.dim, cfg.heads)
+}
+
+fn step_line(cfg: &ModelConfig, settings: &Settings, tokens: u64) -> String {
+    let accum = if settings.accum > 1 { format!(" × {}", settings.accum) } else { String::new() };
+    let (batch, seq, steps) = (settings.batch, cfg.seq, settings.steps);
+    format!("{tokens} tokens: {batch}{accum} windows of {seq}; {steps} steps, learning rate {}", settings.lr)
+}
+
+/// When new processes go on with the run, if one cannot compile all that it needs.
+fn restarts_line(run: &Run) -> Option<String> {
+    let compiles = run.compiles()?;
+    let (budget, first, step) = (compiles.budget, compiles.first, compiles.step);
+    let (to_go, each) = (run.settings().steps.saturating_sub(run.step_count()), compiles.steps());
+    let when = if each == 1 { "step".to_owned() } else { format!("{each} steps") };
+    (to_go >= each).then(|| {
+        format!("a new process every {when}: one may compile {budget} programs, {first} at first and {step} a step")
+    })
+}
