@@ -54,6 +54,7 @@ if [ $# -gt 0 ]; then
     exec target/debug/backpropane "$@"
 fi
 cargo clippy --quiet --all-targets "${all[@]}" -- -D warnings
+cargo test --quiet "${all[@]}" --lib -- simd::blas
 cargo test "${all[@]}" --test standin
 # Once more with the dead kept as zombies: a message to an object that was released once too often ends the process.
 # They use up memory, so that nothing can be said of growth.

@@ -1,9 +1,9 @@
 //! Matrix products: `C ← αAB` or `C ← C + αAB` on strided views of slices, of f32 and f16 alike.
 //!
-//! Where the machine has AVX-512, `blocked` packs operands straight from their element type and multiplies tiles;
-//! elsewhere the arithmetic is that of the system's library (Accelerate on macOS) or `faer`'s (`portable`). Either way
-//! work is cut into pieces that run on the current rayon pool, by shape alone and never through the inner dimension, so
-//! the number of threads does not change a bit.
+//! Where the machine has AVX-512 or NEON, `blocked` packs operands straight from their element type and multiplies
+//! tiles; on macOS the arithmetic is Accelerate's, elsewhere `faer`'s (`portable`). Either way work is cut into pieces
+//! that run on the current rayon pool, by shape alone and never through the inner dimension, so the number of threads
+//! does not change a bit.
 
 mod blocked;
 mod portable;

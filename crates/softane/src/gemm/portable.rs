@@ -1,4 +1,4 @@
-//! Products by the system's library where there is one, otherwise by `faer`: for machines without AVX-512, and for
+//! Products by the system's library where there is one, otherwise by `faer`: for machines without tiles, and for
 //! vectors. Operands become f32 first.
 
 use super::scratch::{self, Local, Shared};
