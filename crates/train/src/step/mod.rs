@@ -4,6 +4,7 @@
 //! residual additions, the backward pass of norms, classifier and loss, gradients of matrices.
 
 mod buffers;
+mod build;
 mod clock;
 mod course;
 mod delivery;
@@ -15,9 +16,10 @@ mod spent;
 mod tasks;
 
 pub use buffers::{Buffers, Window};
+pub use build::Build;
 pub use course::Course;
 pub use error::StepError;
 pub use graph::StepGraph;
-pub use network::{Build, Network};
+pub use network::Network;
 pub use spent::Spent;
 pub(crate) use spent::check_budget;
