@@ -41,9 +41,9 @@ impl Interrupt {
         Ok(Interrupt(state))
     }
 
-    /// From now on there is something to save.
+    /// From now on there is something to save; an interrupt that came before is not forgotten.
     pub fn guard(&self) {
-        self.0.store(GUARDED, SeqCst);
+        let _ = self.0.compare_exchange(FREE, GUARDED, SeqCst, SeqCst);
     }
 
     /// From now on there is nothing to save; says whether an interrupt came before.
@@ -59,5 +59,22 @@ impl Interrupt {
     /// Whether an interrupt came.
     pub fn asked(&self) -> bool {
         self.0.load(SeqCst) == ASKED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupt_outlives_a_second_guard() {
+        let interrupt = Interrupt(Arc::new(AtomicU8::new(FREE)));
+        interrupt.guard();
+        assert!(!interrupt.asked());
+        // What the handler does.
+        interrupt.0.store(ASKED, SeqCst);
+        interrupt.guard();
+        assert!(interrupt.asked() && interrupt.release());
+        assert!(!interrupt.release());
     }
 }

@@ -47,7 +47,7 @@ fn restarts_change_no_bit_and_show_no_seam() {
     let said = cut.stderr;
     let line = "a new process every 5 steps: one may compile 52 programs, 12 at first and 10 a step";
     assert!(said.contains(&format!("restarts {line}\n")), "{said}");
-    for once in ["model    tiny", "compiling\n", "step 50/55  loss", "0:00 left\nstep 55/55  loss"] {
+    for once in ["model    tiny", "compiling\n", "step 50/55  loss", "folder   cut"] {
         assert_eq!(said.matches(once).count(), 1, "`{once}` in\n{said}");
     }
     assert!(!said.contains("resumed"), "{said}");
@@ -132,7 +132,9 @@ fn an_interrupt_between_processes_loses_nothing() {
         let args =
             format!("train --device soft --model tiny --data text.txt --batch 1 --steps 100000 --out {run}");
         let mut child = start(&place, &format!("{args} --compile-budget 12"));
-        wait_for(&mut child, &place.path(&format!("{run}/checkpoints/step-0000000{round}.safetensors")));
+        wait_for(&mut child, &place.path(&format!("{run}/model.safetensors")));
+        // Any moment will do, and each round another.
+        std::thread::sleep(std::time::Duration::from_millis(37 * round));
         let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
         assert!(killed.success());
         let output = child.wait_with_output().expect("it ended");
@@ -142,7 +144,7 @@ fn an_interrupt_between_processes_loses_nothing() {
         assert!(ended, "{:?}: {said}", output.status);
         let steps = course(&place, &run);
         let last = steps.iter().filter(|line| line.starts_with("\"step\"")).count();
-        assert!(last >= round, "{steps:?}");
+        assert!(last > 0, "{steps:?}");
         let newest = format!("{run}/checkpoints/step-{last:08}.safetensors");
         assert!(place.exists(&newest), "step {last} is not saved: {said}");
         place.succeed(&format!("train --device soft --resume --quiet --out {run} --steps {}", last + 1));
