@@ -1,6 +1,6 @@
 //! How often a step asks for memory once everything has grown.
 
-use ane::{Choice, Pool, SoftOptions};
+use ane::{Choice, Delivery, Pool, SoftOptions};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::sync::Arc;
@@ -25,18 +25,19 @@ const LEFT: usize = 12;
 /// Layers, kernels, dispatches and optimizer ask for none.
 #[test]
 fn a_steady_step_allocates_nothing_but_the_start_of_its_lane() {
-    for model in ["tiny", "shakespeare"] {
-        let counted = allocations(model);
-        assert!(counted <= LEFT * STEPS, "{model}: {counted} allocations in {STEPS} steps");
+    let both = [Delivery::Baked, Delivery::Dynamic];
+    for (model, weights) in ["tiny", "shakespeare"].into_iter().flat_map(|model| both.map(|w| (model, w))) {
+        let counted = allocations(model, weights);
+        assert!(counted <= LEFT * STEPS, "{model}, {weights:?}: {counted} allocations in {STEPS} steps");
     }
 }
 
 /// Allocations of [`STEPS`] steps of forward, backward and update.
-fn allocations(model: &str) -> usize {
+fn allocations(model: &str, weights: Delivery) -> usize {
     let cfg = ModelConfig::preset(model).expect("a preset");
     let pool = Pool::new(2).expect("threads");
     let device = ane::open(Choice::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
-    let build = Build::train(Precision::F16);
+    let build = Build { weights, ..Build::train(Precision::F16) };
     let theta = init_params(&cfg, 3);
     let network = Arc::new(Network::new(&cfg, theta, device, pool, &build, &mut |_| {}).expect("network"));
     let graph = StepGraph::new(Arc::clone(&network), 1).expect("schedule");
