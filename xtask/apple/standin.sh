@@ -16,9 +16,10 @@ missing() {
 }
 [ "$(uname -sm)" = "Linux x86_64" ] || missing "x86_64 Linux" "on a Mac, run \`backpropane doctor\`, which asks the real engine"
 command -v gcc >/dev/null || missing "gcc" "apt-get install gcc"
-packages="apt-get install --no-install-recommends gobjc libgnustep-base-dev"
+packages="apt-get install --no-install-recommends gobjc libgnustep-base-dev libblas3"
 gcc -x objective-c -fsyntax-only - </dev/null 2>/dev/null || missing "GCC's Objective-C compiler" "$packages"
 [ -e /usr/include/GNUstep/Foundation/Foundation.h ] || missing "GNUstep's Foundation" "$packages"
+[[ $(PATH=$PATH:/sbin:/usr/sbin ldconfig -p) == *libblas.so.3* ]] || missing "a CBLAS in the place of Accelerate" "$packages"
 
 # The whole workspace, as in `cargo xtask ci`: what does not know of the stand-in is built once for both.
 export CARGO_TARGET_DIR=$PWD/target
