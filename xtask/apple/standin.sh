@@ -50,9 +50,14 @@ framework no-class -DSTANDIN_NO_CLASS
 export LIBRARY_PATH=$libraries${LIBRARY_PATH:+:$LIBRARY_PATH}
 export LD_LIBRARY_PATH=$build/framework:$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export BACKPROPANE_STANDIN=$build
+# Programs' folders are counted: nobody else's may be among them.
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+export TEMP=$temporary TMP=$temporary TMPDIR=$temporary
 if [ $# -gt 0 ]; then
     cargo build --quiet --bin backpropane --test flow "${all[@]}"
-    exec target/debug/backpropane "$@"
+    target/debug/backpropane "$@"
+    exit
 fi
 cargo clippy --quiet --all-targets "${all[@]}" -- -D warnings
 cargo test --quiet "${all[@]}" --lib -- simd::blas
