@@ -8,9 +8,10 @@
 //! layer 2k + 1  s₂·H[i, o + qₖ]      qₖ = 3k + 2,    s₁·s₂·C ≈ 1
 //! ```
 //!
-//! The input is −1, 0 or 1 by a hash of its place. After an even number of layers it comes back, shifted by one channel for each two; after an odd
-//! one an output is a sum of C inputs. So the right numbers cost nothing, whatever the depth, and a layer that is left
-//! out, zeros, or a copy of the input are found. In fp16 all partial sums are exact where C is a power of two.
+//! The input is −1, 0 or 1 by a hash of its place. After an even number of layers it comes back, shifted by one channel
+//! for each two; after an odd one an output is a sum of C inputs. So the right numbers cost nothing, whatever the depth,
+//! and a layer that is left out, zeros, or a copy of the input are found. In fp16 all partial sums are exact where C is a
+//! power of two.
 
 use super::hadamard::Hadamard;
 use half::f16;
