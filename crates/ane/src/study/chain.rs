@@ -5,12 +5,13 @@
 //!
 //! ```text
 //! layer 2k      s₁·H[o, i + rₖ]      rₖ = 3k + 1
-//! layer 2k + 1  s₂·H[i, o + qₖ]      qₖ = k + 2,    s₁·s₂·C ≈ 1
+//! layer 2k + 1  s₂·H[i, o + qₖ]      qₖ = 3k + 2,    s₁·s₂·C ≈ 1
 //! ```
 //!
-//! The input is −1, 0 or 1 by a hash of its place. After an even number of layers it comes back, shifted; after an odd
-//! one an output is a sum of C inputs. So the right numbers cost nothing, whatever the depth, and a layer that is left
-//! out, zeros, or a copy of the input are found. In fp16 all partial sums are exact where C is a power of two.
+//! The input is −1, 0 or 1 by a hash of its place. After an even number of layers it comes back, shifted by one channel
+//! for each two; after an odd one an output is a sum of C inputs. So the right numbers cost nothing, whatever the depth,
+//! and a layer that is left out, zeros, or a copy of the input are found. In fp16 all partial sums are exact where C is a
+//! power of two.
 
 use super::hadamard::Hadamard;
 use half::f16;
@@ -168,7 +169,7 @@ impl Stack {
         let (n, k) = (self.matrix.n(), layer / 2);
         match layer % 2 {
             0 => self.matrix.is_negative(o, (i + 3 * k + 1) % n),
-            _ => self.matrix.is_negative(i, (o + k + 2) % n),
+            _ => self.matrix.is_negative(i, (o + 3 * k + 2) % n),
         }
     }
 
@@ -183,8 +184,8 @@ impl Stack {
     pub fn wrong(&self, got: &[f32]) -> Option<(usize, f32, f64)> {
         let (n, columns) = (self.matrix.n(), self.columns());
         let pairs = self.depth / 2;
-        // Each pair shifts by q − r = 1 − 2k.
-        let shift = (0..pairs).fold(0, |shift, k| (shift + n + k + 2 + 2 * n * (k + 1) - (3 * k + 1)) % n);
+        // Each pair shifts by q − r = 1.
+        let shift = pairs % n;
         let factor = match self.precision {
             Precision::F16 => self.pair().powi(pairs as i32),
             // Int8 takes ±1 for what is near it; the last result is what the convolution gives.
