@@ -4,6 +4,7 @@ use super::lab::{Case, Loaded, Outcome, failed, uneven};
 use super::slots::{SHAPE, WRONG, plain};
 use super::{Finding, Lab, Probe};
 use crate::error::DeviceError;
+use crate::rules::Consequence;
 use mil::{DType, Tensor, TensorType, Weights, ty};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -268,6 +269,11 @@ fn count(lab: &Lab<'_>, about: &'static str, keep: bool) -> Finding {
             }
             Err(e) => {
                 let outcome = failed(&e);
+                if keep && outcome.consequence() == Some(Consequence::Refused) {
+                    let says =
+                        format!("{done} programs, {how}; the next is not even compiled, which is rule W6");
+                    return Finding::holds_not(about, says).with("programs", f64::from(done));
+                }
                 return Finding::holds(
                     about,
                     format!("{done} programs, {how}; the next is refused: {}", outcome.says()),

@@ -158,3 +158,17 @@ fn files_that_say_nothing_of_a_chip_are_refused() {
         assert!(outcome.stderr.contains(want) && outcome.stderr.contains("hint: "), "{}", outcome.stderr);
     }
 }
+
+#[test]
+fn a_program_is_not_run_on_an_engine_that_is_not_there() {
+    let place = Place::new();
+    place.write(
+        "double.mil",
+        "program(1.3) { func main<ios18>(tensor<fp16, [1, 64, 1, 64]> x) {
+            tensor<fp16, [1, 64, 1, 64]> y = add(x = x, y = x);
+        } -> (y); }",
+    );
+    let outcome = place.run("mil run double.mil --random 1 --engine ane");
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""));
+    assert!(outcome.stderr.contains("no Neural Engine here"), "{}", outcome.stderr);
+}
