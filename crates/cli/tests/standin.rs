@@ -239,6 +239,7 @@ fn probes_see_the_claimed_quirks() {
         ("weight-reload", "W5", "with weight files rewritten, the old weights stay"),
         ("compile-budget", "W6", "119 programs, each unloaded before the next; the next is refused"),
         ("same-bits", "N19", "the same bits"),
+        ("attention-mask", "T15", "the mask is ignored"),
     ] {
         let mut command = backpropane("framework");
         command.args(["probe", id, "--json", "--device", "ane"]).env("STANDIN_COMPILES", "119");

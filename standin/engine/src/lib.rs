@@ -2,7 +2,7 @@
 //!
 //! A slot is a parameter or result in alphabetical order of names, as the hardware is said to bind (rule S1).
 
-use mil::{TensorType, Weights};
+use mil::{TensorType, Verified, Weights};
 use softane::{Arena, Executable, Pool, Slice, SliceMut};
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -33,8 +33,21 @@ fn aside<R: Send>(f: impl FnOnce() -> R + Send) -> Option<R> {
     thread::scope(|threads| threads.spawn(|| pool.install(f)).join().ok())
 }
 
+/// `program` whose fused attention ignores its mask, as the hardware is said to. Source: rule T15.
+fn unmasked(program: Verified<mil::Program>) -> Result<Verified<mil::Program>, mil::Report> {
+    let mut program = program.into_inner();
+    for op in program.functions.iter_mut().flat_map(|f| &mut f.ops) {
+        if op.op.name() == "scaled_dot_product_attention" {
+            let params = op.op.params;
+            op.args.retain(|arg| params[arg.param].name != "attn_mask");
+        }
+    }
+    mil::verify::verify(program)
+}
+
 fn compile(text: &str, weights: &Weights) -> Result<Program, String> {
     let program = mil::text::load(text).map_err(|report| report.to_string())?;
+    let program = unmasked(program).map_err(|report| report.to_string())?;
     let function = program.entry();
     let side = |values: &[mil::ValueId]| {
         let names: Vec<&str> = values.iter().map(|&v| function.value(v).name.as_str()).collect();
