@@ -28,7 +28,9 @@ pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
     ));
     let kernels = run.kernels_per_layer();
     let dispatches = kernels * cfg.layers * settings.windows();
-    rows.push(("kernels", format!("{kernels} a layer, {} a step", units::plural(dispatches, "dispatch"))));
+    let each =
+        if run.has_dynamic_weights() { "for all layers, weights on their surfaces" } else { "a layer" };
+    rows.push(("kernels", format!("{kernels} {each}, {} a step", units::plural(dispatches, "dispatch"))));
     rows.push(("step", step_line(cfg, settings, run.tokens_per_step())));
     rows.extend(restarts_line(run).map(|text| ("restarts", text)));
     let at =

@@ -53,7 +53,7 @@ impl EngineArgs {
 pub struct WeightsArgs {
     /// How weights reach the engine: baked into kernels, or dynamic, on the surfaces that kernels read, so that one set
     /// of kernels is compiled once and serves all layers. auto: dynamic on the Neural Engine, which would compile baked
-    /// ones again after each step; baked on the software engine, which is faster so
+    /// ones again after each step; baked on the software engine, where that takes less memory
     #[arg(long, value_name = "HOW", default_value = "auto")]
     weights: WeightsArg,
 }

@@ -157,6 +157,11 @@ impl Run {
         self.restarted = took;
     }
 
+    /// Whether weights travel on surfaces, so that all layers share one set of kernels.
+    pub fn has_dynamic_weights(&self) -> bool {
+        self.parts.network.is_dynamic()
+    }
+
     /// Tokens of the data, for training and for validation; `None` for synthetic data.
     pub fn data_tokens(&self) -> Option<(u64, u64)> {
         match &self.parts.corpus {
