@@ -47,7 +47,7 @@ fn six_programs_are_enough_for_any_number_of_steps() {
     place.succeed(&format!("{train} dynamic --weights dynamic --compile-budget 6"));
     assert!(place.read("dynamic/model.safetensors") == place.read("baked/model.safetensors"));
     let outcome = place.run(&format!("{train} short --weights dynamic --compile-budget 5"));
-    assert_eq!(outcome.code, Some(1));
+    assert_eq!(outcome.code, Some(2));
     assert!(outcome.stderr.contains("6 programs"), "{}", outcome.stderr);
     let eval = |weights: &str| {
         place
