@@ -2,7 +2,6 @@
 
 use crate::place::{Outcome, Place, start, wait_for};
 use serde_json::Value;
-use std::path::Path;
 use std::process::Command;
 
 /// What `metrics.jsonl` says without timings, bit for bit: step, loss, learning rate, norm, bits per byte.
@@ -165,7 +164,7 @@ fn a_program_that_is_gone_goes_on() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .expect("it starts");
-    wait_for(&mut child, Path::new(&place.path("run/model.safetensors")));
+    wait_for(&mut child, std::path::Path::new(&place.path("run/model.safetensors")));
     std::fs::remove_file(&copy).expect("removed");
     assert!(child.wait().expect("it ended").success());
     assert_eq!(course(&place, "run").len(), 31);
