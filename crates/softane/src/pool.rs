@@ -1,23 +1,30 @@
 //! Threads to compute on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// How often a busy thread looks for work before it lets others have the processor: some microseconds.
 const SPINS: u32 = 200;
 
-/// Says that the work is done, also if it panics.
-struct Done<'a>(&'a AtomicBool);
+/// Sets a flag to what it is to be in the end, also if there is a panic.
+struct Finally<'a>(&'a AtomicBool, bool);
 
-impl Drop for Done<'_> {
+impl Drop for Finally<'_> {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
+        self.0.store(self.1, Ordering::Release);
     }
 }
 
 /// A fixed number of threads; clones are the same threads.
 #[derive(Clone, Debug)]
-pub struct Pool(Arc<rayon::ThreadPool>);
+pub struct Pool(Arc<Threads>);
+
+#[derive(Debug)]
+struct Threads {
+    pool: rayon::ThreadPool,
+    /// Whether the threads are kept awake.
+    busy: AtomicBool,
+}
 
 impl PartialEq for Pool {
     fn eq(&self, other: &Pool) -> bool {
@@ -35,45 +42,120 @@ impl Pool {
             .num_threads(threads)
             .thread_name(|i| format!("softane-{i}"))
             .build()
-            .map(|pool| Pool(Arc::new(pool)))
+            .map(|pool| Pool(Arc::new(Threads { pool, busy: AtomicBool::new(false) })))
             .map_err(|e| e.to_string())
     }
 
     /// How many threads it has.
     pub fn threads(&self) -> usize {
-        self.0.current_num_threads()
+        self.0.pool.current_num_threads()
     }
 
     /// Runs `f` there, and what it cuts into tasks.
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        self.0.install(f)
+        self.0.pool.install(f)
     }
 
     /// Runs `f` as [`Pool::install`] does; meanwhile threads that have nothing to do look for work instead of falling
     /// asleep, as waking them for every product would take a tenth of its time. For work of some milliseconds that the
-    /// threads share all along.
+    /// threads share all along. Inside of such work, or beside it, it is the same as [`Pool::install`].
     pub fn busy<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        let done = AtomicBool::new(false);
+        if self.0.busy.swap(true, Ordering::AcqRel) {
+            return self.install(f);
+        }
+        let _end = Finally(&self.0.busy, false);
+        let (done, looking) = (AtomicBool::new(false), AtomicUsize::new(1));
         self.install(|| {
             let mine = rayon::current_thread_index();
             rayon::scope(|scope| {
                 scope.spawn_broadcast(|_, thread| {
-                    let mut idle = 0;
-                    while Some(thread.index()) != mine && !done.load(Ordering::Acquire) {
+                    if Some(thread.index()) == mine {
+                        return;
+                    }
+                    looking.fetch_add(1, Ordering::Release);
+                    let mut patience = Patience(0);
+                    while !done.load(Ordering::Acquire) {
                         match rayon::yield_now() {
-                            Some(rayon::Yield::Executed) => idle = 0,
-                            _ if idle < SPINS => {
-                                idle += 1;
-                                std::hint::spin_loop();
-                            }
-                            // Whoever else wants the processor gets it.
-                            _ => std::thread::yield_now(),
+                            Some(rayon::Yield::Executed) => patience = Patience(0),
+                            _ => patience.wait(),
                         }
                     }
                 });
-                let _done = Done(&done);
+                let _done = Finally(&done, true);
+                // A thread that already has a task of `f` would begin to look for work where it waits for the rest of
+                // that task, and never end it, as `f` waits for it: all have to look before there is a task.
+                let mut patience = Patience(0);
+                while looking.load(Ordering::Acquire) < self.threads() {
+                    patience.wait();
+                }
                 f()
             })
         })
+    }
+}
+
+/// How often a thread has found nothing to do.
+struct Patience(u32);
+
+impl Patience {
+    /// Waits a moment; after some microseconds, whoever else wants the processor gets it.
+    fn wait(&mut self) {
+        if self.0 < SPINS {
+            self.0 += 1;
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rayon::prelude::*;
+
+    #[test]
+    fn work_begins_when_all_threads_look_for_it() {
+        // A thread that found a piece of the work first, and the order to look for more of it in the middle of that
+        // piece, would never end the piece, and all would wait for it.
+        let pool = Pool::new(2).expect("two threads");
+        let (occupied, released, begun) =
+            (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                pool.install(|| {
+                    occupied.store(true, Ordering::Release);
+                    while !released.load(Ordering::Acquire) {
+                        std::thread::yield_now();
+                    }
+                });
+            });
+            while !occupied.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            scope.spawn(|| pool.busy(|| begun.store(true, Ordering::Release)));
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let early = begun.load(Ordering::Acquire);
+            released.store(true, Ordering::Release);
+            assert!(!early, "one of two threads has something else to do");
+        });
+        assert!(begun.load(Ordering::Acquire));
+    }
+
+    #[test]
+    fn work_may_be_busy_inside_of_busy_work_and_beside_it() {
+        let pool = Pool::new(3).expect("three threads");
+        let work = || pool.busy(|| pool.busy(|| (0..100usize).into_par_iter().sum::<usize>()));
+        std::thread::scope(|scope| {
+            let beside: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| (0..200).map(|_| work()).sum::<usize>())).collect();
+            for thread in beside {
+                assert_eq!(thread.join().expect("no panic"), 200 * 4950);
+            }
+        });
+        let panics =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.busy(|| panic!("as it should"))));
+        assert!(panics.is_err());
+        assert_eq!(work(), 4950, "after a panic as before");
     }
 }
