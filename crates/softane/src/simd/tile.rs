@@ -210,10 +210,10 @@ pub(crate) fn multiply(math: Math, steps: usize, left: Left<'_>, right: &[f32], 
     plain_multiply(math, steps, left, right, tile);
 }
 
-/// Writes a tile with 32 columns as f32; `false` if this machine has no vectors for it.
+/// Writes a tile as f32; `false` if this machine has no vectors for it.
 pub(crate) fn drain_f32(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if drain.cols == COLS && has(Math::F32) {
+    if has(Math::F32) {
         super::avx512::drain_f32(tile, drain, to);
         return true;
     }
@@ -224,7 +224,7 @@ pub(crate) fn drain_f32(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) -
 /// As [`drain_f32`], rounded to half precision; nothing is added.
 pub(crate) fn drain_f16(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if drain.cols == COLS && !drain.add && has(Math::F32) {
+    if !drain.add && has(Math::F32) {
         super::avx512::drain_f16(tile, drain, to);
         return true;
     }

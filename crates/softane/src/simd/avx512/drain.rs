@@ -31,28 +31,51 @@ fn finished(tile: &[f32; TILE], drain: &Drain<'_>, row: usize) -> [__m512; 2] {
     row_of.map(|x| _mm512_fmadd_ps(x, alpha, bias))
 }
 
+/// All of 16 columns: storing them needs no mask.
+const ALL: __mmask16 = !0;
+
+/// Of 16 columns from `first` on, those that are there.
+fn columns(drain: &Drain<'_>, first: usize) -> __mmask16 {
+    match drain.cols.saturating_sub(first) {
+        16.. => ALL,
+        some => (1 << some) - 1,
+    }
+}
+
 #[target_feature(enable = "avx512f")]
 fn drain_f32_with(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) {
+    let masks = [columns(drain, 0), columns(drain, 16)];
     for row in 0..drain.rows {
-        let to = &mut to[row * drain.stride..][..COLS];
-        for (x, to) in finished(tile, drain, row).into_iter().zip(to.as_chunks_mut::<16>().0) {
-            // SAFETY: the chunk has 16 elements.
+        let to = &mut to[row * drain.stride..][..drain.cols];
+        for (i, (x, mask)) in finished(tile, drain, row).into_iter().zip(masks).enumerate() {
+            let to = to.as_mut_ptr().wrapping_add(16 * i);
+            // SAFETY: of the 16 elements, those of the mask are the row's; others are neither read nor written.
             unsafe {
-                let x = if drain.add { _mm512_add_ps(x, _mm512_loadu_ps(to.as_ptr())) } else { x };
-                _mm512_storeu_ps(to.as_mut_ptr(), x);
+                let x = if drain.add { _mm512_add_ps(x, _mm512_maskz_loadu_ps(mask, to)) } else { x };
+                match mask {
+                    ALL => _mm512_storeu_ps(to, x),
+                    _ => _mm512_mask_storeu_ps(to, mask, x),
+                }
             }
         }
     }
 }
 
-#[target_feature(enable = "avx512f,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn drain_f16_with(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) {
+    let masks = [columns(drain, 0), columns(drain, 16)];
     for row in 0..drain.rows {
-        let to = &mut to[row * drain.stride..][..COLS];
-        for (x, to) in finished(tile, drain, row).into_iter().zip(to.as_chunks_mut::<16>().0) {
+        let to = &mut to[row * drain.stride..][..drain.cols];
+        for (i, (x, mask)) in finished(tile, drain, row).into_iter().zip(masks).enumerate() {
             let half = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(x);
-            // SAFETY: the chunk has 16 elements, 32 bytes.
-            unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), half) };
+            let to = to.as_mut_ptr().wrapping_add(16 * i);
+            // SAFETY: of the 16 elements, those of the mask are the row's; others are not written.
+            unsafe {
+                match mask {
+                    ALL => _mm256_storeu_si256(to.cast(), half),
+                    _ => _mm256_mask_storeu_epi16(to.cast(), mask, half),
+                }
+            };
         }
     }
 }
