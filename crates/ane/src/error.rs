@@ -5,7 +5,7 @@ use mil::TensorType;
 use std::io;
 use std::path::PathBuf;
 
-pub use crate::refusal::{Call, Refusal};
+pub use crate::refusal::{Answer, Call, Refusal};
 
 /// What can go wrong between us and the engine.
 #[derive(Debug, thiserror::Error)]

@@ -143,6 +143,22 @@ fn a_new_process_that_cannot_compile_is_tried_again() {
     assert_eq!(losses(&out).len(), 13, "12 steps and a validation");
 }
 
+/// The first kernel has RMSNorm inside: the remedy is said. Without norms in kernels it is not.
+#[test]
+fn a_refused_kernel_with_norms_is_followed_by_the_remedy() {
+    let dir = tempfile::tempdir().expect("folder");
+    let said = |norms: &str| {
+        let mut command = train(&dir.path().join(norms), &["--device", "ane", "--norms", norms]);
+        let output = command.env("STANDIN_FAULT", "compile=1").assert().code(1).get_output().clone();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let (engine, host) = (said("engine"), said("host"));
+    assert!(engine.contains("does not compile kernel `L0.fwdAttn`"), "{engine}");
+    assert!(engine.contains("hint: Try `--norms host`"), "{engine}");
+    assert!(host.contains("does not compile kernel `L0.fwdAttn`") && !host.contains("--norms"), "{host}");
+    learns_the_same(&["tiny", "--steps", "3", "--norms", "host"], 4);
+}
+
 #[test]
 fn a_changed_system_is_refused_by_the_name_of_what_changed() {
     for (variant, name) in [

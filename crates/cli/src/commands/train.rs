@@ -1,6 +1,6 @@
 //! `backpropane train`.
 
-use super::engine::{EngineArgs, ScheduleArg, StorageArg, WeightsArgs, above_zero, not_negative, positive};
+use super::engine::{EngineArgs, ModelArgs, ScheduleArg, StorageArg, above_zero, not_negative, positive};
 use super::generate::Stream;
 use super::print_json;
 use crate::error::CommandError;
@@ -127,7 +127,7 @@ pub struct TrainArgs {
     engine: EngineArgs,
 
     #[command(flatten)]
-    weights: WeightsArgs,
+    kernels: ModelArgs,
 
     /// Go on from the newest checkpoint of the folder
     #[arg(long)]
@@ -328,7 +328,8 @@ fn options(ui: &Ui, args: &TrainArgs, before: Option<&Handover>) -> Result<Optio
             storage: args.storage.map(Into::into),
         },
         threads: args.engine.threads,
-        device: args.weights.of(args.engine.device()),
+        device: args.kernels.of(args.engine.device()),
+        norms: args.kernels.norms(),
     })
 }
 

@@ -154,6 +154,11 @@ impl Network {
         Ok(network)
     }
 
+    /// Whether the host computes norms of the forward pass.
+    pub fn has_norms_on_host(&self) -> bool {
+        !self.host_norms.is_empty()
+    }
+
     /// The device.
     pub fn device(&self) -> &dyn Device {
         self.device.as_ref()
@@ -228,7 +233,9 @@ impl Network {
 
     /// Compiles a kernel with its weight files as they are.
     fn load(&self, spec: &KernelSpec, layer: usize, files: &Weights) -> Result<Box<dyn Kernel>, StepError> {
-        Ok(self.device.compile(&format!("L{layer}.{}", spec.name), &spec.packed.program, files)?)
+        let name = format!("L{layer}.{}", spec.name);
+        let kernel = self.device.compile(&name, &spec.packed.program, files);
+        kernel.map_err(|e| StepError::of_kernel(e, spec.has_norm))
     }
 
     /// Bakes the weights as they are in `theta` into the kernels of `layer`.
