@@ -256,6 +256,7 @@ fn probes_see_the_claimed_quirks() {
         ("compile-budget", "W6", "119 programs, each unloaded before the next; the next is refused"),
         ("same-bits", "N19", "the same bits"),
         ("attention-mask", "T15", "the mask is ignored"),
+        ("other-spellings", "T4", "names that begin with `%`: refused at compile"),
     ] {
         let mut command = backpropane("framework");
         command.args(["probe", id, "--json", "--device", "ane"]).env("STANDIN_COMPILES", "119");
@@ -267,6 +268,19 @@ fn probes_see_the_claimed_quirks() {
         assert_eq!(finding["verdict"], "as-in-the-table", "{finding}");
         assert!(finding["says"].as_str().is_some_and(|s| s.contains(says)), "{finding}");
     }
+}
+
+/// The door hands the number on. How long each takes depends on the machine.
+#[test]
+fn a_quality_of_service_reaches_the_engine() {
+    let mut command = backpropane("framework");
+    command.args(["probe", "quality-of-service", "--json", "--device", "ane"]);
+    let output = command.assert().success().get_output().clone();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let finding = &json["probes"][0]["findings"][0];
+    let says = finding["says"].as_str().expect("a sentence");
+    assert!(says.starts_with("all are taken, with the same numbers; 9: "), "{says}");
+    assert!(finding["numbers"]["quality_33_ms"].is_number(), "{finding}");
 }
 
 #[test]
