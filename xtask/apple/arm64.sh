@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs softane's unit tests as programs for arm64 Linux, under qemu: the vector code that Apple silicon runs, proven without
-# one. Nothing is measured.
+# Runs softane's tests as programs for arm64 Linux, under qemu: the vector code that Apple silicon runs, proven without one.
+# Single kernels, every operation against its meaning (`agree`) and what fuzzing found (`corpus`): some minutes, most of them for
+# compiling and for `agree`. Nothing is measured.
 #
 # It exits with 75 where that cannot be had: another system, or packages that are missing.
 set -euo pipefail
@@ -26,7 +27,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch
 # What `apple check` builds for the machine at hand is used again: libraries are not optimised, our own crates are.
 plain=(--config profile.dev.opt-level=0 --config profile.dev.debug=false
     --config profile.dev.package.mil.opt-level=1 --config 'profile.dev.package."*".opt-level=0')
-# The tests of single kernels; arguments choose others, which take their time: `xtask/apple/arm64.sh --test agree`.
-[ $# -gt 0 ] || set -- --lib
+# All of softane's tests; arguments choose some: `xtask/apple/arm64.sh --lib rows`.
+[ $# -gt 0 ] || set -- --lib --tests
 cargo test -p softane "${plain[@]}" --target "$target" --target-dir target/apple "$@"
-echo "apple arm64: softane's unit tests pass on arm64, as far as qemu is one" >&2
+echo "apple arm64: softane's tests pass on arm64, as far as qemu is one" >&2

@@ -21,7 +21,7 @@ skip() {
 lld=$(rustc --print sysroot)/lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld
 status=0
 answer=$("$here/std.sh" "$target") || status=$?
-[ "$status" != 75 ] || skip "Rust's standard library for $target cannot be built here, see above"
+[ "$status" != 75 ] || skip "Rust's standard library for $target cannot be had here, see above"
 [ "$status" = 0 ] || exit "$status"
 eval "$answer"
 

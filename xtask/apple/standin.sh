@@ -63,6 +63,7 @@ cargo clippy --quiet --all-targets "${all[@]}" -- -D warnings
 cargo test --quiet "${all[@]}" --lib -- simd::blas
 cargo test "${all[@]}" --test standin
 # Once more with the dead kept as zombies: a message to an object that was released once too often ends the process.
-# They use up memory, so that nothing can be said of growth.
-NSZombieEnabled=YES CRASH_ON_ZOMBIE=YES cargo test --quiet "${all[@]}" --test standin -- --skip nothing_grows
+# They use up memory, so that nothing can be said of growth. The large layer sends no other messages than small models do.
+NSZombieEnabled=YES CRASH_ON_ZOMBIE=YES cargo test --quiet "${all[@]}" --test standin -- --skip nothing_grows \
+    --skip a_layer_of_width_768
 echo "apple standin: the back end does what is claimed of the engine, and bears its faults" >&2

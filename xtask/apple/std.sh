@@ -5,7 +5,8 @@
 #
 # First the source of exactly the compiler in use is looked for; where the mirror no longer has it, Debian's own
 # compiler is taken with its own source, and RUSTC is exported too: evaluate in a subshell. ~/.rustup stays as it is.
-# Exits with 75 if neither can be had.
+# Exits with 75 if something cannot be had: no apt, no network, no such package. Whatever fails of what is there (unpacking,
+# building) is a failure, with another code.
 set -euo pipefail
 
 target=${1:-aarch64-apple-darwin}
@@ -22,6 +23,10 @@ say() { echo "std.sh: $*" >&2; }
 unavailable() {
     say "$*"
     exit 75
+}
+broken() {
+    say "$*"
+    exit 1
 }
 
 if [ -e "$answer" ]; then
@@ -60,10 +65,11 @@ same_version() {
         awk -F'|' -v v="$version+" '{ gsub(/ /, "", $2) } index($2, v) == 1 { print $2; exit }')
     [ -n "$full" ] || return 1
     (cd "$a" && timeout 300 apt-get "${o[@]}" -qq download "rust-src=$full" >&2) || return 1
-    dpkg-deb --fsys-tarfile "$a"/rust-src_*.deb | tar x -C "$cache" --wildcards './usr/src/rustc-*/library' || return 1
+    dpkg-deb --fsys-tarfile "$a"/rust-src_*.deb | tar x -C "$cache" --wildcards './usr/src/rustc-*/library' ||
+        broken "rust-src=$full cannot be unpacked"
     rm -rf "$a"
     src=$cache/usr/src/rustc-$version/library
-    [ -d "$src" ]
+    [ -d "$src" ] || broken "rust-src=$full has no usr/src/rustc-$version/library"
 }
 
 # Debian's compiler and the source it was built from, unpacked and not installed.
@@ -77,7 +83,7 @@ pair() {
     lib=$(apt-cache depends "$llvm" | awk '/Depends: libllvm/ { print $2 }')
     (cd "$d/debs" && timeout 600 apt-get "${network[@]}" -qq download \
         rustc-web rust-web-src rust-web-clippy libstd-rust-web-dev "$llvm" "$lib" >&2) || return 1
-    for package in "$d"/debs/*.deb; do dpkg-deb -x "$package" "$d"; done
+    for package in "$d"/debs/*.deb; do dpkg-deb -x "$package" "$d" || broken "$package cannot be unpacked"; done
     rm -rf "$d/debs"
     for b in rustc rustdoc clippy-driver cargo-clippy; do
         printf '#!/bin/sh\nLD_LIBRARY_PATH=%s/usr/lib:%s/usr/lib/x86_64-linux-gnu exec %s/usr/bin/%s "$@"\n' \
@@ -85,10 +91,10 @@ pair() {
         chmod +x "$d/bin/$b"
     done
     export RUSTC=$d/bin/rustc
-    version=$("$RUSTC" -vV | sed -n 's/^release: //p')
+    version=$("$RUSTC" -vV | sed -n 's/^release: //p') || broken "Debian's compiler does not run"
     src=$d/usr/src/rustc-$version/library
     clippy="$d/bin/cargo-clippy clippy"
-    [ -d "$src" ]
+    [ -d "$src" ] || broken "rust-web-src has no usr/src/rustc-$version/library"
 }
 
 if [ -n "${BACKPROPANE_STD_PAIR:-}" ] || ! same_version; then
@@ -104,10 +110,13 @@ mkdir -p "$seed/src"
 printf '[package]\nname = "seed"\nversion = "0.0.0"\nedition = "2021"\n[workspace]\n[profile.release]\nopt-level = 1\n' \
     >"$seed/Cargo.toml"
 # Cargo's own tests point it at a library in this way; a build without a nightly compiler needs the first variable.
-(cd "$seed" && env -u RUSTFLAGS -u "$flags" -u CARGO_BUILD_TARGET RUSTC_BOOTSTRAP=1 \
-    __CARGO_TESTS_ONLY_SRC_ROOT="$src" cargo build -q --release \
-    -Z build-std=std,panic_abort,panic_unwind,proc_macro,test --target "$target" --target-dir "$seed/target" >&2) ||
-    unavailable "the standard library does not build: see above"
+on_seed() {
+    (cd "$seed" && env -u RUSTFLAGS -u "$flags" -u CARGO_BUILD_TARGET RUSTC_BOOTSTRAP=1 \
+        __CARGO_TESTS_ONLY_SRC_ROOT="$src" CARGO_TARGET_DIR="$seed/target" cargo "$@" -q --target "$target" \
+        -Z build-std=std,panic_abort,panic_unwind,proc_macro,test >&2)
+}
+on_seed fetch || unavailable "what the standard library depends on cannot be had: see above"
+on_seed build --release || broken "the standard library does not build: see above"
 lib=$cache/sysroot-$version/lib/rustlib/$target/lib
 rm -rf "$lib"
 mkdir -p "$lib"

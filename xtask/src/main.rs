@@ -16,7 +16,7 @@ Chores:
   apple check              Type-check, lint and link everything for Apple silicon, from x86_64 Linux
   apple standin [COMMAND]  Run the Apple back end against a stand-in for the engine: its tests, or a command of
                            `backpropane` with its `--device ane`
-  apple arm64 [TEST]       Run the software engine's unit tests as programs for arm64 Linux, under qemu
+  apple arm64 [TEST]       Run the software engine's tests as programs for arm64 Linux, under qemu
 
 Examples:
   cargo xtask ci                          before a change is sent

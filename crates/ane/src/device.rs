@@ -27,6 +27,22 @@ pub trait Device: Send + Sync {
         weights: &Weights,
     ) -> Result<Box<dyn Kernel>, DeviceError>;
 
+    /// The same for a program that is written as `text`, which the engine gets as it stands: it may say what our printer
+    /// never writes. `program` is what it means, with the same parameters and results. For probes; this is the answer of an
+    /// engine that reads what our parser reads.
+    ///
+    /// # Errors
+    /// As [`Device::compile`]; `Unread`, if the text is no program, or one with other parameters or results.
+    fn compile_text(
+        &self,
+        name: &str,
+        text: &str,
+        program: &Verified<Program>,
+        weights: &Weights,
+    ) -> Result<Box<dyn Kernel>, DeviceError> {
+        self.compile(name, &crate::ports::read(name, text, program)?, weights)
+    }
+
     /// Memory both sides can touch, zeroed. `name` is for messages.
     ///
     /// # Errors
@@ -77,6 +93,12 @@ pub trait Kernel: Send + Sync {
     fn reload(&self, weights: &Weights, compiled: bool) -> Result<bool, DeviceError> {
         let _ = (weights, compiled);
         Ok(false)
+    }
+
+    /// Asks for another quality of service from the next dispatch on; `false`, without a change: it has none. For probes.
+    fn set_quality(&self, quality: u32) -> bool {
+        let _ = quality;
+        false
     }
 
     /// Bytes it needs.

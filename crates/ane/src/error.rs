@@ -5,7 +5,7 @@ use mil::TensorType;
 use std::io;
 use std::path::PathBuf;
 
-pub use crate::refusal::{Call, Refusal};
+pub use crate::refusal::{Answer, Call, Refusal};
 
 /// What can go wrong between us and the engine.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,8 @@ pub enum DeviceError {
     SurfaceSizes { kernel: String, side: &'static str, least: usize, most: usize },
     #[error("kernel `{kernel}` does not compile: {source}")]
     Compile { kernel: String, source: softane::CompileError },
+    #[error("kernel `{kernel}` is not compiled, its text is none that can be run: {problem}")]
+    Unread { kernel: String, problem: String },
     #[error("kernel `{kernel}` keeps its old weights: {source}")]
     Rebake { kernel: String, source: softane::CompileError },
     #[error("kernel `{kernel}` stopped: {source}")]
@@ -117,6 +119,7 @@ impl DeviceError {
             Self::Compile { .. } | Self::Rebake { .. } => Some(
                 "Give every weight file that the program names, each with entries of the types it states.",
             ),
+            Self::Unread { .. } => Some("See what `backpropane mil check` says of the text."),
             Self::SurfaceType { .. } => Some("Make the surface with the type of the kernel's parameter."),
             Self::SurfaceShared { .. } => Some("Give each output a surface of its own."),
             Self::SurfaceUnfit { .. } => Some("Cast the value to fp16 or fp32 inside the program."),

@@ -26,6 +26,6 @@ pub mod trial;
 pub use device::{
     Choice, Delivery, Device, DeviceInfo, Engine, Kernel, KernelMemory, SoftOptions, Wanted, open,
 };
-pub use error::{Call, DeviceError, Refusal};
+pub use error::{Answer, Call, DeviceError, Refusal};
 pub use softane::{Pool, SliceMut, gemm::Math};
 pub use surface::{Block, Surface};

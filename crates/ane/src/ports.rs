@@ -2,7 +2,29 @@
 
 use crate::error::DeviceError;
 use crate::surface::Surface;
-use mil::{Function, TensorType, ValueId};
+use mil::{Function, Program, TensorType, ValueId, Verified};
+
+/// The program that `text` says, of the same parameters and results as `program`.
+///
+/// # Errors
+/// `Unread`.
+pub(crate) fn read(
+    kernel: &str,
+    text: &str,
+    program: &Verified<Program>,
+) -> Result<Verified<Program>, DeviceError> {
+    let unread = |problem: String| DeviceError::Unread { kernel: kernel.to_owned(), problem };
+    let written = mil::text::load(text).map_err(|report| {
+        let first = report.diagnostics.first();
+        unread(first.map_or_else(String::new, |d| format!("{}: {}", d.code, d.message)))
+    })?;
+    let [got, want] = [&written, program].map(|p| Ports::of(kernel, p.entry()));
+    match (got.inputs == want.inputs, got.outputs == want.outputs) {
+        (true, true) => Ok(written),
+        (false, _) => Err(unread("it has other parameters".to_owned())),
+        (_, false) => Err(unread("it has other results".to_owned())),
+    }
+}
 
 /// The parameters and results of a kernel, in the order of its function.
 #[derive(Clone, Debug)]

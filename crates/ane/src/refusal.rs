@@ -41,6 +41,11 @@ impl fmt::Display for Call {
 }
 
 impl Call {
+    /// Whether it is part of compiling a program, of which the text alone decides.
+    pub fn is_compile(self) -> bool {
+        matches!(self, Call::Describe | Call::Model | Call::Compile)
+    }
+
     /// What breaking a rule that this call trips over leads to.
     fn trips_over(self, consequence: Consequence) -> bool {
         match self {

@@ -30,7 +30,9 @@ pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
     let dispatches = kernels * cfg.layers * settings.windows();
     let each =
         if run.has_dynamic_weights() { "for all layers, weights on their surfaces" } else { "a layer" };
-    rows.push(("kernels", format!("{kernels} {each}, {} a step", units::plural(dispatches, "dispatch"))));
+    let norms = if run.has_norms_on_host() { ", norms on the host" } else { "" };
+    let dispatches = units::plural(dispatches, "dispatch");
+    rows.push(("kernels", format!("{kernels} {each}{norms}, {dispatches} a step")));
     rows.push(("step", step_line(cfg, settings, run.tokens_per_step())));
     rows.extend(restarts_line(run).map(|text| ("restarts", text)));
     let at =

@@ -40,6 +40,13 @@ impl Fold {
     fn join<S: Simd>(self, simd: S, x: S::f32s, total: S::f32s) -> S::f32s {
         match self {
             Fold::Sum => simd.add_f32s(total, x),
+            // x86 keeps the second of two if one is NaN, NEON gives NaN.
+            Fold::Max if cfg!(target_arch = "aarch64") => {
+                simd.select_f32s(simd.greater_than_f32s(x, total), x, total)
+            }
+            Fold::Min if cfg!(target_arch = "aarch64") => {
+                simd.select_f32s(simd.less_than_f32s(x, total), x, total)
+            }
             Fold::Max => simd.max_f32s(x, total),
             Fold::Min => simd.min_f32s(x, total),
         }
@@ -261,6 +268,29 @@ mod tests {
                 assert!((f64::from(*got) - f64::from(want) / sum).abs() < 1e-7, "{hidden}");
             }
             assert!(v[20..].iter().all(|&x| x == 0.0 || hidden > -104.0), "{hidden}");
+        }
+    }
+
+    /// Wherever it stands: in whole vectors, behind them, and in rows of columns.
+    #[test]
+    fn extremes_pass_over_nan() {
+        for row in [1, 15, 16, 17, 100, 2100] {
+            for at in 0..row.min(40) {
+                let mut values: Vec<f32> = (0..row).map(|i| (i * 7 % 31) as f32 - 15.0).collect();
+                values[at] = f32::NAN;
+                let kept = || values.iter().copied().filter(|x| !x.is_nan());
+                for (fold, want) in [
+                    (Fold::Max, kept().fold(f32::NEG_INFINITY, f32::max)),
+                    (Fold::Min, kept().fold(f32::INFINITY, f32::min)),
+                ] {
+                    let mut total = [0.0];
+                    super::fold(&values, row, fold, &mut total);
+                    assert_eq!(total, [want], "{fold:?} of {row} with NaN at {at}");
+                    let mut totals = vec![fold.start(); row];
+                    fold.into(&mut totals, &values);
+                    assert_eq!(totals[at], fold.start(), "{fold:?}, a NaN in column {at}");
+                }
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::checkpoint::open_model;
 use crate::data::{self, Source, TokenFile};
 use crate::error::TrainError;
+use crate::model::Norms;
 use crate::run::{RunError, Validation};
 use crate::step::{Build, Network};
 use ane::{Pool, SoftOptions, Wanted};
@@ -15,6 +16,8 @@ pub struct EvaluateOptions {
     pub threads: usize,
     /// Which engine.
     pub device: Wanted,
+    /// Where norms of the forward pass are computed.
+    pub norms: Norms,
     /// At most so many windows, spread evenly; all if `None`.
     pub windows: Option<usize>,
 }
@@ -49,7 +52,7 @@ pub fn evaluate(
     };
     let split = file.split(cfg.seq, 0.0)?;
     let starts = data::windows(0..file.len(), split.seq, options.windows.unwrap_or(usize::MAX));
-    let build = Build::infer().on(options.device);
+    let build = Build::infer().on(options.device).norms(options.norms);
     let wanted = build.wanted(options.device, cfg.layers);
     let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
     let network = Network::new(&cfg, model.params, device, pool, &build, &mut |_| {})?;

@@ -1,6 +1,7 @@
 //! Text from a model.
 
 use crate::checkpoint::open_model;
+use crate::model::Norms;
 use crate::run::RunError;
 use crate::sample::Sampler;
 use crate::step::{Build, Network};
@@ -35,15 +36,15 @@ pub struct OwnedGenerator {
     tokenizer: Tokenizer,
 }
 
-/// Opens the model at `dir` for writing.
+/// Opens the model at `dir` for writing; norms are computed where `norms` says.
 ///
 /// # Errors
 /// If it is no model, or has no tokenizer.
-pub fn open(dir: &Path, threads: usize, device: Wanted) -> Result<OwnedGenerator, RunError> {
+pub fn open(dir: &Path, threads: usize, device: Wanted, norms: Norms) -> Result<OwnedGenerator, RunError> {
     let model = open_model(dir)?;
     let tokenizer = model.tokenizer.ok_or_else(|| RunError::NoTokenizer { dir: dir.to_owned() })?;
     let pool = Pool::new(threads).map_err(crate::step::StepError::Threads)?;
-    let build = Build::infer().on(device);
+    let build = Build::infer().on(device).norms(norms);
     let wanted = build.wanted(device, model.config.layers);
     let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
     let network = Network::new(&model.config, model.params, device, pool, &build, &mut |_| {})?;

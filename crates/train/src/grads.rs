@@ -3,6 +3,7 @@
 use crate::checkpoint::{Tensor, TensorFile, open_model, write_tensors};
 use crate::config::ParamSpec;
 use crate::error::TrainError;
+use crate::model::Norms;
 use crate::run::{RunError, Storage};
 use crate::step::{Build, Network, StepError, StepGraph, Window};
 use ane::{Pool, SoftOptions, Wanted};
@@ -16,6 +17,8 @@ pub struct GradsOptions {
     pub threads: usize,
     /// Which engine.
     pub device: Wanted,
+    /// Where norms of the forward pass are computed.
+    pub norms: Norms,
     /// The element type of programs and surfaces.
     pub storage: Storage,
     /// The factor on the loss's gradient on its way through the layers; it is taken out again.
@@ -44,7 +47,7 @@ pub fn grads(dir: &Path, tokens: &Path, out: &Path, options: &GradsOptions) -> R
     }
     cfg.seq = ids.len() - 1;
     let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
-    let build = Build::train(options.storage.precision()).on(options.device);
+    let build = Build::train(options.storage.precision()).on(options.device).norms(options.norms);
     let wanted = build.wanted(options.device, cfg.layers);
     let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
     let network = Network::new(&cfg, model.params, device, pool, &build, &mut |_| {})?;

@@ -3,12 +3,14 @@
 use std::time::Duration;
 use train::bench::{StepBench, StepOptions, StepTimes, Workload};
 use train::config::ModelConfig;
+use train::model::Norms;
 use train::run::Storage;
 
 fn measure(model: &str, threads: usize, math: ane::Math, storage: Storage) -> StepTimes {
     let workload = Workload::new(ModelConfig::preset(model).expect("a preset"));
     let device = ane::Wanted { math, ..ane::Choice::Soft.into() };
-    let options = StepOptions { threads, device, storage, samples: 1, budget: Duration::ZERO };
+    let options =
+        StepOptions { threads, norms: Norms::Engine, device, storage, samples: 1, budget: Duration::ZERO };
     let bench = StepBench::new(workload, &options).expect("compiles");
     bench.run(&options, &mut |_, _| {}).expect("runs")
 }

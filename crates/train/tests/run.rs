@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use train::checkpoint::{RunFolder, save_model};
 use train::config::ModelConfig;
+use train::model::Norms;
 use train::run::{Metrics, Options, Overrides, Run, RunError, ScheduleKind, Spent, Storage};
 use train::step::StepError;
 
@@ -22,6 +23,7 @@ fn options(out: &Path, data: &Path) -> Options {
         },
         threads: 2,
         device: ane::Choice::Soft.into(),
+        norms: Norms::Engine,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::finding::Finding;
 use crate::device::{Device, Kernel};
 use crate::error::{Call, DeviceError};
-use crate::rules::Consequence;
+use crate::rules::{Chip, Consequence};
 use crate::surface::Surface;
 use mil::eval::{Rounding, run};
 use mil::{Builder, Opset, Program, Tensor, TensorType, ValueId, Var, Verified, Weights};
@@ -12,6 +12,7 @@ use mil::{Builder, Opset, Program, Tensor, TensorType, ValueId, Var, Verified, W
 #[derive(Clone, Copy)]
 pub struct Lab<'a> {
     device: &'a dyn Device,
+    chip: Option<Chip>,
 }
 
 impl std::fmt::Debug for Lab<'_> {
@@ -27,6 +28,8 @@ pub(super) struct Case {
     program: Result<Verified<Program>, String>,
     weights: Weights,
     inputs: Vec<Tensor>,
+    /// What the engine is to read, if it is not what our printer writes.
+    text: Option<&'static str>,
 }
 
 impl Case {
@@ -51,7 +54,7 @@ impl Case {
         let outputs = body(&b, &vars);
         let program = b.finish(outputs).map_err(|e| e.to_string());
         let inputs = inputs.into_iter().map(|(_, t)| t).collect();
-        Case { name, program, weights: Weights::new(), inputs }
+        Case { name, program, weights: Weights::new(), inputs, text: None }
     }
 
     /// The same with a weight file of one tensor.
@@ -66,6 +69,11 @@ impl Case {
     pub(super) fn weights(mut self, weights: Weights) -> Case {
         self.weights = weights;
         self
+    }
+
+    /// The same, which the engine reads as it is written here; the program says what it means.
+    pub(super) fn written(self, text: &'static str) -> Case {
+        Case { text: Some(text), ..self }
     }
 
     /// What it means: each result.
@@ -186,7 +194,18 @@ impl Outcome {
 impl<'a> Lab<'a> {
     /// A lab with this engine in it.
     pub fn new(device: &'a dyn Device) -> Lab<'a> {
-        Lab { device }
+        Lab { device, chip: None }
+    }
+
+    /// The same, where it is known which chip the engine is on.
+    #[must_use]
+    pub fn on(self, chip: Option<Chip>) -> Lab<'a> {
+        Lab { chip, ..self }
+    }
+
+    /// The chip, if it is known.
+    pub(super) fn chip(&self) -> Option<Chip> {
+        self.chip
     }
 
     /// The engine.
@@ -218,6 +237,15 @@ impl<'a> Lab<'a> {
         }
     }
 
+    /// Compiles and loads a program that is written as `text`, and does not run it.
+    ///
+    /// # Errors
+    /// What else became of it.
+    pub(super) fn compiles(&self, name: &str, text: &str) -> Result<(), Outcome> {
+        let program = mil::text::load(text).map_err(|e| Outcome::Lost(format!("cannot be asked: {e}")))?;
+        self.device.compile_text(name, text, &program, &Weights::new()).map(drop).map_err(|e| failed(&e))
+    }
+
     /// What `case` gives.
     ///
     /// # Errors
@@ -236,7 +264,7 @@ pub(super) fn failed(error: &DeviceError) -> Outcome {
             Call::Load => Consequence::LoadFailure,
             Call::Bind | Call::Evaluate => Consequence::Evaluation,
         },
-        DeviceError::Compile { .. } => Consequence::Refused,
+        DeviceError::Compile { .. } | DeviceError::Unread { .. } => Consequence::Refused,
         DeviceError::Run { .. } => Consequence::Evaluation,
         _ => return Outcome::Lost(format!("was not asked: {says}")),
     };
@@ -249,7 +277,11 @@ impl Loaded {
     /// Compiles `case`, and fills its inputs.
     pub(super) fn open(device: &dyn Device, case: &Case) -> Result<Loaded, Outcome> {
         let program = case.verified().map_err(Outcome::Lost)?;
-        let kernel = device.compile(case.name, program, &case.weights).map_err(|e| failed(&e))?;
+        let kernel = match case.text {
+            Some(text) => device.compile_text(case.name, text, program, &case.weights),
+            None => device.compile(case.name, program, &case.weights),
+        };
+        let kernel = kernel.map_err(|e| failed(&e))?;
         let function = program.entry();
         let surfaces = |ids: &[ValueId]| -> Result<Vec<Surface>, Outcome> {
             let surface = |&v: &ValueId| device.surface(&function.value(v).name, function.ty(v));

@@ -8,16 +8,19 @@
 //! [`chain`] has the programs of `bench peak`, `bench sram` and `bench int8`, whose results are known without computing
 //! them. Not here: times of those programs (`train::bench`), how a verdict is shown (`cli`).
 
+mod calls;
 pub mod chain;
 mod finding;
 mod forms;
 mod hadamard;
 mod lab;
 mod matrices;
+mod newer;
 mod numbers;
 mod process;
 mod sizes;
 mod slots;
+mod texts;
 
 pub use finding::{Finding, Seen, Verdict};
 pub use lab::Lab;
@@ -45,9 +48,19 @@ impl Probe {
 
 /// Every probe; those that wear the process out come last.
 pub fn all() -> impl Iterator<Item = &'static Probe> {
-    [slots::PROBES, sizes::PROBES, forms::PROBES, matrices::PROBES, numbers::PROBES, process::PROBES]
-        .into_iter()
-        .flatten()
+    [
+        slots::PROBES,
+        sizes::PROBES,
+        texts::PROBES,
+        forms::PROBES,
+        newer::PROBES,
+        matrices::PROBES,
+        numbers::PROBES,
+        calls::PROBES,
+        process::PROBES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The probe called `id`, in any case.

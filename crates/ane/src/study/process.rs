@@ -67,7 +67,7 @@ pub(super) const PROBES: &[Probe] = &[
 ];
 
 /// A convolution by channel with weights of its own, `y = w·x`.
-fn scaled(step: usize) -> Case {
+pub(super) fn scaled(step: usize) -> Case {
     let path = "@model_path/weights/w.bin";
     let w = uneven(ty::f16([SHAPE[1], 1, 1, 1]), step, 9, 4.0);
     let case = Case::new("scaled", vec![("x", plain(7))], |b, v| {

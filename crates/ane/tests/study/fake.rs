@@ -2,10 +2,12 @@
 
 use super::soft_engine;
 use ane::error::Call;
+use ane::rules;
 use ane::{Device, DeviceError, DeviceInfo, Kernel, KernelMemory, Refusal, Surface};
 use mil::{Program, TensorType, Verified, Weights};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,6 +35,10 @@ pub enum Fault {
     Budget(u32),
     /// Each run adds a little.
     Drifts,
+    /// Texts that break this rule are refused by the compiler.
+    Breaks(&'static str),
+    /// A run takes longer if the one before it was more than a second ago.
+    Dozes,
 }
 
 pub struct Fake {
@@ -86,7 +92,31 @@ impl Device for Fake {
             order
         };
         let orders = [order(&program.entry().inputs), order(&program.entry().outputs)];
-        Ok(Box::new(FakeKernel { fault: self.fault, kernel, orders, runs: AtomicU32::new(0) }))
+        Ok(Box::new(FakeKernel {
+            fault: self.fault,
+            kernel,
+            orders,
+            runs: AtomicU32::new(0),
+            last: Mutex::new(Instant::now()),
+        }))
+    }
+
+    fn compile_text(
+        &self,
+        name: &str,
+        text: &str,
+        program: &Verified<Program>,
+        weights: &Weights,
+    ) -> Result<Box<dyn Kernel>, DeviceError> {
+        let found = rules::check(&mil::text::read(text), &[rules::Chip::M4], rules::Route::InMemory);
+        match self.fault {
+            Fault::Breaks(id) if found.iter().any(|f| f.rule.id == id) => Err(refused(name, Call::Compile)),
+            _ => {
+                // As the software engine does: it reads what our parser reads.
+                self.inner.compile_text(name, text, program, weights)?;
+                self.compile(name, program, weights)
+            }
+        }
     }
 
     fn surface(&self, name: &str, ty: &TensorType) -> Result<Surface, DeviceError> {
@@ -99,6 +129,7 @@ struct FakeKernel {
     kernel: Box<dyn Kernel>,
     orders: [Vec<usize>; 2],
     runs: AtomicU32,
+    last: Mutex<Instant>,
 }
 
 impl FakeKernel {
@@ -118,6 +149,13 @@ impl Kernel for FakeKernel {
     fn dispatch(&self, inputs: &[&Surface], outputs: &[&Surface]) -> Result<Duration, DeviceError> {
         if self.refuses(inputs, outputs) {
             return Err(refused("fake", Call::Evaluate));
+        }
+        if self.fault == Fault::Dozes {
+            let mut last = self.last.lock().expect("no run failed");
+            if last.elapsed() > Duration::from_secs(1) {
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            *last = Instant::now();
         }
         let time = match self.fault {
             Fault::DeclarationOrder => {
@@ -153,6 +191,11 @@ impl Kernel for FakeKernel {
     /// Files are written, and change nothing.
     fn reload(&self, _: &Weights, _: bool) -> Result<bool, DeviceError> {
         Ok(true)
+    }
+
+    /// Any is taken.
+    fn set_quality(&self, _: u32) -> bool {
+        true
     }
 
     fn memory(&self) -> KernelMemory {

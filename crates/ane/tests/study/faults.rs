@@ -118,3 +118,55 @@ fn weights_that_stay_and_bits_that_change_are_found() {
     let findings = ane::study::find("small-products").expect("a probe").ask(&Lab::new(&lab));
     assert!(findings.iter().all(|f| f.seen == Seen::Unclear), "{findings:?}");
 }
+
+#[test]
+fn texts_that_an_engine_does_not_read_are_found() {
+    let refused = Some(Consequence::Refused);
+    for (id, about) in [("build-info", "T2"), ("inline-literals", "T3"), ("slices", "T24"), ("states", "T26")]
+    {
+        check(&on(Fault::Breaks(about), id, about), Seen::Holds, refused, &["refused at compile"]);
+    }
+    // Another rule's refusal is none of these.
+    check(&on(Fault::Breaks("T3"), "build-info", "T2"), Seen::HoldsNot, None, &["right to the bit"]);
+    check(
+        &on(Fault::Zeros, "inline-literals", "T3"),
+        Seen::Holds,
+        Some(Consequence::WrongNumbers),
+        &["zeros"],
+    );
+    // Nothing is told of what breaks a rule where what keeps it is refused as well.
+    check(&on(Fault::Without("matmul"), "computed-transposes", "T10"), Seen::Unclear, None, &["even with"]);
+}
+
+#[test]
+fn operations_of_newer_engines_are_judged_by_the_chip() {
+    let refused = Some(Consequence::Refused);
+    let without = Fake::with(Fault::Without("sin"));
+    let all = Fake::with(Fault::Drifts);
+    let seen = |device: &Fake, chip| {
+        let probe = ane::study::find("newer-operations").expect("a probe");
+        let found = probe.ask(&Lab::new(device).on(chip));
+        found.into_iter().next().expect("a finding")
+    };
+    check(
+        &seen(&without, None),
+        Seen::Holds,
+        refused,
+        &["sin: refused at compile", "right: topk, cos, argsort"],
+    );
+    let f = seen(&without, Some(Chip::M4));
+    check(&f, Seen::HoldsNot, refused, &["sin: refused at compile", "which the table does not say"]);
+    assert!(f.numbers.contains(&("sin".to_owned(), 0.0)) && f.numbers.contains(&("cos".to_owned(), 1.0)));
+    check(&seen(&all, Some(Chip::M4)), Seen::Holds, None, &["all run, with the right results"]);
+    // M1 is said to have no trigonometry.
+    check(&seen(&all, Some(Chip::M1)), Seen::HoldsNot, None, &["all run"]);
+}
+
+#[test]
+fn an_engine_that_dozes_off_is_found_and_a_quality_that_changes_numbers() {
+    let f = on(Fault::Dozes, "rest", "P13");
+    check(&f, Seen::Holds, None, &["after two seconds of rest an evaluation takes"]);
+    assert!(f.numbers[0].1 >= 30.0, "{f:?}");
+    let f = on(Fault::Drifts, "quality-of-service", "W8");
+    check(&f, Seen::HoldsNot, Some(Consequence::WrongNumbers), &["with 9 the numbers are wrong"]);
+}

@@ -1,15 +1,21 @@
 //! Every probe on the software engine: it computes what programs mean.
 
 use super::soft_engine;
-use ane::rules;
+use ane::rules::{self, Consequence};
 use ane::study::{self, Lab, Seen};
 use std::collections::BTreeSet;
 
 /// What is said of engines and so of a correct one: nothing fails because of it.
 const HOLD: [&str; 11] = ["S1", "S5", "S20", "T1", "T6", "N7", "N9", "N12", "N15", "N16", "N19"];
 
-/// What depends on how fast the machine is.
-const TIMED: [&str; 3] = ["P2", "P4", "W10"];
+/// What is no program, here as on an engine: other spellings of names, and what is computed that has to be constant.
+const UNREAD: [&str; 3] = ["T4", "T10", "T24"];
+
+/// What depends on how fast the machine is, and how busy.
+const TIMED: [&str; 4] = ["P2", "P4", "P13", "W10"];
+
+/// What this engine has not got.
+const ABSENT: [&str; 1] = ["W8"];
 
 #[test]
 fn a_correct_engine_breaks_no_rule_and_leaves_no_probe_in_doubt() {
@@ -26,12 +32,19 @@ fn a_correct_engine_breaks_no_rule_and_leaves_no_probe_in_doubt() {
         }
         for f in findings {
             assert!(asked.insert(f.about), "{} is asked twice", f.about);
-            let wanted = if HOLD.contains(&f.about) { Seen::Holds } else { Seen::HoldsNot };
-            if !TIMED.contains(&f.about) {
-                assert_eq!(f.seen, wanted, "{}: {f:?}", probe.id);
+            let unread = UNREAD.contains(&f.about);
+            let wanted = match f.about {
+                about if HOLD.contains(&about) || unread => Seen::Holds,
+                about if ABSENT.contains(&about) => Seen::Unclear,
+                _ => Seen::HoldsNot,
+            };
+            // Times that wander on a busy machine leave one question open.
+            match TIMED.contains(&f.about) {
+                true => assert!(f.seen != Seen::Unclear || f.about == "P13", "{}: {f:?}", probe.id),
+                false => assert_eq!(f.seen, wanted, "{}: {f:?}", probe.id),
             }
-            assert_ne!(f.seen, Seen::Unclear, "{}: {f:?}", probe.id);
-            assert!(f.consequence.is_none(), "{}: {f:?}", probe.id);
+            let consequence = unread.then_some(Consequence::Refused);
+            assert_eq!(f.consequence, consequence, "{}: {f:?}", probe.id);
         }
     }
     assert!(asked.len() > 50, "{asked:?}");

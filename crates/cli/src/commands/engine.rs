@@ -3,6 +3,7 @@
 use ane::Delivery;
 use clap::ValueEnum;
 use std::str::FromStr;
+use train::model::Norms;
 use train::run::{ScheduleKind, Storage};
 
 /// Most threads that may be asked for: more than any machine has, few enough to start.
@@ -48,21 +49,54 @@ impl EngineArgs {
     }
 }
 
-/// How a model's weights reach the engine.
+/// How a model becomes kernels.
 #[derive(clap::Args, Clone, Copy, Debug)]
-pub struct WeightsArgs {
+pub struct ModelArgs {
     /// How weights reach the engine: baked into kernels, or dynamic, on the surfaces that kernels read, so that one set
     /// of kernels is compiled once and serves all layers. auto: dynamic on the Neural Engine, which would compile baked
     /// ones again after each step; baked on the software engine, where that takes less memory
     #[arg(long, value_name = "HOW", default_value = "auto")]
     weights: WeightsArg,
+
+    #[command(flatten)]
+    norms: NormsArgs,
 }
 
-impl WeightsArgs {
+impl ModelArgs {
     /// What is wanted, with weights that come so.
     pub fn of(self, wanted: ane::Wanted) -> ane::Wanted {
         ane::Wanted { weights: self.weights.into(), ..wanted }
     }
+
+    /// Where norms are computed.
+    pub fn norms(self) -> Norms {
+        self.norms.get()
+    }
+}
+
+/// Where norms are computed.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct NormsArgs {
+    /// Where RMSNorm of the forward pass is computed: on the engine, in the kernels that read what comes of it, or on the
+    /// host, for an engine that refuses such kernels. The losses are the same but for rounding
+    #[arg(long, value_name = "WHERE", default_value = "engine")]
+    norms: NormsArg,
+}
+
+impl NormsArgs {
+    /// Where.
+    pub fn get(self) -> Norms {
+        match self.norms {
+            NormsArg::Engine => Norms::Engine,
+            NormsArg::Host => Norms::Host,
+        }
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum NormsArg {
+    Engine,
+    Host,
 }
 
 /// Where the weights of kernels are.

@@ -1,6 +1,6 @@
 //! `backpropane eval`.
 
-use super::engine::{EngineArgs, WeightsArgs, positive};
+use super::engine::{EngineArgs, ModelArgs, positive};
 use super::print_json;
 use crate::error::CommandError;
 use crate::report;
@@ -35,7 +35,7 @@ pub struct EvalArgs {
     engine: EngineArgs,
 
     #[command(flatten)]
-    weights: WeightsArgs,
+    kernels: ModelArgs,
 
     /// Print one JSON object: step, loss, perplexity, bits_per_byte, windows
     #[arg(long)]
@@ -45,7 +45,8 @@ pub struct EvalArgs {
 pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {
     let options = EvaluateOptions {
         threads: args.engine.threads,
-        device: args.weights.of(args.engine.device()),
+        device: args.kernels.of(args.engine.device()),
+        norms: args.kernels.norms(),
         windows: args.windows,
     };
     let mut bar = None;

@@ -1,6 +1,6 @@
 //! `backpropane generate`.
 
-use super::engine::{EngineArgs, WeightsArgs, not_negative, positive, share};
+use super::engine::{EngineArgs, ModelArgs, not_negative, positive, share};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::units;
@@ -48,12 +48,13 @@ pub struct GenerateArgs {
     engine: EngineArgs,
 
     #[command(flatten)]
-    weights: WeightsArgs,
+    kernels: ModelArgs,
 }
 
 pub fn run(ui: &Ui, args: &GenerateArgs) -> Result<(), CommandError> {
     let seed = args.seed.unwrap_or_else(from_clock);
-    let generator = generate::open(&args.model, args.engine.threads, args.weights.of(args.engine.device()))?;
+    let wanted = args.kernels.of(args.engine.device());
+    let generator = generate::open(&args.model, args.engine.threads, wanted, args.kernels.norms())?;
     let options =
         GenerateOptions { tokens: args.tokens, temperature: args.temperature, top_p: args.top_p, seed };
     let began = Instant::now();

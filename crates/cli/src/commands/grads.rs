@@ -1,6 +1,6 @@
 //! `backpropane grads`.
 
-use super::engine::{EngineArgs, StorageArg, WeightsArgs, above_zero};
+use super::engine::{EngineArgs, ModelArgs, StorageArg, above_zero};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use std::path::PathBuf;
@@ -45,13 +45,14 @@ pub struct GradsArgs {
     engine: EngineArgs,
 
     #[command(flatten)]
-    weights: WeightsArgs,
+    kernels: ModelArgs,
 }
 
 pub fn run(ui: &Ui, args: &GradsArgs) -> Result<(), CommandError> {
     let options = GradsOptions {
         threads: args.engine.threads,
-        device: args.weights.of(args.engine.device()),
+        device: args.kernels.of(args.engine.device()),
+        norms: args.kernels.norms(),
         storage: args.storage.into(),
         loss_scale: args.loss_scale,
     };

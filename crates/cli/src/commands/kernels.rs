@@ -1,6 +1,6 @@
 //! `backpropane kernels`.
 
-use super::engine::{LyingArg, StorageArg, positive};
+use super::engine::{LyingArg, NormsArgs, StorageArg, positive};
 use super::print_json;
 use crate::error::CommandError;
 use crate::ui::Ui;
@@ -51,6 +51,9 @@ pub struct KernelsArgs {
     #[arg(long, value_name = "HOW", default_value = "baked")]
     weights: LyingArg,
 
+    #[command(flatten)]
+    norms: NormsArgs,
+
     /// Write each kernel with the initial weights of layer 0 into this new folder
     #[arg(long, value_name = "DIR")]
     emit: Option<PathBuf>,
@@ -69,9 +72,10 @@ pub fn run(ui: &Ui, args: &KernelsArgs) -> Result<(), CommandError> {
         refuse_occupied(dir)?;
     }
     let layer = Layer::new(&cfg, storage.precision())?;
+    let plan = Plan::with_norms(args.norms.get());
     let kernels = match args.weights {
-        LyingArg::Baked => LayerKernels::new(&layer, &Plan::six())?,
-        LyingArg::Dynamic => LayerKernels::dynamic(&layer, &Plan::six())?,
+        LyingArg::Baked => LayerKernels::new(&layer, &plan)?,
+        LyingArg::Dynamic => LayerKernels::dynamic(&layer, &plan)?,
     }
     .kernels;
     if let Some(dir) = &args.emit {

@@ -61,3 +61,32 @@ fn six_programs_are_enough_for_any_number_of_steps() {
     };
     assert_eq!(generate("dynamic"), generate("baked"));
 }
+
+/// What is said of a run that new processes go on with: where norms are is among the arguments that they get.
+#[test]
+fn norms_of_the_host_give_the_same_losses_in_any_process() {
+    let place = Place::new();
+    let train = "train --model tiny --data text.txt --batch 1 --steps 4 --storage f32 --out";
+    let losses = |out: &str| -> Vec<f64> {
+        let lines = place.read(&format!("{out}/metrics.jsonl"));
+        let lines = String::from_utf8_lossy(&lines).into_owned();
+        let line = |line| serde_json::from_str::<serde_json::Value>(line).expect("JSON");
+        lines.lines().filter_map(|l| line(l)["loss"].as_f64()).collect()
+    };
+    place.succeed(&format!("{train} engine"));
+    let host = "--norms host --weights";
+    let said = place.succeed(&format!("{train} baked {host} baked --compile-budget 12")).stderr;
+    assert!(said.contains("kernels  6 a layer, norms on the host, "), "{said}");
+    place.succeed(&format!("{train} whole {host} baked"));
+    place.succeed(&format!("{train} dynamic {host} dynamic"));
+    let [engine, baked, whole, dynamic] = ["engine", "baked", "whole", "dynamic"].map(losses);
+    assert!(engine.len() >= 4, "{engine:?}");
+    assert_eq!((&baked, &whole), (&whole, &dynamic), "three ways on the host, one of them in many processes");
+    for (e, h) in engine.iter().zip(&whole) {
+        assert!((e - h).abs() <= 1e-5 * e, "{engine:?} and {whole:?}");
+    }
+    for command in ["eval --data text.txt --windows 2", "generate --prompt so --tokens 8 --seed 1"] {
+        place.succeed(&format!("{command} --model whole --norms host"));
+    }
+    assert!(place.succeed("kernels --model tiny --norms host").stdout.contains("x2n 64 (host)"));
+}

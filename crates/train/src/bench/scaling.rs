@@ -95,8 +95,14 @@ mod tests {
     fn each_size_does_the_work_that_it_says() {
         let tiny = ModelConfig::preset("tiny").unwrap();
         let device = ane::Wanted::from(ane::Choice::Soft);
-        let options =
-            StepOptions { threads: 1, device, storage: Storage::F16, samples: 1, budget: Duration::ZERO };
+        let options = StepOptions {
+            threads: 1,
+            norms: crate::model::Norms::Engine,
+            device,
+            storage: Storage::F16,
+            samples: 1,
+            budget: Duration::ZERO,
+        };
         for over in [Over::Layers, Over::Batch, Over::Vocab, Over::Seq] {
             let sizes = if over == Over::Vocab { [320, 640] } else { [8, 16] };
             let (_, times) = scaling(&tiny, over, &sizes, &options, &mut |_, _| {}).unwrap();

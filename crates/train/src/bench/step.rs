@@ -1,6 +1,7 @@
 //! The time of a training step.
 
 use super::Workload;
+use crate::model::Norms;
 use crate::optim::{AdamW, Update};
 use crate::run::{RunError, Storage};
 use crate::step::{Build, Network, StepError, StepGraph, Window};
@@ -16,6 +17,8 @@ pub struct StepOptions {
     pub threads: usize,
     /// Which engine.
     pub device: Wanted,
+    /// Where norms of the forward pass are computed, by [`StepBench::new`].
+    pub norms: Norms,
     /// The element type of programs and surfaces.
     pub storage: Storage,
     /// Steps that are timed.
@@ -81,7 +84,7 @@ impl StepBench {
     /// # Errors
     /// If the engine cannot be had or refuses a kernel.
     pub fn new(workload: Workload, options: &StepOptions) -> Result<StepBench, RunError> {
-        let build = Build::train(options.storage.precision()).on(options.device);
+        let build = Build::train(options.storage.precision()).on(options.device).norms(options.norms);
         StepBench::with(&workload, options, &build, 1)
     }
 

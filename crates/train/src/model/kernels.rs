@@ -1,11 +1,12 @@
 //! The kernels of a layer: its plan carried out, packed for an engine.
 
+use super::plan::has_norm;
 use super::{Layer, ModelError, NormSite, Plan};
 use crate::config::{ParamKind, ParamSpec};
 use ane::pack::{Packed, Slot, pack_with_weights};
 use ane::{DeviceError, SliceMut, Surface};
 use mil::blob::{BlobError, FIRST_ENTRY};
-use mil::pass::{Crossing, Cut, Part, Provider, cut};
+use mil::pass::{Crossing, Cut, Part, Provider, Selection, cut};
 use mil::stats::Stats;
 use mil::{DType, TensorType, ValueId, Weights};
 use rayon::prelude::*;
@@ -38,6 +39,8 @@ pub struct KernelSpec {
     pub carried: Vec<Carrying>,
     /// What it costs.
     pub stats: Stats,
+    /// Whether RMSNorm is in it, where the host could compute it: [`super::Norms`].
+    pub has_norm: bool,
 }
 
 /// A value of the layer on a surface.
@@ -199,7 +202,8 @@ impl LayerKernels {
         }
         let selections = plan.kernels();
         let parts = cut(&Cut { function, selections: &selections, baked, kept: &kept, width: layer.width })?;
-        let kernels = parts.into_iter().map(|part| spec(layer, part)).collect::<Result<_, _>>()?;
+        let kernels = parts.into_iter().zip(&selections);
+        let kernels = kernels.map(|(part, of)| spec(layer, part, of)).collect::<Result<_, _>>()?;
         Ok(LayerKernels { kernels, forward: plan.forward.len() })
     }
 
@@ -221,7 +225,7 @@ impl LayerKernels {
     }
 }
 
-fn spec(layer: &Layer, part: Part) -> Result<KernelSpec, ModelError> {
+fn spec(layer: &Layer, part: Part, selection: &Selection) -> Result<KernelSpec, ModelError> {
     let parameters = part.inputs.iter().zip(&part.program.entry().inputs);
     let weights: BTreeSet<ValueId> =
         parameters.filter(|(c, _)| layer.weights.contains_key(&c.value)).map(|(_, &v)| v).collect();
@@ -244,6 +248,7 @@ fn spec(layer: &Layer, part: Part) -> Result<KernelSpec, ModelError> {
         baked: baked.collect(),
         carried,
         stats: Stats::of(packed.program.entry()),
+        has_norm: has_norm(&selection.scopes),
         name: part.name,
         packed,
     })

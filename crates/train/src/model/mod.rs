@@ -6,7 +6,7 @@ mod plan;
 
 pub use kernels::{Baking, Carrying, KernelSpec, LayerKernels, Lying};
 pub use layer::{Layer, NormSite, Outer, Precision};
-pub use plan::{Fusion, Plan};
+pub use plan::{Fusion, Norms, Plan};
 
 /// Why a model could not be turned into kernels.
 #[derive(Debug, thiserror::Error)]

@@ -28,6 +28,25 @@ impl Fusion {
     pub const ALL: Fusion = Fusion { norms: true, wo: true };
 }
 
+/// Where RMSNorm of the forward pass is computed. Norms of queries and keys are always the engine's; the backward pass
+/// of norms is always the host's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Norms {
+    /// Inside the kernels whose products read what comes of it.
+    #[default]
+    Engine,
+    /// By the host, in f32, on the way to those kernels.
+    Host,
+}
+
+/// The scopes of the norms that [`Norms`] is about, each before the kernel that reads what comes of it.
+const NORMS: [&str; 2] = ["norm1", "norm2"];
+
+/// Whether a kernel that computes `scopes` has a norm in it that the host could compute.
+pub(super) fn has_norm(scopes: &[Scope]) -> bool {
+    scopes.iter().any(|s| s.phase == Phase::Forward && NORMS.contains(&s.name.as_ref()))
+}
+
 impl Plan {
     /// The plan of maderix/ANE: six dispatches a layer.
     ///
@@ -37,9 +56,14 @@ impl Plan {
         Plan::fused(Fusion::ALL)
     }
 
+    /// The same with norms where they are wanted.
+    pub fn with_norms(norms: Norms) -> Plan {
+        Plan::fused(Fusion { norms: norms == Norms::Engine, ..Fusion::ALL })
+    }
+
     /// The same with less in its kernels.
     pub fn fused(fusion: Fusion) -> Plan {
-        let norm = |name| if fusion.norms { forward(&[name]) } else { Vec::new() };
+        let [norm1, norm2] = NORMS.map(|name| if fusion.norms { forward(&[name]) } else { Vec::new() });
         let attention = forward(&["qkv", "qk_norm", "rope", "scores", "softmax", "mix", "out"]);
         let (own, in_first) = match fusion.wo {
             true => (None, backward(&["out", "mix"])),
@@ -53,8 +77,8 @@ impl Plan {
         ];
         Plan {
             forward: vec![
-                kernel("fwdAttn", [norm("norm1"), attention].concat()),
-                kernel("fwdFFN", [norm("norm2"), forward(&["up", "silu", "gate", "down"])].concat()),
+                kernel("fwdAttn", [norm1, attention].concat()),
+                kernel("fwdFFN", [norm2, forward(&["up", "silu", "gate", "down"])].concat()),
             ],
             backward: std::iter::once(ffn).chain(own).chain(rest).collect(),
         }

@@ -5,6 +5,7 @@ use crate::checkpoint::{Checkpoint, DataMark, RunFolder, TrainState, open_model}
 use crate::config::{ModelConfig, Task, init_params};
 use crate::data::{self, Source, TextSource, TokenFile};
 use crate::error::TrainError;
+use crate::model::Norms;
 use crate::step::{Build, Network, StepGraph, check_budget};
 use crate::tokenizer::Tokenizer;
 use ane::{SoftOptions, Wanted};
@@ -33,6 +34,8 @@ pub struct Options {
     pub threads: usize,
     /// Which engine.
     pub device: Wanted,
+    /// Where norms of the forward pass are computed.
+    pub norms: Norms,
 }
 
 /// What opening a run is busy with.
@@ -80,7 +83,7 @@ impl Run {
 
         let pool = ane::Pool::new(options.threads)
             .map_err(|reason| crate::step::StepError::Threads(reason.clone()))?;
-        let build = Build::train(settings.storage.precision()).on(options.device);
+        let build = Build::train(settings.storage.precision()).on(options.device).norms(options.norms);
         let wanted = build.wanted(options.device, cfg.layers);
         let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
         check_budget(device.as_ref(), build.programs(cfg.layers, device.info().engine))?;

@@ -162,6 +162,11 @@ impl Run {
         self.parts.network.is_dynamic()
     }
 
+    /// Whether the host computes norms of the forward pass.
+    pub fn has_norms_on_host(&self) -> bool {
+        self.parts.network.has_norms_on_host()
+    }
+
     /// Tokens of the data, for training and for validation; `None` for synthetic data.
     pub fn data_tokens(&self) -> Option<(u64, u64)> {
         match &self.parts.corpus {

@@ -1,7 +1,7 @@
 //! What is decided before a model is compiled.
 
 use super::Course;
-use crate::model::{Plan, Precision};
+use crate::model::{Norms, Plan, Precision};
 use ane::{Choice, Delivery, Engine, Wanted};
 
 /// How a model is turned into kernels.
@@ -40,6 +40,12 @@ impl Build {
     #[must_use]
     pub fn on(self, device: Wanted) -> Build {
         Build { weights: device.weights, ..self }
+    }
+
+    /// The same with norms where they are wanted, in the plan of maderix/ANE.
+    #[must_use]
+    pub fn norms(self, norms: Norms) -> Build {
+        Build { plan: Plan::with_norms(norms), ..self }
     }
 
     /// Programs that the kernels of a model of `layers` layers are on an engine of this kind.

@@ -13,6 +13,9 @@ use mil::blob::BlobError;
 pub enum StepError {
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// Of a kernel with RMSNorm in it, when it was to be compiled.
+    #[error(transparent)]
+    Norm(Box<DeviceError>),
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error(transparent)]
@@ -44,10 +47,26 @@ impl StepError {
     pub fn hint(&self) -> Option<String> {
         match self {
             StepError::Device(e) => e.hint().map(str::to_owned),
+            StepError::Norm(e) => {
+                let first = "Try `--norms host`: RMSNorm is in this kernel, and the host can compute it.";
+                Some(e.hint().map_or(first.to_owned(), |other| format!("{first} Otherwise: {other}")))
+            }
             StepError::Host(e) => e.hint().map(str::to_owned),
             StepError::Budget { programs, engine, .. } => Some(remedy(*programs, *engine)),
             StepError::Spent(_) => Some("Save, and go on from the checkpoint in a new process.".to_owned()),
             _ => None,
+        }
+    }
+}
+
+impl StepError {
+    /// What an engine answered that does not compile a kernel, of which it is known whether RMSNorm is in it.
+    pub(super) fn of_kernel(error: DeviceError, has_norm: bool) -> StepError {
+        match &error {
+            DeviceError::Refused(refusal) if has_norm && refusal.call.is_compile() => {
+                StepError::Norm(Box::new(error))
+            }
+            _ => error.into(),
         }
     }
 }

@@ -11,6 +11,7 @@ mod delivery;
 mod error;
 mod graph;
 mod layout;
+mod learn;
 mod network;
 mod spent;
 mod tasks;

@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::{Buffers, Build, Course, Spent, StepError, check_budget};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
 use crate::model::{KernelSpec, Layer, LayerKernels, ModelError, NormSite};
-use crate::optim::{AdamW, Decay, Update, global_norm};
+use crate::optim::Decay;
 use ane::{Device, Kernel, Math, Pool};
 use mil::pass::Provider;
 use mil::{ValueId, Weights};
@@ -40,20 +40,20 @@ pub struct Network {
     /// since it was compiled.
     files: Vec<Mutex<Option<Weights>>>,
     /// Why the kernels have older weights than `theta`, if they have.
-    spent: OnceLock<Spent>,
+    pub(super) spent: OnceLock<Spent>,
     /// For each weight, whether it decays.
-    decay: Vec<Decay>,
+    pub(super) decay: Vec<Decay>,
     /// The norm of each weight's gradient as the last step left it, as bits of an f64.
-    norms: Vec<AtomicU64>,
+    pub(super) norms: Vec<AtomicU64>,
     places: HashMap<(Option<usize>, ParamKind), usize>,
     roles: HashMap<ValueId, Role>,
-    loss_scale: AtomicU32,
+    pub(super) loss_scale: AtomicU32,
     engine_ns: AtomicU64,
     dispatches: AtomicU64,
     /// Values onto surfaces and off them.
     pub(super) converting: Clock,
     /// Kernels compiled again.
-    compiling: Clock,
+    pub(super) compiling: Clock,
 }
 
 /// Which memory of the host a value of the layer is in.
@@ -154,6 +154,11 @@ impl Network {
         Ok(network)
     }
 
+    /// Whether the host computes norms of the forward pass.
+    pub fn has_norms_on_host(&self) -> bool {
+        !self.host_norms.is_empty()
+    }
+
     /// The device.
     pub fn device(&self) -> &dyn Device {
         self.device.as_ref()
@@ -228,11 +233,13 @@ impl Network {
 
     /// Compiles a kernel with its weight files as they are.
     fn load(&self, spec: &KernelSpec, layer: usize, files: &Weights) -> Result<Box<dyn Kernel>, StepError> {
-        Ok(self.device.compile(&format!("L{layer}.{}", spec.name), &spec.packed.program, files)?)
+        let name = format!("L{layer}.{}", spec.name);
+        let kernel = self.device.compile(&name, &spec.packed.program, files);
+        kernel.map_err(|e| StepError::of_kernel(e, spec.has_norm))
     }
 
     /// Bakes the weights as they are in `theta` into the kernels of `layer`.
-    fn bake(&self, layer: usize, theta: &[f32]) -> Result<(), StepError> {
+    pub(super) fn bake(&self, layer: usize, theta: &[f32]) -> Result<(), StepError> {
         let kernels = self.compiled[layer].par_iter().zip(&self.files).zip(&self.kernels.kernels);
         kernels.filter(|(_, spec)| !spec.baked.is_empty()).try_for_each(|((kernel, files), spec)| {
             let mut files = files.lock()?;
@@ -254,11 +261,6 @@ impl Network {
     pub fn programs_with_weights(&self) -> u64 {
         let kernels = self.compiled.iter().flat_map(|layer| layer.iter().zip(&self.kernels.kernels));
         kernels.filter(|(_, spec)| !spec.baked.is_empty()).count() as u64
-    }
-
-    /// Why the kernels have older weights than the model, if they have: nothing can be dispatched any more.
-    pub fn spent(&self) -> Option<&Spent> {
-        self.spent.get()
     }
 
     /// Finds the values that the host provides, and refuses a plan that wants others.
@@ -289,16 +291,6 @@ impl Network {
         self.roles.get(&v).copied()
     }
 
-    /// The factor on the loss's gradient that keeps small gradients in the range of fp16.
-    pub fn loss_scale(&self) -> f32 {
-        f32::from_bits(self.loss_scale.load(Ordering::Relaxed))
-    }
-
-    /// Sets the factor on the loss's gradient.
-    pub fn set_loss_scale(&self, scale: f32) {
-        self.loss_scale.store(scale.to_bits(), Ordering::Relaxed);
-    }
-
     /// Dispatches kernel `k` of `layer` on its surfaces.
     pub(super) fn dispatch(&self, k: usize, layer: usize) -> Result<(), StepError> {
         if let Some(spent) = self.spent.get() {
@@ -325,88 +317,6 @@ impl Network {
     /// Time of compiling kernels again for new weights since the last call.
     pub fn take_compile_time(&self) -> Duration {
         self.compiling.take()
-    }
-
-    /// The global norm of the gradient as the last step left it: with loss scale, summed over windows.
-    ///
-    /// # Errors
-    /// If another thread failed in the middle of a step.
-    pub fn gradient_norm(&self) -> Result<f64, StepError> {
-        let mut squares = 0.0;
-        for place in 0..self.specs.len() {
-            if !self.is_measured(place) {
-                self.pool.install(|| self.measure_gradient(place))?;
-            }
-            squares += f64::from_bits(self.norms[place].load(Ordering::Relaxed)).powi(2);
-        }
-        Ok(squares.sqrt())
-    }
-
-    /// Whether the step itself takes the norm of this gradient.
-    fn is_measured(&self, place: usize) -> bool {
-        let weight = &self.specs[place];
-        weight.layer.is_some() && self.layer.outers.iter().any(|o| o.kind == weight.kind)
-    }
-
-    /// Takes the norm of the gradient at `place`.
-    pub(super) fn measure_gradient(&self, place: usize) -> Result<(), StepError> {
-        let norm = global_norm(&self.buffers.grads[place].read()?);
-        self.norms[place].store(norm.to_bits(), Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Changes all weights by the gradients that the last step left, and brings them into the kernels. Where that
-    /// means compiling more than this process can, the kernels keep their weights: [`Network::spent`] says so.
-    ///
-    /// `m` and `v` are the optimizer's moments, `[N]` in checkpoint order.
-    ///
-    /// # Errors
-    /// If the device refuses, or another thread failed in the middle of a step.
-    pub fn learn(
-        &self,
-        optimizer: &AdamW,
-        update: Update,
-        m: &mut [f32],
-        v: &mut [f32],
-    ) -> Result<(), StepError> {
-        self.pool.busy(|| {
-            let mut theta = self.theta.write()?;
-            // Whether the kernels have the new weights.
-            let mut change = |layer: Option<usize>, theta: &mut [f32]| -> Result<bool, StepError> {
-                let mut written = true;
-                for (place, spec) in self.specs.iter().enumerate().filter(|(_, s)| s.layer == layer) {
-                    let (range, decay) = (spec.range(), &self.decay[place]);
-                    let (m, v) = (&mut m[range.clone()], &mut v[range.clone()]);
-                    let grad = self.buffers.grads[place].read()?;
-                    optimizer.step(update, decay, &mut theta[range.clone()], &grad, m, v);
-                    // While it is in the cache.
-                    written = written && self.write(spec, &theta[range])?;
-                }
-                Ok(written)
-            };
-            let mut spent = Spent::before(self.device.as_ref(), self.programs_with_weights());
-            for layer in 0..self.cfg.layers {
-                if !change(Some(layer), &mut theta)? && spent.is_none() {
-                    let baked = self.compiling.time(|| self.bake(layer, &theta));
-                    spent = baked.err().map(Spent::after).transpose()?;
-                }
-            }
-            change(None, &mut theta)?;
-            if let Some(spent) = spent {
-                // Said once: nothing changes weights after that.
-                let _ = self.spent.set(spent);
-            }
-            Ok(())
-        })
-    }
-
-    /// The gradient of the weight called `name` as the last step left it, summed over windows, without the loss
-    /// scale.
-    pub fn gradient(&self, name: &str) -> Option<Vec<f32>> {
-        let place = self.specs.iter().position(|p| p.name == name)?;
-        let grad = self.buffers.grads[place].read().ok()?;
-        let scale = 1.0 / self.loss_scale();
-        Some(grad.iter().map(|g| g * scale).collect())
     }
 
     /// The name of a value of the layer.

@@ -45,8 +45,8 @@ impl Spent {
     /// What a failure to compile means: the end of what this process can do, or an error.
     pub(super) fn after(error: StepError) -> Result<Spent, StepError> {
         match error {
-            StepError::Device(e) if e.may_pass() => Ok(Spent::Refused { said: e.to_string() }),
-            error => Err(error),
+            e if e.may_pass() => Ok(Spent::Refused { said: e.to_string() }),
+            e => Err(e),
         }
     }
 }
@@ -80,6 +80,10 @@ pub(super) fn remedy(programs: u64, engine: Engine) -> String {
 impl StepError {
     /// Whether the same may succeed in a new process.
     pub fn may_pass(&self) -> bool {
-        matches!(self, StepError::Device(e) if e.may_pass())
+        match self {
+            StepError::Device(e) => e.may_pass(),
+            StepError::Norm(e) => e.may_pass(),
+            _ => false,
+        }
     }
 }

@@ -80,7 +80,16 @@ impl Device for AppleDevice {
         program: &Verified<Program>,
         weights: &Weights,
     ) -> Result<Box<dyn Kernel>, DeviceError> {
-        let text = mil::text::print(program);
+        self.compile_text(name, &mil::text::print(program), program, weights)
+    }
+
+    fn compile_text(
+        &self,
+        name: &str,
+        text: &str,
+        program: &Verified<Program>,
+        weights: &Weights,
+    ) -> Result<Box<dyn Kernel>, DeviceError> {
         let ports = Ports::of(name, program.entry());
         // Source: `maderix/ANE`, pull request 40: zeros for fp32 that is not cast.
         if let Some((parameter, ty)) =
@@ -94,7 +103,7 @@ impl Device for AppleDevice {
             let mut patience = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
             thread::sleep(patience.wait(name, Instant::now())?);
             self.budget.take(name)?;
-            let model = Model::open(self.framework, name, text, weights);
+            let model = Model::open(self.framework, name, text.to_owned(), weights);
             match &model {
                 Ok(_) => patience.compiled(),
                 Err(DeviceError::Refused(r)) if r.call == Call::Compile => patience.refused(Instant::now()),
@@ -218,6 +227,11 @@ impl Kernel for AppleKernel {
         // Requests are for what is loaded.
         state.requests.clear();
         state.model.reload(weights, compiled)
+    }
+
+    fn set_quality(&self, quality: u32) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).model.set_quality(quality);
+        true
     }
 
     fn memory(&self) -> KernelMemory {

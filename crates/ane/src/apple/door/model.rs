@@ -14,7 +14,8 @@ use std::ptr;
 use std::thread;
 use std::time::Duration;
 
-/// Quality of service of every call. Source: `maderix/ANE` uses 21; rule W8 has no other value to recommend.
+/// Quality of service of every call, but where a probe asks for another. Source: `maderix/ANE` uses 21; rule W8 has no
+/// other value to recommend.
 const QOS: u32 = 21;
 
 /// How long a refused load waits before its second and last try, so that slots of unloaded programs come free.
@@ -31,6 +32,8 @@ pub(super) struct Model {
     kernel: String,
     text: String,
     loaded: bool,
+    /// Quality of service of evaluations.
+    quality: u32,
     /// Dropped after the object.
     folder: Folder,
 }
@@ -83,7 +86,7 @@ impl Model {
             let root = NSTemporaryDirectory().to_string();
             let folder = Folder::create(Path::new(&root), &identifier, kernel, &text, weights)?;
             let kernel = kernel.to_owned();
-            let mut model = Model { object, kernel, text, loaded: false, folder };
+            let mut model = Model { object, kernel, text, loaded: false, quality: QOS, folder };
             model.compile()?;
             model.load()?;
             Ok(model)
@@ -135,6 +138,11 @@ impl Model {
         })
     }
 
+    /// Asks for another quality of service of evaluations.
+    pub(super) fn set_quality(&mut self, quality: u32) {
+        self.quality = quality;
+    }
+
     /// Gives the program's place on the engine back.
     fn unload(&mut self) {
         let mut error = ptr::null_mut::<NSError>();
@@ -161,7 +169,7 @@ impl Model {
             let done: Bool = unsafe {
                 msg_send![
                     &*self.object,
-                    evaluateWithQoS: QOS,
+                    evaluateWithQoS: self.quality,
                     options: &*options,
                     request: request,
                     error: &raw mut error

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use train::bench::{Ablation, StepOptions, What, Workload, ablation, limit};
 use train::config::ModelConfig;
+use train::model::Norms;
 use train::run::RunError;
 
 /// Time a training step without each optimisation of maderix/ANE, and with one after the other
@@ -96,6 +97,7 @@ pub fn run(ui: &Ui, args: &AblationArgs) -> Result<(), CommandError> {
     let options = StepOptions {
         threads: args.engine.threads,
         device: args.engine.device(),
+        norms: Norms::Engine,
         storage: args.storage.into(),
         samples: args.samples,
         budget: Duration::from_secs(60),

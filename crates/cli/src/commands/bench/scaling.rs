@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use train::bench::{Over, StepOptions, scaling};
 use train::config::ModelConfig;
+use train::model::Norms;
 
 /// Time a training step at several sizes of one thing, to see how its cost grows
 ///
@@ -110,6 +111,7 @@ pub fn run(ui: &Ui, args: &ScalingArgs) -> Result<(), CommandError> {
     let options = StepOptions {
         threads: args.engine.threads,
         device: args.engine.device(),
+        norms: Norms::Engine,
         storage: args.storage.into(),
         samples: args.samples,
         budget: Duration::from_secs(60),

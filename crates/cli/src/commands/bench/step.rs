@@ -1,7 +1,7 @@
 //! `backpropane bench step`.
 
 use super::output::{Measured, OutputArgs, Subject, math_name};
-use crate::commands::engine::{EngineArgs, StorageArg, WeightsArgs, positive};
+use crate::commands::engine::{EngineArgs, ModelArgs, StorageArg, positive};
 use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
 use crate::plot::{self, Series};
@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use train::bench::{StepBench, StepOptions, StepTimes, Workload};
 use train::config::ModelConfig;
+use train::model::Norms;
 
 /// Time a full training step: forward, backward and AdamW
 ///
@@ -48,7 +49,7 @@ pub struct StepArgs {
     engine: EngineArgs,
 
     #[command(flatten)]
-    weights: WeightsArgs,
+    kernels: ModelArgs,
 
     /// Print one line a model: model program type threads median_ms, then what else there is
     #[arg(long, conflicts_with = "json")]
@@ -99,7 +100,8 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
     check_place(args.trace.as_deref())?;
     let options = StepOptions {
         threads: args.engine.threads,
-        device: args.weights.of(args.engine.device()),
+        device: args.kernels.of(args.engine.device()),
+        norms: args.kernels.norms(),
         storage: args.storage.into(),
         samples: args.samples,
         budget: Duration::from_secs(args.budget),
@@ -121,7 +123,7 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
             model: name.clone(),
             threads: times.device.threads,
             math: math_name(times.device.math).to_owned(),
-            variant: args.storage.said() + if times.dynamic { ", dynamic weights" } else { "" },
+            variant: variant(args, times.dynamic),
         };
         let result = summary(subject, tokens, parameters, flops, &times);
         let text = if args.line { line(&result) } else { result.text() };
@@ -135,6 +137,13 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
         write_file(path, &plot::drawn(plot::lines_svg("training steps", "step", "ms", &drawn))?)?;
     }
     args.output.show_list(ui, &results)
+}
+
+/// What is not as by default.
+fn variant(args: &StepArgs, dynamic: bool) -> String {
+    let dynamic = if dynamic { ", dynamic weights" } else { "" };
+    let norms = if args.kernels.norms() == Norms::Host { ", norms on the host" } else { "" };
+    args.storage.said() + dynamic + norms
 }
 
 fn summary(subject: Subject, tokens: usize, parameters: usize, flops: f64, times: &StepTimes) -> StepResult {

@@ -47,7 +47,7 @@ pub struct ProbeArgs {
     submit_file: Option<PathBuf>,
 
     /// With `all`: how long a probe may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = super::engine::positive::<u64>)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 180, value_parser = super::engine::positive::<u64>)]
     timeout: u64,
 
     #[command(flatten)]
@@ -168,15 +168,15 @@ fn open(engine: EngineArgs, compiles: u32) -> Result<Box<dyn Device>, CommandErr
 /// Asks in this process.
 fn here(asked: Asked, engine: EngineArgs, device: &dyn Device) -> Result<Record, CommandError> {
     let began = Instant::now();
+    let chip = record::family(&super::doctor::chip());
     let findings = match asked {
         Asked::Sram => vec![sram::ask(engine)?],
         Asked::Probe(probe) if probe.compiles > MANY => {
             let larger = open(engine, probe.compiles)?;
-            probe.ask(&Lab::new(larger.as_ref()))
+            probe.ask(&Lab::new(larger.as_ref()).on(chip))
         }
-        Asked::Probe(probe) => probe.ask(&Lab::new(device)),
+        Asked::Probe(probe) => probe.ask(&Lab::new(device).on(chip)),
     };
-    let chip = record::family(&super::doctor::chip());
     let told = findings.iter().map(|f| Told::of(f, chip)).collect();
     Ok(Record {
         id: asked.id().to_owned(),

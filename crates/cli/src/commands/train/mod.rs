@@ -1,37 +1,31 @@
 //! `backpropane train`.
 
-use super::engine::{EngineArgs, ScheduleArg, StorageArg, WeightsArgs, above_zero, not_negative, positive};
-use super::generate::Stream;
+mod end;
+mod folder;
+
+use super::engine::{EngineArgs, ModelArgs, ScheduleArg, StorageArg, above_zero, not_negative, positive};
 use super::print_json;
 use crate::error::CommandError;
 use crate::header;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::report::{self, Report, Work};
+use crate::report::Work;
 use crate::restart::{Handover, Moment};
 use crate::traces::Traces;
-use crate::ui::{Ui, program};
-use crate::{plot, units};
+use crate::ui::Ui;
+use end::{draw, has_held_out, interrupted, report, sample};
+use folder::{choose_folder, model_name};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use train::checkpoint::{RunFolder, write_atomically};
-use train::config::{ModelConfig, Task};
 use train::data::Source;
-use train::generate::GenerateOptions;
-use train::run::{Metrics, Options, Overrides, Run, Spent, Validation};
+use train::run::{Options, Overrides, Run, Spent};
 
 /// The model that is trained if none is named.
 const MODEL: &str = "shakespeare";
-/// Where runs go if no folder is named.
-const RUNS: &str = "runs";
 /// Windows of the validations on the way: enough to see the course.
 const VALIDATION: usize = 32;
 /// Windows of the last validation: all, unless there are very many.
 const FINAL_VALIDATION: usize = 4096;
-/// Tokens of the sample at the end.
-const SAMPLE: usize = 200;
-/// What the sample begins with when the text is the bundled one.
-const PROMPT: &str = "Romeo.\n";
 
 /// Train a model on text
 ///
@@ -127,7 +121,7 @@ pub struct TrainArgs {
     engine: EngineArgs,
 
     #[command(flatten)]
-    weights: WeightsArgs,
+    kernels: ModelArgs,
 
     /// Go on from the newest checkpoint of the folder
     #[arg(long)]
@@ -328,143 +322,7 @@ fn options(ui: &Ui, args: &TrainArgs, before: Option<&Handover>) -> Result<Optio
             storage: args.storage.map(Into::into),
         },
         threads: args.engine.threads,
-        device: args.weights.of(args.engine.device()),
+        device: args.kernels.of(args.engine.device()),
+        norms: args.kernels.norms(),
     })
-}
-
-/// What people call the model: the name of its preset, file or folder.
-fn model_name(model: Option<&str>, otherwise: &Path) -> String {
-    let path = model.map_or(otherwise, Path::new);
-    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
-    name.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// The folder of a run that was given none: the first of `runs/NAME`, `runs/NAME-2`, … with nothing in it; to resume,
-/// the last with a checkpoint.
-fn choose_folder(ui: &Ui, name: &str, resume: bool) -> Result<PathBuf, CommandError> {
-    let first = Path::new(RUNS).join(name);
-    let numbered = |n: u32| Path::new(RUNS).join(format!("{name}-{n}"));
-    let mut folders = std::iter::once(first.clone()).chain((2..=u32::MAX).map(numbered));
-    if resume {
-        let mut last = None;
-        for folder in folders.take_while(|folder| folder.exists()) {
-            if RunFolder::at(&folder).newest()?.is_some() {
-                last = Some(folder);
-            }
-        }
-        return Ok(last.unwrap_or(first));
-    }
-    let free = |folder: &PathBuf| match std::fs::read_dir(folder) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(e) => e.kind() != std::io::ErrorKind::NotADirectory || !folder.exists(),
-    };
-    let folder = folders.find(free).unwrap_or_else(|| first.clone());
-    if folder != first {
-        let (first, folder) = (first.display(), folder.display());
-        ui.say(format!("`{first}` is in use, so this run goes to `{folder}` (to go on: --resume --out DIR)"));
-    }
-    Ok(folder)
-}
-
-/// Whether the data have a part that is not trained on.
-fn has_held_out(run: &Run) -> bool {
-    run.config().task == Task::Regression || run.data_tokens().is_some_and(|(_, held_out)| held_out > 0)
-}
-
-/// Writes `loss.svg`.
-fn draw(model: &str, run: &Run) -> Result<(), CommandError> {
-    let (steps, validations) = Metrics::read(&run.folder().dir().join("metrics.jsonl"))?;
-    let (unit, cfg) = (loss_unit(run.config()), run.config());
-    let title = format!("{model}: {} parameters", units::count(cfg.param_count() as f64));
-    let svg = plot::loss_svg(&title, unit, &steps, &validations)
-        .map_err(|e| CommandError::failure(format!("the loss cannot be drawn: {e}")))?;
-    if let Some(svg) = svg {
-        write_atomically(&run.folder().dir().join("loss.svg"), svg.as_bytes())?;
-    }
-    Ok(())
-}
-
-fn loss_unit(cfg: &ModelConfig) -> &'static str {
-    match cfg.task {
-        Task::Language => "nats per token",
-        Task::Regression => "mean squared error",
-    }
-}
-
-/// What was lost: nothing.
-fn interrupted(out: &Path, done: u64, steps: u64) -> CommandError {
-    CommandError::interrupted(
-        format!("stopped after step {done} of {steps}; everything is saved in `{}`", out.display()),
-        format!("Go on with `{} train --resume --out {}`.", program(), out.display()),
-    )
-}
-
-/// Lets the model write a little, for people to read as it comes.
-fn sample(
-    ui: &Ui,
-    args: &TrainArgs,
-    run: &Run,
-    bundled: bool,
-    first: impl FnOnce(),
-) -> Result<Option<String>, CommandError> {
-    let Some(generator) = run.generator() else { return Ok(None) };
-    let prompt = if bundled { PROMPT } else { "" };
-    let options =
-        GenerateOptions { tokens: SAMPLE, temperature: 0.8, top_p: 0.95, seed: run.settings().seed };
-    let mut text = prompt.to_owned();
-    if args.json {
-        generator.generate(prompt, &options, &mut |piece| {
-            text.push_str(piece);
-            true
-        })?;
-        return Ok(Some(text));
-    }
-    first();
-    ui.result(&format!("\n{}", ui.dim("a sample")))?;
-    let mut stream = Stream::stdout(ui);
-    stream.write(prompt);
-    generator.generate(prompt, &options, &mut |piece| {
-        text.push_str(piece);
-        stream.write(piece)
-    })?;
-    stream.end()?;
-    ui.result("")?;
-    Ok(Some(text))
-}
-
-fn report(
-    model: String,
-    run: &Run,
-    work: Work,
-    loss: Option<f64>,
-    validation: Option<Validation>,
-    sample: Option<String>,
-) -> Report {
-    let (memory, device, folder) = (run.memory(), run.device(), run.folder());
-    const FILES: [&str; 6] =
-        ["model.safetensors", "config.json", "tokenizer.json", "tokenizer.bin", "metrics.jsonl", "loss.svg"];
-    let files = FILES.iter().filter(|name| folder.dir().join(name).exists()).map(|&name| name.to_owned());
-    Report {
-        model,
-        parameters: run.config().param_count(),
-        device: device.name.clone(),
-        chip: device.chip.clone(),
-        threads: device.threads,
-        kernels_per_layer: run.kernels_per_layer(),
-        steps: run.step_count(),
-        work,
-        loss,
-        validation,
-        memory: report::Memory {
-            weights: memory.weights,
-            optimizer: memory.optimizer,
-            surfaces: memory.surfaces,
-            kernels: memory.kernels,
-            shared: memory.shared,
-            process_peak: report::process_peak(),
-        },
-        folder: folder.dir().to_owned(),
-        files: files.collect(),
-        sample,
-    }
 }

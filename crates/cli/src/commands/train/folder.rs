@@ -1,0 +1,43 @@
+//! What a run is called, and where it goes.
+
+use crate::error::CommandError;
+use crate::ui::Ui;
+use std::path::{Path, PathBuf};
+use train::checkpoint::RunFolder;
+
+/// Where runs go if no folder is named.
+const RUNS: &str = "runs";
+
+/// What people call the model: the name of its preset, file or folder.
+pub fn model_name(model: Option<&str>, otherwise: &Path) -> String {
+    let path = model.map_or(otherwise, Path::new);
+    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    name.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The folder of a run that was given none: the first of `runs/NAME`, `runs/NAME-2`, … with nothing in it; to resume,
+/// the last with a checkpoint.
+pub fn choose_folder(ui: &Ui, name: &str, resume: bool) -> Result<PathBuf, CommandError> {
+    let first = Path::new(RUNS).join(name);
+    let numbered = |n: u32| Path::new(RUNS).join(format!("{name}-{n}"));
+    let mut folders = std::iter::once(first.clone()).chain((2..=u32::MAX).map(numbered));
+    if resume {
+        let mut last = None;
+        for folder in folders.take_while(|folder| folder.exists()) {
+            if RunFolder::at(&folder).newest()?.is_some() {
+                last = Some(folder);
+            }
+        }
+        return Ok(last.unwrap_or(first));
+    }
+    let free = |folder: &PathBuf| match std::fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(e) => e.kind() != std::io::ErrorKind::NotADirectory || !folder.exists(),
+    };
+    let folder = folders.find(free).unwrap_or_else(|| first.clone());
+    if folder != first {
+        let (first, folder) = (first.display(), folder.display());
+        ui.say(format!("`{first}` is in use, so this run goes to `{folder}` (to go on: --resume --out DIR)"));
+    }
+    Ok(folder)
+}
