@@ -1,12 +1,17 @@
 //! A tree as a program: words become operations, parameters and values.
 
-use super::known::{self, is_engine_note};
+mod arguments;
+mod words;
+
+use self::arguments::Given;
+use self::words::{nearest, opset, tensor_type};
+use super::known;
 use super::parse::{MISTAKES, Read};
 use super::tree::{self, Block, Func, Item, Name, Param, Span, Statement, Tree, Type, Value};
 use crate::diag::{Diagnostic, Place, Report, Severity};
-use crate::ir::{self, Arg, ArgValue, Function, LiteralData, Operation, Program, State, ValueId};
+use crate::ir::{Arg, ArgValue, Function, Operation, Program, State, ValueId};
 use crate::op::{Op, Role};
-use crate::ty::{DType, Opset, TensorType};
+use crate::ty::DType;
 use crate::verify::{Names, Sizes, examine_with};
 use foldhash::fast::RandomState;
 use foldhash::{HashMap, HashSet};
@@ -134,6 +139,9 @@ enum Meaning {
     /// Something that no value of a program can be.
     Opaque,
 }
+
+/// After so many mistakes nobody is told what was meant.
+const HINTS: usize = 20;
 
 struct Lowering<'l, 's> {
     f: Function,
@@ -352,137 +360,6 @@ impl<'l, 's> Lowering<'l, 's> {
         Some(operation)
     }
 
-    fn item(
-        &mut self,
-        item: &'l Item<'s>,
-        opaque: &mut Option<&'static str>,
-        target: &mut Option<usize>,
-    ) -> Option<Given> {
-        match item {
-            Item::Name(name) => match self.resolve(*name)? {
-                Meaning::Value(id) => Some(Given::Value(id)),
-                Meaning::State(state) => {
-                    if self.depth > 0 {
-                        *opaque = Some("it uses a state inside a block");
-                    }
-                    *target = Some(state);
-                    Some(Given::Value(self.current[state].0))
-                }
-                Meaning::Opaque => {
-                    *opaque = Some("an argument is no tensor");
-                    None
-                }
-            },
-            Item::Literal(l) => match literal(l) {
-                Some(l) => Some(Given::Literal(l)),
-                None => {
-                    *opaque = Some("an argument is no tensor");
-                    None
-                }
-            },
-        }
-    }
-
-    /// A constant for a literal that stands in a list.
-    fn constant(&mut self, l: ir::Literal, ops: &mut Vec<Operation>) -> ValueId {
-        // Only a machine would give a value such a name.
-        let name = format!("_literal_{}", self.f.values.len());
-        let id = self.f.add_value(name, l.ty.clone());
-        ops.push(Operation::constant(l, id));
-        id
-    }
-
-    /// `name = string("…")` or `val = fp16(…)`.
-    fn attribute(
-        &mut self,
-        attr: &'l tree::Attr<'s>,
-        statement: &'l Statement<'s>,
-        operation: &mut Operation,
-    ) {
-        let op = operation.op;
-        let name = attr.name;
-        if name.text == "name" {
-            match attr.literal.value.as_str() {
-                // A label that repeats the name of the first result says nothing.
-                Some(label) if statement.outputs.first().is_some_and(|p| p.name.text == label) => {}
-                Some(label) => operation.label = Some(label.to_owned()),
-                None => {
-                    let text = format!("`name` is a string, not a {}", attr.literal.ty);
-                    let place = Place::Text(attr.literal.span.range());
-                    self.checked.report.push(Diagnostic::new("wrong-literal", text, place));
-                }
-            }
-            return;
-        }
-        match op.param(name.text) {
-            None if is_engine_note(name.text) => {}
-            None => self.unknown_parameter(op, name, "attribute"),
-            Some(param) if op.params[param].role != Role::Attribute => {
-                let text = format!("`{name}` of `{}` stands in the round brackets", op.name());
-                self.refuse("misplaced-parameter", text, name);
-            }
-            Some(param) => match literal(&attr.literal) {
-                Some(l) => operation.args.push(Arg { param, value: ArgValue::Literal(l) }),
-                None => {
-                    let text = format!("`{name}` of `{}` is a tensor, not a {}", op.name(), attr.literal.ty);
-                    self.refuse("wrong-literal", text, name);
-                }
-            },
-        }
-    }
-
-    fn unknown_parameter(&mut self, op: Op, name: Name<'s>, kind: &str) {
-        let text = format!("`{}` has no {kind} `{name}`", op.name());
-        let is_attribute = kind == "attribute";
-        let params = op.params.iter().filter(|p| (p.role == Role::Attribute) == is_attribute).map(|p| p.name);
-        let takes: Vec<&str> = params.chain(is_attribute.then_some("name")).collect();
-        let mut unknown = Diagnostic::new("unknown-parameter", text, Place::Text(name.span.range()));
-        if !takes.is_empty() {
-            unknown = unknown.help(format!("it takes {}", takes.join(", ")));
-        }
-        self.checked.report.push(unknown);
-    }
-
-    fn block(&mut self, nested: &'l tree::Nested<'s>, opaque: &mut Option<&'static str>) -> ir::Block {
-        let before = self.inner.len();
-        self.depth += 1;
-        let mut block = ir::Block::default();
-        for param in &nested.params {
-            let meaning = match tensor_type(&param.ty) {
-                Some(ty) => {
-                    let id = self.f.add_value(param.name.text, ty);
-                    block.inputs.push(id);
-                    Meaning::Value(id)
-                }
-                None => {
-                    *opaque = Some("a parameter of a block is no tensor");
-                    Meaning::Opaque
-                }
-            };
-            self.define(param.name, meaning);
-        }
-        let opaque_before = self.checked.opaque.len();
-        block.ops = self.statements(&nested.block);
-        for &name in &nested.block.results {
-            match self.resolve(name) {
-                Some(Meaning::Value(id)) => block.outputs.push(id),
-                Some(_) => *opaque = Some("a result of a block is no tensor"),
-                None => {}
-            }
-        }
-        if self.checked.opaque.len() > opaque_before {
-            *opaque = Some("an operation inside is opaque");
-        }
-        self.depth -= 1;
-        for (name, meaning) in self.inner.drain(before..).rev() {
-            match meaning {
-                Some(meaning) => drop(self.names.insert(name, meaning)),
-                None => drop(self.names.remove(name)),
-            }
-        }
-        block
-    }
-
     fn unknown(&mut self, statement: &'l Statement<'s>) {
         for arg in &statement.args {
             for item in arg.value.items() {
@@ -511,78 +388,4 @@ impl<'l, 's> Lowering<'l, 's> {
         let range = op.span.range();
         self.checked.opaque.push(Opaque { op: op.text.to_owned(), range, reason });
     }
-}
-
-/// What is given for an argument.
-enum Given {
-    Value(ValueId),
-    Literal(ir::Literal),
-}
-
-/// The opset called `name`; the newest one, with a mistake or a warning, if it is not known.
-fn opset(name: Name<'_>, report: &mut Report) -> Opset {
-    if let Some(opset) = Opset::from_name(name.text) {
-        return opset;
-    }
-    let place = Place::Text(name.span.range());
-    if let Some(opset) = known::opset(name.text) {
-        let text = format!("the opset `{name}` is taken as {opset}");
-        report.push(Diagnostic::new("other-opset", text, place).severity(Severity::Warning));
-        return opset;
-    }
-    let all = Opset::ALL.map(Opset::name).join(", ");
-    let text = format!("there is no opset `{name}`");
-    report.push(Diagnostic::new("unknown-opset", text, place).help(format!("use one of {all}")));
-    Opset::NEWEST
-}
-
-/// The type of a tensor or scalar; `None` for any other.
-fn tensor_type(ty: &Type<'_>) -> Option<TensorType> {
-    let Type::Tensor { dtype, dims } = ty else { return None };
-    let size = |d: &Option<usize>| d.unwrap_or(TensorType::UNKNOWN);
-    Some(TensorType::new(*dtype, dims.iter().map(size).collect::<Vec<_>>()))
-}
-
-/// The literal of a tensor or scalar; `None` for any other.
-fn literal(l: &tree::Literal<'_>) -> Option<ir::Literal> {
-    let Type::Tensor { dtype, .. } = l.ty else { return None };
-    let data = match &l.value {
-        Value::Tensor { data, shape } => {
-            let ty = TensorType::new(dtype, shape.clone());
-            return Some(ir::Literal { ty, data: LiteralData::Inline(std::sync::Arc::clone(data)) });
-        }
-        Value::Blob { path, offset } => {
-            LiteralData::Blob { path: path.clone().into_owned(), offset: *offset }
-        }
-        _ => return None,
-    };
-    Some(ir::Literal { ty: tensor_type(&l.ty)?, data })
-}
-
-/// After so many mistakes nobody is told what was meant.
-const HINTS: usize = 20;
-
-/// The word that differs least from `word`, if by a few letters.
-fn nearest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    const CLOSE: usize = 3;
-    if word.len() > 40 {
-        return None;
-    }
-    let near = words.filter(|w| w.len().abs_diff(word.len()) < CLOSE).take(10_000);
-    let distances = near.map(|w| (distance(word, w), w)).filter(|(d, w)| *d < CLOSE && *d * 2 < w.len());
-    distances.min().map(|(_, w)| w)
-}
-
-/// How many letters must be added, dropped or changed.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<u8> = b.bytes().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut before = std::mem::replace(&mut row[0], i + 1);
-        for (j, &y) in b.iter().enumerate() {
-            let here = (before + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
-            before = std::mem::replace(&mut row[j + 1], here);
-        }
-    }
-    row[b.len()]
 }

@@ -1,6 +1,7 @@
 //! What computes. Every kernel writes one packed buffer, and reads views of others.
 
 pub(crate) mod concat;
+mod functions;
 pub(crate) mod matmul;
 pub(crate) mod pointwise;
 pub(crate) mod reduce;
