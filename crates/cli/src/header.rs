@@ -28,7 +28,7 @@ pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
         "engine",
         format!("{}: {}, {}", device.name, device.chip, units::plural(device.threads, "thread")),
     ));
-    if device.math == Math::Bf16 {
+    if device.math == Math::Bf16 && !ui.is_quiet() {
         let limits = [Math::F32, Math::Bf16].map(|math| limit(math, device.threads).ok().flatten());
         rows.extend(slower(limits).map(|text| ("products", text)));
     }

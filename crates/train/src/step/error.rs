@@ -57,9 +57,7 @@ impl StepError {
             _ => None,
         }
     }
-}
 
-impl StepError {
     /// What an engine answered that does not compile a kernel, of which it is known whether RMSNorm is in it.
     pub(super) fn of_kernel(error: DeviceError, has_norm: bool) -> StepError {
         match &error {

@@ -44,10 +44,7 @@ impl Spent {
 
     /// What a failure to compile means: the end of what this process can do, or an error.
     pub(super) fn after(error: StepError) -> Result<Spent, StepError> {
-        match error {
-            e if e.may_pass() => Ok(Spent::Refused { said: e.to_string() }),
-            e => Err(e),
-        }
+        if error.may_pass() { Ok(Spent::Refused { said: error.to_string() }) } else { Err(error) }
     }
 }
 
