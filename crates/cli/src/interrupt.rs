@@ -6,6 +6,16 @@ use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 
+#[cfg(not(unix))]
+mod elsewhere;
+#[cfg(unix)]
+mod unix;
+
+#[cfg(not(unix))]
+use elsewhere::Watcher;
+#[cfg(unix)]
+use unix::Watcher;
+
 /// Nothing would be lost: an interrupt ends the process.
 const FREE: u8 = 0;
 /// There is work to save first.
@@ -13,52 +23,51 @@ const GUARDED: u8 = 1;
 /// There is, and an interrupt has asked for it.
 const ASKED: u8 = 2;
 
-/// Another process has the work, and hears of an interrupt itself.
-const AWAY: u8 = 3;
-
 /// What shells say of a process that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
 
 /// Watches for Ctrl-C, and for the requests to end that a system sends.
-#[derive(Clone, Debug)]
-pub struct Interrupt(Arc<AtomicU8>);
+#[derive(Debug)]
+pub struct Interrupt {
+    state: Arc<AtomicU8>,
+    watcher: Watcher,
+}
 
 impl Interrupt {
-    /// Watches from now on.
-    pub fn watch(ui: &Ui) -> Result<Interrupt, CommandError> {
-        let state = Arc::new(AtomicU8::new(FREE));
+    /// Watches from now on, as before any other thread is started; `guarded` says whether there is something to save.
+    pub fn watch(ui: &Ui, guarded: bool) -> Result<Interrupt, CommandError> {
+        let state = Arc::new(AtomicU8::new(if guarded { GUARDED } else { FREE }));
         let (shared, ui) = (Arc::clone(&state), ui.clone());
-        let handler = move || match shared.compare_exchange(GUARDED, ASKED, SeqCst, SeqCst) {
+        let heard = move || match shared.compare_exchange(GUARDED, ASKED, SeqCst, SeqCst) {
             Ok(_) => ui.say("finishing the step, then saving; Ctrl-C again quits at once"),
-            Err(AWAY) => {}
             Err(_) => {
                 ui.say("interrupted");
                 process::exit(INTERRUPTED);
             }
         };
-        ctrlc::set_handler(handler)
+        let watcher = Watcher::start(heard)
             .map_err(|e| CommandError::failure(format!("Ctrl-C cannot be watched for: {e}")))?;
-        Ok(Interrupt(state))
+        Ok(Interrupt { state, watcher })
     }
 
     /// From now on there is something to save; an interrupt that came before is not forgotten.
     pub fn guard(&self) {
-        let _ = self.0.compare_exchange(FREE, GUARDED, SeqCst, SeqCst);
+        let _ = self.state.compare_exchange(FREE, GUARDED, SeqCst, SeqCst);
     }
 
     /// From now on there is nothing to save; says whether an interrupt came before.
     pub fn release(&self) -> bool {
-        self.0.swap(FREE, SeqCst) == ASKED
+        self.state.swap(FREE, SeqCst) == ASKED
     }
 
-    /// From now on another process has the work: this one waits for it, and ends as it does.
-    pub fn leave(&self) {
-        self.0.store(AWAY, SeqCst);
+    /// From now on the next process of the run hears of interrupts, and this one does not.
+    pub fn leave(self) {
+        self.watcher.leave();
     }
 
     /// Whether an interrupt came.
     pub fn asked(&self) -> bool {
-        self.0.load(SeqCst) == ASKED
+        self.state.load(SeqCst) == ASKED
     }
 }
 
@@ -68,11 +77,12 @@ mod tests {
 
     #[test]
     fn an_interrupt_outlives_a_second_guard() {
-        let interrupt = Interrupt(Arc::new(AtomicU8::new(FREE)));
+        let state = Arc::new(AtomicU8::new(FREE));
+        let interrupt = Interrupt { state, watcher: Watcher::default() };
         interrupt.guard();
         assert!(!interrupt.asked());
         // What the handler does.
-        interrupt.0.store(ASKED, SeqCst);
+        interrupt.state.store(ASKED, SeqCst);
         interrupt.guard();
         assert!(interrupt.asked() && interrupt.release());
         assert!(!interrupt.release());

@@ -180,6 +180,39 @@ fn an_interrupted_run_is_saved_and_says_how_to_go_on() {
     place.succeed(&format!("train --resume --quiet --out run --steps {}", last + 1));
 }
 
+/// What `nohup` starts outlives its terminal.
+#[cfg(unix)]
+#[test]
+fn a_run_that_ignores_hangups_goes_on() {
+    let place = Place::new();
+    let script = format!("trap '' HUP; exec \"$0\" {SMALL} --steps 1000000 --out run --quiet");
+    let mut child = Command::new("sh")
+        .args(["-c", &script])
+        .arg(binary())
+        .current_dir(place.path(""))
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the shell starts");
+    wait_for(&mut child, &place.path("run/model.safetensors"));
+    let send = |signal: &str| {
+        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill");
+        assert!(sent.success());
+    };
+    let steps = || {
+        let metrics = String::from_utf8(place.read("run/metrics.jsonl")).expect("UTF-8");
+        metrics.lines().count()
+    };
+    send("-HUP");
+    let before = steps();
+    let began = std::time::Instant::now();
+    while steps() < before + 20 {
+        assert!(began.elapsed().as_secs() < 60, "it takes no more steps");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    send("-TERM");
+    assert_eq!(child.wait().expect("it ended").code(), Some(130));
+}
+
 /// No disk can be filled from a test; a limit on the size of files refuses writes in the same way.
 #[cfg(unix)]
 #[test]

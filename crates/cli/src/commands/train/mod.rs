@@ -158,15 +158,13 @@ enum Outcome {
 }
 
 pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
-    let interrupt = Interrupt::watch(ui)?;
     let before = Handover::take()?;
+    let interrupt = Interrupt::watch(ui, before.is_some())?;
     match train(ui, args, &interrupt, before.as_ref())? {
         Outcome::Done => Ok(()),
         // What the run held is gone by now: an engine has unloaded its programs.
         Outcome::Restart(next) => {
-            if cfg!(not(unix)) {
-                interrupt.leave();
-            }
+            interrupt.leave();
             Err(next.start(ui))
         }
     }
@@ -179,9 +177,6 @@ fn train(
     interrupt: &Interrupt,
     before: Option<&Handover>,
 ) -> Result<Outcome, CommandError> {
-    if before.is_some() {
-        interrupt.guard();
-    }
     let options = options(ui, args, before)?;
     let mut traces = Traces::new(args.trace.as_deref(), args.trace_steps)?;
     let mut progress = Progress::new(ui);
