@@ -3,7 +3,6 @@
 use crate::ui::Ui;
 use crate::units;
 use ane::Math;
-use train::bench::limit;
 use train::config::ModelConfig;
 use train::run::{Options, Run, Settings};
 
@@ -28,9 +27,8 @@ pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
         "engine",
         format!("{}: {}, {}", device.name, device.chip, units::plural(device.threads, "thread")),
     ));
-    if device.math == Math::Bf16 && !ui.is_quiet() {
-        let limits = [Math::F32, Math::Bf16].map(|math| limit(math, device.threads).ok().flatten());
-        rows.extend(slower(limits).map(|text| ("products", text)));
+    if device.math == Math::Bf16 && !softane::gemm::saves_time(Math::Bf16) {
+        rows.push(("products", "bf16 saves no time on this processor: --math f32 takes as long".to_owned()));
     }
     let kernels = run.kernels_per_layer();
     let dispatches = kernels * cfg.layers * settings.windows();
@@ -47,17 +45,6 @@ pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
     for (name, text) in rows {
         ui.say(format!("{} {text}", ui.dim(&format!("{name:<8}"))));
     }
-}
-
-/// What to say if products in bf16, of `[f32, bf16]` operations a second, save no time here.
-fn slower([f32, bf16]: [Option<f64>; 2]) -> Option<String> {
-    let (f32, bf16) = (f32?, bf16?);
-    (bf16 < f32).then(|| {
-        let [f32, bf16] = [f32, bf16].map(|flops| flops / 1e9);
-        format!(
-            "this processor is slower in bf16, {bf16:.0} GFLOP/s against {f32:.0}: --math f32 saves time here"
-        )
-    })
 }
 
 fn model_line(model: &str, cfg: &ModelConfig) -> String {
@@ -82,20 +69,4 @@ fn restarts_line(run: &Run) -> Option<String> {
     (to_go >= each).then(|| {
         format!("a new process every {when}: one may compile {budget} programs, {first} at first and {step} a step")
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bf16_is_only_spoken_of_where_it_saves_nothing() {
-        let said = slower([Some(354e9), Some(164.4e9)]).expect("it is slower");
-        assert!(said.contains("164 GFLOP/s against 354"), "{said}");
-        for limits in
-            [[Some(530e9), Some(1076e9)], [Some(1.0), Some(1.0)], [None, Some(1.0)], [Some(1.0), None]]
-        {
-            assert_eq!(slower(limits), None, "{limits:?}");
-        }
-    }
 }

@@ -49,11 +49,6 @@ impl Ui {
         }
     }
 
-    /// Whether nothing is said, so that nothing need be worked out for it.
-    pub fn is_quiet(&self) -> bool {
-        self.quiet
-    }
-
     /// Says a line that only somebody who watches wants to know.
     pub fn aside(&self, line: impl Display) {
         if self.terminal {

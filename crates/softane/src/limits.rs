@@ -17,12 +17,13 @@ pub fn peak(math: Math) -> Option<f64> {
     if !tile::has(math) {
         return None;
     }
+    let form = math.form();
     let threads = rayon::current_num_threads();
     let work = |_| {
         let (left, right) = (vec![0.5f32; STEPS * ROWS], vec![0.5f32; STEPS * COLS]);
         let mut tile = [0.0; TILE];
         for _ in 0..PRODUCTS {
-            tile::multiply(math, STEPS, Left::Steps(&left), &right, &mut tile);
+            tile::multiply(form, STEPS, Left::Steps(&left), &right, &mut tile);
             std::hint::black_box(&mut tile);
         }
     };
@@ -30,11 +31,7 @@ pub fn peak(math: Math) -> Option<f64> {
     for _ in 0..5 {
         let start = Instant::now();
         (0..threads).into_par_iter().with_max_len(1).for_each(work);
-        let each = match math {
-            Math::F32 => 2,
-            Math::Bf16 => 4,
-        };
-        let flops = (each * threads * PRODUCTS * STEPS * TILE) as f64;
+        let flops = (2 * form.each() * threads * PRODUCTS * STEPS * TILE) as f64;
         best = best.max(flops / start.elapsed().as_secs_f64());
     }
     Some(best)

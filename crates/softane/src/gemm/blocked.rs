@@ -3,7 +3,7 @@
 use super::scratch::{self, Local, Shared};
 use super::{Matrix, Product, Store, Target};
 use crate::buffer::Buffer;
-use crate::simd::tile::{self, COLS, Drain, Left, MOST_STEPS, Math, PITCH, Panel, ROWS, SLACK, TILE};
+use crate::simd::tile::{self, COLS, Drain, Form, Left, MOST_STEPS, PITCH, Panel, ROWS, SLACK, TILE};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -77,7 +77,7 @@ fn depths(k: usize) -> impl Iterator<Item = (usize, usize)> {
 
 /// Words of a panel of the right side over all of the inner dimension.
 fn panel_len(p: &Product<'_>) -> usize {
-    p.math.steps(p.left.cols) * COLS
+    p.form().steps(p.left.cols) * COLS
 }
 
 /// Packs panels of the right side from `first` on, as many as `to` takes.
@@ -88,8 +88,8 @@ fn pack_right(p: &Product<'_>, first: usize, to: &mut [f32]) {
         for (start, depth) in depths(p.left.cols) {
             let at = at + col * across + start * down;
             let panel = Panel { from, at, across, along: down, width: COLS.min(cols - col), depth };
-            let (here, rest) = to.split_at_mut(p.math.steps(depth) * COLS);
-            tile::pack::<COLS>(p.math, &panel, here);
+            let (here, rest) = to.split_at_mut(p.form().steps(depth) * COLS);
+            tile::pack::<COLS>(p.form(), &panel, here);
             to = rest;
         }
     }
@@ -107,8 +107,8 @@ impl Right<'_> {
         Right { packed, finite: OnceLock::new() }
     }
 
-    fn is_finite(&self, math: Math) -> bool {
-        *self.finite.get_or_init(|| tile::all_finite(math, self.packed))
+    fn is_finite(&self, form: Form) -> bool {
+        *self.finite.get_or_init(|| tile::all_finite(form, self.packed))
     }
 }
 
@@ -122,6 +122,7 @@ fn block<T: Target>(
     sums: &mut Buffer,
 ) {
     let (rows, n, k) = p.shape();
+    let form = p.form();
     let (tall, wide) = (rows.div_ceil(ROWS), n.div_ceil(COLS));
     let parts = depths(k).count();
     let sums = scratch::take(sums, if parts > 1 { tall * wide * TILE } else { 0 });
@@ -138,13 +139,7 @@ fn block<T: Target>(
                 let right = &right.packed[j * panel_len(p) + before * COLS..];
                 for i in first..first + count {
                     let (from, to) = left.steps(i - first);
-                    tile::multiply(
-                        p.math,
-                        to - from,
-                        left.panel(i - first),
-                        &right[from * COLS..],
-                        &mut tile,
-                    );
+                    tile::multiply(form, to - from, left.panel(i - first), &right[from * COLS..], &mut tile);
                     if parts > 1 {
                         let sum = &mut sums[(j * tall + i) * TILE..][..TILE];
                         carry(sum, &mut tile, part == 0, part + 1 == parts);
@@ -165,7 +160,7 @@ fn block<T: Target>(
                 }
             }
         }
-        before += p.math.steps(depth.1);
+        before += p.form().steps(depth.1);
     }
 }
 
@@ -204,7 +199,7 @@ fn pack_left<'a>(
     to: &'a mut Buffer,
 ) -> Packed<'a> {
     let Matrix { from, at, rows, down, across, .. } = p.left;
-    let whole = p.math.steps(depth);
+    let whole = p.form().steps(depth);
     // Rows that are whole are only widened.
     let by_rows = across == 1;
     let each = if by_rows { PITCH * ROWS } else { whole * ROWS };
@@ -214,16 +209,16 @@ fn pack_left<'a>(
         let at = at + row * down + start * across;
         let mut panel = Panel { from, at, across: down, along: across, width: ROWS.min(rows - row), depth };
         if let Some(steps) = steps.get_mut(i) {
-            let (first, last) = tile::nonzero(p.math, &panel);
+            let (first, last) = tile::nonzero(p.form(), &panel);
             // Steps in which a whole panel is 0, as half of causal attention is, add nothing to what is finite.
-            if (first, last) != (0, depth) && right.is_finite(p.math) {
+            if (first, last) != (0, depth) && right.is_finite(p.form()) {
                 panel.at += first * across;
                 panel.depth = last - first;
-                *steps = (p.math.steps(first), p.math.steps(last));
+                *steps = (p.form().steps(first), p.form().steps(last));
             }
         }
         let to = &mut words[i * each..];
-        if by_rows { tile::pack_rows(p.math, &panel, to) } else { tile::pack::<ROWS>(p.math, &panel, to) }
+        if by_rows { tile::pack_rows(p.form(), &panel, to) } else { tile::pack::<ROWS>(p.form(), &panel, to) }
     }
     Packed { words, each, by_rows, whole, steps }
 }

@@ -13,7 +13,7 @@ mod target;
 pub use crate::buffer::Elements;
 use crate::simd::blas;
 pub use crate::simd::tile::Math;
-use crate::simd::tile::{self, ROWS};
+use crate::simd::tile::{self, Form, ROWS};
 use half::f16;
 pub(crate) use target::Target;
 
@@ -164,6 +164,11 @@ impl Product<'_> {
         (self.left.rows, self.right.cols, self.left.cols)
     }
 
+    /// How its factors are packed.
+    fn form(&self) -> Form {
+        self.math.form()
+    }
+
     /// What no element of the product is larger than, factors rounded or not; infinite or NaN if some factor is.
     pub fn largest(&self) -> f32 {
         // Each factor may be rounded up by 2⁻⁸, and sums by less than that.
@@ -232,6 +237,11 @@ const LONGEST: usize = 2048;
 /// Whether this processor has instructions for `math`.
 pub fn supports(math: Math) -> bool {
     math == Math::F32 || tile::has(math)
+}
+
+/// Whether products in `math` take less time than in f32 here.
+pub fn saves_time(math: Math) -> bool {
+    math == Math::Bf16 && tile::has_quick_pairs()
 }
 
 /// Computes `p` into rows that start `stride` elements apart, on the current rayon pool.

@@ -30,17 +30,44 @@ pub enum Math {
     /// Factors in f32, fused multiply-adds.
     #[default]
     F32,
-    /// Factors rounded to bf16 (8 bits of precision), products summed in pairs: twice as fast where the processor
-    /// has instructions for it.
+    /// Factors rounded to bf16 (8 bits of precision). Twice as fast where the processor sums their products in pairs
+    /// and is quick at it; as fast as f32 where it is not.
     Bf16,
 }
 
 impl Math {
+    /// How panels lie for it on this machine.
+    pub(crate) fn form(self) -> Form {
+        match self {
+            Math::F32 => Form::Single,
+            Math::Bf16 if has_quick_pairs() => Form::Pairs,
+            Math::Bf16 => Form::Rounded,
+        }
+    }
+}
+
+/// How factors lie in packed panels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One f32 in a word.
+    Single,
+    /// One number in a word, rounded to bf16 and written as f32.
+    Rounded,
+    /// Two bf16 in a word.
+    Pairs,
+}
+
+impl Form {
     /// Words that `depth` elements of the inner dimension take in a panel, for each row or column.
     pub(crate) fn steps(self, depth: usize) -> usize {
+        depth.div_ceil(self.each())
+    }
+
+    /// Elements in a word.
+    pub(crate) fn each(self) -> usize {
         match self {
-            Math::F32 => depth,
-            Math::Bf16 => depth.div_ceil(2),
+            Form::Single | Form::Rounded => 1,
+            Form::Pairs => 2,
         }
     }
 }
@@ -83,33 +110,47 @@ impl Drain<'_> {
 
 /// Whether this machine multiplies tiles with `math` at full speed.
 pub(crate) fn has(math: Math) -> bool {
+    has_form(math.form())
+}
+
+/// Whether it does with panels of that form.
+fn has_form(form: Form) -> bool {
     #[cfg(target_arch = "x86_64")]
-    let has = super::avx512::has(math);
+    let has = super::avx512::has(form);
     #[cfg(target_arch = "aarch64")]
-    let has = math == Math::F32;
+    let has = form == Form::Single;
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let has = {
-        let _ = math;
+        let _ = form;
         false
     };
     has
 }
 
-/// Packs a panel `W` wide: element `i` of step `s` goes to `s·W + i`. A step is one f32, or two bf16 in a word.
+/// Whether it is quicker with pairs of bf16 than with f32.
+pub(crate) fn has_quick_pairs() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = super::avx512::has_quick_pairs();
+    #[cfg(not(target_arch = "x86_64"))]
+    let has = false;
+    has
+}
+
+/// Packs a panel `W` wide: element `i` of step `s` goes to `s·W + i`. A step is a word.
 ///
 /// # Panics
 /// If the panel reaches outside, or `to` is shorter than its steps; of a panel 12 wide, [`SLACK`] more are touched.
-pub(crate) fn pack<const W: usize>(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
+pub(crate) fn pack<const W: usize>(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
     assert!(panel.width <= W, "a panel of {} rows", panel.width);
     #[cfg(target_arch = "x86_64")]
-    if has(math) {
-        return super::avx512::pack::<W>(math, panel, to);
+    if has_form(form) {
+        return super::avx512::pack::<W>(form, panel, to);
     }
     #[cfg(target_arch = "aarch64")]
-    if has(math) && super::neon::pack::<W>(panel, to) {
+    if has_form(form) && super::neon::pack::<W>(panel, to) {
         return;
     }
-    plain_pack::<W>(math, panel, to);
+    plain_pack::<W>(form, panel, to);
 }
 
 /// Packs a panel of the left side row by row, where the elements of a row stand side by side: row `i` begins at
@@ -117,34 +158,31 @@ pub(crate) fn pack<const W: usize>(math: Math, panel: &Panel<'_>, to: &mut [f32]
 ///
 /// # Panics
 /// If the panel reaches outside, its rows have gaps or more than [`MOST_STEPS`], or `to` is shorter than a panel.
-pub(crate) fn pack_rows(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
-    assert!(panel.width <= ROWS && panel.along == 1 && math.steps(panel.depth) <= MOST_STEPS);
+pub(crate) fn pack_rows(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(panel.width <= ROWS && panel.along == 1 && form.steps(panel.depth) <= MOST_STEPS);
     #[cfg(target_arch = "x86_64")]
-    if has(math) {
-        return super::avx512::pack_rows(math, panel, to);
+    if has_form(form) {
+        return super::avx512::pack_rows(form, panel, to);
     }
     #[cfg(target_arch = "aarch64")]
-    if has(math) {
+    if has_form(form) {
         return super::neon::pack_rows(panel, to);
     }
-    plain_pack_rows(math, panel, to);
+    plain_pack_rows(form, panel, to);
 }
 
 /// Where along the inner dimension a panel is not all 0: from the first element to behind the last, about, at multiples
 /// of [`BLOCK`] steps. All of it, if its elements stand side by side along neither axis.
-pub(crate) fn nonzero(math: Math, panel: &Panel<'_>) -> (usize, usize) {
+pub(crate) fn nonzero(form: Form, panel: &Panel<'_>) -> (usize, usize) {
     match panel.from {
-        Elements::F16(from) => nonzero_of(math, panel, from),
-        Elements::F32(from) => nonzero_of(math, panel, from),
+        Elements::F16(from) => nonzero_of(form, panel, from),
+        Elements::F32(from) => nonzero_of(form, panel, from),
     }
 }
 
-fn nonzero_of<T: bytemuck::Pod>(math: Math, panel: &Panel<'_>, from: &[T]) -> (usize, usize) {
+fn nonzero_of<T: bytemuck::Pod>(form: Form, panel: &Panel<'_>, from: &[T]) -> (usize, usize) {
     let Panel { at, across, along, width, depth, .. } = *panel;
-    let block = match math {
-        Math::F32 => BLOCK,
-        Math::Bf16 => 2 * BLOCK,
-    };
+    let block = form.each() * BLOCK;
     if across != 1 && along != 1 {
         return (0, depth);
     }
@@ -167,11 +205,11 @@ fn nonzero_of<T: bytemuck::Pod>(math: Math, panel: &Panel<'_>, from: &[T]) -> (u
 }
 
 /// Whether packed panels hold neither infinities nor NaN.
-pub(crate) fn all_finite(math: Math, panels: &[f32]) -> bool {
+pub(crate) fn all_finite(form: Form, panels: &[f32]) -> bool {
     // The exponent of an f32, or of both bf16, is all ones where a number is not finite.
-    let bits = match math {
-        Math::F32 => [0x7F80_0000; 2],
-        Math::Bf16 => [0x7F80_0000, 0x7F80],
+    let bits = match form {
+        Form::Single | Form::Rounded => [0x7F80_0000; 2],
+        Form::Pairs => [0x7F80_0000, 0x7F80],
     };
     super::vectorised(
         #[inline(always)]
@@ -198,22 +236,22 @@ pub(crate) enum Left<'a> {
 ///
 /// # Panics
 /// If a panel is shorter.
-pub(crate) fn multiply(math: Math, steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
+pub(crate) fn multiply(form: Form, steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
     #[cfg(target_arch = "x86_64")]
-    if has(math) {
-        return super::avx512::multiply(math, steps, left, right, tile);
+    if has_form(form) {
+        return super::avx512::multiply(form, steps, left, right, tile);
     }
     #[cfg(target_arch = "aarch64")]
-    if has(math) {
+    if has_form(form) {
         return super::neon::multiply(steps, left, right, tile);
     }
-    plain_multiply(math, steps, left, right, tile);
+    plain_multiply(form, steps, left, right, tile);
 }
 
 /// Writes a tile as f32; `false` if this machine has no vectors for it.
 pub(crate) fn drain_f32(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if has(Math::F32) {
+    if has_form(Form::Single) {
         super::avx512::drain_f32(tile, drain, to);
         return true;
     }
@@ -224,7 +262,7 @@ pub(crate) fn drain_f32(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) -
 /// As [`drain_f32`], rounded to half precision; nothing is added.
 pub(crate) fn drain_f16(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if !drain.add && has(Math::F32) {
+    if !drain.add && has_form(Form::Single) {
         super::avx512::drain_f16(tile, drain, to);
         return true;
     }
@@ -233,34 +271,35 @@ pub(crate) fn drain_f16(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) -
 }
 
 /// Step `step` of row or column `i` of a panel.
-fn word(math: Math, panel: &Panel<'_>, i: usize, step: usize) -> f32 {
+fn word(form: Form, panel: &Panel<'_>, i: usize, step: usize) -> f32 {
     let at = |k: usize| match i < panel.width && k < panel.depth {
         true => panel.from.get(panel.at + i * panel.across + k * panel.along),
         false => 0.0,
     };
-    match math {
-        Math::F32 => at(step),
-        Math::Bf16 => {
+    match form {
+        Form::Single => at(step),
+        Form::Rounded => bf16::from_f32(at(step)).to_f32(),
+        Form::Pairs => {
             let bits = |k| u32::from(bf16::from_f32(at(k)).to_bits());
             f32::from_bits(bits(2 * step) | bits(2 * step + 1) << 16)
         }
     }
 }
 
-fn plain_pack<const W: usize>(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
-    for (step, to) in to.chunks_exact_mut(W).take(math.steps(panel.depth)).enumerate() {
-        to.iter_mut().enumerate().for_each(|(i, to)| *to = word(math, panel, i, step));
+fn plain_pack<const W: usize>(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
+    for (step, to) in to.chunks_exact_mut(W).take(form.steps(panel.depth)).enumerate() {
+        to.iter_mut().enumerate().for_each(|(i, to)| *to = word(form, panel, i, step));
     }
 }
 
-fn plain_pack_rows(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
+fn plain_pack_rows(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
     for i in 0..ROWS {
-        let to = &mut to[i * PITCH..][..math.steps(panel.depth)];
-        to.iter_mut().enumerate().for_each(|(step, to)| *to = word(math, panel, i, step));
+        let to = &mut to[i * PITCH..][..form.steps(panel.depth)];
+        to.iter_mut().enumerate().for_each(|(step, to)| *to = word(form, panel, i, step));
     }
 }
 
-fn plain_multiply(math: Math, steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
+fn plain_multiply(form: Form, steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
     tile.fill(0.0);
     let halves = |x: f32| [x.to_bits() << 16, x.to_bits() & 0xFFFF_0000].map(f32::from_bits);
     for (step, right) in right.chunks_exact(COLS).take(steps).enumerate() {
@@ -270,9 +309,9 @@ fn plain_multiply(math: Math, steps: usize, left: Left<'_>, right: &[f32], tile:
                 Left::Rows(left) => left[i * PITCH + step],
             };
             for (sum, &y) in row.iter_mut().zip(right) {
-                *sum = match math {
-                    Math::F32 => x.mul_add(y, *sum),
-                    Math::Bf16 => {
+                *sum = match form {
+                    Form::Single | Form::Rounded => x.mul_add(y, *sum),
+                    Form::Pairs => {
                         let ([x0, x1], [y0, y1]) = (halves(x), halves(y));
                         x0.mul_add(y0, x1.mul_add(y1, *sum))
                     }
@@ -295,44 +334,44 @@ mod tests {
     fn panels_are_packed_as_the_plain_loop_packs_them() {
         let (single, depth_max) = (noise(40 * 80), 70);
         let half: Vec<f16> = single.iter().map(|&x| f16::from_f32(x)).collect();
-        for math in [Math::F32, Math::Bf16] {
+        for form in [Form::Single, Form::Rounded, Form::Pairs] {
             for (depth, width) in [(1, 1), (2, 12), (15, 5), (16, 12), (17, 11), (33, 12), (depth_max, 7)] {
                 for (across, along) in [(80, 1), (1, 40), (3, 41)] {
                     for from in [Elements::F32(&single), Elements::F16(&half)] {
                         let panel = Panel { from, at: 3, across, along, width, depth };
-                        both::<ROWS>(math, &panel);
-                        both::<COLS>(math, &panel);
+                        both::<ROWS>(form, &panel);
+                        both::<COLS>(form, &panel);
                     }
                 }
             }
         }
     }
 
-    fn both<const W: usize>(math: Math, panel: &Panel<'_>) {
-        let steps = math.steps(panel.depth);
+    fn both<const W: usize>(form: Form, panel: &Panel<'_>) {
+        let steps = form.steps(panel.depth);
         let (mut got, mut want) = (vec![7.0; steps * W + SLACK], vec![7.0; steps * W]);
-        pack::<W>(math, panel, &mut got);
-        plain_pack::<W>(math, panel, &mut want);
+        pack::<W>(form, panel, &mut got);
+        plain_pack::<W>(form, panel, &mut want);
         let same = |got: &[f32], want: &[f32]| got.iter().zip(want).all(|(g, w)| g.to_bits() == w.to_bits());
-        assert!(same(&got, &want), "{math:?}, {W} wide, {panel:?}");
+        assert!(same(&got, &want), "{form:?}, {W} wide, {panel:?}");
         if panel.along == 1 && panel.width <= ROWS {
             let (mut got, mut want) = (vec![7.0; ROWS * PITCH], vec![7.0; ROWS * PITCH]);
-            pack_rows(math, panel, &mut got);
-            plain_pack_rows(math, panel, &mut want);
+            pack_rows(form, panel, &mut got);
+            plain_pack_rows(form, panel, &mut want);
             let rows = got.chunks(PITCH).zip(want.chunks(PITCH));
-            assert!(rows.into_iter().all(|(g, w)| same(&g[..steps], &w[..steps])), "{math:?}, {panel:?}");
+            assert!(rows.into_iter().all(|(g, w)| same(&g[..steps], &w[..steps])), "{form:?}, {panel:?}");
         }
     }
 
     #[test]
     fn products_agree_with_the_plain_loop() {
-        for math in [Math::F32, Math::Bf16] {
+        for form in [Form::Single, Form::Rounded, Form::Pairs] {
             for steps in [0, 1, 2, 31, 100] {
                 let (left, right) = (noise(steps * ROWS), noise(steps * COLS + 5));
-                let word = |x: &f32| match math {
-                    Math::F32 => *x,
+                let word = |x: &f32| match form {
+                    Form::Single | Form::Rounded => *x,
                     // Both halves are small numbers.
-                    Math::Bf16 => f32::from_bits(x.to_bits() & 0xFFFF_0000 | 0x3F80),
+                    Form::Pairs => f32::from_bits(x.to_bits() & 0xFFFF_0000 | 0x3F80),
                 };
                 let left: Vec<f32> = left.iter().map(word).collect();
                 let right: Vec<f32> = right[5..].iter().map(word).collect();
@@ -341,13 +380,13 @@ mod tests {
                     rows[at % ROWS * PITCH + at / ROWS] = x;
                 }
                 let (mut got, mut other, mut want) = ([1.0; TILE], [3.0; TILE], [2.0; TILE]);
-                multiply(math, steps, Left::Steps(&left), &right, &mut got);
-                multiply(math, steps, Left::Rows(&rows), &right, &mut other);
-                plain_multiply(math, steps, Left::Steps(&left), &right, &mut want);
+                multiply(form, steps, Left::Steps(&left), &right, &mut got);
+                multiply(form, steps, Left::Rows(&rows), &right, &mut other);
+                plain_multiply(form, steps, Left::Steps(&left), &right, &mut want);
                 assert_eq!(got, other, "both layouts");
                 // Sums of up to 200 products of at most 64, in one order or another.
                 let close = |(g, w): (&f32, &f32)| (g - w).abs() <= 200.0 * 64.0 * f32::EPSILON * 4.0;
-                assert!(got.iter().zip(&want).all(close), "{math:?}, {steps} steps");
+                assert!(got.iter().zip(&want).all(close), "{form:?}, {steps} steps");
             }
         }
     }

@@ -1,21 +1,21 @@
 //! Tiles to where they belong.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::super::tile::{COLS, Drain, Math, TILE};
+use super::super::tile::{COLS, Drain, Form, TILE};
 use super::has;
 use half::f16;
 use std::arch::x86_64::*;
 
 /// Writes a tile to where it belongs; see [`crate::simd::tile::drain_f32`].
 pub(crate) fn drain_f32(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) {
-    assert!(has(Math::F32));
+    assert!(has(Form::Single));
     // SAFETY: `has` says that the instructions exist.
     unsafe { drain_f32_with(tile, drain, to) }
 }
 
 /// As [`drain_f32`], rounded to half precision.
 pub(crate) fn drain_f16(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) {
-    assert!(has(Math::F32));
+    assert!(has(Form::Single));
     // SAFETY: `has` says that the instructions exist.
     unsafe { drain_f16_with(tile, drain, to) }
 }

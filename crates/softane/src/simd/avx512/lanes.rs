@@ -4,6 +4,15 @@
 use half::f16;
 use std::arch::x86_64::*;
 
+// A [`super::Form`], where it has to be known when this is compiled. The last two need BF16 beside AVX-512.
+
+/// [`super::Form::Single`]
+pub(super) const SINGLE: u8 = 0;
+/// [`super::Form::Rounded`]
+pub(super) const ROUNDED: u8 = 1;
+/// [`super::Form::Pairs`]
+pub(super) const PAIRS: u8 = 2;
+
 /// Elements that widen to f32 lanes.
 pub(super) trait Lanes: Copy {
     /// 16 elements from `from` on.
@@ -70,6 +79,31 @@ pub(super) fn paired(low: __m512, high: __m512) -> __m512 {
     _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32::<16>(high)))
 }
 
+/// A vector rounded to bf16, to nearest even, as f32.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) fn rounded(x: __m512) -> __m512 {
+    // SAFETY: both types are 256 bits of anything.
+    let bits = unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x)) };
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
+}
+
+/// 16 words of a panel from 16 elements from `from` on, or 32.
+///
+/// # Safety
+/// They are there, and so is what `FORM` needs; see [`super::Form`].
+#[inline(always)]
+pub(super) unsafe fn words<T: Lanes, const FORM: u8>(from: *const T) -> __m512 {
+    // SAFETY: the caller vouches for the elements and the instructions.
+    unsafe {
+        match FORM {
+            PAIRS => in_order(T::load(from), T::load(from.add(16))),
+            ROUNDED => rounded(T::load(from)),
+            _ => T::load(from),
+        }
+    }
+}
+
 /// 32 numbers that follow one another, as bf16 in order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
@@ -115,9 +149,9 @@ pub(super) fn turned(rows: [__m512; 16]) -> [__m512; 16] {
 /// 16 steps of each of `rows` rows.
 ///
 /// # Safety
-/// They are there, and so is AVX-512, with BF16 if that is packed.
+/// They are there, and so is what `FORM` needs.
 #[inline(always)]
-pub(super) unsafe fn whole_rows<T: Lanes, const BF16: bool>(
+pub(super) unsafe fn whole_rows<T: Lanes, const FORM: u8>(
     from: *const T,
     across: usize,
     rows: usize,
@@ -127,8 +161,7 @@ pub(super) unsafe fn whole_rows<T: Lanes, const BF16: bool>(
         let mut block = [_mm512_setzero_ps(); 16];
         for (i, row) in block.iter_mut().enumerate() {
             if i < rows {
-                let from = from.add(i * across);
-                *row = if BF16 { in_order(T::load(from), T::load(from.add(16))) } else { T::load(from) };
+                *row = words::<T, FORM>(from.add(i * across));
             }
         }
         block

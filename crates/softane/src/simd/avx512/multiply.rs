@@ -1,7 +1,7 @@
 //! The loops that multiply packed panels: 24 registers of sums.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::super::tile::{COLS, Left, Math, PITCH, ROWS, TILE};
+use super::super::tile::{COLS, Form, Left, PITCH, ROWS, TILE};
 use super::has;
 use std::arch::x86_64::*;
 
@@ -9,24 +9,28 @@ use std::arch::x86_64::*;
 const AHEAD: usize = 24;
 
 /// Multiplies packed panels; see [`crate::simd::tile::multiply`].
-pub(crate) fn multiply(math: Math, steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
-    assert!(has(math) && right.len() >= steps * COLS, "a panel is too short");
+pub(crate) fn multiply(form: Form, steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
+    assert!(has(form) && right.len() >= steps * COLS, "a panel is too short");
     // SAFETY: `has` says that the instructions exist; the lengths are checked before each pointer is taken. Steps of
     // one row stand `ROW` words apart, rows `STEP` words.
     unsafe {
         match left {
             Left::Steps(left) => {
                 assert!(left.len() >= steps * ROWS, "a panel is too short");
-                match math {
-                    Math::F32 => multiply_f32::<1, ROWS>(steps, left.as_ptr(), right.as_ptr(), tile),
-                    Math::Bf16 => multiply_bf16::<1, ROWS>(steps, left.as_ptr(), right.as_ptr(), tile),
+                match form {
+                    Form::Single | Form::Rounded => {
+                        multiply_single::<1, ROWS>(steps, left.as_ptr(), right.as_ptr(), tile)
+                    }
+                    Form::Pairs => multiply_pairs::<1, ROWS>(steps, left.as_ptr(), right.as_ptr(), tile),
                 }
             }
             Left::Rows(left) => {
                 assert!(steps == 0 || left.len() >= (ROWS - 1) * PITCH + steps, "a panel is too short");
-                match math {
-                    Math::F32 => multiply_f32::<PITCH, 1>(steps, left.as_ptr(), right.as_ptr(), tile),
-                    Math::Bf16 => multiply_bf16::<PITCH, 1>(steps, left.as_ptr(), right.as_ptr(), tile),
+                match form {
+                    Form::Single | Form::Rounded => {
+                        multiply_single::<PITCH, 1>(steps, left.as_ptr(), right.as_ptr(), tile)
+                    }
+                    Form::Pairs => multiply_pairs::<PITCH, 1>(steps, left.as_ptr(), right.as_ptr(), tile),
                 }
             }
         }
@@ -36,7 +40,7 @@ pub(crate) fn multiply(math: Math, steps: usize, left: Left<'_>, right: &[f32], 
 /// # Safety
 /// The pointers lead to `steps` steps each.
 #[target_feature(enable = "avx512f")]
-unsafe fn multiply_f32<const ROW: usize, const STEP: usize>(
+unsafe fn multiply_single<const ROW: usize, const STEP: usize>(
     steps: usize,
     mut left: *const f32,
     mut right: *const f32,
@@ -63,7 +67,7 @@ unsafe fn multiply_f32<const ROW: usize, const STEP: usize>(
 /// # Safety
 /// The pointers lead to `steps` steps each.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn multiply_bf16<const ROW: usize, const STEP: usize>(
+unsafe fn multiply_pairs<const ROW: usize, const STEP: usize>(
     steps: usize,
     mut left: *const f32,
     mut right: *const f32,

@@ -1,37 +1,43 @@
 //! Packing.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::super::tile::{Math, PITCH, Panel, ROWS};
+use super::super::tile::{Form, PITCH, Panel, ROWS};
 use super::has;
-use super::lanes::{Lanes, in_order, paired, take, turned, whole_rows};
+use super::lanes::{
+    Lanes, PAIRS, ROUNDED, SINGLE, in_order, paired, rounded, take, turned, whole_rows, words,
+};
 use crate::buffer::Elements;
 use half::f16;
 use std::arch::x86_64::*;
 
 /// Packs a panel; see [`crate::simd::tile::pack`].
-pub(crate) fn pack<const W: usize>(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
-    assert!(has(math));
+pub(crate) fn pack<const W: usize>(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(has(form));
     // SAFETY: `has` says that the instructions exist.
     unsafe {
-        match (math, panel.from) {
-            (Math::F32, Elements::F32(from)) => pack_f32::<f32, W>(from, panel, to),
-            (Math::F32, Elements::F16(from)) => pack_f32::<f16, W>(from, panel, to),
-            (Math::Bf16, Elements::F32(from)) => pack_bf16::<f32, W>(from, panel, to),
-            (Math::Bf16, Elements::F16(from)) => pack_bf16::<f16, W>(from, panel, to),
+        match (form, panel.from) {
+            (Form::Single, Elements::F32(from)) => pack_single::<f32, W>(from, panel, to),
+            (Form::Single, Elements::F16(from)) => pack_single::<f16, W>(from, panel, to),
+            (Form::Rounded, Elements::F32(from)) => pack_rounded::<f32, W>(from, panel, to),
+            (Form::Rounded, Elements::F16(from)) => pack_rounded::<f16, W>(from, panel, to),
+            (Form::Pairs, Elements::F32(from)) => pack_pairs::<f32, W>(from, panel, to),
+            (Form::Pairs, Elements::F16(from)) => pack_pairs::<f16, W>(from, panel, to),
         }
     }
 }
 
 /// Packs rows; see [`crate::simd::tile::pack_rows`].
-pub(crate) fn pack_rows(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
-    assert!(has(math));
+pub(crate) fn pack_rows(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(has(form));
     // SAFETY: `has` says that the instructions exist.
     unsafe {
-        match (math, panel.from) {
-            (Math::F32, Elements::F32(from)) => rows_f32(from, panel, to),
-            (Math::F32, Elements::F16(from)) => rows_f32(from, panel, to),
-            (Math::Bf16, Elements::F32(from)) => rows_bf16(from, panel, to),
-            (Math::Bf16, Elements::F16(from)) => rows_bf16(from, panel, to),
+        match (form, panel.from) {
+            (Form::Single, Elements::F32(from)) => rows_single(from, panel, to),
+            (Form::Single, Elements::F16(from)) => rows_single(from, panel, to),
+            (Form::Rounded, Elements::F32(from)) => rows_rounded(from, panel, to),
+            (Form::Rounded, Elements::F16(from)) => rows_rounded(from, panel, to),
+            (Form::Pairs, Elements::F32(from)) => rows_pairs(from, panel, to),
+            (Form::Pairs, Elements::F16(from)) => rows_pairs(from, panel, to),
         }
     }
 }
@@ -39,44 +45,53 @@ pub(crate) fn pack_rows(math: Math, panel: &Panel<'_>, to: &mut [f32]) {
 // One function for each set of instructions, into which the loops below are inlined: only so are conversions, too.
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn pack_f32<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+fn pack_single<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
     // SAFETY: the instructions exist.
-    unsafe { pack_with::<T, false, W>(from, panel, to) }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn pack_bf16<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
-    // SAFETY: the instructions exist, those for bf16 too.
-    unsafe { pack_with::<T, true, W>(from, panel, to) }
+    unsafe { pack_with::<T, SINGLE, W>(from, panel, to) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn rows_f32<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+fn rows_single<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
     // SAFETY: the instructions exist.
-    unsafe { pack_rows_with::<T, false>(from, panel, to) }
+    unsafe { pack_rows_with::<T, SINGLE>(from, panel, to) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn rows_bf16<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+fn pack_rounded<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
     // SAFETY: the instructions exist, those for bf16 too.
-    unsafe { pack_rows_with::<T, true>(from, panel, to) }
+    unsafe { pack_with::<T, ROUNDED, W>(from, panel, to) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn rows_rounded<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    // SAFETY: the instructions exist, those for bf16 too.
+    unsafe { pack_rows_with::<T, ROUNDED>(from, panel, to) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn pack_pairs<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    // SAFETY: the instructions exist, those for bf16 too.
+    unsafe { pack_with::<T, PAIRS, W>(from, panel, to) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn rows_pairs<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    // SAFETY: the instructions exist, those for bf16 too.
+    unsafe { pack_rows_with::<T, PAIRS>(from, panel, to) }
 }
 
 /// # Safety
-/// AVX-512 exists, with BF16 if that is packed.
+/// What `FORM` needs exists.
 #[inline(always)]
-unsafe fn pack_with<T: Lanes, const BF16: bool, const W: usize>(
-    from: &[T],
-    panel: &Panel<'_>,
-    to: &mut [f32],
-) {
+unsafe fn pack_with<T: Lanes, const FORM: u8, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
     let Panel { at, across, along, width, depth, .. } = *panel;
     if along == 1 {
         // SAFETY: the caller vouches for the instructions.
-        return unsafe { pack_turned::<T, BF16, W>(from, panel, to) };
+        return unsafe { pack_turned::<T, FORM, W>(from, panel, to) };
     }
-    let steps = if BF16 { depth.div_ceil(2) } else { depth };
-    if BF16 && across == 1 && width == W && W.is_multiple_of(16) && depth.is_multiple_of(2) && depth > 0 {
+    let pairs = FORM == PAIRS;
+    let steps = if pairs { depth.div_ceil(2) } else { depth };
+    if pairs && across == 1 && width == W && W.is_multiple_of(16) && depth.is_multiple_of(2) && depth > 0 {
         let (from, to) = (&from[at..at + (depth - 1) * along + W], &mut to[..steps * W]);
         for step in 0..steps {
             for lane in (0..W).step_by(16) {
@@ -91,13 +106,13 @@ unsafe fn pack_with<T: Lanes, const BF16: bool, const W: usize>(
         }
         return;
     }
-    if across == 1 && width == W && W.is_multiple_of(16) && !BF16 && depth > 0 {
+    if across == 1 && width == W && W.is_multiple_of(16) && !pairs && depth > 0 {
         let (from, to) = (&from[at..at + (depth - 1) * along + W], &mut to[..steps * W]);
         for step in 0..steps {
             for lane in (0..W).step_by(16) {
                 // SAFETY: row `step` < depth has W elements in `from`, and as many places in `to`.
                 unsafe {
-                    let x = T::load(from.as_ptr().add(step * along + lane));
+                    let x = words::<T, FORM>(from.as_ptr().add(step * along + lane));
                     _mm512_storeu_ps(to.as_mut_ptr().add(step * W + lane), x);
                 }
             }
@@ -115,7 +130,7 @@ unsafe fn pack_with<T: Lanes, const BF16: bool, const W: usize>(
             let count = width.saturating_sub(lane);
             // SAFETY: the caller vouches for the instructions.
             let x = unsafe {
-                if BF16 {
+                if pairs {
                     let low = take(from, start + 2 * step * along, across, count);
                     let high = match 2 * step + 1 < depth {
                         true => take(from, start + (2 * step + 1) * along, across, count),
@@ -123,7 +138,7 @@ unsafe fn pack_with<T: Lanes, const BF16: bool, const W: usize>(
                     };
                     paired(low, high)
                 } else {
-                    take(from, start + step * along, across, count)
+                    alone::<FORM>(take(from, start + step * along, across, count))
                 }
             };
             store(step, lane, x);
@@ -131,18 +146,28 @@ unsafe fn pack_with<T: Lanes, const BF16: bool, const W: usize>(
     }
 }
 
+/// 16 elements as words of a panel, each on its own.
+///
+/// # Safety
+/// What `FORM` needs exists.
+#[inline(always)]
+unsafe fn alone<const FORM: u8>(x: __m512) -> __m512 {
+    // SAFETY: the caller vouches for the instructions.
+    if FORM == ROUNDED { unsafe { rounded(x) } } else { x }
+}
+
 /// Packs where the elements of one row (or column) of the panel stand side by side: in blocks of 16 × 16.
 ///
 /// # Safety
-/// AVX-512 exists, with BF16 if that is packed.
+/// What `FORM` needs exists.
 #[inline(always)]
-unsafe fn pack_turned<T: Lanes, const BF16: bool, const W: usize>(
+unsafe fn pack_turned<T: Lanes, const FORM: u8, const W: usize>(
     from: &[T],
     panel: &Panel<'_>,
     to: &mut [f32],
 ) {
     let Panel { at, across, width, depth, .. } = *panel;
-    let each = if BF16 { 2 } else { 1 };
+    let each = if FORM == PAIRS { 2 } else { 1 };
     let steps = depth.div_ceil(each);
     for lane in (0..W).step_by(16) {
         let rows = (W - lane).min(16);
@@ -153,12 +178,12 @@ unsafe fn pack_turned<T: Lanes, const BF16: bool, const W: usize>(
                 true => {
                     let from = &from[start..start + (rows - 1) * across + 16 * each];
                     // SAFETY: every row has 16 steps, the last ends where the slice does.
-                    unsafe { whole_rows::<T, BF16>(from.as_ptr(), across, rows) }
+                    unsafe { whole_rows::<T, FORM>(from.as_ptr(), across, rows) }
                 }
                 false => {
                     let rows = rows.min(width.saturating_sub(lane));
                     // SAFETY: the caller vouches for the instructions.
-                    unsafe { parted_rows::<T, BF16>(from, start, across, rows, left) }
+                    unsafe { parted_rows::<T, FORM>(from, start, across, rows, left) }
                 }
             };
             // SAFETY: the caller vouches for the instructions.
@@ -178,9 +203,9 @@ unsafe fn pack_turned<T: Lanes, const BF16: bool, const W: usize>(
 /// Up to 16 steps of each of `rows` rows, `left` elements at most; the rest is 0.
 ///
 /// # Safety
-/// AVX-512 exists, with BF16 if that is packed.
+/// What `FORM` needs exists.
 #[inline(always)]
-unsafe fn parted_rows<T: Lanes, const BF16: bool>(
+unsafe fn parted_rows<T: Lanes, const FORM: u8>(
     from: &[T],
     start: usize,
     across: usize,
@@ -192,7 +217,7 @@ unsafe fn parted_rows<T: Lanes, const BF16: bool>(
         let mut block = [_mm512_setzero_ps(); 16];
         for (i, row) in block.iter_mut().enumerate().take(rows) {
             let at = start + i * across;
-            *row = if BF16 {
+            *row = if FORM == PAIRS {
                 let low = take(from, at, 1, left.min(16));
                 let high = match left > 16 {
                     true => take(from, at + 16, 1, (left - 16).min(16)),
@@ -200,7 +225,7 @@ unsafe fn parted_rows<T: Lanes, const BF16: bool>(
                 };
                 in_order(low, high)
             } else {
-                take(from, at, 1, left.min(16))
+                alone::<FORM>(take(from, at, 1, left.min(16)))
             };
         }
         block
@@ -208,11 +233,11 @@ unsafe fn parted_rows<T: Lanes, const BF16: bool>(
 }
 
 /// # Safety
-/// AVX-512 exists, with BF16 if that is packed.
+/// What `FORM` needs exists.
 #[inline(always)]
-unsafe fn pack_rows_with<T: Lanes, const BF16: bool>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+unsafe fn pack_rows_with<T: Lanes, const FORM: u8>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
     let Panel { at, across, width, depth, .. } = *panel;
-    let each = if BF16 { 32 } else { 16 };
+    let each = if FORM == PAIRS { 32 } else { 16 };
     for (i, to) in to.chunks_exact_mut(PITCH).enumerate().take(ROWS) {
         if i >= width {
             to.fill(0.0);
@@ -226,22 +251,21 @@ unsafe fn pack_rows_with<T: Lanes, const BF16: bool>(from: &[T], panel: &Panel<'
             // the instructions.
             unsafe {
                 let from = from.as_ptr().add(block * each);
-                let x = if BF16 { in_order(T::load(from), T::load(from.add(16))) } else { T::load(from) };
-                _mm512_storeu_ps(to.as_mut_ptr().add(block * 16), x);
+                _mm512_storeu_ps(to.as_mut_ptr().add(block * 16), words::<T, FORM>(from));
             }
         }
         let (start, left) = (whole * each, depth - whole * each);
         // SAFETY: one block more than the whole ones has a place in `to`; the caller vouches for the instructions.
         unsafe {
             let low = take(from, start.min(depth), 1, left.min(16));
-            let x = if BF16 {
+            let x = if FORM == PAIRS {
                 let high = match left > 16 {
                     true => take(from, start + 16, 1, left - 16),
                     false => _mm512_setzero_ps(),
                 };
                 in_order(low, high)
             } else {
-                low
+                alone::<FORM>(low)
             };
             _mm512_storeu_ps(to.as_mut_ptr().add(whole * 16), x);
         }
