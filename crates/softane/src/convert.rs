@@ -1,5 +1,6 @@
 //! Half precision to single and back, to nearest, ties to even.
 
+use crate::simd::strips::strips;
 use half::f16;
 use rayon::prelude::*;
 
@@ -108,23 +109,15 @@ pub fn par_narrow_turned(from: &[f32], rows: usize, columns: usize, to: &mut [f1
 /// # Panics
 /// If `from` does not have `rows · columns` elements, or `to` ends before the last row does.
 pub fn par_narrow_turned_rows(from: &[f32], rows: usize, columns: usize, to: &mut [f16], stride: usize) {
-    assert!(from.len() == rows * columns && rows <= stride, "[{rows}, {columns}] turned");
-    if from.is_empty() {
-        return;
-    }
-    let to = &mut to[..(columns - 1) * stride + rows];
-    to.par_chunks_mut(BLOCK * stride).enumerate().for_each(|(i, to)| {
-        let (first, wide) = (i * BLOCK, to.len().div_ceil(stride));
-        // Whole blocks by vectors, as far as there are any.
-        let blocks = if wide == BLOCK { rows / BLOCK } else { 0 };
-        let by_vectors = |&block: &usize| {
-            let row = block * BLOCK;
-            crate::simd::narrow_turned(&from[row * columns + first..], columns, &mut to[row..], stride)
-        };
-        let whole = (0..blocks).take_while(by_vectors).count() * BLOCK;
-        for (x, to) in to.chunks_mut(stride).enumerate() {
-            for (row, to) in to[..rows].iter_mut().enumerate().skip(whole) {
-                *to = f16::from_bits(narrowed(from[row * columns + first + x].to_bits()));
+    assert!(from.len() == rows * columns, "[{rows}, {columns}] turned");
+    // A task reads rows as they lie in memory, and writes a line of the cache at a time.
+    strips(to, (columns, rows, stride), BLOCK).enumerate().for_each(|(i, mut to)| {
+        let from = &from[i * BLOCK * columns..][..to.width() * columns];
+        let by_vectors =
+            if to.width() == BLOCK { crate::simd::narrow_turned(from, columns, &mut to) } else { 0 };
+        for column in by_vectors..columns {
+            for (row, to) in to.row(column).iter_mut().enumerate() {
+                *to = f16::from_bits(narrowed(from[row * columns + column].to_bits()));
             }
         }
     });
@@ -320,16 +313,18 @@ mod tests {
 
     #[test]
     fn transposes_are_narrowed_element_by_element() {
-        for (rows, columns) in [(1, 1), (16, 16), (17, 33), (64, 48), (5, 40)] {
+        for (rows, columns) in [(1, 1), (16, 16), (17, 33), (64, 48), (5, 40), (96, 70)] {
             let from: Vec<f32> = (0..rows * columns).map(|i| i as f32 / 3.0).collect();
-            let mut to = vec![f16::ZERO; from.len()];
-            par_narrow_turned(&from, rows, columns, &mut to);
-            for (at, x) in to.iter().enumerate() {
-                assert_eq!(
-                    *x,
-                    f16::from_f32(from[at % rows * columns + at / rows]),
-                    "{rows}×{columns} at {at}"
-                );
+            let mut memory = vec![f16::ZERO; from.len() + 33];
+            let line = memory.as_ptr().align_offset(64);
+            // At the beginning of a line of the cache, and not.
+            for start in [line, line + 1] {
+                let to = &mut memory[start..start + from.len()];
+                par_narrow_turned(&from, rows, columns, to);
+                for (at, x) in to.iter().enumerate() {
+                    let want = f16::from_f32(from[at % rows * columns + at / rows]);
+                    assert_eq!(*x, want, "{rows}×{columns} at {at}");
+                }
             }
         }
     }

@@ -12,31 +12,29 @@ pub(crate) mod blas;
 pub(crate) mod blas;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
+pub(crate) mod strips;
 pub(crate) mod tile;
 
-use half::f16;
 use pulp::{Arch, NullaryFnOnce};
 
-/// Writes 32 × 32 elements of `from`, whose rows begin `stride` apart, transposed and rounded to half precision to
-/// `to`, whose rows begin `to_stride` apart; `false` if this machine has no vectors for it.
+/// Writes 32 rows of `columns` elements, one behind the other, transposed and rounded to half precision to a strip 32
+/// wide: of its first rows as many as this machine has vectors for, and says how many.
 ///
 /// # Panics
-/// If a slice is too short.
-pub(crate) fn narrow_turned(from: &[f32], stride: usize, to: &mut [f16], to_stride: usize) -> bool {
+/// If one is too short.
+pub(crate) fn narrow_turned(from: &[f32], columns: usize, to: &mut strips::Strip<'_>) -> usize {
     #[cfg(target_arch = "x86_64")]
     if tile::has(tile::Math::F32) {
-        avx512::narrow_turned(from, stride, to, to_stride);
-        return true;
+        return avx512::narrow_turned(from, columns, to);
     }
     #[cfg(target_arch = "aarch64")]
     {
-        neon::narrow_turned(from, stride, to, to_stride);
-        true
+        neon::narrow_turned(from, columns, to)
     }
     #[cfg(not(target_arch = "aarch64"))]
     {
-        let _ = (from, stride, to, to_stride);
-        false
+        let _ = (from, columns, to);
+        0
     }
 }
 

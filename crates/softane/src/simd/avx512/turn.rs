@@ -1,34 +1,60 @@
 //! Transposes.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
+use super::super::strips::Strip;
 use super::super::tile::Form;
 use super::has;
 use super::lanes::{SINGLE, turned, whole_rows};
-use half::f16;
 use std::arch::x86_64::*;
 
-/// Turns and rounds 32 × 32 elements; see [`crate::simd::narrow_turned`].
-pub(crate) fn narrow_turned(from: &[f32], stride: usize, to: &mut [f16], to_stride: usize) {
-    let (from, to) = (&from[..31 * stride + 32], &mut to[..31 * to_stride + 32]);
-    assert!(has(Form::Single) && stride >= 32 && to_stride >= 32);
-    // SAFETY: `has` says that the instructions exist; 32 rows have 32 elements each, in `from` as in `to`.
-    unsafe { narrow_turned_with(from.as_ptr(), stride, to.as_mut_ptr(), to_stride) }
+/// Rows and columns of a block: what one column comes to is a line of the cache.
+const BLOCK: usize = 32;
+
+/// Turns and rounds 32 rows; see [`crate::simd::narrow_turned`].
+pub(crate) fn narrow_turned(from: &[f32], columns: usize, to: &mut Strip<'_>) -> usize {
+    let blocks = columns / BLOCK;
+    assert!(has(Form::Single) && from.len() >= BLOCK * columns);
+    assert!(to.width() == BLOCK && to.rows() >= columns);
+    let past = to.is_aligned(64);
+    for first in (0..blocks).map(|b| b * BLOCK) {
+        // SAFETY: `has` says that the instructions exist; 32 rows have 32 elements from `first` on.
+        unsafe {
+            match past {
+                true => block::<true>(from[first..].as_ptr(), columns, to, first),
+                false => block::<false>(from[first..].as_ptr(), columns, to, first),
+            }
+        }
+    }
+    if past {
+        // SAFETY: every processor with AVX-512 has it. Stores past the cache are seen by others only after it.
+        unsafe { _mm_sfence() };
+    }
+    blocks * BLOCK
 }
 
+/// One block, to rows of `to` from `first` on. `PAST`: past the cache, where rows begin at multiples of 64 bytes; nobody
+/// reads them soon, and lines that are written whole need not be fetched.
+///
 /// # Safety
-/// 32 rows of 32 elements begin `stride` and `to_stride` apart.
+/// 32 rows of 32 elements begin `stride` apart.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn narrow_turned_with(from: *const f32, stride: usize, to: *mut f16, to_stride: usize) {
+unsafe fn block<const PAST: bool>(from: *const f32, stride: usize, to: &mut Strip<'_>, first: usize) {
     for x in [0, 16] {
-        // SAFETY: rows 0 to 31 from columns x to x + 15 are there, so are rows x to x + 15 of the result.
-        unsafe {
+        // SAFETY: rows 0 to 31 from columns x to x + 15 are there.
+        let (high, low) = unsafe {
             let high = turned(whole_rows::<f32, SINGLE>(from.add(x), stride, 16));
-            let low = turned(whole_rows::<f32, SINGLE>(from.add(16 * stride + x), stride, 16));
-            for (i, (high, low)) in high.into_iter().zip(low).enumerate() {
-                let to = to.add((x + i) * to_stride);
-                let half = [high, low].map(|x| _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(x));
-                _mm256_storeu_si256(to.cast(), half[0]);
-                _mm256_storeu_si256(to.add(16).cast(), half[1]);
+            (high, turned(whole_rows::<f32, SINGLE>(from.add(16 * stride + x), stride, 16)))
+        };
+        for (i, (high, low)) in high.into_iter().zip(low).enumerate() {
+            let half = [high, low].map(|x| _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(x));
+            let line = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half[0]), half[1]);
+            let to = to.row(first + x + i);
+            // SAFETY: the strip is 32 wide, and rows begin at multiples of 64 bytes if they go past the cache.
+            unsafe {
+                match PAST {
+                    true => _mm512_stream_si512(to.as_mut_ptr().cast(), line),
+                    false => _mm512_storeu_si512(to.as_mut_ptr().cast(), line),
+                }
             }
         }
     }

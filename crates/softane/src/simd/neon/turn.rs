@@ -1,26 +1,30 @@
 //! Transposes.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use half::f16;
+use super::super::strips::Strip;
 use std::arch::aarch64::*;
 
-/// Turns and rounds 32 × 32 elements; see [`crate::simd::narrow_turned`].
-pub(crate) fn narrow_turned(from: &[f32], stride: usize, to: &mut [f16], to_stride: usize) {
-    let (from, to) = (&from[..31 * stride + 32], &mut to[..31 * to_stride + 32]);
-    assert!(stride >= 32 && to_stride >= 32);
-    for row in (0..32).step_by(4) {
-        for x in (0..32).step_by(4) {
+/// Rows and columns of a block.
+const BLOCK: usize = 32;
+
+/// Turns and rounds 32 rows; see [`crate::simd::narrow_turned`].
+pub(crate) fn narrow_turned(from: &[f32], columns: usize, to: &mut Strip<'_>) -> usize {
+    let whole = columns / BLOCK * BLOCK;
+    assert!(from.len() >= BLOCK * columns && to.width() == BLOCK && to.rows() >= columns);
+    for x in (0..whole).step_by(4) {
+        for row in (0..BLOCK).step_by(4) {
             // SAFETY: every arm64 processor has NEON; rows `row` to `row + 3`, all below 32, have four elements from
-            // column `x` ≤ 28 on, and so have rows `x` to `x + 3` of the result from column `row` on.
+            // column `x` ≤ columns − 4 on, and rows of the strip have four places from `row` ≤ 28 on.
             unsafe {
-                let line = |i: usize| vld1q_f32(from.as_ptr().add((row + i) * stride + x));
+                let line = |i: usize| vld1q_f32(from.as_ptr().add((row + i) * columns + x));
                 for (i, column) in turned([line(0), line(1), line(2), line(3)]).into_iter().enumerate() {
                     let half = vreinterpret_u16_f16(vcvt_f16_f32(column));
-                    vst1_u16(to.as_mut_ptr().add((x + i) * to_stride + row).cast(), half);
+                    vst1_u16(to.row(x + i).as_mut_ptr().add(row).cast(), half);
                 }
             }
         }
     }
+    whole
 }
 
 /// The transpose of 4 × 4 words.
