@@ -186,16 +186,26 @@ fn nonzero_of<T: bytemuck::Pod>(form: Form, panel: &Panel<'_>, from: &[T]) -> (u
     if across != 1 && along != 1 {
         return (0, depth);
     }
-    // 8 bytes at a time; −0 counts as something.
-    let is_zero = |start: usize, len: usize| {
-        let (words, rest) = bytemuck::cast_slice::<T, u8>(&from[start..start + len]).as_chunks();
-        words.iter().fold(0, |any, w| any | u64::from_ne_bytes(*w)) == 0 && rest.iter().all(|&b| b == 0)
+    // Runs of `len` elements, `step` apart, taken together; −0 counts as something.
+    let all_zero = |first: usize, step: usize, runs: usize, len: usize| {
+        super::vectorised(
+            #[inline(always)]
+            || {
+                let mut any = 0;
+                for start in (0..runs).map(|i| first + i * step) {
+                    let (words, rest) = bytemuck::cast_slice::<T, u8>(&from[start..start + len]).as_chunks();
+                    any = words.iter().fold(any, |any, w| any | u64::from_ne_bytes(*w));
+                    any = rest.iter().fold(any, |any, &b| any | u64::from(b));
+                }
+                any == 0
+            },
+        )
     };
     let zero = |b: usize| {
         let (k, len) = (b * block, block.min(depth - b * block));
         match along == 1 {
-            true => (0..width).all(|i| is_zero(at + i * across + k, len)),
-            false => (k..k + len).all(|k| is_zero(at + k * along, width)),
+            true => all_zero(at + k, across, width, len),
+            false => all_zero(at + k * along, along, len, width),
         }
     };
     let blocks = depth.div_ceil(block);

@@ -89,42 +89,17 @@ unsafe fn pack_with<T: Lanes, const FORM: u8, const W: usize>(from: &[T], panel:
         // SAFETY: the caller vouches for the instructions.
         return unsafe { pack_turned::<T, FORM, W>(from, panel, to) };
     }
-    let pairs = FORM == PAIRS;
-    let steps = if pairs { depth.div_ceil(2) } else { depth };
-    if pairs && across == 1 && width == W && W.is_multiple_of(16) && depth.is_multiple_of(2) && depth > 0 {
-        let (from, to) = (&from[at..at + (depth - 1) * along + W], &mut to[..steps * W]);
-        for step in 0..steps {
-            for lane in (0..W).step_by(16) {
-                // SAFETY: rows 2·step and the next, both below depth, have W elements in `from`, and step < steps as
-                // many places in `to`; the caller vouches for the instructions.
-                unsafe {
-                    let row = from.as_ptr().add(2 * step * along + lane);
-                    let x = paired(T::load(row), T::load(row.add(along)));
-                    _mm512_storeu_ps(to.as_mut_ptr().add(step * W + lane), x);
-                }
-            }
-        }
-        return;
-    }
-    if across == 1 && width == W && W.is_multiple_of(16) && !pairs && depth > 0 {
-        let (from, to) = (&from[at..at + (depth - 1) * along + W], &mut to[..steps * W]);
-        for step in 0..steps {
-            for lane in (0..W).step_by(16) {
-                // SAFETY: row `step` < depth has W elements in `from`, and as many places in `to`.
-                unsafe {
-                    let x = words::<T, FORM>(from.as_ptr().add(step * along + lane));
-                    _mm512_storeu_ps(to.as_mut_ptr().add(step * W + lane), x);
-                }
-            }
-        }
-        return;
-    }
+    let (pairs, each) = (FORM == PAIRS, if FORM == PAIRS { 2 } else { 1 });
+    let steps = depth.div_ceil(each);
+    // SAFETY: the caller vouches for the instructions.
+    let whole =
+        if across == 1 && width == W { unsafe { pack_lines::<T, FORM, W>(from, panel, to) } } else { 0 };
     let mut store = |step: usize, lane: usize, x: __m512| {
         let to = &mut to[step * W + lane..][..16];
         // SAFETY: the slice has 16 elements.
         unsafe { _mm512_storeu_ps(to.as_mut_ptr(), x) };
     };
-    for step in 0..steps {
+    for step in whole..steps {
         for lane in (0..W).step_by(16) {
             let start = at + lane * across;
             let count = width.saturating_sub(lane);
@@ -144,6 +119,46 @@ unsafe fn pack_with<T: Lanes, const FORM: u8, const W: usize>(from: &[T], panel:
             store(step, lane, x);
         }
     }
+}
+
+/// Packs steps of which all rows (or columns) stand side by side, 16 elements at a time, and says how many it has: as
+/// many as `from` has 16 elements for, of a panel 12 wide as of one 32 wide.
+///
+/// # Safety
+/// What `FORM` needs exists.
+#[inline(always)]
+unsafe fn pack_lines<T: Lanes, const FORM: u8, const W: usize>(
+    from: &[T],
+    panel: &Panel<'_>,
+    to: &mut [f32],
+) -> usize {
+    let Panel { at, along, depth, .. } = *panel;
+    let (each, wide) = (if FORM == PAIRS { 2 } else { 1 }, W.next_multiple_of(16));
+    let lines = match from.len().checked_sub(at + wide) {
+        Some(room) => depth.min(room / along.max(1) + 1),
+        None => 0,
+    };
+    let steps = lines / each;
+    if steps == 0 {
+        return 0;
+    }
+    let from = &from[at..at + (steps * each - 1) * along + wide];
+    let to = &mut to[..(steps - 1) * W + wide];
+    for step in 0..steps {
+        for lane in (0..W).step_by(16) {
+            // SAFETY: each of the step's lines has 16 elements from lane ≤ wide − 16 on in `from`, and the step as many
+            // places in `to`; the caller vouches for the instructions.
+            unsafe {
+                let line = from.as_ptr().add(step * each * along + lane);
+                let x = match FORM {
+                    PAIRS => paired(T::load(line), T::load(line.add(along))),
+                    _ => words::<T, FORM>(line),
+                };
+                _mm512_storeu_ps(to.as_mut_ptr().add(step * W + lane), x);
+            }
+        }
+    }
+    steps
 }
 
 /// 16 elements as words of a panel, each on its own.
