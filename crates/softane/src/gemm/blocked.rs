@@ -24,11 +24,11 @@ pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, r
     let len = panel * p.right.cols.div_ceil(COLS);
     let mut shared = Shared::new(len);
     let packed = &mut shared.f32s_mut()[..len];
-    packed.par_chunks_mut((panel * PACKED_AT_ONCE).max(1)).enumerate().for_each(|(i, to)| {
+    packed.par_chunks_mut((panel * PACKED_AT_ONCE).max(1)).enumerate().with_max_len(1).for_each(|(i, to)| {
         pack_right(p, i * PACKED_AT_ONCE, to);
     });
     let packed = &Right::new(&shared.f32s()[..len]);
-    c.par_chunks_mut(rows * stride).enumerate().for_each(|(i, c)| {
+    c.par_chunks_mut(rows * stride).enumerate().with_max_len(1).for_each(|(i, c)| {
         scratch::local(|Local { left, sums, .. }| {
             block(c, stride, &p.rows(i * rows, rows), packed, left, sums);
         });

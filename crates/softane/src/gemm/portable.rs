@@ -22,7 +22,7 @@ pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, r
             MatRef::from_row_major_slice(wide, k, n)
         }
     };
-    c.par_chunks_mut(rows * stride).enumerate().for_each(|(i, c)| {
+    c.par_chunks_mut(rows * stride).enumerate().with_max_len(1).for_each(|(i, c)| {
         scratch::local(|Local { left, sums, .. }| {
             block(c, stride, &p.rows(i * rows, rows), right, left, sums)
         });

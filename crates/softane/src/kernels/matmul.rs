@@ -79,6 +79,7 @@ impl Matmul {
         if self.batches >= MANY {
             out.par_chunks_mut(plane)
                 .enumerate()
+                .with_max_len(1)
                 .for_each(|(b, out)| self.with(reader, b, |p| gemm::serial(out, self.n, p)));
         } else {
             for (b, out) in out.chunks_mut(plane).enumerate() {

@@ -150,9 +150,9 @@ impl Pointwise {
     pub fn run<T: Element>(&self, reader: &Reader<'_, '_>, out: &mut [T], workers: &Workers) {
         let inner = self.stream.walk.inner();
         let (rows, columns) = self.task;
-        out.par_chunks_mut(rows * inner).enumerate().for_each(|(i, band)| {
+        out.par_chunks_mut(rows * inner).enumerate().with_max_len(1).for_each(|(i, band)| {
             // A band is several rows, or one row in several tasks.
-            band.par_chunks_mut(rows * columns).enumerate().for_each(|(j, out)| {
+            band.par_chunks_mut(rows * columns).enumerate().with_max_len(1).for_each(|(j, out)| {
                 let mut banks = workers.mine();
                 self.task(reader, out, i * rows, j * columns, &mut banks);
             });

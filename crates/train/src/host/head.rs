@@ -54,7 +54,7 @@ impl Head<'_> {
         let x = Matrix::new(self.x, d, s);
         let blocks = scratch.take(2 * s * vocab.div_ceil(BLOCK));
         let tasks = logits.par_chunks_mut(BLOCK * s).zip(self.weight.par_chunks(BLOCK * d));
-        tasks.zip(blocks.par_chunks_mut(2 * s)).for_each(|((logits, weight), stats)| {
+        tasks.zip(blocks.par_chunks_mut(2 * s)).with_max_len(1).for_each(|((logits, weight), stats)| {
             let rows = weight.len() / d;
             let to = MatrixMut::new(&mut *logits, rows, s);
             matmul_serial(self.math, to, Store::Replace, 1.0, Matrix::new(weight, rows, d), x);
@@ -91,7 +91,7 @@ impl Head<'_> {
         let partial = scratch.take(d * s * vocab.div_ceil(rows));
         let tasks = logits.par_chunks_mut(rows * s).zip(dw.par_chunks_mut(rows * d));
         let tasks = tasks.zip(self.weight.par_chunks(rows * d)).zip(partial.par_chunks_mut(d * s));
-        tasks.enumerate().for_each(|(part, (((logits, dw), weight), partial))| {
+        tasks.enumerate().with_max_len(1).for_each(|(part, (((logits, dw), weight), partial))| {
             let blocks = logits.chunks_mut(BLOCK * s).zip(dw.chunks_mut(BLOCK * d));
             for (i, ((logits, dw), weight)) in blocks.zip(weight.chunks(BLOCK * d)).enumerate() {
                 let (first, tall) = (part * rows + i * BLOCK, weight.len() / d);

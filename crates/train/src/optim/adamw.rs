@@ -114,7 +114,7 @@ impl AdamW {
         let coefficients = [false, true].map(|decays| self.coefficients(update, decays));
         let state = m.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE));
         let pieces = theta.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE)).zip(state);
-        pieces.enumerate().for_each(|(piece, ((theta, grad), (m, v)))| {
+        pieces.enumerate().with_max_len(1).for_each(|(piece, ((theta, grad), (m, v)))| {
             let start = piece * PIECE;
             for (at, len, decays) in decay.parts(start, start + theta.len()) {
                 let part = at..at + len;
