@@ -20,14 +20,8 @@ const PACKED_AT_ONCE: usize = 2;
 
 /// Computes `p` into rows `stride` apart, on the current rayon pool; a task takes `rows` rows.
 pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, rows: usize) {
-    let panel = panel_len(p);
-    let len = panel * p.right.cols.div_ceil(COLS);
-    let mut shared = Shared::new(len);
-    let packed = &mut shared.f32s_mut()[..len];
-    packed.par_chunks_mut((panel * PACKED_AT_ONCE).max(1)).enumerate().with_max_len(1).for_each(|(i, to)| {
-        pack_right(p, i * PACKED_AT_ONCE, to);
-    });
-    let packed = &Right::new(&shared.f32s()[..len]);
+    let packed = pack(p);
+    let packed = &Right::new(&packed.f32s()[..right_len(p)]);
     c.par_chunks_mut(rows * stride).enumerate().with_max_len(1).for_each(|(i, c)| {
         scratch::local(|Local { left, sums, .. }| {
             block(c, stride, &p.rows(i * rows, rows), packed, left, sums);
@@ -35,10 +29,37 @@ pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, r
     });
 }
 
+/// Packs the right side of `p` on the current rayon pool.
+pub(super) fn pack(p: &Product<'_>) -> Shared {
+    let (panel, len) = (panel_len(p), right_len(p));
+    let mut shared = Shared::new(len);
+    let packed = &mut shared.f32s_mut()[..len];
+    packed.par_chunks_mut((panel * PACKED_AT_ONCE).max(1)).enumerate().with_max_len(1).for_each(|(i, to)| {
+        pack_right(p, i * PACKED_AT_ONCE, to);
+    });
+    shared
+}
+
+/// Computes `p` on the calling thread from what [`pack`] made of its right side, `rows` rows at a time.
+pub(super) fn serial_packed<T: Target>(
+    c: &mut [T],
+    stride: usize,
+    p: &Product<'_>,
+    packed: &Shared,
+    rows: usize,
+) {
+    let packed = &Right::new(&packed.f32s()[..right_len(p)]);
+    scratch::local(|Local { left, sums, .. }| {
+        for (i, c) in c.chunks_mut(rows * stride).enumerate() {
+            block(c, stride, &p.rows(i * rows, rows), packed, left, sums);
+        }
+    });
+}
+
 /// Computes `p` on the calling thread, `rows` rows at a time.
 pub(super) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, rows: usize) {
     scratch::local(|Local { left, right, sums }| {
-        let right = scratch::take(right, panel_len(p) * p.right.cols.div_ceil(COLS));
+        let right = scratch::take(right, right_len(p));
         pack_right(p, 0, right);
         let right = &Right::new(right);
         for (i, c) in c.chunks_mut(rows * stride).enumerate() {
@@ -57,7 +78,7 @@ pub(super) fn by_blocks<T: Target>(
 ) {
     let (m, n, _) = p.shape();
     scratch::local(|Local { left, right, sums }| {
-        let right = scratch::take(right, panel_len(p) * n.div_ceil(COLS));
+        let right = scratch::take(right, right_len(p));
         pack_right(p, 0, right);
         let right = &Right::new(right);
         for i in 0..m.div_ceil(rows) {
@@ -78,6 +99,11 @@ fn depths(k: usize) -> impl Iterator<Item = (usize, usize)> {
 /// Words of a panel of the right side over all of the inner dimension.
 fn panel_len(p: &Product<'_>) -> usize {
     p.form().steps(p.left.cols) * COLS
+}
+
+/// Words of the whole right side.
+fn right_len(p: &Product<'_>) -> usize {
+    panel_len(p) * p.right.cols.div_ceil(COLS)
 }
 
 /// Packs panels of the right side from `first` on, as many as `to` takes.

@@ -15,6 +15,7 @@ use crate::simd::blas;
 pub use crate::simd::tile::Math;
 use crate::simd::tile::{self, Form, ROWS};
 use half::f16;
+use scratch::Shared;
 pub(crate) use target::Target;
 
 /// What happens to the values already in an output buffer.
@@ -207,6 +208,41 @@ pub fn matmul_serial(math: Math, c: MatrixMut<'_>, store: Store, alpha: f32, a: 
     in_parts(math, c, store, alpha, a, b, serial);
 }
 
+/// The right side of several products, packed once for all of them.
+#[derive(Debug)]
+pub struct Packed<'a> {
+    math: Math,
+    right: Matrix<'a>,
+    /// Panels, where products are computed from them.
+    panels: Option<Shared>,
+}
+
+impl<'a> Packed<'a> {
+    /// Packs `right`, `[K, N]`, on the current rayon pool.
+    pub fn new(math: Math, right: Matrix<'a>) -> Packed<'a> {
+        let left = Matrix::new(&[] as &[f32], 0, right.rows);
+        let p = Product { math, store: Store::Replace, alpha: 1.0, left, right, bias: &[] };
+        let panels = has_tiles(math, right.cols).then(|| blocked::pack(&p));
+        Packed { math, right, panels }
+    }
+}
+
+/// Computes the same as [`matmul_serial`] where `b` is the right side of several products; `c` is not turned.
+///
+/// # Panics
+/// If the shapes do not fit together, or `c` is seen as its transpose.
+pub fn matmul_packed(c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: &Packed<'_>) {
+    assert!(!c.turned, "a transpose as the target of a packed product");
+    let p = Product { math: b.math, store, alpha, left: a, right: b.right, bias: &[] };
+    check((c.rows, c.cols), &p);
+    match &b.panels {
+        Some(panels) if c.rows * c.cols > 0 => {
+            blocked::serial_packed(c.data, c.stride, &p, panels, task_rows(p.shape()));
+        }
+        _ => serial(c.data, c.stride, &p),
+    }
+}
+
 fn in_parts(
     math: Math,
     c: MatrixMut<'_>,
@@ -308,10 +344,14 @@ fn task_rows((m, n, k): (usize, usize, usize)) -> usize {
     m.div_ceil(blocks).next_multiple_of(ROWS)
 }
 
-/// Whether tiles are worth it: with a vector, packing the matrix beside it is not; a library of the system's knows its
-/// processor better.
+/// Whether tiles are worth it: with a vector, packing the matrix beside it is not.
 fn is_tiled(p: &Product<'_>) -> bool {
-    !(p.math == Math::F32 && blas::is_here()) && tile::has(p.math) && p.right.cols >= 4 && p.left.rows >= 4
+    has_tiles(p.math, p.right.cols) && p.left.rows >= 4
+}
+
+/// Whether there are tiles for a right side of so many columns; a library of the system's knows its processor better.
+fn has_tiles(math: Math, cols: usize) -> bool {
+    !(math == Math::F32 && blas::is_here()) && tile::has(math) && cols >= 4
 }
 
 fn check((rows, cols): (usize, usize), p: &Product<'_>) {

@@ -35,6 +35,7 @@ pub(super) fn take(buffer: &mut Buffer, len: usize) -> &mut [f32] {
 static SHARED: Mutex<Vec<Buffer>> = Mutex::new(Vec::new());
 
 /// Memory for a product that several threads work on.
+#[derive(Debug)]
 pub(super) struct Shared(Buffer);
 
 impl Shared {

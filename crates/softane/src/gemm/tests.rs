@@ -76,6 +76,11 @@ fn every_layout_agrees_with_f64() {
             assert_close(&c, &added, k + 2, &format!("{case} added"));
 
             let mut c = vec![f32::NAN; m * n];
+            let packed = Packed::new(Math::F32, b);
+            matmul_packed(MatrixMut::new(&mut c, m, n), Store::Replace, 1.0, a, &packed);
+            assert_close(&c, &want, k, &format!("{case} packed before"));
+
+            let mut c = vec![f32::NAN; m * n];
             matmul(Math::F32, MatrixMut::new(&mut c, n, m).t(), Store::Replace, 1.0, a, b);
             let turned: Vec<f32> = (0..m * n).map(|at| c[at % n * m + at / n]).collect();
             assert_close(&turned, &want, k, &format!("{case} into a transpose"));

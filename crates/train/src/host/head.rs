@@ -1,20 +1,28 @@
 //! The classifier with its loss, forward and backward, in blocks of the vocabulary.
 //!
-//! Logits are written once and read once: the block that a thread works on stays in its cache, from the gradient of
-//! its logits to that of its weights.
+//! Logits are turned into their exponentials while they are in the cache, written once and read once: the block that a
+//! thread works on stays there, from the gradient of its logits to that of its weights.
 
 use rayon::prelude::*;
 
-use super::gemm::{Math, Matrix, MatrixMut, Store, matmul_serial};
-use super::loss::{block_stats, check_shape, gradient_block, join_stats, mean_loss};
+use super::gemm::{Math, Matrix, MatrixMut, Packed, Store, matmul_packed, matmul_serial};
+use super::loss::{block_exponentials, block_factor, check_shape, gradient_block, join_stats, mean_loss};
 use super::{HostError, Scratch};
 
-/// Rows of the vocabulary that are worked on at a time.
+/// Rows of the vocabulary that are worked on at a time, at most.
 const BLOCK: usize = 512;
 
-/// Parts of the vocabulary whose contributions to `dx` are added up separately, then in order: the same at any number
-/// of threads.
+/// Parts of the vocabulary, at most, whose contributions to `dx` are added up separately, then in order: the same at any
+/// number of threads.
 const PARTS: usize = 16;
+
+/// Rows of a block, and of a part, which is whole blocks.
+fn cut(vocab: usize) -> (usize, usize) {
+    let part = vocab.div_ceil(PARTS).max(1);
+    let blocks = part.div_ceil(BLOCK);
+    let block = part.div_ceil(blocks);
+    (block, block * blocks)
+}
 
 /// A classifier on S positions.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +40,8 @@ pub struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Computes the logits `[V, S]` and the mean cross-entropy of the targets, in nats per target; leaves in `stats`
-    /// what [`Head::backward`] needs.
+    /// Computes the mean cross-entropy of the targets, in nats per target; leaves in `logits` `[V, S]` and in `stats` what
+    /// [`Head::backward`] needs.
     ///
     /// Numerics: exponentials and their sums in f32, blocks of rows by their own largest logit and then together;
     /// logarithms and the mean in f64. What is not finite makes the loss NaN.
@@ -51,24 +59,31 @@ impl Head<'_> {
     ) -> Result<f64, HostError> {
         let vocab = check_shape(logits, self.targets)?;
         let (s, d) = (self.targets.len(), self.weight.len() / vocab);
-        let x = Matrix::new(self.x, d, s);
-        let blocks = scratch.take(2 * s * vocab.div_ceil(BLOCK));
-        let tasks = logits.par_chunks_mut(BLOCK * s).zip(self.weight.par_chunks(BLOCK * d));
-        tasks.zip(blocks.par_chunks_mut(2 * s)).with_max_len(1).for_each(|((logits, weight), stats)| {
+        let (block, _) = cut(vocab);
+        let x = Packed::new(self.math, Matrix::new(self.x, d, s));
+        let (blocks, total) =
+            stats.take(2 * s * (vocab.div_ceil(block) + 1)).split_at_mut(2 * s * vocab.div_ceil(block));
+        // For each block, the logits of targets in it.
+        let hits = scratch.take(s * vocab.div_ceil(block));
+        let tasks = logits.par_chunks_mut(block * s).zip(self.weight.par_chunks(block * d));
+        let tasks = tasks.zip(blocks.par_chunks_mut(2 * s)).zip(hits.par_chunks_mut(s));
+        tasks.enumerate().with_max_len(1).for_each(|(i, (((logits, weight), stats), hits))| {
             let rows = weight.len() / d;
             let to = MatrixMut::new(&mut *logits, rows, s);
-            matmul_serial(self.math, to, Store::Replace, 1.0, Matrix::new(weight, rows, d), x);
-            block_stats(logits, stats);
+            matmul_packed(to, Store::Replace, 1.0, Matrix::new(weight, rows, d), &x);
+            for ((t, hit), &target) in hits.iter_mut().enumerate().zip(self.targets) {
+                if target as usize / block == i {
+                    *hit = logits[target as usize % block * s + t];
+                }
+            }
+            block_exponentials(logits, stats);
         });
-        let (largest, factor) = stats.take(2 * s).split_at_mut(s);
-        join_stats(blocks, largest, factor);
-        let loss = mean_loss(logits, self.targets, largest, factor);
-        let hit = self.scale / s as f32;
-        factor.iter_mut().for_each(|sum| *sum = hit / *sum);
-        Ok(loss)
+        let (largest, sum) = total.split_at_mut(s);
+        join_stats(blocks, largest, sum);
+        Ok(mean_loss(largest, sum, |t| hits[self.targets[t] as usize / block * s + t]))
     }
 
-    /// Turns the logits that [`Head::forward`] has left into their gradient, and computes from it that of the weight
+    /// Turns what [`Head::forward`] has left in `logits` into their gradient, and computes from it that of the weight
     /// (`dw` `[V, D]`, replaced or added to) and that of `x` (`dx` `[D, S]`, replaced).
     ///
     /// # Panics
@@ -84,20 +99,31 @@ impl Head<'_> {
     ) {
         let s = self.targets.len();
         let (vocab, d) = (logits.len() / s, self.x.len() / s);
-        let (largest, factor) = stats.take(2 * s).split_at(s);
+        let (block, rows) = cut(vocab);
         let hit = self.scale / s as f32;
-        let x = Matrix::new(self.x, d, s);
-        let rows = vocab.div_ceil(PARTS).max(1);
+        let count = vocab.div_ceil(block);
+        let (blocks, total) = stats.take(2 * s * (count + 1)).split_at_mut(2 * s * count);
+        let (largest, sum) = total.split_at(s);
+        for stats in blocks.chunks_exact_mut(2 * s) {
+            // In the place of the block's own sums.
+            let (own, factor) = stats.split_at_mut(s);
+            for (((factor, &own), &largest), &sum) in factor.iter_mut().zip(&*own).zip(largest).zip(sum) {
+                *factor = block_factor(own, largest, hit / sum);
+            }
+        }
+        let x = Packed::new(self.math, Matrix::new(self.x, d, s).t());
         let partial = scratch.take(d * s * vocab.div_ceil(rows));
         let tasks = logits.par_chunks_mut(rows * s).zip(dw.par_chunks_mut(rows * d));
         let tasks = tasks.zip(self.weight.par_chunks(rows * d)).zip(partial.par_chunks_mut(d * s));
-        tasks.enumerate().with_max_len(1).for_each(|(part, (((logits, dw), weight), partial))| {
-            let blocks = logits.chunks_mut(BLOCK * s).zip(dw.chunks_mut(BLOCK * d));
-            for (i, ((logits, dw), weight)) in blocks.zip(weight.chunks(BLOCK * d)).enumerate() {
-                let (first, tall) = (part * rows + i * BLOCK, weight.len() / d);
-                gradient_block(logits, first, self.targets, largest, factor, hit);
+        let tasks = tasks.zip(blocks.par_chunks(rows / block * 2 * s));
+        tasks.enumerate().with_max_len(1).for_each(|(part, ((((logits, dw), weight), partial), stats))| {
+            let blocks = logits.chunks_mut(block * s).zip(dw.chunks_mut(block * d));
+            let blocks = blocks.zip(weight.chunks(block * d)).zip(stats.chunks_exact(2 * s));
+            for (i, (((logits, dw), weight), stats)) in blocks.enumerate() {
+                let (first, tall) = (part * rows + i * block, weight.len() / d);
+                gradient_block(logits, first, self.targets, &stats[s..], hit);
                 let gradient = Matrix::new(&*logits, tall, s);
-                matmul_serial(self.math, MatrixMut::new(dw, tall, d), store, 1.0, gradient, x.t());
+                matmul_packed(MatrixMut::new(dw, tall, d), store, 1.0, gradient, &x);
                 let (to, add) =
                     (MatrixMut::new(partial, d, s), if i == 0 { Store::Replace } else { Store::Add });
                 matmul_serial(self.math, to, add, 1.0, Matrix::new(weight, tall, d).t(), gradient);
@@ -173,7 +199,7 @@ mod tests {
 
     #[test]
     fn threads_do_not_change_a_bit_in_blocks_of_any_size() {
-        for vocab in [PARTS * BLOCK + 700, 3 * BLOCK] {
+        for vocab in [PARTS * BLOCK + 700, 3 * BLOCK, PARTS + 1] {
             let c = case(vocab, 16, 20);
             let run = |threads| {
                 let (loss, dw, dx) = on_threads(threads, || c.run());

@@ -26,21 +26,22 @@ pub fn cross_entropy(logits: &[f32], targets: &[u32], scratch: &mut Scratch) -> 
     let vocab = check_shape(logits, targets)?;
     let stats = scratch.take(scratch_len(vocab, targets.len()));
     let (largest, sum) = softmax_stats(logits, targets.len(), stats);
-    Ok(mean_loss(logits, targets, largest, sum))
+    let s = targets.len();
+    Ok(mean_loss(largest, sum, |t| logits[targets[t] as usize * s + t]))
 }
 
-/// Turns a block of logits, whose first row is that of token `first`, into the gradient of the loss, in place.
+/// Turns a block of `exp(logit − largest of the block)`, whose first row is that of token `first`, into the gradient of
+/// the loss, in place.
 ///
 /// ```text
 /// dlogits = (softmax − onehot)·hit
 /// ```
 ///
-/// `largest` are the columns' largest logits, `factor` is `hit` over the sums of their exponentials.
+/// `factor` is `hit` over the columns' sums of exponentials, as large as they are in this block.
 pub(super) fn gradient_block(
-    logits: &mut [f32],
+    exponentials: &mut [f32],
     first: usize,
     targets: &[u32],
-    largest: &[f32],
     factor: &[f32],
     hit: f32,
 ) {
@@ -48,17 +49,15 @@ pub(super) fn gradient_block(
     simd(
         #[inline(always)]
         || {
-            for row in logits.chunks_exact_mut(s) {
-                for ((x, largest), factor) in row.iter_mut().zip(largest).zip(factor) {
-                    *x = exp(*x - largest) * factor;
-                }
+            for row in exponentials.chunks_exact_mut(s) {
+                row.iter_mut().zip(factor).for_each(|(x, factor)| *x *= factor);
             }
         },
     );
-    let owned = first..first + logits.len() / s;
+    let owned = first..first + exponentials.len() / s;
     for (t, &target) in targets.iter().enumerate() {
         if owned.contains(&(target as usize)) {
-            logits[(target as usize - first) * s + t] -= hit;
+            exponentials[(target as usize - first) * s + t] -= hit;
         }
     }
 }
@@ -146,24 +145,47 @@ fn softmax_stats<'a>(logits: &[f32], s: usize, scratch: &'a mut [f32]) -> (&'a m
 }
 
 /// The same for some rows: `stats` becomes `[2, S]`, largest logits and sums.
-pub(super) fn block_stats(logits: &[f32], stats: &mut [f32]) {
-    let s = stats.len() / 2;
-    let (largest, sum) = stats.split_at_mut(s);
+fn block_stats(logits: &[f32], stats: &mut [f32]) {
+    let (largest, sum) = stats.split_at_mut(stats.len() / 2);
     simd(
         #[inline(always)]
         || {
-            largest.fill(f32::NEG_INFINITY);
+            find_largest(logits, largest);
             sum.fill(0.0);
-            for row in logits.chunks_exact(s) {
-                largest.iter_mut().zip(row).for_each(|(m, &x)| *m = if x > *m { x } else { *m });
-            }
-            for row in logits.chunks_exact(s) {
+            for row in logits.chunks_exact(sum.len()) {
                 for ((sum, &m), x) in sum.iter_mut().zip(&*largest).zip(row) {
                     *sum += exp(x - finite_or_zero(m));
                 }
             }
         },
     );
+}
+
+/// The same with each logit replaced by its exponential.
+pub(super) fn block_exponentials(logits: &mut [f32], stats: &mut [f32]) {
+    let (largest, sum) = stats.split_at_mut(stats.len() / 2);
+    simd(
+        #[inline(always)]
+        || {
+            find_largest(logits, largest);
+            sum.fill(0.0);
+            for row in logits.chunks_exact_mut(sum.len()) {
+                for ((sum, &m), x) in sum.iter_mut().zip(&*largest).zip(row) {
+                    *x = exp(*x - finite_or_zero(m));
+                    *sum += *x;
+                }
+            }
+        },
+    );
+}
+
+/// The largest of each column.
+#[inline(always)]
+fn find_largest(logits: &[f32], largest: &mut [f32]) {
+    largest.fill(f32::NEG_INFINITY);
+    for row in logits.chunks_exact(largest.len()) {
+        largest.iter_mut().zip(row).for_each(|(m, &x)| *m = if x > *m { x } else { *m });
+    }
 }
 
 /// Joins what [`block_stats`] says of several blocks of rows.
@@ -189,19 +211,23 @@ pub(super) fn join_stats(blocks: &[f32], largest: &mut [f32], sum: &mut [f32]) {
     );
 }
 
+/// What exponentials of a block are multiplied by, whose largest logit is `block` in a column where `largest` is the
+/// largest of all, to be `factor` of what they would be beside that.
+#[inline(always)]
+pub(super) fn block_factor(block: f32, largest: f32, factor: f32) -> f32 {
+    exp(block - largest) * factor
+}
+
 /// A block of logits that are all −∞ has the sum 0, not that of exp(−∞ + ∞).
 #[inline(always)]
 fn finite_or_zero(largest: f32) -> f32 {
     if largest == f32::NEG_INFINITY { 0.0 } else { largest }
 }
 
-pub(super) fn mean_loss(logits: &[f32], targets: &[u32], largest: &[f32], sum: &[f32]) -> f64 {
-    let s = targets.len();
-    let of_column = |t: usize| {
-        let logit = logits[targets[t] as usize * s + t];
-        f64::from(sum[t]).ln() + f64::from(largest[t]) - f64::from(logit)
-    };
-    (0..s).map(of_column).sum::<f64>() / s as f64
+/// The mean over positions; `logit(t)` is that of target t.
+pub(super) fn mean_loss(largest: &[f32], sum: &[f32], logit: impl Fn(usize) -> f32) -> f64 {
+    let of_column = |t: usize| f64::from(sum[t]).ln() + f64::from(largest[t]) - f64::from(logit(t));
+    (0..sum.len()).map(of_column).sum::<f64>() / sum.len() as f64
 }
 
 #[cfg(test)]
@@ -215,22 +241,21 @@ mod tests {
     }
 
     /// Loss and gradient, of the pieces that the head puts together.
-    fn cross_entropy_gradient(
-        logits: &mut [f32],
-        targets: &[u32],
-        scale: f32,
-        scratch: &mut Scratch,
-    ) -> Result<f64, HostError> {
-        let vocab = check_shape(logits, targets)?;
-        let s = targets.len();
-        let (largest, sum) = softmax_stats(logits, s, scratch.take(scratch_len(vocab, s)));
-        let loss = mean_loss(logits, targets, largest, sum);
-        let hit = scale / s as f32;
-        sum.iter_mut().for_each(|sum| *sum = hit / *sum);
+    fn cross_entropy_gradient(logits: &mut [f32], targets: &[u32], scale: f32) -> Result<f64, HostError> {
+        let (vocab, s) = (check_shape(logits, targets)?, targets.len());
+        let target_logits: Vec<f32> = (0..s).map(|t| logits[targets[t] as usize * s + t]).collect();
         let rows = rows_per_block(s);
-        logits.par_chunks_mut(rows * s).enumerate().for_each(|(block, logits)| {
-            gradient_block(logits, block * rows, targets, largest, sum, hit);
-        });
+        let mut blocks = vec![0.0; 2 * s * vocab.div_ceil(rows)];
+        let tasks = logits.chunks_mut(rows * s).zip(blocks.chunks_mut(2 * s));
+        tasks.for_each(|(logits, stats)| block_exponentials(logits, stats));
+        let (mut largest, mut sum) = (vec![0.0; s], vec![0.0; s]);
+        join_stats(&blocks, &mut largest, &mut sum);
+        let loss = mean_loss(&largest, &sum, |t| target_logits[t]);
+        let hit = scale / s as f32;
+        for (block, (logits, stats)) in logits.chunks_mut(rows * s).zip(blocks.chunks(2 * s)).enumerate() {
+            let factor: Vec<f32> = (0..s).map(|t| block_factor(stats[t], largest[t], hit / sum[t])).collect();
+            gradient_block(logits, block * rows, targets, &factor, hit);
+        }
         Ok(loss)
     }
 
@@ -258,7 +283,7 @@ mod tests {
             let loss = cross_entropy(&logits, &targets, &mut Scratch::new()).unwrap();
             // A relative error of the sum is an absolute error of its logarithm: a few 2⁻²⁴ each.
             assert!((loss - want).abs() < 1e-6, "{vocab}×{s}: {loss}, not {want}");
-            let again = cross_entropy_gradient(&mut logits, &targets, 1.0, &mut Scratch::new()).unwrap();
+            let again = cross_entropy_gradient(&mut logits, &targets, 1.0).unwrap();
             assert_eq!(loss.to_bits(), again.to_bits());
         }
     }
@@ -269,7 +294,7 @@ mod tests {
             let (logits, targets) = case(vocab, s);
             let want = finite_differences(&logits, |x| 256.0 * reference(x, &targets));
             let mut got = logits;
-            cross_entropy_gradient(&mut got, &targets, 256.0, &mut Scratch::new()).unwrap();
+            cross_entropy_gradient(&mut got, &targets, 256.0).unwrap();
             assert_close(&got, &want, 2e-6);
         }
     }
@@ -289,7 +314,7 @@ mod tests {
             })
             .collect();
         let mut got = logits;
-        cross_entropy_gradient(&mut got, &targets, 1.0, &mut Scratch::new()).unwrap();
+        cross_entropy_gradient(&mut got, &targets, 1.0).unwrap();
         assert_close(&got, &want, 1e-6);
     }
 
@@ -299,7 +324,7 @@ mod tests {
         let (vocab, s) = (20_000, 2);
         let mut logits = vec![f32::NEG_INFINITY; vocab * s];
         logits[0..4].copy_from_slice(&[1e4, -1e4, 1e4, -1e4]);
-        let loss = cross_entropy_gradient(&mut logits, &[0, 1], 1.0, &mut Scratch::new()).unwrap();
+        let loss = cross_entropy_gradient(&mut logits, &[0, 1], 1.0).unwrap();
         assert!((loss - 2f64.ln()).abs() < 1e-7, "{loss}");
         assert_eq!(logits[0..4], [-0.25, 0.25, 0.25, -0.25]);
         assert!(logits[4..].iter().all(|&x| x == 0.0));
@@ -319,7 +344,7 @@ mod tests {
     #[test]
     fn a_target_past_the_vocabulary_is_named_and_nothing_changes() {
         let mut logits = [1.0; 10];
-        let refused = cross_entropy_gradient(&mut logits, &[4, 5], 1.0, &mut Scratch::new());
+        let refused = cross_entropy_gradient(&mut logits, &[4, 5], 1.0);
         let want = HostError::TokenOutOfRange { role: "targets", position: 1, token: 5, vocab: 5 };
         assert_eq!(refused, Err(want));
         assert_eq!(logits, [1.0; 10]);
@@ -330,9 +355,7 @@ mod tests {
         let (logits, targets) = case(1500, 100);
         let run = |threads| {
             let mut logits = logits.clone();
-            let loss = on_threads(threads, || {
-                cross_entropy_gradient(&mut logits, &targets, 3.0, &mut Scratch::new()).unwrap()
-            });
+            let loss = on_threads(threads, || cross_entropy_gradient(&mut logits, &targets, 3.0).unwrap());
             (loss.to_bits(), bits(&logits))
         };
         assert!(run(1) == run(2) && run(1) == run(3));
