@@ -55,3 +55,17 @@ pub(crate) fn vectorised<R, F: FnMut() -> R>(f: F) -> R {
     }
     Arch::new().dispatch(Run(f))
 }
+
+/// Asks for the line of the cache where element `at` of `values` lies, or would lie: nothing waits for it or changes.
+#[inline(always)]
+pub fn fetch<T>(values: &[T], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code, reason = "a prefetch is an intrinsic; it reads nothing, so any address will do")]
+    // SAFETY: every x86-64 processor has the instruction.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(at).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, at);
+}

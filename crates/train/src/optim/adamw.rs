@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::host::{PIECE, simd};
+use crate::host::{LANES, PIECE, simd};
+use softane::fetch;
 
 /// The constants of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,6 +64,9 @@ impl Decay {
         })
     }
 }
+
+/// How many elements ahead of their use the memory is asked for them: 1 KiB of each array.
+const AHEAD: usize = 256;
 
 /// What differs from one step to the next.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -151,22 +155,41 @@ struct Coefficients {
 
 impl Coefficients {
     fn apply(&self, theta: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32]) {
-        let AdamW { beta1, beta2, eps, .. } = self.adamw;
-        let Update { lr, grad_scale, .. } = self.update;
         // Divisions are what would keep the memory waiting: one is enough.
-        let (decay, inverse1, inverse2) = (self.decay, 1.0 / self.correction1, 1.0 / self.correction2);
+        let inverses = [self.correction1, self.correction2].map(|c| 1.0 / c);
         simd(
             #[inline(always)]
             || {
-                for (((theta, grad), m), v) in theta.iter_mut().zip(grad).zip(m).zip(v) {
-                    let g = grad * grad_scale;
-                    *m = beta1 * *m + (1.0 - beta1) * g;
-                    *v = beta2 * *v + (1.0 - beta2) * (g * g);
-                    let (m_hat, v_hat) = (*m * inverse1, *v * inverse2);
-                    *theta -= lr * (m_hat / (v_hat.sqrt() + eps) + decay * *theta);
+                let whole = theta.len() / LANES * LANES;
+                for at in (0..whole).step_by(LANES) {
+                    fetch(theta, at + AHEAD);
+                    fetch(grad, at + AHEAD);
+                    fetch(m, at + AHEAD);
+                    fetch(v, at + AHEAD);
+                    let here = at..at + LANES;
+                    let (theta, grad) = (&mut theta[here.clone()], &grad[here.clone()]);
+                    let (m, v) = (&mut m[here.clone()], &mut v[here]);
+                    for i in 0..LANES {
+                        self.change(inverses, &mut theta[i], grad[i], &mut m[i], &mut v[i]);
+                    }
+                }
+                for i in whole..theta.len() {
+                    self.change(inverses, &mut theta[i], grad[i], &mut m[i], &mut v[i]);
                 }
             },
         );
+    }
+
+    /// One parameter; `inverses` are one over the two corrections.
+    #[inline(always)]
+    fn change(&self, inverses: [f32; 2], theta: &mut f32, grad: f32, m: &mut f32, v: &mut f32) {
+        let AdamW { beta1, beta2, eps, .. } = self.adamw;
+        let Update { lr, grad_scale, .. } = self.update;
+        let g = grad * grad_scale;
+        *m = beta1 * *m + (1.0 - beta1) * g;
+        *v = beta2 * *v + (1.0 - beta2) * (g * g);
+        let (m_hat, v_hat) = (*m * inverses[0], *v * inverses[1]);
+        *theta -= lr * (m_hat / (v_hat.sqrt() + eps) + self.decay * *theta);
     }
 }
 
