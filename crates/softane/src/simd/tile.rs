@@ -183,7 +183,10 @@ pub(crate) fn nonzero(form: Form, panel: &Panel<'_>) -> (usize, usize) {
 fn nonzero_of<T: bytemuck::Pod>(form: Form, panel: &Panel<'_>, from: &[T]) -> (usize, usize) {
     let Panel { at, across, along, width, depth, .. } = *panel;
     let block = form.each() * BLOCK;
-    if across != 1 && along != 1 {
+    let is_zero = |at: usize| bytemuck::bytes_of(&from[at]).iter().all(|&b| b == 0);
+    // What has no zeros at the ends of its first row is not looked at.
+    let may_be = width > 0 && depth > 0 && (is_zero(at) || is_zero(at + (depth - 1) * along));
+    if across != 1 && along != 1 || !may_be {
         return (0, depth);
     }
     // Runs of `len` elements, `step` apart, taken together; −0 counts as something.
