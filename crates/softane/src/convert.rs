@@ -1,5 +1,6 @@
 //! Half precision to single and back, to nearest, ties to even.
 
+use crate::pool::for_each;
 use crate::simd::strips::strips;
 use half::f16;
 use rayon::prelude::*;
@@ -43,7 +44,7 @@ const TASK: usize = 1 << 15;
 
 /// Widens as [`widen`] does, on the current rayon pool.
 pub fn par_widen(from: &[f16], to: &mut [f32]) {
-    from.par_chunks(TASK).zip(to.par_chunks_mut(TASK)).with_max_len(1).for_each(|(from, to)| widen(from, to));
+    for_each(from.par_chunks(TASK).zip(to.par_chunks_mut(TASK)), |(from, to)| widen(from, to));
 }
 
 /// Rounds as [`narrow`] does, on the current rayon pool.
@@ -117,7 +118,7 @@ pub fn par_narrow_turned(from: &[f32], rows: usize, columns: usize, to: &mut [f1
 pub fn par_narrow_turned_rows(from: &[f32], rows: usize, columns: usize, to: &mut [f16], stride: usize) {
     assert!(from.len() == rows * columns, "[{rows}, {columns}] turned");
     // A task reads rows as they lie in memory, and writes a line of the cache at a time.
-    strips(to, (columns, rows, stride), BLOCK).enumerate().for_each(|(i, mut to)| {
+    for_each(strips(to, (columns, rows, stride), BLOCK).enumerate(), |(i, mut to)| {
         let from = &from[i * BLOCK * columns..][..to.width() * columns];
         let by_vectors =
             if to.width() == BLOCK { crate::simd::narrow_turned(from, columns, &mut to) } else { 0 };

@@ -1,5 +1,7 @@
 //! Threads to compute on.
 
+use rayon::iter::IndexedParallelIterator;
+use rayon::iter::plumbing::{Producer, ProducerCallback};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -75,10 +77,7 @@ impl Pool {
                     looking.fetch_add(1, Ordering::Release);
                     let mut patience = Patience(0);
                     while !done.load(Ordering::Acquire) {
-                        match rayon::yield_now() {
-                            Some(rayon::Yield::Executed) => patience = Patience(0),
-                            _ => patience.wait(),
-                        }
+                        patience.look();
                     }
                 });
                 let _done = Finally(&done, true);
@@ -94,10 +93,59 @@ impl Pool {
     }
 }
 
+/// Calls `f` with each item, every one a task that any thread of the current rayon pool can take over.
+///
+/// A thread that waits for the last items, which others have, stays awake, unlike in `ParallelIterator::for_each`: to fall
+/// asleep and be woken takes as long as a small task, and much longer where a virtual processor is given to others
+/// meanwhile.
+pub fn for_each<I: IndexedParallelIterator>(items: I, f: impl Fn(I::Item) + Sync) {
+    struct Split<F>(usize, F);
+    impl<T, F: Fn(T) + Sync> ProducerCallback<T> for Split<F> {
+        type Output = ();
+        fn callback<P: Producer<Item = T>>(self, items: P) {
+            halves(self.0, items, &self.1);
+        }
+    }
+    let len = items.len();
+    items.with_producer(Split(len, f));
+}
+
+fn halves<P: Producer>(len: usize, items: P, f: &(impl Fn(P::Item) + Sync)) {
+    if len <= 1 {
+        return items.into_iter().for_each(f);
+    }
+    let (left, right) = items.split_at(len / 2);
+    let (begun, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    rayon::join(
+        || {
+            halves(len / 2, left, f);
+            // Nobody has begun the other half: it is this thread's, too.
+            let taken = begun.load(Ordering::Acquire);
+            let mut patience = Patience(0);
+            while taken && !done.load(Ordering::Acquire) {
+                patience.look();
+            }
+        },
+        || {
+            begun.store(true, Ordering::Release);
+            let _done = Finally(&done, true);
+            halves(len - len / 2, right, f);
+        },
+    );
+}
+
 /// How often a thread has found nothing to do.
 struct Patience(u32);
 
 impl Patience {
+    /// Does a piece of the pool's work, or waits a moment if there is none.
+    fn look(&mut self) {
+        match rayon::yield_now() {
+            Some(rayon::Yield::Executed) => self.0 = 0,
+            _ => self.wait(),
+        }
+    }
+
     /// Waits a moment; after some microseconds, whoever else wants the processor gets it.
     fn wait(&mut self) {
         if self.0 < SPINS {
@@ -140,6 +188,28 @@ mod tests {
             assert!(!early, "one of two threads has something else to do");
         });
         assert!(begun.load(Ordering::Acquire));
+    }
+
+    #[test]
+    fn each_item_is_met_once_also_inside_of_items_and_after_a_panic() {
+        let pool = Pool::new(3).expect("three threads");
+        let met: Vec<AtomicUsize> = (0..1000).map(|_| AtomicUsize::new(0)).collect();
+        let meet = |met: &[AtomicUsize]| {
+            for_each(met.par_iter(), |m| {
+                m.fetch_add(1, Ordering::Relaxed);
+            });
+        };
+        for _ in 0..50 {
+            pool.busy(|| for_each(met.par_chunks(70), meet));
+        }
+        pool.install(|| meet(&met[..0]));
+        assert!(met.iter().all(|m| m.load(Ordering::Relaxed) == 50));
+        let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            pool.busy(|| for_each(met.par_iter().enumerate(), |(i, _)| assert!(i != 700, "as it should")));
+        }));
+        assert!(panics.is_err());
+        pool.busy(|| meet(&met));
+        assert!(met.iter().all(|m| m.load(Ordering::Relaxed) == 51));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct EngineArgs {
     device: DeviceArg,
 
     /// Matrix products on the CPU: exact, or with factors rounded to bf16, twice as fast where the processor has
-    /// instructions for it
+    /// quick instructions for it
     #[arg(long, value_name = "MATH", default_value = "f32")]
     math: MathArg,
 

@@ -3,6 +3,7 @@
 use super::scratch::{self, Local, Shared};
 use super::{Matrix, Product, Store, Target};
 use crate::buffer::Buffer;
+use crate::pool::for_each;
 use crate::simd::tile::{self, COLS, Drain, Form, Left, MOST_STEPS, PITCH, Panel, ROWS, SLACK, TILE};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -22,7 +23,7 @@ const PACKED_AT_ONCE: usize = 2;
 pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, rows: usize) {
     let packed = pack(p);
     let packed = &Right::new(&packed.f32s()[..right_len(p)]);
-    c.par_chunks_mut(rows * stride).enumerate().with_max_len(1).for_each(|(i, c)| {
+    for_each(c.par_chunks_mut(rows * stride).enumerate(), |(i, c)| {
         scratch::local(|Local { left, sums, .. }| {
             block(c, stride, &p.rows(i * rows, rows), packed, left, sums);
         });
@@ -34,7 +35,7 @@ pub(super) fn pack(p: &Product<'_>) -> Shared {
     let (panel, len) = (panel_len(p), right_len(p));
     let mut shared = Shared::new(len);
     let packed = &mut shared.f32s_mut()[..len];
-    packed.par_chunks_mut((panel * PACKED_AT_ONCE).max(1)).enumerate().with_max_len(1).for_each(|(i, to)| {
+    for_each(packed.par_chunks_mut((panel * PACKED_AT_ONCE).max(1)).enumerate(), |(i, to)| {
         pack_right(p, i * PACKED_AT_ONCE, to);
     });
     shared

@@ -5,6 +5,7 @@ use super::scratch::{self, Local, Shared};
 use super::{Elements, Matrix, Product, Store, Target};
 use crate::buffer::Buffer;
 use crate::convert::Element;
+use crate::pool::for_each;
 use crate::simd::blas;
 use faer::linalg::matmul::matmul as multiply;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -22,7 +23,7 @@ pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, r
             MatRef::from_row_major_slice(wide, k, n)
         }
     };
-    c.par_chunks_mut(rows * stride).enumerate().with_max_len(1).for_each(|(i, c)| {
+    for_each(c.par_chunks_mut(rows * stride).enumerate(), |(i, c)| {
         scratch::local(|Local { left, sums, .. }| {
             block(c, stride, &p.rows(i * rows, rows), right, left, sums)
         });

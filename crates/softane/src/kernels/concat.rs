@@ -2,6 +2,7 @@
 
 use super::TASK;
 use crate::memory::Reader;
+use crate::pool::for_each;
 use crate::view::{View, Walk};
 use rayon::prelude::*;
 
@@ -26,7 +27,7 @@ impl Concat {
 
     pub fn run(&self, reader: &Reader<'_, '_>, size: usize, out: &mut [u8]) {
         let chunks = (TASK / self.chunk.max(1)).max(1);
-        out.par_chunks_mut(chunks * self.chunk * size).enumerate().for_each(|(task, out)| {
+        for_each(out.par_chunks_mut(chunks * self.chunk * size).enumerate(), |(task, out)| {
             for (i, mut out) in out.chunks_exact_mut(self.chunk * size).enumerate() {
                 for (buffer, offset, walk, elements) in &self.parts {
                     let (here, rest) = out.split_at_mut(elements * size);

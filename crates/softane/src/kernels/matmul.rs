@@ -2,6 +2,7 @@
 
 use crate::gemm::{self, Elements, Math, Matrix, Product, Store, Target};
 use crate::memory::Reader;
+use crate::pool::for_each;
 use crate::view::{View, Walk};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -77,10 +78,9 @@ impl Matmul {
     pub fn run<T: Target>(&self, reader: &Reader<'_, '_>, out: &mut [T]) {
         let plane = self.m * self.n;
         if self.batches >= MANY {
-            out.par_chunks_mut(plane)
-                .enumerate()
-                .with_max_len(1)
-                .for_each(|(b, out)| self.with(reader, b, |p| gemm::serial(out, self.n, p)));
+            for_each(out.par_chunks_mut(plane).enumerate(), |(b, out)| {
+                self.with(reader, b, |p| gemm::serial(out, self.n, p));
+            });
         } else {
             for (b, out) in out.chunks_mut(plane).enumerate() {
                 self.with(reader, b, |p| gemm::parallel(out, self.n, p));

@@ -7,6 +7,7 @@ use crate::arena::Workers;
 use crate::buffer::{Buffer, Slice};
 use crate::convert::Element;
 use crate::memory::Reader;
+use crate::pool::for_each;
 use crate::view::{View, Walk};
 use rayon::prelude::*;
 
@@ -150,9 +151,9 @@ impl Pointwise {
     pub fn run<T: Element>(&self, reader: &Reader<'_, '_>, out: &mut [T], workers: &Workers) {
         let inner = self.stream.walk.inner();
         let (rows, columns) = self.task;
-        out.par_chunks_mut(rows * inner).enumerate().with_max_len(1).for_each(|(i, band)| {
+        for_each(out.par_chunks_mut(rows * inner).enumerate(), |(i, band)| {
             // A band is several rows, or one row in several tasks.
-            band.par_chunks_mut(rows * columns).enumerate().with_max_len(1).for_each(|(j, out)| {
+            for_each(band.par_chunks_mut(rows * columns).enumerate(), |(j, out)| {
                 let mut banks = workers.mine();
                 self.task(reader, out, i * rows, j * columns, &mut banks);
             });

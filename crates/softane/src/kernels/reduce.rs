@@ -5,6 +5,7 @@ use super::pointwise::{Group, Stream};
 use crate::arena::Workers;
 use crate::convert::Element;
 use crate::memory::Reader;
+use crate::pool::for_each;
 use crate::rows::{self, Fold};
 use rayon::prelude::*;
 
@@ -53,12 +54,12 @@ impl Reduce {
     pub fn run<T: Element>(&self, reader: &Reader<'_, '_>, out: &mut [T], workers: &Workers) {
         if self.inner == 1 {
             let task = (super::TASK / self.n.max(1)).max(1);
-            out.par_chunks_mut(task).enumerate().for_each(|(i, out)| {
+            for_each(out.par_chunks_mut(task).enumerate(), |(i, out)| {
                 self.rows(reader, i * task, out, &mut workers.mine());
             });
         } else {
-            out.par_chunks_mut(self.inner).enumerate().for_each(|(i, out)| {
-                out.par_chunks_mut(COLUMNS).enumerate().for_each(|(j, out)| {
+            for_each(out.par_chunks_mut(self.inner).enumerate(), |(i, out)| {
+                for_each(out.par_chunks_mut(COLUMNS).enumerate(), |(j, out)| {
                     self.columns(reader, i, j * COLUMNS, out, &mut workers.mine());
                 });
             });

@@ -12,6 +12,7 @@ use crate::buffer::Buffer;
 use crate::convert::Element;
 use crate::gemm::{self, Math, Target};
 use crate::memory::Reader;
+use crate::pool::for_each;
 use crate::view::View;
 use half::f16;
 use rayon::prelude::*;
@@ -121,8 +122,8 @@ impl Rowwise {
         let plane = self.m * self.n;
         let parts = MANY.div_ceil(out.len() / plane).min(self.m.div_ceil(BLOCK));
         let rows = self.m.div_ceil(parts).next_multiple_of(BLOCK);
-        out.par_chunks_mut(plane).enumerate().with_max_len(1).for_each(|(b, out)| {
-            out.par_chunks_mut(rows * self.n).enumerate().with_max_len(1).for_each(|(part, out)| {
+        for_each(out.par_chunks_mut(plane).enumerate(), |(b, out)| {
+            for_each(out.par_chunks_mut(rows * self.n).enumerate(), |(part, out)| {
                 let mut banks = workers.mine();
                 let reach = &reach[part * rows / BLOCK..];
                 match self.narrow {

@@ -2,6 +2,7 @@
 
 use super::TASK;
 use crate::memory::Reader;
+use crate::pool::for_each;
 use crate::view::{View, Walk};
 use rayon::prelude::*;
 
@@ -47,9 +48,9 @@ impl Transpose {
         let (rows, columns) = (self.rows, self.columns);
         let band =
             (TASK / columns.max(1)).clamp(1, rows).next_multiple_of(BLOCK).min(rows.next_multiple_of(BLOCK));
-        out.par_chunks_mut(rows * columns).enumerate().for_each(|(i, out)| {
+        for_each(out.par_chunks_mut(rows * columns).enumerate(), |(i, out)| {
             let from = &from[self.offset + self.walk.row(0, i)..];
-            out.par_chunks_mut(band * columns).enumerate().for_each(|(j, out)| {
+            for_each(out.par_chunks_mut(band * columns).enumerate(), |(j, out)| {
                 for (k, out) in out.chunks_mut(BLOCK * columns).enumerate() {
                     self.block(&from[j * band + k * BLOCK..], out);
                 }

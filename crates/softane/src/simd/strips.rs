@@ -61,7 +61,7 @@ pub(crate) fn strips<'a>(
     assert!(columns <= stride && to.len() >= len && width > 0, "{rows} rows of {columns}, {stride} apart");
     let whole = Strip { to: to.as_mut_ptr(), rows, width: columns, stride, matrix: PhantomData };
     let whole = Whole(whole);
-    (0..columns.div_ceil(width)).into_par_iter().with_max_len(1).map(move |i| whole.part(i * width, width))
+    (0..columns.div_ceil(width)).into_par_iter().map(move |i| whole.part(i * width, width))
 }
 
 /// All columns, of which each part is taken once.

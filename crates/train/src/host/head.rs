@@ -4,6 +4,7 @@
 //! thread works on stays there, from the gradient of its logits to that of its weights.
 
 use rayon::prelude::*;
+use softane::pool::for_each;
 
 use super::gemm::{Math, Matrix, MatrixMut, Packed, Store, matmul_packed, matmul_serial};
 use super::loss::{block_exponentials, block_factor, check_shape, gradient_block, join_stats, mean_loss};
@@ -67,7 +68,7 @@ impl Head<'_> {
         let hits = scratch.take(s * vocab.div_ceil(block));
         let tasks = logits.par_chunks_mut(block * s).zip(self.weight.par_chunks(block * d));
         let tasks = tasks.zip(blocks.par_chunks_mut(2 * s)).zip(hits.par_chunks_mut(s));
-        tasks.enumerate().with_max_len(1).for_each(|(i, (((logits, weight), stats), hits))| {
+        for_each(tasks.enumerate(), |(i, (((logits, weight), stats), hits))| {
             let rows = weight.len() / d;
             let to = MatrixMut::new(&mut *logits, rows, s);
             matmul_packed(to, Store::Replace, 1.0, Matrix::new(weight, rows, d), &x);
@@ -116,7 +117,7 @@ impl Head<'_> {
         let tasks = logits.par_chunks_mut(rows * s).zip(dw.par_chunks_mut(rows * d));
         let tasks = tasks.zip(self.weight.par_chunks(rows * d)).zip(partial.par_chunks_mut(d * s));
         let tasks = tasks.zip(blocks.par_chunks(rows / block * 2 * s));
-        tasks.enumerate().with_max_len(1).for_each(|(part, ((((logits, dw), weight), partial), stats))| {
+        for_each(tasks.enumerate(), |(part, ((((logits, dw), weight), partial), stats))| {
             let blocks = logits.chunks_mut(block * s).zip(dw.chunks_mut(block * d));
             let blocks = blocks.zip(weight.chunks(block * d)).zip(stats.chunks_exact(2 * s));
             for (i, (((logits, dw), weight), stats)) in blocks.enumerate() {
@@ -130,7 +131,7 @@ impl Head<'_> {
             }
         });
         let partial = &*partial;
-        dx.par_chunks_mut(s).enumerate().for_each(|(row, dx)| {
+        for_each(dx.par_chunks_mut(s).enumerate(), |(row, dx)| {
             dx.fill(0.0);
             for part in partial.chunks_exact(d * s) {
                 dx.iter_mut().zip(&part[row * s..]).for_each(|(sum, x)| *sum += x);

@@ -1,6 +1,7 @@
 //! RMSNorm along the channels, and its gradient.
 
 use rayon::prelude::*;
+use softane::pool::for_each;
 
 use super::{LANES, Scratch, Store, simd};
 
@@ -38,7 +39,7 @@ impl RmsNorm {
         self.check(&[x.len(), y.len()], &[weight.len()]);
         let (c, s) = (self.channels, self.seq);
         let sums = scratch.take(self.blocks() * s);
-        sums.par_chunks_mut(s).enumerate().for_each(|(block, sum)| {
+        for_each(sums.par_chunks_mut(s).enumerate(), |(block, sum)| {
             let rows = self.rows_of(block);
             let x = &x[rows.start * s..rows.end * s];
             simd(
@@ -95,7 +96,7 @@ impl RmsNorm {
         let (sums, row_dots) = scratch.split_at_mut(self.blocks() * 2 * s);
 
         // For each block of rows and each column: Σ x² and Σ w·dy·x.
-        sums.par_chunks_mut(2 * s).enumerate().for_each(|(block, sums)| {
+        for_each(sums.par_chunks_mut(2 * s).enumerate(), |(block, sums)| {
             let rows = self.rows_of(block);
             let (x, dy) = (&x[rows.start * s..rows.end * s], &dy[rows.start * s..rows.end * s]);
             let weight = &weight[rows.start % c..][..rows.len()];

@@ -1,6 +1,7 @@
 //! Sums of activations: the residual stream and its gradient.
 
 use rayon::prelude::*;
+use softane::pool::for_each;
 
 use super::{PIECE, simd};
 
@@ -10,7 +11,7 @@ use super::{PIECE, simd};
 /// If the lengths differ.
 pub fn add(sum: &mut [f32], x: &[f32]) {
     assert_eq!(sum.len(), x.len(), "values to add, and the sum");
-    sum.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).for_each(|(sum, x)| {
+    for_each(sum.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)), |(sum, x)| {
         simd(
             #[inline(always)]
             || sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += x),

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use softane::pool::for_each;
 
 use crate::host::{LANES, PIECE, simd};
 use softane::fetch;
@@ -118,7 +119,7 @@ impl AdamW {
         let coefficients = [false, true].map(|decays| self.coefficients(update, decays));
         let state = m.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE));
         let pieces = theta.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE)).zip(state);
-        pieces.enumerate().with_max_len(1).for_each(|(piece, ((theta, grad), (m, v)))| {
+        for_each(pieces.enumerate(), |(piece, ((theta, grad), (m, v)))| {
             let start = piece * PIECE;
             for (at, len, decays) in decay.parts(start, start + theta.len()) {
                 let part = at..at + len;
