@@ -41,7 +41,8 @@ impl Strip<'_> {
         unsafe { std::slice::from_raw_parts_mut(self.to.add(row * self.stride), self.width) }
     }
 
-    /// Whether every row begins at a multiple of `bytes`.
+    /// Whether every row begins at a multiple of `bytes`, as stores past the cache want it.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn is_aligned(&self, bytes: usize) -> bool {
         self.to.addr().is_multiple_of(bytes) && (self.stride * size_of::<f16>()).is_multiple_of(bytes)
     }
