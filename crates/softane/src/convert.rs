@@ -49,19 +49,13 @@ pub fn par_widen(from: &[f16], to: &mut [f32]) {
 
 /// Rounds as [`narrow`] does, on the current rayon pool.
 pub fn par_narrow(from: &[f32], to: &mut [f16]) {
-    from.par_chunks(TASK)
-        .zip(to.par_chunks_mut(TASK))
-        .with_max_len(1)
-        .for_each(|(from, to)| narrow(from, to));
+    for_each(from.par_chunks(TASK).zip(to.par_chunks_mut(TASK)), |(from, to)| narrow(from, to));
 }
 
 /// Copies bytes, on the current rayon pool; both slices are equally long.
 pub fn par_copy(from: &[u8], to: &mut [u8]) {
     let task = 4 * TASK;
-    from.par_chunks(task)
-        .zip(to.par_chunks_mut(task))
-        .with_max_len(1)
-        .for_each(|(from, to)| to.copy_from_slice(from));
+    for_each(from.par_chunks(task).zip(to.par_chunks_mut(task)), |(from, to)| to.copy_from_slice(from));
 }
 
 /// Rounds rows of `columns` elements, which `to` has `stride` elements apart, on the current rayon pool.

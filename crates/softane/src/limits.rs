@@ -1,6 +1,7 @@
 //! What this machine can do at most, measured.
 
 use crate::gemm::Math;
+use crate::pool::for_each;
 use crate::simd::tile::{self, COLS, Left, ROWS, TILE};
 use rayon::prelude::*;
 use std::time::Instant;
@@ -30,7 +31,7 @@ pub fn peak(math: Math) -> Option<f64> {
     let mut best = 0.0f64;
     for _ in 0..5 {
         let start = Instant::now();
-        (0..threads).into_par_iter().with_max_len(1).for_each(work);
+        for_each((0..threads).into_par_iter(), work);
         let flops = (2 * form.each() * threads * PRODUCTS * STEPS * TILE) as f64;
         best = best.max(flops / start.elapsed().as_secs_f64());
     }

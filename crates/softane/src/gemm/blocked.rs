@@ -49,12 +49,8 @@ pub(super) fn serial_packed<T: Target>(
     packed: &Shared,
     rows: usize,
 ) {
-    let packed = &Right::new(&packed.f32s()[..right_len(p)]);
-    scratch::local(|Local { left, sums, .. }| {
-        for (i, c) in c.chunks_mut(rows * stride).enumerate() {
-            block(c, stride, &p.rows(i * rows, rows), packed, left, sums);
-        }
-    });
+    let right = &Right::new(&packed.f32s()[..right_len(p)]);
+    scratch::local(|Local { left, sums, .. }| blocks(c, stride, p, right, rows, left, sums));
 }
 
 /// Computes `p` on the calling thread, `rows` rows at a time.
@@ -62,10 +58,7 @@ pub(super) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, row
     scratch::local(|Local { left, right, sums }| {
         let right = scratch::take(right, right_len(p));
         pack_right(p, 0, right);
-        let right = &Right::new(right);
-        for (i, c) in c.chunks_mut(rows * stride).enumerate() {
-            block(c, stride, &p.rows(i * rows, rows), right, left, sums);
-        }
+        blocks(c, stride, p, &Right::new(right), rows, left, sums);
     });
 }
 
@@ -136,6 +129,21 @@ impl Right<'_> {
 
     fn is_finite(&self, form: Form) -> bool {
         *self.finite.get_or_init(|| tile::all_finite(form, self.packed))
+    }
+}
+
+/// Computes `p` from its packed right side, `rows` rows at a time.
+fn blocks<T: Target>(
+    c: &mut [T],
+    stride: usize,
+    p: &Product<'_>,
+    right: &Right<'_>,
+    rows: usize,
+    left: &mut Buffer,
+    sums: &mut Buffer,
+) {
+    for (i, c) in c.chunks_mut(rows * stride).enumerate() {
+        block(c, stride, &p.rows(i * rows, rows), right, left, sums);
     }
 }
 

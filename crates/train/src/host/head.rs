@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use softane::pool::for_each;
 
 use super::gemm::{Math, Matrix, MatrixMut, Packed, Store, matmul_packed, matmul_serial};
-use super::loss::{block_exponentials, block_factor, check_shape, gradient_block, join_stats, mean_loss};
+use super::loss::{block_exponentials, check_shape, gradient_block, join_stats, mean_loss};
 use super::{HostError, Scratch};
 
 /// Rows of the vocabulary that are worked on at a time, at most.
@@ -104,25 +104,20 @@ impl Head<'_> {
         let hit = self.scale / s as f32;
         let count = vocab.div_ceil(block);
         let (blocks, total) = stats.take(2 * s * (count + 1)).split_at_mut(2 * s * count);
-        let (largest, sum) = total.split_at(s);
-        for stats in blocks.chunks_exact_mut(2 * s) {
-            // In the place of the block's own sums.
-            let (own, factor) = stats.split_at_mut(s);
-            for (((factor, &own), &largest), &sum) in factor.iter_mut().zip(&*own).zip(largest).zip(sum) {
-                *factor = block_factor(own, largest, hit / sum);
-            }
-        }
+        let (largest, factor) = total.split_at_mut(s);
+        factor.iter_mut().for_each(|sum| *sum = hit / *sum);
+        let columns = (&*largest, &*factor);
         let x = Packed::new(self.math, Matrix::new(self.x, d, s).t());
         let partial = scratch.take(d * s * vocab.div_ceil(rows));
         let tasks = logits.par_chunks_mut(rows * s).zip(dw.par_chunks_mut(rows * d));
         let tasks = tasks.zip(self.weight.par_chunks(rows * d)).zip(partial.par_chunks_mut(d * s));
-        let tasks = tasks.zip(blocks.par_chunks(rows / block * 2 * s));
+        let tasks = tasks.zip(blocks.par_chunks_mut(rows / block * 2 * s));
         for_each(tasks.enumerate(), |(part, ((((logits, dw), weight), partial), stats))| {
             let blocks = logits.chunks_mut(block * s).zip(dw.chunks_mut(block * d));
-            let blocks = blocks.zip(weight.chunks(block * d)).zip(stats.chunks_exact(2 * s));
+            let blocks = blocks.zip(weight.chunks(block * d)).zip(stats.chunks_exact_mut(2 * s));
             for (i, (((logits, dw), weight), stats)) in blocks.enumerate() {
                 let (first, tall) = (part * rows + i * block, weight.len() / d);
-                gradient_block(logits, first, self.targets, &stats[s..], hit);
+                gradient_block(logits, stats, first, self.targets, columns, hit);
                 let gradient = Matrix::new(&*logits, tall, s);
                 matmul_packed(MatrixMut::new(dw, tall, d), store, 1.0, gradient, &x);
                 let (to, add) =

@@ -30,27 +30,32 @@ pub fn cross_entropy(logits: &[f32], targets: &[u32], scratch: &mut Scratch) -> 
     Ok(mean_loss(largest, sum, |t| logits[targets[t] as usize * s + t]))
 }
 
-/// Turns a block of `exp(logit − largest of the block)`, whose first row is that of token `first`, into the gradient of
-/// the loss, in place.
+/// Turns what [`block_exponentials`] left of a block, whose first row is that of token `first`, into the gradient of the
+/// loss, in place.
 ///
 /// ```text
 /// dlogits = (softmax − onehot)·hit
 /// ```
 ///
-/// `factor` is `hit` over the columns' sums of exponentials, as large as they are in this block.
+/// `largest` are the columns' largest logits, `factor` is `hit` over the sums of their exponentials. In the place of the
+/// block's own sums, `stats` then has what its exponentials were multiplied by.
 pub(super) fn gradient_block(
     exponentials: &mut [f32],
+    stats: &mut [f32],
     first: usize,
     targets: &[u32],
-    factor: &[f32],
+    (largest, factor): (&[f32], &[f32]),
     hit: f32,
 ) {
     let s = targets.len();
+    let (own_largest, own_factor) = stats.split_at_mut(s);
     simd(
         #[inline(always)]
         || {
+            let columns = own_largest.iter().zip(largest).zip(factor);
+            own_factor.iter_mut().zip(columns).for_each(|(own, ((x, m), factor))| *own = exp(x - m) * factor);
             for row in exponentials.chunks_exact_mut(s) {
-                row.iter_mut().zip(factor).for_each(|(x, factor)| *x *= factor);
+                row.iter_mut().zip(&*own_factor).for_each(|(x, factor)| *x *= factor);
             }
         },
     );
@@ -151,12 +156,14 @@ fn block_stats(logits: &[f32], stats: &mut [f32]) {
         #[inline(always)]
         || {
             find_largest(logits, largest);
-            sum.fill(0.0);
-            for row in logits.chunks_exact(sum.len()) {
-                for ((sum, &m), x) in sum.iter_mut().zip(&*largest).zip(row) {
-                    *sum += exp(x - finite_or_zero(m));
-                }
-            }
+            let rows = logits.chunks_exact(sum.len());
+            add_up(
+                rows,
+                largest,
+                sum,
+                #[inline(always)]
+                |x, m| exp(x - m),
+            );
         },
     );
 }
@@ -168,15 +175,35 @@ pub(super) fn block_exponentials(logits: &mut [f32], stats: &mut [f32]) {
         #[inline(always)]
         || {
             find_largest(logits, largest);
-            sum.fill(0.0);
-            for row in logits.chunks_exact_mut(sum.len()) {
-                for ((sum, &m), x) in sum.iter_mut().zip(&*largest).zip(row) {
-                    *x = exp(*x - finite_or_zero(m));
-                    *sum += *x;
-                }
-            }
+            let rows = logits.chunks_exact_mut(sum.len());
+            add_up(
+                rows,
+                largest,
+                sum,
+                #[inline(always)]
+                |x: &mut f32, m| {
+                    *x = exp(*x - m);
+                    *x
+                },
+            );
         },
     );
+}
+
+/// For each column, the sum of what `exponential` makes of its elements and the largest of them.
+#[inline(always)]
+fn add_up<X, R: IntoIterator<Item = X>>(
+    rows: impl Iterator<Item = R>,
+    largest: &[f32],
+    sum: &mut [f32],
+    exponential: impl Fn(X, f32) -> f32,
+) {
+    sum.fill(0.0);
+    for row in rows {
+        for ((sum, &m), x) in sum.iter_mut().zip(largest).zip(row) {
+            *sum += exponential(x, finite_or_zero(m));
+        }
+    }
 }
 
 /// The largest of each column.
@@ -209,13 +236,6 @@ pub(super) fn join_stats(blocks: &[f32], largest: &mut [f32], sum: &mut [f32]) {
             }
         },
     );
-}
-
-/// What exponentials of a block are multiplied by, whose largest logit is `block` in a column where `largest` is the
-/// largest of all, to be `factor` of what they would be beside that.
-#[inline(always)]
-pub(super) fn block_factor(block: f32, largest: f32, factor: f32) -> f32 {
-    exp(block - largest) * factor
 }
 
 /// A block of logits that are all −∞ has the sum 0, not that of exp(−∞ + ∞).
@@ -252,9 +272,10 @@ mod tests {
         join_stats(&blocks, &mut largest, &mut sum);
         let loss = mean_loss(&largest, &sum, |t| target_logits[t]);
         let hit = scale / s as f32;
-        for (block, (logits, stats)) in logits.chunks_mut(rows * s).zip(blocks.chunks(2 * s)).enumerate() {
-            let factor: Vec<f32> = (0..s).map(|t| block_factor(stats[t], largest[t], hit / sum[t])).collect();
-            gradient_block(logits, block * rows, targets, &factor, hit);
+        sum.iter_mut().for_each(|sum| *sum = hit / *sum);
+        let tasks = logits.chunks_mut(rows * s).zip(blocks.chunks_mut(2 * s));
+        for (block, (logits, stats)) in tasks.enumerate() {
+            gradient_block(logits, stats, block * rows, targets, (&largest, &sum), hit);
         }
         Ok(loss)
     }

@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use softane::fetch;
 use softane::pool::for_each;
 
 use crate::host::{LANES, PIECE, simd};
-use softane::fetch;
 
 /// The constants of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -82,7 +82,7 @@ pub(super) fn paired(low: __m512, high: __m512) -> __m512 {
 /// A vector rounded to bf16, to nearest even, as f32.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-pub(super) fn rounded(x: __m512) -> __m512 {
+fn rounded(x: __m512) -> __m512 {
     // SAFETY: both types are 256 bits of anything.
     let bits = unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x)) };
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
@@ -98,10 +98,19 @@ pub(super) unsafe fn words<T: Lanes, const FORM: u8>(from: *const T) -> __m512 {
     unsafe {
         match FORM {
             PAIRS => in_order(T::load(from), T::load(from.add(16))),
-            ROUNDED => rounded(T::load(from)),
-            _ => T::load(from),
+            _ => alone::<FORM>(T::load(from)),
         }
     }
+}
+
+/// 16 elements as words of a panel, each on its own.
+///
+/// # Safety
+/// What `FORM` needs exists.
+#[inline(always)]
+pub(super) unsafe fn alone<const FORM: u8>(x: __m512) -> __m512 {
+    // SAFETY: the caller vouches for the instructions.
+    if FORM == ROUNDED { unsafe { rounded(x) } } else { x }
 }
 
 /// 32 numbers that follow one another, as bf16 in order.

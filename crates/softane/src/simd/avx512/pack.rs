@@ -3,9 +3,7 @@
 
 use super::super::tile::{Form, PITCH, Panel, ROWS};
 use super::has;
-use super::lanes::{
-    Lanes, PAIRS, ROUNDED, SINGLE, in_order, paired, rounded, take, turned, whole_rows, words,
-};
+use super::lanes::{Lanes, PAIRS, ROUNDED, SINGLE, alone, in_order, paired, take, turned, whole_rows, words};
 use crate::buffer::Elements;
 use half::f16;
 use std::arch::x86_64::*;
@@ -18,10 +16,10 @@ pub(crate) fn pack<const W: usize>(form: Form, panel: &Panel<'_>, to: &mut [f32]
         match (form, panel.from) {
             (Form::Single, Elements::F32(from)) => pack_single::<f32, W>(from, panel, to),
             (Form::Single, Elements::F16(from)) => pack_single::<f16, W>(from, panel, to),
-            (Form::Rounded, Elements::F32(from)) => pack_rounded::<f32, W>(from, panel, to),
-            (Form::Rounded, Elements::F16(from)) => pack_rounded::<f16, W>(from, panel, to),
-            (Form::Pairs, Elements::F32(from)) => pack_pairs::<f32, W>(from, panel, to),
-            (Form::Pairs, Elements::F16(from)) => pack_pairs::<f16, W>(from, panel, to),
+            (Form::Rounded, Elements::F32(from)) => pack_bf16::<f32, ROUNDED, W>(from, panel, to),
+            (Form::Rounded, Elements::F16(from)) => pack_bf16::<f16, ROUNDED, W>(from, panel, to),
+            (Form::Pairs, Elements::F32(from)) => pack_bf16::<f32, PAIRS, W>(from, panel, to),
+            (Form::Pairs, Elements::F16(from)) => pack_bf16::<f16, PAIRS, W>(from, panel, to),
         }
     }
 }
@@ -34,10 +32,10 @@ pub(crate) fn pack_rows(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
         match (form, panel.from) {
             (Form::Single, Elements::F32(from)) => rows_single(from, panel, to),
             (Form::Single, Elements::F16(from)) => rows_single(from, panel, to),
-            (Form::Rounded, Elements::F32(from)) => rows_rounded(from, panel, to),
-            (Form::Rounded, Elements::F16(from)) => rows_rounded(from, panel, to),
-            (Form::Pairs, Elements::F32(from)) => rows_pairs(from, panel, to),
-            (Form::Pairs, Elements::F16(from)) => rows_pairs(from, panel, to),
+            (Form::Rounded, Elements::F32(from)) => rows_bf16::<_, ROUNDED>(from, panel, to),
+            (Form::Rounded, Elements::F16(from)) => rows_bf16::<_, ROUNDED>(from, panel, to),
+            (Form::Pairs, Elements::F32(from)) => rows_bf16::<_, PAIRS>(from, panel, to),
+            (Form::Pairs, Elements::F16(from)) => rows_bf16::<_, PAIRS>(from, panel, to),
         }
     }
 }
@@ -57,27 +55,15 @@ fn rows_single<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn pack_rounded<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+fn pack_bf16<T: Lanes, const FORM: u8, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
     // SAFETY: the instructions exist, those for bf16 too.
-    unsafe { pack_with::<T, ROUNDED, W>(from, panel, to) }
+    unsafe { pack_with::<T, FORM, W>(from, panel, to) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn rows_rounded<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+fn rows_bf16<T: Lanes, const FORM: u8>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
     // SAFETY: the instructions exist, those for bf16 too.
-    unsafe { pack_rows_with::<T, ROUNDED>(from, panel, to) }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn pack_pairs<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
-    // SAFETY: the instructions exist, those for bf16 too.
-    unsafe { pack_with::<T, PAIRS, W>(from, panel, to) }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn rows_pairs<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
-    // SAFETY: the instructions exist, those for bf16 too.
-    unsafe { pack_rows_with::<T, PAIRS>(from, panel, to) }
+    unsafe { pack_rows_with::<T, FORM>(from, panel, to) }
 }
 
 /// # Safety
@@ -89,8 +75,8 @@ unsafe fn pack_with<T: Lanes, const FORM: u8, const W: usize>(from: &[T], panel:
         // SAFETY: the caller vouches for the instructions.
         return unsafe { pack_turned::<T, FORM, W>(from, panel, to) };
     }
-    let (pairs, each) = (FORM == PAIRS, if FORM == PAIRS { 2 } else { 1 });
-    let steps = depth.div_ceil(each);
+    let pairs = FORM == PAIRS;
+    let steps = depth.div_ceil(if pairs { 2 } else { 1 });
     // SAFETY: the caller vouches for the instructions.
     let whole =
         if across == 1 && width == W { unsafe { pack_lines::<T, FORM, W>(from, panel, to) } } else { 0 };
@@ -159,16 +145,6 @@ unsafe fn pack_lines<T: Lanes, const FORM: u8, const W: usize>(
         }
     }
     steps
-}
-
-/// 16 elements as words of a panel, each on its own.
-///
-/// # Safety
-/// What `FORM` needs exists.
-#[inline(always)]
-unsafe fn alone<const FORM: u8>(x: __m512) -> __m512 {
-    // SAFETY: the caller vouches for the instructions.
-    if FORM == ROUNDED { unsafe { rounded(x) } } else { x }
 }
 
 /// Packs where the elements of one row (or column) of the panel stand side by side: in blocks of 16 × 16.
