@@ -245,7 +245,7 @@ const HAS_DOOR: bool = cfg!(any(all(target_os = "macos", target_arch = "aarch64"
 pub fn open(wanted: impl Into<Wanted>, options: SoftOptions) -> Result<Box<dyn Device>, DeviceError> {
     let wanted = wanted.into();
     if !softane::gemm::supports(wanted.math) {
-        return Err(DeviceError::Math { chip: softane::instruction_set() });
+        return Err(DeviceError::Math { math: wanted.math, chip: softane::instruction_set() });
     }
     let soft = |name: &str| -> Result<Box<dyn Device>, DeviceError> {
         Ok(Box::new(SoftDevice::open(name, wanted, options.clone())))

@@ -2,6 +2,7 @@
 
 use crate::surface::Block;
 use mil::TensorType;
+use softane::gemm::Math;
 use std::io;
 use std::path::PathBuf;
 
@@ -14,8 +15,8 @@ pub use crate::refusal::{Answer, Call, Refusal};
 pub enum DeviceError {
     #[error("the system does not start {threads} threads: {reason}")]
     Threads { threads: usize, reason: String },
-    #[error("products in bf16 need AVX-512 with BF16, this processor is {chip}")]
-    Math { chip: String },
+    #[error("products in {} need {}, this processor is {chip}", math.name(), math.needs())]
+    Math { math: Math, chip: String },
     #[error("no Neural Engine here: {missing}")]
     Unavailable { missing: String },
     #[error("this system's Neural Engine is not the one this version knows: {what}")]
@@ -99,7 +100,7 @@ impl DeviceError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Threads { .. } => Some("Ask for fewer threads with `--threads`."),
-            Self::Math { .. } => Some("Leave out `--math bf16`."),
+            Self::Math { .. } => Some("Leave out `--math`: products in f32 work everywhere."),
             Self::Unavailable { .. } => Some("Run with `--device soft` to use the software engine."),
             Self::Changed { .. } => {
                 Some("Run with `--device soft`, and report what `backpropane doctor` prints.")

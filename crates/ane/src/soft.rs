@@ -56,7 +56,7 @@ impl SoftDevice {
         let info = DeviceInfo {
             name: match math {
                 Math::F32 => name.to_owned(),
-                Math::Bf16 => format!("{name}, bf16 products"),
+                math => format!("{name}, {} products", math.name()),
             },
             chip: softane::instruction_set(),
             engine: Engine::Soft,

@@ -27,8 +27,9 @@ pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
         "engine",
         format!("{}: {}, {}", device.name, device.chip, units::plural(device.threads, "thread")),
     ));
-    if device.math == Math::Bf16 && !softane::gemm::saves_time(Math::Bf16) {
-        rows.push(("products", "bf16 saves no time on this processor: --math f32 takes as long".to_owned()));
+    if device.math != Math::F32 && !softane::gemm::saves_time(device.math) {
+        let name = device.math.name();
+        rows.push(("products", format!("{name} saves no time on this processor: --math f32 takes as long")));
     }
     let kernels = run.kernels_per_layer();
     let dispatches = kernels * cfg.layers * settings.windows();

@@ -38,22 +38,27 @@ fn threads_do_not_change_a_bit_of_a_step() {
     assert_eq!(run(1), run(3));
 }
 
-/// bf16 has 8 bits: sums of many rounded products are good to a thousandth, as PyTorch's are (benches/peers).
+/// bf16 has 8 bits: sums of many rounded products are good to a thousandth, as PyTorch's are (benches/peers). Integers
+/// have 12, of the largest of 128.
 #[test]
-fn products_in_bf16_take_about_the_same_steps_or_are_refused_by_name() {
-    let device = ane::Wanted { math: ane::Math::Bf16, ..ane::Choice::Soft.into() };
-    let options = ane::SoftOptions::threads(1).expect("threads");
-    match ane::open(device, options) {
-        Ok(device) => {
-            assert!(device.info().name.contains("bf16"), "{}", device.info().name);
-            let [exact, rounded] =
-                [ane::Math::F32, ane::Math::Bf16].map(|math| measure("tiny", 2, math, Storage::F16));
-            assert!((rounded.loss0 / exact.loss0 - 1.0).abs() < 2e-3, "{} {}", rounded.loss0, exact.loss0);
-            assert!((rounded.loss3 / exact.loss3 - 1.0).abs() < 2e-3, "{} {}", rounded.loss3, exact.loss3);
-            assert_ne!(rounded.loss3.to_bits(), exact.loss3.to_bits());
-        }
-        Err(refused) => {
-            assert!(refused.to_string().starts_with("products in bf16 need AVX-512"), "{refused}")
+fn rounded_products_take_about_the_same_steps_or_are_refused_by_name() {
+    for (math, close) in [(ane::Math::Bf16, 2e-3), (ane::Math::Int16, 2e-4)] {
+        let device = ane::Wanted { math, ..ane::Choice::Soft.into() };
+        let options = ane::SoftOptions::threads(1).expect("threads");
+        match ane::open(device, options) {
+            Ok(device) => {
+                assert!(device.info().name.contains(math.name()), "{}", device.info().name);
+                let [exact, rounded] =
+                    [ane::Math::F32, math].map(|math| measure("tiny", 2, math, Storage::F16));
+                for (got, want) in [(rounded.loss0, exact.loss0), (rounded.loss3, exact.loss3)] {
+                    assert!((got / want - 1.0).abs() < close, "{math:?}: {got} {want}");
+                }
+                assert_ne!(rounded.loss3.to_bits(), exact.loss3.to_bits());
+            }
+            Err(refused) => {
+                let name = format!("products in {} need AVX-512", math.name());
+                assert!(refused.to_string().starts_with(&name), "{refused}");
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ const PACKED_AT_ONCE: usize = 2;
 /// Computes `p` into rows `stride` apart, on the current rayon pool; a task takes `rows` rows.
 pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, rows: usize) {
     let packed = pack(p);
-    let packed = &Right::new(&packed.f32s()[..right_len(p)]);
+    let packed = &Right::new(p, &packed.f32s()[..right_len(p)]);
     for_each(c.par_chunks_mut(rows * stride).enumerate(), |(i, c)| {
         scratch::local(|Local { left, sums, .. }| {
             block(c, stride, &p.rows(i * rows, rows), packed, left, sums);
@@ -49,7 +49,7 @@ pub(super) fn serial_packed<T: Target>(
     packed: &Shared,
     rows: usize,
 ) {
-    let right = &Right::new(&packed.f32s()[..right_len(p)]);
+    let right = &Right::new(p, &packed.f32s()[..right_len(p)]);
     scratch::local(|Local { left, sums, .. }| blocks(c, stride, p, right, rows, left, sums));
 }
 
@@ -58,7 +58,7 @@ pub(super) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, row
     scratch::local(|Local { left, right, sums }| {
         let right = scratch::take(right, right_len(p));
         pack_right(p, 0, right);
-        blocks(c, stride, p, &Right::new(right), rows, left, sums);
+        blocks(c, stride, p, &Right::new(p, right), rows, left, sums);
     });
 }
 
@@ -74,7 +74,7 @@ pub(super) fn by_blocks<T: Target>(
     scratch::local(|Local { left, right, sums }| {
         let right = scratch::take(right, right_len(p));
         pack_right(p, 0, right);
-        let right = &Right::new(right);
+        let right = &Right::new(p, right);
         for i in 0..m.div_ceil(rows) {
             block(to, n, &p.rows(i * rows, rows).columns(width(i)), right, left, sums);
             each(i, to);
@@ -82,12 +82,13 @@ pub(super) fn by_blocks<T: Target>(
     });
 }
 
-/// Parts of the inner dimension: where each begins, and its length.
-fn depths(k: usize) -> impl Iterator<Item = (usize, usize)> {
+/// Parts of the inner dimension of `p`: where each begins, and its length.
+fn depths(p: &Product<'_>) -> impl Iterator<Item = (usize, usize)> {
+    let k = p.left.cols;
     let parts = k.div_ceil(DEPTH).max(1);
-    // Of even length, as bf16 goes in pairs.
-    let each = k.div_ceil(parts).next_multiple_of(2).max(1);
-    (0..k.max(1)).step_by(each).map(move |at| (at, each.min(k - at)))
+    // Even lengths, whatever the form, so that parts are the same.
+    let each = k.div_ceil(parts).next_multiple_of(p.form().grain().max(2));
+    (0..k.max(1)).step_by(each.max(1)).map(move |at| (at, each.min(k - at)))
 }
 
 /// Words of a panel of the right side over all of the inner dimension.
@@ -105,7 +106,7 @@ fn pack_right(p: &Product<'_>, first: usize, to: &mut [f32]) {
     let Matrix { from, at, cols, down, across, .. } = p.right;
     for (i, mut to) in to.chunks_exact_mut(panel_len(p).max(1)).enumerate() {
         let col = (first + i) * COLS;
-        for (start, depth) in depths(p.left.cols) {
+        for (start, depth) in depths(p) {
             let at = at + col * across + start * down;
             let panel = Panel { from, at, across, along: down, width: COLS.min(cols - col), depth };
             let (here, rest) = to.split_at_mut(p.form().steps(depth) * COLS);
@@ -118,17 +119,21 @@ fn pack_right(p: &Product<'_>, first: usize, to: &mut [f32]) {
 /// The packed right side of a product.
 struct Right<'a> {
     packed: &'a [f32],
+    form: Form,
+    /// Of each panel.
+    steps: usize,
     /// Whether all of it is finite, once that has been asked.
     finite: OnceLock<bool>,
 }
 
 impl Right<'_> {
-    fn new(packed: &[f32]) -> Right<'_> {
-        Right { packed, finite: OnceLock::new() }
+    fn new<'a>(p: &Product<'_>, packed: &'a [f32]) -> Right<'a> {
+        let form = p.form();
+        Right { packed, form, steps: form.steps(p.left.cols), finite: OnceLock::new() }
     }
 
-    fn is_finite(&self, form: Form) -> bool {
-        *self.finite.get_or_init(|| tile::all_finite(form, self.packed))
+    fn is_finite(&self) -> bool {
+        *self.finite.get_or_init(|| tile::all_finite(self.form, self.steps, self.packed))
     }
 }
 
@@ -156,17 +161,17 @@ fn block<T: Target>(
     left: &mut Buffer,
     sums: &mut Buffer,
 ) {
-    let (rows, n, k) = p.shape();
+    let (rows, n, _) = p.shape();
     let form = p.form();
     let (tall, wide) = (rows.div_ceil(ROWS), n.div_ceil(COLS));
-    let parts = depths(k).count();
+    let parts = depths(p).count();
     let sums = scratch::take(sums, if parts > 1 { tall * wide * TILE } else { 0 });
     // Panels of the left side that are packed together and meet each panel of the right side in turn. One, if the
     // right side stays in the second-level cache anyway; then it is multiplied while it is in the first.
     let together = if parts == 1 && wide * panel_len(p) <= NEAR { 1 } else { tall };
     let mut tile = [0.0; TILE];
     let mut before = 0;
-    for (part, depth) in depths(k).enumerate() {
+    for (part, depth) in depths(p).enumerate() {
         for first in (0..tall).step_by(together) {
             let count = together.min(tall - first);
             let left = pack_left(p, first..first + count, depth, right, left);
@@ -246,7 +251,7 @@ fn pack_left<'a>(
         if let Some(steps) = steps.get_mut(i) {
             let (first, last) = tile::nonzero(p.form(), &panel);
             // Steps in which a whole panel is 0, as half of causal attention is, add nothing to what is finite.
-            if (first, last) != (0, depth) && right.is_finite(p.form()) {
+            if (first, last) != (0, depth) && right.is_finite() {
                 panel.at += first * across;
                 panel.depth = last - first;
                 *steps = (p.form().steps(first), p.form().steps(last));

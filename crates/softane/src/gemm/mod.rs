@@ -277,7 +277,11 @@ pub fn supports(math: Math) -> bool {
 
 /// Whether products in `math` take less time than in f32 here.
 pub fn saves_time(math: Math) -> bool {
-    math == Math::Bf16 && tile::has_quick_pairs()
+    match math {
+        Math::F32 => false,
+        Math::Bf16 => tile::has_quick_pairs(),
+        Math::Int16 => tile::has(math),
+    }
 }
 
 /// Computes `p` into rows that start `stride` elements apart, on the current rayon pool.

@@ -28,12 +28,28 @@ fn reference(
     (0..m).flat_map(|i| (0..n).map(move |j| (i, j))).map(|(i, j)| dot(i, j)).collect()
 }
 
-/// Values of −1..1: K products each within 2⁻²⁴ relative, summed with errors that grow at worst like K.
-fn assert_close(got: &[f32], want: &[f64], k: usize, case: &str) {
-    let tolerance = 2.0 * k as f64 * f64::from(f32::EPSILON);
+/// What a product of two values of −1..1 may be off by. In f32 2⁻²⁴ of itself, and as much for each sum; with factors
+/// rounded to bf16 2⁻⁹ of each; as integers 2⁻¹² of the largest factor beside it, of each.
+fn error(math: Math) -> f64 {
+    let rounded = match math {
+        Math::F32 => 0.0,
+        Math::Bf16 => 1.01 / 256.0,
+        Math::Int16 => 1.01 / 2048.0,
+    };
+    rounded + 2.0 * f64::from(f32::EPSILON)
+}
+
+/// Sums of `k` products of values of −1..1, with errors that grow at worst like K.
+fn assert_close(got: &[f32], want: &[f64], (k, math): (usize, Math), case: &str) {
+    let tolerance = k as f64 * error(math);
     for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
         assert!((f64::from(g) - w).abs() <= tolerance, "{case}: element {i} is {g}, not {w}");
     }
+}
+
+/// Those that this machine has.
+fn maths() -> impl Iterator<Item = Math> {
+    [Math::F32, Math::Bf16, Math::Int16].into_iter().filter(|&math| supports(math))
 }
 
 const SHAPES: [(usize, usize, usize); 13] = [
@@ -65,25 +81,61 @@ fn every_layout_agrees_with_f64() {
             (Matrix::new(&*a, k, m).t(), Matrix::new(&*b, k, n), want_tn),
         );
         for (layout, (a, b, want)) in [("nn", nn), ("nt", nt), ("tn", tn)] {
-            let case = format!("{layout} {shape:?}");
-            let mut c = vec![f32::NAN; m * n];
-            matmul(Math::F32, MatrixMut::new(&mut c, m, n), Store::Replace, 1.0, a, b);
-            assert_close(&c, &want, k, &case);
+            for math in maths() {
+                let case = format!("{math:?} {layout} {shape:?}");
+                let mut c = vec![f32::NAN; m * n];
+                matmul(math, MatrixMut::new(&mut c, m, n), Store::Replace, 1.0, a, b);
+                assert_close(&c, &want, (k, math), &case);
 
-            let mut c = old.clone();
-            matmul(Math::F32, MatrixMut::new(&mut c, m, n), Store::Add, -0.5, a, b);
-            let added: Vec<f64> = want.iter().zip(&old).map(|(w, &o)| f64::from(o) - 0.5 * w).collect();
-            assert_close(&c, &added, k + 2, &format!("{case} added"));
+                let mut c = old.clone();
+                matmul(math, MatrixMut::new(&mut c, m, n), Store::Add, -0.5, a, b);
+                let added: Vec<f64> = want.iter().zip(&old).map(|(w, &o)| f64::from(o) - 0.5 * w).collect();
+                assert_close(&c, &added, (k + 2, math), &format!("{case} added"));
 
-            let mut c = vec![f32::NAN; m * n];
-            let packed = Packed::new(Math::F32, b);
-            matmul_packed(MatrixMut::new(&mut c, m, n), Store::Replace, 1.0, a, &packed);
-            assert_close(&c, &want, k, &format!("{case} packed before"));
+                let mut c = vec![f32::NAN; m * n];
+                let packed = Packed::new(math, b);
+                matmul_packed(MatrixMut::new(&mut c, m, n), Store::Replace, 1.0, a, &packed);
+                assert_close(&c, &want, (k, math), &format!("{case} packed before"));
 
-            let mut c = vec![f32::NAN; m * n];
-            matmul(Math::F32, MatrixMut::new(&mut c, n, m).t(), Store::Replace, 1.0, a, b);
-            let turned: Vec<f32> = (0..m * n).map(|at| c[at % n * m + at / n]).collect();
-            assert_close(&turned, &want, k, &format!("{case} into a transpose"));
+                let mut c = vec![f32::NAN; m * n];
+                matmul(math, MatrixMut::new(&mut c, n, m).t(), Store::Replace, 1.0, a, b);
+                let turned: Vec<f32> = (0..m * n).map(|at| c[at % n * m + at / n]).collect();
+                assert_close(&turned, &want, (k, math), &format!("{case} into a transpose"));
+            }
+        }
+    }
+}
+
+/// The rest of the matrix is not touched by it.
+#[test]
+fn what_is_not_finite_or_hardly_there_stays_so() {
+    let (m, n, k) = (40, 70, 300);
+    let (a, b) = (noise(m * k, 1), noise(k * n, 2));
+    for math in maths() {
+        let run = |a: &[f32], b: &[f32]| {
+            let mut c = vec![0.0; m * n];
+            let (a, b) = (Matrix::new(a, m, k), Matrix::new(b, k, n));
+            matmul(math, MatrixMut::new(&mut c, m, n), Store::Replace, 1.0, a, b);
+            c
+        };
+        let good = run(&a, &b);
+        for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+            let (mut a, mut b) = (a.clone(), b.clone());
+            a[17 * k + 200] = bad;
+            b[133 * n + 65] = bad;
+            for (at, (&got, &good)) in run(&a, &b).iter().zip(&good).enumerate() {
+                match at / n == 17 || at % n == 65 {
+                    true => assert!(!got.is_finite(), "{math:?} {bad}: element {at} is {got}"),
+                    false => assert_eq!(got.to_bits(), good.to_bits(), "{math:?} {bad}: element {at}"),
+                }
+            }
+        }
+        // The smallest half numbers: whole multiples of 2⁻²⁴, which are exact in every math.
+        let small = |x: &[f32]| -> Vec<f32> { x.iter().map(|x| (x * 7.0).round() / 16_777_216.0).collect() };
+        let (a, b) = (small(&a), small(&b));
+        let want = reference((m, n, k), |i, l| a[i * k + l], |l, j| b[l * n + j]);
+        for (at, (&got, want)) in run(&a, &b).iter().zip(want).enumerate() {
+            assert_eq!(f64::from(got), want, "{math:?}: element {at}");
         }
     }
 }
@@ -103,7 +155,7 @@ fn strided_views_leave_the_gaps_alone() {
     );
     let want = reference((m, n, k), |i, l| a[i * stride + l], |l, j| b[l * stride + j]);
     for (i, row) in c.chunks(stride).enumerate() {
-        assert_close(&row[..n], &want[i * n..][..n], k, "strided");
+        assert_close(&row[..n], &want[i * n..][..n], (k, Math::F32), "strided");
         assert!(row[n..].iter().all(|&x| x == 7.0), "row {i} was written past its end");
     }
 }
@@ -119,7 +171,7 @@ fn zeros_of_the_left_side_change_no_bit() {
         let a: Vec<f32> = (0..n * n).map(|at| if keep(at) { full[at] } else { 0.0 }).collect();
         // With a bias of 2⁻¹⁴⁹ no block of 16 is 0, and no sum changes.
         let dense: Vec<f32> = a.iter().map(|&x| if x == 0.0 { f32::from_bits(1) } else { x }).collect();
-        for math in [Math::F32, Math::Bf16].into_iter().filter(|&m| supports(m)) {
+        for math in maths() {
             for turned in [false, true] {
                 let run = |a: &[f32], b: &[f32]| {
                     let a = Matrix::new(a, n, n);
@@ -184,7 +236,7 @@ fn threads_do_not_change_a_bit() {
             assert!(same, "{m}×{n}×{k} depends on the threads");
             let at = |i: usize| if by_columns { i % n * m + i / n } else { i };
             let rows: Vec<f32> = (0..m * n).map(|i| one[at(i)]).collect();
-            assert_close(&rows, &whole, k, "cut into pieces");
+            assert_close(&rows, &whole, (k, Math::F32), "cut into pieces");
         }
     }
 }

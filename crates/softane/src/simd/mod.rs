@@ -10,8 +10,10 @@ pub(crate) mod blas;
 )))]
 #[path = "no_blas.rs"]
 pub(crate) mod blas;
+mod form;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
+mod plain;
 pub(crate) mod strips;
 pub(crate) mod tile;
 

@@ -2,8 +2,12 @@
 //!
 //! [`has`] says whether this machine multiplies tiles at full speed; elsewhere a library does matrix products.
 
+pub(crate) use super::form::Form;
+pub use super::form::Math;
+use super::form::blocks_of;
+use super::plain;
 use crate::buffer::Elements;
-use half::{bf16, f16};
+use half::f16;
 
 /// Rows of a tile: 24 of 32 registers hold sums.
 pub(crate) const ROWS: usize = 12;
@@ -23,54 +27,6 @@ pub(crate) const MOST_STEPS: usize = PITCH - 16;
 
 /// What a packed panel may touch behind its end: its elements are written 16 at a time.
 pub(crate) const SLACK: usize = 16;
-
-/// How products are computed; sums are f32 in any case.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Math {
-    /// Factors in f32, fused multiply-adds.
-    #[default]
-    F32,
-    /// Factors rounded to bf16 (8 bits of precision). Twice as fast where the processor sums their products in pairs
-    /// and is quick at it; as fast as f32 where it is not.
-    Bf16,
-}
-
-impl Math {
-    /// How panels lie for it on this machine.
-    pub(crate) fn form(self) -> Form {
-        match self {
-            Math::F32 => Form::Single,
-            Math::Bf16 if has_quick_pairs() => Form::Pairs,
-            Math::Bf16 => Form::Rounded,
-        }
-    }
-}
-
-/// How factors lie in packed panels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// One f32 in a word.
-    Single,
-    /// One number in a word, rounded to bf16 and written as f32.
-    Rounded,
-    /// Two bf16 in a word.
-    Pairs,
-}
-
-impl Form {
-    /// Words that `depth` elements of the inner dimension take in a panel, for each row or column.
-    pub(crate) fn steps(self, depth: usize) -> usize {
-        depth.div_ceil(self.each())
-    }
-
-    /// Elements in a word.
-    pub(crate) fn each(self) -> usize {
-        match self {
-            Form::Single | Form::Rounded => 1,
-            Form::Pairs => 2,
-        }
-    }
-}
 
 /// A strip of a matrix, to be packed.
 #[derive(Clone, Copy, Debug)]
@@ -150,7 +106,7 @@ pub(crate) fn pack<const W: usize>(form: Form, panel: &Panel<'_>, to: &mut [f32]
     if has_form(form) && super::neon::pack::<W>(panel, to) {
         return;
     }
-    plain_pack::<W>(form, panel, to);
+    plain::pack::<W>(form, panel, to);
 }
 
 /// Packs a panel of the left side row by row, where the elements of a row stand side by side: row `i` begins at
@@ -168,11 +124,11 @@ pub(crate) fn pack_rows(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
     if has_form(form) {
         return super::neon::pack_rows(panel, to);
     }
-    plain_pack_rows(form, panel, to);
+    plain::pack_rows(form, panel, to);
 }
 
 /// Where along the inner dimension a panel is not all 0: from the first element to behind the last, about, at multiples
-/// of [`BLOCK`] steps. All of it, if its elements stand side by side along neither axis.
+/// of [`Form::skipped`] elements. All of it, if its elements stand side by side along neither axis.
 pub(crate) fn nonzero(form: Form, panel: &Panel<'_>) -> (usize, usize) {
     match panel.from {
         Elements::F16(from) => nonzero_of(form, panel, from),
@@ -182,7 +138,7 @@ pub(crate) fn nonzero(form: Form, panel: &Panel<'_>) -> (usize, usize) {
 
 fn nonzero_of<T: bytemuck::Pod>(form: Form, panel: &Panel<'_>, from: &[T]) -> (usize, usize) {
     let Panel { at, across, along, width, depth, .. } = *panel;
-    let block = form.each() * BLOCK;
+    let block = form.skipped();
     let is_zero = |at: usize| bytemuck::bytes_of(&from[at]).iter().all(|&b| b == 0);
     // What has no zeros at the ends of its first row is not looked at.
     let may_be = width > 0 && depth > 0 && (is_zero(at) || is_zero(at + (depth - 1) * along));
@@ -217,12 +173,18 @@ fn nonzero_of<T: bytemuck::Pod>(form: Form, panel: &Panel<'_>, from: &[T]) -> (u
     (depth.min(first * block), depth.min(last * block))
 }
 
-/// Whether packed panels hold neither infinities nor NaN.
-pub(crate) fn all_finite(form: Form, panels: &[f32]) -> bool {
+/// Whether packed panels of the right side, each of `steps` steps, hold neither infinities nor NaN.
+pub(crate) fn all_finite(form: Form, steps: usize, panels: &[f32]) -> bool {
     // The exponent of an f32, or of both bf16, is all ones where a number is not finite.
     let bits = match form {
         Form::Single | Form::Rounded => [0x7F80_0000; 2],
         Form::Pairs => [0x7F80_0000, 0x7F80],
+        Form::Scaled => {
+            // The scales tell.
+            let finite = |scales: &[f32]| scales.iter().all(|x| x.is_finite());
+            let whole = |panel: &[f32]| blocks_of(steps).all(|b| finite(&panel[b.end * COLS..][..COLS]));
+            return panels.chunks_exact((steps * COLS).max(1)).all(whole);
+        }
     };
     super::vectorised(
         #[inline(always)]
@@ -232,9 +194,6 @@ pub(crate) fn all_finite(form: Form, panels: &[f32]) -> bool {
         },
     )
 }
-
-/// Steps that are looked at together.
-const BLOCK: usize = 16;
 
 /// How a packed panel of the left side lies.
 #[derive(Clone, Copy, Debug)]
@@ -258,7 +217,7 @@ pub(crate) fn multiply(form: Form, steps: usize, left: Left<'_>, right: &[f32], 
     if has_form(form) {
         return super::neon::multiply(steps, left, right, tile);
     }
-    plain_multiply(form, steps, left, right, tile);
+    plain::multiply(form, steps, left, right, tile);
 }
 
 /// Writes a tile as f32; `false` if this machine has no vectors for it.
@@ -283,59 +242,9 @@ pub(crate) fn drain_f16(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) -
     false
 }
 
-/// Step `step` of row or column `i` of a panel.
-fn word(form: Form, panel: &Panel<'_>, i: usize, step: usize) -> f32 {
-    let at = |k: usize| match i < panel.width && k < panel.depth {
-        true => panel.from.get(panel.at + i * panel.across + k * panel.along),
-        false => 0.0,
-    };
-    match form {
-        Form::Single => at(step),
-        Form::Rounded => bf16::from_f32(at(step)).to_f32(),
-        Form::Pairs => {
-            let bits = |k| u32::from(bf16::from_f32(at(k)).to_bits());
-            f32::from_bits(bits(2 * step) | bits(2 * step + 1) << 16)
-        }
-    }
-}
-
-fn plain_pack<const W: usize>(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
-    for (step, to) in to.chunks_exact_mut(W).take(form.steps(panel.depth)).enumerate() {
-        to.iter_mut().enumerate().for_each(|(i, to)| *to = word(form, panel, i, step));
-    }
-}
-
-fn plain_pack_rows(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
-    for i in 0..ROWS {
-        let to = &mut to[i * PITCH..][..form.steps(panel.depth)];
-        to.iter_mut().enumerate().for_each(|(step, to)| *to = word(form, panel, i, step));
-    }
-}
-
-fn plain_multiply(form: Form, steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
-    tile.fill(0.0);
-    let halves = |x: f32| [x.to_bits() << 16, x.to_bits() & 0xFFFF_0000].map(f32::from_bits);
-    for (step, right) in right.chunks_exact(COLS).take(steps).enumerate() {
-        for (i, row) in tile.chunks_exact_mut(COLS).enumerate() {
-            let x = match left {
-                Left::Steps(left) => left[step * ROWS + i],
-                Left::Rows(left) => left[i * PITCH + step],
-            };
-            for (sum, &y) in row.iter_mut().zip(right) {
-                *sum = match form {
-                    Form::Single | Form::Rounded => x.mul_add(y, *sum),
-                    Form::Pairs => {
-                        let ([x0, x1], [y0, y1]) = (halves(x), halves(y));
-                        x0.mul_add(y0, x1.mul_add(y1, *sum))
-                    }
-                };
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::form::MOST;
     use super::*;
 
     fn noise(n: usize) -> Vec<f32> {
@@ -345,14 +254,18 @@ mod tests {
     /// Every width, depth and direction, of which some end in the middle of a block.
     #[test]
     fn panels_are_packed_as_the_plain_loop_packs_them() {
-        let (single, depth_max) = (noise(40 * 80), 70);
+        let single = noise(12_000);
         let half: Vec<f16> = single.iter().map(|&x| f16::from_f32(x)).collect();
-        for form in [Form::Single, Form::Rounded, Form::Pairs] {
-            for (depth, width) in [(1, 1), (2, 12), (15, 5), (16, 12), (17, 11), (33, 12), (depth_max, 7)] {
+        for form in [Form::Single, Form::Rounded, Form::Pairs, Form::Scaled] {
+            let sizes = [(1, 1), (2, 12), (15, 5), (16, 12), (17, 11), (33, 12), (70, 7)];
+            let long = [(128, 12), (131, 5), (290, 12), (290, 32), (64, 17)];
+            for (depth, width) in sizes.into_iter().chain(long) {
                 for (across, along) in [(80, 1), (1, 40), (3, 41)] {
                     for from in [Elements::F32(&single), Elements::F16(&half)] {
                         let panel = Panel { from, at: 3, across, along, width, depth };
-                        both::<ROWS>(form, &panel);
+                        if width <= ROWS {
+                            both::<ROWS>(form, &panel);
+                        }
                         both::<COLS>(form, &panel);
                     }
                 }
@@ -364,13 +277,13 @@ mod tests {
         let steps = form.steps(panel.depth);
         let (mut got, mut want) = (vec![7.0; steps * W + SLACK], vec![7.0; steps * W]);
         pack::<W>(form, panel, &mut got);
-        plain_pack::<W>(form, panel, &mut want);
+        plain::pack::<W>(form, panel, &mut want);
         let same = |got: &[f32], want: &[f32]| got.iter().zip(want).all(|(g, w)| g.to_bits() == w.to_bits());
         assert!(same(&got, &want), "{form:?}, {W} wide, {panel:?}");
         if panel.along == 1 && panel.width <= ROWS {
             let (mut got, mut want) = (vec![7.0; ROWS * PITCH], vec![7.0; ROWS * PITCH]);
             pack_rows(form, panel, &mut got);
-            plain_pack_rows(form, panel, &mut want);
+            plain::pack_rows(form, panel, &mut want);
             let rows = got.chunks(PITCH).zip(want.chunks(PITCH));
             assert!(rows.into_iter().all(|(g, w)| same(&g[..steps], &w[..steps])), "{form:?}, {panel:?}");
         }
@@ -378,16 +291,21 @@ mod tests {
 
     #[test]
     fn products_agree_with_the_plain_loop() {
-        for form in [Form::Single, Form::Rounded, Form::Pairs] {
+        for form in [Form::Single, Form::Rounded, Form::Pairs, Form::Scaled] {
             for steps in [0, 1, 2, 31, 100] {
-                let (left, right) = (noise(steps * ROWS), noise(steps * COLS + 5));
-                let word = |x: &f32| match form {
-                    Form::Single | Form::Rounded => *x,
+                let word = |step: usize, x: f32| match form {
+                    Form::Single | Form::Rounded => x,
                     // Both halves are small numbers.
                     Form::Pairs => f32::from_bits(x.to_bits() & 0xFFFF_0000 | 0x3F80),
+                    Form::Scaled if blocks_of(steps).any(|b| b.end == step) => x / MOST as f32,
+                    // Two integers, up to 12 bits.
+                    Form::Scaled => f32::from_bits(((x * 517.0) as i16 as u16 as u32) << 16 | 0xF001),
                 };
-                let left: Vec<f32> = left.iter().map(word).collect();
-                let right: Vec<f32> = right[5..].iter().map(word).collect();
+                let panel = |width: usize, noise: &[f32]| -> Vec<f32> {
+                    noise.iter().enumerate().map(|(at, &x)| word(at / width, x)).collect()
+                };
+                let left = panel(ROWS, &noise(steps * ROWS));
+                let right = panel(COLS, &noise(steps * COLS + 5)[5..]);
                 let mut rows = vec![f32::NAN; ROWS * PITCH];
                 for (at, &x) in left.iter().enumerate() {
                     rows[at % ROWS * PITCH + at / ROWS] = x;
@@ -395,9 +313,10 @@ mod tests {
                 let (mut got, mut other, mut want) = ([1.0; TILE], [3.0; TILE], [2.0; TILE]);
                 multiply(form, steps, Left::Steps(&left), &right, &mut got);
                 multiply(form, steps, Left::Rows(&rows), &right, &mut other);
-                plain_multiply(form, steps, Left::Steps(&left), &right, &mut want);
+                plain::multiply(form, steps, Left::Steps(&left), &right, &mut want);
                 assert_eq!(got, other, "both layouts");
-                // Sums of up to 200 products of at most 64, in one order or another.
+                // Sums of up to 200 products of at most 64, in one order or another; sums of integers are exact, but two
+                // or more blocks of them times up to 64.
                 let close = |(g, w): (&f32, &f32)| (g - w).abs() <= 200.0 * 64.0 * f32::EPSILON * 4.0;
                 assert!(got.iter().zip(&want).all(close), "{form:?}, {steps} steps");
             }

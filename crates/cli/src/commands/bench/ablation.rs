@@ -1,6 +1,6 @@
 //! `backpropane bench ablation`.
 
-use super::output::{Measured, OutputArgs, Subject, math_name};
+use super::output::{Measured, OutputArgs, Subject};
 use crate::commands::engine::{EngineArgs, StorageArg, positive};
 use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
@@ -112,7 +112,7 @@ pub fn run(ui: &Ui, args: &AblationArgs) -> Result<(), CommandError> {
             command: "bench ablation".to_owned(),
             model: args.model.clone(),
             threads: device.threads,
-            math: math_name(device.math).to_owned(),
+            math: device.math.name().to_owned(),
             variant: format!("{}, S {}, batch {}", args.storage.said(), workload.config.seq, args.batch),
         },
         chip: device.chip.clone(),

@@ -1,6 +1,6 @@
 //! `backpropane bench compile`.
 
-use super::output::{Measured, OutputArgs, Subject, math_name};
+use super::output::{Measured, OutputArgs, Subject};
 use crate::commands::engine::{EngineArgs, StorageArg, positive};
 use crate::error::CommandError;
 use crate::ui::Ui;
@@ -76,7 +76,7 @@ pub fn run(ui: &Ui, args: &CompileArgs) -> Result<(), CommandError> {
             command: "bench compile".to_owned(),
             model: args.model.clone(),
             threads: times.device.threads,
-            math: math_name(times.device.math).to_owned(),
+            math: times.device.math.name().to_owned(),
             variant: args.storage.said(),
         },
         chip: times.device.chip.clone(),

@@ -1,6 +1,6 @@
 //! `backpropane bench dispatch`.
 
-use super::output::{Measured, OutputArgs, Subject, math_name};
+use super::output::{Measured, OutputArgs, Subject};
 use crate::commands::engine::{EngineArgs, positive};
 use crate::error::CommandError;
 use crate::ui::Ui;
@@ -83,7 +83,7 @@ pub fn run(ui: &Ui, args: &DispatchArgs) -> Result<(), CommandError> {
             command: "bench dispatch".to_owned(),
             model: device.name.clone(),
             threads: device.threads,
-            math: math_name(device.math).to_owned(),
+            math: device.math.name().to_owned(),
             variant: "small kernels".to_owned(),
         },
         chip: device.chip.clone(),

@@ -1,6 +1,6 @@
 //! `backpropane bench gemm`.
 
-use super::output::{Measured, OutputArgs, Subject, math_name};
+use super::output::{Measured, OutputArgs, Subject};
 use crate::commands::engine::{EngineArgs, positive};
 use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
@@ -77,7 +77,7 @@ pub fn run(ui: &Ui, args: &GemmArgs) -> Result<(), CommandError> {
             command: "bench gemm".to_owned(),
             model: args.model.clone(),
             threads: times.threads,
-            math: math_name(math).to_owned(),
+            math: math.name().to_owned(),
             variant: "operands in half precision".to_owned(),
         },
         limit_gflops: times.limit.map(|flops| flops / 1e9),

@@ -191,14 +191,6 @@ fn difference(old: &Subject, new: &Subject) -> String {
     }
 }
 
-/// As people choose it.
-pub fn math_name(math: ane::Math) -> &'static str {
-    match math {
-        ane::Math::F32 => "f32",
-        ane::Math::Bf16 => "bf16",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! `backpropane bench scaling`.
 
-use super::output::{Measured, OutputArgs, Subject, math_name};
+use super::output::{Measured, OutputArgs, Subject};
 use crate::commands::engine::{EngineArgs, StorageArg, positive};
 use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
@@ -140,7 +140,7 @@ pub fn run(ui: &Ui, args: &ScalingArgs) -> Result<(), CommandError> {
             command: "bench scaling".to_owned(),
             model: args.model.clone(),
             threads: device.threads,
-            math: math_name(device.math).to_owned(),
+            math: device.math.name().to_owned(),
             variant: format!("{}, over {name}", args.storage.said()),
         },
         chip: device.chip.clone(),

@@ -1,6 +1,6 @@
 //! `backpropane bench peak`, `sram` and `int8`: stacks of equal convolutions.
 
-use super::output::{Measured, OutputArgs, Subject, math_name};
+use super::output::{Measured, OutputArgs, Subject};
 use crate::commands::engine::{EngineArgs, positive};
 use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
@@ -218,7 +218,7 @@ fn run(ui: &Ui, args: &StackArgs, kind: Kind) -> Result<(), CommandError> {
             command: kind.command.to_owned(),
             model: device.name.clone(),
             threads: device.threads,
-            math: math_name(device.math).to_owned(),
+            math: device.math.name().to_owned(),
             variant: sizes.to_owned(),
         },
         chip: device.chip.clone(),

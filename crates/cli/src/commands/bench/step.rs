@@ -1,6 +1,6 @@
 //! `backpropane bench step`.
 
-use super::output::{Measured, OutputArgs, Subject, math_name};
+use super::output::{Measured, OutputArgs, Subject};
 use crate::commands::engine::{EngineArgs, ModelArgs, StorageArg, positive};
 use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
@@ -122,7 +122,7 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
             command: "bench step".to_owned(),
             model: name.clone(),
             threads: times.device.threads,
-            math: math_name(times.device.math).to_owned(),
+            math: times.device.math.name().to_owned(),
             variant: variant(args, times.dynamic),
         };
         let result = summary(subject, tokens, parameters, flops, &times);

@@ -20,6 +20,11 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// AVX-512F exists, and `from` points to 16 elements.
     unsafe fn load(from: *const Self) -> __m512;
+    /// Of 16 elements from `from` on those of `mask`, and zeros; others need not be there.
+    ///
+    /// # Safety
+    /// AVX-512 F, BW and VL exist, and `from` points to the elements of `mask`.
+    unsafe fn load_some(from: *const Self, mask: __mmask16) -> __m512;
     fn one(self) -> f32;
 }
 
@@ -29,6 +34,12 @@ impl Lanes for f32 {
     unsafe fn load(from: *const f32) -> __m512 {
         // SAFETY: the caller vouches for 16 elements.
         unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load_some(from: *const f32, mask: __mmask16) -> __m512 {
+        // SAFETY: the caller vouches for the elements of the mask.
+        unsafe { _mm512_maskz_loadu_ps(mask, from) }
     }
     #[inline]
     fn one(self) -> f32 {
@@ -42,6 +53,12 @@ impl Lanes for f16 {
     unsafe fn load(from: *const f16) -> __m512 {
         // SAFETY: the caller vouches for 16 elements, 32 bytes.
         _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load_some(from: *const f16, mask: __mmask16) -> __m512 {
+        // SAFETY: the caller vouches for the elements of the mask.
+        _mm512_cvtph_ps(unsafe { _mm256_maskz_loadu_epi16(mask, from.cast()) })
     }
     #[inline]
     fn one(self) -> f32 {

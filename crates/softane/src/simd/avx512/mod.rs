@@ -1,13 +1,14 @@
 //! Matrix tiles with AVX-512: packing of operands, the loop that multiplies what is packed, and where it goes.
 //!
 //! A *panel* is a strip of an operand, as wide as a tile: 12 rows of the left side or 32 columns of the right, laid
-//! down step by step along the inner dimension, in one of three forms ([`Form`]). Of two bf16 in one word `vdpbf16ps`
-//! sums the products in f32.
+//! down step by step along the inner dimension, in one of four forms ([`Form`]). Of two bf16 in one word `vdpbf16ps`
+//! sums the products in f32, of two integers `vpdpwssd` in 32 bits.
 
 mod drain;
 mod lanes;
 mod multiply;
 mod pack;
+mod scaled;
 mod turn;
 
 pub(super) use drain::{drain_f16, drain_f32};
@@ -24,6 +25,7 @@ struct Has {
     /// What each form of panels needs.
     single: bool,
     bf16: bool,
+    scaled: bool,
     /// Whether `vdpbf16ps` does more in a cycle than multiply-adds in f32.
     quick_pairs: bool,
 }
@@ -33,7 +35,12 @@ static HAS: LazyLock<Has> = LazyLock::new(|| {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512dq");
-    Has { single, bf16: single && is_x86_feature_detected!("avx512bf16"), quick_pairs: !is_intel() }
+    Has {
+        single,
+        bf16: single && is_x86_feature_detected!("avx512bf16"),
+        scaled: single && is_x86_feature_detected!("avx512vnni"),
+        quick_pairs: !is_intel(),
+    }
 });
 
 /// Whether this is a processor of Intel's: `vdpbf16ps` does half of what multiply-adds do there (Emerald Rapids: 82
@@ -48,6 +55,7 @@ pub(super) fn has(form: Form) -> bool {
     match form {
         Form::Single => HAS.single,
         Form::Rounded | Form::Pairs => HAS.bf16,
+        Form::Scaled => HAS.scaled,
     }
 }
 

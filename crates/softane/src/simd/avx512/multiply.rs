@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
 use super::super::tile::{COLS, Form, Left, PITCH, ROWS, TILE};
-use super::has;
+use super::{has, scaled};
 use std::arch::x86_64::*;
 
 /// Steps that the right side is asked for ahead of its use: some 300 cycles, as long as the third-level cache takes.
@@ -22,6 +22,7 @@ pub(crate) fn multiply(form: Form, steps: usize, left: Left<'_>, right: &[f32], 
                         multiply_single::<1, ROWS>(steps, left.as_ptr(), right.as_ptr(), tile)
                     }
                     Form::Pairs => multiply_pairs::<1, ROWS>(steps, left.as_ptr(), right.as_ptr(), tile),
+                    Form::Scaled => scaled::multiply::<1, ROWS>(steps, left.as_ptr(), right.as_ptr(), tile),
                 }
             }
             Left::Rows(left) => {
@@ -31,6 +32,7 @@ pub(crate) fn multiply(form: Form, steps: usize, left: Left<'_>, right: &[f32], 
                         multiply_single::<PITCH, 1>(steps, left.as_ptr(), right.as_ptr(), tile)
                     }
                     Form::Pairs => multiply_pairs::<PITCH, 1>(steps, left.as_ptr(), right.as_ptr(), tile),
+                    Form::Scaled => scaled::multiply::<PITCH, 1>(steps, left.as_ptr(), right.as_ptr(), tile),
                 }
             }
         }
@@ -95,7 +97,7 @@ unsafe fn multiply_pairs<const ROW: usize, const STEP: usize>(
 
 /// Asks for the step of the right side that comes [`AHEAD`] steps later.
 #[inline(always)]
-fn fetch(right: *const f32) {
+pub(super) fn fetch(right: *const f32) {
     let later = right.wrapping_add(AHEAD * COLS);
     // SAFETY: a prefetch reads nothing: any address will do.
     unsafe {

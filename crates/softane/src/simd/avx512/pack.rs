@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
 use super::super::tile::{Form, PITCH, Panel, ROWS};
-use super::has;
 use super::lanes::{Lanes, PAIRS, ROUNDED, SINGLE, alone, in_order, paired, take, turned, whole_rows, words};
+use super::{has, scaled};
 use crate::buffer::Elements;
 use half::f16;
 use std::arch::x86_64::*;
@@ -20,6 +20,8 @@ pub(crate) fn pack<const W: usize>(form: Form, panel: &Panel<'_>, to: &mut [f32]
             (Form::Rounded, Elements::F16(from)) => pack_bf16::<f16, ROUNDED, W>(from, panel, to),
             (Form::Pairs, Elements::F32(from)) => pack_bf16::<f32, PAIRS, W>(from, panel, to),
             (Form::Pairs, Elements::F16(from)) => pack_bf16::<f16, PAIRS, W>(from, panel, to),
+            (Form::Scaled, Elements::F32(from)) => scaled::pack::<f32, W>(from, panel, to),
+            (Form::Scaled, Elements::F16(from)) => scaled::pack::<f16, W>(from, panel, to),
         }
     }
 }
@@ -36,6 +38,8 @@ pub(crate) fn pack_rows(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
             (Form::Rounded, Elements::F16(from)) => rows_bf16::<_, ROUNDED>(from, panel, to),
             (Form::Pairs, Elements::F32(from)) => rows_bf16::<_, PAIRS>(from, panel, to),
             (Form::Pairs, Elements::F16(from)) => rows_bf16::<_, PAIRS>(from, panel, to),
+            (Form::Scaled, Elements::F32(from)) => scaled::pack_rows(from, panel, to),
+            (Form::Scaled, Elements::F16(from)) => scaled::pack_rows(from, panel, to),
         }
     }
 }

@@ -1,0 +1,290 @@
+//! Panels of integers with scales ([`Form::Scaled`]): packing, and the loop that multiplies them.
+#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+
+use super::super::form::{Form, SCALED, blocks_of, scale_of};
+use super::super::tile::{COLS, PITCH, Panel, ROWS, TILE};
+use super::has;
+use super::lanes::{Lanes, turned};
+use super::multiply::fetch;
+use std::arch::x86_64::*;
+
+/// Packs a panel; see [`crate::simd::tile::pack`].
+pub(super) fn pack<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(has(Form::Scaled));
+    for (first, part) in blocks(panel) {
+        let to = &mut to[Form::Scaled.steps(first) * W..];
+        for lane in (0..W).step_by(16) {
+            let rows = 16.min(W - lane).min(part.width.saturating_sub(lane));
+            let part = Panel { at: part.at + lane * part.across, width: rows, ..part };
+            // SAFETY: `has` says that the instructions exist.
+            unsafe {
+                match (part.along, part.across) {
+                    (1, _) => pack_turned::<T, W>(from, &part, &mut to[lane..]),
+                    (_, 1) => pack_lines::<T, W>(from, &part, &mut to[lane..]),
+                    _ => pack_scattered::<T, W>(from, &part, &mut to[lane..]),
+                }
+            }
+        }
+    }
+}
+
+/// Packs rows; see [`crate::simd::tile::pack_rows`].
+pub(super) fn pack_rows<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(has(Form::Scaled));
+    for (i, to) in to.chunks_exact_mut(PITCH).enumerate().take(ROWS) {
+        for (first, part) in blocks(panel) {
+            let at = Form::Scaled.steps(first);
+            let words = part.depth.div_ceil(2);
+            let to = &mut to[at..][..words.next_multiple_of(16) + 1];
+            if i >= part.width {
+                to[..words + 1].fill(0.0);
+                continue;
+            }
+            // SAFETY: `has` says that the instructions exist.
+            to[words] = unsafe { pack_row(&from[part.at + i * part.across..][..part.depth], to) };
+        }
+    }
+}
+
+/// The panel in blocks that have a scale for each row (or column), and where each begins.
+fn blocks<'a>(panel: &Panel<'a>) -> impl Iterator<Item = (usize, Panel<'a>)> {
+    let panel = *panel;
+    (0..panel.depth).step_by(SCALED).map(move |first| {
+        let depth = SCALED.min(panel.depth - first);
+        (first, Panel { at: panel.at + first * panel.along, depth, ..panel })
+    })
+}
+
+/// Of 16 elements the first `count`.
+fn first(count: usize) -> __mmask16 {
+    if count >= 16 { !0 } else { (1 << count) - 1 }
+}
+
+/// What the factors of 16 rows (or columns) are divided by, and multiplied by for that.
+struct Scales {
+    scale: __m512,
+    inverse: __m512,
+    /// Rows that hold neither infinities nor NaN.
+    finite: __mmask16,
+}
+
+/// As [`scale_of`], of the bits of 16 magnitudes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn scales(largest: __m512i) -> Scales {
+    let exponent = _mm512_srli_epi32::<23>(_mm512_add_epi32(largest, _mm512_set1_epi32(1 << 11)));
+    let finite = _mm512_cmplt_epi32_mask(exponent, _mm512_set1_epi32(255));
+    let some = _mm512_mask_cmpgt_epi32_mask(finite, exponent, _mm512_set1_epi32(11));
+    let power = |x| _mm512_maskz_slli_epi32::<23>(some, x);
+    let scale = _mm512_castsi512_ps(power(_mm512_sub_epi32(exponent, _mm512_set1_epi32(11))));
+    let inverse = _mm512_castsi512_ps(power(_mm512_sub_epi32(_mm512_set1_epi32(265), exponent)));
+    Scales { scale: _mm512_mask_blend_ps(finite, _mm512_set1_ps(f32::NAN), scale), inverse, finite }
+}
+
+/// The bits of magnitudes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn magnitudes(x: __m512) -> __m512i {
+    _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(i32::MAX))
+}
+
+/// Integers, of the lanes of a mask, and zeros.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn integers(mask: __mmask16, x: __m512, inverse: __m512) -> __m512i {
+    _mm512_maskz_cvtps_epi32(mask, _mm512_mul_ps(x, inverse))
+}
+
+/// 32 integers that follow one another, in 16 bits each.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn in_order(low: __m512i, high: __m512i) -> __m512 {
+    // Fours of one and the other take turns, until the fours are put in order.
+    let order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    _mm512_castsi512_ps(_mm512_permutexvar_epi64(order, _mm512_packs_epi32(low, high)))
+}
+
+/// The largest magnitude of `len` elements, as bits.
+///
+/// # Safety
+/// AVX-512 exists, and so do the elements.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn largest<T: Lanes>(from: *const T, len: usize) -> i32 {
+    let mut most = _mm512_setzero_si512();
+    for k in (0..len).step_by(16) {
+        // SAFETY: elements behind the last are not read.
+        most = _mm512_max_epi32(most, magnitudes(unsafe { T::load_some(from.add(k), first(len - k)) }));
+    }
+    _mm512_reduce_max_epi32(most)
+}
+
+/// Elements `k` to `k + 32` of `len`, as integers in order.
+///
+/// # Safety
+/// AVX-512 exists, and so do the elements.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn words<T: Lanes>(from: *const T, k: usize, len: usize, finite: bool, inverse: __m512) -> __m512 {
+    let mask = if finite { !0 } else { 0 };
+    // SAFETY: elements behind the last are not read.
+    let [low, high] = unsafe {
+        [k, k + 16].map(|k| {
+            integers(mask, T::load_some(from.wrapping_add(k), first(len.saturating_sub(k))), inverse)
+        })
+    };
+    in_order(low, high)
+}
+
+/// Packs one row that stands side by side, and says its scale.
+///
+/// # Safety
+/// AVX-512 exists.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn pack_row<T: Lanes>(from: &[T], to: &mut [f32]) -> f32 {
+    // SAFETY: the elements are those of the slice.
+    let most = f32::from_bits(unsafe { largest(from.as_ptr(), from.len()) }.cast_unsigned());
+    let (scale, inverse) = scale_of(most);
+    let inverse = _mm512_set1_ps(inverse);
+    for (i, to) in to.as_chunks_mut::<16>().0.iter_mut().enumerate().take(from.len().div_ceil(32)) {
+        // SAFETY: the elements are those of the slice; the chunk has 16 words.
+        unsafe {
+            let words = words(from.as_ptr(), 32 * i, from.len(), !scale.is_nan(), inverse);
+            _mm512_storeu_ps(to.as_mut_ptr(), words);
+        }
+    }
+    scale
+}
+
+/// Packs up to 16 rows of up to [`SCALED`] elements, each of which stands side by side.
+///
+/// # Safety
+/// AVX-512 exists.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn pack_turned<T: Lanes, const W: usize>(from: &[T], part: &Panel<'_>, to: &mut [f32]) {
+    let (at, steps) = (checked::<T, W>(from, part, to), part.depth.div_ceil(2));
+    let row = |i: usize| from.as_ptr().wrapping_add(at + i * part.across);
+    let mut most = [0; 16];
+    for (i, most) in most.iter_mut().enumerate().take(part.width) {
+        // SAFETY: the row has so many elements.
+        *most = unsafe { largest(row(i), part.depth) };
+    }
+    // SAFETY: the array has 16 elements.
+    let Scales { scale, inverse, finite } = scales(unsafe { _mm512_loadu_si512(most.as_ptr().cast()) });
+    let mut inverses = [0.0f32; 16];
+    // SAFETY: the array has 16 elements.
+    unsafe { _mm512_storeu_ps(inverses.as_mut_ptr(), inverse) };
+    for first in (0..steps).step_by(16) {
+        let mut block = [_mm512_setzero_ps(); 16];
+        for (i, words_of) in block.iter_mut().enumerate() {
+            if i < part.width {
+                // SAFETY: the row has so many elements.
+                *words_of = unsafe {
+                    words(row(i), 2 * first, part.depth, finite >> i & 1 != 0, _mm512_set1_ps(inverses[i]))
+                };
+            }
+        }
+        for (i, words) in turned(block).into_iter().enumerate().take(steps - first) {
+            // SAFETY: there is place for 16 words in each step.
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr().add((first + i) * W), words) };
+        }
+    }
+    // SAFETY: behind the last step there is place for the scales.
+    unsafe { _mm512_storeu_ps(to.as_mut_ptr().add(steps * W), scale) };
+}
+
+/// Packs up to 16 rows of up to [`SCALED`] elements, where elements of different rows stand side by side.
+///
+/// # Safety
+/// AVX-512 exists.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn pack_lines<T: Lanes, const W: usize>(from: &[T], part: &Panel<'_>, to: &mut [f32]) {
+    let (at, steps, mask) = (checked::<T, W>(from, part, to), part.depth.div_ceil(2), first(part.width));
+    // SAFETY: of line k < depth the elements of the mask are there, no other is read.
+    let line = |k: usize| unsafe { T::load_some(from.as_ptr().wrapping_add(at + k * part.along), mask) };
+    let mut most = [_mm512_setzero_si512(); 2];
+    for k in 0..part.depth {
+        most[k % 2] = _mm512_max_epi32(most[k % 2], magnitudes(line(k)));
+    }
+    let Scales { scale, inverse, finite } = scales(_mm512_max_epi32(most[0], most[1]));
+    for step in 0..steps {
+        let low = integers(finite, line(2 * step), inverse);
+        let high = match 2 * step + 1 < part.depth {
+            true => integers(finite, line(2 * step + 1), inverse),
+            false => _mm512_setzero_si512(),
+        };
+        let words = _mm512_mask_blend_epi16(0xAAAA_AAAA, low, _mm512_slli_epi32::<16>(high));
+        // SAFETY: there is place for 16 words in each step.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr().add(step * W), _mm512_castsi512_ps(words)) };
+    }
+    // SAFETY: behind the last step there is place for the scales.
+    unsafe { _mm512_storeu_ps(to.as_mut_ptr().add(steps * W), scale) };
+}
+
+/// Packs up to 16 rows of up to [`SCALED`] elements, of which none stand side by side.
+///
+/// # Safety
+/// AVX-512 exists.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn pack_scattered<T: Lanes, const W: usize>(from: &[T], part: &Panel<'_>, to: &mut [f32]) {
+    let mut near = [0.0f32; 16 * SCALED];
+    for (k, line) in near.as_chunks_mut::<16>().0.iter_mut().enumerate().take(part.depth) {
+        for (i, x) in line.iter_mut().enumerate().take(part.width) {
+            *x = from[part.at + i * part.across + k * part.along].one();
+        }
+    }
+    // SAFETY: the caller vouches for the instructions.
+    unsafe { pack_lines::<f32, W>(&near, &Panel { at: 0, across: 1, along: 16, ..*part }, to) }
+}
+
+/// Where the first of 16 rows begins, once it is sure that they and their packed words are inside.
+///
+/// # Panics
+/// If they are not.
+fn checked<T, const W: usize>(from: &[T], part: &Panel<'_>, to: &[f32]) -> usize {
+    let last = part.at + (part.width.max(1) - 1) * part.across + (part.depth - 1) * part.along;
+    assert!(part.width == 0 || last < from.len(), "a panel reaches outside");
+    assert!(to.len() >= part.depth.div_ceil(2) * W + 16, "a packed panel is too short");
+    part.at
+}
+
+/// Multiplies packed panels; see [`crate::simd::tile::multiply`]. Steps of one row stand `ROW` words apart, rows `STEP`.
+///
+/// # Safety
+/// AVX-512 exists with VNNI, and the pointers lead to `steps` steps each.
+#[target_feature(enable = "avx512f,avx512vnni")]
+pub(super) unsafe fn multiply<const ROW: usize, const STEP: usize>(
+    steps: usize,
+    left: *const f32,
+    right: *const f32,
+    tile: &mut [f32; TILE],
+) {
+    tile.fill(0.0);
+    for block in blocks_of(steps) {
+        let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
+        // SAFETY: the steps of a block and the one behind it are among `steps`.
+        unsafe {
+            let (mut left, mut right) = (left.add(block.start * STEP), right.add(block.start * COLS));
+            for _ in block {
+                let columns = [_mm512_loadu_si512(right.cast()), _mm512_loadu_si512(right.add(16).cast())];
+                fetch(right);
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let x = _mm512_set1_epi32(left.add(i * ROW).cast::<i32>().read());
+                    sum[0] = _mm512_dpwssd_epi32(sum[0], x, columns[0]);
+                    sum[1] = _mm512_dpwssd_epi32(sum[1], x, columns[1]);
+                }
+                left = left.add(STEP);
+                right = right.add(COLS);
+            }
+            let columns = [_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16))];
+            for (i, (sum, to)) in sums.iter().zip(tile.as_chunks_mut::<COLS>().0).enumerate() {
+                let x = _mm512_set1_ps(*left.add(i * ROW));
+                for (j, sum) in sum.iter().enumerate() {
+                    let to = to.as_mut_ptr().add(16 * j);
+                    let product = _mm512_mul_ps(_mm512_cvtepi32_ps(*sum), columns[j]);
+                    _mm512_storeu_ps(to, _mm512_fmadd_ps(product, x, _mm512_loadu_ps(to)));
+                }
+            }
+        }
+    }
+}
