@@ -1,7 +1,7 @@
 //! Panels of integers with scales ([`Form::Scaled`]): packing, and the loop that multiplies them.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::super::form::{Form, SCALED, blocks_of, scale_of};
+use super::super::form::{Form, SCALED, blocks_of};
 use super::super::tile::{COLS, PITCH, Panel, ROWS, TILE};
 use super::has;
 use super::lanes::{Lanes, turned};
@@ -41,7 +41,7 @@ pub(super) fn pack_rows<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32])
                 continue;
             }
             // SAFETY: `has` says that the instructions exist.
-            to[words] = unsafe { pack_row(&from[part.at + i * part.across..][..part.depth], to) };
+            unsafe { pack_row(&from[part.at + i * part.across..][..part.depth], to) };
         }
     }
 }
@@ -68,16 +68,16 @@ struct Scales {
     finite: __mmask16,
 }
 
-/// As [`scale_of`], of the bits of 16 magnitudes.
+/// As [`scale_of`](super::super::form::scale_of), of the bits of 16 magnitudes.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn scales(largest: __m512i) -> Scales {
     let exponent = _mm512_srli_epi32::<23>(_mm512_add_epi32(largest, _mm512_set1_epi32(1 << 11)));
     let finite = _mm512_cmplt_epi32_mask(exponent, _mm512_set1_epi32(255));
     let some = _mm512_mask_cmpgt_epi32_mask(finite, exponent, _mm512_set1_epi32(11));
-    let power = |x| _mm512_maskz_slli_epi32::<23>(some, x);
-    let scale = _mm512_castsi512_ps(power(_mm512_sub_epi32(exponent, _mm512_set1_epi32(11))));
-    let inverse = _mm512_castsi512_ps(power(_mm512_sub_epi32(_mm512_set1_epi32(265), exponent)));
+    let power = |x| _mm512_castsi512_ps(_mm512_maskz_slli_epi32::<23>(some, x));
+    let scale = power(_mm512_sub_epi32(exponent, _mm512_set1_epi32(11)));
+    let inverse = power(_mm512_sub_epi32(_mm512_set1_epi32(265), exponent));
     Scales { scale: _mm512_mask_blend_ps(finite, _mm512_set1_ps(f32::NAN), scale), inverse, finite }
 }
 
@@ -86,6 +86,16 @@ fn scales(largest: __m512i) -> Scales {
 #[target_feature(enable = "avx512f")]
 fn magnitudes(x: __m512) -> __m512i {
     _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(i32::MAX))
+}
+
+/// The largest of all lanes, in each.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn largest(x: __m512i) -> __m512i {
+    let x = _mm512_max_epi32(x, _mm512_shuffle_i32x4::<0b01_00_11_10>(x, x));
+    let x = _mm512_max_epi32(x, _mm512_shuffle_i32x4::<0b10_11_00_01>(x, x));
+    let x = _mm512_max_epi32(x, _mm512_shuffle_epi32::<0b01_00_11_10>(x));
+    _mm512_max_epi32(x, _mm512_shuffle_epi32::<0b10_11_00_01>(x))
 }
 
 /// Integers, of the lanes of a mask, and zeros.
@@ -104,56 +114,38 @@ fn in_order(low: __m512i, high: __m512i) -> __m512 {
     _mm512_castsi512_ps(_mm512_permutexvar_epi64(order, _mm512_packs_epi32(low, high)))
 }
 
-/// The largest magnitude of `len` elements, as bits.
-///
-/// # Safety
-/// AVX-512 exists, and so do the elements.
+/// Words of a row that stands side by side, [`SCALED`] elements or fewer, and its scale in all lanes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn largest<T: Lanes>(from: *const T, len: usize) -> i32 {
-    let mut most = _mm512_setzero_si512();
-    for k in (0..len).step_by(16) {
+fn words<T: Lanes>(from: &[T]) -> ([__m512; SCALED / 32], __m512) {
+    let mut x = [_mm512_setzero_ps(); SCALED / 16];
+    for (i, x) in x.iter_mut().enumerate() {
+        let mask = first(from.len().saturating_sub(16 * i));
         // SAFETY: elements behind the last are not read.
-        most = _mm512_max_epi32(most, magnitudes(unsafe { T::load_some(from.add(k), first(len - k)) }));
+        *x = unsafe { T::load_some(from.as_ptr().wrapping_add(16 * i), mask) };
     }
-    _mm512_reduce_max_epi32(most)
+    let most = x.iter().fold(_mm512_setzero_si512(), |most, &x| _mm512_max_epi32(most, magnitudes(x)));
+    let Scales { scale, inverse, finite } = scales(largest(most));
+    let mut words = [_mm512_setzero_ps(); SCALED / 32];
+    for (words, [low, high]) in words.iter_mut().zip(x.as_chunks().0) {
+        *words = in_order(integers(finite, *low, inverse), integers(finite, *high, inverse));
+    }
+    (words, scale)
 }
 
-/// Elements `k` to `k + 32` of `len`, as integers in order.
-///
-/// # Safety
-/// AVX-512 exists, and so do the elements.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn words<T: Lanes>(from: *const T, k: usize, len: usize, finite: bool, inverse: __m512) -> __m512 {
-    let mask = if finite { !0 } else { 0 };
-    // SAFETY: elements behind the last are not read.
-    let [low, high] = unsafe {
-        [k, k + 16].map(|k| {
-            integers(mask, T::load_some(from.wrapping_add(k), first(len.saturating_sub(k))), inverse)
-        })
-    };
-    in_order(low, high)
-}
-
-/// Packs one row that stands side by side, and says its scale.
+/// Packs one row that stands side by side.
 ///
 /// # Safety
 /// AVX-512 exists.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn pack_row<T: Lanes>(from: &[T], to: &mut [f32]) -> f32 {
-    // SAFETY: the elements are those of the slice.
-    let most = f32::from_bits(unsafe { largest(from.as_ptr(), from.len()) }.cast_unsigned());
-    let (scale, inverse) = scale_of(most);
-    let inverse = _mm512_set1_ps(inverse);
-    for (i, to) in to.as_chunks_mut::<16>().0.iter_mut().enumerate().take(from.len().div_ceil(32)) {
-        // SAFETY: the elements are those of the slice; the chunk has 16 words.
-        unsafe {
-            let words = words(from.as_ptr(), 32 * i, from.len(), !scale.is_nan(), inverse);
-            _mm512_storeu_ps(to.as_mut_ptr(), words);
-        }
+unsafe fn pack_row<T: Lanes>(from: &[T], to: &mut [f32]) {
+    let steps = from.len().div_ceil(2);
+    let (words, scale) = words(from);
+    for (to, words) in to.as_chunks_mut::<16>().0.iter_mut().zip(words).take(steps.div_ceil(16)) {
+        // SAFETY: the chunk has 16 words.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), words) };
     }
-    scale
+    to[steps] = _mm512_cvtss_f32(scale);
 }
 
 /// Packs up to 16 rows of up to [`SCALED`] elements, each of which stands side by side.
@@ -163,34 +155,21 @@ unsafe fn pack_row<T: Lanes>(from: &[T], to: &mut [f32]) -> f32 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn pack_turned<T: Lanes, const W: usize>(from: &[T], part: &Panel<'_>, to: &mut [f32]) {
     let (at, steps) = (checked::<T, W>(from, part, to), part.depth.div_ceil(2));
-    let row = |i: usize| from.as_ptr().wrapping_add(at + i * part.across);
-    let mut most = [0; 16];
-    for (i, most) in most.iter_mut().enumerate().take(part.width) {
-        // SAFETY: the row has so many elements.
-        *most = unsafe { largest(row(i), part.depth) };
+    let mut blocks = [[_mm512_setzero_ps(); 16]; SCALED / 32];
+    let mut scales = _mm512_setzero_ps();
+    for i in 0..part.width {
+        let (words, scale) = words(&from[at + i * part.across..][..part.depth]);
+        blocks.iter_mut().zip(words).for_each(|(block, words)| block[i] = words);
+        scales = _mm512_mask_mov_ps(scales, 1 << i, scale);
     }
-    // SAFETY: the array has 16 elements.
-    let Scales { scale, inverse, finite } = scales(unsafe { _mm512_loadu_si512(most.as_ptr().cast()) });
-    let mut inverses = [0.0f32; 16];
-    // SAFETY: the array has 16 elements.
-    unsafe { _mm512_storeu_ps(inverses.as_mut_ptr(), inverse) };
-    for first in (0..steps).step_by(16) {
-        let mut block = [_mm512_setzero_ps(); 16];
-        for (i, words_of) in block.iter_mut().enumerate() {
-            if i < part.width {
-                // SAFETY: the row has so many elements.
-                *words_of = unsafe {
-                    words(row(i), 2 * first, part.depth, finite >> i & 1 != 0, _mm512_set1_ps(inverses[i]))
-                };
-            }
-        }
+    for (block, first) in blocks.into_iter().zip((0..steps).step_by(16)) {
         for (i, words) in turned(block).into_iter().enumerate().take(steps - first) {
             // SAFETY: there is place for 16 words in each step.
             unsafe { _mm512_storeu_ps(to.as_mut_ptr().add((first + i) * W), words) };
         }
     }
     // SAFETY: behind the last step there is place for the scales.
-    unsafe { _mm512_storeu_ps(to.as_mut_ptr().add(steps * W), scale) };
+    unsafe { _mm512_storeu_ps(to.as_mut_ptr().add(steps * W), scales) };
 }
 
 /// Packs up to 16 rows of up to [`SCALED`] elements, where elements of different rows stand side by side.
@@ -259,8 +238,11 @@ pub(super) unsafe fn multiply<const ROW: usize, const STEP: usize>(
     right: *const f32,
     tile: &mut [f32; TILE],
 ) {
-    tile.fill(0.0);
+    if steps == 0 {
+        return tile.fill(0.0);
+    }
     for block in blocks_of(steps) {
+        let is_first = block.start == 0;
         let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
         // SAFETY: the steps of a block and the one behind it are among `steps`.
         unsafe {
@@ -281,8 +263,9 @@ pub(super) unsafe fn multiply<const ROW: usize, const STEP: usize>(
                 let x = _mm512_set1_ps(*left.add(i * ROW));
                 for (j, sum) in sum.iter().enumerate() {
                     let to = to.as_mut_ptr().add(16 * j);
+                    let before = if is_first { _mm512_setzero_ps() } else { _mm512_loadu_ps(to) };
                     let product = _mm512_mul_ps(_mm512_cvtepi32_ps(*sum), columns[j]);
-                    _mm512_storeu_ps(to, _mm512_fmadd_ps(product, x, _mm512_loadu_ps(to)));
+                    _mm512_storeu_ps(to, _mm512_fmadd_ps(product, x, before));
                 }
             }
         }
