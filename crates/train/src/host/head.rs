@@ -6,8 +6,10 @@
 use rayon::prelude::*;
 use softane::pool::for_each;
 
+use super::apart::Apart;
 use super::gemm::{Math, Matrix, MatrixMut, Packed, Store, matmul_packed, matmul_serial};
 use super::loss::{block_exponentials, check_shape, gradient_block, join_stats, mean_loss};
+use super::turn::turn;
 use super::{HostError, Scratch};
 
 /// Rows of the vocabulary that are worked on at a time, at most.
@@ -16,6 +18,10 @@ const BLOCK: usize = 512;
 /// Parts of the vocabulary, at most, whose contributions to `dx` are added up separately, then in order: the same at any
 /// number of threads.
 const PARTS: usize = 16;
+
+/// Where factors are rounded to integers, probabilities above this are multiplied apart (and 1 less that of a target):
+/// beside a large one, what is less than 2⁻¹³ of it would vanish, and most of a vocabulary is that improbable.
+const LARGE: f32 = 1.0 / 512.0;
 
 /// Rows of a block, and of a part, which is whole blocks.
 fn cut(vocab: usize) -> (usize, usize) {
@@ -107,31 +113,43 @@ impl Head<'_> {
         let (largest, factor) = total.split_at_mut(s);
         factor.iter_mut().for_each(|sum| *sum = hit / *sum);
         let columns = (&*largest, &*factor);
-        let x = Packed::new(self.math, Matrix::new(self.x, d, s).t());
-        let partial = scratch.take(d * s * vocab.div_ceil(rows));
+        // Positions first: what is kept apart then meets whole rows.
+        let parts = vocab.div_ceil(rows);
+        let (x, partial) = scratch.take((parts + 1) * d * s).split_at_mut(d * s);
+        turn(self.x, d, s, x);
+        let x = &*x;
+        let packed = Packed::new(self.math, Matrix::new(x, s, d));
         let tasks = logits.par_chunks_mut(rows * s).zip(dw.par_chunks_mut(rows * d));
         let tasks = tasks.zip(self.weight.par_chunks(rows * d)).zip(partial.par_chunks_mut(d * s));
         let tasks = tasks.zip(blocks.par_chunks_mut(rows / block * 2 * s));
         for_each(tasks.enumerate(), |(part, ((((logits, dw), weight), partial), stats))| {
             let blocks = logits.chunks_mut(block * s).zip(dw.chunks_mut(block * d));
             let blocks = blocks.zip(weight.chunks(block * d)).zip(stats.chunks_exact_mut(2 * s));
+            let mut apart = (self.math == Math::Int16).then(Apart::new);
             for (i, (((logits, dw), weight), stats)) in blocks.enumerate() {
                 let (first, tall) = (part * rows + i * block, weight.len() / d);
                 gradient_block(logits, stats, first, self.targets, columns, hit);
+                if let Some(apart) = &mut apart {
+                    apart.take(logits, s, hit * LARGE);
+                }
                 let gradient = Matrix::new(&*logits, tall, s);
-                matmul_packed(MatrixMut::new(dw, tall, d), store, 1.0, gradient, &x);
-                let (to, add) =
-                    (MatrixMut::new(partial, d, s), if i == 0 { Store::Replace } else { Store::Add });
-                matmul_serial(self.math, to, add, 1.0, Matrix::new(weight, tall, d).t(), gradient);
+                matmul_packed(MatrixMut::new(&mut *dw, tall, d), store, 1.0, gradient, &packed);
+                let add = if i == 0 { Store::Replace } else { Store::Add };
+                let to = MatrixMut::new(&mut *partial, s, d);
+                matmul_serial(self.math, to, add, 1.0, gradient.t(), Matrix::new(weight, tall, d));
+                if let Some(apart) = &apart {
+                    apart.multiply(x, dw, d);
+                    apart.multiply_turned(weight, partial, d);
+                }
             }
         });
-        let partial = &*partial;
-        for_each(dx.par_chunks_mut(s).enumerate(), |(row, dx)| {
-            dx.fill(0.0);
-            for part in partial.chunks_exact(d * s) {
-                dx.iter_mut().zip(&part[row * s..]).for_each(|(sum, x)| *sum += x);
+        let (sum, others) = partial.split_at_mut(d * s);
+        for_each(sum.par_chunks_mut(d).enumerate(), |(t, sum)| {
+            for part in others.chunks_exact(d * s) {
+                sum.iter_mut().zip(&part[t * d..]).for_each(|(sum, x)| *sum += x);
             }
         });
+        turn(sum, s, d, dx);
     }
 }
 

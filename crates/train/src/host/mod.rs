@@ -18,6 +18,7 @@ pub mod residual;
 pub mod turn;
 pub mod weight_grad;
 
+mod apart;
 mod piece;
 mod scratch;
 

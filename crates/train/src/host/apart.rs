@@ -1,0 +1,124 @@
+//! The few large elements of a matrix, kept out of a product whose factors are rounded to integers.
+
+use super::simd;
+
+/// Elements that are kept apart at a time; more than so many stay where they are.
+const MOST: usize = 8192;
+
+/// Columns that are looked at together.
+const RUN: usize = 64;
+
+/// An element that was taken out of a matrix.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Large {
+    pub row: u32,
+    pub column: u32,
+    pub value: f32,
+}
+
+/// Large elements of a matrix, which has 0 in their places.
+#[derive(Debug)]
+pub(super) struct Apart {
+    elements: [Large; MOST],
+    len: usize,
+}
+
+impl Apart {
+    pub(super) fn new() -> Apart {
+        Apart { elements: [Large::default(); MOST], len: 0 }
+    }
+
+    /// Takes out of `matrix`, rows of `columns` elements, what is larger than `limit` in magnitude, row by row.
+    pub(super) fn take(&mut self, matrix: &mut [f32], columns: usize, limit: f32) {
+        self.len = 0;
+        simd(
+            #[inline(always)]
+            || {
+                for (row, line) in matrix.chunks_exact_mut(columns).enumerate() {
+                    for (i, run) in line.chunks_mut(RUN).enumerate() {
+                        if run.iter().fold(false, |any, x| any | (x.abs() > limit)) {
+                            self.take_run(run, row, i * RUN, limit);
+                        }
+                    }
+                }
+            },
+        );
+    }
+
+    #[cold]
+    fn take_run(&mut self, run: &mut [f32], row: usize, first: usize, limit: f32) {
+        for (i, x) in run.iter_mut().enumerate().filter(|(_, x)| x.abs() > limit) {
+            if let Some(large) = self.elements.get_mut(self.len) {
+                *large = Large { row: row as u32, column: (first + i) as u32, value: std::mem::take(x) };
+                self.len += 1;
+            }
+        }
+    }
+
+    /// Adds their share of the product with `right`, `[columns, width]`, to `to`, `[rows, width]`.
+    pub(super) fn multiply(&self, right: &[f32], to: &mut [f32], width: usize) {
+        for &Large { row, column, value } in &self.elements[..self.len] {
+            add(value, &right[column as usize * width..][..width], &mut to[row as usize * width..][..width]);
+        }
+    }
+
+    /// Adds the share that they have, turned, in the product with `right`, `[rows, width]`, to `to`, `[columns, width]`.
+    pub(super) fn multiply_turned(&self, right: &[f32], to: &mut [f32], width: usize) {
+        for &Large { row, column, value } in &self.elements[..self.len] {
+            add(value, &right[row as usize * width..][..width], &mut to[column as usize * width..][..width]);
+        }
+    }
+}
+
+/// Adds `value` times `x` to `to`.
+fn add(value: f32, x: &[f32], to: &mut [f32]) {
+    simd(
+        #[inline(always)]
+        || to.iter_mut().zip(x).for_each(|(to, x)| *to += value * x),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_out_and_what_stays_make_up_the_product() {
+        let (rows, columns, width) = (5, 130, 3);
+        let number = |i: usize| ((i * 37 % 101) as f32 - 50.0) / 4.0;
+        let whole: Vec<f32> = (0..rows * columns).map(number).collect();
+        let [wide, tall] = [columns, rows].map(|n| (0..n * width).map(number).collect::<Vec<f32>>());
+        let mut rest = whole.clone();
+        let mut apart = Apart::new();
+        apart.take(&mut rest, columns, 11.0);
+        assert!(rest.iter().all(|x| x.abs() <= 11.0));
+        assert_eq!(apart.len, whole.iter().filter(|x| x.abs() > 11.0).count());
+
+        let products = |m: &[f32]| -> (Vec<f32>, Vec<f32>) {
+            let (mut straight, mut turned) = (vec![0.0; rows * width], vec![0.0; columns * width]);
+            for (at, x) in m.iter().enumerate() {
+                let (row, column) = (at / columns, at % columns);
+                for n in 0..width {
+                    straight[row * width + n] += x * wide[column * width + n];
+                    turned[column * width + n] += x * tall[row * width + n];
+                }
+            }
+            (straight, turned)
+        };
+        // Quarters times quarters: every sum is exact.
+        let (mut straight, mut turned) = products(&rest);
+        apart.multiply(&wide, &mut straight, width);
+        apart.multiply_turned(&tall, &mut turned, width);
+        assert_eq!((straight, turned), products(&whole));
+    }
+
+    #[test]
+    fn what_is_too_many_stays() {
+        let mut matrix = vec![1.0; 2 * MOST];
+        let mut apart = Apart::new();
+        apart.take(&mut matrix, 64, 0.5);
+        assert_eq!(matrix.iter().filter(|&&x| x == 0.0).count(), MOST);
+        apart.take(&mut [0.0, f32::NAN], 2, 0.5);
+        assert_eq!(apart.len, 0, "what is no number stays, too");
+    }
+}
