@@ -239,34 +239,54 @@ pub(super) unsafe fn multiply<const ROW: usize, const STEP: usize>(
     tile: &mut [f32; TILE],
 ) {
     if steps == 0 {
-        return tile.fill(0.0);
+        tile.fill(0.0);
     }
     for block in blocks_of(steps) {
-        let is_first = block.start == 0;
-        let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
+        let before = if block.start == 0 { 0 } else { !0 };
         // SAFETY: the steps of a block and the one behind it are among `steps`.
         unsafe {
-            let (mut left, mut right) = (left.add(block.start * STEP), right.add(block.start * COLS));
-            for _ in block {
-                let columns = [_mm512_loadu_si512(right.cast()), _mm512_loadu_si512(right.add(16).cast())];
-                fetch(right);
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    let x = _mm512_set1_epi32(left.add(i * ROW).cast::<i32>().read());
-                    sum[0] = _mm512_dpwssd_epi32(sum[0], x, columns[0]);
-                    sum[1] = _mm512_dpwssd_epi32(sum[1], x, columns[1]);
-                }
-                left = left.add(STEP);
-                right = right.add(COLS);
+            let (left, right) = (left.add(block.start * STEP), right.add(block.start * COLS));
+            multiply_block::<ROW, STEP>(block.len(), left, right, tile, before);
+        }
+    }
+}
+
+/// Multiplies `steps` steps and the scales behind them, and adds what stands in the lanes `before` of the tile.
+///
+/// A function of its own, or the compiler would keep the tile in registers from block to block, and sums in memory.
+///
+/// # Safety
+/// As above, with one step more.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn multiply_block<const ROW: usize, const STEP: usize>(
+    steps: usize,
+    mut left: *const f32,
+    mut right: *const f32,
+    tile: &mut [f32; TILE],
+    before: __mmask16,
+) {
+    let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
+    // SAFETY: all of these steps are there, and the tile has 32 elements in each of 12 rows.
+    unsafe {
+        for _ in 0..steps {
+            let columns = [_mm512_loadu_si512(right.cast()), _mm512_loadu_si512(right.add(16).cast())];
+            fetch(right);
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let x = _mm512_set1_epi32(left.add(i * ROW).cast::<i32>().read());
+                sum[0] = _mm512_dpwssd_epi32(sum[0], x, columns[0]);
+                sum[1] = _mm512_dpwssd_epi32(sum[1], x, columns[1]);
             }
-            let columns = [_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16))];
-            for (i, (sum, to)) in sums.iter().zip(tile.as_chunks_mut::<COLS>().0).enumerate() {
-                let x = _mm512_set1_ps(*left.add(i * ROW));
-                for (j, sum) in sum.iter().enumerate() {
-                    let to = to.as_mut_ptr().add(16 * j);
-                    let before = if is_first { _mm512_setzero_ps() } else { _mm512_loadu_ps(to) };
-                    let product = _mm512_mul_ps(_mm512_cvtepi32_ps(*sum), columns[j]);
-                    _mm512_storeu_ps(to, _mm512_fmadd_ps(product, x, before));
-                }
+            left = left.add(STEP);
+            right = right.add(COLS);
+        }
+        let columns = [_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16))];
+        for (i, (sum, to)) in sums.iter().zip(tile.as_chunks_mut::<COLS>().0).enumerate() {
+            let x = _mm512_set1_ps(*left.add(i * ROW));
+            for (j, sum) in sum.iter().enumerate() {
+                let to = to.as_mut_ptr().add(16 * j);
+                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(*sum), columns[j]);
+                _mm512_storeu_ps(to, _mm512_fmadd_ps(product, x, _mm512_maskz_loadu_ps(before, to)));
             }
         }
     }
