@@ -1,7 +1,8 @@
 //! Losses and gradients beside PyTorch's, in float64, on `../shared/fixtures`: see the README there.
 
-use ane::{Choice, SoftOptions};
+use ane::{Choice, Math, SoftOptions, Wanted};
 use safetensors::SafeTensors;
+use softane::gemm::supports;
 use std::path::PathBuf;
 use std::sync::Arc;
 use train::config::ModelConfig;
@@ -30,7 +31,7 @@ fn distance(got: &[f32], want: &[f32]) -> (f64, f64) {
     (dot(&diff, &diff).sqrt() / ww, dot(got, want) / (gg * ww))
 }
 
-fn check(name: &str, precision: Precision, loss_tolerance: f64, l2: f64, cosine: f64) {
+fn check(name: &str, (precision, math): (Precision, Math), loss_tolerance: f64, l2: f64, cosine: f64) {
     let Some(dir) = fixtures() else { return };
     let mut cfg = ModelConfig::read(&dir.join(format!("{name}.json"))).expect("config");
     let bytes = std::fs::read(dir.join(format!("{name}.safetensors"))).expect("fixture");
@@ -46,7 +47,8 @@ fn check(name: &str, precision: Precision, loss_tolerance: f64, l2: f64, cosine:
     let theta: Vec<f32> =
         cfg.params().iter().flat_map(|p| floats(&file, &format!("param.{}", p.name))).collect();
     let pool = ane::Pool::new(2).expect("threads");
-    let device = ane::open(Choice::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
+    let wanted = Wanted { math, ..Choice::Soft.into() };
+    let device = ane::open(wanted, SoftOptions { pool: pool.clone() }).expect("engine");
     let network =
         Network::new(&cfg, theta, device, pool, &Build::train(precision), &mut |_| {}).expect("network");
     network.set_loss_scale(256.0);
@@ -58,7 +60,7 @@ fn check(name: &str, precision: Precision, loss_tolerance: f64, l2: f64, cosine:
     for p in &cfg.params() {
         let got = network.gradient(&p.name).expect("gradient");
         let (error, cos) = distance(&got, &floats(&file, &format!("grad.{}", p.name)));
-        println!("{name} {precision:?} {:<50} L2 {error:.2e} cos {cos:.6}", p.name);
+        println!("{name} {precision:?} {math:?} {:<50} L2 {error:.2e} cos {cos:.6}", p.name);
         assert!(
             error <= l2 && cos >= cosine,
             "{name}, {}: relative L2 error {error:.3e}, cosine {cos:.6}",
@@ -71,7 +73,7 @@ fn check(name: &str, precision: Precision, loss_tolerance: f64, l2: f64, cosine:
 #[test]
 fn gradients_in_fp16() {
     for name in ["llama_mha", "llama_gqa", "qwen3_tiny"] {
-        check(name, Precision::F16, 2e-3, 2e-2, 0.9995);
+        check(name, (Precision::F16, Math::F32), 2e-3, 2e-2, 0.9995);
     }
 }
 
@@ -79,6 +81,14 @@ fn gradients_in_fp16() {
 #[test]
 fn gradients_in_f32() {
     for name in ["llama_mha", "llama_gqa", "qwen3_tiny"] {
-        check(name, Precision::F32, 1e-4, 1e-4, 0.999_999);
+        check(name, (Precision::F32, Math::F32), 1e-4, 1e-4, 0.999_999);
+    }
+}
+
+// Factors as integers are off by 2⁻¹² of the largest of 128, where fp16 is off by 2⁻¹¹ of itself.
+#[test]
+fn gradients_of_integer_products_in_fp16() {
+    for name in ["llama_mha", "llama_gqa", "qwen3_tiny"].iter().filter(|_| supports(Math::Int16)) {
+        check(name, (Precision::F16, Math::Int16), 2e-3, 2e-2, 0.9995);
     }
 }

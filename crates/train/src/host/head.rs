@@ -157,6 +157,7 @@ impl Head<'_> {
 mod tests {
     use super::super::testing::{assert_close, bits, finite_differences, noise, on_threads};
     use super::*;
+    use softane::gemm::supports;
 
     struct Case {
         weight: Vec<f32>,
@@ -171,11 +172,11 @@ mod tests {
 
     impl Case {
         /// Loss, dw and dx.
-        fn run(&self) -> (f64, Vec<f32>, Vec<f32>) {
+        fn run(&self, math: Math) -> (f64, Vec<f32>, Vec<f32>) {
             let Case { weight, x, targets } = self;
             let s = targets.len();
             let vocab = weight.len() * s / x.len();
-            let head = Head { math: Math::F32, weight, x, targets, scale: 8.0 };
+            let head = Head { math, weight, x, targets, scale: 8.0 };
             let (mut logits, mut dw, mut dx) =
                 (vec![f32::NAN; vocab * s], vec![1.0; weight.len()], x.clone());
             let [mut stats, mut scratch] = [Scratch::new(), Scratch::new()];
@@ -203,7 +204,7 @@ mod tests {
         let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| f64::from(x)).collect() };
         for (vocab, d, s) in [(2, 1, 1), (17, 5, 3), (40, 6, 9)] {
             let c = case(vocab, d, s);
-            let (got, dw, dx) = c.run();
+            let (got, dw, dx) = c.run(Math::F32);
             let (weight, x) = (wide(&c.weight), wide(&c.x));
             assert!((got - loss(&weight, &x, &c.targets)).abs() < 1e-6);
             assert_close(&dw, &finite_differences(&c.weight, |w| 8.0 * loss(w, &x, &c.targets)), 2e-6);
@@ -215,11 +216,36 @@ mod tests {
     fn threads_do_not_change_a_bit_in_blocks_of_any_size() {
         for vocab in [PARTS * BLOCK + 700, 3 * BLOCK, PARTS + 1] {
             let c = case(vocab, 16, 20);
-            let run = |threads| {
-                let (loss, dw, dx) = on_threads(threads, || c.run());
-                (loss.to_bits(), bits(&dw), bits(&dx))
-            };
-            assert!(run(1) == run(2) && run(1) == run(3), "{vocab}");
+            for math in [Math::F32, Math::Int16].into_iter().filter(|&math| supports(math)) {
+                let run = |threads| {
+                    let (loss, dw, dx) = on_threads(threads, || c.run(math));
+                    (loss.to_bits(), bits(&dw), bits(&dx))
+                };
+                assert!(run(1) == run(2) && run(1) == run(3), "{vocab} {math:?}");
+            }
+        }
+    }
+
+    /// Most probabilities are a thousandth of the few that count, and are not lost beside them.
+    #[test]
+    fn integers_keep_what_is_improbable() {
+        let mut c = case(3000, 16, 40);
+        // One word of fifty stands out.
+        for (word, weight) in c.weight.chunks_mut(16).enumerate().filter(|(word, _)| word % 50 != 0) {
+            weight
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, w)| *w = 0.05 * *w + 0.01 * (word + i) as f32 / 3000.0);
+        }
+        let error = |got: &[f32], want: &[f32]| {
+            let square = |x: f32| f64::from(x) * f64::from(x);
+            let off: f64 = got.iter().zip(want).map(|(got, want)| square(got - want)).sum();
+            (off / want.iter().map(|&x| square(x)).sum::<f64>()).sqrt()
+        };
+        if supports(Math::Int16) {
+            let ((_, dw, dx), (_, want_dw, want_dx)) = (c.run(Math::Int16), c.run(Math::F32));
+            let errors = [error(&dw, &want_dw), error(&dx, &want_dx)];
+            assert!(errors.iter().all(|&e| e < 1e-4), "{errors:?}");
         }
     }
 }
