@@ -20,7 +20,9 @@ for _ in $(seq "${3:-3}"); do
     for w in ${1:-A B C}; do
         for t in ${2:-2}; do
             go "$ours" bench step --model "${model[$w]}" --threads "$t" --line
-            go "$ours" bench step --model "${model[$w]}" --threads "$t" --math bf16 --line
+            for math in int16 bf16; do
+                go "$ours" bench step --model "${model[$w]}" --threads "$t" --math $math --line
+            done
             if [ -x "$venvs/torch/bin/python" ]; then
                 torch=("$venvs/torch/bin/python" peer_torch.py "$w" --threads "$t")
                 go "${torch[@]}"

@@ -234,6 +234,17 @@ impl SoftOptions {
     }
 }
 
+/// Checks that this processor has instructions for products in `math`.
+///
+/// # Errors
+/// `Math`, if it has none.
+pub fn check_math(math: Math) -> Result<(), DeviceError> {
+    match softane::gemm::supports(math) {
+        true => Ok(()),
+        false => Err(DeviceError::Math { math, chip: softane::instruction_set() }),
+    }
+}
+
 /// Whether this system can have an Apple engine.
 const HAS_DOOR: bool = cfg!(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin"));
 
@@ -244,9 +255,7 @@ const HAS_DOOR: bool = cfg!(any(all(target_os = "macos", target_arch = "aarch64"
 /// Apple engine is wanted and there is none that this version knows.
 pub fn open(wanted: impl Into<Wanted>, options: SoftOptions) -> Result<Box<dyn Device>, DeviceError> {
     let wanted = wanted.into();
-    if !softane::gemm::supports(wanted.math) {
-        return Err(DeviceError::Math { math: wanted.math, chip: softane::instruction_set() });
-    }
+    check_math(wanted.math)?;
     let soft = |name: &str| -> Result<Box<dyn Device>, DeviceError> {
         Ok(Box::new(SoftDevice::open(name, wanted, options.clone())))
     };

@@ -140,14 +140,15 @@ impl EngineArgs {
 
 /// How matrix products are computed.
 #[derive(ValueEnum, Clone, Copy, Debug)]
-enum MathArg {
+pub enum MathArg {
     F32,
     Bf16,
     Int16,
 }
 
 impl MathArg {
-    fn math(self) -> ane::Math {
+    /// As the engine calls it.
+    pub fn math(self) -> ane::Math {
         match self {
             MathArg::F32 => ane::Math::F32,
             MathArg::Bf16 => ane::Math::Bf16,

@@ -41,13 +41,14 @@ pub struct ProductTimes {
 /// Times the products of a layer and of the classifier of `workload`, operands in half precision.
 ///
 /// # Errors
-/// If the system starts no threads.
+/// If this processor has no instructions for `math`, or the system starts no threads.
 pub fn products(
     workload: &Workload,
     math: Math,
     threads: usize,
     samples: usize,
 ) -> Result<ProductTimes, StepError> {
+    ane::check_math(math)?;
     let c = &workload.config;
     let (d, f, s, q) = (c.dim, c.hidden, c.seq, c.q_dim());
     let mut shapes = vec![

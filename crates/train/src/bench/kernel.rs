@@ -4,7 +4,7 @@ use super::{Workload, median};
 use crate::model::{Layer, LayerKernels, Plan};
 use crate::run::Storage;
 use crate::step::StepError;
-use ane::{DeviceError, Pool};
+use ane::{DeviceError, Math, Pool};
 use softane::{Arena, Buffer, Executable, Slice, SliceMut};
 use std::time::Duration;
 
@@ -29,9 +29,11 @@ pub struct KernelTimes {
 pub fn kernels(
     workload: &Workload,
     storage: Storage,
+    math: Math,
     threads: usize,
     samples: usize,
 ) -> Result<(usize, Vec<KernelTimes>), StepError> {
+    ane::check_math(math)?;
     let cfg = &workload.config;
     let layer = Layer::new(cfg, storage.precision())?;
     let layer_kernels = LayerKernels::new(&layer, &Plan::six())?;
@@ -42,7 +44,7 @@ pub fn kernels(
     for kernel in &layer_kernels.kernels {
         let blob = |source| StepError::Blob { kernel: kernel.name.clone(), source };
         let weights = kernel.weights(&specs, 0, &theta).map_err(blob)?;
-        let executable = Executable::compile(&kernel.packed.program, &weights)
+        let executable = Executable::compile_with(&kernel.packed.program, &weights, math)
             .map_err(|source| DeviceError::Compile { kernel: kernel.name.clone(), source })?;
         let buffer = |ty: &mil::TensorType| Buffer::zeroed(ty.bytes().unwrap_or(0));
         let (input, output) = (&kernel.packed.input, &kernel.packed.output);

@@ -1,7 +1,7 @@
 //! `backpropane bench kernel`.
 
 use super::output::{Measured, OutputArgs, Subject};
-use crate::commands::engine::{StorageArg, positive, threads};
+use crate::commands::engine::{MathArg, StorageArg, positive, threads};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use train::run::RunError;
 Examples:
   backpropane bench kernel                            the six kernels of one layer, dim 768, S 512
   backpropane bench kernel --model stories15m --threads 1
+  backpropane bench kernel --math int16               where products of integers save time
   backpropane bench kernel --json > before.json
   backpropane bench kernel --compare before.json")]
 pub struct KernelArgs {
@@ -34,6 +35,10 @@ pub struct KernelArgs {
     /// Element type of programs and surfaces
     #[arg(long, value_name = "TYPE", default_value = "f16")]
     storage: StorageArg,
+
+    /// Matrix products, as `train` has them
+    #[arg(long, value_name = "MATH", default_value = "f32")]
+    math: MathArg,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -64,14 +69,15 @@ struct StepTime {
 pub fn run(ui: &Ui, args: &KernelArgs) -> Result<(), CommandError> {
     args.output.check("bench kernel")?;
     let workload = Workload::new(ModelConfig::find(&args.model)?);
+    let math = args.math.math();
     let (threads, all) =
-        kernels(&workload, args.storage.into(), args.threads, args.samples).map_err(RunError::from)?;
+        kernels(&workload, args.storage.into(), math, args.threads, args.samples).map_err(RunError::from)?;
     let result = KernelResult {
         subject: Subject {
             command: "bench kernel".to_owned(),
             model: args.model.clone(),
             threads,
-            math: "f32".to_owned(),
+            math: math.name().to_owned(),
             variant: args.storage.said(),
         },
         kernels: all.into_iter().map(Kernel::from).collect(),
