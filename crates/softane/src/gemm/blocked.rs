@@ -166,9 +166,9 @@ fn block<T: Target>(
     let (tall, wide) = (rows.div_ceil(ROWS), n.div_ceil(COLS));
     let parts = depths(p).count();
     let sums = scratch::take(sums, if parts > 1 { tall * wide * TILE } else { 0 });
-    // Panels of the left side that are packed together and meet each panel of the right side in turn. One, if the
-    // right side stays in the second-level cache anyway; then it is multiplied while it is in the first.
-    let together = if parts == 1 && wide * panel_len(p) <= NEAR { 1 } else { tall };
+    // Panels of the left side that are packed together and meet each panel of the right side in turn. A few, if the
+    // right side stays in the second-level cache anyway; then they are multiplied while they are in the first.
+    let together = if parts == 1 && wide * panel_len(p) <= NEAR { FEW.min(tall) } else { tall };
     let mut tile = [0.0; TILE];
     let mut before = 0;
     for (part, depth) in depths(p).enumerate() {
@@ -203,6 +203,9 @@ fn block<T: Target>(
         before += p.form().steps(depth.1);
     }
 }
+
+/// Panels of the left side that are packed together where the right side stays near.
+const FEW: usize = 4;
 
 /// Words of the packed right side that stay in the second-level cache beside a panel of the left: 256 KiB.
 const NEAR: usize = 1 << 16;
