@@ -11,12 +11,14 @@ use crate::host::{LANES, PIECE, simd, tree_sum};
 /// Numerics: squares and sums in f64, in fixed blocks added as a tree.
 pub fn global_norm(grad: &[f32]) -> f64 {
     let squares = tree_sum(grad.len(), &|range| {
+        let start = range.start;
         let (chunks, rest) = grad[range].as_chunks::<LANES>();
         simd(
             #[inline(always)]
             || {
                 let mut lanes = [0.0; LANES];
-                for chunk in chunks {
+                for (i, chunk) in chunks.iter().enumerate() {
+                    softane::fetch(grad, start + i * LANES + AHEAD);
                     for (lane, &g) in lanes.iter_mut().zip(chunk) {
                         *lane += f64::from(g) * f64::from(g);
                     }
@@ -27,6 +29,9 @@ pub fn global_norm(grad: &[f32]) -> f64 {
     });
     squares.sqrt()
 }
+
+/// Gradients that the memory is asked for ahead of their use: 2 KiB.
+const AHEAD: usize = 512;
 
 /// The factor that brings a gradient of this norm down to at most `max_norm`; 1 if it is there already.
 ///
