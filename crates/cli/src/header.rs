@@ -28,8 +28,11 @@ pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
         format!("{}: {}, {}", device.name, device.chip, units::plural(device.threads, "thread")),
     ));
     if device.math != Math::F32 && !softane::gemm::saves_time(device.math) {
-        let name = device.math.name();
-        rows.push(("products", format!("{name} saves no time on this processor: --math f32 takes as long")));
+        let other = match softane::gemm::saves_time(Math::Int16) {
+            true => "--math int16 takes less, and is closer to f32",
+            false => "--math f32 takes as long",
+        };
+        rows.push(("products", format!("{} saves no time on this processor: {other}", device.math.name())));
     }
     let kernels = run.kernels_per_layer();
     let dispatches = kernels * cfg.layers * settings.windows();

@@ -33,16 +33,6 @@ impl Math {
             Math::Int16 => "AVX-512 with VNNI",
         }
     }
-
-    /// How panels lie for it on this machine.
-    pub(crate) fn form(self) -> Form {
-        match self {
-            Math::F32 => Form::Single,
-            Math::Bf16 if super::tile::has_quick_pairs() => Form::Pairs,
-            Math::Bf16 => Form::Rounded,
-            Math::Int16 => Form::Scaled,
-        }
-    }
 }
 
 /// How factors lie in packed panels.

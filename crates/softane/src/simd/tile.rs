@@ -28,6 +28,18 @@ pub(crate) const MOST_STEPS: usize = PITCH - 16;
 /// What a packed panel may touch behind its end: its elements are written 16 at a time.
 pub(crate) const SLACK: usize = 16;
 
+impl Math {
+    /// How panels lie for it on this machine.
+    pub(crate) fn form(self) -> Form {
+        match self {
+            Math::F32 => Form::Single,
+            Math::Bf16 if has_quick_pairs() => Form::Pairs,
+            Math::Bf16 => Form::Rounded,
+            Math::Int16 => Form::Scaled,
+        }
+    }
+}
+
 /// A strip of a matrix, to be packed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Panel<'a> {
