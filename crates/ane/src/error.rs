@@ -100,7 +100,7 @@ impl DeviceError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Threads { .. } => Some("Ask for fewer threads with `--threads`."),
-            Self::Math { .. } => Some("Leave out `--math`: products in f32 work everywhere."),
+            Self::Math { .. } => Some("Use `--math f32`: it works everywhere."),
             Self::Unavailable { .. } => Some("Run with `--device soft` to use the software engine."),
             Self::Changed { .. } => {
                 Some("Run with `--device soft`, and report what `backpropane doctor` prints.")

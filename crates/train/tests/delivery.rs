@@ -4,7 +4,7 @@ use ane::{Choice, Delivery, Pool, SoftOptions, Wanted};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use train::config::{ModelConfig, Rope, RopeKind, init_params};
-use train::model::{Fusion, Norms, Plan, Precision};
+use train::model::{Fusion, Plan, Precision};
 use train::optim::{AdamW, Update};
 use train::run::{Metrics, Options, Overrides, Run, Storage};
 use train::step::{Build, Network, StepError, StepGraph, Window};
@@ -149,7 +149,6 @@ fn options(out: &Path, data: &Path, weights: Delivery) -> Options {
         },
         threads: 2,
         device: Wanted { weights, ..Choice::Soft.into() },
-        norms: Norms::Engine,
     }
 }
 

@@ -118,9 +118,8 @@ fn an_engine_that_refuses_norms_is_told_of_the_flag() {
     assert!(compiled(Norms::Host).expect("compiles").has_norms_on_host());
 }
 
-/// Where norms are computed is no setting of a run: a process that goes on takes it from its own command line.
 #[test]
-fn a_resumed_run_computes_norms_where_it_is_told_to() {
+fn a_resumed_run_computes_norms_where_it_did_or_is_told_to() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("text.txt");
     std::fs::write(&data, "so foul and fair a day I have not seen ".repeat(400)).expect("written");
@@ -131,17 +130,17 @@ fn a_resumed_run_computes_norms_where_it_is_told_to() {
             tokenizer: None,
             out: dir.path().join("run"),
             resume,
-            overrides: Overrides { steps: Some(3), batch: Some(1), ..Overrides::default() },
+            overrides: Overrides { steps: Some(4), batch: Some(1), norms, ..Overrides::default() },
             threads: 1,
             device: Wanted::from(Choice::Soft),
-            norms,
         };
         let mut run = Run::open(&options, &mut |_| {}).expect("opens");
         run.step().expect("a step");
         run.save().expect("saved");
         run.has_norms_on_host()
     };
-    assert!(open(false, Norms::Host));
-    assert!(!open(true, Norms::Engine));
-    assert!(open(true, Norms::Host));
+    assert!(open(false, Some(Norms::Host)));
+    assert!(open(true, None));
+    assert!(!open(true, Some(Norms::Engine)));
+    assert!(!open(true, None));
 }

@@ -1,5 +1,7 @@
 //! Runs from beginning to end, on the smallest model.
 
+use ane::Math;
+use softane::gemm::supports;
 use std::path::{Path, PathBuf};
 use train::checkpoint::{RunFolder, save_model};
 use train::config::ModelConfig;
@@ -23,7 +25,6 @@ fn options(out: &Path, data: &Path) -> Options {
         },
         threads: 2,
         device: ane::Choice::Soft.into(),
-        norms: Norms::Engine,
     }
 }
 
@@ -52,9 +53,27 @@ fn model(dir: &Path) -> Vec<u8> {
 
 #[test]
 fn a_killed_run_goes_on_with_the_same_bits() {
+    killed_and_resumed(Math::F32, Norms::Engine);
+}
+
+/// Nobody has to say again how it computes.
+#[test]
+fn a_killed_run_goes_on_as_it_has_computed() {
+    for math in Math::ALL.into_iter().filter(|&math| supports(math)) {
+        killed_and_resumed(math, Norms::Host);
+    }
+}
+
+fn killed_and_resumed(math: Math, norms: Norms) {
     let dir = tempfile::tempdir().expect("a folder");
     let data = text(dir.path());
     let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
+    let options = |out: &Path, data: &Path| {
+        let mut options = options(out, data);
+        options.overrides.math = Some(math);
+        options.overrides.norms = Some(norms);
+        options
+    };
     go_on(&options(&whole, &data), 6);
     // Two steps beyond the checkpoint at 3 are lost.
     drop(go_on(&options(&killed, &data), 5));
@@ -62,6 +81,7 @@ fn a_killed_run_goes_on_with_the_same_bits() {
         Options { resume: true, model: None, overrides: Overrides::default(), ..options(&killed, &data) };
     let run = go_on(&resumed, 6);
     assert_eq!(run.step_count(), 6);
+    assert_eq!((run.device().math, run.has_norms_on_host()), (math, norms == Norms::Host));
     assert!(model(&whole) == model(&killed), "the weights differ");
     let steps = |dir: &Path| {
         let (steps, _) = Metrics::read(&dir.join("metrics.jsonl")).expect("metrics");

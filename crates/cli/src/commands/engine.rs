@@ -22,9 +22,9 @@ pub struct EngineArgs {
 
     /// Matrix products on the CPU: f32, exact; int16, with factors rounded to 12 bits of the largest beside them, about
     /// as good as half precision keeps them; bf16, with factors rounded to 8 bits. The two are up to twice as fast where
-    /// the processor has quick instructions for them
-    #[arg(long, value_name = "MATH", default_value = "f32")]
-    math: MathArg,
+    /// the processor has quick instructions for them [default: f32; a resumed run's own]
+    #[arg(long, value_name = "MATH")]
+    math: Option<MathArg>,
 
     /// Programs that a process may compile: on the Neural Engine 100 unless another number is given here; with a number
     /// the software engine compiles as the Neural Engine does, again for each change of weights. `train` goes on in a
@@ -34,6 +34,11 @@ pub struct EngineArgs {
 }
 
 impl EngineArgs {
+    /// How matrix products are computed, if that was said.
+    pub fn math(self) -> Option<ane::Math> {
+        self.math.map(MathArg::math)
+    }
+
     /// Which engine is wanted.
     pub fn device(self) -> ane::Wanted {
         let engine = match self.device {
@@ -41,7 +46,7 @@ impl EngineArgs {
             DeviceArg::Ane => ane::Choice::Ane,
             DeviceArg::Soft => ane::Choice::Soft,
         };
-        let math = self.math.math();
+        let math = self.math().unwrap_or_default();
         let compile_budget = self.compile_budget;
         ane::Wanted { engine, math, compile_budget, ..ane::Wanted::default() }
     }
@@ -70,24 +75,35 @@ impl ModelArgs {
     pub fn norms(self) -> Norms {
         self.norms.get()
     }
+
+    /// Where norms are computed, if that was said.
+    pub fn given_norms(self) -> Option<Norms> {
+        self.norms.given()
+    }
 }
 
 /// Where norms are computed.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct NormsArgs {
     /// Where RMSNorm of the forward pass is computed: on the engine, in the kernels that read what comes of it, or on the
-    /// host, for an engine that refuses such kernels. The losses are the same but for rounding
-    #[arg(long, value_name = "WHERE", default_value = "engine")]
-    norms: NormsArg,
+    /// host, for an engine that refuses such kernels. The losses are the same but for rounding [default: engine; a resumed
+    /// run's own]
+    #[arg(long, value_name = "WHERE")]
+    norms: Option<NormsArg>,
 }
 
 impl NormsArgs {
     /// Where.
     pub fn get(self) -> Norms {
-        match self.norms {
+        self.given().unwrap_or_default()
+    }
+
+    /// Where, if that was said.
+    fn given(self) -> Option<Norms> {
+        self.norms.map(|norms| match norms {
             NormsArg::Engine => Norms::Engine,
             NormsArg::Host => Norms::Host,
-        }
+        })
     }
 }
 
@@ -129,7 +145,7 @@ impl EngineArgs {
             ane::Engine::Apple => "ane",
             ane::Engine::Soft => "soft",
         };
-        let math = self.math.math().name();
+        let math = self.math().unwrap_or_default().name();
         let threads = self.threads.to_string();
         let mut words =
             ["--device", device, "--math", math, "--threads", &threads].map(str::to_owned).to_vec();

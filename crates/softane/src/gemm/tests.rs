@@ -49,7 +49,7 @@ fn assert_close(got: &[f32], want: &[f64], (k, math): (usize, Math), case: &str)
 
 /// Those that this machine has.
 fn maths() -> impl Iterator<Item = Math> {
-    [Math::F32, Math::Bf16, Math::Int16].into_iter().filter(|&math| supports(math))
+    Math::ALL.into_iter().filter(|&math| supports(math))
 }
 
 const SHAPES: [(usize, usize, usize); 13] = [

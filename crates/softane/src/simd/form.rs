@@ -16,6 +16,14 @@ pub enum Math {
 }
 
 impl Math {
+    /// All there are.
+    pub const ALL: [Math; 3] = [Math::F32, Math::Bf16, Math::Int16];
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Math> {
+        Math::ALL.into_iter().find(|math| math.name() == name)
+    }
+
     /// Its name, as flags and tables have it.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,6 +3,7 @@
 use mil::Scope;
 use mil::ir::Phase;
 use mil::pass::Selection;
+use serde::{Deserialize, Serialize};
 
 /// A plan: kernels in order of dispatch. What no kernel computes is the host's: residual additions and the backward
 /// pass of norms.
@@ -30,7 +31,8 @@ impl Fusion {
 
 /// Where RMSNorm of the forward pass is computed. Norms of queries and keys are always the engine's; the backward pass
 /// of norms is always the host's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Norms {
     /// Inside the kernels whose products read what comes of it.
     #[default]

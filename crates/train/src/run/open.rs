@@ -5,7 +5,6 @@ use crate::checkpoint::{Checkpoint, DataMark, RunFolder, TrainState, open_model}
 use crate::config::{ModelConfig, Task, init_params};
 use crate::data::{self, Source, TextSource, TokenFile};
 use crate::error::TrainError;
-use crate::model::Norms;
 use crate::step::{Build, Network, StepGraph, check_budget};
 use crate::tokenizer::Tokenizer;
 use ane::{SoftOptions, Wanted};
@@ -32,10 +31,8 @@ pub struct Options {
     pub overrides: Overrides,
     /// Threads to compute on; 0 means as many as the machine runs at once.
     pub threads: usize,
-    /// Which engine.
+    /// Which engine; products are computed as the settings say.
     pub device: Wanted,
-    /// Where norms of the forward pass are computed.
-    pub norms: Norms,
 }
 
 /// What opening a run is busy with.
@@ -83,8 +80,9 @@ impl Run {
 
         let pool = ane::Pool::new(options.threads)
             .map_err(|reason| crate::step::StepError::Threads(reason.clone()))?;
-        let build = Build::train(settings.storage.precision()).on(options.device).norms(options.norms);
-        let wanted = build.wanted(options.device, cfg.layers);
+        let wanted = Wanted { math: settings.math, ..options.device };
+        let build = Build::train(settings.storage.precision()).on(wanted).norms(settings.norms);
+        let wanted = build.wanted(wanted, cfg.layers);
         let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
         check_budget(device.as_ref(), build.programs(cfg.layers, device.info().engine))?;
         let budget = device.compiles_left();

@@ -2,8 +2,9 @@
 
 use super::RunError;
 use crate::config::ModelConfig;
-use crate::model::Precision;
+use crate::model::{Norms, Precision};
 use crate::optim::{AdamW, Schedule};
+use ane::Math;
 use serde::{Deserialize, Serialize};
 
 /// How the learning rate goes over a run.
@@ -65,6 +66,28 @@ pub struct Settings {
     pub seed: u64,
     /// The element type of programs and surfaces.
     pub storage: Storage,
+    /// How matrix products are computed.
+    #[serde(default, with = "math_name")]
+    pub math: Math,
+    /// Where norms of the forward pass are computed.
+    #[serde(default)]
+    pub norms: Norms,
+}
+
+/// [`Math`] by its name.
+mod math_name {
+    use ane::Math;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub fn serialize<S: Serializer>(math: &Math, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(math.name())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Math, D::Error> {
+        let name = String::deserialize(from)?;
+        Math::named(&name).ok_or_else(|| D::Error::custom(format!("no products are computed in `{name}`")))
+    }
 }
 
 /// What the command line gave; the rest is as it was, or as the model is best trained.
@@ -84,6 +107,8 @@ pub struct Overrides {
     pub save_every: Option<u64>,
     pub seed: Option<u64>,
     pub storage: Option<Storage>,
+    pub math: Option<Math>,
+    pub norms: Option<Norms>,
 }
 
 impl Settings {
@@ -103,6 +128,8 @@ impl Settings {
             val_every: 100,
             seed: 42,
             storage: Storage::F16,
+            math: Math::F32,
+            norms: Norms::Engine,
         };
         if cfg.task == crate::config::Task::Regression {
             // As maderix/ANE trains it: Adam at 1e-3 on one sample.
@@ -141,7 +168,9 @@ impl Settings {
             loss_scale,
             save_every,
             seed,
-            storage
+            storage,
+            math,
+            norms
         );
         self
     }

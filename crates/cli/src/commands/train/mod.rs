@@ -315,9 +315,10 @@ fn options(ui: &Ui, args: &TrainArgs, before: Option<&Handover>) -> Result<Optio
             save_every: args.save_every,
             seed: args.seed,
             storage: args.storage.map(Into::into),
+            math: args.engine.math(),
+            norms: args.kernels.given_norms(),
         },
         threads: args.engine.threads,
         device: args.kernels.of(args.engine.device()),
-        norms: args.kernels.norms(),
     })
 }
