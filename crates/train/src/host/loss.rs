@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::error::check_tokens;
 use super::{HostError, LANES, PIECE, Scratch, simd, tree_sum};
-use softane::math::exp;
+use softane::math::{exp, exp_of_negative};
 
 /// Logits that one task reads twice in a row: they stay in the second-level cache.
 const BLOCK: usize = 1 << 15;
@@ -162,7 +162,7 @@ fn block_stats(logits: &[f32], stats: &mut [f32]) {
                 largest,
                 sum,
                 #[inline(always)]
-                |x, m| exp(x - m),
+                |x, m| exp_of_negative(x - m),
             );
         },
     );
@@ -182,7 +182,7 @@ pub(super) fn block_exponentials(logits: &mut [f32], stats: &mut [f32]) {
                 sum,
                 #[inline(always)]
                 |x: &mut f32, m| {
-                    *x = exp(*x - m);
+                    *x = exp_of_negative(*x - m);
                     *x
                 },
             );
@@ -190,7 +190,7 @@ pub(super) fn block_exponentials(logits: &mut [f32], stats: &mut [f32]) {
     );
 }
 
-/// For each column, the sum of what `exponential` makes of its elements and the largest of them.
+/// For each column, the sum of what `exponential` makes of its elements and the largest of them, which none is above.
 #[inline(always)]
 fn add_up<X, R: IntoIterator<Item = X>>(
     rows: impl Iterator<Item = R>,
