@@ -1,7 +1,8 @@
 //! Flags of every command that computes, and what values flags can have.
 
-use ane::Delivery;
+use ane::{Delivery, Math};
 use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::str::FromStr;
 use train::model::Norms;
 use train::run::{ScheduleKind, Storage};
@@ -23,8 +24,8 @@ pub struct EngineArgs {
     /// Matrix products on the CPU: f32, exact; int16, with factors rounded to 12 bits of the largest beside them, about
     /// as good as half precision keeps them; bf16, with factors rounded to 8 bits. The two are up to twice as fast where
     /// the processor has quick instructions for them [default: f32; a resumed run's own]
-    #[arg(long, value_name = "MATH")]
-    math: Option<MathArg>,
+    #[arg(long, value_name = "MATH", value_parser = math())]
+    pub math: Option<Math>,
 
     /// Programs that a process may compile: on the Neural Engine 100 unless another number is given here; with a number
     /// the software engine compiles as the Neural Engine does, again for each change of weights. `train` goes on in a
@@ -34,11 +35,6 @@ pub struct EngineArgs {
 }
 
 impl EngineArgs {
-    /// How matrix products are computed, if that was said.
-    pub fn math(self) -> Option<ane::Math> {
-        self.math.map(MathArg::math)
-    }
-
     /// Which engine is wanted.
     pub fn device(self) -> ane::Wanted {
         let engine = match self.device {
@@ -46,7 +42,7 @@ impl EngineArgs {
             DeviceArg::Ane => ane::Choice::Ane,
             DeviceArg::Soft => ane::Choice::Soft,
         };
-        let math = self.math().unwrap_or_default();
+        let math = self.math.unwrap_or_default();
         let compile_budget = self.compile_budget;
         ane::Wanted { engine, math, compile_budget, ..ane::Wanted::default() }
     }
@@ -145,7 +141,7 @@ impl EngineArgs {
             ane::Engine::Apple => "ane",
             ane::Engine::Soft => "soft",
         };
-        let math = self.math().unwrap_or_default().name();
+        let math = self.math.unwrap_or_default().name();
         let threads = self.threads.to_string();
         let mut words =
             ["--device", device, "--math", math, "--threads", &threads].map(str::to_owned).to_vec();
@@ -154,23 +150,10 @@ impl EngineArgs {
     }
 }
 
-/// How matrix products are computed.
-#[derive(ValueEnum, Clone, Copy, Debug)]
-pub enum MathArg {
-    F32,
-    Bf16,
-    Int16,
-}
-
-impl MathArg {
-    /// As the engine calls it.
-    pub fn math(self) -> ane::Math {
-        match self {
-            MathArg::F32 => ane::Math::F32,
-            MathArg::Bf16 => ane::Math::Bf16,
-            MathArg::Int16 => ane::Math::Int16,
-        }
-    }
+/// Reads how matrix products are computed.
+pub fn math() -> impl TypedValueParser<Value = Math> {
+    PossibleValuesParser::new(Math::ALL.map(Math::name))
+        .try_map(|name| Math::named(&name).ok_or_else(|| format!("no products are computed in `{name}`")))
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]

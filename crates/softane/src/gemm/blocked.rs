@@ -4,7 +4,7 @@ use super::scratch::{self, Local, Shared};
 use super::{Matrix, Product, Store, Target};
 use crate::buffer::Buffer;
 use crate::pool::for_each;
-use crate::simd::tile::{self, COLS, Drain, Form, Left, MOST_STEPS, PITCH, Panel, ROWS, SLACK, TILE};
+use crate::simd::tile::{self, COLS, Drain, Left, MOST_STEPS, PITCH, Panel, ROWS, SLACK, TILE};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -22,7 +22,7 @@ const PACKED_AT_ONCE: usize = 2;
 /// Computes `p` into rows `stride` apart, on the current rayon pool; a task takes `rows` rows.
 pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, rows: usize) {
     let packed = pack(p);
-    let packed = &Right::new(p, &packed.f32s()[..right_len(p)]);
+    let packed = &Right::new(&packed.f32s()[..right_len(p)]);
     for_each(c.par_chunks_mut(rows * stride).enumerate(), |(i, c)| {
         scratch::local(|Local { left, sums, .. }| {
             block(c, stride, &p.rows(i * rows, rows), packed, left, sums);
@@ -49,7 +49,7 @@ pub(super) fn serial_packed<T: Target>(
     packed: &Shared,
     rows: usize,
 ) {
-    let right = &Right::new(p, &packed.f32s()[..right_len(p)]);
+    let right = &Right::new(&packed.f32s()[..right_len(p)]);
     scratch::local(|Local { left, sums, .. }| blocks(c, stride, p, right, rows, left, sums));
 }
 
@@ -58,7 +58,7 @@ pub(super) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, row
     scratch::local(|Local { left, right, sums }| {
         let right = scratch::take(right, right_len(p));
         pack_right(p, 0, right);
-        blocks(c, stride, p, &Right::new(p, right), rows, left, sums);
+        blocks(c, stride, p, &Right::new(right), rows, left, sums);
     });
 }
 
@@ -74,7 +74,7 @@ pub(super) fn by_blocks<T: Target>(
     scratch::local(|Local { left, right, sums }| {
         let right = scratch::take(right, right_len(p));
         pack_right(p, 0, right);
-        let right = &Right::new(p, right);
+        let right = &Right::new(right);
         for i in 0..m.div_ceil(rows) {
             block(to, n, &p.rows(i * rows, rows).columns(width(i)), right, left, sums);
             each(i, to);
@@ -119,21 +119,19 @@ fn pack_right(p: &Product<'_>, first: usize, to: &mut [f32]) {
 /// The packed right side of a product.
 struct Right<'a> {
     packed: &'a [f32],
-    form: Form,
-    /// Of each panel.
-    steps: usize,
     /// Whether all of it is finite, once that has been asked.
     finite: OnceLock<bool>,
 }
 
 impl Right<'_> {
-    fn new<'a>(p: &Product<'_>, packed: &'a [f32]) -> Right<'a> {
-        let form = p.form();
-        Right { packed, form, steps: form.steps(p.left.cols), finite: OnceLock::new() }
+    fn new(packed: &[f32]) -> Right<'_> {
+        Right { packed, finite: OnceLock::new() }
     }
 
-    fn is_finite(&self) -> bool {
-        *self.finite.get_or_init(|| tile::all_finite(self.form, self.steps, self.packed))
+    /// Of the product `p` whose right side it is.
+    fn is_finite(&self, p: &Product<'_>) -> bool {
+        let steps = p.form().steps(p.left.cols);
+        *self.finite.get_or_init(|| tile::all_finite(p.form(), steps, self.packed))
     }
 }
 
@@ -254,7 +252,7 @@ fn pack_left<'a>(
         if let Some(steps) = steps.get_mut(i) {
             let (first, last) = tile::nonzero(p.form(), &panel);
             // Steps in which a whole panel is 0, as half of causal attention is, add nothing to what is finite.
-            if (first, last) != (0, depth) && right.is_finite() {
+            if (first, last) != (0, depth) && right.is_finite(p) {
                 panel.at += first * across;
                 panel.depth = last - first;
                 *steps = (p.form().steps(first), p.form().steps(last));

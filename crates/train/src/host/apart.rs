@@ -1,6 +1,7 @@
 //! The few large elements of a matrix, kept out of a product whose factors are rounded to integers.
 
 use super::simd;
+use std::cell::RefCell;
 
 /// Elements that are kept apart at a time; more than so many stay where they are.
 const MOST: usize = 8192;
@@ -9,28 +10,32 @@ const MOST: usize = 8192;
 const RUN: usize = 64;
 
 /// An element that was taken out of a matrix.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Large {
-    pub row: u32,
-    pub column: u32,
-    pub value: f32,
+#[derive(Clone, Copy, Debug)]
+struct Large {
+    row: usize,
+    column: usize,
+    value: f32,
 }
 
 /// Large elements of a matrix, which has 0 in their places.
-#[derive(Debug)]
-pub(super) struct Apart {
-    elements: [Large; MOST],
-    len: usize,
+#[derive(Debug, Default)]
+pub(super) struct Apart(Vec<Large>);
+
+thread_local! {
+    /// Kept, so that a steady step allocates nothing, and off the stack.
+    static LOCAL: RefCell<Apart> = RefCell::default();
 }
 
 impl Apart {
-    pub(super) fn new() -> Apart {
-        Apart { elements: [Large::default(); MOST], len: 0 }
+    /// Runs `f`, which starts no task of the pool, with the calling thread's memory.
+    pub(super) fn local<R>(f: impl FnOnce(&mut Apart) -> R) -> R {
+        LOCAL.with_borrow_mut(f)
     }
 
     /// Takes out of `matrix`, rows of `columns` elements, what is larger than `limit` in magnitude, row by row.
     pub(super) fn take(&mut self, matrix: &mut [f32], columns: usize, limit: f32) {
-        self.len = 0;
+        self.0.clear();
+        self.0.reserve_exact(MOST);
         simd(
             #[inline(always)]
             || {
@@ -47,25 +52,22 @@ impl Apart {
 
     #[cold]
     fn take_run(&mut self, run: &mut [f32], row: usize, first: usize, limit: f32) {
-        for (i, x) in run.iter_mut().enumerate().filter(|(_, x)| x.abs() > limit) {
-            if let Some(large) = self.elements.get_mut(self.len) {
-                *large = Large { row: row as u32, column: (first + i) as u32, value: std::mem::take(x) };
-                self.len += 1;
-            }
-        }
+        let room = MOST - self.0.len();
+        let large = run.iter_mut().enumerate().filter(|(_, x)| x.abs() > limit).take(room);
+        self.0.extend(large.map(|(i, x)| Large { row, column: first + i, value: std::mem::take(x) }));
     }
 
     /// Adds their share of the product with `right`, `[columns, width]`, to `to`, `[rows, width]`.
     pub(super) fn multiply(&self, right: &[f32], to: &mut [f32], width: usize) {
-        for &Large { row, column, value } in &self.elements[..self.len] {
-            add(value, &right[column as usize * width..][..width], &mut to[row as usize * width..][..width]);
+        for &Large { row, column, value } in &self.0 {
+            add(value, &right[column * width..][..width], &mut to[row * width..][..width]);
         }
     }
 
     /// Adds the share that they have, turned, in the product with `right`, `[rows, width]`, to `to`, `[columns, width]`.
     pub(super) fn multiply_turned(&self, right: &[f32], to: &mut [f32], width: usize) {
-        for &Large { row, column, value } in &self.elements[..self.len] {
-            add(value, &right[row as usize * width..][..width], &mut to[column as usize * width..][..width]);
+        for &Large { row, column, value } in &self.0 {
+            add(value, &right[row * width..][..width], &mut to[column * width..][..width]);
         }
     }
 }
@@ -89,10 +91,10 @@ mod tests {
         let whole: Vec<f32> = (0..rows * columns).map(number).collect();
         let [wide, tall] = [columns, rows].map(|n| (0..n * width).map(number).collect::<Vec<f32>>());
         let mut rest = whole.clone();
-        let mut apart = Apart::new();
+        let mut apart = Apart::default();
         apart.take(&mut rest, columns, 11.0);
         assert!(rest.iter().all(|x| x.abs() <= 11.0));
-        assert_eq!(apart.len, whole.iter().filter(|x| x.abs() > 11.0).count());
+        assert_eq!(apart.0.len(), whole.iter().filter(|x| x.abs() > 11.0).count());
 
         let products = |m: &[f32]| -> (Vec<f32>, Vec<f32>) {
             let (mut straight, mut turned) = (vec![0.0; rows * width], vec![0.0; columns * width]);
@@ -115,10 +117,10 @@ mod tests {
     #[test]
     fn what_is_too_many_stays() {
         let mut matrix = vec![1.0; 2 * MOST];
-        let mut apart = Apart::new();
+        let mut apart = Apart::default();
         apart.take(&mut matrix, 64, 0.5);
         assert_eq!(matrix.iter().filter(|&&x| x == 0.0).count(), MOST);
         apart.take(&mut [0.0, f32::NAN], 2, 0.5);
-        assert_eq!(apart.len, 0, "what is no number stays, too");
+        assert_eq!(apart.0.len(), 0, "what is no number stays, too");
     }
 }

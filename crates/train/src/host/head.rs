@@ -125,23 +125,25 @@ impl Head<'_> {
         for_each(tasks.enumerate(), |(part, ((((logits, dw), weight), partial), stats))| {
             let blocks = logits.chunks_mut(block * s).zip(dw.chunks_mut(block * d));
             let blocks = blocks.zip(weight.chunks(block * d)).zip(stats.chunks_exact_mut(2 * s));
-            let mut apart = (self.math == Math::Int16).then(Apart::new);
-            for (i, (((logits, dw), weight), stats)) in blocks.enumerate() {
-                let (first, tall) = (part * rows + i * block, weight.len() / d);
-                gradient_block(logits, stats, first, self.targets, columns, hit);
-                if let Some(apart) = &mut apart {
-                    apart.take(logits, s, hit * LARGE);
+            let is_apart = self.math == Math::Int16;
+            Apart::local(|apart| {
+                for (i, (((logits, dw), weight), stats)) in blocks.enumerate() {
+                    let (first, tall) = (part * rows + i * block, weight.len() / d);
+                    gradient_block(logits, stats, first, self.targets, columns, hit);
+                    if is_apart {
+                        apart.take(logits, s, hit * LARGE);
+                    }
+                    let gradient = Matrix::new(&*logits, tall, s);
+                    matmul_packed(MatrixMut::new(&mut *dw, tall, d), store, 1.0, gradient, &packed);
+                    let add = if i == 0 { Store::Replace } else { Store::Add };
+                    let to = MatrixMut::new(&mut *partial, s, d);
+                    matmul_serial(self.math, to, add, 1.0, gradient.t(), Matrix::new(weight, tall, d));
+                    if is_apart {
+                        apart.multiply(x, dw, d);
+                        apart.multiply_turned(weight, partial, d);
+                    }
                 }
-                let gradient = Matrix::new(&*logits, tall, s);
-                matmul_packed(MatrixMut::new(&mut *dw, tall, d), store, 1.0, gradient, &packed);
-                let add = if i == 0 { Store::Replace } else { Store::Add };
-                let to = MatrixMut::new(&mut *partial, s, d);
-                matmul_serial(self.math, to, add, 1.0, gradient.t(), Matrix::new(weight, tall, d));
-                if let Some(apart) = &apart {
-                    apart.multiply(x, dw, d);
-                    apart.multiply_turned(weight, partial, d);
-                }
-            }
+            });
         });
         let (sum, others) = partial.split_at_mut(d * s);
         for_each(sum.par_chunks_mut(d).enumerate(), |(t, sum)| {

@@ -1,9 +1,10 @@
 //! `backpropane bench kernel`.
 
 use super::output::{Measured, OutputArgs, Subject};
-use crate::commands::engine::{MathArg, StorageArg, positive, threads};
+use crate::commands::engine::{StorageArg, math, positive, threads};
 use crate::error::CommandError;
 use crate::ui::Ui;
+use ane::Math;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use train::bench::{KernelTimes, Workload, kernels};
@@ -37,8 +38,8 @@ pub struct KernelArgs {
     storage: StorageArg,
 
     /// Matrix products, as `train` has them
-    #[arg(long, value_name = "MATH", default_value = "f32")]
-    math: MathArg,
+    #[arg(long, value_name = "MATH", default_value = "f32", value_parser = math())]
+    math: Math,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -69,15 +70,14 @@ struct StepTime {
 pub fn run(ui: &Ui, args: &KernelArgs) -> Result<(), CommandError> {
     args.output.check("bench kernel")?;
     let workload = Workload::new(ModelConfig::find(&args.model)?);
-    let math = args.math.math();
-    let (threads, all) =
-        kernels(&workload, args.storage.into(), math, args.threads, args.samples).map_err(RunError::from)?;
+    let (threads, all) = kernels(&workload, args.storage.into(), args.math, args.threads, args.samples)
+        .map_err(RunError::from)?;
     let result = KernelResult {
         subject: Subject {
             command: "bench kernel".to_owned(),
             model: args.model.clone(),
             threads,
-            math: math.name().to_owned(),
+            math: args.math.name().to_owned(),
             variant: args.storage.said(),
         },
         kernels: all.into_iter().map(Kernel::from).collect(),

@@ -315,7 +315,7 @@ fn options(ui: &Ui, args: &TrainArgs, before: Option<&Handover>) -> Result<Optio
             save_every: args.save_every,
             seed: args.seed,
             storage: args.storage.map(Into::into),
-            math: args.engine.math(),
+            math: args.engine.math,
             norms: args.kernels.given_norms(),
         },
         threads: args.engine.threads,

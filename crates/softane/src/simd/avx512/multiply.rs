@@ -11,30 +11,38 @@ const AHEAD: usize = 24;
 /// Multiplies packed panels; see [`crate::simd::tile::multiply`].
 pub(crate) fn multiply(form: Form, steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
     assert!(has(form) && right.len() >= steps * COLS, "a panel is too short");
-    // SAFETY: `has` says that the instructions exist; the lengths are checked before each pointer is taken. Steps of
-    // one row stand `ROW` words apart, rows `STEP` words.
+    // SAFETY: `has` says that the instructions exist; the lengths are checked before each pointer is taken.
     unsafe {
         match left {
             Left::Steps(left) => {
                 assert!(left.len() >= steps * ROWS, "a panel is too short");
-                match form {
-                    Form::Single | Form::Rounded => {
-                        multiply_single::<1, ROWS>(steps, left.as_ptr(), right.as_ptr(), tile)
-                    }
-                    Form::Pairs => multiply_pairs::<1, ROWS>(steps, left.as_ptr(), right.as_ptr(), tile),
-                    Form::Scaled => scaled::multiply::<1, ROWS>(steps, left.as_ptr(), right.as_ptr(), tile),
-                }
+                multiply_as::<1, ROWS>(form, steps, left.as_ptr(), right.as_ptr(), tile);
             }
             Left::Rows(left) => {
                 assert!(steps == 0 || left.len() >= (ROWS - 1) * PITCH + steps, "a panel is too short");
-                match form {
-                    Form::Single | Form::Rounded => {
-                        multiply_single::<PITCH, 1>(steps, left.as_ptr(), right.as_ptr(), tile)
-                    }
-                    Form::Pairs => multiply_pairs::<PITCH, 1>(steps, left.as_ptr(), right.as_ptr(), tile),
-                    Form::Scaled => scaled::multiply::<PITCH, 1>(steps, left.as_ptr(), right.as_ptr(), tile),
-                }
+                multiply_as::<PITCH, 1>(form, steps, left.as_ptr(), right.as_ptr(), tile);
             }
+        }
+    }
+}
+
+/// Multiplies panels whose left side has its rows `ROW` words apart, and the steps of one row `STEP`.
+///
+/// # Safety
+/// What `form` needs exists, and the pointers lead to `steps` steps each.
+unsafe fn multiply_as<const ROW: usize, const STEP: usize>(
+    form: Form,
+    steps: usize,
+    left: *const f32,
+    right: *const f32,
+    tile: &mut [f32; TILE],
+) {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        match form {
+            Form::Single | Form::Rounded => multiply_single::<ROW, STEP>(steps, left, right, tile),
+            Form::Pairs => multiply_pairs::<ROW, STEP>(steps, left, right, tile),
+            Form::Scaled => scaled::multiply::<ROW, STEP>(steps, left, right, tile),
         }
     }
 }

@@ -227,7 +227,8 @@ fn checked<T, const W: usize>(from: &[T], part: &Panel<'_>, to: &[f32]) -> usize
     part.at
 }
 
-/// Multiplies packed panels; see [`crate::simd::tile::multiply`]. Steps of one row stand `ROW` words apart, rows `STEP`.
+/// Multiplies packed panels; see [`crate::simd::tile::multiply`]. Rows of the left side stand `ROW` words apart, the steps of
+/// one row `STEP`.
 ///
 /// # Safety
 /// AVX-512 exists with VNNI, and the pointers lead to `steps` steps each.
