@@ -118,7 +118,7 @@ impl SoftKernel {
         let Shared { pool, arenas, .. } = &*self.shared;
         let start = Instant::now();
         arenas
-            .with(|arena| pool.install(|| executable.run(sources, sinks, arena)))
+            .with(|arena| executable.run_on(pool, sources, sinks, arena))
             .map_err(|source| DeviceError::Run { kernel: self.ports.kernel.clone(), source })?;
         Ok(start.elapsed())
     }
@@ -191,19 +191,27 @@ mod tests {
 
     #[test]
     fn a_dispatch_writes_every_output() {
-        let device = open(Choice::Soft, SoftOptions::threads(2).unwrap()).unwrap();
+        let options = SoftOptions::threads(2).unwrap();
+        let pool = options.pool.clone();
+        let device = open(Choice::Soft, options).unwrap();
         assert_eq!(device.info().threads, 2);
         let kernel = device.compile("k", &program(), &Weights::new()).unwrap();
         let x = device.surface("x", &ty::f16([1, 2, 1, 4])).unwrap();
         let y = device.surface("y", &ty::f16([1, 2, 1, 4])).unwrap();
         let z = device.surface("z", &ty::f16([1, 1, 1, 4])).unwrap();
         x.write(0, &[1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0]).unwrap();
-        kernel.dispatch(&[&x], &[&y, &z]).unwrap();
-        let (mut got_y, mut got_z) = ([0.0; 8], [0.0; 4]);
-        y.read(0, &mut got_y).unwrap();
-        z.read(0, &mut got_z).unwrap();
-        assert_eq!(got_y, [3.0, 5.0, 7.0, 9.0, 19.0, 39.0, 59.0, 79.0]);
-        assert_eq!(got_z, [11.0, 22.0, 33.0, 44.0]);
+        let dispatch = || {
+            kernel.dispatch(&[&x], &[&y, &z]).unwrap();
+            let (mut got_y, mut got_z) = ([0.0; 8], [0.0; 4]);
+            y.read(0, &mut got_y).unwrap();
+            z.read(0, &mut got_z).unwrap();
+            assert_eq!(got_y, [3.0, 5.0, 7.0, 9.0, 19.0, 39.0, 59.0, 79.0]);
+            assert_eq!(got_z, [11.0, 22.0, 33.0, 44.0]);
+            y.write(0, &[0.0; 8]).unwrap();
+        };
+        // By this thread alone, and by the engine's.
+        dispatch();
+        pool.install(dispatch);
         assert!(kernel.rebake(&Weights::new()).unwrap());
     }
 

@@ -7,6 +7,7 @@ use crate::gemm::Math;
 use crate::lower;
 use crate::memory::Memory as Space;
 use crate::plan::{Constant, Elements, Plan};
+use crate::pool::{self, Pool};
 use mil::blob::BlobError;
 use mil::eval::EvalError;
 use mil::ir::LiteralData;
@@ -108,7 +109,26 @@ impl Executable {
         outputs: &mut [SliceMut<'s>],
         arena: &mut Arena,
     ) -> Result<(), RunError> {
-        self.run_steps(inputs, outputs, arena, |_| ())
+        self.run_steps(rayon::current_num_threads(), inputs, outputs, arena, |_| ())
+    }
+
+    /// Runs once as [`Executable::run`] does, on `pool`. What is so little that one thread has done it before another is
+    /// awake, the calling thread does itself, if it is not one of the pool's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_on<'s>(
+        &self,
+        pool: &Pool,
+        inputs: &[Slice<'s>],
+        outputs: &mut [SliceMut<'s>],
+        arena: &mut Arena,
+    ) -> Result<(), RunError> {
+        if self.plan.work <= ALONE && !pool.is_here() {
+            pool::alone(|| self.run_steps(1, inputs, outputs, arena, |_| ()))
+        } else {
+            pool.install(|| self.run(inputs, outputs, arena))
+        }
     }
 
     /// Runs once as [`Executable::run`] does, and says what each step took; the lines are those of
@@ -123,13 +143,16 @@ impl Executable {
         arena: &mut Arena,
     ) -> Result<Vec<Duration>, RunError> {
         let mut times = Vec::new();
-        self.run_steps(inputs, outputs, arena, |start| times.push(start.elapsed()))?;
+        self.run_steps(rayon::current_num_threads(), inputs, outputs, arena, |start| {
+            times.push(start.elapsed())
+        })?;
         Ok(times)
     }
 
-    /// Runs the steps; calls `done` after each, with the time it began.
+    /// Runs the steps on up to `threads` threads; calls `done` after each, with the time it began.
     fn run_steps<'s>(
         &self,
+        threads: usize,
         inputs: &[Slice<'s>],
         outputs: &mut [SliceMut<'s>],
         arena: &mut Arena,
@@ -137,7 +160,7 @@ impl Executable {
     ) -> Result<(), RunError> {
         check("inputs", &self.inputs, inputs.iter().copied())?;
         check("outputs", &self.outputs, outputs.iter().map(SliceMut::as_slice))?;
-        arena.make_ready(self, rayon::current_num_threads());
+        arena.make_ready(self, threads);
         let mut memory = Space {
             places: &self.plan.places,
             inputs,
@@ -201,6 +224,9 @@ impl Executable {
         (self.plan.scratch, &self.plan.banks)
     }
 }
+
+/// Work that one thread does in the time that it takes to wake another, in elements: 5 to 10 µs.
+const ALONE: usize = 1 << 15;
 
 /// Elements of a value, empty axes counted as 1, at most: with fewer, sizes and offsets can be added and multiplied
 /// without care.

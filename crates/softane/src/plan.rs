@@ -98,6 +98,21 @@ impl Kernel {
         }
     }
 
+    /// What it does beside reading and writing, as elements that could be read meanwhile.
+    fn work(&self) -> usize {
+        match self {
+            Kernel::Matmul(k) => k.multiplications() / 64,
+            Kernel::Rowwise(k) => k.multiplications() / 64,
+            // Nobody knows: loops, sorting, whatever there is.
+            Kernel::Reference(_) => usize::MAX,
+            Kernel::Pointwise(_)
+            | Kernel::Reduce(_)
+            | Kernel::Transpose(_)
+            | Kernel::Gather(_)
+            | Kernel::Concat(_) => 0,
+        }
+    }
+
     /// f32 in each bank of a thread.
     fn banks(&self) -> Vec<usize> {
         match self {
@@ -177,6 +192,8 @@ pub(crate) struct Plan {
     pub scratch: usize,
     /// f32 in each bank of a thread.
     pub banks: Vec<usize>,
+    /// How much there is to do: elements that are read and written, with what products weigh as much.
+    pub work: usize,
 }
 
 impl Plan {
@@ -214,6 +231,11 @@ impl Plan {
             Place { space, bytes: start..start + info.size(), dtype: info.dtype }
         };
         let places = (0..buffers.len()).map(place).collect();
+        let work = |step: &Step| {
+            let touched = step.reads.iter().chain(&step.writes).map(|&id| buffers[id].elements);
+            touched.fold(step.kernel.work(), usize::saturating_add)
+        };
+        let work = steps.iter().map(work).fold(0, usize::saturating_add);
         let mut banks: Vec<usize> = Vec::new();
         for step in &steps {
             let want = step.kernel.banks();
@@ -222,7 +244,7 @@ impl Plan {
                 *have = want.max(*have);
             }
         }
-        Plan { steps, places, constants, scratch, banks }
+        Plan { steps, places, constants, scratch, banks, work }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use rayon::iter::IndexedParallelIterator;
 use rayon::iter::plumbing::{Producer, ProducerCallback};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -58,6 +59,11 @@ impl Pool {
         self.0.pool.install(f)
     }
 
+    /// Whether the calling thread is one of them.
+    pub(crate) fn is_here(&self) -> bool {
+        self.0.pool.current_thread_index().is_some()
+    }
+
     /// Runs `f` as [`Pool::install`] does; meanwhile threads that have nothing to do look for work instead of falling
     /// asleep, as waking them for every product would take a tenth of its time. For work of some milliseconds that the
     /// threads share all along. Inside of such work, or beside it, it is the same as [`Pool::install`].
@@ -93,6 +99,23 @@ impl Pool {
     }
 }
 
+thread_local! {
+    /// Whether this thread keeps all tasks for itself.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f`, in which this thread gives no task of [`for_each`] away: for what is done before another one is awake.
+pub(crate) fn alone<R>(f: impl FnOnce() -> R) -> R {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            ALONE.set(self.0);
+        }
+    }
+    let _before = Before(ALONE.replace(true));
+    f()
+}
+
 /// Calls `f` with each item, every one a task that any thread of the current rayon pool can take over.
 ///
 /// A thread that waits for the last items, which others have, stays awake, unlike in `ParallelIterator::for_each`: to fall
@@ -106,8 +129,8 @@ pub fn for_each<I: IndexedParallelIterator>(items: I, f: impl Fn(I::Item) + Sync
             halves(self.0, items, &self.1);
         }
     }
-    let len = items.len();
-    items.with_producer(Split(len, f));
+    let tasks = if ALONE.get() { 1 } else { items.len() };
+    items.with_producer(Split(tasks, f));
 }
 
 fn halves<P: Producer>(len: usize, items: P, f: &(impl Fn(P::Item) + Sync)) {
@@ -188,6 +211,22 @@ mod tests {
             assert!(!early, "one of two threads has something else to do");
         });
         assert!(begun.load(Ordering::Acquire));
+    }
+
+    #[test]
+    fn who_works_alone_keeps_all_items() {
+        let here = std::thread::current().id();
+        let met = AtomicUsize::new(0);
+        let meet = || {
+            for_each((0..100usize).into_par_iter(), |_| {
+                assert_eq!(std::thread::current().id(), here);
+                met.fetch_add(1, Ordering::Relaxed);
+            });
+        };
+        alone(|| alone(meet));
+        let panics = std::panic::catch_unwind(|| alone(|| panic!("as it should")));
+        assert!(panics.is_err() && !ALONE.get(), "no longer than asked for");
+        assert_eq!(met.load(Ordering::Relaxed), 100);
     }
 
     #[test]

@@ -75,6 +75,11 @@ impl Matmul {
         }
     }
 
+    /// Multiply-adds of all products.
+    pub fn multiplications(&self) -> usize {
+        [self.batches, self.m, self.n, self.k].into_iter().fold(1, usize::saturating_mul)
+    }
+
     pub fn run<T: Target>(&self, reader: &Reader<'_, '_>, out: &mut [T]) {
         let plane = self.m * self.n;
         if self.batches >= MANY {

@@ -109,6 +109,11 @@ impl Rowwise {
         (TILE / self.n).clamp(1, BLOCK)
     }
 
+    /// Multiply-adds of all products.
+    pub fn multiplications(&self) -> usize {
+        self.product.multiplications()
+    }
+
     /// f32 in each bank it needs: the last holds a block of the product.
     pub fn banks(&self) -> Vec<usize> {
         let mut banks = vec![self.rows() * self.n; self.stream.registers() + 1];

@@ -11,7 +11,8 @@ use train::bench::{Spread, dispatches};
 /// Time dispatches of kernels with almost nothing to do: what the way to the engine costs
 ///
 /// Outputs are compared with what the programs mean before a time is shown. A step dispatches from a thread of the
-/// pool that the engine computes on; another thread has to wake that pool first, which is the second time shown.
+/// pool that the engine computes on; another thread, whose time is shown second, does what is very little itself, and wakes
+/// that pool for the rest.
 /// Spreads are from the 5th to the 95th of a hundred.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
