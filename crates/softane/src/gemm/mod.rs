@@ -11,11 +11,13 @@ mod scratch;
 mod target;
 
 pub use crate::buffer::Elements;
+use crate::pool::for_each;
 use crate::simd::blas;
 pub use crate::simd::tile::Math;
 pub(crate) use crate::simd::tile::ROWS;
 use crate::simd::tile::{self, Form};
 use half::f16;
+use rayon::prelude::*;
 use scratch::Shared;
 pub(crate) use target::Target;
 
@@ -291,6 +293,11 @@ pub(crate) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
     if rows >= p.left.rows {
         return serial(c, stride, p);
     }
+    if p.left.rows.div_ceil(rows) <= 2 && p.right.rows * p.right.cols <= OWN {
+        return for_each(c.par_chunks_mut(rows * stride).enumerate(), |(i, c)| {
+            serial(c, stride, &p.rows(i * rows, rows));
+        });
+    }
     match is_tiled(p) {
         true => blocked::parallel(c, stride, p, rows),
         false => portable::parallel(c, stride, p, rows),
@@ -333,6 +340,10 @@ const TASK: usize = 32 << 20;
 
 /// Multiplications that one thread is left with: a few microseconds.
 const SMALL: usize = 2 << 20;
+
+/// Elements of the right side, at most, that each of two tasks packs for itself: to wait for the other thread, and to read
+/// what it has written, would take longer.
+const OWN: usize = 1 << 18;
 
 /// Rows of a task, at least: with fewer, reading the right side would cost too much.
 const LEAST_ROWS: usize = 4 * ROWS;
