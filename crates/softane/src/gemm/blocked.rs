@@ -19,14 +19,21 @@ const MOST_PANELS: usize = 64;
 /// Panels of the right side that one task packs.
 const PACKED_AT_ONCE: usize = 2;
 
-/// Computes `p` into rows `stride` apart, on the current rayon pool; a task takes `rows` rows.
-pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, rows: usize) {
+/// Computes `p` into rows `stride` apart, on the current rayon pool; a task takes `rows` rows, and `done` hears of them.
+pub(super) fn parallel<T: Target>(
+    c: &mut [T],
+    stride: usize,
+    p: &Product<'_>,
+    rows: usize,
+    done: &(impl Fn(usize, &[T]) + Sync),
+) {
     let packed = pack(p);
     let packed = &Right::new(&packed.f32s()[..right_len(p)]);
     for_each(c.par_chunks_mut(rows * stride).enumerate(), |(i, c)| {
         scratch::local(|Local { left, sums, .. }| {
             block(c, stride, &p.rows(i * rows, rows), packed, left, sums);
         });
+        done(i * rows, c);
     });
 }
 

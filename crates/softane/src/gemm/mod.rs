@@ -200,7 +200,31 @@ impl Product<'_> {
 /// # Panics
 /// If the shapes do not fit together.
 pub fn matmul(math: Math, c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: Matrix<'_>) {
-    in_parts(math, c, store, alpha, a, b, parallel);
+    in_parts(math, c, store, alpha, a, b, |c, stride, p, _| parallel(c, stride, p));
+}
+
+/// Computes the same as [`matmul`]. Calls `done` with rows of `c` that are finished, and the number of the first: on the
+/// thread that has computed them, while they are in its cache. Every row is in one call.
+///
+/// # Panics
+/// If the shapes do not fit together, or `c` is seen as its transpose.
+pub fn matmul_rows(
+    math: Math,
+    c: MatrixMut<'_>,
+    store: Store,
+    alpha: f32,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    done: impl Fn(usize, &[f32]) + Sync,
+) {
+    assert!(!c.turned, "rows of a transpose");
+    in_parts(math, c, store, alpha, a, b, |c, stride, p, last| {
+        parallel_rows(c, stride, p, &|first, rows: &[f32]| {
+            if last {
+                done(first, rows);
+            }
+        });
+    });
 }
 
 /// Computes the same as [`matmul`] on the calling thread, for callers that are one of many tasks already.
@@ -208,7 +232,7 @@ pub fn matmul(math: Math, c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<
 /// # Panics
 /// If the shapes do not fit together.
 pub fn matmul_serial(math: Math, c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: Matrix<'_>) {
-    in_parts(math, c, store, alpha, a, b, serial);
+    in_parts(math, c, store, alpha, a, b, |c, stride, p, _| serial(c, stride, p));
 }
 
 /// The right side of several products, packed once for all of them.
@@ -246,6 +270,8 @@ pub fn matmul_packed(c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, 
     }
 }
 
+/// Calls `run` with what [`matmul`] means for rows in memory, part after part of the inner dimension, and whether it is the
+/// last.
 fn in_parts(
     math: Math,
     c: MatrixMut<'_>,
@@ -253,7 +279,7 @@ fn in_parts(
     alpha: f32,
     a: Matrix<'_>,
     b: Matrix<'_>,
-    run: fn(&mut [f32], usize, &Product<'_>),
+    run: impl Fn(&mut [f32], usize, &Product<'_>, bool),
 ) {
     let (rows, cols) = if c.turned { (c.cols, c.rows) } else { (c.rows, c.cols) };
     let p = Product { math, store, alpha, left: a, right: b, bias: &[] };
@@ -266,7 +292,7 @@ fn in_parts(
         let (from, to) = (part * each, p.left.cols.min(part * each + each));
         let store = if part == 0 { store } else { Store::Add };
         let (left, right) = (p.left.t().part(from, to).t(), p.right.part(from, to));
-        run(c.data, c.stride, &Product { store, left, right, ..p });
+        run(c.data, c.stride, &Product { store, left, right, ..p }, part + 1 == parts);
     }
 }
 
@@ -289,18 +315,30 @@ pub fn saves_time(math: Math) -> bool {
 
 /// Computes `p` into rows that start `stride` elements apart, on the current rayon pool.
 pub(crate) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
+    parallel_rows(c, stride, p, &|_, _| ());
+}
+
+/// The same; `done` hears of rows that are finished, and which is the first.
+fn parallel_rows<T: Target>(
+    c: &mut [T],
+    stride: usize,
+    p: &Product<'_>,
+    done: &(impl Fn(usize, &[T]) + Sync),
+) {
     let rows = task_rows(p.shape());
     if rows >= p.left.rows {
-        return serial(c, stride, p);
+        serial(c, stride, p);
+        return done(0, c);
     }
     if p.left.rows.div_ceil(rows) <= 2 && p.right.rows * p.right.cols <= OWN {
         return for_each(c.par_chunks_mut(rows * stride).enumerate(), |(i, c)| {
             serial(c, stride, &p.rows(i * rows, rows));
+            done(i * rows, c);
         });
     }
     match is_tiled(p) {
-        true => blocked::parallel(c, stride, p, rows),
-        false => portable::parallel(c, stride, p, rows),
+        true => blocked::parallel(c, stride, p, rows, done),
+        false => portable::parallel(c, stride, p, rows, done),
     }
 }
 

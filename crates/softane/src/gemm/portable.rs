@@ -11,8 +11,14 @@ use faer::linalg::matmul::matmul as multiply;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-/// Computes `p` into rows `stride` apart, on the current rayon pool; a task takes `rows` rows.
-pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, rows: usize) {
+/// Computes `p` into rows `stride` apart, on the current rayon pool; a task takes `rows` rows, and `done` hears of them.
+pub(super) fn parallel<T: Target>(
+    c: &mut [T],
+    stride: usize,
+    p: &Product<'_>,
+    rows: usize,
+    done: &(impl Fn(usize, &[T]) + Sync),
+) {
     let (n, k) = (p.right.cols, p.left.cols);
     let mut shared = Shared::new(if in_place(&p.right).is_some() { 0 } else { k * n });
     let right = match in_place(&p.right) {
@@ -27,6 +33,7 @@ pub(super) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, r
         scratch::local(|Local { left, sums, .. }| {
             block(c, stride, &p.rows(i * rows, rows), right, left, sums)
         });
+        done(i * rows, c);
     });
 }
 

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::error::check_tokens;
+use super::squares::Squares;
 use super::{HostError, Scratch, simd};
 
 /// Channels that move together: one cache line of a table row.
@@ -37,7 +38,8 @@ pub fn gather(table: &[f32], dim: usize, tokens: &[u32], x: &mut [f32]) -> Resul
     Ok(())
 }
 
-/// Adds each column of `dx` to the row of `dtable` that its token selects: the gradient of [`gather`].
+/// Adds each column of `dx` to the row of `dtable` that its token selects: the gradient of [`gather`]. Takes the `squares` of
+/// those rows.
 ///
 /// Shapes: as for [`gather`].
 /// Numerics: f32; a row that several positions select receives them in order of position.
@@ -49,6 +51,7 @@ pub fn gather(table: &[f32], dim: usize, tokens: &[u32], x: &mut [f32]) -> Resul
 /// As [`gather`].
 pub fn scatter_add(
     dtable: &mut [f32],
+    squares: &Squares,
     dim: usize,
     tokens: &[u32],
     dx: &[f32],
@@ -84,6 +87,9 @@ pub fn scatter_add(
                     || sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x),
                 );
             }
+        }
+        for &token in tokens.iter().filter(|&&token| owned.contains(&(token as usize))) {
+            squares.take(token as usize, &dtable[(token as usize - owned.start) * dim..][..dim]);
         }
     });
     Ok(())
@@ -128,10 +134,13 @@ mod tests {
                 (0..dim).for_each(|d| want[token as usize * dim + d] += dx[d * s + t]);
             }
             for threads in [1, 2, 3] {
-                let mut got = before.clone();
-                on_threads(threads, || scatter_add(&mut got, dim, &TOKENS, &dx, &mut Scratch::new()))
+                let (mut got, squares) = (before.clone(), Squares::new(vocab, dim));
+                squares.take(0, &before);
+                let mut scratch = Scratch::new();
+                on_threads(threads, || scatter_add(&mut got, &squares, dim, &TOKENS, &dx, &mut scratch))
                     .unwrap();
                 assert_eq!(bits(&got), bits(&want), "{threads} threads");
+                assert!(squares.are_of(&got));
             }
         }
     }
@@ -143,7 +152,8 @@ mod tests {
         assert_eq!(gather(&[0.0; 10], 2, &[0, 4, 5], &mut x), Err(want.clone()));
         assert_eq!(x, [7.0; 6]);
         let mut dtable = [7.0; 10];
-        let refused = scatter_add(&mut dtable, 2, &[0, 4, 5], &[1.0; 6], &mut Scratch::new());
+        let squares = Squares::new(5, 2);
+        let refused = scatter_add(&mut dtable, &squares, 2, &[0, 4, 5], &[1.0; 6], &mut Scratch::new());
         assert_eq!(refused, Err(want.clone()));
         assert_eq!(dtable, [7.0; 10]);
         assert_eq!(want.to_string(), "token 5 at position 2 of the input: the vocabulary has 5 tokens");

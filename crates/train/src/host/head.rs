@@ -9,6 +9,7 @@ use softane::pool::for_each;
 use super::apart::Apart;
 use super::gemm::{Math, Matrix, MatrixMut, Packed, Store, matmul_packed, matmul_serial};
 use super::loss::{block_exponentials, check_shape, gradient_block, join_stats, mean_loss};
+use super::squares::Gradient;
 use super::turn::turn;
 use super::{HostError, Scratch};
 
@@ -99,8 +100,7 @@ impl Head<'_> {
         &self,
         logits: &mut [f32],
         stats: &mut Scratch,
-        dw: &mut [f32],
-        store: Store,
+        dw: Gradient<'_>,
         dx: &mut [f32],
         scratch: &mut Scratch,
     ) {
@@ -119,6 +119,7 @@ impl Head<'_> {
         turn(self.x, d, s, x);
         let x = &*x;
         let packed = Packed::new(self.math, Matrix::new(x, s, d));
+        let Gradient { values: dw, squares, store } = dw;
         let tasks = logits.par_chunks_mut(rows * s).zip(dw.par_chunks_mut(rows * d));
         let tasks = tasks.zip(self.weight.par_chunks(rows * d)).zip(partial.par_chunks_mut(d * s));
         let tasks = tasks.zip(blocks.par_chunks_mut(rows / block * 2 * s));
@@ -142,6 +143,7 @@ impl Head<'_> {
                         apart.multiply(x, dw, d);
                         apart.multiply_turned(weight, partial, d);
                     }
+                    squares.take(first, dw);
                 }
             });
         });
@@ -157,6 +159,7 @@ impl Head<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::squares::Squares;
     use super::super::testing::{assert_close, bits, finite_differences, noise, on_threads};
     use super::*;
     use softane::gemm::supports;
@@ -183,7 +186,10 @@ mod tests {
                 (vec![f32::NAN; vocab * s], vec![1.0; weight.len()], x.clone());
             let [mut stats, mut scratch] = [Scratch::new(), Scratch::new()];
             let loss = head.forward(&mut logits, &mut stats, &mut scratch).unwrap();
-            head.backward(&mut logits, &mut stats, &mut dw, Store::Add, &mut dx, &mut scratch);
+            let squares = Squares::new(vocab, x.len() / s);
+            let to = Gradient { values: &mut dw, squares: &squares, store: Store::Add };
+            head.backward(&mut logits, &mut stats, to, &mut dx, &mut scratch);
+            assert!(squares.are_of(&dw));
             dw.iter_mut().for_each(|g| *g -= 1.0);
             (loss, dw, dx)
         }

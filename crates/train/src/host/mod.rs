@@ -15,6 +15,7 @@ pub mod loss;
 pub mod norm;
 pub mod norm_scalar;
 pub mod residual;
+pub mod squares;
 pub mod turn;
 pub mod weight_grad;
 

@@ -1,6 +1,7 @@
 //! Gradients of weights: products of activations with gradients, along the positions.
 
-use super::gemm::{Elements, Math, Matrix, MatrixMut, Store, matmul};
+use super::gemm::{Elements, Math, Matrix, MatrixMut, matmul_rows};
+use super::squares::Gradient;
 
 /// The gradient of a linear map `z = W·a`: `dw ← dz·aᵀ`, or added to `dw`.
 ///
@@ -9,35 +10,36 @@ use super::gemm::{Elements, Math, Matrix, MatrixMut, Store, matmul};
 ///
 /// # Panics
 /// If `seq` is 0, or the lengths do not fit together.
-pub fn outer_product(
-    math: Math,
-    dw: &mut [f32],
-    store: Store,
-    dz: Elements<'_>,
-    a: Elements<'_>,
-    seq: usize,
-) {
+pub fn outer_product(math: Math, dw: Gradient<'_>, dz: Elements<'_>, a: Elements<'_>, seq: usize) {
     assert!(seq > 0, "a gradient along no positions");
     let (outputs, inputs) = (dz.len() / seq, a.len() / seq);
     let (dz, a) = (Matrix::new(dz, outputs, seq), Matrix::new(a, inputs, seq));
-    matmul(math, MatrixMut::new(dw, outputs, inputs), store, 1.0, dz, a.t());
+    let to = MatrixMut::new(dw.values, outputs, inputs);
+    matmul_rows(math, to, dw.store, 1.0, dz, a.t(), |first, rows| dw.squares.take(first, rows));
 }
 
 /// The same of activations that lie row-major: `dz` `[S, O]`, `a` `[S, I]`.
 ///
 /// # Panics
 /// As [`outer_product`].
-pub fn outer_product_of_rows(math: Math, dw: &mut [f32], store: Store, dz: &[f32], a: &[f32], seq: usize) {
+pub fn outer_product_of_rows(math: Math, dw: Gradient<'_>, dz: &[f32], a: &[f32], seq: usize) {
     assert!(seq > 0, "a gradient along no positions");
     let (outputs, inputs) = (dz.len() / seq, a.len() / seq);
     let (dz, a) = (Matrix::new(dz, seq, outputs), Matrix::new(a, seq, inputs));
-    matmul(math, MatrixMut::new(dw, outputs, inputs), store, 1.0, dz.t(), a);
+    let to = MatrixMut::new(dw.values, outputs, inputs);
+    matmul_rows(math, to, dw.store, 1.0, dz.t(), a, |first, rows| dw.squares.take(first, rows));
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Store;
+    use super::super::squares::Squares;
     use super::super::testing::{assert_close, bits, finite_differences, noise, on_threads};
     use super::*;
+
+    fn add_to<'a>(values: &'a mut [f32], squares: &'a Squares) -> Gradient<'a> {
+        Gradient { values, squares, store: Store::Add }
+    }
 
     #[test]
     fn it_is_the_gradient_of_a_linear_map() {
@@ -53,7 +55,9 @@ mod tests {
         let want = finite_differences(&w, loss);
         let before = noise(o * i, 4);
         let mut dw = before.clone();
-        outer_product(Math::F32, &mut dw, Store::Add, (&*dz).into(), (&*a).into(), s);
+        let squares = Squares::new(o, i);
+        outer_product(Math::F32, add_to(&mut dw, &squares), (&*dz).into(), (&*a).into(), s);
+        assert!(squares.are_of(&dw));
         let want: Vec<f64> = want.iter().zip(&before).map(|(g, &b)| f64::from(b) + g).collect();
         assert_close(&dw, &want, 1e-6);
     }
@@ -64,22 +68,27 @@ mod tests {
         let (dz, a) = (noise(o * s, 1), noise(i * s, 2));
         let rows = |x: &[f32], c: usize| -> Vec<f32> { (0..c * s).map(|n| x[n % c * s + n / c]).collect() };
         let (mut want, mut got) = (noise(o * i, 3), noise(o * i, 3));
-        outer_product(Math::F32, &mut want, Store::Add, (&*dz).into(), (&*a).into(), s);
-        outer_product_of_rows(Math::F32, &mut got, Store::Add, &rows(&dz, o), &rows(&a, i), s);
+        let squares = [Squares::new(o, i), Squares::new(o, i)];
+        outer_product(Math::F32, add_to(&mut want, &squares[0]), (&*dz).into(), (&*a).into(), s);
+        outer_product_of_rows(Math::F32, add_to(&mut got, &squares[1]), &rows(&dz, o), &rows(&a, i), s);
         assert_eq!(bits(&got), bits(&want));
+        assert!(squares.iter().all(|squares| squares.are_of(&got)));
     }
 
     #[test]
     fn threads_do_not_change_a_bit() {
-        let (o, i, s) = (300, 400, 150);
-        let (dz, a) = (noise(o * s, 1), noise(i * s, 2));
-        let run = |threads| {
-            let mut dw = vec![1.0; o * i];
-            on_threads(threads, || {
-                outer_product(Math::F32, &mut dw, Store::Add, (&*dz).into(), (&*a).into(), s)
-            });
-            bits(&dw)
-        };
-        assert!(run(1) == run(2) && run(1) == run(3));
+        // One task, two, many, and positions that are taken in parts.
+        for (o, i, s) in [(7, 5, 11), (300, 400, 150), (700, 400, 150), (70, 50, 4100)] {
+            let (dz, a) = (noise(o * s, 1), noise(i * s, 2));
+            let run = |threads| {
+                let (mut dw, squares) = (vec![1.0; o * i], Squares::new(o, i));
+                on_threads(threads, || {
+                    outer_product(Math::F32, add_to(&mut dw, &squares), (&*dz).into(), (&*a).into(), s)
+                });
+                assert!(squares.are_of(&dw), "{o}×{i}, {s} positions");
+                bits(&dw)
+            };
+            assert!(run(1) == run(2) && run(1) == run(3));
+        }
     }
 }

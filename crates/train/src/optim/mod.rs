@@ -1,9 +1,9 @@
-//! The optimizer: AdamW, the norm of the gradient, and the learning rate of each step.
+//! The optimizer: AdamW, the bound of the gradient, and the learning rate of each step.
 
 mod adamw;
 mod clip;
 mod schedule;
 
 pub use adamw::{AdamW, Decay, Update};
-pub use clip::{clip_factor, global_norm, rescale};
+pub use clip::clip_factor;
 pub use schedule::Schedule;

@@ -236,8 +236,7 @@ impl Run {
         let updating = Instant::now();
 
         let scale = 1.0 / (f64::from(network.loss_scale()) * self.settings().windows() as f64);
-        let grad_norm = network.gradient_norm()? * scale;
-        self.trace.mark(Lane::Cpu, "norm of the gradient", updating);
+        let grad_norm = network.gradient_norm() * scale;
         let learning = Instant::now();
         let lr = self
             .settings()

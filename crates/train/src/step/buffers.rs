@@ -2,6 +2,7 @@
 
 use crate::config::{ModelConfig, ParamSpec};
 use crate::host::Scratch;
+use crate::host::squares::Squares;
 use crate::model::LayerKernels;
 use ane::{Device, DeviceError, Surface};
 use std::sync::{Mutex, RwLock};
@@ -66,6 +67,8 @@ pub struct Buffers {
     pub(super) loss: Mutex<f64>,
     /// The gradient of each weight, summed over micro-batches.
     pub(super) grads: Vec<RwLock<Vec<f32>>>,
+    /// Its sums of squares, which every writer of a gradient takes.
+    pub(super) squares: Vec<Squares>,
     /// Working memory of the engine lane.
     pub(super) scratch: Mutex<[Scratch; 3]>,
     /// Activations of the engine lane on their way between row-major and channel-first.
@@ -110,6 +113,10 @@ impl Buffers {
         }
         let zeros = |n: usize| RwLock::new(vec![0.0; n]);
         let list = |count: usize, n: usize| (0..count).map(|_| zeros(n)).collect::<Vec<_>>();
+        let squares = |p: &ParamSpec| match p.shape[..] {
+            [rows, columns] if backward => Squares::new(rows, columns),
+            _ => Squares::new(usize::from(backward), p.count()),
+        };
         let stream = cfg.dim * s;
         let ring = if backward { RING } else { 0 };
         let heads = if cfg.qk_norm { ring } else { 0 };
@@ -128,6 +135,7 @@ impl Buffers {
             windows: RwLock::default(),
             loss: Mutex::default(),
             grads: specs.iter().map(|p| zeros(if backward { p.count() } else { 0 })).collect(),
+            squares: specs.iter().map(squares).collect(),
             scratch: Mutex::default(),
             turned: Mutex::default(),
             gradient_scratch: Mutex::default(),

@@ -100,7 +100,6 @@ struct Writer<'a> {
     network: &'a Arc<Network>,
     graph: Graph<'static, StepError>,
     r: Resources,
-    micro_batches: usize,
 }
 
 impl StepGraph {
@@ -111,7 +110,7 @@ impl StepGraph {
     pub fn new(network: Arc<Network>, micro_batches: usize) -> Result<StepGraph, StepError> {
         let mut graph = Graph::new();
         let r = Resources::new(&network, &mut graph);
-        let mut w = Writer { network: &network, graph, r, micro_batches };
+        let mut w = Writer { network: &network, graph, r };
         for micro in 0..micro_batches {
             w.micro_batch(micro);
         }
@@ -153,6 +152,7 @@ impl StepGraph {
         for (place, grad) in b.grads.iter().enumerate() {
             if !self.network.is_replaced(place) {
                 grad.write()?.fill(0.0);
+                b.squares[place].clear();
             }
         }
         // The engine's lane is one of the pool's own threads: its tasks need not be handed over and waited for.
@@ -338,12 +338,8 @@ impl Writer<'_> {
             reads.extend([outer.dz, outer.a].into_iter().filter_map(|v| r.value(&n, l, v)));
             let writes = [grad].into_iter().chain(n.is_row_major().then_some(r.gradient_scratch));
             let name = format!("{micro}.L{l}.{:?}.dw", outer.kind);
-            let (store, last) = (stored(micro), micro + 1 == self.micro_batches);
-            self.task(name, gradient_lane(&n), reads, writes, move |n| {
-                n.matrix_gradient(l, i, store)?;
-                // While it is in the cache.
-                if last { n.measure_gradient(place) } else { Ok(()) }
-            });
+            let store = stored(micro);
+            self.task(name, gradient_lane(&n), reads, writes, move |n| n.matrix_gradient(l, i, store));
         }
     }
 }

@@ -4,6 +4,7 @@ use super::network::Role;
 use super::{Network, StepError};
 use crate::host::gemm::{Elements, Store};
 use crate::host::norm::RmsNorm;
+use crate::host::squares::Gradient;
 use crate::host::turn::turn;
 use crate::host::{Layout, Scratch, weight_grad};
 use crate::model::NormSite;
@@ -78,8 +79,7 @@ impl Network {
         &self,
         layer: usize,
         [dz, a]: [ValueId; 2],
-        dw: &mut [f32],
-        store: Store,
+        dw: Gradient<'_>,
     ) -> Result<(), StepError> {
         let scratch = &mut *self.buffers.gradient_scratch.lock()?;
         let [outputs, inputs] = [dz, a].map(|v| self.elements(v));
@@ -88,7 +88,7 @@ impl Network {
         let (dz_rows, a_rows) = rows.split_at_mut(outputs);
         self.fetch_by(layer, dz, dz_rows, &mut turned[..outputs])?;
         self.fetch_by(layer, a, a_rows, &mut turned[..inputs])?;
-        weight_grad::outer_product_of_rows(self.math(), dw, store, dz_rows, a_rows, self.cfg.seq);
+        weight_grad::outer_product_of_rows(self.math(), dw, dz_rows, a_rows, self.cfg.seq);
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! From the gradients that a step left to new weights, in the model and in its kernels.
 
 use super::{Network, Spent, StepError};
-use crate::optim::{AdamW, Update, global_norm};
+use crate::host::squares::Squares;
+use crate::optim::{AdamW, Update};
 use std::sync::atomic::Ordering;
 
 impl Network {
@@ -15,32 +16,10 @@ impl Network {
         self.loss_scale.store(scale.to_bits(), Ordering::Relaxed);
     }
 
-    /// The global norm of the gradient as the last step left it: with loss scale, summed over windows.
-    ///
-    /// # Errors
-    /// If another thread failed in the middle of a step.
-    pub fn gradient_norm(&self) -> Result<f64, StepError> {
-        let mut squares = 0.0;
-        for place in 0..self.specs.len() {
-            if !self.is_measured(place) {
-                self.pool().install(|| self.measure_gradient(place))?;
-            }
-            squares += f64::from_bits(self.norms[place].load(Ordering::Relaxed)).powi(2);
-        }
-        Ok(squares.sqrt())
-    }
-
-    /// Whether the step itself takes the norm of this gradient.
-    fn is_measured(&self, place: usize) -> bool {
-        let weight = &self.specs[place];
-        weight.layer.is_some() && self.layer.outers.iter().any(|o| o.kind == weight.kind)
-    }
-
-    /// Takes the norm of the gradient at `place`.
-    pub(super) fn measure_gradient(&self, place: usize) -> Result<(), StepError> {
-        let norm = global_norm(&self.buffers.grads[place].read()?);
-        self.norms[place].store(norm.to_bits(), Ordering::Relaxed);
-        Ok(())
+    /// The global norm of the gradient as the last step left it: with loss scale, summed over windows. Finite exactly if
+    /// every gradient is.
+    pub fn gradient_norm(&self) -> f64 {
+        self.buffers.squares.iter().map(Squares::sum).sum::<f64>().sqrt()
     }
 
     /// Changes all weights by the gradients that the last step left, and brings them into the kernels. Where that

@@ -43,8 +43,6 @@ pub struct Network {
     pub(super) spent: OnceLock<Spent>,
     /// For each weight, whether it decays.
     pub(super) decay: Vec<Decay>,
-    /// The norm of each weight's gradient as the last step left it, as bits of an f64.
-    pub(super) norms: Vec<AtomicU64>,
     places: HashMap<(Option<usize>, ParamKind), usize>,
     roles: HashMap<ValueId, Role>,
     pub(super) loss_scale: AtomicU32,
@@ -106,7 +104,6 @@ impl Network {
             false => LayerKernels::new(&layer, &build.plan)?,
         };
         let decay = specs.iter().map(|p| Decay::new([(p.count(), p.decay)])).collect();
-        let norms = specs.iter().map(|_| AtomicU64::default()).collect();
         let places = specs.iter().enumerate().map(|(i, s)| ((s.layer, s.kind), i)).collect();
         let host_norms = kernels.host_norms(&layer);
         let buffers = Buffers::new(cfg, &specs, &kernels, device.as_ref(), build.backward, host_norms.len())?;
@@ -125,7 +122,6 @@ impl Network {
             files: Vec::new(),
             spent: OnceLock::new(),
             decay,
-            norms,
             places,
             roles: HashMap::new(),
             loss_scale: AtomicU32::new(1f32.to_bits()),

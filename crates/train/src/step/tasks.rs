@@ -7,6 +7,7 @@ use crate::config::ParamKind;
 use crate::host::gemm::{Elements, Matrix, MatrixMut, Store, matmul};
 use crate::host::head::Head;
 use crate::host::norm::RmsNorm;
+use crate::host::squares::Gradient;
 use crate::host::{HostError, Layout, embed, loss, residual, weight_grad};
 use crate::model::NormSite;
 use mil::ValueId;
@@ -178,8 +179,10 @@ impl Network {
         let mut dxf = b.head[1].write()?;
         let [scratch, stats, _] = &mut *b.scratch.lock()?;
         let mut dw = b.grads[classifier].write()?;
-        head.backward(&mut b.logits.write()?, stats, &mut dw, store, &mut dxf, scratch);
+        let to = Gradient { values: &mut dw, squares: &b.squares[classifier], store };
+        head.backward(&mut b.logits.write()?, stats, to, &mut dxf, scratch);
         drop(dw);
+        let squares = &b.squares[norm];
         let (x, mut dx) = (b.x[layers].read()?, b.dx[layers % b.dx.len()].write()?);
         let (weight, mut dw) = (&theta[self.specs[norm].range()], b.grads[norm].write()?);
         let norm = self.norm(self.cfg.dim, 1);
@@ -190,6 +193,7 @@ impl Network {
                 norm.backward_scalar(layout, &x, weight, &dxf, &mut dx, Store::Replace, &mut dw, scratch);
             }
         }
+        squares.take(0, &dw);
         self.keep(&mut dx, &mut *b.turned.lock()?);
         Ok(())
     }
@@ -212,7 +216,8 @@ impl Network {
         }
         let dx = b.dx[0].read()?;
         let mut grad = b.grads[table].write()?;
-        Ok(embed::scatter_add(&mut grad, self.cfg.dim, &tokens[..self.cfg.seq], &dx, scratch)?)
+        let tokens = &tokens[..self.cfg.seq];
+        Ok(embed::scatter_add(&mut grad, &b.squares[table], self.cfg.dim, tokens, &dx, scratch)?)
     }
 
     /// The backward pass of a norm: from the gradient of its result to that of its input, what reaches the input
@@ -238,7 +243,10 @@ impl Network {
             dx.copy_from_slice(&self.activation(layer, role).read()?);
         }
         let norm = self.norm(weight.len(), site.groups);
-        self.norm_backward_kept(&norm, x, weight, dy, &mut dx, store, &mut b.grads[place].write()?, scratch)
+        let mut dw = b.grads[place].write()?;
+        self.norm_backward_kept(&norm, x, weight, dy, &mut dx, store, &mut dw, scratch)?;
+        b.squares[place].take(0, &dw);
+        Ok(())
     }
 
     /// The gradient of a matrix of `layer`.
@@ -246,12 +254,13 @@ impl Network {
         let outer = &self.layer.outers[outer];
         let Some(place) = self.place(Some(layer), outer.kind) else { return Ok(()) };
         let mut dw = self.buffers.grads[place].write()?;
+        let dw = Gradient { values: &mut dw, squares: &self.buffers.squares[place], store };
         if self.is_row_major() {
-            return self.gradient_of_rows(layer, [outer.dz, outer.a], &mut dw, store);
+            return self.gradient_of_rows(layer, [outer.dz, outer.a], dw);
         }
         self.with_value(layer, outer.dz, |dz| {
             self.with_value(layer, outer.a, |a| {
-                weight_grad::outer_product(self.math(), &mut dw, store, dz, a, self.cfg.seq);
+                weight_grad::outer_product(self.math(), dw, dz, a, self.cfg.seq);
             })
         })?
     }
