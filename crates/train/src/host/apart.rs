@@ -1,7 +1,6 @@
 //! The few large elements of a matrix, kept out of a product whose factors are rounded to integers.
 
 use super::simd;
-use std::cell::RefCell;
 
 /// Elements that are kept apart at a time; more than so many stay where they are.
 const MOST: usize = 8192;
@@ -21,17 +20,7 @@ struct Large {
 #[derive(Debug, Default)]
 pub(super) struct Apart(Vec<Large>);
 
-thread_local! {
-    /// Kept, so that a steady step allocates nothing, and off the stack.
-    static LOCAL: RefCell<Apart> = RefCell::default();
-}
-
 impl Apart {
-    /// Runs `f`, which starts no task of the pool, with the calling thread's memory.
-    pub(super) fn local<R>(f: impl FnOnce(&mut Apart) -> R) -> R {
-        LOCAL.with_borrow_mut(f)
-    }
-
     /// Takes out of `matrix`, rows of `columns` elements, what is larger than `limit` in magnitude, row by row.
     pub(super) fn take(&mut self, matrix: &mut [f32], columns: usize, limit: f32) {
         self.0.clear();

@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 use softane::pool::for_each;
+use std::cell::RefCell;
 
 use super::apart::Apart;
 use super::gemm::{Math, Matrix, MatrixMut, Packed, Store, matmul_packed, matmul_serial};
@@ -23,6 +24,19 @@ const PARTS: usize = 16;
 /// Where factors are rounded to integers, probabilities above this are multiplied apart (and 1 less that of a target):
 /// beside a large one, what is less than 2⁻¹³ of it would vanish, and most of a vocabulary is that improbable.
 const LARGE: f32 = 1.0 / 512.0;
+
+/// What one thread needs in the backward pass; it starts no task of the pool meanwhile.
+#[derive(Default)]
+struct Local {
+    /// The gradient of a block's logits: it stays in the cache, and the logits need not be written again.
+    gradient: Scratch,
+    apart: Apart,
+}
+
+thread_local! {
+    /// Kept, so that a steady step allocates nothing.
+    static LOCAL: RefCell<Local> = RefCell::default();
+}
 
 /// Rows of a block, and of a part, which is whole blocks.
 fn cut(vocab: usize) -> (usize, usize) {
@@ -91,14 +105,14 @@ impl Head<'_> {
         Ok(mean_loss(largest, sum, |t| hits[self.targets[t] as usize / block * s + t]))
     }
 
-    /// Turns what [`Head::forward`] has left in `logits` into their gradient, and computes from it that of the weight
-    /// (`dw` `[V, D]`, replaced or added to) and that of `x` (`dx` `[D, S]`, replaced).
+    /// Computes from what [`Head::forward`] has left in `logits` and `stats` the gradient of the weight (`dw` `[V, D]`,
+    /// replaced or added to) and that of `x` (`dx` `[D, S]`, replaced).
     ///
     /// # Panics
     /// If the lengths do not fit together.
     pub fn backward(
         &self,
-        logits: &mut [f32],
+        logits: &[f32],
         stats: &mut Scratch,
         dw: Gradient<'_>,
         dx: &mut [f32],
@@ -120,21 +134,22 @@ impl Head<'_> {
         let x = &*x;
         let packed = Packed::new(self.math, Matrix::new(x, s, d));
         let Gradient { values: dw, squares, store } = dw;
-        let tasks = logits.par_chunks_mut(rows * s).zip(dw.par_chunks_mut(rows * d));
+        let tasks = logits.par_chunks(rows * s).zip(dw.par_chunks_mut(rows * d));
         let tasks = tasks.zip(self.weight.par_chunks(rows * d)).zip(partial.par_chunks_mut(d * s));
         let tasks = tasks.zip(blocks.par_chunks_mut(rows / block * 2 * s));
         for_each(tasks.enumerate(), |(part, ((((logits, dw), weight), partial), stats))| {
-            let blocks = logits.chunks_mut(block * s).zip(dw.chunks_mut(block * d));
+            let blocks = logits.chunks(block * s).zip(dw.chunks_mut(block * d));
             let blocks = blocks.zip(weight.chunks(block * d)).zip(stats.chunks_exact_mut(2 * s));
             let is_apart = self.math == Math::Int16;
-            Apart::local(|apart| {
+            LOCAL.with_borrow_mut(|Local { gradient, apart }| {
                 for (i, (((logits, dw), weight), stats)) in blocks.enumerate() {
                     let (first, tall) = (part * rows + i * block, weight.len() / d);
-                    gradient_block(logits, stats, first, self.targets, columns, hit);
+                    let gradient = gradient.take(logits.len());
+                    gradient_block(logits, gradient, stats, first, self.targets, columns, hit);
                     if is_apart {
-                        apart.take(logits, s, hit * LARGE);
+                        apart.take(gradient, s, hit * LARGE);
                     }
-                    let gradient = Matrix::new(&*logits, tall, s);
+                    let gradient = Matrix::new(&*gradient, tall, s);
                     matmul_packed(MatrixMut::new(&mut *dw, tall, d), store, 1.0, gradient, &packed);
                     let add = if i == 0 { Store::Replace } else { Store::Add };
                     let to = MatrixMut::new(&mut *partial, s, d);
@@ -188,7 +203,7 @@ mod tests {
             let loss = head.forward(&mut logits, &mut stats, &mut scratch).unwrap();
             let squares = Squares::new(vocab, x.len() / s);
             let to = Gradient { values: &mut dw, squares: &squares, store: Store::Add };
-            head.backward(&mut logits, &mut stats, to, &mut dx, &mut scratch);
+            head.backward(&logits, &mut stats, to, &mut dx, &mut scratch);
             assert!(squares.are_of(&dw));
             dw.iter_mut().for_each(|g| *g -= 1.0);
             (loss, dw, dx)

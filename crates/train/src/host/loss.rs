@@ -30,8 +30,8 @@ pub fn cross_entropy(logits: &[f32], targets: &[u32], scratch: &mut Scratch) -> 
     Ok(mean_loss(largest, sum, |t| logits[targets[t] as usize * s + t]))
 }
 
-/// Turns what [`block_exponentials`] left of a block, whose first row is that of token `first`, into the gradient of the
-/// loss, in place.
+/// Computes the gradient of the loss from what [`block_exponentials`] left of a block, whose first row is that of token
+/// `first`.
 ///
 /// ```text
 /// dlogits = (softmax − onehot)·hit
@@ -40,7 +40,8 @@ pub fn cross_entropy(logits: &[f32], targets: &[u32], scratch: &mut Scratch) -> 
 /// `largest` are the columns' largest logits, `factor` is `hit` over the sums of their exponentials. In the place of the
 /// block's own sums, `stats` then has what its exponentials were multiplied by.
 pub(super) fn gradient_block(
-    exponentials: &mut [f32],
+    exponentials: &[f32],
+    gradient: &mut [f32],
     stats: &mut [f32],
     first: usize,
     targets: &[u32],
@@ -54,15 +55,16 @@ pub(super) fn gradient_block(
         || {
             let columns = own_largest.iter().zip(largest).zip(factor);
             own_factor.iter_mut().zip(columns).for_each(|(own, ((x, m), factor))| *own = exp(x - m) * factor);
-            for row in exponentials.chunks_exact_mut(s) {
-                row.iter_mut().zip(&*own_factor).for_each(|(x, factor)| *x *= factor);
+            for (row, to) in exponentials.chunks_exact(s).zip(gradient.chunks_exact_mut(s)) {
+                let row = row.iter().zip(&*own_factor);
+                to.iter_mut().zip(row).for_each(|(to, (x, factor))| *to = x * factor);
             }
         },
     );
     let owned = first..first + exponentials.len() / s;
     for (t, &target) in targets.iter().enumerate() {
         if owned.contains(&(target as usize)) {
-            exponentials[(target as usize - first) * s + t] -= hit;
+            gradient[(target as usize - first) * s + t] -= hit;
         }
     }
 }
@@ -275,7 +277,8 @@ mod tests {
         sum.iter_mut().for_each(|sum| *sum = hit / *sum);
         let tasks = logits.chunks_mut(rows * s).zip(blocks.chunks_mut(2 * s));
         for (block, (logits, stats)) in tasks.enumerate() {
-            gradient_block(logits, stats, block * rows, targets, (&largest, &sum), hit);
+            let exponentials = logits.to_vec();
+            gradient_block(&exponentials, logits, stats, block * rows, targets, (&largest, &sum), hit);
         }
         Ok(loss)
     }

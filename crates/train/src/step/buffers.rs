@@ -59,7 +59,7 @@ pub struct Buffers {
     pub(super) normed: Vec<Vec<Activation>>,
     /// The final norm's result, `[D, S]`, and its gradient.
     pub(super) head: [Activation; 2],
-    /// Logits `[V, S]`, then their gradient.
+    /// Logits `[V, S]`, then their exponentials.
     pub(super) logits: Activation,
     /// What each micro-batch is to learn from.
     pub(super) windows: RwLock<Vec<Window>>,

@@ -256,7 +256,7 @@ impl Writer<'_> {
         let (r, store) = (&self.r, stored(micro));
         let grads = [r.grads[classifier], r.grads[norm]];
         let reads = [r.logits, r.head, last].into_iter().chain(grads);
-        let writes = [dx, r.logits, r.head, r.scratch].into_iter().chain(grads);
+        let writes = [dx, r.head, r.scratch].into_iter().chain(grads);
         let name = format!("{micro}.head.dx");
         self.task(name, Lane::Engine, reads, writes, move |n| n.head_backward(micro, store));
     }

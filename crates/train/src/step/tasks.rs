@@ -180,7 +180,7 @@ impl Network {
         let [scratch, stats, _] = &mut *b.scratch.lock()?;
         let mut dw = b.grads[classifier].write()?;
         let to = Gradient { values: &mut dw, squares: &b.squares[classifier], store };
-        head.backward(&mut b.logits.write()?, stats, to, &mut dxf, scratch);
+        head.backward(&b.logits.read()?, stats, to, &mut dxf, scratch);
         drop(dw);
         let squares = &b.squares[norm];
         let (x, mut dx) = (b.x[layers].read()?, b.dx[layers % b.dx.len()].write()?);
