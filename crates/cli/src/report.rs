@@ -117,7 +117,7 @@ impl Work {
             ("conversion", self.convert_s, "onto surfaces and off them"),
             ("host", host.max(0.0), "norms, sums, loss, gradients of matrices; partly beside the engine"),
             ("waiting", self.wait_s, "of the engine's lane for the host's"),
-            ("optimizer", self.update_s, "norm of the gradient, AdamW, new weights"),
+            ("optimizer", self.update_s, "AdamW, new weights"),
             ("compiling", self.compile_s, "kernels, again for new weights"),
             ("step", self.step_s, "all of it"),
         ];

@@ -87,8 +87,11 @@ fn product(x: &[usize], y: &[usize], turn: (bool, bool), dtype: DType) -> (Verif
 
 #[test]
 fn products_in_blocks_and_batches_agree() {
-    let shapes: [(&[usize], &[usize]); 6] = [
+    let shapes: [(&[usize], &[usize]); 8] = [
         (&[300, 300], &[300, 64]),
+        // Few products, each in several tasks; the last one of one row.
+        (&[1, 3, 130, 40], &[1, 3, 40, 48]),
+        (&[2, 145, 40], &[2, 40, 48]),
         (&[1, 3, 1, 90], &[1, 3, 90, 130]),
         (&[1, 12, 100, 40], &[1, 12, 40, 60]),
         (&[1, 12, 30, 40], &[1, 1, 40, 50]),

@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn threads_do_not_change_a_bit() {
         // One task, two, many, and positions that are taken in parts.
-        for (o, i, s) in [(7, 5, 11), (300, 400, 150), (700, 400, 150), (70, 50, 4100)] {
+        for (o, i, s) in [(7, 5, 11), (300, 400, 150), (500, 900, 300), (70, 50, 4100)] {
             let (dz, a) = (noise(o * s, 1), noise(i * s, 2));
             let run = |threads| {
                 let (mut dw, squares) = (vec![1.0; o * i], Squares::new(o, i));

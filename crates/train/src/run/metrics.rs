@@ -35,7 +35,7 @@ pub struct StepRecord {
     /// Time in which the engine's lane waited for the host's, in milliseconds.
     #[serde(default)]
     pub wait_ms: f64,
-    /// Time of the optimizer, a part of the host's: norm of the gradient, AdamW, new weights, in milliseconds.
+    /// Time of the optimizer, a part of the host's: AdamW, new weights, in milliseconds.
     #[serde(default)]
     pub update_ms: f64,
     /// Time of compiling kernels again for the new weights, a part of the host's, in milliseconds.
