@@ -9,6 +9,7 @@ mod blocked;
 mod portable;
 mod scratch;
 mod target;
+mod tasks;
 
 pub use crate::buffer::Elements;
 use crate::pool::for_each;
@@ -20,6 +21,7 @@ use half::f16;
 use rayon::prelude::*;
 use scratch::Shared;
 pub(crate) use target::Target;
+use tasks::{task_rows, with_own_right};
 
 /// What happens to the values already in an output buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -330,7 +332,7 @@ fn parallel_rows<T: Target>(
         serial(c, stride, p);
         return done(0, c);
     }
-    if p.left.rows.div_ceil(rows) <= 2 && p.right.rows * p.right.cols <= OWN {
+    if with_own_right(p.shape(), rows) {
         return for_each(c.par_chunks_mut(rows * stride).enumerate(), |(i, c)| {
             serial(c, stride, &p.rows(i * rows, rows));
             done(i * rows, c);
@@ -371,31 +373,6 @@ pub(crate) fn by_blocks<T: Target>(
         true => blocked::by_blocks(p, rows, width, block, each),
         false => portable::by_blocks(p, rows, width, block, each),
     }
-}
-
-/// Multiplications of a task, about: long enough to hide what a task and the packing cost, short enough to share.
-const TASK: usize = 32 << 20;
-
-/// Multiplications that one thread is left with: a few microseconds.
-const SMALL: usize = 2 << 20;
-
-/// Elements of the right side, at most, that each of two tasks packs for itself: to wait for the other thread, and to read
-/// what it has written, would take longer.
-const OWN: usize = 1 << 18;
-
-/// Rows of a task, at least: with fewer, reading the right side would cost too much.
-const LEAST_ROWS: usize = 4 * ROWS;
-
-/// Rows of a task: whole tiles, and a number of tasks that two, four or eight threads share evenly.
-fn task_rows((m, n, k): (usize, usize, usize)) -> usize {
-    let wanted = (TASK / (n * k).max(1)).max(LEAST_ROWS);
-    let blocks = match m.div_ceil(wanted) {
-        0 | 1 if m * n * k < SMALL => 1,
-        0 | 1 => 2,
-        n if n <= 4 => n.next_multiple_of(2),
-        n => n.next_multiple_of(8),
-    };
-    m.div_ceil(blocks).next_multiple_of(ROWS)
 }
 
 /// Whether tiles are worth it: with a vector, packing the matrix beside it is not.
