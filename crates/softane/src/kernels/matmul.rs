@@ -1,21 +1,14 @@
 //! Matrix products of views, batch by batch.
 
+use super::{MANY, rows_of_each};
 use crate::gemm::{self, Elements, Math, Matrix, Product, Store, Target};
 use crate::memory::Reader;
-use crate::pool::for_each;
 use crate::view::{View, Walk};
-use rayon::prelude::*;
 use std::cell::RefCell;
-
-/// Tasks that several small products make together, at least: each one or more.
-const MANY: usize = 8;
 
 /// Multiply-adds of a product, at most, whose tasks pack its right side for themselves: to wait until several threads
 /// have packed it, for one product after the other, would take longer than it saves.
 const SMALL: usize = 32 << 20;
-
-/// Rows of such a task, at least.
-const LEAST_ROWS: usize = 48;
 
 /// `out[b] ← left[b] · right[b] + bias[b]`, for every index `b` of the axes before the last two.
 #[derive(Clone, Debug)]
@@ -88,20 +81,15 @@ impl Matmul {
     }
 
     pub fn run<T: Target>(&self, reader: &Reader<'_, '_>, out: &mut [T]) {
-        let plane = self.m * self.n;
-        let is_small = self.m.saturating_mul(self.n).saturating_mul(self.k) <= SMALL;
+        let is_small = self.multiplications() / self.batches.max(1) <= SMALL;
         if self.batches < 2 || self.batches < MANY && !is_small {
-            for (b, out) in out.chunks_mut(plane).enumerate() {
+            for (b, out) in out.chunks_mut(self.m * self.n).enumerate() {
                 self.with(reader, b, |p| gemm::parallel(out, self.n, p));
             }
             return;
         }
-        let parts = MANY.div_ceil(self.batches).min(self.m.div_ceil(LEAST_ROWS));
-        let rows = self.m.div_ceil(parts).next_multiple_of(gemm::ROWS);
-        for_each(out.par_chunks_mut(plane).enumerate(), |(b, out)| {
-            for_each(out.par_chunks_mut(rows * self.n).enumerate(), |(part, out)| {
-                self.with(reader, b, |p| gemm::serial(out, self.n, &p.rows(part * rows, rows)));
-            });
+        rows_of_each(out, (self.m, self.n), gemm::ROWS, |b, first, out| {
+            self.with(reader, b, |p| gemm::serial(out, self.n, &p.rows(first, out.len() / self.n)));
         });
     }
 

@@ -10,8 +10,32 @@ pub(crate) mod rowwise;
 pub(crate) mod tile;
 pub(crate) mod transpose;
 
+use crate::pool::for_each;
+use rayon::prelude::*;
+
 /// Elements that one task handles, about: long enough to hide what a task costs, short enough to share.
 const TASK: usize = 1 << 13;
 
 /// Elements of a tile: a few of them fit the first-level cache.
 const TILE: usize = 1 << 10;
+
+/// Tasks that several matrices make together, at least: each one or more.
+const MANY: usize = 8;
+
+/// Rows of such a task, at least.
+const LEAST_ROWS: usize = 48;
+
+/// Calls `f` with rows of each of the `[m, n]` that `out` holds, as tasks: which matrix, which row is the first, and the
+/// rows, a multiple of `unit` but for the last.
+fn rows_of_each<T: Send>(
+    out: &mut [T],
+    (m, n): (usize, usize),
+    unit: usize,
+    f: impl Fn(usize, usize, &mut [T]) + Sync,
+) {
+    let parts = MANY.div_ceil(out.len() / (m * n)).min(m.div_ceil(LEAST_ROWS));
+    let rows = m.div_ceil(parts).next_multiple_of(unit);
+    for_each(out.par_chunks_mut(m * n).enumerate(), |(b, out)| {
+        for_each(out.par_chunks_mut(rows * n).enumerate(), |(part, out)| f(b, part * rows, out));
+    });
+}

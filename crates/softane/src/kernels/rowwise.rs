@@ -3,19 +3,17 @@
 //! Where a softmax follows a mask, columns that the mask hides from every row of a block are not computed. That changes
 //! no bit: they are left out only if the factors show that no score can come near the mask, and then they come to 0.
 
-use super::TILE;
 use super::matmul::Matmul;
 use super::pointwise::{Group, Stream, load};
 use super::tile::{Binary, Code, Function, Row, Source};
+use super::{TILE, rows_of_each};
 use crate::arena::Workers;
 use crate::buffer::Buffer;
 use crate::convert::Element;
 use crate::gemm::{self, Math, Target};
 use crate::memory::Reader;
-use crate::pool::for_each;
 use crate::view::View;
 use half::f16;
-use rayon::prelude::*;
 use std::cell::RefCell;
 
 /// A product that has not been computed: `left · right`, which is to be `out`.
@@ -56,9 +54,6 @@ const BLOCK: usize = 48;
 
 /// The longest row: with a longer one, a block would not stay in the second-level cache.
 const LONGEST: usize = 4096;
-
-/// From this many products on, each is one task.
-const MANY: usize = 8;
 
 /// What a mask adds, at most, where it hides.
 const HIDES: f32 = -60_000.0;
@@ -124,18 +119,13 @@ impl Rowwise {
     pub fn run<T: Element>(&self, reader: &Reader<'_, '_>, out: &mut [T], workers: &Workers) {
         let mut reach = REACH.take();
         self.reach(reader, &mut reach);
-        let plane = self.m * self.n;
-        let parts = MANY.div_ceil(out.len() / plane).min(self.m.div_ceil(BLOCK));
-        let rows = self.m.div_ceil(parts).next_multiple_of(BLOCK);
-        for_each(out.par_chunks_mut(plane).enumerate(), |(b, out)| {
-            for_each(out.par_chunks_mut(rows * self.n).enumerate(), |(part, out)| {
-                let mut banks = workers.mine();
-                let reach = &reach[part * rows / BLOCK..];
-                match self.narrow {
-                    true => self.task::<f16, T>(reader, (b, part * rows), reach, out, &mut banks),
-                    false => self.task::<f32, T>(reader, (b, part * rows), reach, out, &mut banks),
-                }
-            });
+        rows_of_each(out, (self.m, self.n), BLOCK, |b, first, out| {
+            let mut banks = workers.mine();
+            let reach = &reach[first / BLOCK..];
+            match self.narrow {
+                true => self.task::<f16, T>(reader, (b, first), reach, out, &mut banks),
+                false => self.task::<f32, T>(reader, (b, first), reach, out, &mut banks),
+            }
         });
         REACH.set(reach);
     }

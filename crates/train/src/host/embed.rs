@@ -86,10 +86,8 @@ pub fn scatter_add(
                     #[inline(always)]
                     || sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x),
                 );
+                squares.take(token as usize, sum);
             }
-        }
-        for &token in tokens.iter().filter(|&&token| owned.contains(&(token as usize))) {
-            squares.take(token as usize, &dtable[(token as usize - owned.start) * dim..][..dim]);
         }
     });
     Ok(())

@@ -237,7 +237,6 @@ impl Run {
 
         let scale = 1.0 / (f64::from(network.loss_scale()) * self.settings().windows() as f64);
         let grad_norm = network.gradient_norm() * scale;
-        let learning = Instant::now();
         let lr = self
             .settings()
             .schedule()
@@ -246,7 +245,7 @@ impl Run {
         if finite {
             let factor = clip_factor(grad_norm, self.settings().clip);
             self.update(lr, (scale * factor) as f32)?;
-            self.trace.mark(Lane::Cpu, "AdamW, new weights", learning);
+            self.trace.mark(Lane::Cpu, "AdamW, new weights", updating);
             self.not_finite = 0;
         } else {
             self.not_finite += 1;
