@@ -75,6 +75,9 @@ pub(crate) fn measure(
     let (mut nats, mut bytes) = (0.0, 0u64);
     for (i, &start) in starts.iter().enumerate() {
         file.window(start, &mut tokens)?;
+        if i == 0 && network.hides_infinity() {
+            network.check_range(&tokens)?;
+        }
         nats += network.evaluate(&tokens)? * seq as f64;
         if let Some(lengths) = lengths {
             let length = |&t: &u32| u64::from(lengths.get(t as usize).copied().unwrap_or(0));

@@ -100,6 +100,9 @@ impl<'a> Generator<'a> {
             // What stands after the last token is not seen by it: attention is causal.
             window.fill(0);
             window[..seen.len()].copy_from_slice(seen);
+            if written == 0 && self.network.hides_infinity() {
+                self.network.check_range(&window)?;
+            }
             let mut logits = self.network.logits_at(&window, seen.len() - 1)?;
             // Ids that the tokenizer does not have stand for no text.
             logits.truncate(self.tokenizer.vocab_size());

@@ -30,7 +30,7 @@ pub struct GradsOptions {
 /// `grad.<name>` in Hugging Face's names and layouts. Returns the loss.
 ///
 /// # Errors
-/// If a file is not what it should be, a token is out of range, or the engine fails.
+/// If a file is not what it should be, a token is out of range, a result is not finite, or the engine fails.
 pub fn grads(dir: &Path, tokens: &Path, out: &Path, options: &GradsOptions) -> Result<f64, RunError> {
     let model = open_model(dir)?;
     let mut cfg = model.config;
@@ -54,8 +54,14 @@ pub fn grads(dir: &Path, tokens: &Path, out: &Path, options: &GradsOptions) -> R
     network.set_loss_scale(options.loss_scale);
     let network = Arc::new(network);
     let by_row = network.logits(&ids)?;
+    if network.hides_infinity() {
+        network.check_range(&ids)?;
+    }
     let graph = StepGraph::new(Arc::clone(&network), 1)?;
-    let loss = graph.run(vec![Window::Tokens(ids)], &mut flow::Trace::new())?;
+    let loss = graph.run(vec![Window::Tokens(ids.clone())], &mut flow::Trace::new())?;
+    if !loss.is_finite() {
+        return Err(network.blame("the loss", &ids).into());
+    }
 
     // Channel-first inside, tokens first outside.
     let (s, v) = (cfg.seq, cfg.vocab);
@@ -63,6 +69,13 @@ pub fn grads(dir: &Path, tokens: &Path, out: &Path, options: &GradsOptions) -> R
     let mean = [loss as f32];
     let gradient = |p: &ParamSpec| network.gradient(&p.name).ok_or(StepError::Poisoned);
     let gradients = network.specs.iter().map(gradient).collect::<Result<Vec<_>, _>>()?;
+    for (spec, gradient) in network.specs.iter().zip(&gradients) {
+        let count = gradient.iter().filter(|g| !g.is_finite()).count();
+        if count > 0 {
+            let (name, of, scale) = (spec.name.clone(), spec.count(), options.loss_scale);
+            return Err(StepError::Gradient { name, count, of, scale }.into());
+        }
+    }
     let mut tensors = vec![
         Tensor { name: "loss".to_owned(), shape: vec![1], data: &mean },
         Tensor { name: "logits".to_owned(), shape: vec![1, s, v], data: &logits },

@@ -52,7 +52,11 @@ fn other_plans_give_the_same_gradients() {
     let fused = Plan {
         backward: vec![
             six.backward[0].clone(),
-            kernel("sdpaBwd", &["scores", "softmax"], &["out", "mix", "softmax", "scores", "rope"]),
+            kernel(
+                "sdpaBwd",
+                &["scale", "scores", "softmax"],
+                &["out", "mix", "softmax", "scores", "scale", "rope"],
+            ),
             six.backward[3].clone(),
         ],
         ..six.clone()
@@ -60,7 +64,7 @@ fn other_plans_give_the_same_gradients() {
     let finer = Plan {
         forward: vec![
             kernel("qkv", &["norm1", "qkv", "qk_norm", "rope"], &[]),
-            kernel("attention", &["scores", "softmax", "mix", "out"], &[]),
+            kernel("attention", &["scale", "scores", "softmax", "mix", "out"], &[]),
             kernel("up", &["norm2", "up"], &[]),
             kernel("down", &["silu", "gate", "down"], &[]),
         ],

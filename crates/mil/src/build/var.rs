@@ -57,6 +57,12 @@ impl<'b> Var<'b> {
         self.unary("sigmoid")
     }
 
+    /// `|x|`.
+    #[track_caller]
+    pub fn abs(self) -> Var<'b> {
+        self.unary("abs")
+    }
+
     /// `exp(x)`.
     #[track_caller]
     pub fn exp(self) -> Var<'b> {
@@ -86,6 +92,12 @@ impl<'b> Var<'b> {
     #[track_caller]
     pub fn reduce_mean(self, axes: &[i64], keep_dims: bool) -> Var<'b> {
         self.reduce("reduce_mean", axes, keep_dims)
+    }
+
+    /// The largest element along `axes`, which stay with size 1 if `keep_dims`.
+    #[track_caller]
+    pub fn reduce_max(self, axes: &[i64], keep_dims: bool) -> Var<'b> {
+        self.reduce("reduce_max", axes, keep_dims)
     }
 
     #[track_caller]

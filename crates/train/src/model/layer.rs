@@ -9,6 +9,18 @@ use std::collections::BTreeMap;
 /// Smallest fp16 number: what the causal mask adds to a score that must not count.
 const MASKED: f64 = -65504.0;
 
+/// What the squares of a norm may sum up to: half of where an engine's products overflow (rules N1, N8).
+const LARGEST_SUM: f64 = 16384.0;
+
+/// The largest element of a column that a norm has scaled, at most: with few channels, squares are large enough.
+const LARGEST_REACH: f64 = 16.0;
+
+/// √eps of a norm, at least: its square, scaled, is no fp16 zero even in a column of zeros.
+const SMALLEST_ROOT_EPS: f64 = 1.0 / 1048576.0;
+
+/// What is added to the largest magnitude of a column, at least: the reciprocal of the sum fits into fp16.
+const SMALLEST_SHIFT: f64 = 1.0 / 16384.0;
+
 /// The element type of programs and surfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
@@ -199,12 +211,16 @@ impl<'b> Statement<'b> {
             key = rotate(key, &tables, [1, k, e, s]).named("k");
         }
 
+        // Before the product: unscaled scores need not fit into fp16.
+        self.b.enter("scale");
+        let q = q * (e as f64).powf(-0.5);
+
         // Query heads that share a key head stand behind one another as rows: head j reads key head j / (H/K).
         self.b.enter("scores");
         let rows = |x: Var<'b>, heads: usize| x.reshape(&[1, heads, e, s]).t(); // [1, heads, S, E]
         let grouped = |x: Var<'b>, last: usize| shaped(x, &[1, k, h / k * s, last]);
         let mask = self.table("mask", [1, 1, s, s], |n| if n % s <= n / s { 0.0 } else { MASKED });
-        let scores = grouped(rows(q, h), e).matmul(rows(key, k), false, true) * (e as f64).powf(-0.5);
+        let scores = grouped(rows(q, h), e).matmul(rows(key, k), false, true);
         let scores = shaped(scores, &[1, h, s, s]) + mask; //                  [1, H, S, S]
 
         self.b.enter("softmax");
@@ -243,12 +259,10 @@ impl<'b> Statement<'b> {
         gate.conv1x1(w2, 1).named("ffn")
     }
 
-    /// RMSNorm over channels: `x · w / √(mean x² + eps)`.
-    ///
-    /// The mean is one operation, so that Σx² need not fit into fp16.
+    /// RMSNorm over channels.
     fn norm(&mut self, x: Var<'b>, name: &str, kind: ParamKind) -> Var<'b> {
         let w = self.weight(name, kind, [1, self.cfg.dim, 1, 1]);
-        let y = x * ((x * x).reduce_mean(&[1], true) + self.cfg.rms_eps).pow(-0.5) * w;
+        let y = self.rms_normed(x, name, 1) * w;
         self.norms.push(NormSite { kind, input: x.id(), output: y.id(), groups: 1 });
         y
     }
@@ -258,10 +272,35 @@ impl<'b> Statement<'b> {
         let (e, s) = (self.cfg.head_dim, self.cfg.seq);
         let w = self.weight(name, kind, [1, 1, e, 1]);
         let z = x.reshape(&[1, heads, e, s]); //                               [1, heads, E, S]
-        let z = z * ((z * z).reduce_mean(&[2], true) + self.cfg.rms_eps).pow(-0.5) * w;
-        let y = z.reshape(&[1, heads * e, 1, s]);
+        let y = (self.rms_normed(z, name, heads) * w).reshape(&[1, heads * e, 1, s]);
         self.norms.push(NormSite { kind, input: x.id(), output: y.id(), groups: heads });
         y
+    }
+
+    /// `x / √(mean x² + eps)`: of `[1, C, 1, S]` over channels if `groups` is 1, of `[1, groups, C, S]` over C otherwise.
+    ///
+    /// Numerics: right for elements from 1e-4 to 65504 and eps from 1e-12 on, in fp16 and in the fixed-point sums of an
+    /// engine (rules N1, N2, N10). Each column is multiplied by `u / (max |x| + δ)` before it is squared, and so is
+    /// √eps; the factor cancels. It is applied as two factors, as it may be too small for fp16. Squares are then at
+    /// most u², and their sum, a product with ones, at most [`LARGEST_SUM`].
+    fn rms_normed(&self, x: Var<'b>, name: &str, groups: usize) -> Var<'b> {
+        let shape = x.shape();
+        let (axis, s) = if groups == 1 { (1, shape[3]) } else { (2, shape[3]) };
+        let c = shape[axis];
+        let reach = 2f64.powf((LARGEST_SUM / c as f64).log2().div_euclid(2.0)).min(LARGEST_REACH);
+        let root_eps = self.cfg.rms_eps.sqrt().max(SMALLEST_ROOT_EPS);
+        // (max |x| + δ)^−½: never above 128, and √eps times its square never above 1.
+        let h = (x.abs().reduce_max(&[axis as i64], true) + root_eps.max(SMALLEST_SHIFT)).pow(-0.5);
+        let first = x * h;
+        let second = h * reach;
+        let scaled = first * second; //                                         |scaled| ≤ reach
+        let square = (scaled * scaled).reshape(&[1, groups * c, 1, s]);
+        let ones = self.table(&format!("{name}_ones"), [groups, groups * c, 1, 1], |n| {
+            if n % (groups * c) / c == n / (groups * c) { 1.0 } else { 0.0 }
+        });
+        let mean = square.conv1x1(ones, 1) * (1.0 / c as f64); //               [1, groups, 1, S]
+        let eps = h * (h * (reach * root_eps));
+        first * (second * (mean + eps * eps).pow(-0.5))
     }
 
     /// cos, sin `[1, 1, E, S]` and the signed permutation `[1, 1, E, E]` that turns each pair by a right angle.

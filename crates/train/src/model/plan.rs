@@ -66,15 +66,18 @@ impl Plan {
     /// The same with less in its kernels.
     pub fn fused(fusion: Fusion) -> Plan {
         let [norm1, norm2] = NORMS.map(|name| if fusion.norms { forward(&[name]) } else { Vec::new() });
-        let attention = forward(&["qkv", "qk_norm", "rope", "scores", "softmax", "mix", "out"]);
+        let attention = forward(&["qkv", "qk_norm", "rope", "scale", "scores", "softmax", "mix", "out"]);
         let (own, in_first) = match fusion.wo {
             true => (None, backward(&["out", "mix"])),
             false => (Some(kernel("woBwd", backward(&["out"]))), backward(&["mix"])),
         };
         let ffn = kernel("ffnBwd", [forward(&["silu"]), backward(&["down", "gate", "silu", "up"])].concat());
         let rest = [
-            kernel("sdpaBwd1", [forward(&["scores", "softmax"]), in_first].concat()),
-            kernel("sdpaBwd2", backward(&["softmax", "scores", "rope"])),
+            kernel("sdpaBwd1", [forward(&["scale", "scores", "softmax"]), in_first].concat()),
+            kernel(
+                "sdpaBwd2",
+                [forward(&["scale"]), backward(&["softmax", "scores", "scale", "rope"])].concat(),
+            ),
             kernel("qkvBwd", backward(&["qkv"])),
         ];
         Plan {

@@ -1,5 +1,6 @@
 //! What can go wrong in a step.
 
+use super::range::OutOfRange;
 use super::spent::{Spent, remedy};
 use crate::host::HostError;
 use crate::model::ModelError;
@@ -32,6 +33,15 @@ pub enum StepError {
     Budget { programs: u64, left: u32, engine: Engine },
     #[error("the kernels have older weights than the model: {0}")]
     Spent(Spent),
+    /// With the place where it began, if a layer is to blame.
+    #[error("{what} is not finite{}", began(found.as_ref()))]
+    NotFinite { what: &'static str, found: Option<OutOfRange> },
+    #[error(
+        "the gradient of `{name}` is not finite: {count} of {of} elements, with the loss scaled by {scale}"
+    )]
+    Gradient { name: String, count: usize, of: usize, scale: f32 },
+    #[error("{count} of {of} elements of `{name}` are larger than fp16's 65504")]
+    WeightRange { name: String, count: usize, of: usize },
     #[error("the schedule of a step: {0}")]
     Graph(#[from] flow::GraphError),
     #[error("another thread failed while it held the step's memory")]
@@ -53,6 +63,17 @@ impl StepError {
             }
             StepError::Host(e) => e.hint().map(str::to_owned),
             StepError::Budget { programs, engine, .. } => Some(remedy(*programs, *engine)),
+            StepError::NotFinite { found: Some(found), .. } => found.hint().map(str::to_owned),
+            StepError::NotFinite { found: None, .. } => Some(
+                "Every layer's values are finite: look at the final norm's weight and the classifier's."
+                    .to_owned(),
+            ),
+            StepError::Gradient { .. } => {
+                Some("Try a smaller `--loss-scale`, or `--storage f32`.".to_owned())
+            }
+            StepError::WeightRange { .. } => {
+                Some("Run with `--storage f32`: the software engine then computes in fp32.".to_owned())
+            }
             StepError::Spent(_) => Some("Save, and go on from the checkpoint in a new process.".to_owned()),
             _ => None,
         }
@@ -67,6 +88,10 @@ impl StepError {
             _ => error.into(),
         }
     }
+}
+
+fn began(found: Option<&OutOfRange>) -> String {
+    found.map_or(String::new(), |found| format!(": {found}"))
 }
 
 impl<T> From<std::sync::PoisonError<T>> for StepError {

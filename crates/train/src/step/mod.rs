@@ -13,6 +13,7 @@ mod graph;
 mod layout;
 mod learn;
 mod network;
+mod range;
 mod spent;
 mod tasks;
 
@@ -22,5 +23,6 @@ pub use course::Course;
 pub use error::StepError;
 pub use graph::StepGraph;
 pub use network::Network;
+pub use range::OutOfRange;
 pub use spent::Spent;
 pub(crate) use spent::check_budget;

@@ -131,6 +131,7 @@ impl Network {
             compiling: Clock::default(),
         };
         network.roles = network.assign_roles()?;
+        network.pool.install(|| network.check_weights())?;
         let used = if build.backward { network.kernels.kernels.len() } else { network.kernels.forward };
         network.files = (0..used).map(|_| Mutex::default()).collect();
         for l in 0..if dynamic { 1 } else { network.cfg.layers } {

@@ -8,10 +8,11 @@ use crate::host::gemm::{Elements, Matrix, MatrixMut, Store, matmul};
 use crate::host::head::Head;
 use crate::host::norm::RmsNorm;
 use crate::host::squares::Gradient;
-use crate::host::{HostError, Layout, embed, loss, residual, weight_grad};
+use crate::host::{Layout, embed, loss, residual, weight_grad};
 use crate::model::NormSite;
 use mil::ValueId;
 use mil::pass::Provider;
+use rayon::prelude::*;
 
 impl Network {
     /// Calls `f` with a value of `layer`, wherever it is.
@@ -271,7 +272,7 @@ impl Network {
     /// If the device fails.
     pub fn evaluate_sample(&self, x: &[f32], target: &[f32]) -> Result<f64, StepError> {
         self.pool().install(|| {
-            self.pass(Window::Sample { x: x.to_vec(), target: Vec::new() })?;
+            self.pass(Window::Sample { x: x.to_vec(), target: Vec::new() }, false)?;
             let y = self.buffers.x[self.cfg.layers].read()?;
             Ok(loss::mse(&y, target, 1.0, &mut vec![0.0; y.len()]))
         })
@@ -281,11 +282,11 @@ impl Network {
         if tokens.len() != self.cfg.seq + 1 {
             return Err(StepError::Window { want: self.cfg.seq + 1, got: tokens.len() });
         }
-        self.pass(Window::Tokens(tokens.to_vec()))
+        self.pass(Window::Tokens(tokens.to_vec()), false)
     }
 
-    /// The forward pass of one window, up to the last layer's result, `[D, S]`.
-    fn pass(&self, window: Window) -> Result<(), StepError> {
+    /// The forward pass of one window, up to the last layer's result, `[D, S]`; if `checked`, with a look at every value.
+    pub(super) fn pass(&self, window: Window, checked: bool) -> Result<(), StepError> {
         *self.buffers.windows.write()? = vec![window];
         self.embed(0)?;
         for layer in 0..self.cfg.layers {
@@ -293,7 +294,13 @@ impl Network {
                 for (_, site) in self.host_norms.iter().filter(|(wants, _)| *wants == k) {
                     self.norm_forward(layer, site)?;
                 }
+                if checked {
+                    self.check_inputs(k, layer)?;
+                }
                 self.run_kernel(k, layer)?;
+                if checked {
+                    self.check_outputs(k, layer)?;
+                }
                 for (value, add) in [
                     (self.layer.o, Self::add_attention as fn(&_, _) -> _),
                     (self.layer.ffn, Self::add_feed_forward),
@@ -311,13 +318,16 @@ impl Network {
     /// Logits `[V, S]` of the first S of S + 1 `tokens`.
     ///
     /// # Errors
-    /// If the window has another length, a token is out of range, or the device fails.
+    /// If the window has another length, a token is out of range, a logit is not finite, or the device fails.
     pub fn logits(&self, tokens: &[u32]) -> Result<Vec<f32>, StepError> {
         self.pool().install(|| {
             self.forward(tokens)?;
             let mut logits = vec![0.0; self.cfg.vocab * self.cfg.seq];
             self.classify(&mut logits)?;
-            Ok(logits)
+            match logits.par_iter().all(|x| x.is_finite()) {
+                true => Ok(logits),
+                false => Err(self.blame("a logit", tokens)),
+            }
         })
     }
 
@@ -345,7 +355,10 @@ impl Network {
             Matrix::new(&theta[self.specs[classifier].range()], v, d),
             Matrix::new(&column[..], d, 1),
         );
-        Ok(logits)
+        match logits.iter().all(|x| x.is_finite()) {
+            true => Ok(logits),
+            false => Err(self.blame("a logit", tokens)),
+        }
     }
 
     /// The mean loss of a window of S + 1 `tokens`, in nats a token.
@@ -353,7 +366,10 @@ impl Network {
     /// # Errors
     /// As [`Network::logits`].
     pub fn evaluate(&self, tokens: &[u32]) -> Result<f64, StepError> {
-        self.pool().install(|| self.window_loss(tokens))
+        match self.pool().install(|| self.window_loss(tokens))? {
+            loss if loss.is_finite() => Ok(loss),
+            _ => Err(self.blame("the loss", tokens)),
+        }
     }
 
     fn window_loss(&self, tokens: &[u32]) -> Result<f64, StepError> {
@@ -365,7 +381,7 @@ impl Network {
         }
         self.classify(&mut logits)?;
         let [scratch, ..] = &mut *self.buffers.scratch.lock()?;
-        let loss: Result<f64, HostError> = loss::cross_entropy(&logits, &tokens[1..], scratch);
-        Ok(loss?)
+        let loss = loss::cross_entropy(&logits, &tokens[1..], scratch)?;
+        Ok(loss)
     }
 }
