@@ -1,4 +1,4 @@
-//! Losses and gradients beside PyTorch's, in float64, on `../shared/fixtures`: see the README there.
+//! Losses and gradients beside PyTorch's, in float64, on `tests/fixtures`: see the README there.
 
 use ane::{Choice, Math, SoftOptions, Wanted};
 use safetensors::SafeTensors;
@@ -9,12 +9,8 @@ use train::config::ModelConfig;
 use train::model::Precision;
 use train::step::{Build, Network, StepGraph, Window};
 
-fn fixtures() -> Option<PathBuf> {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures");
-    if !dir.is_dir() {
-        println!("skipped: the PyTorch fixtures are not here");
-    }
-    dir.is_dir().then_some(dir)
+fn fixtures() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
 }
 
 fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
@@ -32,7 +28,7 @@ fn distance(got: &[f32], want: &[f32]) -> (f64, f64) {
 }
 
 fn check(name: &str, (precision, math): (Precision, Math), loss_tolerance: f64, l2: f64, cosine: f64) {
-    let Some(dir) = fixtures() else { return };
+    let dir = fixtures();
     let mut cfg = ModelConfig::read(&dir.join(format!("{name}.json"))).expect("config");
     let bytes = std::fs::read(dir.join(format!("{name}.safetensors"))).expect("fixture");
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");

@@ -236,14 +236,10 @@ fn an_occupied_folder_is_left_alone() {
     assert!(model(&options.out) == before);
 }
 
-/// PyTorch's AdamW on the same batch, 20 steps: `../shared/fixtures`.
+/// PyTorch's AdamW on the same batch, 20 steps: `tests/fixtures`.
 #[test]
 fn losses_go_as_pytorchs() {
-    let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures");
-    if !fixtures.is_dir() {
-        println!("skipped: the PyTorch fixtures are not here");
-        return;
-    }
+    let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
     for name in ["llama_mha", "llama_gqa", "qwen3_tiny"] {
         let dir = tempfile::tempdir().expect("a folder");
         let mut cfg = ModelConfig::read(&fixtures.join(format!("{name}.json"))).expect("config");

@@ -9,13 +9,9 @@ const REPAIRED: [(&str, &[&str]); 2] = [("conv", &["pad-last-axis"]), ("matmul",
 
 #[test]
 fn programs_that_an_engine_compiled_stay_as_they_are() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/mil/ane-programs");
-    let Ok(files) = folder.read_dir() else {
-        println!("skipped: {} is absent", folder.display());
-        return;
-    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/programs/ane");
     let mut seen = 0;
-    for file in files {
+    for file in folder.read_dir().expect("a folder") {
         let path = file.expect("a file").path();
         let text = std::fs::read_to_string(&path).expect("readable");
         let program = mil::text::load(&text).expect("valid");
@@ -52,13 +48,9 @@ fn weights(folder: &Path, program: &mil::Program) -> mil::Weights {
 
 #[test]
 fn programs_of_other_makers_are_repaired_and_proven() {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/mil");
-    let folders = ["coremlc", "generated"].map(|f| shared.join(f).read_dir());
-    let folders: Vec<_> = folders.into_iter().flatten().flatten().collect();
-    if folders.is_empty() {
-        println!("skipped: {} is absent", shared.display());
-    }
-    for folder in folders {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/programs");
+    let folders = ["coremlc", "generated"].map(|f| programs.join(f).read_dir().expect("a folder"));
+    for folder in folders.into_iter().flatten() {
         let folder = folder.expect("a folder").path();
         let text = std::fs::read_to_string(folder.join("model.mil")).expect("readable");
         let Ok(program) = mil::text::load(&text) else {

@@ -11,4 +11,5 @@ mod place;
 mod probe;
 mod restart;
 mod run;
+mod smollm2;
 mod tools;

@@ -1,10 +1,10 @@
 //! `backpropane mil`: each command on small programs.
 
 mod bad_input;
+mod compiled;
 mod grad;
 mod rules;
 mod run;
-mod shared;
 
 use crate::place::{Outcome, Place};
 use mil::{DType, Data, Tensor, TensorType};

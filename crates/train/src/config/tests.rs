@@ -1,15 +1,6 @@
 use super::*;
 use proptest::prelude::*;
 
-fn shared(path: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(path);
-    if !path.exists() {
-        println!("skipped: {} is not here", path.display());
-        return None;
-    }
-    Some(path)
-}
-
 fn parse_json(text: &str) -> Result<ModelConfig, TrainError> {
     ModelConfig::from_json(text).map_err(|problem| problem.in_file(Path::new("m.json")))
 }
@@ -207,7 +198,7 @@ fn a_difference_names_the_first_key() {
 
 #[test]
 fn fixture_configurations_are_read() {
-    let Some(folder) = shared("fixtures") else { return };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
     let read = |name: &str| ModelConfig::read(&folder.join(name)).unwrap();
     let gqa = read("llama_gqa.json");
     assert_eq!((gqa.kv_heads, gqa.tied, gqa.seq, gqa.qk_norm), (2, false, 64, false));
