@@ -49,6 +49,15 @@ pub trait Device: Send + Sync {
     /// `SurfaceUnfit`, if no surface can hold such a tensor.
     fn surface(&self, name: &str, ty: &TensorType) -> Result<Surface, DeviceError>;
 
+    /// The same of at least `bytes` bytes, where an engine binds surfaces of one size alone; the tensor is at the beginning.
+    ///
+    /// # Errors
+    /// As [`Device::surface`].
+    fn surface_of(&self, name: &str, ty: &TensorType, bytes: usize) -> Result<Surface, DeviceError> {
+        let _ = bytes;
+        self.surface(name, ty)
+    }
+
     /// Programs that this process may still compile; `None`: any number. Where they are counted, changed weights mean
     /// compiling again: [`Kernel::rebake`] is no way.
     fn compiles_left(&self) -> Option<u32> {
@@ -246,7 +255,7 @@ pub fn check_math(math: Math) -> Result<(), DeviceError> {
 }
 
 /// Whether this system can have an Apple engine.
-const HAS_DOOR: bool = cfg!(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin"));
+pub const HAS_DOOR: bool = cfg!(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin"));
 
 /// Opens an engine.
 ///

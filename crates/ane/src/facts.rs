@@ -121,7 +121,7 @@ pub const REFUSED_PAUSE: Fact<Duration> = Fact {
 
 /// Programs that the compiler service may refuse in a row before it is not asked again.
 pub const REFUSED_IN_A_ROW: Fact<u32> = Fact {
-    value: 4,
+    value: 5,
     basis: Basis::Reported {
         by: "ANEForge",
         on: "M1 to M5",

@@ -24,7 +24,8 @@ pub mod surface;
 pub mod trial;
 
 pub use device::{
-    Choice, Delivery, Device, DeviceInfo, Engine, Kernel, KernelMemory, SoftOptions, Wanted, check_math, open,
+    Choice, Delivery, Device, DeviceInfo, Engine, HAS_DOOR, Kernel, KernelMemory, SoftOptions, Wanted,
+    check_math, open,
 };
 pub use error::{Answer, Call, DeviceError, Refusal};
 pub use softane::{Pool, SliceMut, gemm::Math};

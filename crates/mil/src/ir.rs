@@ -342,10 +342,18 @@ impl Literal {
 /// The part of a model an operation belongs to, and on which pass through it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope {
-    /// The part: `norm1`, `softmax`, …; empty if none was named.
+    /// The part: `norm1`, `softmax`, …; empty if none was named. `qkv.q` is a part of `qkv`.
     pub name: Arc<str>,
     /// Whether autodiff wrote it.
     pub phase: Phase,
+}
+
+impl Scope {
+    /// Whether `other` is this scope or a part of it.
+    pub fn covers(&self, other: &Scope) -> bool {
+        let part = other.name.strip_prefix(&*self.name);
+        self.phase == other.phase && part.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
 }
 
 /// The pass that an operation belongs to.

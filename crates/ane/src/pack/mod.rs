@@ -1,7 +1,7 @@
 //! Packs a program's parameters into one surface, and its results into another.
 //!
-//! What an engine binds is one `[1, C, 1, S]` surface in and one out: each value becomes a range of channels. Values
-//! of other shapes are flattened, transposed first if `S` is not their last axis. Large constants move to weight
+//! What an engine binds is one `[1, C, 1, S]` surface in and one out: each value becomes a range of channels; or, for an
+//! engine that refuses slices of what a program reads, one surface for each value that goes in. Values of other shapes are flattened, transposed first if `S` is not their last axis. Large constants move to weight
 //! files, as an engine wants them.
 //!
 //! Weights can be parameters too. They lie beside the values, so the surface is wider than `S`: each value and each
@@ -19,13 +19,15 @@ use std::collections::HashMap;
 /// Constants with more elements than this become weight files.
 const LARGEST_INLINE: usize = 64;
 
-/// A program with one parameter and one result.
+/// A program with one result, and one parameter, unless its values lie apart.
 #[derive(Clone, Debug)]
 pub struct Packed {
     /// The program.
     pub program: Verified<Program>,
     /// The type of the surface that it reads.
     pub input: TensorType,
+    /// The types of the other surfaces that it reads, if values lie apart.
+    pub others: Vec<TensorType>,
     /// The type of the surface that it writes.
     pub output: TensorType,
     /// Where each parameter of the original lies, in their order.
@@ -36,11 +38,20 @@ pub struct Packed {
     pub constants: Vec<(String, Tensor)>,
 }
 
+impl Packed {
+    /// The types of all surfaces that it reads, in the order of the program's parameters.
+    pub fn reads(&self) -> impl Iterator<Item = &TensorType> {
+        std::iter::once(&self.input).chain(&self.others)
+    }
+}
+
 /// A place on a surface: some channels, and of each some columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
     /// The name of the value.
     pub name: String,
+    /// Which surface it lies on; 0 unless values lie apart.
+    pub surface: usize,
     /// The first channel.
     pub channel: usize,
     /// The number of channels.
@@ -98,10 +109,62 @@ enum Lie {
     Weight(Form),
 }
 
-/// Values on one surface, in their order.
+/// Values on one surface, in their order, or on one each.
 struct Side {
     slots: Vec<(Slot, Lie)>,
-    ty: TensorType,
+    types: Vec<TensorType>,
+}
+
+impl Side {
+    /// Gives each value a surface of its own.
+    fn take_apart(&mut self) {
+        let Some(dtype) = self.types.first().map(|ty| ty.dtype) else { return };
+        let own = |(i, (slot, _)): (usize, &mut (Slot, Lie))| {
+            (slot.surface, slot.channel, slot.column) = (i, 0, 0);
+            TensorType::new(dtype, [1, slot.channels, 1, slot.columns])
+        };
+        self.types = self.slots.iter_mut().enumerate().map(own).collect();
+    }
+}
+
+/// The surface that a program reads, and how parts of it are taken.
+struct Whole<'b> {
+    value: Var<'b>,
+    /// Columns that were taken, with all channels: the first, how many, and what comes of it.
+    bands: Vec<(usize, usize, Var<'b>)>,
+}
+
+impl<'b> Whole<'b> {
+    fn new(value: Var<'b>) -> Whole<'b> {
+        Whole { value, bands: Vec::new() }
+    }
+
+    /// The block at `slot`. No slice is inside both axes at once, which no project reports of hardware: where the block
+    /// is, its columns are taken first, with all channels, then its channels of these.
+    fn part(&mut self, slot: &Slot) -> Var<'b> {
+        let (channels, width) = (self.value.shape()[1], self.value.shape()[3]);
+        let band = match slot.columns == width {
+            true => self.value,
+            false => self.band(slot),
+        };
+        match slot.channels == channels {
+            true => band,
+            false => band.slice(&[0, slot.channel, 0, 0], &[1, slot.channels, 1, slot.columns]),
+        }
+    }
+
+    /// The columns of `slot` with all channels, which several blocks below one another share.
+    fn band(&mut self, slot: &Slot) -> Var<'b> {
+        let known =
+            self.bands.iter().find(|(first, count, _)| (*first, *count) == (slot.column, slot.columns));
+        if let Some(&(.., band)) = known {
+            return band;
+        }
+        let channels = self.value.shape()[1];
+        let band = self.value.slice(&[0, 0, 0, slot.column], &[1, channels, 1, slot.columns]);
+        self.bands.push((slot.column, slot.columns, band));
+        band
+    }
 }
 
 /// Packs the main function of `program` on surfaces of width `width`.
@@ -110,6 +173,14 @@ struct Side {
 /// If a parameter or a result cannot lie on such a surface.
 pub fn pack(program: &Verified<Program>, width: usize) -> Result<Packed, PackError> {
     pack_with_weights(program, width, &|_| false)
+}
+
+/// The same with a surface for each parameter: the program reads each whole, and takes no slice of any.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_apart(program: &Verified<Program>, width: usize) -> Result<Packed, PackError> {
+    packed(program, width, &|_| false, true)
 }
 
 /// The same with parameters that are weights: those lie beside the others, on a surface that is wider.
@@ -124,32 +195,48 @@ pub fn pack_with_weights(
     width: usize,
     is_weight: &dyn Fn(ValueId) -> bool,
 ) -> Result<Packed, PackError> {
+    packed(program, width, is_weight, false)
+}
+
+fn packed(
+    program: &Verified<Program>,
+    width: usize,
+    is_weight: &dyn Fn(ValueId) -> bool,
+    apart: bool,
+) -> Result<Packed, PackError> {
     let function = program.entry();
     if function.outputs.is_empty() || function.inputs.is_empty() {
         return Err(PackError::Nothing);
     }
     let mut weights = Weights::new(function, is_weight)?;
-    let inputs = side(function, &function.inputs, width, &weights)?;
+    let mut inputs = side(function, &function.inputs, width, &weights)?;
+    if apart {
+        inputs.take_apart();
+    }
     let outputs = side(function, &function.outputs, width, &weights)?;
 
     let builder = Builder::new(&function.name, function.opset);
     let mut map = HashMap::new();
     let mut places = HashMap::new();
     if let ([(slot, Lie::Straight)], [v]) = (inputs.slots.as_slice(), function.inputs.as_slice()) {
-        map.insert(*v, builder.input(&slot.name, inputs.ty.clone()).id());
+        map.insert(*v, builder.input(&slot.name, inputs.types[0].clone()).id());
     } else {
-        let packed = builder.input("packed", inputs.ty.clone());
+        let surface = |(i, ty): (usize, &TensorType)| {
+            let name = if apart { &inputs.slots[i].0.name } else { "packed" };
+            Whole::new(builder.input(name, ty.clone()))
+        };
+        let mut wholes: Vec<Whole<'_>> = inputs.types.iter().enumerate().map(surface).collect();
         for ((slot, lie), &v) in inputs.slots.iter().zip(&function.inputs) {
-            let part =
-                || packed.slice(&[0, slot.channel, 0, slot.column], &[1, slot.channels, 1, slot.columns]);
             let shape = &function.ty(v).shape;
+            let part = wholes[slot.surface].part(slot);
             let value = match *lie {
-                Lie::Straight => part(),
-                Lie::Flat => part().reshape(shape),
-                Lie::Turned => part().reshape(&[shape[0], shape[1], shape[3], shape[2]]).t(),
-                Lie::Weight(form) => product::taken(packed, slot, form, shape),
+                Lie::Straight => part,
+                Lie::Flat => part.reshape(shape),
+                Lie::Turned => part.reshape(&[shape[0], shape[1], shape[3], shape[2]]).t(),
+                Lie::Weight(form) => product::taken(part, form, shape),
             };
-            map.insert(v, value.named(&slot.name).id());
+            // A surface of its own has the value's name already.
+            map.insert(v, if apart { value } else { value.named(&slot.name) }.id());
             places.insert(v, slot);
         }
     }
@@ -178,16 +265,19 @@ pub fn pack_with_weights(
             Lie::Turned => builder.var(v).t().reshape(&flat),
         });
     }
-    let program = match parts.as_slice() {
-        [one] => builder.finish([(outputs.slots[0].0.name.as_str(), *one)]),
+    let program = match (parts.as_slice(), outputs.slots.as_slice()) {
+        ([one], [(slot, Lie::Straight)]) => builder.finish([(slot.name.as_str(), *one)]),
+        ([one], _) => builder.finish([("packed_out", *one)]),
         _ => {
             let joined = Var::concat(parts, 1).ok_or(PackError::Nothing)?;
             builder.finish([("packed_out", joined)])
         }
     }?;
     let slots = |side: Side| side.slots.into_iter().map(|(slot, _)| slot).collect();
-    let (input, output) = (inputs.ty.clone(), outputs.ty.clone());
-    Ok(Packed { program, input, output, inputs: slots(inputs), outputs: slots(outputs), constants })
+    let (mut reads, mut writes) = (inputs.types.clone().into_iter(), outputs.types.clone().into_iter());
+    let (Some(input), Some(output)) = (reads.next(), writes.next()) else { return Err(PackError::Nothing) };
+    let (inputs, outputs) = (slots(inputs), slots(outputs));
+    Ok(Packed { program, input, others: reads.collect(), output, inputs, outputs, constants })
 }
 
 /// Finds a place for each of `values` of `function`: below one another, or, if there are weights, in blocks.
@@ -217,7 +307,7 @@ fn side(
             Lie::Weight(Form::Vector { rows }) => (rows, 1),
             _ => (ty.elements() / width, width),
         };
-        slots.push((Slot { name, channel: 0, channels, column: 0, columns, turned: false }, lie));
+        slots.push((Slot { name, surface: 0, channel: 0, channels, column: 0, columns, turned: false }, lie));
     }
     if !slots.iter().any(|(_, lie)| matches!(lie, Lie::Weight(_))) {
         let mut channel = 0;
@@ -225,7 +315,7 @@ fn side(
             slot.channel = channel;
             channel += slot.channels;
         }
-        return Ok(Side { slots, ty: TensorType::new(dtype, [1, channel, 1, width]) });
+        return Ok(Side { slots, types: vec![TensorType::new(dtype, [1, channel, 1, width])] });
     }
     let block = |(slot, lie): &(Slot, Lie)| {
         let turn = match *lie {
@@ -243,7 +333,7 @@ fn side(
             (slot.channels, slot.columns) = (slot.columns, slot.channels);
         }
     }
-    Ok(Side { slots, ty: TensorType::new(dtype, [1, layout.channels, 1, layout.width]) })
+    Ok(Side { slots, types: vec![TensorType::new(dtype, [1, layout.channels, 1, layout.width])] })
 }
 
 fn too_large(function: &Function, values: &[ValueId], weights: &Weights<'_>) -> PackError {
@@ -324,6 +414,7 @@ mod tests {
             let range = slot.channel * 16..(slot.channel + slot.channels) * 16;
             assert_eq!(&joined[range], floats(want), "{}", slot.name);
         }
+        assert!(packed.others.is_empty());
         // Products, as they lie or transposed; no convolution, and nothing that only turns a weight.
         let mut ops: BTreeMap<&str, usize> = BTreeMap::new();
         for op in &packed.program.entry().ops {

@@ -37,7 +37,11 @@ pub(super) struct Layout {
 /// Blocks that are tried both ways, at most: each doubles the work.
 const TRIED: usize = 10;
 
-/// The smallest surface that this finds for `blocks`; of equal ones, that with the most blocks where they had better begin,
+/// A surface may be larger than the smallest by one part in this many, if fewer blocks lie inside both axes for that.
+const GROWTH: usize = 8;
+
+/// A small surface for `blocks`. Of those that are hardly larger than the smallest, that with the fewest blocks inside both
+/// axes, which take two slices; then the smallest; of equal ones, that with the most blocks where they had better begin,
 /// then with the most as they had better lie, then the one with the fewest channels.
 ///
 /// Blocks begin at columns that are multiples of [`facts::LAST_AXIS_MULTIPLE`], as rows of an engine do. `None` if
@@ -45,7 +49,7 @@ const TRIED: usize = 10;
 /// that would be too wide beside one another.
 pub(super) fn place(blocks: &[Block]) -> Option<Layout> {
     let free: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].turn.is_some()).take(TRIED).collect();
-    let mut best: Option<([usize; 4], Layout)> = None;
+    let mut found: Vec<([usize; 5], Layout)> = Vec::new();
     for choice in 0..1usize << free.len() {
         let mut turned: Vec<bool> = blocks.iter().map(|b| b.turn.unwrap_or(false)).collect();
         for (bit, &i) in free.iter().enumerate() {
@@ -56,14 +60,14 @@ pub(super) fn place(blocks: &[Block]) -> Option<Layout> {
         for height in heights(&sizes) {
             let Some(layout) = bands(blocks, &sizes, &turned, height) else { continue };
             let moved = blocks.iter().zip(&layout.spots).filter(|(b, s)| b.first && s.column > 0).count();
+            let inside = sizes.iter().filter(|s| s.0 < layout.channels && s.1 < layout.width).count();
             let area = layout.channels * layout.width;
-            let cost = [area, moved, choice.count_ones() as usize, layout.channels];
-            if best.as_ref().is_none_or(|(least, _)| cost < *least) {
-                best = Some((cost, layout));
-            }
+            found.push(([inside, area, moved, choice.count_ones() as usize, layout.channels], layout));
         }
     }
-    best.map(|(_, layout)| layout)
+    let least = found.iter().map(|(cost, _)| cost[1]).min()?;
+    let near = found.into_iter().filter(|(cost, _)| cost[1] - least <= least / GROWTH);
+    near.min_by_key(|(cost, _)| *cost).map(|(_, layout)| layout)
 }
 
 /// Channels and columns of a block, the latter as far as the next may begin.
@@ -179,16 +183,25 @@ mod tests {
         assert_eq!(layout.spots.iter().map(|s| s.turned).collect::<Vec<_>>(), [false, true, false]);
     }
 
-    /// The gradient of a feed-forward layer: three values of 4864 channels in all, three matrices of 2048 × 768.
+    /// The gradient of a feed-forward layer: three values of 4864 channels in all, three matrices of 2048 × 768. Of
+    /// surfaces of one size, 6144 channels would have all values at column 0, and six blocks inside both axes.
     #[test]
-    fn values_begin_at_column_0_where_that_costs_nothing() {
+    fn as_few_blocks_as_can_be_lie_inside_both_axes() {
         let values = [fixed(2048, 256), fixed(2048, 256), fixed(768, 256)];
         let matrices = [free(2048, 768, true), free(2048, 768, true), free(768, 2048, true)];
         let blocks = [values, matrices].concat();
         let layout = place(&blocks).expect("fits");
         check(&blocks, &layout);
-        assert_eq!((layout.channels, layout.width), (6144, 1024));
-        assert!(layout.spots[..3].iter().all(|s| s.column == 0), "{layout:?}");
+        assert_eq!((layout.channels, layout.width), (2048, 3072));
+        assert_eq!(layout.spots.iter().map(|s| s.channel).collect::<Vec<_>>(), [0; 6]);
+    }
+
+    #[test]
+    fn values_begin_at_column_0_where_that_costs_nothing() {
+        let blocks = [free(64, 64, false), fixed(64, 32), free(64, 64, false)];
+        let layout = place(&blocks).expect("fits");
+        check(&blocks, &layout);
+        assert_eq!((layout.channels, layout.width, layout.spots[1].column), (64, 160, 0), "{layout:?}");
     }
 
     #[test]

@@ -170,12 +170,11 @@ impl<'f> Weights<'f> {
     }
 }
 
-/// The matrix or vector that lies at `slot` of `packed`, as products or the function want it.
-pub(super) fn taken<'b>(packed: Var<'b>, slot: &Slot, form: Form, shape: &[usize]) -> Var<'b> {
-    let part = packed.slice(&[0, slot.channel, 0, slot.column], &[1, slot.channels, 1, slot.columns]);
-    match form {
-        Form::Matrix { .. } => part.reshape(&[1, 1, slot.channels, slot.columns]),
-        Form::Vector { .. } if part.shape() == shape => part,
-        Form::Vector { .. } => part.reshape(shape),
+/// The matrix or vector of which `part` is the block, as products or the function want it.
+pub(super) fn taken<'b>(part: Var<'b>, form: Form, shape: &[usize]) -> Var<'b> {
+    match (form, part.shape().as_slice()) {
+        (Form::Matrix { .. }, &[_, rows, _, columns]) => part.reshape(&[1, 1, rows, columns]),
+        (_, own) if own == shape => part,
+        _ => part.reshape(shape),
     }
 }

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub struct Selection {
     /// The name of the program.
     pub name: String,
-    /// The scopes that it computes. One that an earlier program computes too is computed again, so that its values
+    /// The scopes that it computes, with their parts. One that an earlier program computes too is computed again, so that its values
     /// need not cross.
     pub scopes: Vec<Scope>,
 }
@@ -143,7 +143,7 @@ struct Live {
 impl<'a> Cutter<'a> {
     fn new(cut: &'a Cut<'a>) -> Cutter<'a> {
         let members = cut.selections.iter().map(|s| {
-            let inside = |scope: &Scope| s.scopes.contains(scope);
+            let inside = |scope: &Scope| s.scopes.iter().any(|s| s.covers(scope));
             let ops = cut.function.ops.iter().enumerate();
             ops.filter(|(_, op)| op.const_literal().is_none() && inside(&op.scope)).map(|(i, _)| i).collect()
         });

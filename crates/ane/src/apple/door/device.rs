@@ -122,8 +122,12 @@ impl Device for AppleDevice {
     }
 
     fn surface(&self, name: &str, ty: &TensorType) -> Result<Surface, DeviceError> {
+        self.surface_of(name, ty, 0)
+    }
+
+    fn surface_of(&self, name: &str, ty: &TensorType, least: usize) -> Result<Surface, DeviceError> {
         let bytes = Surface::fitting(name, ty)?;
-        let least = if self.bare { bytes } else { SharedMemory::taken(name, bytes)? };
+        let least = if self.bare { bytes } else { SharedMemory::taken(name, bytes.max(least))? };
         Ok(Surface::shared(name, ty, SharedMemory::zeroed(self.framework, name, bytes, least)?))
     }
 
