@@ -8,6 +8,7 @@ mod commands;
 mod error;
 mod header;
 mod interrupt;
+mod ladder;
 mod plot;
 mod progress;
 mod report;
@@ -20,6 +21,8 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "standin")]
+    pause_as_told();
     let cli = commands::Cli::parse();
     let ui = cli.ui();
     match cli.run(&ui) {
@@ -28,5 +31,14 @@ fn main() -> ExitCode {
             ui.error(&error);
             error.exit_code()
         }
+    }
+}
+
+/// On the stand-in, `STANDIN_PAUSE` is how many milliseconds a compiler is left alone after a refusal.
+#[cfg(feature = "standin")]
+fn pause_as_told() {
+    let pause = std::env::var("STANDIN_PAUSE").ok().and_then(|text| text.parse().ok());
+    if let Some(pause) = pause {
+        ane::apple::standin::pause_after_refusals(std::time::Duration::from_millis(pause));
     }
 }

@@ -98,6 +98,8 @@ impl<'a> Progress<'a> {
                 self.advance("compiling", done as u64, total as u64, &said);
             }
             Notice::Note(line) => self.ui.say(line),
+            // Said by whoever remembers which plan an engine took.
+            Notice::Kernels(_) => {}
         }
     }
 

@@ -3,26 +3,29 @@
 use crate::checkpoint::open_model;
 use crate::data::{self, Source, TokenFile};
 use crate::error::TrainError;
-use crate::model::Norms;
-use crate::run::{RunError, Validation};
-use crate::step::{Build, Network};
-use ane::{Pool, SoftOptions, Wanted};
+use crate::model::Start;
+use crate::run::{RunError, Storage, Validation};
+use crate::step::{Build, Heard, Network, compile};
+use ane::{Pool, Wanted};
 use std::path::Path;
 
 /// How a model is evaluated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct EvaluateOptions {
     /// Threads to compute on; 0 means as many as the machine runs at once.
     pub threads: usize,
     /// Which engine.
     pub device: Wanted,
-    /// Where norms of the forward pass are computed.
-    pub norms: Norms,
+    /// Which plan of kernels.
+    pub start: Start,
+    /// The element type of programs and surfaces.
+    pub storage: Storage,
     /// At most so many windows, spread evenly; all if `None`.
     pub windows: Option<usize>,
 }
 
-/// The loss of the model at `dir` on all of `data`: text or tokens. `progress` hears windows done and to be done.
+/// The loss of the model at `dir` on all of `data`: text or tokens. `progress` hears windows done and to be done, `heard` what
+/// is heard of compiling.
 ///
 /// # Errors
 /// If it is no model, the data do not fit it, or text is given and there is no tokenizer.
@@ -30,6 +33,7 @@ pub fn evaluate(
     dir: &Path,
     data: &Path,
     options: &EvaluateOptions,
+    heard: &mut dyn FnMut(Heard<'_>),
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Validation, RunError> {
     let model = open_model(dir)?;
@@ -52,10 +56,8 @@ pub fn evaluate(
     };
     let split = file.split(cfg.seq, 0.0)?;
     let starts = data::windows(0..file.len(), split.seq, options.windows.unwrap_or(usize::MAX));
-    let build = Build::infer().on(options.device).norms(options.norms);
-    let wanted = build.wanted(options.device, cfg.layers);
-    let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
-    let network = Network::new(&cfg, model.params, device, pool, &build, &mut |_| {})?;
+    let build = Build::infer(options.storage.precision()).on(options.device);
+    let network = compile(&cfg, model.params, options.device, &pool, &build, options.start, heard)?;
     let lengths = tokenizer.map(|t| t.text_lengths());
     let total = starts.len();
     measure(&network, &file, &starts, lengths.as_deref(), 0, &mut |done| progress(done, total))

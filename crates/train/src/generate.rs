@@ -1,12 +1,12 @@
 //! Text from a model.
 
 use crate::checkpoint::open_model;
-use crate::model::Norms;
-use crate::run::RunError;
+use crate::model::Start;
+use crate::run::{RunError, Storage};
 use crate::sample::Sampler;
-use crate::step::{Build, Network};
+use crate::step::{Build, Heard, Network, compile};
 use crate::tokenizer::Tokenizer;
-use ane::{Pool, SoftOptions, Wanted};
+use ane::{Pool, Wanted};
 use std::path::Path;
 
 /// How text is written.
@@ -36,18 +36,34 @@ pub struct OwnedGenerator {
     tokenizer: Tokenizer,
 }
 
-/// Opens the model at `dir` for writing; norms are computed where `norms` says.
+/// On what a model writes.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    /// Threads to compute on; 0 means as many as the machine runs at once.
+    pub threads: usize,
+    /// Which engine.
+    pub device: Wanted,
+    /// Which plan of kernels.
+    pub start: Start,
+    /// The element type of programs and surfaces.
+    pub storage: Storage,
+}
+
+/// Opens the model at `dir` for writing; `heard` is told of compiling.
 ///
 /// # Errors
 /// If it is no model, or has no tokenizer.
-pub fn open(dir: &Path, threads: usize, device: Wanted, norms: Norms) -> Result<OwnedGenerator, RunError> {
+pub fn open(
+    dir: &Path,
+    options: &OpenOptions,
+    heard: &mut dyn FnMut(Heard<'_>),
+) -> Result<OwnedGenerator, RunError> {
     let model = open_model(dir)?;
     let tokenizer = model.tokenizer.ok_or_else(|| RunError::NoTokenizer { dir: dir.to_owned() })?;
-    let pool = Pool::new(threads).map_err(crate::step::StepError::Threads)?;
-    let build = Build::infer().on(device).norms(norms);
-    let wanted = build.wanted(device, model.config.layers);
-    let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
-    let network = Network::new(&model.config, model.params, device, pool, &build, &mut |_| {})?;
+    let pool = Pool::new(options.threads).map_err(crate::step::StepError::Threads)?;
+    let build = Build::infer(options.storage.precision()).on(options.device);
+    let (wanted, start) = (options.device, options.start);
+    let network = compile(&model.config, model.params, wanted, &pool, &build, start, heard)?;
     Ok(OwnedGenerator { network, tokenizer })
 }
 

@@ -3,22 +3,22 @@
 use crate::checkpoint::{Tensor, TensorFile, open_model, write_tensors};
 use crate::config::ParamSpec;
 use crate::error::TrainError;
-use crate::model::Norms;
+use crate::model::Start;
 use crate::run::{RunError, Storage};
-use crate::step::{Build, Network, StepError, StepGraph, Window};
-use ane::{Pool, SoftOptions, Wanted};
+use crate::step::{Build, Heard, StepError, StepGraph, Window, compile};
+use ane::{Pool, Wanted};
 use std::path::Path;
 use std::sync::Arc;
 
 /// How gradients are computed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub struct GradsOptions {
     /// Threads to compute on; 0 means as many as the machine runs at once.
     pub threads: usize,
     /// Which engine.
     pub device: Wanted,
-    /// Where norms of the forward pass are computed.
-    pub norms: Norms,
+    /// Which plan of kernels.
+    pub start: Start,
     /// The element type of programs and surfaces.
     pub storage: Storage,
     /// The factor on the loss's gradient on its way through the layers; it is taken out again.
@@ -27,11 +27,17 @@ pub struct GradsOptions {
 
 /// Computes loss, logits and all gradients of the model at `dir` on the tensor `tokens` `[1, S + 1]` of the
 /// safetensors file `tokens`, and writes them to the safetensors file `out`: `loss` `[1]`, `logits` `[1, S, V]`,
-/// `grad.<name>` in Hugging Face's names and layouts. Returns the loss.
+/// `grad.<name>` in Hugging Face's names and layouts. Returns the loss; `heard` is told of compiling.
 ///
 /// # Errors
 /// If a file is not what it should be, a token is out of range, a result is not finite, or the engine fails.
-pub fn grads(dir: &Path, tokens: &Path, out: &Path, options: &GradsOptions) -> Result<f64, RunError> {
+pub fn grads(
+    dir: &Path,
+    tokens: &Path,
+    out: &Path,
+    options: &GradsOptions,
+    heard: &mut dyn FnMut(Heard<'_>),
+) -> Result<f64, RunError> {
     let model = open_model(dir)?;
     let mut cfg = model.config;
     if cfg.task == crate::config::Task::Regression {
@@ -47,10 +53,8 @@ pub fn grads(dir: &Path, tokens: &Path, out: &Path, options: &GradsOptions) -> R
     }
     cfg.seq = ids.len() - 1;
     let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
-    let build = Build::train(options.storage.precision()).on(options.device).norms(options.norms);
-    let wanted = build.wanted(options.device, cfg.layers);
-    let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
-    let network = Network::new(&cfg, model.params, device, pool, &build, &mut |_| {})?;
+    let build = Build::train(options.storage.precision()).on(options.device);
+    let network = compile(&cfg, model.params, options.device, &pool, &build, options.start, heard)?;
     network.set_loss_scale(options.loss_scale);
     let network = Arc::new(network);
     let by_row = network.logits(&ids)?;

@@ -16,4 +16,5 @@ pub mod rng;
 pub mod run;
 pub mod sample;
 pub mod step;
+pub mod survey;
 pub mod tokenizer;

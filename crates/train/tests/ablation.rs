@@ -9,8 +9,14 @@ use train::run::Storage;
 /// Loss, norm of the gradient, and loss after three steps.
 fn numbers(cfg: &ModelConfig, storage: Storage, on: &[Optimisation], batch: usize) -> [f64; 3] {
     let device = ane::Wanted::from(ane::Choice::Soft);
-    let options =
-        StepOptions { threads: 2, norms: Norms::Engine, device, storage, samples: 1, budget: Duration::ZERO };
+    let options = StepOptions {
+        threads: 2,
+        start: Norms::Engine.into(),
+        device,
+        storage,
+        samples: 1,
+        budget: Duration::ZERO,
+    };
     let workload = Workload::new(cfg.clone());
     let bench =
         StepBench::with(&workload, &options, &Optimisation::build(storage, on), batch).expect("compiles");

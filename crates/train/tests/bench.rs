@@ -9,9 +9,15 @@ use train::run::Storage;
 fn measure(model: &str, threads: usize, math: ane::Math, storage: Storage) -> StepTimes {
     let workload = Workload::new(ModelConfig::preset(model).expect("a preset"));
     let device = ane::Wanted { math, ..ane::Choice::Soft.into() };
-    let options =
-        StepOptions { threads, norms: Norms::Engine, device, storage, samples: 1, budget: Duration::ZERO };
-    let bench = StepBench::new(workload, &options).expect("compiles");
+    let options = StepOptions {
+        threads,
+        start: Norms::Engine.into(),
+        device,
+        storage,
+        samples: 1,
+        budget: Duration::ZERO,
+    };
+    let bench = StepBench::new(workload, &options, &mut |_| {}).expect("compiles");
     bench.run(&options, &mut |_, _| {}).expect("runs")
 }
 

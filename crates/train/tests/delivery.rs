@@ -134,7 +134,8 @@ fn a_model_evaluates_the_same_both_ways() {
     let cfg = ModelConfig::preset("tiny").expect("a preset");
     let tokens: Vec<u32> = (0..=cfg.seq as u32).map(|i| i * i % cfg.vocab as u32).collect();
     let [baked, dynamic] = [Delivery::Baked, Delivery::Dynamic].map(|weights| {
-        let network = network(&cfg, &Build { weights, ..Build::infer() }, None).expect("network");
+        let network =
+            network(&cfg, &Build { weights, ..Build::infer(Precision::F16) }, None).expect("network");
         (network.logits(&tokens).expect("logits"), network.evaluate(&tokens).expect("a loss"))
     });
     assert!(baked == dynamic);

@@ -7,7 +7,7 @@ use ane::{
 use mil::{Program, TensorType, Verified, Weights};
 use std::sync::Arc;
 use train::config::{ModelConfig, init_params};
-use train::model::{Layer, LayerKernels, Norms, Plan, Precision};
+use train::model::{LADDER, Layer, LayerKernels, Norms, Precision};
 use train::optim::{AdamW, Update};
 use train::run::{Options, Overrides, Run, RunError};
 use train::step::{Build, Network, StepError, StepGraph, Window};
@@ -45,8 +45,10 @@ fn losses_are_the_same_but_for_rounding() {
     // f32: the sum of squares goes another way. fp16: what is normed is rounded once less.
     for (precision, close) in [(Precision::F32, 1e-6), (Precision::F16, 1e-3)] {
         for weights in [Delivery::Baked, Delivery::Dynamic] {
-            let [engine, host] = [Norms::Engine, Norms::Host]
-                .map(|norms| losses(&Build { weights, ..Build::train(precision).norms(norms) }));
+            let [engine, host] = [&LADDER[0], &LADDER[1]].map(|rung| {
+                let build = Build { weights, ..Build::train(precision) };
+                losses(&build.rung(rung, &tiny()))
+            });
             assert!(engine[4] < engine[0] - 0.1, "it learns: {engine:?}");
             for (e, h) in engine.iter().zip(&host) {
                 let apart = (e - h).abs() / e;
@@ -62,18 +64,19 @@ fn losses_are_the_same_but_for_rounding() {
 #[test]
 fn no_kernel_has_a_norm_if_the_host_computes_them() {
     let layer = Layer::new(&tiny(), Precision::F16).expect("a layer");
-    let with_norm = |norms| -> Vec<(String, bool)> {
-        let kernels = LayerKernels::dynamic(&layer, &Plan::with_norms(norms)).expect("kernels").kernels;
+    let with_norm = |rung: usize| -> Vec<(String, bool)> {
+        let plan = LADDER[rung].plan(&tiny());
+        let kernels = LayerKernels::dynamic(&layer, &plan).expect("kernels").kernels;
         assert_eq!(kernels.len(), 6);
         for k in &kernels {
             let text = mil::text::print(&k.packed.program);
-            assert_eq!(text.contains("reduce_max("), k.has_norm, "{}: {text}", k.name);
+            assert_eq!(text.contains("pow("), k.has_norm, "{}: {text}", k.name);
         }
         kernels.into_iter().filter(|k| k.has_norm).map(|k| (k.name, true)).collect()
     };
     let both = ["fwdAttn", "fwdFFN"].map(|name| (name.to_owned(), true));
-    assert_eq!(with_norm(Norms::Engine), both);
-    assert_eq!(with_norm(Norms::Host), []);
+    assert_eq!(with_norm(0), both);
+    assert_eq!(with_norm(1), []);
 }
 
 /// An engine whose compiler takes no RMSNorm beside products, as maderix/ANE found on M4.
@@ -91,7 +94,7 @@ impl Device for NoNorms {
         weights: &Weights,
     ) -> Result<Box<dyn Kernel>, DeviceError> {
         let text = mil::text::print(program);
-        if text.contains("reduce_max(") && text.contains("matmul(") {
+        if text.contains("pow(") && text.contains("matmul(") {
             let refusal = Refusal::new(name, Call::Compile, ane::Answer::default(), &text);
             return Err(DeviceError::Refused(refusal.into()));
         }
@@ -105,17 +108,18 @@ impl Device for NoNorms {
 
 #[test]
 fn an_engine_that_refuses_norms_is_told_of_the_flag() {
-    let compiled = |norms| {
+    let compiled = |rung: usize| {
         let pool = Pool::new(1).expect("threads");
         let device = Box::new(NoNorms(soft(&pool)));
-        let build = Build { weights: Delivery::Dynamic, ..Build::train(Precision::F16).norms(norms) };
+        let build = Build { weights: Delivery::Dynamic, ..Build::train(Precision::F16) };
+        let build = build.rung(&LADDER[rung], &tiny());
         Network::new(&tiny(), init_params(&tiny(), 3), device, pool, &build, &mut |_| {})
     };
-    let error = compiled(Norms::Engine).expect_err("refused");
+    let error = compiled(0).expect_err("refused");
     assert!(matches!(error, StepError::Norm(_)) && error.may_pass(), "{error}");
     let hint = RunError::from(error).hint().expect("a remedy");
     assert!(hint.starts_with("Try `--norms host`"), "{hint}");
-    assert!(compiled(Norms::Host).expect("compiles").has_norms_on_host());
+    assert!(compiled(1).expect("compiles").has_norms_on_host());
 }
 
 #[test]

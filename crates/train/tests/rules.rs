@@ -20,8 +20,8 @@ const EVERYWHERE: &[(&str, &str)] = &[
 const DYNAMIC: &[(&str, &str)] = &[
     (
         "N13",
-        "weights begin inside the last axis, in sdpaBwd1 also activations, as in maderix/ANE's dynamic kernels; none comes \
-         near 4094, and only M1 and M2 mind",
+        "weights begin inside the last axis, in sdpaBwd1, ffnBwd and qkvBwd also activations, as in maderix/ANE's dynamic \
+         kernels; none comes near 4094, and only M1 and M2 mind",
     ),
     ("T12", "weights and activations are `[1, 1, M, N]`, as in maderix/ANE's dynamic kernels"),
 ];

@@ -1,5 +1,7 @@
 //! `backpropane doctor`.
 
+mod kernels;
+
 use super::print_json;
 use crate::error::CommandError;
 use crate::ui::Ui;
@@ -8,6 +10,7 @@ use ane::trial::{Trial, run_all};
 use ane::{Choice, DeviceError, DeviceInfo, SoftOptions};
 use serde::Serialize;
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Check this machine's Neural Engine, from the system's libraries to numbers that come out
@@ -18,12 +21,29 @@ use std::process::Command;
 ///
 /// Exits with 1 if the engine that was tried is not all right, and on a Mac with Apple silicon if its Neural Engine
 /// cannot be used.
+///
+/// With --kernels it compiles the kernels of a model instead, by each plan that `train` would try one after the other, and
+/// shows what the engine says of each kernel; it exits with 1 if the engine takes no plan whole.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   backpropane doctor                        what a report of a problem should begin with
-  backpropane doctor --json > doctor.json   the same, for programs")]
+  backpropane doctor --json > doctor.json   the same, for programs
+  backpropane doctor --kernels --submit-file kernels.json
+                                            which kernels the engine takes, as a report that can be sent")]
 pub struct DoctorArgs {
+    /// Compile the kernels of a model, by each plan of kernels
+    #[arg(long)]
+    kernels: bool,
+
+    /// A preset, a configuration file, or a model's folder [default: shakespeare]
+    #[arg(long, value_name = "PRESET|FILE|DIR", requires = "kernels")]
+    model: Option<String>,
+
+    /// Write chip, system, plans, kernels, their programs' hashes and the engine's words to this file, for a report
+    #[arg(long, value_name = "FILE", requires = "kernels")]
+    submit_file: Option<PathBuf>,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -72,6 +92,9 @@ struct TrialRecord {
 }
 
 pub fn run(ui: &Ui, args: &DoctorArgs) -> Result<(), CommandError> {
+    if args.kernels {
+        return kernels::run(ui, args);
+    }
     let finding = find()?;
     if args.json {
         print_json(ui, &finding)?;

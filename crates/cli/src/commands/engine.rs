@@ -4,7 +4,7 @@ use ane::{Delivery, Math};
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::str::FromStr;
-use train::model::Norms;
+use train::model::{Norms, Rung, Start};
 use train::run::{ScheduleKind, Storage};
 
 /// Most threads that may be asked for: more than any machine has, few enough to start.
@@ -48,12 +48,21 @@ impl EngineArgs {
     }
 }
 
-/// How a model becomes kernels.
+/// What every command has that computes with a model: on what, and how the model becomes kernels.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct ModelArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+
+    /// Element type of programs and surfaces; f32 is for debugging, on the software engine alone [default: f16; a resumed
+    /// run's own]
+    #[arg(long, value_name = "TYPE")]
+    storage: Option<StorageArg>,
+
     /// How weights reach the engine: baked into kernels, or dynamic, on the surfaces that kernels read, so that one set
     /// of kernels is compiled once and serves all layers. auto: dynamic on the Neural Engine, which would compile baked
-    /// ones again after each step; baked on the software engine, where that takes less memory
+    /// ones again after each step; baked on the software engine, where that takes less memory, and on an engine that
+    /// refuses the others
     #[arg(long, value_name = "HOW", default_value = "auto")]
     weights: WeightsArg,
 
@@ -62,28 +71,38 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// What is wanted, with weights that come so.
-    pub fn of(self, wanted: ane::Wanted) -> ane::Wanted {
-        ane::Wanted { weights: self.weights.into(), ..wanted }
+    /// Which engine is wanted, with weights that come so.
+    pub fn device(self) -> ane::Wanted {
+        ane::Wanted { weights: self.weights.into(), ..self.engine.device() }
     }
 
-    /// Where norms are computed.
-    pub fn norms(self) -> Norms {
-        self.norms.get()
+    /// The element type of programs and surfaces.
+    pub fn storage(self) -> StorageArg {
+        self.storage.unwrap_or(StorageArg::F16)
+    }
+
+    /// The same, if it was said.
+    pub fn given_storage(self) -> Option<Storage> {
+        self.storage.map(Into::into)
     }
 
     /// Where norms are computed, if that was said.
     pub fn given_norms(self) -> Option<Norms> {
         self.norms.given()
     }
+
+    /// Which plans of kernels are tried, if such an engine took `known` before.
+    pub fn start(self, known: Option<&'static Rung>) -> Start {
+        Start { norms: self.norms.get(), known, exact: None }
+    }
 }
 
 /// Where norms are computed.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct NormsArgs {
-    /// Where RMSNorm of the forward pass is computed: on the engine, in the kernels that read what comes of it, or on the
-    /// host, for an engine that refuses such kernels. The losses are the same but for rounding [default: engine; a resumed
-    /// run's own]
+    /// Where RMSNorm of the forward pass is computed: on the engine, in the kernels that read what comes of it; on the
+    /// host; or auto: on the engine where it takes such kernels, else on the host, and in kernels with less and less in
+    /// them until the engine takes them. The losses are the same but for rounding [default: auto; a resumed run's own]
     #[arg(long, value_name = "WHERE")]
     norms: Option<NormsArg>,
 }
@@ -97,6 +116,7 @@ impl NormsArgs {
     /// Where, if that was said.
     fn given(self) -> Option<Norms> {
         self.norms.map(|norms| match norms {
+            NormsArg::Auto => Norms::Auto,
             NormsArg::Engine => Norms::Engine,
             NormsArg::Host => Norms::Host,
         })
@@ -105,15 +125,9 @@ impl NormsArgs {
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum NormsArg {
+    Auto,
     Engine,
     Host,
-}
-
-/// Where the weights of kernels are.
-#[derive(ValueEnum, Clone, Copy, Debug)]
-pub enum LyingArg {
-    Baked,
-    Dynamic,
 }
 
 /// How weights reach an engine.

@@ -1,13 +1,15 @@
 //! `backpropane eval`.
 
-use super::engine::{EngineArgs, ModelArgs, positive};
+use super::engine::{ModelArgs, positive};
 use super::print_json;
 use crate::error::CommandError;
+use crate::ladder::Ladder;
 use crate::report;
 use crate::ui::Ui;
 use crate::units;
 use std::path::PathBuf;
 use train::evaluate::{EvaluateOptions, evaluate};
+use train::run::Heard;
 
 /// Measure how well a model predicts a text
 ///
@@ -32,10 +34,7 @@ pub struct EvalArgs {
     windows: Option<usize>,
 
     #[command(flatten)]
-    engine: EngineArgs,
-
-    #[command(flatten)]
-    kernels: ModelArgs,
+    on: ModelArgs,
 
     /// Print one JSON object: step, loss, perplexity, bits_per_byte, windows
     #[arg(long)]
@@ -43,14 +42,17 @@ pub struct EvalArgs {
 }
 
 pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {
+    let ladder = Ladder::here();
     let options = EvaluateOptions {
-        threads: args.engine.threads,
-        device: args.kernels.of(args.engine.device()),
-        norms: args.kernels.norms(),
+        threads: args.on.engine.threads,
+        device: args.on.device(),
+        start: args.on.start(ladder.known()),
+        storage: args.on.storage().into(),
         windows: args.windows,
     };
     let mut bar = None;
-    let result = evaluate(&args.model, &args.data, &options, &mut |done, total| {
+    let heard = &mut |heard: Heard<'_>| ladder.hear(ui, heard);
+    let result = evaluate(&args.model, &args.data, &options, heard, &mut |done, total| {
         if bar.is_none() {
             bar = ui.bar("evaluating", total as u64);
         }

@@ -1,14 +1,15 @@
 //! `backpropane generate`.
 
-use super::engine::{EngineArgs, ModelArgs, not_negative, positive, share};
+use super::engine::{ModelArgs, not_negative, positive, share};
 use crate::error::CommandError;
+use crate::ladder::Ladder;
 use crate::ui::Ui;
 use crate::units;
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, StdoutLock, Write};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use train::generate::{self, GenerateOptions};
+use train::generate::{self, GenerateOptions, OpenOptions};
 
 /// Continue a text with a trained model
 ///
@@ -45,16 +46,19 @@ pub struct GenerateArgs {
     seed: Option<u64>,
 
     #[command(flatten)]
-    engine: EngineArgs,
-
-    #[command(flatten)]
-    kernels: ModelArgs,
+    on: ModelArgs,
 }
 
 pub fn run(ui: &Ui, args: &GenerateArgs) -> Result<(), CommandError> {
     let seed = args.seed.unwrap_or_else(from_clock);
-    let wanted = args.kernels.of(args.engine.device());
-    let generator = generate::open(&args.model, args.engine.threads, wanted, args.kernels.norms())?;
+    let ladder = Ladder::here();
+    let on = OpenOptions {
+        threads: args.on.engine.threads,
+        device: args.on.device(),
+        start: args.on.start(ladder.known()),
+        storage: args.on.storage().into(),
+    };
+    let generator = generate::open(&args.model, &on, &mut |heard| ladder.hear(ui, heard))?;
     let options =
         GenerateOptions { tokens: args.tokens, temperature: args.temperature, top_p: args.top_p, seed };
     let began = Instant::now();

@@ -1,10 +1,12 @@
 //! `backpropane grads`.
 
-use super::engine::{EngineArgs, ModelArgs, StorageArg, above_zero};
+use super::engine::{ModelArgs, above_zero};
 use crate::error::CommandError;
+use crate::ladder::Ladder;
 use crate::ui::Ui;
 use std::path::PathBuf;
 use train::grads::{GradsOptions, grads};
+use train::run::Heard;
 
 /// Run one forward and backward pass and write its gradients
 ///
@@ -37,26 +39,21 @@ pub struct GradsArgs {
     #[arg(long, value_name = "F", default_value_t = 256.0, value_parser = above_zero::<f32>)]
     loss_scale: f32,
 
-    /// Element type of programs and surfaces; f32 is for debugging, on the software engine alone
-    #[arg(long, value_name = "TYPE", default_value = "f16")]
-    storage: StorageArg,
-
     #[command(flatten)]
-    engine: EngineArgs,
-
-    #[command(flatten)]
-    kernels: ModelArgs,
+    on: ModelArgs,
 }
 
 pub fn run(ui: &Ui, args: &GradsArgs) -> Result<(), CommandError> {
+    let ladder = Ladder::here();
     let options = GradsOptions {
-        threads: args.engine.threads,
-        device: args.kernels.of(args.engine.device()),
-        norms: args.kernels.norms(),
-        storage: args.storage.into(),
+        threads: args.on.engine.threads,
+        device: args.on.device(),
+        start: args.on.start(ladder.known()),
+        storage: args.on.storage().into(),
         loss_scale: args.loss_scale,
     };
-    let loss = grads(&args.model, &args.tokens, &args.out, &options)?;
+    let heard = &mut |heard: Heard<'_>| ladder.hear(ui, heard);
+    let loss = grads(&args.model, &args.tokens, &args.out, &options, heard)?;
     ui.result(&format!("loss {loss:.6}"))?;
     ui.say(format!("gradients are in `{}`", args.out.display()));
     Ok(())

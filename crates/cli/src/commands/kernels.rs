@@ -1,10 +1,12 @@
 //! `backpropane kernels`.
 
-use super::engine::{LyingArg, NormsArgs, StorageArg, positive};
+use super::engine::{ModelArgs, positive};
 use super::print_json;
 use crate::error::CommandError;
+use crate::ladder::Ladder;
 use crate::ui::Ui;
 use crate::units;
+use ane::SoftOptions;
 use ane::pack::Slot;
 use mil::TensorType;
 use mil::pass::Provider;
@@ -15,8 +17,9 @@ use std::path::{Path, PathBuf};
 use train::checkpoint::write_atomically;
 use train::config::{ModelConfig, init_params};
 use train::error::TrainError;
-use train::model::{KernelSpec, Layer, LayerKernels, Plan};
-use train::run::{Settings, Storage};
+use train::model::{KernelSpec, Layer};
+use train::run::{RunError, Settings, Storage};
+use train::step::Build;
 
 /// Where weight files are, in the text of a program.
 const MODEL_PATH: &str = "@model_path/";
@@ -43,16 +46,8 @@ pub struct KernelsArgs {
     #[arg(long, value_name = "N", value_parser = positive::<usize>)]
     seq: Option<usize>,
 
-    /// Element type of programs and surfaces
-    #[arg(long, value_name = "TYPE", default_value = "f16")]
-    storage: StorageArg,
-
-    /// Where weights are: in weight files, or on the surfaces that kernels read
-    #[arg(long, value_name = "HOW", default_value = "baked")]
-    weights: LyingArg,
-
     #[command(flatten)]
-    norms: NormsArgs,
+    on: ModelArgs,
 
     /// Write each kernel with the initial weights of layer 0 into this new folder
     #[arg(long, value_name = "DIR")]
@@ -67,17 +62,18 @@ pub fn run(ui: &Ui, args: &KernelsArgs) -> Result<(), CommandError> {
     let mut cfg = ModelConfig::find(&args.model)?;
     cfg.seq = args.seq.unwrap_or(cfg.seq);
     cfg.validate()?;
-    let storage = Storage::from(args.storage);
     if let Some(dir) = &args.emit {
         refuse_occupied(dir)?;
     }
+    let storage = Storage::from(args.on.storage());
     let layer = Layer::new(&cfg, storage.precision())?;
-    let plan = Plan::with_norms(args.norms.get());
-    let kernels = match args.weights {
-        LyingArg::Baked => LayerKernels::new(&layer, &plan)?,
-        LyingArg::Dynamic => LayerKernels::dynamic(&layer, &plan)?,
-    }
-    .kernels;
+    let options = SoftOptions::threads(args.on.engine.threads).map_err(RunError::from)?;
+    // What it is to run on decides what `auto` means.
+    let build = Build::train(storage.precision()).on(args.on.device());
+    let wanted = build.wanted(args.on.device(), cfg.layers);
+    let engine = ane::open(wanted, options).map_err(RunError::from)?.info().engine;
+    let build = build.rung(args.on.start(Ladder::here().known()).rung(engine), &cfg);
+    let kernels = build.kernels(&layer, engine)?.kernels;
     if let Some(dir) = &args.emit {
         emit(dir, &cfg, &kernels)?;
         ui.say(format!("programs and weights are in `{}`", dir.display()));
@@ -115,10 +111,12 @@ struct Limit {
 fn limits(specs: &[KernelSpec]) -> Vec<Limit> {
     let mut limits: Vec<Limit> = Vec::new();
     for k in specs {
-        for (side, ty) in [("in", &k.packed.input), ("out", &k.packed.output)] {
+        let reads = k.packed.reads().map(|ty| ("in", ty));
+        for (side, ty) in reads.chain([("out", &k.packed.output)]) {
             for remark in ane::facts::remarks(ty) {
                 let (breach, surface) = (remark.to_string(), format!("{}.{side}", k.name));
                 match limits.iter_mut().find(|l| l.breach == breach) {
+                    Some(limit) if limit.surfaces.contains(&surface) => {}
                     Some(limit) => limit.surfaces.push(surface),
                     None => {
                         let source = remark.basis.to_string();
@@ -148,7 +146,11 @@ struct Kernel {
 struct Surface {
     shape: Vec<usize>,
     dtype: String,
+    /// Of all surfaces, if there are several.
     bytes: usize,
+    /// The shapes of the others, if values lie apart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Vec<usize>>,
     values: Vec<Value>,
 }
 
@@ -189,10 +191,11 @@ impl Listing {
             from,
             turned: slot.turned,
         };
-        let surface = |ty: &TensorType, values: Vec<Value>| Surface {
+        let surface = |ty: &TensorType, others: &[TensorType], values: Vec<Value>| Surface {
             shape: ty.shape.to_vec(),
             dtype: ty.dtype.to_string(),
-            bytes: ty.bytes().unwrap_or(0),
+            bytes: others.iter().chain([ty]).filter_map(TensorType::bytes).sum(),
+            others: others.iter().map(|ty| ty.shape.to_vec()).collect(),
             values,
         };
         let inputs = |k: &KernelSpec| {
@@ -208,8 +211,8 @@ impl Listing {
                 flops: k.stats.flops,
                 weight_bytes: k.stats.constant_bytes,
                 weight_files: k.baked.len() + k.packed.constants.len(),
-                input: surface(&k.packed.input, inputs(k)),
-                output: surface(&k.packed.output, outputs(k)),
+                input: surface(&k.packed.input, &k.packed.others, inputs(k)),
+                output: surface(&k.packed.output, &[], outputs(k)),
             })
             .collect();
         let mut total = Total { kernels: kernels.len(), ..Total::default() };
@@ -240,7 +243,10 @@ impl Listing {
         row(&mut out, ["kernel", "ops", "GFLOP", "weights", "reads", "writes"]);
         let gflop = |flops: u64| format!("{:.3}", flops as f64 / 1e9);
         for k in &self.kernels {
-            let size = |s: &Surface| format!("{:?} {}", s.shape, units::bytes(s.bytes as u64));
+            let size = |s: &Surface| match s.others.len() {
+                0 => format!("{:?} {}", s.shape, units::bytes(s.bytes as u64)),
+                n => format!("{} surfaces {}", n + 1, units::bytes(s.bytes as u64)),
+            };
             row(
                 &mut out,
                 [

@@ -1,7 +1,7 @@
 //! The commands: one file each, whose doc comment is its manual.
 
 mod bench;
-mod doctor;
+pub mod doctor;
 mod engine;
 mod eval;
 mod explore;

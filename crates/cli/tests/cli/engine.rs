@@ -90,3 +90,64 @@ fn norms_of_the_host_give_the_same_losses_in_any_process() {
     }
     assert!(place.succeed("kernels --model tiny --norms host").stdout.contains("x2n 64 (host)"));
 }
+
+/// What a model is computed on, and how it becomes kernels, is said with the same flags everywhere.
+#[test]
+fn every_command_that_computes_has_the_same_flags() {
+    let place = Place::new();
+    let paragraphs = |command: &str| -> Vec<String> {
+        let help = place.succeed(&format!("{command} --help")).stdout;
+        let flags = ["--storage", "--math", "--norms", "--device", "--weights", "--threads"];
+        let paragraph = |flag: &&str| {
+            let from =
+                help.find(&format!("      {flag} <")).unwrap_or_else(|| panic!("{command}: no {flag}"));
+            help[from..].split("\n\n      --").next().unwrap_or_default().to_owned()
+        };
+        flags.iter().map(paragraph).collect()
+    };
+    let train = paragraphs("train");
+    for command in ["eval", "generate", "grads", "kernels", "bench step"] {
+        assert_eq!(paragraphs(command), train, "{command}");
+    }
+    place.succeed("train --model tiny --data text.txt --batch 1 --steps 2 --out run");
+    for flags in ["--storage f32", "--storage f16 --norms engine", "--norms auto --math int16 --device soft"]
+    {
+        place.succeed(&format!("eval --model run --data text.txt --windows 2 {flags}"));
+        place.succeed(&format!("generate --model run --prompt so --tokens 3 --seed 1 {flags}"));
+        place.succeed(&format!("kernels --model run {flags}"));
+    }
+    let eval = |flags: &str| {
+        let args = format!("eval --model run --data text.txt --windows 2 --json {flags}");
+        let loss = serde_json::from_str::<serde_json::Value>(&place.succeed(&args).stdout).expect("JSON");
+        loss["loss"].as_f64().expect("a loss")
+    };
+    let (half, whole) = (eval(""), eval("--storage f32"));
+    assert!(half != whole && (half / whole - 1.0).abs() < 1e-3, "{half} and {whole}");
+}
+
+/// Software takes every plan; the report has each kernel with its program's hash.
+#[test]
+fn doctor_shows_which_plans_of_kernels_are_taken() {
+    let place = Place::new();
+    let shown = place.succeed("doctor --kernels --model tiny --submit-file kernels.json").stdout;
+    for line in [
+        "plan      `six`: ",
+        "plan      `fine`: ",
+        "          compiled: fwdAttn, fwdFFN",
+        "verdict   `six`: ",
+    ] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    let report: serde_json::Value = serde_json::from_slice(&place.read("kernels.json")).expect("JSON");
+    assert_eq!(report["takes"], "six");
+    let kernels = |rung: usize| report["rungs"][rung]["kernels"].as_array().expect("a list");
+    assert_eq!((0..5).map(|rung| kernels(rung).len()).collect::<Vec<_>>(), [6, 6, 6, 6, 20]);
+    let hash = |rung: usize, kernel: usize| kernels(rung)[kernel]["mil_fnv1a64"].as_str().expect("a hash");
+    assert_eq!(hash(0, 0).len(), 16);
+    assert_ne!(hash(0, 0), hash(1, 0), "a norm less");
+    assert_eq!(hash(0, 2), hash(1, 2), "the same program");
+    let outcome = place.run("doctor --model tiny");
+    assert_eq!(outcome.code, Some(2));
+    let outcome = place.run("doctor --kernels --model nothing");
+    assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+}

@@ -1,10 +1,10 @@
 //! The time of each step inside the kernels of a layer, on the software engine.
 
 use super::{Workload, median};
-use crate::model::{Layer, LayerKernels, Plan};
+use crate::model::{Layer, LayerKernels, Norms, Start};
 use crate::run::Storage;
 use crate::step::StepError;
-use ane::{DeviceError, Math, Pool};
+use ane::{DeviceError, Engine, Math, Pool};
 use softane::{Arena, Buffer, Executable, Slice, SliceMut};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ pub struct KernelTimes {
 pub fn kernels(
     workload: &Workload,
     storage: Storage,
+    norms: Norms,
     math: Math,
     threads: usize,
     samples: usize,
@@ -36,7 +37,8 @@ pub fn kernels(
     ane::check_math(math)?;
     let cfg = &workload.config;
     let layer = Layer::new(cfg, storage.precision())?;
-    let layer_kernels = LayerKernels::new(&layer, &Plan::six())?;
+    let rung = Start::from(norms).rung(Engine::Soft);
+    let layer_kernels = LayerKernels::new(&layer, &rung.plan(cfg))?;
     let (specs, theta) = (cfg.params(), workload.weights());
     let pool = Pool::new(threads).map_err(StepError::Threads)?;
     let mut arena = Arena::default();

@@ -97,7 +97,7 @@ mod tests {
         let device = ane::Wanted::from(ane::Choice::Soft);
         let options = StepOptions {
             threads: 1,
-            norms: crate::model::Norms::Engine,
+            start: crate::model::Norms::Engine.into(),
             device,
             storage: Storage::F16,
             samples: 1,

@@ -1,24 +1,24 @@
 //! The time of a training step.
 
 use super::Workload;
-use crate::model::Norms;
+use crate::model::Start;
 use crate::optim::{AdamW, Update};
 use crate::run::{RunError, Storage};
-use crate::step::{Build, Network, StepError, StepGraph, Window};
+use crate::step::{Build, Chosen, Heard, Network, StepError, StepGraph, Window, compile};
 use ane::{DeviceInfo, Pool, SoftOptions, Wanted};
 use flow::{Lane, Trace};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How a step is measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub struct StepOptions {
     /// Threads to compute on; 0 means as many as the machine runs at once.
     pub threads: usize,
     /// Which engine.
     pub device: Wanted,
-    /// Where norms of the forward pass are computed, by [`StepBench::new`].
-    pub norms: Norms,
+    /// Which plan of kernels, by [`StepBench::new`].
+    pub start: Start,
     /// The element type of programs and surfaces.
     pub storage: Storage,
     /// Steps that are timed.
@@ -42,6 +42,8 @@ pub struct StepTimes {
     pub compile: Duration,
     /// Whether weights travelled on surfaces.
     pub dynamic: bool,
+    /// Which plan of kernels the engine took.
+    pub rung: Option<Chosen>,
     /// Bytes of all surfaces.
     pub surfaces: usize,
     /// Bytes of all kernels' constants, and of the working memory that they share.
@@ -79,13 +81,21 @@ const WARM_UP: usize = 4;
 const LEAST: usize = 10;
 
 impl StepBench {
-    /// Compiles `workload`.
+    /// Compiles `workload`; `heard` is told of it.
     ///
     /// # Errors
     /// If the engine cannot be had or refuses a kernel.
-    pub fn new(workload: Workload, options: &StepOptions) -> Result<StepBench, RunError> {
-        let build = Build::train(options.storage.precision()).on(options.device).norms(options.norms);
-        StepBench::with(&workload, options, &build, 1)
+    pub fn new(
+        workload: Workload,
+        options: &StepOptions,
+        heard: &mut dyn FnMut(Heard<'_>),
+    ) -> Result<StepBench, RunError> {
+        let build = Build::train(options.storage.precision()).on(options.device);
+        let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
+        let began = Instant::now();
+        let (cfg, theta) = (&workload.config, workload.weights());
+        let network = compile(cfg, theta, options.device, &pool, &build, options.start, heard)?;
+        StepBench::of(&workload, network, began.elapsed(), 1)
     }
 
     /// Compiles `workload` as `build` says; a step learns from `batch` windows, all the same.
@@ -101,10 +111,18 @@ impl StepBench {
         let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
         let device = ane::open(options.device, SoftOptions { pool: pool.clone() })?;
         let theta = workload.weights();
-        let n = theta.len();
         let began = Instant::now();
         let network = Network::new(&workload.config, theta, device, pool, build, &mut |_| {})?;
-        let compile = began.elapsed();
+        StepBench::of(workload, network, began.elapsed(), batch)
+    }
+
+    fn of(
+        workload: &Workload,
+        network: Network,
+        compile: Duration,
+        batch: usize,
+    ) -> Result<StepBench, RunError> {
+        let n = workload.config.param_count();
         network.set_loss_scale(LOSS_SCALE);
         let network = Arc::new(network);
         let graph = StepGraph::new(Arc::clone(&network), batch)?;
@@ -182,6 +200,7 @@ impl StepBench {
             loss3,
             compile: self.compile,
             dynamic: self.network.is_dynamic(),
+            rung: self.network.rung(),
             surfaces: self.network.buffers.surface_bytes(),
             kernels: self.network.kernel_bytes(),
             device: self.network.device().info().clone(),

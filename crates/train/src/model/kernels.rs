@@ -3,7 +3,7 @@
 use super::plan::has_norm;
 use super::{Layer, ModelError, NormSite, Plan};
 use crate::config::{ParamKind, ParamSpec};
-use ane::pack::{Packed, Slot, pack_with_weights};
+use ane::pack::{Packed, Slot, pack_apart, pack_with_weights};
 use ane::{DeviceError, SliceMut, Surface};
 use mil::blob::{BlobError, FIRST_ENTRY};
 use mil::pass::{Crossing, Cut, Part, Provider, Selection, cut};
@@ -176,9 +176,15 @@ impl LayerKernels {
     /// # Errors
     /// If the plan does not fit the layer.
     pub fn new(layer: &Layer, plan: &Plan) -> Result<LayerKernels, ModelError> {
-        let function = &layer.joint.function;
-        let file = |(&v, _): (&ValueId, &ParamKind)| (v, function.value(v).name.clone());
-        LayerKernels::cut(layer, plan, &layer.weights.iter().map(file).collect())
+        LayerKernels::cut(layer, plan, &files(layer), false)
+    }
+
+    /// The same with a surface for each value that a kernel reads: no kernel slices what it reads.
+    ///
+    /// # Errors
+    /// As [`LayerKernels::new`].
+    pub fn apart(layer: &Layer, plan: &Plan) -> Result<LayerKernels, ModelError> {
+        LayerKernels::cut(layer, plan, &files(layer), true)
     }
 
     /// The same with the weights on the surfaces that the kernels read: they serve all layers.
@@ -186,13 +192,14 @@ impl LayerKernels {
     /// # Errors
     /// As [`LayerKernels::new`], or if the weights of a kernel are too large for a surface.
     pub fn dynamic(layer: &Layer, plan: &Plan) -> Result<LayerKernels, ModelError> {
-        LayerKernels::cut(layer, plan, &BTreeMap::new())
+        LayerKernels::cut(layer, plan, &BTreeMap::new(), false)
     }
 
     fn cut(
         layer: &Layer,
         plan: &Plan,
         baked: &BTreeMap<ValueId, String>,
+        apart: bool,
     ) -> Result<LayerKernels, ModelError> {
         let function = &layer.joint.function;
         let mut kept: BTreeSet<ValueId> = [layer.o, layer.ffn].into();
@@ -203,7 +210,7 @@ impl LayerKernels {
         let selections = plan.kernels();
         let parts = cut(&Cut { function, selections: &selections, baked, kept: &kept, width: layer.width })?;
         let kernels = parts.into_iter().zip(&selections);
-        let kernels = kernels.map(|(part, of)| spec(layer, part, of)).collect::<Result<_, _>>()?;
+        let kernels = kernels.map(|(part, of)| spec(layer, part, of, apart)).collect::<Result<_, _>>()?;
         Ok(LayerKernels { kernels, forward: plan.forward.len() })
     }
 
@@ -225,12 +232,20 @@ impl LayerKernels {
     }
 }
 
-fn spec(layer: &Layer, part: Part, selection: &Selection) -> Result<KernelSpec, ModelError> {
+/// The weight file of each parameter of `layer`.
+fn files(layer: &Layer) -> BTreeMap<ValueId, String> {
+    layer.weights.keys().map(|&v| (v, layer.joint.function.value(v).name.clone())).collect()
+}
+
+fn spec(layer: &Layer, part: Part, selection: &Selection, apart: bool) -> Result<KernelSpec, ModelError> {
     let parameters = part.inputs.iter().zip(&part.program.entry().inputs);
     let weights: BTreeSet<ValueId> =
         parameters.filter(|(c, _)| layer.weights.contains_key(&c.value)).map(|(_, &v)| v).collect();
-    let packed = pack_with_weights(&part.program, layer.width, &|v| weights.contains(&v))
-        .map_err(|source| ModelError::Pack { kernel: part.name.clone(), source })?;
+    let packed = match apart {
+        true => pack_apart(&part.program, layer.width),
+        false => pack_with_weights(&part.program, layer.width, &|v| weights.contains(&v)),
+    };
+    let packed = packed.map_err(|source| ModelError::Pack { kernel: part.name.clone(), source })?;
     let (mut inputs, mut carried) = (Vec::new(), Vec::new());
     for (c, slot) in part.inputs.iter().zip(&packed.inputs) {
         match layer.weights.get(&c.value) {
@@ -282,10 +297,10 @@ mod tests {
         let want = [
             (d, s + 32 + 4 * d),
             (d, s + 32 + 3 * f),
-            (3 * f, s + d),
+            (f, 3 * s + 3 * d),
             (d, 4 * s + d),
             (2 * sc + 2 * d, s),
-            (3 * d, s + d),
+            (d, 3 * s + 3 * d),
         ];
         assert_eq!(sizes, want);
         let places = k.iter().flat_map(|k| k.carried.iter().map(|c| (k.name.as_str(), c.kind)));

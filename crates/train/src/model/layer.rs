@@ -151,6 +151,11 @@ impl Layer {
         })
     }
 
+    /// Elements of a value.
+    pub fn elements(&self, v: ValueId) -> usize {
+        self.joint.function.ty(v).elements()
+    }
+
     /// The cotangent of a forward value.
     ///
     /// # Errors
@@ -195,8 +200,11 @@ impl<'b> Statement<'b> {
         let [wq, wk, wv] =
             [("wq", ParamKind::Wq, q_dim), ("wk", ParamKind::Wk, kv_dim), ("wv", ParamKind::Wv, kv_dim)]
                 .map(|(name, kind, out)| self.weight(name, kind, [out, d, 1, 1]));
+        self.b.enter("qkv.q");
         let mut q = xn.conv1x1(wq, 1).named("q_proj"); //                      [1, H·E, 1, S]
+        self.b.enter("qkv.k");
         let mut key = xn.conv1x1(wk, 1).named("k_proj"); //                    [1, K·E, 1, S]
+        self.b.enter("qkv.v");
         let v = xn.conv1x1(wv, 1).named("v");
 
         if cfg.qk_norm {
@@ -245,7 +253,9 @@ impl<'b> Statement<'b> {
         self.b.enter("up");
         let w1 = self.weight("w1", ParamKind::W1, [f, d, 1, 1]);
         let w3 = self.weight("w3", ParamKind::W3, [f, d, 1, 1]);
+        self.b.enter("up.1");
         let h1 = x2n.conv1x1(w1, 1).named("h1"); //                            [1, F, 1, S]
+        self.b.enter("up.3");
         let h3 = x2n.conv1x1(w3, 1).named("h3");
 
         self.b.enter("silu");

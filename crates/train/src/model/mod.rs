@@ -1,10 +1,12 @@
 //! The model as programs: one layer stated forward, its gradient derived, both cut into kernels by a plan.
 
 mod kernels;
+mod ladder;
 mod layer;
 mod plan;
 
 pub use kernels::{Baking, Carrying, KernelSpec, LayerKernels, Lying};
+pub use ladder::{LADDER, Rung, Start};
 pub use layer::{Layer, NormSite, Outer, Precision};
 pub use plan::{Fusion, Norms, Plan};
 

@@ -1,12 +1,13 @@
 //! Which part of a layer and its gradient is computed by which kernel.
 
+use crate::config::{ModelConfig, RopeKind};
 use mil::Scope;
 use mil::ir::Phase;
 use mil::pass::Selection;
 use serde::{Deserialize, Serialize};
 
-/// A plan: kernels in order of dispatch. What no kernel computes is the host's: residual additions and the backward
-/// pass of norms.
+/// A plan: kernels in order of dispatch. What no kernel computes is the host's: residual additions, the backward pass of
+/// norms, and norms of the forward pass that are in no kernel.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The kernels of the forward pass.
@@ -15,10 +16,77 @@ pub struct Plan {
     pub backward: Vec<Selection>,
 }
 
+/// A kernel as a table has it: its name, its scopes of the forward pass, its scopes of the backward pass.
+pub(super) type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+/// Two dispatches a layer, norms inside: the forward pass of maderix/ANE.
+pub(super) const TWO: &[Row] = &[
+    ("fwdAttn", &["norm1", "qkv", "qk_norm", "rope", "scale", "scores", "softmax", "mix", "out"], &[]),
+    ("fwdFFN", &["norm2", "up", "silu", "gate", "down"], &[]),
+];
+
+/// The same without norms.
+pub(super) const TWO_WITHOUT_NORMS: &[Row] = &[
+    ("fwdAttn", &["qkv", "rope", "scale", "scores", "softmax", "mix", "out"], &[]),
+    ("fwdFFN", &["up", "silu", "gate", "down"], &[]),
+];
+
+/// The same for a layer with norms of queries and keys: the host computes these between two kernels.
+pub(super) const THREE_WITHOUT_NORMS: &[Row] = &[
+    ("qkvFwd", &["qkv"], &[]),
+    ("attnFwd", &["rope", "scale", "scores", "softmax", "mix", "out"], &[]),
+    ("fwdFFN", &["up", "silu", "gate", "down"], &[]),
+];
+
+/// Four dispatches a layer: the backward pass of maderix/ANE. Probabilities and SiLU are computed again.
+pub(super) const FOUR: &[Row] = &[
+    ("ffnBwd", &["silu"], &["down", "gate", "silu", "up"]),
+    ("sdpaBwd1", &["scale", "scores", "softmax"], &["out", "mix"]),
+    ("sdpaBwd2", &["scale"], &["softmax", "scores", "scale", "rope"]),
+    ("qkvBwd", &[], &["qkv"]),
+];
+
+/// The same with the product with Woᵀ in a kernel of its own.
+const FIVE: &[Row] = &[
+    FOUR[0],
+    ("woBwd", &[], &["out"]),
+    ("sdpaBwd1", &["scale", "scores", "softmax"], &["mix"]),
+    FOUR[2],
+    FOUR[3],
+];
+
+/// One product with a weight in each kernel, or one step of attention, which has two products at most.
+pub(super) const FINE_FORWARD: &[Row] = &[
+    ("qFwd", &["qkv.q"], &[]),
+    ("kFwd", &["qkv.k"], &[]),
+    ("vFwd", &["qkv.v"], &[]),
+    ("ropeFwd", &["rope"], &[]),
+    ("scoresFwd", &["scale", "scores", "softmax"], &[]),
+    ("mixFwd", &["mix"], &[]),
+    ("woFwd", &["out"], &[]),
+    ("w1Fwd", &["up.1"], &[]),
+    ("w3Fwd", &["up.3"], &[]),
+    ("w2Fwd", &["silu", "gate", "down"], &[]),
+];
+
+/// The backward pass of the same; nothing is computed again but SiLU.
+pub(super) const FINE_BACKWARD: &[Row] = &[
+    ("w2Bwd", &["silu"], &["down", "gate", "silu"]),
+    ("w3Bwd", &[], &["up.3"]),
+    ("w1Bwd", &[], &["up.1"]),
+    ("woBwd", &[], &["out"]),
+    ("mixBwd", &[], &["mix"]),
+    ("scoresBwd", &["scale"], &["softmax", "scores", "scale"]),
+    ("ropeBwd", &[], &["rope"]),
+    ("vBwd", &[], &["qkv.v"]),
+    ("kBwd", &[], &["qkv.k"]),
+    ("qBwd", &[], &["qkv.q"]),
+];
+
 /// What kernels compute beside what is theirs in any plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fusion {
-    /// RMSNorm, in the forward kernels; else the host computes it, in f32.
+    /// RMSNorm of the layer's halves, in the forward kernels; else the host computes it, in f32.
     pub norms: bool,
     /// The product with Woᵀ, in `sdpaBwd1`; else it is a kernel of its own, `woBwd`.
     pub wo: bool,
@@ -29,20 +97,21 @@ impl Fusion {
     pub const ALL: Fusion = Fusion { norms: true, wo: true };
 }
 
-/// Where RMSNorm of the forward pass is computed. Norms of queries and keys are always the engine's; the backward pass
-/// of norms is always the host's.
+/// Where RMSNorm of the forward pass is computed; the backward pass of norms is always the host's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Norms {
-    /// Inside the kernels whose products read what comes of it.
+    /// In the kernels where the engine takes them; else down the [`LADDER`](super::LADDER).
     #[default]
+    Auto,
+    /// Inside the kernels whose products read what comes of it.
     Engine,
     /// By the host, in f32, on the way to those kernels.
     Host,
 }
 
-/// The scopes of the norms that [`Norms`] is about, each before the kernel that reads what comes of it.
-const NORMS: [&str; 2] = ["norm1", "norm2"];
+/// The scopes of norms.
+const NORMS: [&str; 3] = ["norm1", "norm2", "qk_norm"];
 
 /// Whether a kernel that computes `scopes` has a norm in it that the host could compute.
 pub(super) fn has_norm(scopes: &[Scope]) -> bool {
@@ -58,53 +127,46 @@ impl Plan {
         Plan::fused(Fusion::ALL)
     }
 
-    /// The same with norms where they are wanted.
-    pub fn with_norms(norms: Norms) -> Plan {
-        Plan::fused(Fusion { norms: norms == Norms::Engine, ..Fusion::ALL })
+    /// The same with less in its kernels. Norms of queries and keys stay in them.
+    pub fn fused(fusion: Fusion) -> Plan {
+        let mut plan = Plan::of(TWO, if fusion.wo { FOUR } else { FIVE });
+        if !fusion.norms {
+            let halves = ["norm1", "norm2"];
+            for kernel in &mut plan.forward {
+                kernel.scopes.retain(|s| !halves.contains(&s.name.as_ref()));
+            }
+        }
+        plan
     }
 
-    /// The same with less in its kernels.
-    pub fn fused(fusion: Fusion) -> Plan {
-        let [norm1, norm2] = NORMS.map(|name| if fusion.norms { forward(&[name]) } else { Vec::new() });
-        let attention = forward(&["qkv", "qk_norm", "rope", "scale", "scores", "softmax", "mix", "out"]);
-        let (own, in_first) = match fusion.wo {
-            true => (None, backward(&["out", "mix"])),
-            false => (Some(kernel("woBwd", backward(&["out"]))), backward(&["mix"])),
+    /// The plan of two tables.
+    pub(super) fn of(forward: &[Row], backward: &[Row]) -> Plan {
+        let kernel = |&(name, forward, backward): &Row| Selection {
+            name: name.to_owned(),
+            scopes: [scopes(forward, Phase::Forward), scopes(backward, Phase::Backward)].concat(),
         };
-        let ffn = kernel("ffnBwd", [forward(&["silu"]), backward(&["down", "gate", "silu", "up"])].concat());
-        let rest = [
-            kernel("sdpaBwd1", [forward(&["scale", "scores", "softmax"]), in_first].concat()),
-            kernel(
-                "sdpaBwd2",
-                [forward(&["scale"]), backward(&["softmax", "scores", "scale", "rope"])].concat(),
-            ),
-            kernel("qkvBwd", backward(&["qkv"])),
-        ];
         Plan {
-            forward: vec![
-                kernel("fwdAttn", [norm1, attention].concat()),
-                kernel("fwdFFN", [norm2, forward(&["up", "silu", "gate", "down"])].concat()),
-            ],
-            backward: std::iter::once(ffn).chain(own).chain(rest).collect(),
+            forward: forward.iter().map(kernel).collect(),
+            backward: backward.iter().map(kernel).collect(),
         }
+    }
+
+    /// The same without what the layers of `cfg` do not have, and without kernels that have nothing else to compute.
+    #[must_use]
+    pub fn fit(mut self, cfg: &ModelConfig) -> Plan {
+        let absent = [("rope", cfg.rope.kind == RopeKind::None), ("qk_norm", !cfg.qk_norm)];
+        let has = |s: &Scope| !absent.iter().any(|&(name, absent)| absent && *s.name == *name);
+        for kernels in [&mut self.forward, &mut self.backward] {
+            kernels.iter_mut().for_each(|k| k.scopes.retain(has));
+            kernels.retain(|k| !k.scopes.is_empty());
+        }
+        self
     }
 
     /// All kernels, in order of dispatch.
     pub fn kernels(&self) -> Vec<Selection> {
         [self.forward.as_slice(), self.backward.as_slice()].concat()
     }
-}
-
-fn kernel(name: &str, scopes: Vec<Scope>) -> Selection {
-    Selection { name: name.to_owned(), scopes }
-}
-
-fn forward(names: &[&str]) -> Vec<Scope> {
-    scopes(names, Phase::Forward)
-}
-
-fn backward(names: &[&str]) -> Vec<Scope> {
-    scopes(names, Phase::Backward)
 }
 
 fn scopes(names: &[&str], phase: Phase) -> Vec<Scope> {

@@ -10,7 +10,7 @@ mod open;
 mod settings;
 mod trainer;
 
-pub use crate::step::Spent;
+pub use crate::step::{Chosen, Heard, Spent};
 pub use error::RunError;
 pub use flow::Trace;
 pub use metrics::{Metrics, StepRecord, Validation};

@@ -5,9 +5,10 @@ use crate::checkpoint::{Checkpoint, DataMark, RunFolder, TrainState, open_model}
 use crate::config::{ModelConfig, Task, init_params};
 use crate::data::{self, Source, TextSource, TokenFile};
 use crate::error::TrainError;
-use crate::step::{Build, Network, StepGraph, check_budget};
+use crate::model::Rung;
+use crate::step::{Build, Chosen, Heard, StepGraph, compile_on, open_engine};
 use crate::tokenizer::Tokenizer;
-use ane::{SoftOptions, Wanted};
+use ane::{Engine, Wanted};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ pub enum Notice<'a> {
     TrainingTokenizer { vocab: usize },
     Tokenizing { done: u64, total: u64 },
     Compiling { done: usize, total: usize },
+    Kernels(Heard<'a>),
     Note(&'a str),
 }
 
@@ -68,6 +70,18 @@ impl Run {
     /// # Errors
     /// Whatever is wrong with the model, the settings, the data or the folder.
     pub fn open(options: &Options, notice: &mut (dyn FnMut(Notice<'_>) + Send)) -> Result<Run, RunError> {
+        Run::open_knowing(options, None, notice)
+    }
+
+    /// The same with the rung of the ladder that such an engine has taken before, to begin with.
+    ///
+    /// # Errors
+    /// As [`Run::open`].
+    pub fn open_knowing(
+        options: &Options,
+        known: Option<&'static Rung>,
+        notice: &mut (dyn FnMut(Notice<'_>) + Send),
+    ) -> Result<Run, RunError> {
         let folder = RunFolder::at(&options.out);
         let occupied = folder.newest()?.is_some() || folder.model().exists();
         let start = match (options.resume, occupied) {
@@ -76,25 +90,32 @@ impl Run {
             (false, false) => Start::new(options)?,
         };
         start.settings.validate()?;
-        let Start { cfg, settings, tokenizer, theta, resumed } = start;
+        let Start { cfg, mut settings, tokenizer, theta, resumed } = start;
 
         let pool = ane::Pool::new(options.threads)
             .map_err(|reason| crate::step::StepError::Threads(reason.clone()))?;
         let wanted = Wanted { math: settings.math, ..options.device };
-        let build = Build::train(settings.storage.precision()).on(wanted).norms(settings.norms);
-        let wanted = build.wanted(wanted, cfg.layers);
-        let device = ane::open(wanted, SoftOptions { pool: pool.clone() })?;
-        check_budget(device.as_ref(), build.programs(cfg.layers, device.info().engine))?;
-        let budget = device.compiles_left();
+        let build = Build::train(settings.storage.precision()).on(wanted);
+        let ladder = settings.start(known);
+        let device = open_engine(&cfg, wanted, &pool, &build, ladder)?;
         let (corpus, tokenizer) =
             pool.install(|| corpus(options, &cfg, tokenizer, &folder, resumed.as_ref(), notice))?;
         let lengths = tokenizer.as_ref().map(Tokenizer::text_lengths);
 
         notice(Notice::Compiling { done: 0, total: cfg.layers });
         let total = cfg.layers;
-        let network = Network::new(&cfg, theta, device, pool, &build, &mut |done| {
-            notice(Notice::Compiling { done, total });
-        })?;
+        let heard = &mut |heard: Heard<'_>| {
+            notice(match heard {
+                Heard::Layers(done) => Notice::Compiling { done, total },
+                heard => Notice::Kernels(heard),
+            });
+        };
+        let network = compile_on(&cfg, theta, device, wanted, &pool, &build, ladder, heard)?;
+        if let Some(Chosen { rung, engine: Engine::Apple, .. }) = network.rung() {
+            settings.rung = Some(rung.name.to_owned());
+        }
+        let programs = u32::try_from(network.programs()).unwrap_or(u32::MAX);
+        let budget = network.device().compiles_left().map(|left| left.saturating_add(programs));
         network.set_loss_scale(settings.loss_scale);
         let network = Arc::new(network);
         let graph = StepGraph::new(Arc::clone(&network), settings.windows())?;

@@ -2,7 +2,7 @@
 
 use super::RunError;
 use crate::config::ModelConfig;
-use crate::model::{Norms, Precision};
+use crate::model::{Norms, Precision, Rung, Start};
 use crate::optim::{AdamW, Schedule};
 use ane::Math;
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,9 @@ pub struct Settings {
     /// Where norms of the forward pass are computed.
     #[serde(default)]
     pub norms: Norms,
+    /// The name of the rung of the ladder that the run's kernels are of, once a Neural Engine has taken it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rung: Option<String>,
 }
 
 /// [`Math`] by its name.
@@ -129,7 +132,8 @@ impl Settings {
             seed: 42,
             storage: Storage::F16,
             math: Math::F32,
-            norms: Norms::Engine,
+            norms: Norms::Auto,
+            rung: None,
         };
         if cfg.task == crate::config::Task::Regression {
             // As maderix/ANE trains it: Adam at 1e-3 on one sample.
@@ -172,6 +176,9 @@ impl Settings {
             math,
             norms
         );
+        if given.norms.is_some() {
+            self.rung = None;
+        }
         self
     }
 
@@ -181,6 +188,9 @@ impl Settings {
     /// `Setting`, with the first that is wrong.
     pub fn validate(&self) -> Result<(), RunError> {
         let wrong = |what, got: String, want| Err(RunError::Setting { what, got, want });
+        if let Some(rung) = self.rung.as_ref().filter(|name| Rung::named(name).is_none()) {
+            return wrong("the run's plan of kernels", rung.clone(), "one that this version knows");
+        }
         if self.steps == 0 || u32::try_from(self.steps).is_err() {
             return wrong("the number of steps", self.steps.to_string(), "from 1 to 4294967295");
         }
@@ -201,6 +211,11 @@ impl Settings {
             return wrong("the loss scale", self.loss_scale.to_string(), "a positive number");
         }
         Ok(())
+    }
+
+    /// Which plans of kernels are tried; `known` is what such an engine took before.
+    pub(super) fn start(&self, known: Option<&'static Rung>) -> Start {
+        Start { norms: self.norms, known, exact: self.rung.as_deref().and_then(Rung::named) }
     }
 
     /// Windows of an optimizer step.

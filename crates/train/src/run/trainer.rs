@@ -7,7 +7,7 @@ use crate::config::ModelConfig;
 use crate::data::{Sampler, regression_sample};
 use crate::generate::Generator;
 use crate::optim::{Update, clip_factor};
-use crate::step::{Network, Spent, StepError, StepGraph, Window};
+use crate::step::{Chosen, Network, Spent, StepError, StepGraph, Window};
 use crate::tokenizer::Tokenizer;
 use flow::{Lane, Trace};
 use std::sync::Arc;
@@ -160,6 +160,11 @@ impl Run {
     /// Whether weights travel on surfaces, so that all layers share one set of kernels.
     pub fn has_dynamic_weights(&self) -> bool {
         self.parts.network.is_dynamic()
+    }
+
+    /// The rung of the ladder that its kernels are of.
+    pub fn rung(&self) -> Option<Chosen> {
+        self.parts.network.rung()
     }
 
     /// Whether the host computes norms of the forward pass.

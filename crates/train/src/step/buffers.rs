@@ -5,6 +5,7 @@ use crate::host::Scratch;
 use crate::host::squares::Squares;
 use crate::model::LayerKernels;
 use ane::{Device, DeviceError, Surface};
+use mil::TensorType;
 use std::sync::{Mutex, RwLock};
 
 /// Layers whose backward surfaces are held at once: the matrix gradients of one are computed beside the dispatches of
@@ -40,8 +41,9 @@ pub enum Window {
 /// Everything is behind a lock that is never waited for: the schedule's hazards keep tasks that share memory apart.
 #[derive(Debug)]
 pub struct Buffers {
-    /// The surfaces that each kernel reads: one a layer if weights lie on it, else one that all layers use in turn.
-    pub(super) inputs: Vec<Vec<Surface>>,
+    /// The surfaces that each kernel reads, one if values do not lie apart: for each layer if weights lie on it, else such
+    /// that all layers use in turn.
+    pub(super) inputs: Vec<Vec<Vec<Surface>>>,
     /// The surfaces that each kernel writes: one a layer for forward kernels, whose taps live until the backward
     /// pass, and a ring for backward ones.
     pub(super) outputs: Vec<Vec<Surface>>,
@@ -79,7 +81,7 @@ pub struct Buffers {
 
 impl Buffers {
     /// Memory for a model with these kernels; without `backward`, for the forward pass alone. Of each layer, the host
-    /// computes `host_norms` norms.
+    /// computes norms with so many elements as `normed` says.
     ///
     /// # Errors
     /// If the device gives no surface.
@@ -89,7 +91,7 @@ impl Buffers {
         kernels: &LayerKernels,
         device: &dyn Device,
         backward: bool,
-        host_norms: usize,
+        normed: &[usize],
     ) -> Result<Buffers, DeviceError> {
         let (layers, s) = (cfg.layers, cfg.seq);
         let used = if backward { kernels.kernels.len() } else { kernels.forward };
@@ -97,9 +99,13 @@ impl Buffers {
         let mut outputs = Vec::new();
         for (k, kernel) in kernels.kernels.iter().take(used).enumerate() {
             let (count, what) = if kernel.carried.is_empty() { (1, "shared") } else { (layers, "layer") };
-            let made = (0..count)
-                .map(|i| device.surface(&format!("{}.in {what} {i}", kernel.name), &kernel.packed.input));
-            inputs.push(made.collect::<Result<Vec<_>, _>>()?);
+            // An engine binds inputs of one size.
+            let least = kernel.packed.reads().filter_map(TensorType::bytes).max().unwrap_or(0);
+            let made = (0..count).map(|i| {
+                let name = format!("{}.in {what} {i}", kernel.name);
+                kernel.packed.reads().map(|ty| device.surface_of(&name, ty, least)).collect()
+            });
+            inputs.push(made.collect::<Result<Vec<Vec<_>>, _>>()?);
             let (count, what) = if !backward {
                 (1, "shared")
             } else if k < kernels.forward {
@@ -129,7 +135,7 @@ impl Buffers {
             dx: list(ring, stream),
             dx2: list(ring, stream),
             d_heads: (0..heads).map(|_| [zeros(cfg.q_dim() * s), zeros(cfg.kv_dim() * s)]).collect(),
-            normed: (0..host_norms).map(|_| list(layers, stream)).collect(),
+            normed: normed.iter().map(|&n| list(layers, n)).collect(),
             head: [zeros(stream), zeros(if backward { stream } else { 0 })],
             logits: zeros(if language && backward { cfg.vocab * s } else { 0 }),
             windows: RwLock::default(),
@@ -142,8 +148,8 @@ impl Buffers {
         })
     }
 
-    /// The surface that kernel `k` reads for `layer`.
-    pub(super) fn input(&self, k: usize, layer: usize) -> &Surface {
+    /// The surfaces that kernel `k` reads for `layer`.
+    pub(super) fn inputs(&self, k: usize, layer: usize) -> &[Surface] {
         let ring = &self.inputs[k];
         &ring[layer % ring.len()]
     }
@@ -156,6 +162,7 @@ impl Buffers {
 
     /// Bytes of all surfaces.
     pub fn surface_bytes(&self) -> usize {
-        self.inputs.iter().chain(&self.outputs).flatten().map(Surface::bytes).sum()
+        let inputs = self.inputs.iter().flatten().flatten();
+        inputs.chain(self.outputs.iter().flatten()).map(Surface::bytes).sum()
     }
 }

@@ -1,7 +1,8 @@
 //! What is decided before a model is compiled.
 
 use super::Course;
-use crate::model::{Norms, Plan, Precision};
+use crate::config::ModelConfig;
+use crate::model::{Layer, LayerKernels, ModelError, Plan, Precision, Rung};
 use ane::{Choice, Delivery, Engine, Wanted};
 
 /// How a model is turned into kernels.
@@ -17,6 +18,8 @@ pub struct Build {
     pub course: Course,
     /// How weights reach the engine.
     pub weights: Delivery,
+    /// Whether each value that a kernel reads lies on a surface of its own; weights are baked in then.
+    pub apart: bool,
 }
 
 impl Build {
@@ -28,12 +31,13 @@ impl Build {
             plan: Plan::six(),
             course: Course::default(),
             weights: Delivery::Auto,
+            apart: false,
         }
     }
 
-    /// The forward kernels of [`Build::train`] in fp16.
-    pub fn infer() -> Build {
-        Build { backward: false, ..Build::train(Precision::F16) }
+    /// The forward kernels of [`Build::train`].
+    pub fn infer(precision: Precision) -> Build {
+        Build { backward: false, ..Build::train(precision) }
     }
 
     /// The same for what the user wants of an engine: weights reach it so.
@@ -42,10 +46,24 @@ impl Build {
         Build { weights: device.weights, ..self }
     }
 
-    /// The same with norms where they are wanted, in the plan of maderix/ANE.
+    /// The same for layers of `cfg`, in kernels as `rung` has them. Weights reach the engine as before where the rung leaves
+    /// them the choice.
     #[must_use]
-    pub fn norms(self, norms: Norms) -> Build {
-        Build { plan: Plan::with_norms(norms), ..self }
+    pub fn rung(self, rung: &Rung, cfg: &ModelConfig) -> Build {
+        let weights = rung.delivery(self.weights).unwrap_or(Delivery::Baked);
+        Build { plan: rung.plan(cfg), weights, apart: rung.apart, ..self }
+    }
+
+    /// The kernels of `layer` for an engine of this kind.
+    ///
+    /// # Errors
+    /// If the plan does not fit the layer, or weights no surface.
+    pub fn kernels(&self, layer: &Layer, engine: Engine) -> Result<LayerKernels, ModelError> {
+        match (self.apart, self.weights.is_dynamic(engine)) {
+            (true, _) => LayerKernels::apart(layer, &self.plan),
+            (false, true) => LayerKernels::dynamic(layer, &self.plan),
+            (false, false) => LayerKernels::new(layer, &self.plan),
+        }
     }
 
     /// Programs that the kernels of a model of `layers` layers are on an engine of this kind.

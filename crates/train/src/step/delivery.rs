@@ -35,7 +35,7 @@ impl Network {
         let Some(layer) = weight.layer else { return Ok(()) };
         for (k, spec) in self.used().iter().enumerate() {
             for place in spec.carried.iter().filter(|c| c.kind == weight.kind) {
-                place.put(values, self.buffers.input(k, layer))?;
+                place.put(values, &self.buffers.inputs(k, layer)[place.slot.surface])?;
             }
         }
         Ok(())

@@ -17,6 +17,8 @@ pub enum StepError {
     /// Of a kernel with RMSNorm in it, when it was to be compiled.
     #[error(transparent)]
     Norm(Box<DeviceError>),
+    #[error("the engine takes none of {plans} plans of kernels; of the first: {first}")]
+    Ladder { plans: usize, first: Box<StepError> },
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error(transparent)]
@@ -61,6 +63,10 @@ impl StepError {
                 let first = "Try `--norms host`: RMSNorm is in this kernel, and the host can compute it.";
                 Some(e.hint().map_or(first.to_owned(), |other| format!("{first} Otherwise: {other}")))
             }
+            StepError::Ladder { .. } => Some(
+                "Run with `--device soft`, and report what `backpropane doctor --kernels --submit-file kernels.json` writes."
+                    .to_owned(),
+            ),
             StepError::Host(e) => e.hint().map(str::to_owned),
             StepError::Budget { programs, engine, .. } => Some(remedy(*programs, *engine)),
             StepError::NotFinite { found: Some(found), .. } => found.hint().map(str::to_owned),
@@ -76,6 +82,15 @@ impl StepError {
             }
             StepError::Spent(_) => Some("Save, and go on from the checkpoint in a new process.".to_owned()),
             _ => None,
+        }
+    }
+
+    /// Whether an engine refused to compile a kernel: another plan may suit it.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            StepError::Device(DeviceError::Refused(refusal)) => refusal.call.is_compile(),
+            StepError::Norm(_) => true,
+            _ => false,
         }
     }
 

@@ -109,6 +109,9 @@ impl Network {
 
     /// A norm of the forward pass that no kernel computes.
     pub(super) fn norm_forward(&self, layer: usize, site: &NormSite) -> Result<(), StepError> {
+        if self.role(site.input).is_none() {
+            return self.head_norm_forward(layer, site);
+        }
         let (Some(place), Some(from), Some(to)) =
             (self.place(Some(layer), site.kind), self.role(site.input), self.role(site.output))
         else {

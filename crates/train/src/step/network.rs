@@ -1,6 +1,7 @@
 //! A model compiled on a device.
 
 use super::clock::Clock;
+use super::ladder::Chosen;
 use super::{Buffers, Build, Course, Spent, StepError, check_budget};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
 use crate::model::{KernelSpec, Layer, LayerKernels, ModelError, NormSite};
@@ -30,6 +31,8 @@ pub struct Network {
     pub buffers: Buffers,
     /// How a step goes.
     pub(super) course: Course,
+    /// The rung of the ladder that its kernels are of, if one is.
+    pub(super) rung: Option<Chosen>,
     /// Norms of the forward pass that are the host's, with the kernel that wants each.
     pub(super) host_norms: Vec<(usize, NormSite)>,
     device: Box<dyn Device>,
@@ -98,15 +101,13 @@ impl Network {
         }
         check_budget(device.as_ref(), build.programs(cfg.layers, device.info().engine))?;
         let layer = Layer::new(cfg, build.precision)?;
-        let dynamic = build.weights.is_dynamic(device.info().engine);
-        let kernels = match dynamic {
-            true => LayerKernels::dynamic(&layer, &build.plan)?,
-            false => LayerKernels::new(&layer, &build.plan)?,
-        };
+        let dynamic = build.weights.is_dynamic(device.info().engine) && !build.apart;
+        let kernels = build.kernels(&layer, device.info().engine)?;
         let decay = specs.iter().map(|p| Decay::new([(p.count(), p.decay)])).collect();
         let places = specs.iter().enumerate().map(|(i, s)| ((s.layer, s.kind), i)).collect();
         let host_norms = kernels.host_norms(&layer);
-        let buffers = Buffers::new(cfg, &specs, &kernels, device.as_ref(), build.backward, host_norms.len())?;
+        let normed: Vec<usize> = host_norms.iter().map(|(_, n)| layer.elements(n.output)).collect();
+        let buffers = Buffers::new(cfg, &specs, &kernels, device.as_ref(), build.backward, &normed)?;
         let mut network = Network {
             cfg: cfg.clone(),
             specs,
@@ -115,6 +116,7 @@ impl Network {
             theta: RwLock::new(theta),
             buffers,
             course: build.course,
+            rung: None,
             host_norms,
             device,
             pool,
@@ -149,6 +151,11 @@ impl Network {
             progress(network.cfg.layers);
         }
         Ok(network)
+    }
+
+    /// The rung of the ladder that its kernels are of, and how it came to that; `None` for a plan that is on none.
+    pub fn rung(&self) -> Option<Chosen> {
+        self.rung
     }
 
     /// Whether the host computes norms of the forward pass.
@@ -294,7 +301,11 @@ impl Network {
             return Err(StepError::Spent(spent.clone()));
         }
         let kernel = self.kernel(k, layer).read()?;
-        let took = kernel.dispatch(&[self.buffers.input(k, layer)], &[self.buffers.output(k, layer)])?;
+        let (inputs, output) = (self.buffers.inputs(k, layer), self.buffers.output(k, layer));
+        let took = match inputs {
+            [input] => kernel.dispatch(&[input], &[output])?,
+            inputs => kernel.dispatch(&inputs.iter().collect::<Vec<_>>(), &[output])?,
+        };
         self.engine_ns.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
         self.dispatches.fetch_add(1, Ordering::Relaxed);
         Ok(())

@@ -50,8 +50,9 @@ impl Network {
 
     /// Puts what kernel `k` reads on its surface.
     fn feed_kernel(&self, k: usize, layer: usize) -> Result<(), StepError> {
-        let surface = self.buffers.input(k, layer);
+        let surfaces = self.buffers.inputs(k, layer);
         for lying in &self.kernels.kernels[k].inputs {
+            let surface = &surfaces[lying.slot.surface];
             match (lying.from, self.role(lying.value)) {
                 (Provider::Part(from), _) => {
                     let source = self.kernels.kernels[from].outputs.iter().find(|l| l.value == lying.value);

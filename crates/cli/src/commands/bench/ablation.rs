@@ -97,7 +97,7 @@ pub fn run(ui: &Ui, args: &AblationArgs) -> Result<(), CommandError> {
     let options = StepOptions {
         threads: args.engine.threads,
         device: args.engine.device(),
-        norms: Norms::Engine,
+        start: Norms::Engine.into(),
         storage: args.storage.into(),
         samples: args.samples,
         budget: Duration::from_secs(60),

@@ -1,7 +1,7 @@
 //! `backpropane bench kernel`.
 
 use super::output::{Measured, OutputArgs, Subject};
-use crate::commands::engine::{StorageArg, math, positive, threads};
+use crate::commands::engine::{NormsArgs, StorageArg, math, positive, threads};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use ane::Math;
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use train::bench::{KernelTimes, Workload, kernels};
 use train::config::ModelConfig;
+use train::model::Norms;
 use train::run::RunError;
 
 /// Time each step inside the kernels of a layer, on the software engine
@@ -42,6 +43,9 @@ pub struct KernelArgs {
     math: Math,
 
     #[command(flatten)]
+    norms: NormsArgs,
+
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -70,15 +74,16 @@ struct StepTime {
 pub fn run(ui: &Ui, args: &KernelArgs) -> Result<(), CommandError> {
     args.output.check("bench kernel")?;
     let workload = Workload::new(ModelConfig::find(&args.model)?);
-    let (threads, all) = kernels(&workload, args.storage.into(), args.math, args.threads, args.samples)
-        .map_err(RunError::from)?;
+    let (storage, norms) = (args.storage.into(), args.norms.get());
+    let (threads, all) =
+        kernels(&workload, storage, norms, args.math, args.threads, args.samples).map_err(RunError::from)?;
     let result = KernelResult {
         subject: Subject {
             command: "bench kernel".to_owned(),
             model: args.model.clone(),
             threads,
             math: args.math.name().to_owned(),
-            variant: args.storage.said(),
+            variant: args.storage.said() + if norms == Norms::Host { ", norms on the host" } else { "" },
         },
         kernels: all.into_iter().map(Kernel::from).collect(),
     };

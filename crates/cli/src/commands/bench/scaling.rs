@@ -111,7 +111,7 @@ pub fn run(ui: &Ui, args: &ScalingArgs) -> Result<(), CommandError> {
     let options = StepOptions {
         threads: args.engine.threads,
         device: args.engine.device(),
-        norms: Norms::Engine,
+        start: Norms::Engine.into(),
         storage: args.storage.into(),
         samples: args.samples,
         budget: Duration::from_secs(60),

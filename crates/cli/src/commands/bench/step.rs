@@ -1,9 +1,10 @@
 //! `backpropane bench step`.
 
 use super::output::{Measured, OutputArgs, Subject};
-use crate::commands::engine::{EngineArgs, ModelArgs, StorageArg, positive};
+use crate::commands::engine::{ModelArgs, positive};
 use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
+use crate::ladder::Ladder;
 use crate::plot::{self, Series};
 use crate::report::process_peak;
 use crate::ui::Ui;
@@ -13,7 +14,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 use train::bench::{StepBench, StepOptions, StepTimes, Workload};
 use train::config::ModelConfig;
-use train::model::Norms;
 
 /// Time a full training step: forward, backward and AdamW
 ///
@@ -41,15 +41,8 @@ pub struct StepArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = positive::<u64>)]
     budget: u64,
 
-    /// Element type of programs and surfaces
-    #[arg(long, value_name = "TYPE", default_value = "f16")]
-    storage: StorageArg,
-
     #[command(flatten)]
-    engine: EngineArgs,
-
-    #[command(flatten)]
-    kernels: ModelArgs,
+    on: ModelArgs,
 
     /// Print one line a model: model program type threads median_ms, then what else there is
     #[arg(long, conflicts_with = "json")]
@@ -98,11 +91,12 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
     args.output.check("bench step")?;
     check_place(args.plot.as_deref())?;
     check_place(args.trace.as_deref())?;
+    let ladder = Ladder::here();
     let options = StepOptions {
-        threads: args.engine.threads,
-        device: args.kernels.of(args.engine.device()),
-        norms: args.kernels.norms(),
-        storage: args.storage.into(),
+        threads: args.on.engine.threads,
+        device: args.on.device(),
+        start: args.on.start(ladder.known()),
+        storage: args.on.storage().into(),
         samples: args.samples,
         budget: Duration::from_secs(args.budget),
     };
@@ -112,8 +106,8 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
         let (tokens, parameters, flops) =
             (workload.config.seq, workload.config.param_count(), workload.flops());
         let bar = ui.steps("stepping");
-        let times =
-            StepBench::new(workload, &options)?.run(&options, &mut |done, total| bar.at(done, total))?;
+        let bench = StepBench::new(workload, &options, &mut |heard| ladder.hear(ui, heard))?;
+        let times = bench.run(&options, &mut |done, total| bar.at(done, total))?;
         drop(bar);
         if let Some(path) = &args.trace {
             write_file(path, &times.trace.to_chrome_json())?;
@@ -123,7 +117,7 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
             model: name.clone(),
             threads: times.device.threads,
             math: times.device.math.name().to_owned(),
-            variant: variant(args, times.dynamic),
+            variant: variant(args, &times),
         };
         let result = summary(subject, tokens, parameters, flops, &times);
         let text = if args.line { line(&result) } else { result.text() };
@@ -140,10 +134,14 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
 }
 
 /// What is not as by default.
-fn variant(args: &StepArgs, dynamic: bool) -> String {
-    let dynamic = if dynamic { ", dynamic weights" } else { "" };
-    let norms = if args.kernels.norms() == Norms::Host { ", norms on the host" } else { "" };
-    args.storage.said() + dynamic + norms
+fn variant(args: &StepArgs, times: &StepTimes) -> String {
+    let dynamic = if times.dynamic { ", dynamic weights" } else { "" };
+    let plan = match times.rung.map(|chosen| chosen.rung).filter(|rung| rung.place() > 0) {
+        Some(rung) if rung.place() == 1 => ", norms on the host".to_owned(),
+        Some(rung) => format!(", plan {}", rung.name),
+        None => String::new(),
+    };
+    args.on.storage().said() + dynamic + &plan
 }
 
 fn summary(subject: Subject, tokens: usize, parameters: usize, flops: f64, times: &StepTimes) -> StepResult {

@@ -3,11 +3,12 @@
 mod end;
 mod folder;
 
-use super::engine::{EngineArgs, ModelArgs, ScheduleArg, StorageArg, above_zero, not_negative, positive};
+use super::engine::{ModelArgs, ScheduleArg, above_zero, not_negative, positive};
 use super::print_json;
 use crate::error::CommandError;
 use crate::header;
 use crate::interrupt::Interrupt;
+use crate::ladder::Ladder;
 use crate::progress::Progress;
 use crate::report::Work;
 use crate::restart::{Handover, Moment};
@@ -18,7 +19,7 @@ use folder::{choose_folder, model_name};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use train::data::Source;
-use train::run::{Options, Overrides, Run, Spent};
+use train::run::{Notice, Options, Overrides, Run, Spent};
 
 /// The model that is trained if none is named.
 const MODEL: &str = "shakespeare";
@@ -113,15 +114,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Element type of programs and surfaces; f32 is for debugging, on the software engine alone
-    #[arg(long, value_name = "TYPE")]
-    storage: Option<StorageArg>,
-
     #[command(flatten)]
-    engine: EngineArgs,
-
-    #[command(flatten)]
-    kernels: ModelArgs,
+    on: ModelArgs,
 
     /// Go on from the newest checkpoint of the folder
     #[arg(long)]
@@ -177,14 +171,15 @@ fn train(
     interrupt: &Interrupt,
     before: Option<&Handover>,
 ) -> Result<Outcome, CommandError> {
+    let ladder = Ladder::here();
     let options = options(ui, args, before)?;
     let mut traces = Traces::new(args.trace.as_deref(), args.trace_steps)?;
     let mut progress = Progress::new(ui);
     let silent = before.is_some() && !ui.is_watched();
-    let opened = Run::open(&options, &mut |notice| {
-        if !silent {
-            progress.notice(notice)
-        }
+    let opened = Run::open_knowing(&options, ladder.known(), &mut |notice| match notice {
+        Notice::Kernels(heard) => ladder.hear(ui, heard),
+        notice if !silent => progress.notice(notice),
+        _ => {}
     });
     progress.clear();
     let mut run = match (opened, before) {
@@ -314,11 +309,11 @@ fn options(ui: &Ui, args: &TrainArgs, before: Option<&Handover>) -> Result<Optio
             loss_scale: args.loss_scale,
             save_every: args.save_every,
             seed: args.seed,
-            storage: args.storage.map(Into::into),
-            math: args.engine.math,
-            norms: args.kernels.given_norms(),
+            storage: args.on.given_storage(),
+            math: args.on.engine.math,
+            norms: args.on.given_norms(),
         },
-        threads: args.engine.threads,
-        device: args.kernels.of(args.engine.device()),
+        threads: args.on.engine.threads,
+        device: args.on.device(),
     })
 }

@@ -1,0 +1,152 @@
+//! Which plan of kernels an engine takes: said in a line, and remembered for this chip and system.
+//!
+//! The memory is a small JSON file in the user's cache folder, or in the folder that [`VARIABLE`] names; empty, it means
+//! none. A file that cannot be read or written is as good as none.
+
+use crate::commands::doctor;
+use crate::ui::Ui;
+use crate::units;
+use std::collections::BTreeMap;
+use std::env;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use train::checkpoint::write_atomically;
+use train::model::Rung;
+use train::run::{Chosen, Heard};
+
+/// The folder of the memory, if not the user's cache folder.
+const VARIABLE: &str = "BACKPROPANE_CACHE";
+
+/// The file there.
+const FILE: &str = "ladder.json";
+
+/// What an engine has taken, and what is heard of it now.
+#[derive(Debug, Default)]
+pub struct Ladder {
+    /// None where there can be no Neural Engine.
+    path: Option<PathBuf>,
+    /// The chip and the system.
+    key: OnceLock<String>,
+}
+
+impl Ladder {
+    /// The memory of this machine.
+    pub fn here() -> Ladder {
+        let path = if ane::HAS_DOOR { folder().map(|folder| folder.join(FILE)) } else { None };
+        Ladder { path, key: OnceLock::new() }
+    }
+
+    fn key(&self) -> &str {
+        self.key.get_or_init(|| format!("{}, {}", doctor::chip(), doctor::system()))
+    }
+
+    /// All that is remembered: the name of a rung for each chip and system.
+    fn all(&self) -> BTreeMap<String, String> {
+        let text = self.path.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+        text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// The rung that the engine of this machine took before, if it refused one above it.
+    pub fn known(&self) -> Option<&'static Rung> {
+        self.path.as_ref()?;
+        self.all().get(self.key()).and_then(|name| Rung::named(name))
+    }
+
+    /// Says what is heard while kernels are compiled; remembers the outcome.
+    pub fn hear(&self, ui: &Ui, heard: Heard<'_>) {
+        match heard {
+            Heard::Layers(_) => {}
+            Heard::Refused { next, error, pause, .. } => {
+                let wait = match pause.as_secs() {
+                    0 => String::new(),
+                    n => format!(", after {n} s in which its compiler is left alone"),
+                };
+                ui.say(format!("{error}; next: {}{wait}", next.about));
+            }
+            Heard::Chosen(Chosen { rung, refused: 0, .. }) => {
+                if rung.place() > 0 && self.known().is_some_and(|known| known.name == rung.name) {
+                    ui.say(format!("kernels: {}, as this engine took before{}", rung.about, self.place()));
+                }
+            }
+            Heard::Chosen(Chosen { rung, refused, .. }) => {
+                self.remember(rung);
+                let plans = units::plural(refused, "plan");
+                let (about, place) = (rung.about, self.place());
+                ui.say(format!("kernels: {about}, as the engine refused {plans} before this{place}"));
+            }
+        }
+    }
+
+    fn place(&self) -> String {
+        match &self.path {
+            Some(path) => format!(" (remembered in `{}`)", path.display()),
+            None => String::new(),
+        }
+    }
+
+    fn remember(&self, rung: &Rung) {
+        let Some(path) = &self.path else { return };
+        let mut all = self.all();
+        all.insert(self.key().to_owned(), rung.name.to_owned());
+        let folder = path.parent().map(std::fs::create_dir_all);
+        if let (Some(Ok(())), Ok(text)) = (folder, serde_json::to_vec_pretty(&all)) {
+            // Not remembered, it is found out again.
+            let _ = write_atomically(path, &text);
+        }
+    }
+}
+
+/// Where this user's programs keep what they can do without.
+fn folder() -> Option<PathBuf> {
+    if let Some(folder) = env::var_os(VARIABLE) {
+        return (!folder.is_empty()).then(|| PathBuf::from(folder));
+    }
+    let given = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let caches = match env::consts::OS {
+        "macos" => given("HOME")?.join("Library/Caches"),
+        "windows" => given("LOCALAPPDATA")?,
+        _ => given("XDG_CACHE_HOME").or_else(|| given("HOME").map(|home| home.join(".cache")))?,
+    };
+    Some(caches.join("backpropane"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(path: PathBuf) -> Ladder {
+        Ladder { path: Some(path), key: OnceLock::new() }
+    }
+
+    #[test]
+    fn what_an_engine_took_is_remembered_beside_what_others_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new").join(FILE);
+        assert!(at(path.clone()).known().is_none());
+        at(path.clone()).remember(Rung::named("baked").unwrap());
+        assert_eq!(at(path.clone()).known().map(|r| r.name), Some("baked"));
+        let mut all = at(path.clone()).all();
+        all.insert("another chip".to_owned(), "fine".to_owned());
+        std::fs::write(&path, serde_json::to_vec(&all).unwrap()).unwrap();
+        at(path.clone()).remember(Rung::named("apart").unwrap());
+        assert_eq!(at(path.clone()).known().map(|r| r.name), Some("apart"));
+        assert_eq!(at(path).all().len(), 2);
+    }
+
+    #[test]
+    fn a_memory_that_is_damaged_or_cannot_be_written_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        for text in ["", "{", "[1]", "{\"a\": 3}"] {
+            std::fs::write(&path, text).unwrap();
+            assert!(at(path.clone()).known().is_none(), "{text}");
+        }
+        let unknown = BTreeMap::from([(at(path.clone()).key().to_owned(), "seven")]);
+        std::fs::write(&path, serde_json::to_vec(&unknown).unwrap()).unwrap();
+        assert!(at(path.clone()).known().is_none());
+        // A file where the folder should be.
+        let below = path.join("folder").join(FILE);
+        at(below.clone()).remember(Rung::named("fine").unwrap());
+        assert!(at(below).known().is_none());
+    }
+}

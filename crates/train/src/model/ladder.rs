@@ -1,0 +1,196 @@
+//! What to try when an engine refuses kernels: a ladder of plans, each without a form that engines are said to refuse.
+
+use super::plan::{
+    FINE_BACKWARD, FINE_FORWARD, FOUR, Norms, Plan, Row, THREE_WITHOUT_NORMS, TWO, TWO_WITHOUT_NORMS,
+};
+use crate::config::ModelConfig;
+use ane::{Delivery, Engine};
+
+/// A way to make kernels of a layer.
+#[derive(Debug)]
+pub struct Rung {
+    /// Its name, as runs and reports have it.
+    pub name: &'static str,
+    /// What is so, and what it avoids: a part of a sentence.
+    pub about: &'static str,
+    /// Who reports that engines refuse what it avoids.
+    pub reported_by: &'static str,
+    /// The kernels of the forward pass.
+    forward: &'static [Row],
+    /// The same for layers with norms of queries and keys, where that is another table.
+    forward_with_head_norms: &'static [Row],
+    /// The kernels of the backward pass.
+    backward: &'static [Row],
+    /// Whether weights have to be baked into kernels; else they reach the engine as is wanted.
+    pub baked: bool,
+    /// Whether each value lies on a surface of its own.
+    pub apart: bool,
+}
+
+/// The rungs, from the one with the fewest dispatches down: each avoids what those above it avoid, and one form more.
+pub static LADDER: [Rung; 5] = [
+    Rung {
+        name: "six",
+        about: "six kernels with norms inside",
+        reported_by: "maderix/ANE: ran on M1 to M5 with baked weights",
+        forward: TWO,
+        forward_with_head_norms: TWO,
+        backward: FOUR,
+        baked: false,
+        apart: false,
+    },
+    Rung {
+        name: "norms-out",
+        about: "norms on the host",
+        reported_by: "maderix/ANE, M4: a norm beside three dynamic products is refused",
+        forward: TWO_WITHOUT_NORMS,
+        forward_with_head_norms: THREE_WITHOUT_NORMS,
+        backward: FOUR,
+        baked: false,
+        apart: false,
+    },
+    Rung {
+        name: "baked",
+        about: "norms on the host, weights baked into kernels",
+        reported_by: "ane-train, M1: products of two parts of an input fail",
+        forward: TWO_WITHOUT_NORMS,
+        forward_with_head_norms: THREE_WITHOUT_NORMS,
+        backward: FOUR,
+        baked: true,
+        apart: false,
+    },
+    Rung {
+        name: "apart",
+        about: "norms on the host, weights baked into kernels, a surface for each value, so that no input is sliced",
+        reported_by: "Espresso, M3 Max: a slice of an input before norm, convolution and attention is refused",
+        forward: TWO_WITHOUT_NORMS,
+        forward_with_head_norms: THREE_WITHOUT_NORMS,
+        backward: FOUR,
+        baked: true,
+        apart: true,
+    },
+    Rung {
+        name: "fine",
+        about: "norms on the host, weights baked into kernels, a surface for each value, one product or one step of \
+                attention in each kernel",
+        reported_by: "maderix/ANE: its dynamic kernels have one or two products",
+        forward: FINE_FORWARD,
+        forward_with_head_norms: FINE_FORWARD,
+        backward: FINE_BACKWARD,
+        baked: true,
+        apart: true,
+    },
+];
+
+impl Rung {
+    /// The rung of this name.
+    pub fn named(name: &str) -> Option<&'static Rung> {
+        LADDER.iter().find(|rung| rung.name == name)
+    }
+
+    /// Its place on the ladder, from 0 at the top.
+    pub fn place(&self) -> usize {
+        LADDER.iter().position(|rung| rung.name == self.name).unwrap_or(0)
+    }
+
+    /// Which kernel computes what of a layer of `cfg`.
+    pub fn plan(&self, cfg: &ModelConfig) -> Plan {
+        let forward = if cfg.qk_norm { self.forward_with_head_norms } else { self.forward };
+        Plan::of(forward, self.backward).fit(cfg)
+    }
+
+    /// How weights reach the engine, if the user wants `wanted`; `None`: not as the user wants.
+    pub fn delivery(&self, wanted: Delivery) -> Option<Delivery> {
+        match (self.baked, wanted) {
+            (false, wanted) => Some(wanted),
+            (true, Delivery::Auto | Delivery::Baked) => Some(Delivery::Baked),
+            (true, Delivery::Dynamic) => None,
+        }
+    }
+}
+
+/// Where on the ladder a model starts, and whether it may go down.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Start {
+    /// Where norms are to be computed: anything but `Auto` means one rung and no other.
+    pub norms: Norms,
+    /// The rung that an engine of this kind has taken before, to begin with.
+    pub known: Option<&'static Rung>,
+    /// The rung to take and no other: a run's own. Weights that are wanted otherwise than it has them count for more.
+    pub exact: Option<&'static Rung>,
+}
+
+impl Start {
+    /// The rungs to try for weights that are delivered as the user wants; `known` is for engines that may refuse.
+    pub(crate) fn rungs(&self, wanted: Delivery, may_refuse: bool) -> Vec<&'static Rung> {
+        let only = |rung: &'static Rung| vec![rung];
+        let exact = self.exact.filter(|rung| rung.delivery(wanted).is_some());
+        match (exact, self.norms) {
+            (Some(rung), _) => return only(rung),
+            (None, Norms::Engine) => return only(&LADDER[0]),
+            (None, Norms::Host) => return only(&LADDER[1]),
+            (None, Norms::Auto) if !may_refuse => return only(&LADDER[0]),
+            (None, Norms::Auto) => {}
+        }
+        let known = self.known.filter(|rung| rung.delivery(wanted).is_some());
+        let possible = LADDER[known.map_or(0, Rung::place)..].iter();
+        let mut rungs: Vec<&Rung> = Vec::new();
+        for rung in possible.filter(|rung| rung.delivery(wanted).is_some()) {
+            // With baked weights `baked` is what `norms-out` is.
+            let form = |rung: &Rung| (rung.forward, rung.delivery(wanted), rung.apart);
+            let same = |other: &&Rung| form(other) == form(rung);
+            if !rungs.last().is_some_and(same) {
+                rungs.push(rung);
+            }
+        }
+        rungs
+    }
+}
+
+impl Start {
+    /// The first rung that is tried on an engine of this kind, if weights reach it as suits it.
+    pub fn rung(&self, engine: Engine) -> &'static Rung {
+        self.rungs(Delivery::Auto, engine == Engine::Apple).first().copied().unwrap_or(&LADDER[0])
+    }
+}
+
+impl From<Norms> for Start {
+    fn from(norms: Norms) -> Start {
+        Start { norms, ..Start::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(start: Start, wanted: Delivery) -> Vec<&'static str> {
+        start.rungs(wanted, true).iter().map(|rung| rung.name).collect()
+    }
+
+    #[test]
+    fn what_the_user_says_decides_which_rungs_there_are() {
+        let auto = Start::default();
+        assert_eq!(names(auto, Delivery::Auto), ["six", "norms-out", "baked", "apart", "fine"]);
+        assert_eq!(names(auto, Delivery::Baked), ["six", "norms-out", "apart", "fine"]);
+        assert_eq!(names(auto, Delivery::Dynamic), ["six", "norms-out"]);
+        assert_eq!(names(Norms::Engine.into(), Delivery::Auto), ["six"]);
+        assert_eq!(names(Norms::Host.into(), Delivery::Auto), ["norms-out"]);
+        let known = Start { known: Rung::named("baked"), ..auto };
+        assert_eq!(names(known, Delivery::Auto), ["baked", "apart", "fine"]);
+        assert_eq!(names(known, Delivery::Dynamic), ["six", "norms-out"]);
+        let exact = Start { exact: Rung::named("fine"), ..known };
+        assert_eq!(names(exact, Delivery::Auto), ["fine"]);
+        assert_eq!(names(exact, Delivery::Dynamic), ["six", "norms-out"]);
+        assert_eq!(auto.rungs(Delivery::Auto, false).len(), 1, "software refuses nothing");
+        assert_eq!(Start { known: None, ..known }.rungs(Delivery::Auto, false)[0].name, "six");
+    }
+
+    #[test]
+    fn rungs_are_found_by_their_names() {
+        for (place, rung) in LADDER.iter().enumerate() {
+            assert_eq!(Rung::named(rung.name).map(Rung::place), Some(place));
+        }
+        assert!(Rung::named("seven").is_none());
+    }
+}

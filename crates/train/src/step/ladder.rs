@@ -1,0 +1,263 @@
+//! A model compiled by the first plan of the ladder that an engine takes.
+
+use super::{Build, Network, StepError, check_budget};
+use crate::config::ModelConfig;
+use crate::model::{Rung, Start};
+use ane::facts::REFUSED_PAUSE;
+use ane::{Choice, Device, DeviceError, Engine, Pool, SoftOptions, Wanted};
+use std::time::Duration;
+
+/// The rung that a model's kernels are of.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen {
+    /// Which.
+    pub rung: &'static Rung,
+    /// How many plans the engine refused before it, in this process.
+    pub refused: usize,
+    /// The engine that took it.
+    pub engine: Engine,
+}
+
+/// What is heard of a model while it is compiled.
+#[derive(Clone, Copy, Debug)]
+pub enum Heard<'a> {
+    /// Layers that are compiled.
+    Layers(usize),
+    /// The engine does not take a plan; the next is tried after a pause.
+    Refused {
+        /// The plan.
+        rung: &'static Rung,
+        /// The next.
+        next: &'static Rung,
+        /// Why.
+        error: &'a StepError,
+        /// How long the engine's compiler is left alone.
+        pause: Duration,
+    },
+    /// The engine has taken a plan.
+    Chosen(Chosen),
+}
+
+/// Compiles the model `cfg` with weights `theta` on the engine that is `wanted`, by the first plan that it takes of those
+/// that `start` allows; `build` says all but the plan. The host's work runs on `pool`.
+///
+/// # Errors
+/// As [`Network::new`]; `Ladder`, if the engine refuses several plans and there is no other.
+pub(crate) fn compile(
+    cfg: &ModelConfig,
+    theta: Vec<f32>,
+    wanted: Wanted,
+    pool: &Pool,
+    build: &Build,
+    start: Start,
+    heard: &mut dyn FnMut(Heard<'_>),
+) -> Result<Network, StepError> {
+    let opened = open_engine(cfg, wanted, pool, build, start)?;
+    compile_on(cfg, theta, opened, wanted, pool, build, start, heard)
+}
+
+/// The engine that is wanted for the first plan that `start` allows.
+///
+/// # Errors
+/// If it cannot be had, or its process cannot compile so many programs.
+pub(crate) fn open_engine(
+    cfg: &ModelConfig,
+    wanted: Wanted,
+    pool: &Pool,
+    build: &Build,
+    start: Start,
+) -> Result<Box<dyn Device>, StepError> {
+    let first = start.rungs(build.weights, true);
+    let Some(first) = first.first() else { return Err(StepError::Poisoned) };
+    let build = build.clone().rung(first, cfg);
+    let device = ane::open(build.wanted(wanted, cfg.layers), SoftOptions { pool: pool.clone() })?;
+    check_budget(device.as_ref(), build.programs(cfg.layers, device.info().engine))?;
+    Ok(device)
+}
+
+/// As [`compile`], on an engine that [`open_engine`] gave.
+///
+/// # Errors
+/// As there.
+#[expect(clippy::too_many_arguments, reason = "each is a part of what a model is compiled from")]
+pub(crate) fn compile_on(
+    cfg: &ModelConfig,
+    theta: Vec<f32>,
+    device: Box<dyn Device>,
+    wanted: Wanted,
+    pool: &Pool,
+    build: &Build,
+    start: Start,
+    heard: &mut dyn FnMut(Heard<'_>),
+) -> Result<Network, StepError> {
+    let engine = device.info().engine;
+    let again = || {
+        let kind = if engine == Engine::Apple { Choice::Ane } else { Choice::Soft };
+        ane::open(Wanted { engine: kind, ..wanted }, SoftOptions { pool: pool.clone() })
+    };
+    let rungs = start.rungs(build.weights, engine == Engine::Apple);
+    descend(cfg, theta, device, &again, pool, build, &rungs, heard)
+}
+
+/// Tries one plan after the other; `again` opens the engine anew for each but the first.
+#[expect(clippy::too_many_arguments, reason = "each is a part of what a model is compiled from")]
+pub(super) fn descend(
+    cfg: &ModelConfig,
+    mut theta: Vec<f32>,
+    device: Box<dyn Device>,
+    again: &dyn Fn() -> Result<Box<dyn Device>, DeviceError>,
+    pool: &Pool,
+    build: &Build,
+    rungs: &[&'static Rung],
+    heard: &mut dyn FnMut(Heard<'_>),
+) -> Result<Network, StepError> {
+    let mut device = Some(device);
+    let (mut refused, mut first_refusal) = (0, None);
+    for (i, &rung) in rungs.iter().enumerate() {
+        let device = match device.take() {
+            Some(device) => device,
+            None => again()?,
+        };
+        let engine = device.info().engine;
+        let next = rungs.get(i + 1).copied();
+        let theta = if next.is_some() { theta.clone() } else { std::mem::take(&mut theta) };
+        let rung_build = build.clone().rung(rung, cfg);
+        let mut layers = |done| heard(Heard::Layers(done));
+        let error = match Network::new(cfg, theta, device, pool.clone(), &rung_build, &mut layers) {
+            Ok(mut network) => {
+                let chosen = Chosen { rung, refused, engine };
+                network.rung = Some(chosen);
+                heard(Heard::Chosen(chosen));
+                return Ok(network);
+            }
+            Err(error) => error,
+        };
+        let is_refusal = error.is_refusal();
+        // A plan of more programs than the process may compile, or of larger surfaces than there are, is passed over once
+        // the engine is known to refuse plans.
+        let passed_over = refused > 0 && matches!(error, StepError::Budget { .. } | StepError::Model(_));
+        if !is_refusal && !passed_over {
+            return Err(error);
+        }
+        refused += usize::from(is_refusal);
+        if let Some(next) = next {
+            let pause = if is_refusal { REFUSED_PAUSE.value } else { Duration::ZERO };
+            heard(Heard::Refused { rung, next, error: &error, pause });
+        }
+        first_refusal.get_or_insert(error);
+    }
+    match (first_refusal, rungs) {
+        (Some(error), [_]) => Err(error),
+        (Some(error), _) => Err(StepError::Ladder { plans: rungs.len(), first: Box::new(error) }),
+        (None, _) => Err(StepError::Poisoned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::init_params;
+    use crate::model::{LADDER, Precision};
+    use ane::{Answer, Call, DeviceInfo, Kernel, Refusal, Surface};
+    use mil::{Program, TensorType, Verified, Weights};
+
+    /// An engine that refuses programs in whose text there is one of some forms, and that may count programs.
+    struct Choosy {
+        inner: Box<dyn Device>,
+        info: DeviceInfo,
+        refuses: &'static [&'static str],
+        budget: Option<u32>,
+    }
+
+    impl Device for Choosy {
+        fn info(&self) -> &DeviceInfo {
+            &self.info
+        }
+
+        fn compile(
+            &self,
+            name: &str,
+            program: &Verified<Program>,
+            weights: &Weights,
+        ) -> Result<Box<dyn Kernel>, DeviceError> {
+            let text = mil::text::print(program);
+            if self.refuses.iter().any(|form| text.contains(form)) {
+                let refusal = Refusal::new(name, Call::Compile, Answer::default(), "");
+                return Err(DeviceError::Refused(refusal.into()));
+            }
+            self.inner.compile(name, program, weights)
+        }
+
+        fn surface(&self, name: &str, ty: &TensorType) -> Result<Surface, DeviceError> {
+            self.inner.surface(name, ty)
+        }
+
+        fn compiles_left(&self) -> Option<u32> {
+            self.budget
+        }
+    }
+
+    fn choosy(refuses: &'static [&'static str], budget: Option<u32>, pool: &Pool) -> Box<dyn Device> {
+        let inner = ane::open(Choice::Soft, SoftOptions { pool: pool.clone() }).unwrap();
+        let info = DeviceInfo { engine: Engine::Apple, ..inner.info().clone() };
+        Box::new(Choosy { inner, info, refuses, budget })
+    }
+
+    /// The rung that such an engine takes, and what is heard of the others.
+    fn chosen(
+        refuses: &'static [&'static str],
+        budget: Option<u32>,
+    ) -> (Result<Chosen, StepError>, Vec<&'static str>) {
+        let cfg = ModelConfig { qk_norm: true, ..ModelConfig::preset("tiny").unwrap() };
+        let pool = Pool::new(1).unwrap();
+        let build = Build::train(Precision::F16);
+        let rungs: Vec<&Rung> = LADDER.iter().collect();
+        let again = || Ok(choosy(refuses, budget, &pool));
+        let mut past = Vec::new();
+        let heard = &mut |heard: Heard<'_>| {
+            if let Heard::Refused { rung, .. } = heard {
+                past.push(rung.name);
+            }
+        };
+        let (theta, device) = (init_params(&cfg, 3), choosy(refuses, budget, &pool));
+        let network = descend(&cfg, theta, device, &again, &pool, &build, &rungs, heard);
+        (network.map(|n| n.rung().unwrap()), past)
+    }
+
+    #[test]
+    fn the_first_plan_that_an_engine_takes_is_taken() {
+        for (refuses, want) in [
+            (&[][..], "six"),
+            (&["pow("], "norms-out"),
+            (&["pow(", "> packed)"], "apart"),
+            (&["softmax("], "none"),
+        ] {
+            let (chosen, past) = chosen(refuses, None);
+            match chosen {
+                Ok(chosen) => {
+                    assert_eq!((chosen.rung.name, chosen.refused), (want, past.len()), "{past:?}");
+                    assert_eq!(past.len(), chosen.rung.place(), "{past:?}");
+                }
+                Err(error) => {
+                    assert_eq!(want, "none", "{error}");
+                    let said = error.to_string();
+                    assert!(said.starts_with("the engine takes none of 5 plans of kernels"), "{said}");
+                    assert!(said.contains("L0.fwdAttn"), "{said}");
+                    assert!(error.hint().is_some_and(|hint| hint.contains("doctor --kernels")));
+                }
+            }
+        }
+    }
+
+    /// 14 programs: weights that are baked take more, in two layers.
+    #[test]
+    fn a_plan_of_too_many_programs_is_passed_over_but_for_the_first() {
+        let (passed, past) = chosen(&["pow(", "> packed)"], Some(13));
+        assert!(matches!(passed, Err(StepError::Ladder { plans: 5, .. })), "{passed:?}");
+        assert_eq!(past.len(), 4);
+        let (taken, _) = chosen(&["pow(", "> packed)"], Some(14));
+        assert_eq!(taken.unwrap().rung.name, "apart");
+        let (first, past) = chosen(&[], Some(5));
+        assert!(matches!(first, Err(StepError::Budget { .. })) && past.is_empty(), "{first:?}");
+    }
+}

@@ -1,0 +1,144 @@
+//! Which rungs of the ladder an engine takes: all kernels of a layer, compiled one by one.
+
+use crate::config::{ModelConfig, init_params};
+use crate::model::{KernelSpec, LADDER, Layer, Precision, Rung};
+use crate::step::{Build, StepError};
+use ane::{Delivery, Device, DeviceError};
+use fnv::FnvHasher;
+use std::collections::HashMap;
+use std::hash::Hasher;
+use std::time::{Duration, Instant};
+
+/// Programs that may be refused before no other is asked for: a compiler's service is said to suffer from refusals.
+const MOST_REFUSED: usize = 5;
+
+/// What an engine makes of a rung.
+#[derive(Clone, Debug)]
+pub struct RungSurvey {
+    /// The rung.
+    pub rung: &'static Rung,
+    /// Whether weights lie on the surfaces that its kernels read.
+    pub dynamic: bool,
+    /// Programs that the whole model takes on it.
+    pub programs: u64,
+    /// Its kernels, of the first layer.
+    pub kernels: Vec<KernelSurvey>,
+}
+
+/// What an engine makes of a kernel.
+#[derive(Clone, Debug)]
+pub struct KernelSurvey {
+    /// Its name.
+    pub name: String,
+    /// Its program as MIL.
+    pub text: String,
+    /// FNV-1a, 64 bits, of the text: equal programs have equal ones.
+    pub hash: u64,
+    /// What the engine says.
+    pub verdict: Verdict,
+}
+
+/// What an engine says of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is compiled and loaded, in this time.
+    Compiled(Duration),
+    /// It is refused, in these words.
+    Refused(String),
+    /// It was not asked for, for this reason.
+    NotAsked(String),
+}
+
+impl RungSurvey {
+    /// Whether the engine takes all of it.
+    pub fn is_taken(&self) -> bool {
+        self.kernels.iter().all(|k| matches!(k.verdict, Verdict::Compiled(_)))
+    }
+}
+
+/// Asks `device` for each kernel of each rung of the layer of `cfg`; equal programs once. `progress` hears the rung and the
+/// kernel that is asked for next.
+///
+/// # Errors
+/// If the model makes no kernels at all.
+pub fn survey(
+    cfg: &ModelConfig,
+    device: &dyn Device,
+    progress: &mut dyn FnMut(&'static Rung, &str),
+) -> Result<Vec<RungSurvey>, StepError> {
+    let layer = Layer::new(cfg, Precision::F16)?;
+    let engine = device.info().engine;
+    let theta = init_params(cfg, 0);
+    let mut known: HashMap<u64, Verdict> = HashMap::new();
+    let mut rungs = Vec::new();
+    for rung in &LADDER {
+        let weights = rung.delivery(Delivery::Auto).unwrap_or(Delivery::Baked);
+        let build = Build { weights, ..Build::train(Precision::F16) }.rung(rung, cfg);
+        let mut kernels = Vec::new();
+        for kernel in build.kernels(&layer, engine)?.kernels {
+            progress(rung, &kernel.name);
+            let text = mil::text::print(&kernel.packed.program);
+            let mut hasher = FnvHasher::default();
+            hasher.write(text.as_bytes());
+            let hash = hasher.finish();
+            let refused = known.values().filter(|v| matches!(v, Verdict::Refused(_))).count();
+            let verdict = match known.get(&hash) {
+                Some(verdict) => verdict.clone(),
+                None if refused >= MOST_REFUSED => {
+                    Verdict::NotAsked(format!("{refused} programs were refused before it"))
+                }
+                None => ask(&kernel, cfg, &theta, device)?,
+            };
+            if !matches!(verdict, Verdict::NotAsked(_)) {
+                known.insert(hash, verdict.clone());
+            }
+            kernels.push(KernelSurvey { name: kernel.name, text, hash, verdict });
+        }
+        let (dynamic, programs) = (weights.is_dynamic(engine), build.programs(cfg.layers, engine));
+        rungs.push(RungSurvey { rung, dynamic, programs, kernels });
+    }
+    Ok(rungs)
+}
+
+fn ask(
+    kernel: &KernelSpec,
+    cfg: &ModelConfig,
+    theta: &[f32],
+    device: &dyn Device,
+) -> Result<Verdict, StepError> {
+    let weights = kernel
+        .weights(&cfg.params(), 0, theta)
+        .map_err(|source| StepError::Blob { kernel: kernel.name.clone(), source })?;
+    let began = Instant::now();
+    Ok(match device.compile(&kernel.name, &kernel.packed.program, &weights) {
+        Ok(_) => Verdict::Compiled(began.elapsed()),
+        Err(error @ DeviceError::Refused(_)) => Verdict::Refused(error.to_string()),
+        Err(error) => Verdict::NotAsked(error.to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ane::{Choice, SoftOptions};
+
+    #[test]
+    fn software_takes_every_rung_and_equal_programs_are_asked_for_once() {
+        let cfg = ModelConfig::preset("tiny").unwrap();
+        let device = ane::open(Choice::Soft, SoftOptions::threads(1).unwrap()).unwrap();
+        let mut asked = Vec::new();
+        let rungs = survey(&cfg, device.as_ref(), &mut |rung, kernel| {
+            asked.push(format!("{} {kernel}", rung.name));
+        });
+        let rungs = rungs.unwrap();
+        assert!(rungs.iter().all(RungSurvey::is_taken));
+        assert_eq!(rungs.iter().map(|r| r.kernels.len()).collect::<Vec<_>>(), [6, 6, 6, 6, 20]);
+        assert_eq!(asked.len(), 44);
+        assert_eq!(asked[0], "six fwdAttn");
+        // The backward kernels of the first two are the same; the time of the first stands for both.
+        for (a, b) in rungs[0].kernels.iter().zip(&rungs[1].kernels) {
+            assert_eq!(a.hash == b.hash, a.verdict == b.verdict && a.text == b.text, "{}", a.name);
+            assert_eq!(a.hash == b.hash, a.name.contains("Bwd"), "{}", a.name);
+        }
+    }
+}
