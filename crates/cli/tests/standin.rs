@@ -144,7 +144,8 @@ fn a_new_process_that_cannot_compile_is_tried_again() {
     assert_eq!(losses(&out).len(), 13, "12 steps and a validation");
 }
 
-/// The first kernel has RMSNorm inside: the remedy is said. Without norms in kernels it is not.
+/// A fault of the first program, which has RMSNorm inside. Where norms were asked for, the remedy is said; where they were
+/// not, or are on the host, there is none.
 #[test]
 fn a_refused_kernel_with_norms_is_followed_by_the_remedy() {
     let dir = tempfile::tempdir().expect("folder");
@@ -158,6 +159,136 @@ fn a_refused_kernel_with_norms_is_followed_by_the_remedy() {
     assert!(engine.contains("hint: Try `--norms host`"), "{engine}");
     assert!(host.contains("does not compile kernel `L0.fwdAttn`") && !host.contains("--norms"), "{host}");
     learns_the_same(&["tiny", "--steps", "3", "--norms", "host"], 4);
+}
+
+/// The forms that are refused, the rung that is left, and how many plans come before it.
+const REFUSALS: [(&str, &str, usize); 5] = [
+    ("", "six", 0),
+    ("norms", "norms-out", 1),
+    ("norms,dynamic", "baked", 2),
+    ("norms,dynamic,slices", "apart", 3),
+    ("norms,dynamic,slices,products", "fine", 4),
+];
+
+/// A command whose engine refuses `forms`, with a memory in `dir`.
+fn refusing(mut command: Command, forms: &str, dir: &Path) -> Command {
+    command
+        .env("STANDIN_REFUSE", forms)
+        .env("STANDIN_PAUSE", "1")
+        .env("BACKPROPANE_CACHE", dir.join("cache"));
+    command
+}
+
+fn stderr(command: &mut Command) -> String {
+    let output = command.assert().success().get_output().clone();
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Each form is refused in turn: training starts by itself on the rung that is left, and learns the same.
+#[test]
+fn an_engine_that_refuses_kernels_is_given_others_until_it_takes_them() {
+    let model = "preset = \"tiny\"\nqk_norm = true\nkv_heads = 2\n";
+    for (name, model) in [("tiny", ""), ("heads.toml", model)] {
+        let dir = tempfile::tempdir().expect("folder");
+        std::fs::write(dir.path().join("heads.toml"), model).expect("written");
+        let name = dir.path().join(name).to_string_lossy().into_owned();
+        let model = [if model.is_empty() { "tiny" } else { &name }, "--steps", "4"];
+        let soft = dir.path().join("soft");
+        train_model(&model, &soft, &["--device", "soft"]).assert().success();
+        let want = losses(&soft);
+        assert_eq!(want.len(), 5);
+        for (forms, rung, refused) in REFUSALS {
+            let folder = dir.path().join(if rung == "six" { "first" } else { rung });
+            std::fs::create_dir_all(&folder).expect("created");
+            let out = folder.join("run");
+            let engine = ["--device", "ane", "--compile-budget", "1000"];
+            let said = stderr(&mut refusing(train_model(&model, &out, &engine), forms, &folder));
+            assert_eq!(said.matches("; next: ").count(), refused, "{rung}: {said}");
+            let chosen = format!("as the engine refused {refused} plan");
+            assert_eq!(said.matches(&chosen).count(), usize::from(refused > 0), "{rung}: {said}");
+            let remembered = std::fs::read_to_string(folder.join("cache/ladder.json")).unwrap_or_default();
+            assert_eq!(remembered.contains(&format!("\"{rung}\"")), refused > 0, "{remembered}");
+            let got = losses(&out);
+            assert_eq!(got.len(), want.len(), "{rung}");
+            for (got, want) in got.iter().zip(&want) {
+                let [got, want] = [got, want].map(|x| x.parse::<f64>().expect("a number"));
+                assert!((got / want - 1.0).abs() < 2e-3, "{rung}: {got}, on the software engine {want}");
+            }
+        }
+    }
+}
+
+/// What was learned of an engine is not learned again, by any command; a run has its own plan wherever it goes on.
+#[test]
+fn a_plan_is_remembered_for_the_engine_and_for_the_run() {
+    let dir = tempfile::tempdir().expect("folder");
+    let forms = "norms,dynamic";
+    let engine = ["--device", "ane", "--compile-budget", "1000"];
+    let out = dir.path().join("run");
+    let first =
+        stderr(&mut refusing(train_model(&["tiny", "--steps", "2"], &out, &engine), forms, dir.path()));
+    assert_eq!(first.matches("; next: ").count(), 2, "{first}");
+    let again = dir.path().join("again");
+    let second =
+        stderr(&mut refusing(train_model(&["tiny", "--steps", "2"], &again, &engine), forms, dir.path()));
+    assert_eq!(second.matches("; next: ").count(), 0, "{second}");
+    assert!(second.contains("weights baked into kernels, as this engine took before"), "{second}");
+    assert_eq!(losses(&out), losses(&again), "the same plan, the same bits");
+    // A run that goes on without the memory, on an engine that would take more.
+    let mut resume = backpropane("framework");
+    resume.args(["train", "--threads", "2", "--resume", "--steps", "4", "--out"]).arg(&out).args(engine);
+    let said = stderr(&mut refusing(resume, "", &dir.path().join("elsewhere")));
+    assert!(said.contains("norms on the host") && !said.contains("as this engine took"), "{said}");
+    let mut generate = backpropane("framework");
+    generate
+        .args(["generate", "--prompt", "a", "--tokens", "3", "--seed", "1", "--model"])
+        .arg(&out)
+        .args(engine);
+    let said = stderr(&mut refusing(generate, forms, dir.path()));
+    assert!(said.contains("as this engine took before"), "{said}");
+    // A memory that is rubbish is none.
+    std::fs::write(dir.path().join("cache/ladder.json"), "{").expect("written");
+    let third = dir.path().join("third");
+    let said =
+        stderr(&mut refusing(train_model(&["tiny", "--steps", "2"], &third, &engine), forms, dir.path()));
+    assert_eq!(said.matches("; next: ").count(), 2, "{said}");
+}
+
+/// An engine that takes nothing: five plans, five refusals, and what to do then.
+#[test]
+fn an_engine_that_takes_no_plan_is_reported() {
+    let dir = tempfile::tempdir().expect("folder");
+    let command = train(&dir.path().join("run"), &["--device", "ane", "--compile-budget", "1000"]);
+    let mut command = refusing(command, "", dir.path());
+    let output = command.env("STANDIN_FAULT", "compile=1000").assert().code(1).get_output().clone();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("error: the engine takes none of 5 plans of kernels"), "{said}");
+    assert!(said.contains("doctor --kernels --submit-file"), "{said}");
+    assert!(!dir.path().join("cache/ladder.json").exists());
+}
+
+/// Each rung with its kernels, what the engine said of each, and what a user can send.
+#[test]
+fn doctor_shows_the_ladder() {
+    for (forms, rung, _) in REFUSALS {
+        let dir = tempfile::tempdir().expect("folder");
+        let file = dir.path().join("kernels.json");
+        let mut command = backpropane("framework");
+        command.args(["doctor", "--kernels", "--model", "tiny", "--submit-file"]).arg(&file);
+        let mut command = refusing(command, forms, dir.path());
+        let output = command.assert().success().get_output().clone();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&file).expect("written")).expect("JSON");
+        assert_eq!(json["takes"], rung, "{said}");
+        let rungs = json["rungs"].as_array().expect("a list");
+        assert_eq!(rungs.len(), 5);
+        let kernels = rungs.iter().flat_map(|r| r["kernels"].as_array().expect("a list"));
+        let refused = kernels.filter(|k| k["verdict"] == "refused").collect::<Vec<_>>();
+        assert_eq!(refused.is_empty(), forms.is_empty(), "{said}");
+        assert!(refused.iter().all(|k| k["error"].as_str().is_some_and(|e| e.contains("STANDIN_REFUSE"))));
+        assert!(said.contains(&format!("verdict   `{rung}`: ")), "{said}");
+    }
 }
 
 #[test]

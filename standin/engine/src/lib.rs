@@ -2,6 +2,8 @@
 //!
 //! A slot is a parameter or result in alphabetical order of names, as the hardware is said to bind (rule S1).
 
+mod forms;
+
 use mil::{TensorType, Verified, Weights};
 use softane::{Arena, Executable, Pool, Slice, SliceMut};
 use std::ffi::{CStr, c_char, c_int};
@@ -47,6 +49,9 @@ fn unmasked(program: Verified<mil::Program>) -> Result<Verified<mil::Program>, m
 
 fn compile(text: &str, weights: &Weights) -> Result<Program, String> {
     let program = mil::text::load(text).map_err(|report| report.to_string())?;
+    if let Some(form) = forms::refused(program.entry()) {
+        return Err(format!("{form} is refused, as STANDIN_REFUSE says"));
+    }
     let program = unmasked(program).map_err(|report| report.to_string())?;
     let function = program.entry();
     let side = |values: &[mil::ValueId]| {
