@@ -1,7 +1,7 @@
 //! Weight files: blob storage, version 2.
 //!
 //! A file is a storage header of 64 bytes, `{ count: u32, version: u32 = 2, 0… }`, then for each tensor a metadata
-//! record of 64 bytes, `{ sentinel: u32, dtype: u32, size: u64, data offset: u64, padding bits: u64, 0… }`, and its
+//! record of 64 bytes, `{ sentinel: u32, dtype: u32, size: u64, data offset: u64, padding bits: u64, … }`, and its
 //! elements, row-major. Records and elements begin at multiples of 64; all is little-endian; offsets count from the
 //! start of the file. `BLOBFILE(…, offset = …)` in MIL text names the record.
 //!

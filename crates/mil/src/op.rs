@@ -60,6 +60,9 @@ pub enum Role {
     /// A value whose elements the type rule reads. MIL lets it be computed; here it is constant once constants are
     /// folded, or the operation runs in the reference engine alone, which knows every value.
     Known,
+    /// A value whose elements say where, as the bounds of a slice do. The type rule reads them if they are known; it
+    /// refuses with `data-dependent` if it cannot do without.
+    Bound,
     /// One or more values in brackets.
     Variadic,
     /// A literal in the attributes, as `val` of `const`.
@@ -115,6 +118,11 @@ pub const fn constant(name: &'static str, dtypes: &'static [DType]) -> Param {
 /// A parameter whose elements the type rule reads, constant or computed.
 pub const fn known(name: &'static str, dtypes: &'static [DType]) -> Param {
     param(name, Role::Known, dtypes)
+}
+
+/// A parameter whose elements say where, constant or computed: the type rule asks with [`Call::data`] for them.
+pub const fn bound(name: &'static str, dtypes: &'static [DType]) -> Param {
+    param(name, Role::Bound, dtypes)
 }
 
 /// A parameter that takes several values.

@@ -248,14 +248,16 @@ impl<'a> Checker<'a> {
                 self.refuse_arg("opset", text, place, param.name, "not in this opset");
             }
             match (&arg.value, param.role) {
-                (ArgValue::Value(v), Role::Tensor | Role::Const | Role::Known | Role::Variadic) => {
-                    self.value(*v, operation, arg.param);
+                (ArgValue::Value(_), Role::Attribute) => {
+                    let text = format!("`{}` of `{name}` must be a literal attribute", param.name);
+                    self.refuse_arg("must-be-literal", text, place, param.name, "a value");
                 }
+                (ArgValue::Value(v), _) => self.value(*v, operation, arg.param),
                 (ArgValue::List(vs), Role::Variadic) => {
                     vs.iter().for_each(|&v| self.value(v, operation, arg.param));
                 }
                 (ArgValue::Literal(l), role) => {
-                    if matches!(role, Role::Const | Role::Known) && l.data().is_none() {
+                    if matches!(role, Role::Const | Role::Known | Role::Bound) && l.data().is_none() {
                         let text =
                             format!("`{}` of `{name}` must stand in the program, not in a blob", param.name);
                         self.refuse_arg("must-be-inline", text, place, param.name, "in a weight file");
@@ -265,10 +267,6 @@ impl<'a> Checker<'a> {
                 (ArgValue::List(_), _) => {
                     let text = format!("`{}` of `{name}` takes one value, a list is given", param.name);
                     self.refuse_arg("one-value", text, place, param.name, "a list");
-                }
-                (ArgValue::Value(_), Role::Attribute) => {
-                    let text = format!("`{}` of `{name}` must be a literal attribute", param.name);
-                    self.refuse_arg("must-be-literal", text, place, param.name, "a value");
                 }
             }
         }

@@ -113,7 +113,7 @@ impl Record {
             offset,
             got,
         })?;
-        let (size, from, padding) = (u64_at(record, 8), u64_at(record, 16), u64_at(record, 24));
+        let (size, from) = (u64_at(record, 8), u64_at(record, 16));
         if !from.is_multiple_of(ALIGNMENT as u64) {
             return Err(BlobError::Alignment { path: path(), offset, got: from });
         }
@@ -133,10 +133,11 @@ impl Record {
             return Err(BlobError::Overlap { path: path(), offset, from, to, other });
         }
         let bits = u64::from(dtype.bits().unwrap_or(8));
-        // Only elements of less than a byte leave bits over.
-        let most = if bits < 8 { 7 } else { 0 };
-        if padding > most || padding > size.saturating_mul(8) {
-            return Err(BlobError::Padding { path: path(), offset, got: padding, want: most });
+        // Only elements of less than a byte leave bits over. For others the field is reserved, and writers before
+        // coremltools 8 left rubbish in it: Apple's reader does not look at it either.
+        let padding = if bits < 8 { u64_at(record, 24) } else { 0 };
+        if padding > 7 || padding > size.saturating_mul(8) {
+            return Err(BlobError::Padding { path: path(), offset, got: padding, want: 7 });
         }
         let used = size.saturating_mul(8) - padding;
         if !used.is_multiple_of(bits) {

@@ -6,18 +6,22 @@ use crate::build::{Builder, Input, Var};
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::ir::Literal;
-use crate::op::{ANY, BOOL, Call, Grad, INDEX, OpDef, constant, known, tensor};
+use crate::op::{ANY, BOOL, Call, Grad, INDEX, OpDef, bound, constant, known, tensor};
 use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
-/// `slice_by_size(x, begin, size)`: the part that begins at `begin`; a size of `-1` reaches to the end.
+/// `slice_by_size(x, begin, size)`: the part that begins at `begin`, which may be computed; a size of `-1` reaches to the
+/// end.
 /// Source: coremltools `iOS15/tensor_operation.py`, class `slice_by_size`.
 pub static SLICE_BY_SIZE: OpDef = OpDef {
     name: "slice_by_size",
     since: Opset::Ios15,
-    params: &[tensor("x", ANY), known("begin", INDEX), known("size", INDEX)],
+    params: &[tensor("x", ANY), bound("begin", INDEX), known("size", INDEX)],
     infer: |a| {
-        let (_, size) = part(a)?;
+        let size = match a.data("begin") {
+            Some(_) => part(a)?.1,
+            None => part_from_anywhere(a)?,
+        };
         Ok(vec![TensorType::new(a.ty("x").dtype, size)])
     },
     eval: |a| {
@@ -29,8 +33,17 @@ pub static SLICE_BY_SIZE: OpDef = OpDef {
     },
     grad: Grad::Rule(|g| {
         // dx is dy between zeros
-        let (begin, size) = part(g).unwrap_or_default();
-        let dx = between_zeros(g, g.cotangent(), &begin, size);
+        let dx = match g.data("begin") {
+            Some(_) => {
+                let (begin, size) = part(g).unwrap_or_default();
+                between_zeros(g, g.cotangent(), &begin, size)
+            }
+            None => {
+                let (begin, none) = (g.arg("begin"), zeros(g, g.ty("x")));
+                let size: Vec<i64> = g.cotangent().shape().iter().map(|&d| d as i64).collect();
+                put_at(g, none, g.cotangent(), begin, size)
+            }
+        };
         g.give("x", dx);
     }),
 };
@@ -39,27 +52,43 @@ pub static SLICE_BY_SIZE: OpDef = OpDef {
 ///
 /// Negative `begin` and `end` count from the end, and a true mask stands for a bound that is left out. A true
 /// `squeeze_mask` takes the element at `begin` and drops the axis. There may be nothing
-/// in between.
+/// in between. Bounds may be computed where they decide no size: of axes that are squeezed.
 /// Source: coremltools `iOS15` and, for narrow bounds, `iOS17/tensor_transformation.py`, class `slice_by_index`.
 pub static SLICE_BY_INDEX: OpDef = OpDef {
     name: "slice_by_index",
     since: Opset::Ios15,
     params: &[
         tensor("x", ANY),
-        known("begin", INDEX),
-        known("end", INDEX),
+        bound("begin", INDEX),
+        bound("end", INDEX),
         known("stride", INDEX).optional(),
         constant("begin_mask", BOOL).optional(),
         constant("end_mask", BOOL).optional(),
         constant("squeeze_mask", BOOL).optional(),
     ],
-    infer: |a| Ok(vec![TensorType::new(a.ty("x").dtype, kept_shape(&ranges(a)?))]),
+    infer: |a| {
+        let shape =
+            if is_placed(a) { Some(kept_shape(&ranges(a)?)) } else { sizes(a)?.into_iter().collect() };
+        let Some(shape) = shape else {
+            return Err(Reject::new(
+                "data-dependent",
+                "how much `slice_by_index` takes depends on computed bounds",
+            )
+            .label("begin", describe(a, "begin"))
+            .label("end", describe(a, "end"))
+            .help("take a part of constant size with `slice_by_size`, or run it with `--engine reference`"));
+        };
+        Ok(vec![TensorType::new(a.ty("x").dtype, shape)])
+    },
     eval: |a| {
         let x = a.tensor("x");
         let from = source(&ranges(a).unwrap_or_default(), &x.ty.shape);
         vec![x.gathered(a.out().clone(), from)]
     },
     grad: Grad::Rule(|g| {
+        if !is_placed(g) {
+            return g.refuse("its bounds are computed");
+        }
         // dx is dy between zeros: first those that a stride left out, then those around
         let ranges = ranges(g).unwrap_or_default();
         let mut size: Vec<usize> = ranges.iter().map(|r| r.len).collect();
@@ -84,7 +113,8 @@ pub static SLICE_BY_INDEX: OpDef = OpDef {
 };
 
 /// `slice_update(x, update, begin, end, stride, begin_mask, end_mask, squeeze_mask)`: `x`, after
-/// `x[begin:end:stride] = update`; the part is what `slice_by_index` would take.
+/// `x[begin:end:stride] = update`; the part is what `slice_by_index` would take. Bounds may be computed, as a cache of
+/// keys and values needs it; that the part has the shape of `update` is then found out when it runs.
 /// Source: coremltools `iOS18/tensor_transformation.py`, class `slice_update`.
 pub static SLICE_UPDATE: OpDef = OpDef {
     name: "slice_update",
@@ -92,8 +122,8 @@ pub static SLICE_UPDATE: OpDef = OpDef {
     params: &[
         tensor("x", ANY),
         tensor("update", ANY),
-        known("begin", INDEX),
-        known("end", INDEX),
+        bound("begin", INDEX),
+        bound("end", INDEX),
         known("stride", INDEX).optional(),
         constant("begin_mask", BOOL).optional(),
         constant("end_mask", BOOL).optional(),
@@ -101,8 +131,22 @@ pub static SLICE_UPDATE: OpDef = OpDef {
     ],
     infer: |a| {
         equal_dtypes(a, &["x", "update"])?;
-        let (update, part) = (a.ty("update"), kept_shape(&ranges(a)?));
-        if update.shape != part || update.rank() == 0 {
+        let update = a.ty("update");
+        let (fits, part) = if is_placed(a) {
+            let part = kept_shape(&ranges(a)?);
+            (update.shape == part, part)
+        } else {
+            // What is decided has to be so, what is not can be all of an axis.
+            let (sizes, whole) = (sizes(a)?, kept_axes(a));
+            let fits = sizes.len() == update.rank()
+                && sizes.iter().zip(&whole).zip(&update.shape).all(|((size, &most), &own)| match size {
+                    Some(size) => own == *size,
+                    None => own <= most,
+                });
+            let most = sizes.iter().zip(&whole).map(|(size, &most)| size.unwrap_or(most));
+            (fits, most.collect())
+        };
+        if !fits || update.rank() == 0 {
             return Err(Reject::new(
                 "slice-update",
                 "`slice_update` needs an `update` of the shape of the part",
@@ -136,8 +180,17 @@ pub static SLICE_UPDATE: OpDef = OpDef {
         let dy = g.cotangent();
         if g.wants("update") {
             let args = std::iter::once(("x", dy.into())).chain(bounds(g));
-            let part = g.builder().op("slice_by_index", args);
-            g.give("update", part);
+            if is_placed(g) {
+                let part = g.builder().op("slice_by_index", args);
+                g.give("update", part);
+            } else if ["stride", "begin_mask", "squeeze_mask"].iter().any(|name| g.has(name)) {
+                g.refuse("its bounds are computed, with strides or masks");
+            } else {
+                let size: Vec<i64> = g.ty("update").shape.iter().map(|&d| d as i64).collect();
+                let args = [("x", dy.into()), ("begin", g.arg("begin").into()), ("size", size.into())];
+                let part = g.builder().op("slice_by_size", args);
+                g.give("update", part);
+            }
         }
         if g.wants("x") {
             let none = zeros(g, g.ty("update"));
@@ -150,13 +203,36 @@ pub static SLICE_UPDATE: OpDef = OpDef {
 
 /// The arguments that say which part, for gradient rules.
 fn bounds<'b>(g: &GradCall<'_, 'b>) -> Vec<(&'static str, Input<'b>)> {
-    let ints = ["begin", "end", "stride"].map(|name| (name, g.ints(name).into()));
+    let ints = ["begin", "end", "stride"].map(|name| {
+        let computed = g.has(name) && g.data(name).is_none();
+        (name, if computed { g.arg(name).into() } else { g.ints(name).into() })
+    });
     let masks = ["begin_mask", "end_mask", "squeeze_mask"].map(|name| {
         let mask = g.bools(name);
         let ty = TensorType::new(DType::Bool, [mask.len()]);
         (name, Literal::inline(Tensor { ty, data: Data::Bool(mask) }).into())
     });
     ints.into_iter().chain(masks).filter(|(name, _)| g.has(name)).collect()
+}
+
+/// `x`, with `update`, which has `size`, at a `begin` that is computed.
+fn put_at<'b>(g: &GradCall<'_, 'b>, x: Var<'b>, update: Var<'b>, begin: Var<'b>, size: Vec<i64>) -> Var<'b> {
+    let begin = begin.cast(DType::I32);
+    // A begin counted from the end may have an end of 0, which would be counted from the start.
+    let all: Vec<i64> = x.shape().iter().map(|&d| d as i64).collect();
+    let literal = |v: Vec<i64>| -> Input<'b> { v.into() };
+    let b = g.builder();
+    let zero = b.op("const", [("val", scalar_int(0).into())]);
+    let below = b.op("less", [("x", begin.into()), ("y", zero.into())]);
+    let shifted = b.op("add", [("x", begin.into()), ("y", literal(all))]);
+    let begin = b.op("select", [("cond", below.into()), ("a", shifted.into()), ("b", begin.into())]);
+    let end = b.op("add", [("x", begin.into()), ("y", literal(size))]);
+    let args = [("x", x.into()), ("update", update.into()), ("begin", begin.into()), ("end", end.into())];
+    b.op("slice_update", args)
+}
+
+fn scalar_int(x: i64) -> Literal {
+    Literal::inline(Tensor { ty: TensorType::scalar(DType::I32), data: Data::Int(vec![x]) })
 }
 
 /// `v`, which has `size`, with `step − 1` zeros between its elements along `axis`; `size` becomes that of the result.
@@ -247,6 +323,78 @@ fn part(a: &Call<'_>) -> Result<(Vec<usize>, Vec<usize>), Reject> {
     }
 }
 
+/// The size of a slice whose begin is computed.
+fn part_from_anywhere(a: &Call<'_>) -> Result<Vec<usize>, Reject> {
+    let (x, size) = (a.ty("x"), a.ints("size"));
+    if size.contains(&-1) && size.len() == x.rank() {
+        return Err(Reject::new("data-dependent", "what is left to the end depends on a computed `begin`")
+            .label("begin", describe(a, "begin"))
+            .label("size", format!("{size:?}"))
+            .help("write each size, or run it with `--engine reference`"));
+    }
+    let fits = |(&s, &d): (&i64, &usize)| usize::try_from(s).ok().filter(|&s| s <= d);
+    let sizes = size.iter().zip(&x.shape).map(fits).collect::<Option<Vec<usize>>>();
+    let begins = a.ty("begin").elements();
+    match sizes.filter(|_| size.len() == x.rank() && begins == x.rank()) {
+        Some(sizes) => Ok(sizes),
+        None => Err(Reject::new("slice-bounds", "`slice_by_size` reaches outside of `x`")
+            .label("x", Shape(&x.shape).to_string())
+            .label("begin", describe(a, "begin"))
+            .label("size", format!("{size:?}"))),
+    }
+}
+
+/// The elements of `name`, or that they are computed.
+fn describe(a: &Call<'_>, name: &str) -> String {
+    match a.data(name) {
+        Some(_) => format!("{:?}", a.ints(name)),
+        None => "computed".to_owned(),
+    }
+}
+
+/// Whether all bounds of a slice are known.
+fn is_placed(a: &Call<'_>) -> bool {
+    a.data("begin").is_some() && a.data("end").is_some()
+}
+
+/// The axes of `x` that a slice keeps: their sizes.
+fn kept_axes(a: &Call<'_>) -> Vec<usize> {
+    let squeezed = a.bools("squeeze_mask");
+    let kept = |axis: &usize| !squeezed.get(*axis).copied().unwrap_or(false);
+    (0..a.ty("x").rank()).filter(kept).map(|axis| a.ty("x").shape[axis]).collect()
+}
+
+/// The size of each axis that a slice keeps; `None` if computed bounds decide it.
+fn sizes(a: &Call<'_>) -> Result<Vec<Option<usize>>, Reject> {
+    let x = a.ty("x");
+    lengths(a)?;
+    let stride = a.ints("stride");
+    let masks = ["begin_mask", "end_mask", "squeeze_mask"].map(|name| a.bools(name));
+    let flag = |which: usize, axis: usize| masks[which].get(axis).copied().unwrap_or(false);
+    let mut out = Vec::new();
+    for (axis, &d) in x.shape.iter().enumerate().filter(|(axis, _)| !flag(2, *axis)) {
+        let step = stride.get(axis).copied().unwrap_or(1);
+        let whole = flag(0, axis) && flag(1, axis) && step != 0;
+        out.push(whole.then(|| d.div_ceil(step.unsigned_abs() as usize)));
+    }
+    Ok(out)
+}
+
+/// Refuses a slice that does not have one bound for each axis of `x`.
+fn lengths(a: &Call<'_>) -> Result<(), Reject> {
+    let rank = a.ty("x").rank();
+    for name in ["begin", "end", "stride", "begin_mask", "end_mask", "squeeze_mask"] {
+        if !a.has(name) || a.ty(name).elements() == rank {
+            continue;
+        }
+        let text = format!("`{}` needs one bound for each axis of `x`", a.op.name());
+        return Err(Reject::new("slice-rank", text)
+            .label("x", format!("{rank} axes"))
+            .label(name, format!("{} elements", a.ty(name).elements())));
+    }
+    Ok(())
+}
+
 /// The shape of the part that `ranges` take.
 fn kept_shape(ranges: &[Range]) -> Vec<usize> {
     ranges.iter().filter(|r| !r.squeezed).map(|r| r.len).collect()
@@ -275,21 +423,9 @@ struct Range {
 fn ranges(a: &Call<'_>) -> Result<Vec<Range>, Reject> {
     let x = a.ty("x");
     let (begin, end, stride) = (a.ints("begin"), a.ints("end"), a.ints("stride"));
-    let masks = ["begin_mask", "end_mask", "squeeze_mask"].map(|name| (name, a.bools(name)));
-    let mut lengths = vec![("begin", begin.len()), ("end", end.len())];
-    lengths.extend(a.has("stride").then_some(("stride", stride.len())));
-    lengths.extend(masks.iter().filter(|(name, _)| a.has(name)).map(|(name, v)| (*name, v.len())));
-    for (name, n) in lengths {
-        if n != x.rank() {
-            return Err(Reject::new(
-                "slice-rank",
-                format!("`{}` needs one bound for each axis of `x`", a.op.name()),
-            )
-            .label("x", format!("{} axes", x.rank()))
-            .label(name, format!("{n} elements")));
-        }
-    }
-    let flag = |which: usize, axis: usize| masks[which].1.get(axis).copied().unwrap_or(false);
+    lengths(a)?;
+    let masks = ["begin_mask", "end_mask", "squeeze_mask"].map(|name| a.bools(name));
+    let flag = |which: usize, axis: usize| masks[which].get(axis).copied().unwrap_or(false);
     let range = |axis: usize| -> Option<Range> {
         let d = i64::try_from(x.shape[axis]).ok()?;
         let step = stride.get(axis).copied().unwrap_or(1);

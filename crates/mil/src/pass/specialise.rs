@@ -15,12 +15,15 @@ const FOLDED: usize = 4096;
 /// Elements that are read and computed for all of them together, at most; what comes behind stays operations.
 const WORK: usize = 1 << 24;
 
-/// Whether `function` has sizes that are not known, or elements that decide shapes and are computed.
+/// Whether `function` has sizes that are not known, or elements that decide shapes or places and are computed: what of
+/// them follows from the types becomes constant.
 pub fn is_needed(function: &Function) -> bool {
     let literals = function.literals();
     let computed = |op: &Operation| {
         op.args.iter().any(|arg| match (&arg.value, op.op.params[arg.param].role) {
-            (ArgValue::Value(v), Role::Known) => literals[v.index()].and_then(Literal::data).is_none(),
+            (ArgValue::Value(v), Role::Known | Role::Bound) => {
+                literals[v.index()].and_then(Literal::data).is_none()
+            }
             _ => false,
         })
     };

@@ -65,7 +65,7 @@ fn every_op() -> Program {
     for op in Op::all().filter(|op| Op::find(op.name()) == Some(*op)) {
         let literal = Literal::inline(Tensor::floats(fp16([1, 2]), [0.1, -0.0]));
         let value = |role| match role {
-            Role::Tensor | Role::Const | Role::Known => ArgValue::Value(x),
+            Role::Tensor | Role::Const | Role::Known | Role::Bound => ArgValue::Value(x),
             Role::Variadic => ArgValue::List(vec![x, x]),
             Role::Attribute => ArgValue::Literal(literal.clone()),
         };

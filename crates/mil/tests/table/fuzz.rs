@@ -129,14 +129,15 @@ fn function(op: Op, raws: &[Raw]) -> Option<(Function, Vec<Tensor>)> {
                 ));
                 ArgValue::Value(id)
             }
-            Role::Tensor | Role::Variadic => {
+            Role::Bound if raw.dtype % 3 == 0 => ArgValue::Literal(literal(true)),
+            Role::Tensor | Role::Bound | Role::Variadic => {
                 let mut input = |shape: &[usize]| {
                     let id = f.add_value(format!("in{}", f.values.len()), TensorType::new(dtype, shape));
                     f.inputs.push(id);
                     inputs.push(raw.clone());
                     id
                 };
-                if p.role == Role::Tensor {
+                if p.role != Role::Variadic {
                     ArgValue::Value(input(&raw.shape))
                 } else {
                     let n = raw.numbers.len() % 3;

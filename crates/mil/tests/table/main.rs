@@ -2,6 +2,7 @@
 
 mod answers;
 mod cases;
+mod computed;
 mod fuzz;
 mod images;
 

@@ -33,7 +33,9 @@ pub(super) fn alone<'f>(
                 None => continue,
             },
             // Type rules may read the elements of any constant in the program.
-            (ArgValue::Value(v), Role::Tensor) if let Some(literal) = small(literals[v.index()]) => {
+            (ArgValue::Value(v), Role::Tensor | Role::Bound)
+                if let Some(literal) = small(literals[v.index()]) =>
+            {
                 ArgValue::Value(constant(&mut alone, literal))
             }
             (ArgValue::Value(v), _) => {

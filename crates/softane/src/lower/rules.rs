@@ -9,7 +9,7 @@ use crate::kernels::tile::{Binary, Function, Unary};
 use crate::plan::Kernel;
 use crate::rows::Fold;
 use crate::view::View;
-use mil::op::{Call, resolve_axis};
+use mil::op::{Call, Role, resolve_axis};
 use mil::tensor::broadcast;
 use mil::{DType, Operation, ValueId};
 use std::ops::Range;
@@ -90,6 +90,8 @@ impl<'f> Lowering<'f> {
                 self.define(id, view.permuted(&perm));
                 true
             }
+            // Where it begins is not known yet: views lie where they lie.
+            ("slice_by_size" | "slice_by_index", _) if is_computed(operation, call) => false,
             ("slice_by_size", Some(x)) => {
                 let view = self.view(x);
                 let from_end = |(b, &d): (&i64, &usize)| {
@@ -399,6 +401,12 @@ impl<'f> Lowering<'f> {
         swap.swap(rank as usize - 2, rank as usize - 1);
         perm.iter().map(|p| if *p < 0 { p + rank } else { *p }).eq(swap)
     }
+}
+
+/// Whether values say where `operation` works.
+fn is_computed(operation: &Operation, call: &Call<'_>) -> bool {
+    let bounds = operation.op.params.iter().filter(|p| p.role == Role::Bound);
+    bounds.map(|p| p.name).any(|name| call.has(name) && call.data(name).is_none())
 }
 
 /// The last two axes swapped.

@@ -137,6 +137,16 @@ impl Case {
         out
     }
 
+    /// The same with the integers of constant `name` as an input.
+    pub fn computed(&self, name: &str) -> Option<Case> {
+        let mut out = self.clone();
+        let (_, given) = out.args.iter_mut().find(|(n, _)| *n == name)?;
+        let Given::Ints(values) = &*given else { return None };
+        let ty = TensorType::new(DType::I32, [values.len()]);
+        *given = Given::Other(Tensor::new(ty, Data::Int(values.clone())).expect("fits"));
+        Some(out)
+    }
+
     /// The same with one number, of a shape or a constant, replaced by one of `numbers`: all such cases.
     pub fn perturbed(&self, numbers: &[i64]) -> Vec<Case> {
         let mut out = Vec::new();
