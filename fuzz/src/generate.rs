@@ -115,7 +115,7 @@ fn operation(choices: &mut Choices<'_>, f: &mut Function, op: Op) {
                 ArgValue::List((0..n).map(|_| value(choices, f, p)).collect())
             }
             Role::Attribute => ArgValue::Literal(literal(choices, p)),
-            Role::Const | Role::Known => ArgValue::Value(constant(choices, f, p)),
+            Role::Const | Role::Known | Role::Bound => ArgValue::Value(constant(choices, f, p)),
         };
         args.push(Arg { param, value });
     }
