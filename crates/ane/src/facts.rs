@@ -267,12 +267,12 @@ pub const MAX_AXIS_OLD: Fact<usize> = reported(
     "compile `identity` of [1, 64, 1, N] around N = 16384",
 );
 
-/// The last generation of engines with [`MAX_AXIS_OLD`].
+/// The last generation of engines with [`MAX_AXIS_OLD`], without doubt.
 pub const OLD_GENERATION: Fact<u8> = reported(
     15,
-    "ane-guide",
-    "A13 to A15 class",
-    "A16 and later take more",
+    "ane-guide; against it rustane, issue 13, and pytorch/executorch, issue 7907",
+    "A13 to A15 class; M3 Ultra; A16",
+    "A16 and later take more; but a width of 17920 is refused on M3 Ultra, one of 32000 on A16",
     "as `MAX_AXIS_OLD`, on M2 and M3",
 );
 
@@ -305,6 +305,15 @@ pub const MAX_WEIGHT_BYTES: Fact<u64> = reported(
     "M1 Ultra to M3 Max",
     "about 2 GB; banks of weights 1 GiB on M1 Ultra, 7.86 GiB on M3 Max",
     "load a program of one convolution for each 64 MB",
+);
+
+/// Weights of a program that one machine loaded, in bytes.
+pub const LOADED_WEIGHT_BYTES: Fact<u64> = reported(
+    8_439_610_736,
+    "omlx",
+    "M3 Max",
+    "a bank of 7.86 GiB loads, 15 GiB fail",
+    "as `MAX_WEIGHT_BYTES`",
 );
 
 /// Where the first record of a weight file is, and the length of a record, in bytes.
@@ -344,11 +353,51 @@ pub const MAX_WINDOW_OLD: Fact<(usize, usize)> =
 
 /// Height and width of the largest window of a convolution.
 pub const MAX_WINDOW: Fact<(usize, usize)> = reported(
-    (32, 16),
-    "ane-guide; ANEForge",
-    "M2 and later",
-    "32 high, 15 or 16 wide",
+    (31, 15),
+    "ANEForge; the M6 study",
+    "M2 to M6",
+    "a window of 3 by 16 is refused; 31 high and 15 wide stay on the engine",
     "compile `conv` of growing windows",
+);
+
+/// The largest window of a convolution that anybody lists.
+pub const MAX_WINDOW_DISPUTED: Fact<(usize, usize)> =
+    reported((32, 16), "ane-guide", "M2 and later", "32 high, 15 or 16 wide", "as `MAX_WINDOW`");
+
+/// Channels from which on a scale or shift between two reshapes is refused.
+pub const AFFINE_CHANNELS: Fact<usize> = reported(
+    1024,
+    "ANEForge, issues 149 and 162, pull requests 159 and 201",
+    "M1 Max, M2 Pro",
+    "512 and 768 compile, 1024 and more are refused if the numbers differ; equal ones compile; M5 takes all",
+    "compile a layer norm written by hand of growing width, with one of scale and shift uniform",
+);
+
+/// Channels from which on a scale and a shift between two reshapes fail when evaluated.
+pub const AFFINE_PAIR_CHANNELS: Fact<usize> = reported(
+    10_240,
+    "ANEForge, issue 149 and pull request 159",
+    "M2 Pro, M5 Pro",
+    "10240, 12288 and 16384 fail with both terms; M1 Max runs them",
+    "run a layer norm written by hand of growing width, with both terms",
+);
+
+/// The last axis of a state is a multiple of this, in elements.
+pub const STATE_WIDTH_UNIT: Fact<usize> = reported(
+    32,
+    "apple/coremltools, issue 2631",
+    "M4",
+    "256 runs, 270 fails",
+    "run a program with a state of [1, 8, 64, N] for N from 256 to 288",
+);
+
+/// Operations of one dispatch that timed out.
+pub const TIMED_OUT_WORK: Fact<u64> = reported(
+    8_796_093_022_208,
+    "pytorch/pytorch, issue 110975",
+    "M1 and M2, macOS 14",
+    "a product of two matrices of 16384 by 16384: `Program Inference timeout`, status 0xf, NaN",
+    "dispatch products of growing size",
 );
 
 /// Elements among which the place of the largest is found.
@@ -400,6 +449,15 @@ pub const SLOW_CONV_BATCH: Fact<usize> = reported(
     "M1, e5rt",
     "training compiles in 1.9 s at 4, 79 s at 128, never at 1000",
     "compile `conv` of growing batches",
+);
+
+/// The batch with which convolutions do not compile in any time.
+pub const HANGING_CONV_BATCH: Fact<usize> = reported(
+    1000,
+    "ANEForge",
+    "M1, e5rt",
+    "training at a batch of 1000 never compiles",
+    "as `SLOW_CONV_BATCH`",
 );
 
 /// Ones that `reduce_sum` counts exactly.

@@ -1,7 +1,7 @@
 //! What a check finds, and how it is said.
 
 use super::chip::{Chip, Chips};
-use super::{Confidence, Consequence, Measured, Rule};
+use super::{Consequence, Measured, Rule};
 use mil::diag::{Diagnostic, Place, Severity};
 use mil::text::tree::Span;
 
@@ -30,12 +30,10 @@ impl Finding {
         self.measured.and_then(|m| m.consequence).unwrap_or(self.rule.consequence)
     }
 
-    /// How bad it is: an error is a failure that somebody showed and nobody disputes, or that was measured.
+    /// How bad it is: an error is a failure of which [`Rule::is_sure`] says so, in a form that nobody disputes, or one that
+    /// was measured.
     pub fn severity(&self) -> Severity {
-        let doubtful = self.measured.is_none()
-            && (self.disputed.is_some()
-                || self.rule.conflict.is_some()
-                || self.rule.confidence == Confidence::C);
+        let doubtful = self.measured.is_none() && (self.disputed.is_some() || !self.rule.is_sure());
         match self.consequence() {
             Consequence::Informative => Severity::Note,
             Consequence::Refused

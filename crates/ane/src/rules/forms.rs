@@ -12,21 +12,27 @@ pub(super) const ELEMENTWISE: &[&str] = &[
     "relu", "rsqrt", "sigmoid", "silu", "sqrt", "square", "sub", "tanh",
 ];
 
-/// Operations that no engine has. Source: ane-guide and ANEForge.
+/// Operations that no engine has. Source: ane-guide and ANEForge; acos and cosh ironmill on M3 Pro; acos, atanh, cosh,
+/// cumsum and range_1d the M6 study on M4, and but for the last ANEForge on M5.
 const NO_PATH: &[&str] = &[
+    "acos",
     "asin",
+    "atanh",
     "band_part",
     "cond",
+    "cosh",
+    "cumsum",
     "gru",
     "logical_and",
-    "logical_not",
     "logical_or",
     "logical_xor",
     "lstm",
     "mod",
     "non_zero",
     "one_hot",
+    "range_1d",
     "reduce_prod",
+    "reverse_sequence",
     "rnn",
     "scatter",
     "scatter_along_axis",
@@ -36,6 +42,33 @@ const NO_PATH: &[&str] = &[
     "sliding_windows",
     "tan",
     "while_loop",
+];
+
+/// Operations that ANEForge's sweep through e5rt on M5 found refused, and that others compiled.
+const DISPUTED_PATH: &[(&str, &str)] = &[
+    ("argsort", "ane-guide compiles it for A14 and later"),
+    ("random_bernoulli", "ane-guide compiles it for A15 and later"),
+    ("random_categorical", "ane-guide compiles it for A15 and later"),
+    ("random_normal", "ane-guide compiles it for A15 and later"),
+    ("random_uniform", "ane-guide compiles it for A15 and later"),
+    ("reduce_argmax", "it ran with right numbers for ironmill, in memory on M3 Pro"),
+    ("reduce_argmin", "`reduce_argmax` ran with right numbers for ironmill, in memory on M3 Pro"),
+];
+
+/// Operations that give or take narrow integers and truth values, and ran: for ironmill on M3 Pro, in memory and compared;
+/// quantized weights and activations for maderix/ANE on M4; comparisons, `logical_not` and `select` for ANEForge on M5.
+const NARROW_RUN: &[&str] = &[
+    "cast",
+    "dequantize",
+    "equal",
+    "greater",
+    "greater_equal",
+    "less",
+    "less_equal",
+    "logical_not",
+    "not_equal",
+    "quantize",
+    "select",
 ];
 
 /// Values that convolutions take or give.
@@ -184,16 +217,17 @@ pub(super) fn gelu(s: &Subject<'_>, hits: &mut Hits) {
     }
 }
 
-/// `op` without `epsilon`.
-fn without_epsilon(s: &Subject<'_>, op: &str, hits: &mut Hits) {
-    for step in s.each(op).filter(|t| t.arg("epsilon").is_none()) {
-        hits.at(step.span(), || format!("`{}` does not state `epsilon`", step.name()));
-    }
-}
-
 /// T17.
-pub(super) fn rsqrt_epsilon(s: &Subject<'_>, hits: &mut Hits) {
-    without_epsilon(s, "rsqrt", hits);
+pub(super) fn rsqrt(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.each("rsqrt") {
+        match step.arg("epsilon") {
+            None => hits
+                .at(step.span(), || format!("`{}` is an `rsqrt` that does not state `epsilon`", step.name())),
+            Some(_) => hits.disputed(step.span(), "mil_spec compiles it with a stated epsilon", || {
+                format!("`{}` is an `rsqrt`", step.name())
+            }),
+        }
+    }
 }
 
 /// T18.
@@ -205,7 +239,9 @@ pub(super) fn pow_half(s: &Subject<'_>, hits: &mut Hits) {
 
 /// T19.
 pub(super) fn log(s: &Subject<'_>, hits: &mut Hits) {
-    without_epsilon(s, "log", hits);
+    for step in s.each("log").filter(|t| t.arg("epsilon").is_none()) {
+        hits.at(step.span(), || format!("`{}` does not state `epsilon`", step.name()));
+    }
 }
 
 /// T20.
@@ -242,8 +278,15 @@ pub(super) fn softmax_size(s: &Subject<'_>, hits: &mut Hits) {
 pub(super) fn slices(s: &Subject<'_>, hits: &mut Hits) {
     for step in s.each_of(&["slice_by_index", "slice_by_size"]) {
         for param in ["begin", "end", "size", "stride"] {
-            if let Some(arg) = step.arg(param).filter(|_| step.is_constant(param) == Some(false)) {
-                hits.at(arg.span(), || format!("`{param}` of `{}` is computed", step.name()));
+            let Some(arg) = step.arg(param).filter(|_| step.is_constant(param) == Some(false)) else {
+                continue;
+            };
+            let text = || format!("`{param}` of `{}` is computed", step.name());
+            if param == "begin" {
+                let reason = "ane-guide lists slices that begin where a value says for A14 and later";
+                hits.disputed(arg.span(), reason, text);
+            } else {
+                hits.at(arg.span(), text);
             }
         }
         if step.out().is_some_and(|s| s.dims.contains(&Some(0))) {
@@ -252,16 +295,41 @@ pub(super) fn slices(s: &Subject<'_>, hits: &mut Hits) {
     }
 }
 
-/// T25. The reading of indices counts, whatever it gives.
+/// T25. The reading of indices counts, whatever it gives; what finds places (T34) gives integers that others read.
 pub(super) fn integers(s: &Subject<'_>, hits: &mut Hits) {
-    for step in s.steps().filter(|t| !t.makes_constant()) {
+    let places = |op: &str| DISPUTED_PATH.iter().any(|(name, _)| *name == op);
+    for step in s.steps().filter(|t| !t.makes_constant() && !places(t.op.op.text)) {
         let op = step.op.op;
         if op.text.starts_with("gather") {
-            hits.at(op.span, || format!("`{}` is a `{op}`", step.name()));
-        } else if let Some(dtype) = step.out().map(|s| s.dtype)
-            && (dtype.is_int() || dtype == DType::Bool)
-        {
-            hits.at(op.span, || format!("`{op}` computes `{}` in {dtype}", step.name()));
+            let text = || format!("`{}` is a `{op}`", step.name());
+            match step.is_constant("indices") {
+                Some(true) => {
+                    hits.disputed(op.span, "with constant indices the M6 study saw it on the engine", text)
+                }
+                _ => hits.at(op.span, text),
+            }
+            continue;
+        }
+        let Some(dtype) = step.out().map(|s| s.dtype).filter(|d| d.is_int() || *d == DType::Bool) else {
+            continue;
+        };
+        let text = || format!("`{op}` computes `{}` in {dtype}", step.name());
+        if dtype.is_int() && dtype.bits().is_none_or(|bits| bits >= 32) {
+            hits.at(op.span, text);
+        } else if !NARROW_RUN.contains(&op.text) {
+            let reason = "other operations on narrow integers and truth values ran for ironmill, maderix/ANE and ANEForge";
+            hits.disputed(op.span, reason, text);
+        }
+    }
+}
+
+/// T37.
+pub(super) fn placed_update(s: &Subject<'_>, hits: &mut Hits) {
+    for step in s.each("slice_update") {
+        for param in ["begin", "end", "stride"] {
+            if let Some(arg) = step.arg(param).filter(|_| step.is_constant(param) == Some(false)) {
+                hits.at(arg.span(), || format!("`{param}` of `{}` is computed", step.name()));
+            }
         }
     }
 }
@@ -337,12 +405,16 @@ pub(super) fn affine_weights(s: &Subject<'_>, hits: &mut Hits) {
 pub(super) fn limits(s: &Subject<'_>, chip: Chip, hits: &mut Hits) {
     let old = chip.generation() <= facts::SMALL_WINDOW_GENERATION.value;
     let (high, wide) = if old { facts::MAX_WINDOW_OLD.value } else { facts::MAX_WINDOW.value };
+    let (highest, widest) = if old { (high, wide) } else { facts::MAX_WINDOW_DISPUTED.value };
     for step in s.each("conv") {
         let Some(weight) = step.shape("weight") else { continue };
         if let Some((h, w)) = weight.dim(2).zip(weight.dim(3)).filter(|&(h, w)| h > high || w > wide) {
-            hits.at(step.span(), || {
-                format!("`{}` has a window of {h}×{w}, more than {high}×{wide}", step.name())
-            });
+            let text = || format!("`{}` has a window of {h}×{w}, more than {high}×{wide}", step.name());
+            if h > highest || w > widest {
+                hits.at(step.span(), text);
+            } else {
+                hits.disputed(step.span(), "ane-guide lists windows of up to 32×16", text);
+            }
         }
         let groups = step.ints("groups").and_then(|g| usize::try_from(*g.first()?).ok()).unwrap_or(1);
         if let Some(c) = step.shape("x").and_then(|x| x.dim(1)).filter(|c| !c.is_multiple_of(groups)) {
@@ -399,6 +471,11 @@ pub(super) fn gates(s: &Subject<'_>, chip: Chip, hits: &mut Hits) {
 /// T34.
 pub(super) fn no_path(s: &Subject<'_>, hits: &mut Hits) {
     present(s, NO_PATH, hits);
+    for (op, reason) in DISPUTED_PATH {
+        for step in s.each(op) {
+            hits.disputed(step.span(), reason, || format!("`{}` is a `{op}`", step.name()));
+        }
+    }
 }
 
 /// T35.
@@ -431,7 +508,12 @@ pub(super) fn crashes(s: &Subject<'_>, hits: &mut Hits) {
     let batch = facts::SLOW_CONV_BATCH.value;
     for step in s.each("conv") {
         if let Some(n) = step.shape("x").and_then(|x| x.dim(0)).filter(|&n| n >= batch) {
-            hits.at(step.span(), || format!("`{}` has a batch of {n}, {batch} or more", step.name()));
+            let text = || format!("`{}` has a batch of {n}, {batch} or more", step.name());
+            if n >= facts::HANGING_CONV_BATCH.value {
+                hits.at(step.span(), text);
+            } else {
+                hits.disputed(step.span(), "it compiles after a minute or more", text);
+            }
         }
     }
 }

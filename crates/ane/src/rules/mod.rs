@@ -7,9 +7,12 @@
 //!
 //! Nothing here was measured by us: [`Rule::source`] names who did.
 
+mod affine;
 mod chip;
+mod evidence;
 mod finding;
 mod forms;
+mod hazards;
 mod numeric;
 mod peers;
 mod ports;
@@ -22,6 +25,7 @@ mod text;
 mod written;
 
 pub use chip::{Chip, Chips};
+pub use evidence::{Report, Says};
 pub use finding::{Finding, Hits};
 pub use profile::{Measured, Profile};
 pub use subject::{Known, Port, Scene, Shape, Step, Subject};
@@ -45,8 +49,8 @@ pub struct Rule {
     pub consequence: Consequence,
     /// How sure it is.
     pub confidence: Confidence,
-    /// The projects that report it.
-    pub source: &'static [&'static str],
+    /// What projects report of it: those that saw it hold, and those for which what it speaks against ran.
+    pub source: &'static [Report],
     /// How reports differ, if they do.
     pub conflict: Option<&'static str>,
     /// What to do: one sentence.
@@ -69,6 +73,12 @@ impl Rule {
         repair: "",
         check: Check::Never(""),
     };
+
+    /// Whether what is reported is enough to call a breach an error: two independent reports, or one with a published
+    /// test, and none of success.
+    pub fn is_sure(&self) -> bool {
+        self.conflict.is_none() && self.confidence != Confidence::C && evidence::suffice(self.source)
+    }
 
     /// Whether a text can be checked for it.
     pub fn is_checked(&self) -> bool {

@@ -1,5 +1,7 @@
 //! N: how engines compute. Most of it depends on values, which a text does not hold.
 
+use super::evidence::says;
+use super::hazards::*;
 use super::peers::*;
 use super::{Check, Chip, Chips, Confidence, Consequence, Hits, Route, Rule, Subject};
 use crate::facts::EXACT_SUM;
@@ -12,7 +14,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M4, Chip::M6]),
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::A,
-        source: &[M6_STUDY],
+        source: &[says(M6_STUDY)],
         repair: "Scale the operands down by a power of two.",
         check: Check::Never("it depends on the values"),
         ..Rule::DEFAULT
@@ -23,7 +25,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M4, Chip::M6]),
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::A,
-        source: &[M6_STUDY],
+        source: &[says(M6_STUDY)],
         repair: "Scale the operands up by a power of two.",
         check: Check::Never("it depends on the values"),
         ..Rule::DEFAULT
@@ -34,7 +36,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M4, Chip::M6]),
         consequence: Consequence::Informative,
         confidence: Confidence::B,
-        source: &[M6_STUDY],
+        source: &[says(M6_STUDY)],
         repair: "Expect the bias to count towards N1.",
         check: Check::Never("it is how the engine computes"),
         ..Rule::DEFAULT
@@ -45,7 +47,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M4, Chip::M6]),
         consequence: Consequence::Informative,
         confidence: Confidence::A,
-        source: &[M6_STUDY],
+        source: &[says(M6_STUDY)],
         repair: "Compare with a tolerance of one unit.",
         check: Check::Never("it is how the engine computes"),
         ..Rule::DEFAULT
@@ -56,7 +58,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M4, Chip::M6]),
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::B,
-        source: &[M6_STUDY],
+        source: &[says(M6_STUDY)],
         repair: "Do not rely on NaN to show an error.",
         check: Check::Never("it depends on the values"),
         ..Rule::DEFAULT
@@ -67,7 +69,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M1]),
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::B,
-        source: &[GUIDE],
+        source: &[says(GUIDE)],
         repair: "Scale operands into the middle of fp16's range.",
         check: Check::Never("it depends on the values"),
         ..Rule::DEFAULT
@@ -78,7 +80,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M1]),
         consequence: Consequence::Informative,
         confidence: Confidence::B,
-        source: &[GUIDE],
+        source: &[says(GUIDE)],
         repair: "Prefer it for long sums.",
         check: Check::Never("it is how the engine computes"),
         ..Rule::DEFAULT
@@ -88,7 +90,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Products of matrices overflow at about 32759, not at fp16's end.",
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::A,
-        source: &[ANEFORGE],
+        source: &[says(ANEFORGE)],
         repair: "Scale one operand down, and the result up.",
         check: Check::Never("it depends on the values"),
         ..Rule::DEFAULT
@@ -98,7 +100,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Element-wise operations use all of fp16, up to 65504 and with subnormal numbers.",
         consequence: Consequence::Informative,
         confidence: Confidence::B,
-        source: &[M6_STUDY],
+        source: &[says(M6_STUDY)],
         repair: "Scale by element-wise operations where products would overflow.",
         check: Check::Never("it is how the engine computes"),
         ..Rule::DEFAULT
@@ -108,7 +110,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "`reduce_sum` adds in fp16: counts are exact only up to 2048.",
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::A,
-        source: &[GUIDE, M6_STUDY],
+        source: &[says(GUIDE), says(M6_STUDY)],
         repair: "Write the sum as a product with ones, which is wide.",
         check: Check::Text(narrow_sum),
         ..Rule::DEFAULT
@@ -118,7 +120,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Undefined results are zeros or large numbers: √-1 is 0, log 0 is -45440, exp overflows at 11.094.",
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::B,
-        source: &[M6_STUDY, GUIDE, ANEFORGE],
+        source: &[says(M6_STUDY), says(GUIDE), says(ANEFORGE)],
         repair: "Keep arguments inside the domain.",
         check: Check::Never("it depends on the values"),
         ..Rule::DEFAULT
@@ -128,7 +130,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "`softmax` subtracts the largest element first.",
         consequence: Consequence::Informative,
         confidence: Confidence::A,
-        source: &[GUIDE],
+        source: &[says(GUIDE)],
         repair: "Do not subtract it again.",
         check: Check::Never("it is how the engine computes"),
         ..Rule::DEFAULT
@@ -139,7 +141,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::A13, Chip::A14, Chip::M1, Chip::M2]),
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::B,
-        source: &[GUIDE, ANEFORGE],
+        source: &[says(GUIDE), says(ANEFORGE)],
         repair: "Slice another axis, or scale down before.",
         check: Check::Text(width_slice),
         ..Rule::DEFAULT
@@ -149,7 +151,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Activations are tables of 33 points with straight lines between.",
         consequence: Consequence::Informative,
         confidence: Confidence::B,
-        source: &[M6_STUDY, GUIDE],
+        source: &[says(M6_STUDY), says(GUIDE)],
         repair: "Allow 1e-2 for gelu and silu, 4e-3 for sigmoid, 2e-3 for tanh.",
         check: Check::Never("it is how the engine computes"),
         ..Rule::DEFAULT
@@ -159,7 +161,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "`relu`, `abs`, `sign` and `square` are exact.",
         consequence: Consequence::Informative,
         confidence: Confidence::A,
-        source: &[M6_STUDY],
+        source: &[says(M6_STUDY)],
         repair: "Prefer them where exactness matters.",
         check: Check::Never("it is how the engine computes"),
         ..Rule::DEFAULT
@@ -170,7 +172,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M4, Chip::M5, Chip::M6]),
         consequence: Consequence::Informative,
         confidence: Confidence::A,
-        source: &[M6_STUDY, ANE, ANEFORGE],
+        source: &[says(M6_STUDY), says(ANE), says(ANEFORGE)],
         repair: "Quantize activations too to leave N1 behind.",
         check: Check::Never("it is how the engine computes"),
         ..Rule::DEFAULT
@@ -180,7 +182,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "With int8 weights sums overflow at about 30000.",
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::B,
-        source: &[ANEFORGE],
+        source: &[says(ANEFORGE)],
         repair: "Scale the operands down by a power of two.",
         check: Check::Text(int8_weights),
         ..Rule::DEFAULT
@@ -191,7 +193,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::E5rt,
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::B,
-        source: &[ANEFORGE],
+        source: &[says(ANEFORGE)],
         repair: "Round on the host, or keep values below 1024.",
         check: Check::Text(round),
         ..Rule::DEFAULT
@@ -201,7 +203,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "The same program on the same data gives the same bits.",
         consequence: Consequence::Informative,
         confidence: Confidence::A,
-        source: &[M6_STUDY],
+        source: &[says(M6_STUDY)],
         repair: "Treat a difference between runs as a bug of the host.",
         check: Check::Never("it is how the engine computes"),
         ..Rule::DEFAULT
@@ -211,7 +213,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Chips differ in how slices saturate, which reductions are fused, and how sums are tiled.",
         consequence: Consequence::Informative,
         confidence: Confidence::B,
-        source: &[GUIDE],
+        source: &[says(GUIDE)],
         repair: "Compare across chips with a tolerance.",
         check: Check::Never("the compiler decides it"),
         ..Rule::DEFAULT
@@ -221,7 +223,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Gradients of language models vanish in fp16 behind the second matrix unless the loss is scaled.",
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::A,
-        source: &[SLAVKO, ANE, ANEFORGE],
+        source: &[says(SLAVKO), says(ANE), says(ANEFORGE)],
         repair: "Scale the loss by 256 to 1024.",
         check: Check::Never("it depends on the values"),
         ..Rule::DEFAULT
@@ -231,7 +233,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A step whose gradients are not finite is left out.",
         consequence: Consequence::Informative,
         confidence: Confidence::A,
-        source: &[ANEFORGE],
+        source: &[says(ANEFORGE)],
         repair: "Skip the step; the learning rate need not follow the scale.",
         check: Check::Never("it is the trainer's matter"),
         ..Rule::DEFAULT
@@ -241,7 +243,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Large values are scaled down by powers of two before they meet: the residual, the norm's input, the gate.",
         consequence: Consequence::Informative,
         confidence: Confidence::A,
-        source: &[H3],
+        source: &[says(H3)],
         repair: "Scale by a power of two and undo it behind.",
         check: Check::Never("it depends on the values"),
         ..Rule::DEFAULT
@@ -251,7 +253,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Long runs need a small learning rate and clamped activations.",
         consequence: Consequence::Informative,
         confidence: Confidence::B,
-        source: &[SLAVKO],
+        source: &[says(SLAVKO)],
         repair: "Start with a learning rate of 1e-4 and a clamp of 100.",
         check: Check::Never("it is the trainer's matter"),
         ..Rule::DEFAULT
@@ -261,7 +263,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "In RMSNorm's gradient the weight multiplies the term of dy alone.",
         consequence: Consequence::Informative,
         confidence: Confidence::A,
-        source: &[SLAVKO],
+        source: &[says(SLAVKO)],
         repair: "Derive the gradient instead of writing it.",
         check: Check::Never("a text does not say what it is the gradient of"),
         ..Rule::DEFAULT
@@ -271,10 +273,60 @@ pub(super) const RULES: &[Rule] = &[
         title: "Training in fp16 on the engine may lag behind fp32.",
         consequence: Consequence::Informative,
         confidence: Confidence::C,
-        source: &[SLAVKO],
+        source: &[says(SLAVKO)],
         conflict: Some("the settings of the two runs differ, so the comparison says little"),
         repair: "Compare loss curves of equal settings.",
         check: Check::Never("it is the trainer's matter"),
+        ..Rule::DEFAULT
+    },
+    Rule {
+        id: "N27",
+        title: "A product of two axes does not go straight into hardswish, `sigmoid_hard` times itself.",
+        consequence: Consequence::WrongNumbers,
+        confidence: Confidence::B,
+        source: &[says(COREAI)],
+        repair: "Reshape the product to `[1, 1, M, N]` first.",
+        check: Check::Text(flat_hardswish),
+        ..Rule::DEFAULT
+    },
+    Rule {
+        id: "N28",
+        title: "Constants are finite: zero times infinity is no number, and products count infinity as an ordinary one (N5).",
+        consequence: Consequence::WrongNumbers,
+        confidence: Confidence::A,
+        source: &[says(CACTUS), says(COREMLTOOLS)],
+        repair: "Mask with -10000 or -65504, put in place by `select` rather than by a product.",
+        check: Check::Text(infinite_constants),
+        ..Rule::DEFAULT
+    },
+    Rule {
+        id: "N29",
+        title: "`softplus` falls to 0 above 10.4.",
+        consequence: Consequence::WrongNumbers,
+        confidence: Confidence::A,
+        source: &[says(COREMLTOOLS), says(GUIDE)],
+        repair: "Write `max(x, 0) + log(1 + exp(-|x|))`.",
+        check: Check::Text(softplus),
+        ..Rule::DEFAULT
+    },
+    Rule {
+        id: "N30",
+        title: "`reduce_log_sum_exp` does not subtract the largest element: the sum overflows.",
+        consequence: Consequence::WrongNumbers,
+        confidence: Confidence::A,
+        source: &[says(COREMLTOOLS)],
+        repair: "Write `max + log(sum(exp(x - max)))`.",
+        check: Check::Text(log_sum_exp),
+        ..Rule::DEFAULT
+    },
+    Rule {
+        id: "N31",
+        title: "The logarithm of a `softmax` is -infinity where the softmax is below 2⁻²⁴.",
+        consequence: Consequence::WrongNumbers,
+        confidence: Confidence::A,
+        source: &[says(COREMLTOOLS)],
+        repair: "Write `x - max - log(sum(exp(x - max)))`.",
+        check: Check::Text(log_of_softmax),
         ..Rule::DEFAULT
     },
 ];

@@ -1,10 +1,10 @@
 //! The checks of S: what is bound to surfaces, and sizes.
 
 use super::forms::{ELEMENTWISE, conv_values};
-use super::{Chip, Hits, Port, Subject};
+use super::{Chip, Hits, Port, Shape, Subject};
 use crate::facts;
 use mil::DType;
-use mil::text::tree::Value;
+use mil::text::tree::{Type, Value};
 use std::fmt::Display;
 
 /// "input `x`" and "is …".
@@ -135,7 +135,7 @@ pub(super) fn narrow_gap(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// S12: axes but the batch and the channels of what convolutions take and give; constants that are no operand of an
-/// engine, such as tables, are not looked at.
+/// engine, such as tables, are not looked at. On new engines reports differ on the last axis.
 pub(super) fn axis_sizes(s: &Subject<'_>, chip: Chip, hits: &mut Hits) {
     let wide = facts::MAX_AXIS.value;
     let narrow =
@@ -151,20 +151,28 @@ pub(super) fn axis_sizes(s: &Subject<'_>, chip: Chip, hits: &mut Hits) {
             for (i, size) in shape.dims.iter().enumerate() {
                 let limit = if i < leading { wide } else { narrow };
                 let free = leading > 0 && i == 1 && exempt.contains(name);
-                if let Some(size) = size.filter(|&n| n > limit && !free) {
-                    hits.at(span, || format!("axis {i} of `{name}` has {size} elements, more than {limit}"));
+                let Some(size) = size.filter(|_| !free) else { continue };
+                let text = |limit| format!("axis {i} of `{name}` has {size} elements, more than {limit}");
+                let doubtful = facts::MAX_AXIS_OLD.value;
+                if size > limit {
+                    hits.at(span, || text(limit));
                     break;
+                } else if i + 1 == shape.rank() && i >= leading && size > doubtful {
+                    hits.disputed(span, "ane-guide and ANEForge give 65536 from A16 on", || text(doubtful));
                 }
             }
         }
     }
 }
 
-/// S13.
+/// S13. Constants and what unpacks them are not looked at: tables of `constexpr_lut_to_dense` have six axes and run.
 pub(super) fn ranks(s: &Subject<'_>, hits: &mut Hits) {
     let limit = facts::MAX_RANK.value;
     let params = s.inputs().map(|p| (p.name, p.shape, p.span));
-    let made = s.steps().filter_map(|t| Some((t.name(), t.out()?, t.op.outputs.first()?.name.span)));
+    let made = s
+        .steps()
+        .filter(|t| !t.makes_constant())
+        .filter_map(|t| Some((t.name(), t.out()?, t.op.outputs.first()?.name.span)));
     for (name, shape, span) in params.chain(made) {
         if shape.rank() > limit {
             hits.at(span, || format!("`{name}` has {} axes, more than {limit}", shape.rank()));
@@ -211,7 +219,9 @@ pub(super) fn outputs(s: &Subject<'_>, hits: &mut Hits) {
         for port in scene.outputs() {
             let maker = scene.value(port.name).and_then(|v| v.maker);
             match maker.map(|op| op.op.text) {
-                None => hits.at(port.span, || says(&port, "is an input")),
+                None => {
+                    hits.disputed(port.span, "mil_spec runs such programs", || says(&port, "is an input"))
+                }
                 Some(op) if op == "const" || op.starts_with("constexpr_") => {
                     hits.at(port.span, || says(&port, "is a constant"));
                 }
@@ -242,14 +252,49 @@ pub(super) fn program_size(s: &Subject<'_>, hits: &mut Hits) {
         }
         if bytes > most_bytes {
             let name = scene.func.name;
-            hits.at(name.span, || format!("`{name}` has {bytes} bytes of weights, more than {most_bytes}"));
+            let text = || format!("`{name}` has {bytes} bytes of weights, more than {most_bytes}");
+            if bytes > facts::LOADED_WEIGHT_BYTES.value {
+                hits.at(name.span, text);
+            } else {
+                hits.disputed(name.span, "omlx loads 7.86 GiB on M3 Max", text);
+            }
         }
     }
 }
 
 /// S19.
 pub(super) fn symbolic(s: &Subject<'_>, hits: &mut Hits) {
-    for port in s.inputs().filter(|p| p.shape.dims.contains(&None)) {
-        hits.at(port.span, || says(&port, "has an unknown size"));
+    for scene in &s.scenes {
+        let flexible = scene.func.attrs.iter().find(|a| a.name.text == "FlexibleShapeInformation");
+        let enumerated = flexible.is_some_and(|a| names_enumerated(&a.literal.value));
+        for port in scene.inputs().filter(|p| p.shape.dims.contains(&None)) {
+            let text = || says(&port, "has an unknown size");
+            if enumerated {
+                hits.disputed(port.span, "mil_spec: enumerated shapes are accepted", text);
+            } else {
+                hits.at(port.span, text);
+            }
+        }
+    }
+}
+
+/// Whether the sizes that are possible are written one by one.
+fn names_enumerated(value: &Value<'_>) -> bool {
+    match value {
+        Value::Tuple(items) => items.iter().any(names_enumerated),
+        other => other.as_str() == Some("EnumeratedShapes"),
+    }
+}
+
+/// S21.
+pub(super) fn state_widths(s: &Subject<'_>, hits: &mut Hits) {
+    let unit = facts::STATE_WIDTH_UNIT.value;
+    for param in s.scenes.iter().flat_map(|s| &s.func.params).filter(|p| matches!(p.ty, Type::State(_))) {
+        let Some(width) = Shape::of(&param.ty).and_then(|t| t.last()) else { continue };
+        if !width.is_multiple_of(unit) {
+            hits.at(param.name.span, || {
+                format!("state `{}` has a last axis of {width}, no multiple of {unit}", param.name)
+            });
+        }
     }
 }

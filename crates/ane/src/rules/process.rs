@@ -1,5 +1,6 @@
 //! W: the process, the compiler service, and what is handed over.
 
+use super::evidence::{ran, says};
 use super::peers::*;
 use super::{Check, Chip, Chips, Confidence, Consequence, Hits, Route, Rule, Subject};
 use crate::facts::BOUND_SURFACES;
@@ -11,7 +12,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Crash,
         confidence: Confidence::A,
-        source: &[ORION],
+        source: &[says(ORION)],
         repair: "Pass the text as `NSData`.",
         check: Check::Never("it is about how the text is handed over"),
         ..Rule::DEFAULT
@@ -22,7 +23,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Crash,
         confidence: Confidence::A,
-        source: &[ORION, LORA, ANE_TRAIN],
+        source: &[says(ORION), says(LORA), says(ANE_TRAIN)],
         conflict: Some(
             "Orion sees a crash, ane-lora-training programs with `matmul` or slices that are refused",
         ),
@@ -32,12 +33,12 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "W3",
-        title: "Weight files are named by full paths, `@model_path/weights/NAME.bin`.",
+        title: "Weight files are named by full paths that begin with `@model_path/`.",
         route: Route::InMemory,
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[LUENGNAT, ANE],
-        repair: "Name the file `@model_path/weights/NAME.bin` in the text and in the dictionary.",
+        source: &[says(LUENGNAT), says(ANE), says(ORION)],
+        repair: "Name the file `@model_path/weights/NAME.bin`, or in another folder, in the text and in the dictionary.",
         check: Check::Text(weight_paths),
         ..Rule::DEFAULT
     },
@@ -47,7 +48,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[ORION, ANE, SLAVKO],
+        source: &[says(ORION), says(ANE), says(SLAVKO)],
         repair: "Write `model.mil` and `weights/` into `$TMPDIR/<identifier>/` first.",
         check: Check::Never("it is about files beside the text"),
         ..Rule::DEFAULT
@@ -57,7 +58,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Weights in files are frozen when the program is compiled; a file that is rewritten changes nothing.",
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::A,
-        source: &[ANE, SLAVKO, FSPECII],
+        source: &[says(ANE), says(SLAVKO), says(FSPECII)],
         conflict: Some("Orion and Espresso report a reload without compiling that works: see W5b"),
         repair: "Compile again after weights change, or pass weights as inputs.",
         check: Check::Never("it is about what is done after compiling"),
@@ -68,7 +69,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Loading a donor's compiled description with new weight data, without compiling, may keep the old weights.",
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::C,
-        source: &[ORION, ESPRESSO, ANE],
+        source: &[says(ANE), ran(ORION), ran(ESPRESSO)],
         conflict: Some(
             "reported to work by Orion and Espresso; Orion's loss with it is far worse than with compiling, and maderix/ANE saw no effect",
         ),
@@ -82,7 +83,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[ANE, ORION, SLAVKO, DJPHOENIX],
+        source: &[says(ANE), says(ORION), says(SLAVKO), says(DJPHOENIX)],
         repair: "Compile each kernel once, and start a new process before the budget is used up.",
         check: Check::Never("it is counted over a process, not in a text"),
         ..Rule::DEFAULT
@@ -92,7 +93,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Programs that start and compile in a fast loop can leave the compiler service failing until the next start of the system.",
         consequence: Consequence::Refused,
         confidence: Confidence::B,
-        source: &[SLAVKO],
+        source: &[says(SLAVKO)],
         repair: "Leave time between processes that compile.",
         check: Check::Never("it is counted over the system, not in a text"),
         ..Rule::DEFAULT
@@ -103,7 +104,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::A13, Chip::A14, Chip::A15, Chip::A16, Chip::A17]),
         consequence: Consequence::LoadFailure,
         confidence: Confidence::B,
-        source: &[IPHONE],
+        source: &[says(IPHONE)],
         repair: "Unload programs that are not needed.",
         check: Check::Never("it is counted over a process, not in a text"),
         ..Rule::DEFAULT
@@ -113,7 +114,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "After a program was refused, compiling again at once can wedge the compiler service.",
         consequence: Consequence::Refused,
         confidence: Confidence::B,
-        source: &[GUIDE, ANEFORGE],
+        source: &[says(GUIDE), says(ANEFORGE)],
         repair: "Wait about 15 s, and give up after a few refusals.",
         check: Check::Never("it is about what is done after a refusal"),
         ..Rule::DEFAULT
@@ -123,7 +124,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Any quality of service from 0 to 63 is taken, and mostly makes no difference.",
         consequence: Consequence::Slow,
         confidence: Confidence::B,
-        source: &[ANE, SLAVKO],
+        source: &[says(ANE), says(SLAVKO)],
         conflict: Some("no effect on M4 and M5; on M3 Pro the value 9 was 6 to 42 % faster than the default"),
         repair: "Keep 21; on M3 Pro try 9.",
         check: Check::Never("it is an option of the call"),
@@ -134,7 +135,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A thread of background quality of service waits more than twice as long for each evaluation.",
         consequence: Consequence::Slow,
         confidence: Confidence::B,
-        source: &[SLAVKO],
+        source: &[says(SLAVKO)],
         repair: "Evaluate from a thread of normal quality of service.",
         check: Check::Never("it is about the calling thread"),
         ..Rule::DEFAULT
@@ -144,7 +145,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Evaluations of one program run one after the other.",
         consequence: Consequence::Slow,
         confidence: Confidence::A,
-        source: &[ANE, GUIDE, SLAVKO],
+        source: &[says(ANE), says(GUIDE), says(SLAVKO)],
         repair: "Do not expect threads to speed up one program.",
         check: Check::Never("it is about the calls"),
         ..Rule::DEFAULT
@@ -154,7 +155,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "One execution binds a limited number of surfaces, inputs and outputs counted apart.",
         consequence: Consequence::Evaluation,
         confidence: Confidence::C,
-        source: &[SLAVKO],
+        source: &[says(SLAVKO)],
         repair: "Pack small values as channels of one surface.",
         check: Check::Text(bound_surfaces),
         ..Rule::DEFAULT
@@ -165,7 +166,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Informative,
         confidence: Confidence::A,
-        source: &[ANE, ANE_INFER, SLAVKO],
+        source: &[says(ANE), says(ANE_INFER), says(SLAVKO)],
         repair: "Dispatch each kernel by itself, or join them in one program.",
         check: Check::Never("it is about the calls"),
         ..Rule::DEFAULT
@@ -175,7 +176,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "The real-time path is no faster, but can be steadier.",
         consequence: Consequence::Informative,
         confidence: Confidence::B,
-        source: &[ANE],
+        source: &[says(ANE)],
         conflict: Some(
             "no gain for 768 by 256; in another measurement the slowest percent fell from 35 to 3.3 ms",
         ),
@@ -188,7 +189,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "An evaluation can call back when it is done.",
         consequence: Consequence::Informative,
         confidence: Confidence::B,
-        source: &[DJPHOENIX],
+        source: &[says(DJPHOENIX)],
         repair: "Use the request's completion handler to overlap work.",
         check: Check::Never("it is about the calls"),
         ..Rule::DEFAULT
@@ -198,7 +199,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Evaluating without the daemon saves a tenth of the latency.",
         consequence: Consequence::Slow,
         confidence: Confidence::B,
-        source: &[ANE_INFER],
+        source: &[says(ANE_INFER)],
         repair: "Use the direct call for very small kernels.",
         check: Check::Never("it is about the calls"),
         ..Rule::DEFAULT
@@ -209,7 +210,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::LoadFailure,
         confidence: Confidence::A,
-        source: &[ORION, SLAVKO],
+        source: &[says(ORION), says(SLAVKO)],
         repair: "Unload each program once, and let unloading remove its folder.",
         check: Check::Never("it is about the calls"),
         ..Rule::DEFAULT
@@ -219,7 +220,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Keeping memory wired makes training loops slower.",
         consequence: Consequence::Slow,
         confidence: Confidence::B,
-        source: &[SLAVKO],
+        source: &[says(SLAVKO)],
         repair: "Leave the keep-wired option off.",
         check: Check::Never("it is an option of loading"),
         ..Rule::DEFAULT
@@ -229,7 +230,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Performance counters are empty on systems that are sold.",
         consequence: Consequence::Informative,
         confidence: Confidence::A,
-        source: &[ANE, SLAVKO],
+        source: &[says(ANE), says(SLAVKO)],
         repair: "Measure with a clock.",
         check: Check::Never("it is about the calls"),
         ..Rule::DEFAULT
@@ -239,7 +240,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A handle for intermediate memory after loading means that the compiler spilled to DRAM.",
         consequence: Consequence::Slow,
         confidence: Confidence::C,
-        source: &[SLAVKO],
+        source: &[says(SLAVKO)],
         repair: "Cut the program where its intermediate values are largest.",
         check: Check::Never("the compiler decides it"),
         ..Rule::DEFAULT
@@ -249,7 +250,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Caches of compiled programs grow without bound, by many GB for each shape.",
         consequence: Consequence::Slow,
         confidence: Confidence::B,
-        source: &[H3, OMLX],
+        source: &[says(H3), says(OMLX)],
         repair: "Clear the compile cache, and use few shapes.",
         check: Check::Never("it is about the system's files"),
         ..Rule::DEFAULT
@@ -259,18 +260,18 @@ pub(super) const RULES: &[Rule] = &[
         title: "Status codes name the failure: 0x1d evaluation, 0x2 memory or procedure, 0x20004 too large, 0x50004 too many.",
         consequence: Consequence::Informative,
         confidence: Confidence::B,
-        source: &[ANE, ORION, OMLX, IPHONE, MIL_SPEC],
+        source: &[says(ANE), says(ORION), says(OMLX), says(IPHONE), says(MIL_SPEC)],
         repair: "Look the code up here before changing the program.",
         check: Check::Never("it is about what an engine answers"),
         ..Rule::DEFAULT
     },
 ];
 
-/// W3.
+/// W3. Orion's programs name `@model_path/layer0/wq.bin` and the like: 14 of 17 with such names ran on M4 Max.
 fn weight_paths(s: &Subject<'_>, hits: &mut Hits) {
     for (path, _, span) in s.blobs() {
-        let file = path.strip_prefix("@model_path/weights/").and_then(|f| f.strip_suffix(".bin"));
-        if file.is_none_or(|f| f.is_empty() || f.contains('/')) {
+        let file = path.strip_prefix("@model_path/");
+        if file.is_none_or(|f| f.is_empty() || f.ends_with('/')) {
             hits.at(span, || format!("a weight file is called `{path}`"));
         }
     }

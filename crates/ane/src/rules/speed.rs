@@ -1,7 +1,8 @@
 //! P: what is fast.
 
+use super::evidence::says;
 use super::peers::*;
-use super::{Check, Chip, Chips, Confidence, Consequence, Hits, Rule, Step, Subject};
+use super::{Check, Chip, Chips, Confidence, Consequence, Hits, Rule, Scene, Step, Subject};
 use crate::facts;
 use mil::DType;
 
@@ -11,7 +12,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Kernels of less than about a billion operations cost mostly their dispatch.",
         consequence: Consequence::Slow,
         confidence: Confidence::A,
-        source: &[SLAVKO, ANE, ANEFORGE],
+        source: &[says(SLAVKO), says(ANE), says(ANEFORGE)],
         repair: "Join kernels, or compute more columns in one dispatch.",
         check: Check::Text(small_work),
         ..Rule::DEFAULT
@@ -21,7 +22,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Compiling takes 11 to 60 ms a kernel, loading a compiled one 2 to 10 ms.",
         consequence: Consequence::Informative,
         confidence: Confidence::A,
-        source: &[ANE, RUSTANE, ANEFORGE],
+        source: &[says(ANE), says(RUSTANE), says(ANEFORGE)],
         repair: "Compile beside evaluation.",
         check: Check::Never("it is about the calls"),
         ..Rule::DEFAULT
@@ -31,7 +32,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "One program a layer compiles in a fraction of the time that one for all layers takes.",
         consequence: Consequence::Slow,
         confidence: Confidence::A,
-        source: &[ANEFORGE],
+        source: &[says(ANEFORGE)],
         repair: "Compile one layer and use it for all.",
         check: Check::Never("a text does not say what its layers are"),
         ..Rule::DEFAULT
@@ -41,7 +42,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A 1×1 convolution is about three times as fast as a product with the same constant matrix.",
         consequence: Consequence::Slow,
         confidence: Confidence::A,
-        source: &[ORION, ANE, SLAVKO],
+        source: &[says(ORION), says(ANE), says(SLAVKO)],
         repair: "Write a 1×1 `conv`.",
         check: Check::Text(constant_product),
         ..Rule::DEFAULT
@@ -51,7 +52,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Layers that add channels are faster than layers that take them away.",
         consequence: Consequence::Slow,
         confidence: Confidence::A,
-        source: &[RUSTANE, SLAVKO],
+        source: &[says(RUSTANE), says(SLAVKO)],
         conflict: Some(
             "M4 Max: 768 to 3072 channels 7.3 TFLOPS, 3072 to 768 3.2; on M4 weights of 2048 by 768 reach 3.3, of 768 by 2048 5.9",
         ),
@@ -65,7 +66,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M3]),
         consequence: Consequence::Slow,
         confidence: Confidence::B,
-        source: &[SLAVKO],
+        source: &[says(SLAVKO)],
         conflict: Some("not so on M4 Pro and M4 Max"),
         repair: "Split the channels into groups of at most 640.",
         check: Check::Text(wide_channels),
@@ -76,7 +77,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Wide surfaces are more efficient: 4096 columns about three times 256.",
         consequence: Consequence::Slow,
         confidence: Confidence::B,
-        source: &[SLAVKO],
+        source: &[says(SLAVKO)],
         repair: "Let one dispatch compute more columns.",
         check: Check::Never("every program would be told so"),
         ..Rule::DEFAULT
@@ -87,7 +88,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M6]),
         consequence: Consequence::Slow,
         confidence: Confidence::B,
-        source: &[M6_STUDY],
+        source: &[says(M6_STUDY)],
         repair: "Use square windows, or move space to channels with `space_to_depth`.",
         check: Check::Text(thin_windows),
         ..Rule::DEFAULT
@@ -97,7 +98,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Writing weights into a surface between other data is nine times slower than in one piece.",
         consequence: Consequence::Slow,
         confidence: Confidence::B,
-        source: &[RUSTANE, GO_PORT],
+        source: &[says(RUSTANE), says(GO_PORT)],
         repair: "Give weights a surface of their own.",
         check: Check::Never("it is about how a surface is filled"),
         ..Rule::DEFAULT
@@ -107,7 +108,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Engine and GPU run side by side almost without loss.",
         consequence: Consequence::Informative,
         confidence: Confidence::B,
-        source: &[RUSTANE],
+        source: &[says(RUSTANE)],
         repair: "Use both at the same time.",
         check: Check::Never("it is about the machine"),
         ..Rule::DEFAULT
@@ -117,7 +118,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A classifier on the CPU is most of a step.",
         consequence: Consequence::Slow,
         confidence: Confidence::A,
-        source: &[SLAVKO, FSPECII],
+        source: &[says(SLAVKO), says(FSPECII)],
         repair: "Compact the vocabulary, or move the classifier to the engine.",
         check: Check::Never("it is the trainer's matter"),
         ..Rule::DEFAULT
@@ -127,7 +128,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Conversions between fp16 and fp32 can take half of a pass.",
         consequence: Consequence::Slow,
         confidence: Confidence::B,
-        source: &[IPHONE],
+        source: &[says(IPHONE)],
         repair: "Stay in fp16, at surfaces too.",
         check: Check::Text(conversions),
         ..Rule::DEFAULT
@@ -137,7 +138,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "The first evaluation after some seconds of rest is slow.",
         consequence: Consequence::Slow,
         confidence: Confidence::A,
-        source: &[GUIDE, M6_STUDY],
+        source: &[says(GUIDE), says(M6_STUDY)],
         repair: "Evaluate once before measuring.",
         check: Check::Never("it is about the calls"),
         ..Rule::DEFAULT
@@ -147,7 +148,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Reductions, transposes and element-wise operations on small tensors cost a whole dispatch.",
         consequence: Consequence::Slow,
         confidence: Confidence::B,
-        source: &[GUIDE],
+        source: &[says(GUIDE)],
         repair: "Fuse them into larger kernels.",
         check: Check::Never("the compiler decides what stays on the chip"),
         ..Rule::DEFAULT
@@ -157,7 +158,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Formats of compressed weights stream only on newer engines.",
         consequence: Consequence::Slow,
         confidence: Confidence::B,
-        source: &[ANEFORGE],
+        source: &[says(ANEFORGE)],
         repair: "Use 4-bit tables on M1, int8 from M2 on, blocks from M3 on.",
         check: Check::Chip(streamed_formats),
         ..Rule::DEFAULT
@@ -183,14 +184,31 @@ fn work(step: &Step<'_, '_>) -> Option<u64> {
     Some((out as u64).saturating_mul(each as u64).saturating_mul(2))
 }
 
+/// Operations of all products and convolutions of a function; `None` if a size is not known.
+fn work_of(scene: &Scene<'_>) -> Option<u64> {
+    let counted = ["conv", "linear", "matmul", "scaled_dot_product_attention"];
+    let mut steps = counted.into_iter().flat_map(|op| scene.each(op));
+    steps.try_fold(0u64, |n, step| Some(n.saturating_add(work(&step)?)))
+}
+
+/// S22.
+pub(super) fn too_much_work(s: &Subject<'_>, hits: &mut Hits) {
+    let most = facts::TIMED_OUT_WORK.value;
+    for scene in &s.scenes {
+        if let Some(n) = work_of(scene).filter(|&n| n >= most) {
+            let name = scene.func.name;
+            hits.at(name.span, || {
+                format!("`{name}` does {n} multiplications and additions, {most} timed out (status 0xf)")
+            });
+        }
+    }
+}
+
 /// P1.
 fn small_work(s: &Subject<'_>, hits: &mut Hits) {
     let least = facts::DISPATCH_WORK.value;
     for scene in &s.scenes {
-        let counted = ["conv", "linear", "matmul", "scaled_dot_product_attention"];
-        let steps = counted.into_iter().flat_map(|op| scene.each(op));
-        let sum = steps.map(|t| work(&t)).try_fold(0u64, |n, w| Some(n.saturating_add(w?)));
-        if let Some(n) = sum.filter(|&n| n < least) {
+        if let Some(n) = work_of(scene).filter(|&n| n < least) {
             let name = scene.func.name;
             hits.at(name.span, || {
                 format!("`{name}` does {n} multiplications and additions, fewer than {least}")

@@ -1,7 +1,9 @@
 //! S: surfaces, slots, shapes. The checks are in `ports`.
 
+use super::evidence::{ran, says, tested};
 use super::peers::*;
 use super::ports::*;
+use super::speed::too_much_work;
 use super::{Check, Chip, Chips, Confidence, Consequence, Route, Rule};
 
 pub(super) const RULES: &[Rule] = &[
@@ -11,7 +13,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::A,
-        source: &[ORION, H3, ESPRESSO],
+        source: &[says(ORION), says(H3), says(ESPRESSO)],
         repair: "Declare them in alphabetical order, or bind surfaces in that order.",
         check: Check::Text(alphabetical),
         ..Rule::DEFAULT
@@ -22,7 +24,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::C,
-        source: &[H3, ANE_TRAIN, FSPECII],
+        source: &[says(H3), ran(ANE_TRAIN), ran(FSPECII)],
         conflict: Some(
             "h3.c-ane saw wrong bindings; ane-train ran 98 sorted inputs on M1, ane-trainer ran 10",
         ),
@@ -36,7 +38,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Evaluation,
         confidence: Confidence::B,
-        source: &[ORION, ANE_TRAIN],
+        source: &[says(ORION), says(ANE_TRAIN), ran(H3)],
         conflict: Some(
             "Orion: one size for all, else error 0x1d; ane-train on M1: inputs ascending and outputs descending by size, else zeros",
         ),
@@ -50,7 +52,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Evaluation,
         confidence: Confidence::B,
-        source: &[ORION, ESPRESSO, IPHONE, ANE_TRAIN],
+        source: &[says(ORION), says(ESPRESSO), says(IPHONE), ran(ANE_TRAIN)],
         conflict: Some("49,152 bytes on M4 and M3 Max, 16,384 on A17 Pro, about 2,048 on M1"),
         repair: "Add channels until the surface is large enough.",
         check: Check::Chip(small_surface),
@@ -61,7 +63,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A surface is read densely from its first byte, whatever its own strides say.",
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::A,
-        source: &[ORION],
+        source: &[says(ORION)],
         repair: "Write `[1, C, 1, S]` densely, from byte 0.",
         check: Check::Never("it is about how a surface is filled"),
         ..Rule::DEFAULT
@@ -71,7 +73,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "The last axis of every surface is a multiple of 16, and at least 16.",
         consequence: Consequence::Evaluation,
         confidence: Confidence::A,
-        source: &[LORA, LUENGNAT, RUSTANE, H3],
+        source: &[says(LORA), says(LUENGNAT), says(RUSTANE), says(H3)],
         repair: "Pad the last axis to a multiple of 16.",
         check: Check::Text(last_axis),
         ..Rule::DEFAULT
@@ -82,7 +84,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M3]),
         consequence: Consequence::Refused,
         confidence: Confidence::B,
-        source: &[FIELD_GUIDE],
+        source: &[tested(FIELD_GUIDE), ran(ESPRESSO)],
         repair: "Pad the last axis to 32.",
         check: Check::Text(input_width),
         ..Rule::DEFAULT
@@ -92,7 +94,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Rows of the last axis are padded to 64 bytes.",
         consequence: Consequence::Slow,
         confidence: Confidence::A,
-        source: &[TRANSFORMERS, TINYGRAD, SLAVKO],
+        source: &[says(TRANSFORMERS), says(TINYGRAD), says(SLAVKO)],
         repair: "Let the last axis take a multiple of 64 bytes.",
         check: Check::Text(row_bytes),
         ..Rule::DEFAULT
@@ -103,7 +105,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M5]),
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::C,
-        source: &[ANE],
+        source: &[says(ANE)],
         repair: "Round sizes up to 128 bytes.",
         check: Check::Text(surface_alignment),
         ..Rule::DEFAULT
@@ -114,7 +116,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M3, Chip::M4]),
         consequence: Consequence::Evaluation,
         confidence: Confidence::B,
-        source: &[SLAVKO],
+        source: &[says(SLAVKO)],
         repair: "Make kernels of at least 64 channels and 32 columns.",
         check: Check::Never("which ones is not known: one of 64 channels, 128 hidden and 16 columns did"),
         ..Rule::DEFAULT
@@ -125,7 +127,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M4]),
         consequence: Consequence::Evaluation,
         confidence: Confidence::B,
-        source: &[PREFILL],
+        source: &[says(PREFILL)],
         repair: "Use 14592 or 14624.",
         check: Check::Text(narrow_gap),
         ..Rule::DEFAULT
@@ -135,9 +137,17 @@ pub(super) const RULES: &[Rule] = &[
         title: "Each axis has a largest size.",
         consequence: Consequence::Refused,
         confidence: Confidence::B,
-        source: &[GUIDE, LIBANE, ORION, ANE],
+        source: &[
+            says(GUIDE),
+            says(LIBANE),
+            says(ORION),
+            says(EXECUTORCH),
+            says(RUSTANE),
+            ran(ANE),
+            ran(ANEFORGE),
+        ],
         conflict: Some(
-            "channels of convolutions are exempt; libane keeps C to 16384; Orion saw convolutions of more than 32 k channels refused, maderix/ANE compiled one",
+            "16384 up to A15 and 65536 from A16 on, say ane-guide and ANEForge; but on M3 Ultra 17920 is refused and 16384 passes (rustane, issue 13), and on A16 32000 is refused with `W[1-16384]` (pytorch/executorch, issue 7907); channels of convolutions are exempt; libane keeps C to 16384; Orion saw convolutions of more than 32 k channels refused, maderix/ANE compiled one",
         ),
         repair: "Split the axis, and join the results outside.",
         check: Check::Chip(axis_sizes),
@@ -148,7 +158,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Tensors have at most five axes, operands of `matmul` and `linear` fewer than five.",
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[GUIDE, ANEFORGE],
+        source: &[says(GUIDE), tested(ANEFORGE)],
         repair: "Reshape to four axes or fewer.",
         check: Check::Text(ranks),
         ..Rule::DEFAULT
@@ -159,7 +169,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M1]),
         consequence: Consequence::Crash,
         confidence: Confidence::B,
-        source: &[ANE_TRAIN],
+        source: &[says(ANE_TRAIN)],
         repair: "Reshape to `[1, C, 1, S]` first.",
         check: Check::Text(flat_elementwise),
         ..Rule::DEFAULT
@@ -169,7 +179,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Surfaces in fp32 cost a conversion each way.",
         consequence: Consequence::Slow,
         confidence: Confidence::A,
-        source: &[ANE],
+        source: &[says(ANE)],
         repair: "Let surfaces be fp16.",
         check: Check::Text(wide_surfaces),
         ..Rule::DEFAULT
@@ -179,7 +189,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "An output is a floating-point tensor that an operation makes, and no input.",
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[ORION, ANEFORGE, MIL_SPEC],
+        source: &[says(ORION), tested(ANEFORGE), says(MIL_SPEC)],
         repair: "Cast it to fp16, or pass it through an operation that changes it.",
         check: Check::Text(outputs),
         ..Rule::DEFAULT
@@ -189,7 +199,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A program has a largest size: operations, and bytes of weights.",
         consequence: Consequence::LoadFailure,
         confidence: Confidence::B,
-        source: &[ANEFORGE, OMLX, MIL_SPEC, M6_STUDY, SLAVKO, LUENGNAT],
+        source: &[says(ANEFORGE), says(OMLX), says(MIL_SPEC), says(M6_STUDY), says(SLAVKO), says(LUENGNAT)],
         repair: "Cut the program into kernels, one for each layer.",
         check: Check::Text(program_size),
         ..Rule::DEFAULT
@@ -199,7 +209,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Each procedure of a program is evaluated with its own symbol indices.",
         consequence: Consequence::Evaluation,
         confidence: Confidence::B,
-        source: &[ANE_INFER],
+        source: &[says(ANE_INFER)],
         repair: "Take the indices of the procedure that runs.",
         check: Check::Never("it is about the call"),
         ..Rule::DEFAULT
@@ -209,7 +219,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Sizes are known: symbolic ones and ranges of shapes are refused.",
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[GUIDE, MIL_SPEC],
+        source: &[says(GUIDE), says(MIL_SPEC)],
         repair: "Write the sizes, or enumerate the shapes.",
         check: Check::Text(symbolic),
         ..Rule::DEFAULT
@@ -219,9 +229,29 @@ pub(super) const RULES: &[Rule] = &[
         title: "One surface can stand at two places: by shared buffers, or by two requests that swap.",
         consequence: Consequence::Informative,
         confidence: Confidence::B,
-        source: &[ANEFORGE, ANE_TRAIN, MIL_SPEC],
+        source: &[says(ANEFORGE), says(ANE_TRAIN), says(MIL_SPEC)],
         repair: "Swap two surfaces to update weights without copying.",
         check: Check::Never("it is about the calls"),
+        ..Rule::DEFAULT
+    },
+    Rule {
+        id: "S21",
+        title: "The last axis of a state is a multiple of 32.",
+        consequence: Consequence::Evaluation,
+        confidence: Confidence::B,
+        source: &[says(COREMLTOOLS)],
+        repair: "Pad the last axis of the state to a multiple of 32.",
+        check: Check::Text(state_widths),
+        ..Rule::DEFAULT
+    },
+    Rule {
+        id: "S22",
+        title: "One dispatch that computes for too long is cut off.",
+        consequence: Consequence::Evaluation,
+        confidence: Confidence::B,
+        source: &[says(PYTORCH)],
+        repair: "Split the product, and dispatch its parts one after the other.",
+        check: Check::Text(too_much_work),
         ..Rule::DEFAULT
     },
 ];

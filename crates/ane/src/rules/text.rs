@@ -1,5 +1,7 @@
 //! T: what a text may say. The checks are in `written` and `forms`.
 
+use super::affine::*;
+use super::evidence::{ran, says, tested};
 use super::forms::*;
 use super::peers::*;
 use super::written::*;
@@ -12,7 +14,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[ANE, FIELD_GUIDE, LORA],
+        source: &[says(ANE), says(FIELD_GUIDE), says(LORA)],
         repair: "Write `program(1.3)` and `func main<ios18>`.",
         check: Check::Text(header),
         ..Rule::DEFAULT
@@ -23,7 +25,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Refused,
         confidence: Confidence::B,
-        source: &[ANE, LORA],
+        source: &[says(ANE), says(LORA)],
         repair: "Write a `buildInfo` dictionary behind `program(1.3)`.",
         check: Check::Text(build_info),
         ..Rule::DEFAULT
@@ -34,7 +36,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[ORION, LUENGNAT, LORA],
+        source: &[says(ORION), says(LUENGNAT), says(LORA)],
         repair: "Give the constant a name with `const`, and pass the name.",
         check: Check::Text(inline_literals),
         ..Rule::DEFAULT
@@ -45,7 +47,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[LORA, LUENGNAT],
+        source: &[says(LORA), says(LUENGNAT)],
         repair: "Write names without `%`, each behind its type.",
         check: Check::Never("another text cannot be read at all: reading says so"),
         ..Rule::DEFAULT
@@ -57,7 +59,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::C,
-        source: &[ANE_TRAIN],
+        source: &[says(ANE_TRAIN), ran(ANE)],
         conflict: Some("maderix/ANE and others call their inputs `x` without harm"),
         repair: "Give the value another name.",
         check: Check::Text(reserved_names),
@@ -67,7 +69,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A weight file's first record is at byte 64; the text names records, not data.",
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[ORION, ANE, LORA],
+        source: &[says(ORION), says(ANE), says(LORA)],
         repair: "Write `offset = uint64(64)` for the first tensor of a file.",
         check: Check::Text(blob_offsets),
         ..Rule::DEFAULT
@@ -79,7 +81,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Refused,
         confidence: Confidence::B,
-        source: &[GO_PORT],
+        source: &[says(GO_PORT)],
         repair: "Write each tensor into its own file, at offset 64.",
         check: Check::Text(shared_blob),
         ..Rule::DEFAULT
@@ -90,7 +92,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[ORION, LUENGNAT],
+        source: &[says(ORION), says(LUENGNAT)],
         repair: "State all five, and add the bias with `add`.",
         check: Check::Text(conv_arguments),
         ..Rule::DEFAULT
@@ -100,7 +102,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "`concat` states values, interleave and a scalar int32 axis, where it is taken at all.",
         consequence: Consequence::Refused,
         confidence: Confidence::B,
-        source: &[ORION, RUSTANE, ANE, H3, ESPRESSO, ANEFORGE, FSPECII],
+        source: &[says(ORION), says(RUSTANE), ran(ANE), ran(H3), ran(ESPRESSO), ran(ANEFORGE), ran(FSPECII)],
         conflict: Some(
             "refused on M4 Max by Orion, on M3 Ultra and M2 Max by users of rustane; runs on M1 to M5 for maderix/ANE, h3.c-ane, Espresso, ANEForge and ane-trainer, with two inputs on e5rt and 13 or more in memory",
         ),
@@ -113,7 +115,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "The transposes of `matmul` are constants.",
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[ORION],
+        source: &[says(ORION)],
         repair: "Define `transpose_x` and `transpose_y` as `const` booleans.",
         check: Check::Text(matmul_transposes),
         ..Rule::DEFAULT
@@ -124,7 +126,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Refused,
         confidence: Confidence::B,
-        source: &[ANE_TRAIN, LUENGNAT],
+        source: &[says(ANE_TRAIN), says(LUENGNAT), ran(RUSTANE)],
         conflict: Some("rustane turns positions by a product with a constant matrix on M3 Ultra"),
         repair: "Pass the matrix as an input, or write a 1×1 `conv`.",
         check: Check::Text(matmul_constant),
@@ -135,7 +137,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Operands of `matmul` have no channel or height axis of size 1.",
         consequence: Consequence::Evaluation,
         confidence: Confidence::B,
-        source: &[IPHONE, LORA],
+        source: &[says(IPHONE), says(LORA), ran(ANE)],
         conflict: Some(
             "ane-lora-training found absent weights (W2) to be the cause of its failures; maderix/ANE's dynamic kernels multiply `[1, 1, M, N]`",
         ),
@@ -150,7 +152,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::C,
-        source: &[ANE_TRAIN],
+        source: &[says(ANE_TRAIN)],
         repair: "Pad the inner axis to a multiple of 32.",
         check: Check::Text(matmul_inner),
         ..Rule::DEFAULT
@@ -160,7 +162,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "The weight of `conv` is a constant.",
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::B,
-        source: &[FIELD_GUIDE, ANE_TRAIN, ANEFORGE, FSPECII, GUIDE],
+        source: &[says(FIELD_GUIDE), says(ANE_TRAIN), ran(ANEFORGE), ran(FSPECII), ran(GUIDE)],
         conflict: Some(
             "ignored on M3 Max; refused if grouped on M1; a batch of 2 or more crashes the compiler; a batch of 1 runs for ANEForge, ane-guide and ane-trainer on M4",
         ),
@@ -173,7 +175,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Attention as one operation ignores its mask, and is right only for short sequences.",
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::A,
-        source: &[ANE, ORION, ANEFORGE, H3],
+        source: &[says(ANE), says(ORION), tested(ANEFORGE), says(H3)],
         repair: "Write it as `matmul`, `add` of the mask, `softmax`, `matmul`.",
         check: Check::Text(attention),
         ..Rule::DEFAULT
@@ -184,7 +186,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[ORION, IPHONE, MIL_SPEC],
+        source: &[says(ORION), says(IPHONE), ran(MIL_SPEC)],
         conflict: Some("mil_spec: valid if `mode` is stated"),
         repair: "Write it with `erf` or `tanh`.",
         check: Check::Text(gelu),
@@ -192,25 +194,36 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "T17",
-        title: "`rsqrt` states its epsilon.",
+        title: "`rsqrt` is not taken everywhere, least of all without its epsilon.",
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[MIL_SPEC, ANE, RUSTANE, ESPRESSO, IPHONE, PREFILL],
-        conflict: Some("without it some say that `rsqrt` fails altogether, and write `pow(x, -0.5)`"),
-        repair: "Pass `epsilon` as a `const`.",
-        check: Check::Text(rsqrt_epsilon),
+        source: &[
+            says(H3),
+            says(ESPRESSO),
+            says(ANE_TRAIN),
+            says(ANE),
+            says(RUSTANE),
+            says(IPHONE),
+            says(PREFILL),
+            ran(MIL_SPEC),
+        ],
+        conflict: Some(
+            "unsupported on M4 for h3.c-ane, on M3 Max for Espresso, on M1 for ane-train; mil_spec compiles it with a stated epsilon",
+        ),
+        repair: "Write `pow(x + epsilon, -0.5)`, which ran on M1 to M5 for maderix/ANE.",
+        check: Check::Text(rsqrt),
         ..Rule::DEFAULT
     },
     Rule {
         id: "T18",
-        title: "`pow(x, -0.5)` does not run everywhere.",
+        title: "`pow(x, -0.5)` does not run everywhere, though it does where `rsqrt` is refused.",
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::B,
-        source: &[ANE, FSPECII, IPHONE, LUENGNAT, ANE_TRAIN],
+        source: &[says(LUENGNAT), says(ANE_TRAIN), ran(ANE), ran(FSPECII), ran(IPHONE), ran(H3)],
         conflict: Some(
-            "runs for maderix/ANE, ane-trainer and on A17 Pro; NaN for luengnat/rustane; not taken on M1 for ane-train",
+            "runs on M1 to M5 for maderix/ANE, for ane-trainer and h3.c-ane on M4, and on A17 Pro; NaN for luengnat/rustane; not taken on M1 for ane-train",
         ),
-        repair: "Write `rsqrt` with an epsilon.",
+        repair: "Compare one result with the expected one; `rsqrt` is refused more often (T17).",
         check: Check::Text(pow_half),
         ..Rule::DEFAULT
     },
@@ -220,7 +233,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::A17]),
         consequence: Consequence::Refused,
         confidence: Confidence::C,
-        source: &[IPHONE, ANEFORGE, MIL_SPEC],
+        source: &[says(IPHONE), ran(ANEFORGE), ran(MIL_SPEC)],
         conflict: Some("fails on A17 Pro; runs for ANEForge and mil_spec when spelled exactly"),
         repair: "Pass `epsilon` as a `const`.",
         check: Check::Text(log),
@@ -231,7 +244,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "No `sqrt` or `rsqrt` stands directly behind a reduction.",
         consequence: Consequence::Refused,
         confidence: Confidence::C,
-        source: &[RUSTANE],
+        source: &[says(RUSTANE)],
         repair: "Add an epsilon in between.",
         check: Check::Text(root_of_reduction),
         ..Rule::DEFAULT
@@ -241,7 +254,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "`inverse` is not taken.",
         consequence: Consequence::Refused,
         confidence: Confidence::C,
-        source: &[PREFILL],
+        source: &[says(PREFILL), ran(ANEFORGE)],
         repair: "Write `real_div(x = one, y = x)`.",
         check: Check::Text(inverse),
         ..Rule::DEFAULT
@@ -251,9 +264,17 @@ pub(super) const RULES: &[Rule] = &[
         title: "`reduce_mean` is not taken everywhere.",
         consequence: Consequence::Refused,
         confidence: Confidence::C,
-        source: &[ESPRESSO, H3, MIL_SPEC, GUIDE, IPHONE],
+        source: &[
+            says(ESPRESSO),
+            says(H3),
+            ran(MIL_SPEC),
+            ran(GUIDE),
+            ran(IPHONE),
+            ran(ORION),
+            ran(ANEFORGE),
+        ],
         conflict: Some(
-            "missing for Espresso and h3.c-ane; runs for mil_spec, ane-guide and on A17 Pro with outputs of 16 KB",
+            "unsupported on M4 for h3.c-ane, an invalid program on M3 Max for Espresso; runs on M4 Max for Orion, through e5rt for ANEForge, for mil_spec and ane-guide, and on A17 Pro with outputs of 16 KB",
         ),
         repair: "Write `reduce_sum` and `mul`, if the sum fits into fp16 (N10).",
         check: Check::Text(reduce_mean),
@@ -265,27 +286,27 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M3]),
         consequence: Consequence::Refused,
         confidence: Confidence::C,
-        source: &[ESPRESSO],
+        source: &[says(ESPRESSO)],
         repair: "Pad the axis with the lowest value to a power of two.",
         check: Check::Text(softmax_size),
         ..Rule::DEFAULT
     },
     Rule {
         id: "T24",
-        title: "Slices have constant bounds and keep something.",
+        title: "Slices have constant bounds and keep something; where they begin can be computed on some engines.",
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[MIL_SPEC, ANEFORGE],
+        source: &[says(MIL_SPEC), tested(ANEFORGE), tested(M6_STUDY)],
         repair: "Write the bounds as `const`, each extent at least 1.",
         check: Check::Text(slices),
         ..Rule::DEFAULT
     },
     Rule {
         id: "T25",
-        title: "The engine computes in floating point: no integers, no booleans, no `gather`.",
+        title: "The engine computes no 32-bit integers, and looks nothing up by `gather` with computed indices.",
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[MIL_SPEC, ANEFORGE],
+        source: &[says(MIL_SPEC), tested(ANEFORGE), tested(M6_STUDY)],
         repair: "Compute in fp16, and look indices up on the host.",
         check: Check::Text(integers),
         ..Rule::DEFAULT
@@ -295,7 +316,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A state is read once, then written once, in `ios18`.",
         consequence: Consequence::Refused,
         confidence: Confidence::B,
-        source: &[MIL_SPEC],
+        source: &[says(MIL_SPEC)],
         repair: "Read the state once, update the value, write it once.",
         check: Check::Text(states),
         ..Rule::DEFAULT
@@ -305,7 +326,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "`tile` makes every evaluation fail until the process ends.",
         consequence: Consequence::Evaluation,
         confidence: Confidence::C,
-        source: &[FIELD_GUIDE],
+        source: &[says(FIELD_GUIDE), ran(ANEFORGE)],
         repair: "Broadcast with `mul` or `add`, or write `concat`.",
         check: Check::Text(tile),
         ..Rule::DEFAULT
@@ -315,7 +336,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A product does not broadcast the batch, a row of `[1, C, 1]`, or the result of a square root.",
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::C,
-        source: &[FIELD_GUIDE, ANE_TRAIN],
+        source: &[says(FIELD_GUIDE), says(ANE_TRAIN)],
         repair: "Give both factors the same leading axes.",
         check: Check::Text(broadcasts),
         ..Rule::DEFAULT
@@ -327,7 +348,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::C,
-        source: &[ANE_TRAIN],
+        source: &[says(ANE_TRAIN)],
         repair: "Write `[1, C, 1, S]`.",
         check: Check::Text(three_axes),
         ..Rule::DEFAULT
@@ -338,7 +359,7 @@ pub(super) const RULES: &[Rule] = &[
         chips: Chips::Only(&[Chip::M3]),
         consequence: Consequence::WrongNumbers,
         confidence: Confidence::B,
-        source: &[ESPRESSO, ANE, H3],
+        source: &[says(ESPRESSO), ran(ANE), ran(H3), ran(ANEMLL)],
         conflict: Some("broken on M3 for Espresso; used on M4 by maderix/ANE and h3.c-ane"),
         repair: "Store the weights in fp16.",
         check: Check::Text(affine_weights),
@@ -349,7 +370,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "The compiler can find a cycle in a fused backward pass whose values are saved and used again.",
         consequence: Consequence::Refused,
         confidence: Confidence::B,
-        source: &[FSPECII],
+        source: &[says(FSPECII)],
         repair: "Cut the pass into two programs where the saved values are used.",
         check: Check::Never("the cycle is made by the compiler; the text has none"),
         ..Rule::DEFAULT
@@ -359,7 +380,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Windows, strides, groups, reduced axes and `topk` have limits.",
         consequence: Consequence::Refused,
         confidence: Confidence::B,
-        source: &[GUIDE, ANEFORGE],
+        source: &[tested(ANEFORGE), tested(M6_STUDY), says(GUIDE)],
         repair: "Use smaller windows and strides, or split the operation.",
         check: Check::Chip(limits),
         ..Rule::DEFAULT
@@ -369,7 +390,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Some operations need a newer engine.",
         consequence: Consequence::Refused,
         confidence: Confidence::B,
-        source: &[GUIDE],
+        source: &[says(GUIDE), tested(ANEFORGE)],
         repair: "Compute it on the host, or from simpler operations.",
         check: Check::Chip(gates),
         ..Rule::DEFAULT
@@ -379,7 +400,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Some operations have no path to any engine.",
         consequence: Consequence::Refused,
         confidence: Confidence::A,
-        source: &[GUIDE, ANEFORGE],
+        source: &[says(GUIDE), tested(ANEFORGE), tested(M6_STUDY), tested(IRONMILL)],
         repair: "Compute it on the host, or from simpler operations.",
         check: Check::Text(no_path),
         ..Rule::DEFAULT
@@ -390,7 +411,7 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::E5rt,
         consequence: Consequence::Crash,
         confidence: Confidence::B,
-        source: &[ANEFORGE, GUIDE],
+        source: &[tested(ANEFORGE), says(GUIDE)],
         repair: "Leave the form out; for batches run several windows.",
         check: Check::Text(crashes),
         ..Rule::DEFAULT
@@ -401,9 +422,43 @@ pub(super) const RULES: &[Rule] = &[
         route: Route::InMemory,
         consequence: Consequence::Informative,
         confidence: Confidence::A,
-        source: &[ORION],
+        source: &[says(ORION)],
         repair: "See S1 and S3.",
         check: Check::Never("it is checked as S1 and S3"),
+        ..Rule::DEFAULT
+    },
+    Rule {
+        id: "T37",
+        title: "`slice_update` has constant bounds.",
+        consequence: Consequence::Crash,
+        confidence: Confidence::A,
+        source: &[says(COREAI), says(MOBIUS)],
+        repair: "Write the row where a constant says, or keep the cache on the host and pass it in.",
+        check: Check::Text(placed_update),
+        ..Rule::DEFAULT
+    },
+    Rule {
+        id: "T38",
+        title: "No scale or shift that differs from channel to channel stands between two reshapes, from 1024 channels on.",
+        chips: Chips::Only(&[Chip::M1, Chip::M2]),
+        route: Route::E5rt,
+        consequence: Consequence::Refused,
+        confidence: Confidence::A,
+        source: &[tested(ANEFORGE)],
+        repair: "Reshape back first, and multiply by `[1, D]` on the last axis.",
+        check: Check::Text(affine_between_reshapes),
+        ..Rule::DEFAULT
+    },
+    Rule {
+        id: "T39",
+        title: "No scale and shift that differ from channel to channel stand between two reshapes, from 10240 channels on.",
+        chips: Chips::Only(&[Chip::M2, Chip::M5]),
+        route: Route::E5rt,
+        consequence: Consequence::Evaluation,
+        confidence: Confidence::A,
+        source: &[tested(ANEFORGE)],
+        repair: "Reshape back first, and multiply by `[1, D]` on the last axis.",
+        check: Check::Text(wide_affine_between_reshapes),
         ..Rule::DEFAULT
     },
 ];

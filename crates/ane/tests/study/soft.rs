@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 const HOLD: [&str; 11] = ["S1", "S5", "S20", "T1", "T6", "N7", "N9", "N12", "N15", "N16", "N19"];
 
 /// What is no program, here as on an engine: other spellings of names, and what is computed that has to be constant.
-const UNREAD: [&str; 3] = ["T4", "T10", "T24"];
+const UNREAD: [&str; 2] = ["T4", "T10"];
 
 /// What depends on how fast the machine is, and how busy.
 const TIMED: [&str; 4] = ["P2", "P4", "P13", "W10"];

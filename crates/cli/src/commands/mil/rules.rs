@@ -4,7 +4,7 @@ use super::super::print_json;
 use super::profile::profile;
 use crate::error::CommandError;
 use crate::ui::Ui;
-use ane::rules::{Check, Chip, Profile, Route, Rule};
+use ane::rules::{Check, Chip, Profile, Report, Route, Rule, Says};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -76,7 +76,14 @@ struct Listed {
     route: &'static str,
     consequence: String,
     confidence: String,
-    source: &'static [&'static str],
+    /// The projects that saw it hold.
+    source: Vec<&'static str>,
+    /// Those of them that publish a test of it.
+    tested: Vec<&'static str>,
+    /// The projects for which what it speaks against ran.
+    against: Vec<&'static str>,
+    /// Whether that is enough for an error.
+    sure: bool,
     conflict: Option<&'static str>,
     repair: &'static str,
     checked: bool,
@@ -101,7 +108,10 @@ impl Listed {
             route: rule.route.name(),
             consequence: rule.consequence.to_string(),
             confidence: rule.confidence.to_string(),
-            source: rule.source,
+            source: by(rule, |says| says != Says::Ran),
+            tested: by(rule, |says| says == Says::Tested),
+            against: by(rule, |says| says == Says::Ran),
+            sure: rule.is_sure(),
             conflict: rule.conflict,
             repair: rule.repair,
             checked: rule.is_checked(),
@@ -110,6 +120,11 @@ impl Listed {
             measured: measured(rule, profile),
         }
     }
+}
+
+/// The projects that report such things of a rule.
+fn by(rule: &Rule, what: impl Fn(Says) -> bool) -> Vec<&'static str> {
+    rule.source.iter().filter(|r| what(r.says)).map(|r| r.by).collect()
 }
 
 /// What a probe saw of a rule: a sentence part.
@@ -179,7 +194,16 @@ fn explain(ui: &Ui, rule: &Rule, profile: Option<&Profile>) -> String {
     row("chips", &rule.chips.to_string());
     row("route", rule.route.name());
     row("confidence", &rule.confidence.to_string());
-    row("source", &rule.source.join("; "));
+    let named = |r: &Report| match r.says {
+        Says::Tested => format!("{} (with a published test)", r.by),
+        _ => r.by.to_owned(),
+    };
+    let holds = rule.source.iter().filter(|r| r.says != Says::Ran);
+    row("source", &holds.map(named).collect::<Vec<_>>().join("; "));
+    let against = by(rule, |says| says == Says::Ran);
+    if !against.is_empty() {
+        row("ran for", &against.join("; "));
+    }
     if let Some(conflict) = rule.conflict {
         row("reports", conflict);
     }

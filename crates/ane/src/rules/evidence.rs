@@ -1,0 +1,71 @@
+//! Who reports what of a rule, and when that is enough for an error.
+
+use std::collections::BTreeSet;
+
+/// What one project reports of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The project.
+    pub by: &'static str,
+    /// What it reports.
+    pub says: Says,
+}
+
+/// What a project reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// It saw the rule hold, or asserts it.
+    Holds,
+    /// It publishes a test, a probe or a sweep that shows it.
+    Tested,
+    /// What the rule speaks against ran.
+    Ran,
+}
+
+impl Report {
+    /// Whose it is: projects of one owner count as one.
+    pub fn owner(&self) -> &'static str {
+        self.by.split(['/', ' ']).next().unwrap_or(self.by)
+    }
+}
+
+/// The rule holds, says `by`.
+pub(super) const fn says(by: &'static str) -> Report {
+    Report { by, says: Says::Holds }
+}
+
+/// The rule holds, shows a published test of `by`.
+pub(super) const fn tested(by: &'static str) -> Report {
+    Report { by, says: Says::Tested }
+}
+
+/// The rule does not hold everywhere: for `by` such a program ran.
+pub(super) const fn ran(by: &'static str) -> Report {
+    Report { by, says: Says::Ran }
+}
+
+/// Whether `reports` are enough to call a breach an error: two that are independent, or one with a published test, and
+/// none of success.
+pub(super) fn suffice(reports: &[Report]) -> bool {
+    let holds = reports.iter().filter(|r| r.says != Says::Ran);
+    let owners: BTreeSet<&str> = holds.clone().map(Report::owner).collect();
+    let shown = holds.clone().any(|r| r.says == Says::Tested);
+    (owners.len() >= 2 || shown) && reports.iter().all(|r| r.says != Says::Ran)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_independent_reports_or_a_test_and_no_success() {
+        assert!(suffice(&[says("a/one"), says("b/two")]));
+        assert!(suffice(&[tested("a/one")]));
+        // One owner is one report, whatever it is called.
+        assert!(!suffice(&[says("a/one"), says("a/two #3")]));
+        assert!(!suffice(&[says("one (crates.io)")]));
+        assert!(!suffice(&[says("a/one"), says("b/two"), ran("c/three")]));
+        assert!(!suffice(&[tested("a/one"), ran("a/one")]));
+        assert!(!suffice(&[]));
+    }
+}
