@@ -1,7 +1,7 @@
 //! Arithmetic in other words.
 
 use super::call::{Scene, each, float};
-use super::{Apply, Repair};
+use super::{Apply, EXACT, Repair};
 use mil::build::Var;
 use mil::pass::Step;
 use mil::{Data, Operation};
@@ -13,6 +13,7 @@ pub(super) const POW: Repair = Repair {
     name: "pow-products",
     does: "Writes the powers 2, 3, 4 and −1 as products and quotients, the power ½ as a square root.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Function(|function| {
         each(function, |s, operation| {
             let (x, p) = power(s, operation)?;
@@ -38,21 +39,29 @@ pub(super) const POW: Repair = Repair {
     }),
 };
 
-/// The power −½, which most engines take.
-pub(super) const POW_ROOT: Repair = Repair {
-    rules: &["T18"],
-    name: "pow-rsqrt",
-    does: "Writes the power −½ as `rsqrt` with an epsilon of 0.",
+/// `rsqrt`, which engines refuse more often than the power −½.
+pub(super) const RSQRT_POWER: Repair = Repair {
+    rules: &["T17"],
+    name: "rsqrt-power",
+    does: "Writes `rsqrt(x, ε)` as `pow(x + ε, -0.5)`.",
     by_default: false,
+    exact: EXACT,
     apply: Apply::Function(|function| {
         each(function, |s, operation| {
-            let (x, p) = power(s, operation)?;
-            if p != -0.5 {
+            if operation.op.name() != "rsqrt" {
                 return None;
             }
-            let zero = float(x.ty().dtype, 0.0);
-            let new = s.b.op("rsqrt", [("x", x.into()), ("epsilon", zero.into())]);
-            let words = format!("`{}`: `pow(x, -0.5)` is `rsqrt(x, epsilon = 0)`", s.name(operation));
+            let epsilon = match s.literal(operation, "epsilon").and_then(|l| l.data()) {
+                Some(Data::Float(v)) => *v.first()?,
+                Some(_) => return None,
+                None => default(operation, "epsilon")?,
+            };
+            let x = s.arg(operation, "x")?;
+            let dtype = x.ty().dtype;
+            let sum = if epsilon == 0.0 { x } else { s.binary("add", x, float(dtype, epsilon)) };
+            let new = s.binary("pow", sum, float(dtype, -0.5));
+            let words =
+                format!("`{}`: `rsqrt(x, {epsilon})` is `pow(x + {epsilon}, -0.5)`", s.name(operation));
             Some((Step::Replace(new.id()), words))
         })
     }),
@@ -76,6 +85,7 @@ pub(super) const INVERSE: Repair = Repair {
     name: "inverse-quotient",
     does: "Writes `inverse(x, ε)` as `real_div(1, x + ε)`.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Function(|function| {
         each(function, |s, operation| {
             if operation.op.name() != "inverse" {
@@ -112,6 +122,7 @@ pub(super) const MEAN: Repair = Repair {
     name: "mean-sum",
     does: "Writes `reduce_mean` as `reduce_sum` times 1/n.",
     by_default: false,
+    exact: EXACT,
     apply: Apply::Function(|function| {
         each(function, |s, operation| {
             if operation.op.name() != "reduce_mean" {
@@ -140,6 +151,7 @@ pub(super) const GELU_FORMULA: Repair = Repair {
     name: "gelu-formula",
     does: "Writes `gelu` as its formula, with `erf`, `tanh` or `sigmoid` as its mode says.",
     by_default: false,
+    exact: EXACT,
     apply: Apply::Function(|function| {
         each(function, |s, operation| {
             if operation.op.name() != "gelu" {

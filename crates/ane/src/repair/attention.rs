@@ -1,7 +1,8 @@
 //! Attention, step by step.
 
 use super::call::{Scene, each, float};
-use super::{Apply, Repair, Rewritten};
+use super::masks::LOWEST_F16;
+use super::{Apply, EXACT, Repair, Rewritten};
 use crate::facts::{SDPA_LONGEST, SDPA_SHORTER_SIDE};
 use mil::build::Var;
 use mil::pass::Step;
@@ -13,6 +14,7 @@ pub(super) const MASKED: Repair = Repair {
     name: "masked-attention",
     does: "Writes attention with a mask, or longer than an engine takes, as `matmul`, `mul`, `add`, `softmax`, `matmul`.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Function(|function| decompose(function, true)),
 };
 
@@ -22,11 +24,9 @@ pub(super) const UNMASKED: Repair = Repair {
     name: "unmasked-attention",
     does: "Writes all other attention as `matmul`, `mul`, `softmax`, `matmul`.",
     by_default: false,
+    exact: EXACT,
     apply: Apply::Function(|function| decompose(function, false)),
 };
-
-/// The lowest finite fp16, which masks of programs that engines run are made of.
-const LOWEST_F16: f64 = -65504.0;
 
 fn decompose(function: &Function, only_unfit: bool) -> Result<Option<Rewritten>, String> {
     each(function, |s, operation| {

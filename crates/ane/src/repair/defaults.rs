@@ -2,7 +2,7 @@
 
 use super::arithmetic::default;
 use super::call::{Scene, boolean, each, float, int, ints, string};
-use super::{Apply, Repair, Rewritten};
+use super::{Apply, EXACT, Repair, Rewritten};
 use mil::ir::LiteralData;
 use mil::op::Absent;
 use mil::pass::Step;
@@ -14,6 +14,7 @@ pub(super) const CONV_BIAS: Repair = Repair {
     name: "conv-bias",
     does: "Turns the `bias` of a convolution into an `add`.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Function(|function| {
         each(function, |s, operation| {
             if operation.op.name() != "conv" {
@@ -59,6 +60,7 @@ pub(super) const CONV: Repair = Repair {
     name: "conv-parameters",
     does: "Writes out strides, padding, dilations and groups of a convolution.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Function(|function| {
         write_out(function, |s, operation| {
             if operation.op.name() != "conv" {
@@ -83,6 +85,7 @@ pub(super) const CONCAT: Repair = Repair {
     name: "concat-interleave",
     does: "Writes out `interleave` of `concat`.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Function(|function| named(function, "concat", &["interleave"])),
 };
 
@@ -92,6 +95,7 @@ pub(super) const MATMUL: Repair = Repair {
     name: "matmul-transposes",
     does: "Writes out `transpose_x` and `transpose_y` of `matmul`.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Function(|function| named(function, "matmul", &["transpose_x", "transpose_y"])),
 };
 
@@ -101,6 +105,7 @@ pub(super) const RSQRT: Repair = Repair {
     name: "rsqrt-epsilon",
     does: "Writes out `epsilon` of `rsqrt`.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Function(|function| named(function, "rsqrt", &["epsilon"])),
 };
 
@@ -110,6 +115,7 @@ pub(super) const LOG: Repair = Repair {
     name: "log-epsilon",
     does: "Writes out `epsilon` of `log`.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Function(|function| named(function, "log", &["epsilon"])),
 };
 
@@ -119,6 +125,7 @@ pub(super) const GELU: Repair = Repair {
     name: "gelu-mode",
     does: "Writes out `mode` of `gelu`.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Function(|function| named(function, "gelu", &["mode"])),
 };
 
@@ -128,6 +135,7 @@ pub(super) const ARGUMENTS: Repair = Repair {
     name: "axis-arguments",
     does: "Writes out `axis` and `keep_dims` wherever they are left out.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Function(|function| {
         write_out(function, |s, operation| {
             ["axis", "keep_dims"].into_iter().filter_map(|p| Some((p, written(s, operation, p)?))).collect()

@@ -1,6 +1,6 @@
 //! What a program says of itself.
 
-use super::{Apply, Repair};
+use super::{Apply, EXACT, Repair};
 use mil::{Function, Opset, Program};
 
 /// The version of the text.
@@ -9,6 +9,7 @@ pub(super) const VERSION: Repair = Repair {
     name: "text-version",
     does: "Writes a program for iOS17 or later as version 1.3 of the text; older ones are known to be taken as 1.0 alone.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Program(|program| {
         let newest = accepted().version;
         if program.version == newest || program.functions.iter().any(|f| f.opset < Opset::Ios17) {
@@ -25,6 +26,7 @@ pub(super) const BUILD_INFO: Repair = Repair {
     name: "build-info",
     does: "Adds the `buildInfo` dictionary that an engine's compiler insists on.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Program(|program| {
         if !program.build_info.is_empty() {
             return Vec::new();

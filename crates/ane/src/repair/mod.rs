@@ -30,12 +30,15 @@ mod call;
 mod defaults;
 mod header;
 mod kinds;
+mod masks;
 mod names;
 mod pad;
 mod pieces;
 mod ports;
 mod prove;
+mod shapes;
 mod split;
+mod stable;
 
 pub use ports::{Piece, Port, Ports};
 pub use prove::{Proof, ProveError, prove};
@@ -56,9 +59,14 @@ pub struct Repair {
     pub does: &'static str,
     /// Whether it is applied when nobody asks for its rules: it is, unless an engine is known to accept what it repairs.
     pub by_default: bool,
+    /// The largest difference that it may make in exact arithmetic, relative to the largest element of a result.
+    pub exact: f64,
     /// How it does it.
     pub apply: Apply,
 }
+
+/// The largest relative difference in exact arithmetic that sums in another order make.
+const EXACT: f64 = 1e-9;
 
 /// How a repair is applied.
 #[derive(Clone, Copy, Debug)]
@@ -91,8 +99,14 @@ pub static REPAIRS: &[Repair] = &[
     names::LITERALS,
     attention::MASKED,
     attention::UNMASKED,
+    masks::FINITE,
+    stable::SOFTPLUS,
+    stable::LOG_SUM_EXP,
+    stable::LOG_SOFTMAX,
+    shapes::HARDSWISH,
+    shapes::AFFINE,
     arithmetic::POW,
-    arithmetic::POW_ROOT,
+    arithmetic::RSQRT_POWER,
     arithmetic::INVERSE,
     arithmetic::MEAN,
     arithmetic::GELU_FORMULA,
@@ -284,15 +298,21 @@ impl Repaired {
     }
 }
 
-/// Removes constants that were used before, and are not any more.
+/// Removes operations whose results were used before, and are not any more.
 fn sweep(before: &Function, after: &mut Function) {
     fn used(f: &Function) -> HashSet<ValueId> {
         let captured = f.ops.iter().flat_map(Operation::captures);
         captured.chain(f.outputs.iter().copied()).collect()
     }
-    let (old, new) = (used(before), used(after));
-    after.ops.retain(|op| match (op.const_literal(), op.results.as_slice()) {
-        (Some(_), [r]) => !old.contains(r) || new.contains(r),
-        _ => true,
-    });
+    let old = used(before);
+    loop {
+        let (new, count) = (used(after), after.ops.len());
+        after.ops.retain(|op| {
+            let left = |r: &ValueId| old.contains(r) && !new.contains(r);
+            op.results.is_empty() || !op.results.iter().all(left)
+        });
+        if after.ops.len() == count {
+            break;
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::call::{each, unused};
 use super::ports::Ports;
-use super::{Apply, Repair, Rewritten};
+use super::{Apply, EXACT, Repair, Rewritten};
 use mil::op::Role;
 use mil::pass::Step;
 use mil::{ArgValue, Function, ValueId};
@@ -13,6 +13,7 @@ pub(super) const ORDER: Repair = Repair {
     name: "port-order",
     does: "Renames inputs and outputs so that the order of their names is that of their declaration.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Function(order),
 };
 
@@ -53,6 +54,7 @@ pub(super) const LITERALS: Repair = Repair {
     name: "named-literals",
     does: "Gives each literal that stands among the arguments of an operation a name: a `const` before it.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Function(|function| {
         each(function, |s, operation| {
             let (op, mut named) = (operation.op, Vec::new());

@@ -3,7 +3,7 @@
 use super::axes::Axes;
 use super::call::{constant, ints};
 use super::ports::{Ports, width};
-use super::{Apply, Repair, Rewritten};
+use super::{Apply, EXACT, Repair, Rewritten};
 use crate::facts::LAST_AXIS_STEP;
 use mil::ir::Arg;
 use mil::tensor::{flatten, strides, unflatten};
@@ -15,6 +15,7 @@ pub(super) const PAD: Repair = Repair {
     name: "pad-last-axis",
     does: "Pads the last axis of inputs and outputs to a multiple of 16, where elements along it never meet; outputs have to be cropped.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Function(pad),
 };
 

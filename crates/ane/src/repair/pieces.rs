@@ -3,10 +3,10 @@
 //! A repair that keeps all values of a function, and only replaces operations, keeps the meaning if each operation gives
 //! what took its place gives, whatever it takes.
 
-use super::Repaired;
 use super::call::rounded;
 use super::ports::Ports;
 use super::prove::{Functions, Proof, ProveError};
+use super::{EXACT, Repaired};
 use mil::op::Absent;
 use mil::{ArgValue, Data, Function, Literal, Operation, Program, ValueId, Verified, Weights};
 use rand::SeedableRng;
@@ -23,12 +23,14 @@ pub(super) fn prove(
 ) -> Option<Result<Proof, ProveError>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (mut proof, mut seen) = (Proof::default(), HashSet::new());
+    let tolerance = after.applied.iter().map(|a| a.repair.exact).fold(EXACT, f64::max);
     for (old, new) in before.functions.iter().zip(&after.exact.functions) {
         for replacement in replaced(old, new)? {
-            proof.pieces += 1;
             if replacement.says_the_same() {
+                proof.stated += 1;
                 continue;
             }
+            proof.pieces += 1;
             let pair = replacement.functions(old, new).map(Program::of);
             if !seen.insert(pair.each_ref().map(mil::text::print)) {
                 continue;
@@ -40,6 +42,7 @@ pub(super) fn prove(
                 exact: [a, b],
                 typed: [&typed[0].functions[0], &typed[1].functions[0]],
                 ports: &ports,
+                tolerance,
             };
             if let Err(e) = functions.compare(weights, &mut rng, &mut proof) {
                 return Some(Err(e));

@@ -7,13 +7,14 @@
 //!                                                  coarsest type of the program
 //! ```
 //!
-//! A repair may round elsewhere, and more often: so it may be some times as wrong as the program was, plus a few units
+//! A repair that leaves something out may differ more in exact arithmetic: [`Repair::exact`](super::Repair::exact) says how
+//! much. A repair may round elsewhere, and more often: so it may be some times as wrong as the program was, plus a few units
 //! in the last place where that had almost no error. Integers and booleans are equal, and so are infinities; what is
 //! not a number stays so.
 
-use super::Repaired;
 use super::call::rounded;
 use super::ports::{Port, Ports};
+use super::{EXACT, Repaired};
 use mil::eval::{EvalError, Rounding, run_function};
 use mil::stats::Stats;
 use mil::verify::verify;
@@ -28,7 +29,10 @@ pub struct Proof {
     pub runs: usize,
     /// The operations that were compared with what took their place, each alone; 0 if whole programs were.
     pub pieces: usize,
-    /// Elements that were compared, infinities and what is no number not counted.
+    /// The operations that say now what held without it: nothing about them can be compared.
+    pub stated: usize,
+    /// Elements that were compared, infinities and what is no number not counted. It is 0 only if nothing was computed
+    /// otherwise than before.
     pub elements: usize,
     /// The largest difference in exact arithmetic, relative to the largest element of the result.
     pub exact: f64,
@@ -55,8 +59,8 @@ pub enum ProveError {
     Program(#[from] Report),
     #[error("`{output}` differs {how}: {before} at first, {after} when repaired; {allowed} is allowed")]
     Differs { output: String, how: &'static str, before: f64, after: f64, allowed: String },
-    #[error("no result of function `{function}` has a number to compare")]
-    Nothing { function: String },
+    #[error("`{output}` of function `{function}` has no number to compare: that would be no proof")]
+    Nothing { function: String, output: String },
 }
 
 /// Programs that compute more than this are not tried: the reference engine is slow.
@@ -64,8 +68,6 @@ const MOST_FLOPS: u64 = 1 << 29;
 /// Programs with more elements of values than this are not tried.
 const MOST_ELEMENTS: usize = 1 << 24;
 
-/// The largest relative difference in exact arithmetic: sums in another order.
-const EXACT: f64 = 1e-9;
 /// How many times as wrong as before a repaired program may be.
 const TIMES: f64 = 4.0;
 /// Units in the last place of the largest element that a repaired program may be off in any case.
@@ -93,6 +95,7 @@ pub fn prove(
     // What mathematics says is that of `repaired`, if it is its program that is asked about.
     let exact = if *after == repaired.program { &repaired.exact } else { after };
     let mut proof = Proof::default();
+    let tolerance = repaired.applied.iter().map(|a| a.repair.exact).fold(EXACT, f64::max);
     for (at, function) in before.functions.iter().enumerate() {
         let missing = || ProveError::Missing { function: function.name.clone() };
         let ports = repaired.ports.get(at).ok_or_else(missing)?;
@@ -100,7 +103,7 @@ pub fn prove(
         let (Some(after), Some(a_typed), Some(b_typed)) = (of(exact), of(&typed[0]), of(&typed[1])) else {
             return Err(missing());
         };
-        let pair = Functions { exact: [function, after], typed: [a_typed, b_typed], ports };
+        let pair = Functions { exact: [function, after], typed: [a_typed, b_typed], ports, tolerance };
         pair.compare(weights, &mut rng, &mut proof)?;
     }
     Ok(proof)
@@ -115,6 +118,8 @@ pub(super) struct Functions<'f> {
     pub exact: [&'f Function; 2],
     pub typed: [&'f Function; 2],
     pub ports: &'f Ports,
+    /// The largest relative difference in exact arithmetic.
+    pub tolerance: f64,
 }
 
 impl Functions<'_> {
@@ -128,7 +133,7 @@ impl Functions<'_> {
         let [before, after] = self.exact;
         feasible(before)?;
         feasible(after)?;
-        let mut numbers = 0;
+        let mut numbers = vec![0; self.ports.outputs.len()];
         // A result may be fp32 where all before it was fp16.
         let coarsest = coarsest(self.typed[0]);
         for range in RANGES {
@@ -144,17 +149,20 @@ impl Functions<'_> {
             for (n, port) in self.ports.outputs.iter().enumerate() {
                 let (Some(want), Some(want_typed)) = (want.get(n), want_typed.get(n)) else { continue };
                 let pair = Pair { port, want, got: &port.gather(&got), coarsest };
-                let (count, exact) = pair.exactly()?;
-                numbers += count;
+                let (count, exact) = pair.exactly(self.tolerance)?;
+                numbers[n] += count;
                 proof.exact = proof.exact.max(exact);
                 let pair = Pair { port, want: want_typed, got: &port.gather(&got_typed), coarsest };
                 proof.typed_ulps = proof.typed_ulps.max(pair.as_typed(want)?);
             }
         }
-        if numbers == 0 {
-            return Err(ProveError::Nothing { function: before.name.clone() });
+        for (port, &count) in self.ports.outputs.iter().zip(&numbers) {
+            if count == 0 && port.ty.elements() > 0 {
+                let (function, output) = (before.name.clone(), port.name.clone());
+                return Err(ProveError::Nothing { function, output });
+            }
         }
-        proof.elements += numbers;
+        proof.elements += numbers.iter().sum::<usize>();
         Ok(())
     }
 }
@@ -245,13 +253,13 @@ fn coarsest(function: &Function) -> DType {
 
 impl Pair<'_> {
     /// How many numbers there are, and the largest difference relative to the largest of them.
-    fn exactly(&self) -> Result<(usize, f64), ProveError> {
+    fn exactly(&self, tolerance: f64) -> Result<(usize, f64), ProveError> {
         let scale = scale(self.want);
-        let allowed = EXACT * scale;
+        let allowed = tolerance * scale;
         let (mut count, mut most) = (0, 0.0f64);
         for (a, b) in self.elements() {
             if !agree(a, b, allowed) {
-                return Err(self.differs("in exact arithmetic", a, b, format!("a relative {EXACT:e}")));
+                return Err(self.differs("in exact arithmetic", a, b, format!("a relative {tolerance:e}")));
             }
             if a.is_finite() {
                 count += 1;

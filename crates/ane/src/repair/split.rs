@@ -4,7 +4,7 @@ use super::axes::{Axes, Class};
 use super::call::{boolean, constant, int, unused};
 use super::pad::Fit;
 use super::ports::{Piece, Port, Ports, width};
-use super::{Apply, Repair, Rewritten};
+use super::{Apply, EXACT, Repair, Rewritten};
 use crate::facts::{LAST_AXIS_MULTIPLE, MAX_AXIS, MAX_INPUT_WIDTH};
 use mil::ir::Arg;
 use mil::{ArgValue, Function, Op, Operation, ValueId};
@@ -16,6 +16,7 @@ pub(super) const SPLIT: Repair = Repair {
     name: "split-width",
     does: "Splits inputs that are too wide: into parts that are computed apart where elements along the axis never meet, otherwise into parts that are joined again inside.",
     by_default: true,
+    exact: EXACT,
     apply: Apply::Function(split),
 };
 

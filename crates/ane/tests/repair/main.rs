@@ -117,9 +117,69 @@ fn what_is_too_large_to_run_is_proven_piece_by_piece() {
     assert!(repaired.obstacles.is_empty(), "{:?}", repaired.obstacles);
     let proofs: Vec<_> = repaired.applied.iter().map(|a| (a.repair.name, a.proof.expect("proven"))).collect();
     let names: Vec<_> = proofs.iter().map(|(name, proof)| (*name, proof.pieces)).collect();
-    let all = [("named-literals", 3), ("pow-products", 1), ("inverse-quotient", 1), ("matmul-transposes", 1)];
+    let all = [("named-literals", 0), ("pow-products", 1), ("inverse-quotient", 1), ("matmul-transposes", 0)];
     assert_eq!(names, all);
+    // What only says what held before has nothing to compare, and is told so.
+    let counts: Vec<_> =
+        repaired.applied.iter().filter_map(|a| a.proof).map(|p| (p.stated, p.elements > 0)).collect();
+    assert_eq!(counts, [(3, false), (0, true), (0, true), (1, false)]);
     assert_eq!(repaired.program, repair(&program, None).program);
+}
+
+/// A mask that multiplies by infinity has no meaning to keep, and no number to compare.
+#[test]
+fn a_proof_that_compared_nothing_is_no_proof() {
+    const TY: &str = "tensor<fp16, [1, 1, 4, 16]>";
+    let repaired = |body: &str, results: &str| {
+        let text = format!(
+            "program(1.3)
+            [buildInfo = dict<string, string>({{{{\"coremlc-version\", \"3505.4.1\"}}}})]
+            {{ func main<ios18>({TY} a) {{
+                fp16 low = const()[name = string(\"low\"), val = fp16(-inf)];
+                fp16 none = const()[name = string(\"none\"), val = fp16(0)];
+                fp16 eps = const()[name = string(\"eps\"), val = fp16(0.001)];
+                {TY} drop = mul(x = a, y = none)[name = string(\"drop\")];
+                {TY} bias = mul(x = drop, y = low)[name = string(\"bias\")];
+                {body} }} -> ({results}); }}"
+        );
+        repair_proven(&mil::text::load(&text).unwrap_or_else(|e| panic!("{e}")), None, &Weights::new(), 1)
+    };
+    let inverse = |name: &str, of: &str| {
+        format!("{TY} {name} = inverse(epsilon = eps, x = {of})[name = string(\"{name}\")];")
+    };
+    let nothing = repaired(&inverse("z", "bias"), "z");
+    assert!(nothing.is_unchanged(), "{:?}", nothing.applied);
+    let reasons: Vec<&str> = nothing.obstacles.iter().map(|o| o.reason.as_str()).collect();
+    let said = |start: &str| reasons.iter().any(|r| r.starts_with(start));
+    assert!(said("`z` of function `main` has no number to compare"), "{reasons:?}");
+    assert!(said("`bias` multiplies with infinity"), "{reasons:?}");
+    // One result with numbers is no proof of another without.
+    let half = repaired(&(inverse("y", "a") + &inverse("z", "bias")), "y, z");
+    assert!(half.is_unchanged(), "{:?}", half.applied);
+    // Where both have numbers, both are proven.
+    let sound = repaired(&(inverse("y", "a") + &inverse("z", "drop")), "y, z");
+    assert!(!sound.is_unchanged(), "{:?}", sound.obstacles);
+    assert!(sound.applied.iter().all(|a| a.proof.is_some_and(|p| p.elements > 0)), "{:?}", sound.applied);
+}
+
+/// A row without anything visible is no number before, and would be one after.
+#[test]
+fn a_mask_that_hides_a_row_stays() {
+    let masked = |rows: &str| {
+        let text = format!(
+            "program(1.3)
+            [buildInfo = dict<string, string>({{{{\"coremlc-version\", \"3505.4.1\"}}}})]
+            {{ func main<ios18>(tensor<fp16, [2, 16]> a) {{
+                tensor<fp16, [2, 1]> mask = const()[name = string(\"mask\"), val = tensor<fp16, [2, 1]>([{rows}])];
+                int32 ax = const()[name = string(\"ax\"), val = int32(0)];
+                tensor<fp16, [2, 16]> m = add(x = a, y = mask)[name = string(\"m\")];
+                tensor<fp16, [2, 16]> z = softmax(axis = ax, x = m)[name = string(\"z\")]; }} -> (z); }}"
+        );
+        repair_proven(&mil::text::load(&text).unwrap_or_else(|e| panic!("{e}")), None, &Weights::new(), 1)
+    };
+    assert!(!masked("[-inf], [0]").is_unchanged());
+    let hidden = masked("[-inf], [-inf]");
+    assert!(hidden.is_unchanged() && hidden.obstacles.len() == 1, "{:?}", hidden.obstacles);
 }
 
 #[test]

@@ -14,7 +14,8 @@ use train::checkpoint::write_atomically;
 const SEED: u64 = 0;
 
 /// Repairs the program of `source`, which has no errors: of the rules `broken`, or of all that repairs are for. Writes the
-/// result to `out`, or over the text, and gives back where; `None` if there was nothing to repair.
+/// result to `out`, or over the text, and gives back where; `None` if there was nothing to repair and no `out`, where the
+/// program stands as it was then.
 pub fn fix(
     ui: &Ui,
     source: &Source,
@@ -37,7 +38,10 @@ pub fn fix(
     let repaired = repair_proven(&program, broken, &weights, SEED);
     ui.result(&told(&source.name, &repaired))?;
     if repaired.is_unchanged() {
-        return Ok(None);
+        let Some(path) = out else { return Ok(None) };
+        write_atomically(path, source.text.as_bytes())?;
+        ui.say(format!("The program, as it was, is in `{}`", path.display()));
+        return Ok(Some(path.to_owned()));
     }
     let path = out.unwrap_or(&source.path);
     let mut text = mil::text::print(&repaired.program);
@@ -54,7 +58,15 @@ fn told(name: &str, repaired: &Repaired) -> String {
         let rules = applied.repair.rules.join(", ");
         lines.push(format!("{name}: {} ({rules})", applied.repair.does));
         lines.extend(applied.changes.iter().map(|change| format!("    {change}")));
-        if let Some(proof) = applied.proof {
+        // What computes nothing else than before has nothing to compare.
+        if let Some(proof) = applied.proof.filter(|p| p.elements == 0) {
+            let stated = match proof.stated {
+                0 => "no operation is another than before".to_owned(),
+                1 => "1 operation says what held without it".to_owned(),
+                n => format!("{n} operations say what held without it"),
+            };
+            lines.push(format!("    the same: {stated}; no number was compared"));
+        } else if let Some(proof) = applied.proof {
             let piecewise = match proof.pieces {
                 0 => String::new(),
                 n => format!(", {} one by one", units::plural(n, "operation")),
