@@ -70,13 +70,59 @@ pub enum TrainError {
         /// Offset of the first invalid byte, counted from 0.
         offset: u64,
     },
-    /// A token file with half a token at its end.
-    #[error("`{}` has {bytes} bytes, which is not a whole number of 2-byte tokens", path.display())]
+    /// Training text with bytes that no UTF-8 text has.
+    #[error("`{}` is not UTF-8 text: byte {offset} is {byte:#04x}, as in {}", path.display(), if *utf16 { "UTF-16" } else { "a binary file" })]
+    NotText {
+        /// The text file.
+        path: PathBuf,
+        /// Offset of the byte, counted from 0.
+        offset: u64,
+        /// The byte.
+        byte: u8,
+        /// Whether the file looks like UTF-16.
+        utf16: bool,
+    },
+    /// Data in a format that is neither plain text nor tokens.
+    #[error("`{}` holds {what}, not plain text: `.{extension}` is not supported yet", path.display())]
+    DataFormat {
+        /// The file.
+        path: PathBuf,
+        /// What such files hold.
+        what: &'static str,
+        /// What its name ends in.
+        extension: String,
+        /// What to do about it, one imperative sentence.
+        remedy: &'static str,
+    },
+    /// A token file with a part of a token at its end.
+    #[error("`{}` has {bytes} bytes, which is not a whole number of {width}-byte tokens", path.display())]
     TokenFileSize {
         /// The token file.
         path: PathBuf,
         /// Its size.
         bytes: u64,
+        /// Bytes of a token.
+        width: u64,
+    },
+    /// A token file with a header that is not understood.
+    #[error("`{}` is not a stream of tokens that this program reads: {problem}", path.display())]
+    TokenFormat {
+        /// The token file.
+        path: PathBuf,
+        /// What was expected and what was found.
+        problem: String,
+    },
+    /// A token file without a header that looks like tokens of another width.
+    #[error("`{}` would be read as {bits}-bit tokens for a vocabulary of {vocab}, but it looks like {likely}-bit ones: {}", path.display(), if *bits == 16 { "every second one is 0" } else { "two stand in each" })]
+    TokenWidth {
+        /// The token file.
+        path: PathBuf,
+        /// The width that the vocabulary needs.
+        bits: u32,
+        /// The width that the file likely has.
+        likely: u32,
+        /// The model's vocabulary size.
+        vocab: usize,
     },
     /// A token the model has no embedding for.
     #[error("`{}`: token {position} is {id}, the model's vocabulary ends at {}", path.display(), vocab.saturating_sub(1))]
@@ -112,11 +158,13 @@ pub enum TrainError {
         /// One past the last token asked for.
         end: u64,
     },
-    /// A vocabulary that two bytes a token cannot number.
-    #[error("a vocabulary of {vocab} does not fit the 2-byte tokens of a token file (at most 65536)")]
-    VocabTooLarge {
-        /// The vocabulary size.
-        vocab: usize,
+    /// A tokenizer with tokens that the model has no embedding for.
+    #[error("the tokenizer has {tokenizer} tokens, the model's vocabulary is {model}")]
+    TokenizerTooLarge {
+        /// The tokenizer's size.
+        tokenizer: usize,
+        /// The model's.
+        model: usize,
     },
 
     /// A tokenizer file that is truncated, foreign or of a kind this crate does not read.
@@ -151,6 +199,22 @@ pub enum TrainError {
         kind: &'static str,
         /// What was expected and what was found.
         problem: String,
+    },
+    /// A llama2.c checkpoint of a version that is not read.
+    #[error("`{}` is a llama2.c checkpoint of version {version}, only version 0 is read", path.display())]
+    Llama2cVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: i32,
+    },
+    /// A model folder whose weights are in files that are not read.
+    #[error("`{}` has its weights in `{found}`, only one `model.safetensors` is read", path.display())]
+    WeightsFormat {
+        /// The folder.
+        path: PathBuf,
+        /// The file with weights.
+        found: &'static str,
     },
     /// A weight the model needs and the file lacks.
     #[error("`{}` has no tensor `{name}`, which this model needs", path.display())]
@@ -239,24 +303,38 @@ impl TrainError {
             Self::ConfigValue { remedy, .. } => return Some(Cow::Borrowed(remedy)),
             Self::EmptyText { .. } => "Give a file with text in it.",
             Self::NoTextFiles { .. } => "Put the text into files that end in `.txt`, or name one file.",
-            Self::NotUtf8 { .. } => {
-                "Convert the text to UTF-8; a file of 2-byte tokens must have a name that ends in `.bin`."
+            Self::NotUtf8 { .. } | Self::NotText { .. } => {
+                "Convert the text to UTF-8; a file of tokens must have a name that ends in `.bin` or `.npy`."
             }
+            Self::DataFormat { remedy, .. } => remedy,
             Self::TokenFileSize { .. } => {
-                "Make the file again: it must hold little-endian 16-bit tokens and nothing else."
+                "Make the file again: little-endian tokens alone, 16-bit ones for a vocabulary of at most 65536, else \
+                 32-bit ones."
             }
+            Self::TokenFormat { .. } => {
+                "Make the file again: llm.c's form, or `numpy.save` of one axis of `<u2` or `<u4`."
+            }
+            Self::TokenWidth { bits: 16, .. } => {
+                "Store 16-bit tokens, or save them as `.npy`, which says its width."
+            }
+            Self::TokenWidth { .. } => "Store 32-bit tokens, or save them as `.npy`, which says its width.",
             Self::TokenOutOfRange { .. } => {
                 "Use a model with the vocabulary of the tokenizer that made this file, or make the file again."
             }
             Self::TooFewTokens { .. } => "Give more text, or a smaller `--seq`.",
             Self::TokenFileShrank { .. } => "Restore the token file, then resume from the last checkpoint.",
-            Self::VocabTooLarge { .. } => "Use a tokenizer with at most 65536 tokens.",
+            Self::TokenizerTooLarge { .. } => "Use the tokenizer that belongs to the model.",
             Self::TokenizerFormat { .. } => {
-                "Use the `tokenizer.json` of a byte-level or SentencePiece BPE, or llama2.c's `tokenizer.bin`."
+                "Name the model's tokenizer with `--tokenizer`: the `tokenizer.json` of a byte-level or SentencePiece \
+                 BPE, or llama2.c's `tokenizer.bin`."
             }
             Self::VocabTooSmall { .. } => "Give the model a larger `vocab`.",
             Self::FileFormat { .. } => {
                 "Fetch or write the file again; it is cut, damaged or of another kind."
+            }
+            Self::Llama2cVersion { .. } => "Write it again with llama2.c's `export.py --version 0`.",
+            Self::WeightsFormat { .. } => {
+                "Save it again with transformers: `model.save_pretrained(folder, max_shard_size=\"1TB\")`."
             }
             Self::TensorMissing { .. } | Self::TensorUnexpected { .. } | Self::TensorShape { .. } => {
                 "Use the `config.json` that belongs to these weights."
@@ -264,7 +342,7 @@ impl TrainError {
             Self::TensorType { .. } => "Convert the weights to F32, F16 or BF16.",
             Self::StateOfOtherModel { .. } => "Resume with the model settings the run was started with.",
             Self::NoCheckpoint { .. } => "Start without `--resume`, or name the folder of an earlier run.",
-            Self::Tokenizer { .. } => return None,
+            Self::Tokenizer { .. } => "Use a tokenizer that has all of this text, with `--tokenizer`.",
         };
         Some(Cow::Borrowed(sentence))
     }

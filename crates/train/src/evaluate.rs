@@ -24,19 +24,20 @@ pub struct EvaluateOptions {
     pub windows: Option<usize>,
 }
 
-/// The loss of the model at `dir` on all of `data`: text or tokens. `progress` hears windows done and to be done, `heard` what
-/// is heard of compiling.
+/// The loss of the model at `dir` on all of `data`: text or tokens. `tokenizer` is used instead of the model's own, if it
+/// is given. `progress` hears windows done and to be done, `heard` what is heard of compiling.
 ///
 /// # Errors
 /// If it is no model, the data do not fit it, or text is given and there is no tokenizer.
 pub fn evaluate(
     dir: &Path,
+    tokenizer: Option<&Path>,
     data: &Path,
     options: &EvaluateOptions,
     heard: &mut dyn FnMut(Heard<'_>),
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Validation, RunError> {
-    let model = open_model(dir)?;
+    let model = open_model(dir, tokenizer)?;
     let (cfg, tokenizer) = (model.config, model.tokenizer);
     if cfg.task == crate::config::Task::Regression {
         return Err(RunError::NotLanguage { what: "data" });
@@ -47,11 +48,13 @@ pub fn evaluate(
         Source::Tokens(path) => TokenFile::open(&path, cfg.vocab)?,
         Source::Text(text) => {
             let Some(tokenizer) = &tokenizer else {
-                return Err(RunError::NoTokenizer { dir: dir.to_owned() });
+                let missing = || RunError::NoTokenizer { dir: dir.to_owned() };
+                return Err(model.unfit.map_or_else(missing, Into::into));
             };
             let path = folder.path().join("tokens.bin");
-            pool.install(|| data::tokenize(&text, tokenizer, cfg.seq, &path, &mut |_| {}))?;
-            TokenFile::open(&path, cfg.vocab)?
+            let sizes = (cfg.vocab, cfg.seq);
+            let count = pool.install(|| data::tokenize(&text, tokenizer, sizes, &path, &mut |_| {}))?;
+            TokenFile::open_counted(&path, cfg.vocab, count)?
         }
     };
     let split = file.split(cfg.seq, 0.0)?;

@@ -27,6 +27,7 @@ pub struct GenerateOptions {
 pub struct Generator<'a> {
     network: &'a Network,
     tokenizer: &'a Tokenizer,
+    ends: &'a [u32],
 }
 
 /// A model that writes, with all it needs.
@@ -34,6 +35,7 @@ pub struct Generator<'a> {
 pub struct OwnedGenerator {
     network: Network,
     tokenizer: Tokenizer,
+    ends: Vec<u32>,
 }
 
 /// On what a model writes.
@@ -49,22 +51,28 @@ pub struct OpenOptions {
     pub storage: Storage,
 }
 
-/// Opens the model at `dir` for writing; `heard` is told of compiling.
+/// Opens the model at `dir` for writing; `heard` is told of compiling. `tokenizer` is used instead of the model's own, if
+/// it is given.
 ///
 /// # Errors
 /// If it is no model, or has no tokenizer.
 pub fn open(
     dir: &Path,
+    tokenizer: Option<&Path>,
     options: &OpenOptions,
     heard: &mut dyn FnMut(Heard<'_>),
 ) -> Result<OwnedGenerator, RunError> {
-    let model = open_model(dir)?;
-    let tokenizer = model.tokenizer.ok_or_else(|| RunError::NoTokenizer { dir: dir.to_owned() })?;
+    let model = open_model(dir, tokenizer)?;
+    let Some(tokenizer) = model.tokenizer else {
+        let missing = || RunError::NoTokenizer { dir: dir.to_owned() };
+        return Err(model.unfit.map_or_else(missing, Into::into));
+    };
+    let ends = model.origin.ends().to_vec();
     let pool = Pool::new(options.threads).map_err(crate::step::StepError::Threads)?;
     let build = Build::infer(options.storage.precision()).on(options.device);
     let (wanted, start) = (options.device, options.start);
     let network = compile(&model.config, model.params, wanted, &pool, &build, start, heard)?;
-    Ok(OwnedGenerator { network, tokenizer })
+    Ok(OwnedGenerator { network, tokenizer, ends })
 }
 
 impl OwnedGenerator {
@@ -78,13 +86,18 @@ impl OwnedGenerator {
         options: &GenerateOptions,
         sink: &mut dyn FnMut(&str) -> bool,
     ) -> Result<usize, RunError> {
-        Generator::new(&self.network, &self.tokenizer).generate(prompt, options, sink)
+        Generator::new(&self.network, &self.tokenizer, &self.ends).generate(prompt, options, sink)
     }
 }
 
 impl<'a> Generator<'a> {
-    pub(crate) fn new(network: &'a Network, tokenizer: &'a Tokenizer) -> Generator<'a> {
-        Generator { network, tokenizer }
+    /// A text ends with a special token of the tokenizer, or with one of `ends`.
+    pub(crate) fn new(network: &'a Network, tokenizer: &'a Tokenizer, ends: &'a [u32]) -> Generator<'a> {
+        Generator { network, tokenizer, ends }
+    }
+
+    fn ends_a_text(&self, token: u32) -> bool {
+        self.tokenizer.is_special(token) || self.tokenizer.end() == Some(token) || self.ends.contains(&token)
     }
 
     /// Writes on after `prompt`; each piece of text goes to `sink` as it comes, until that returns `false`.
@@ -121,9 +134,14 @@ impl<'a> Generator<'a> {
             }
             let mut logits = self.network.logits_at(&window, seen.len() - 1)?;
             // Ids that the tokenizer does not have stand for no text.
-            logits.truncate(self.tokenizer.vocab_size());
+            for (id, logit) in (0u32..).zip(&mut logits).skip(self.tokenizer.vocab_size()) {
+                if !self.ends.contains(&id) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
             let next = sampler.next(&logits)?;
-            if self.tokenizer.is_special(next) {
+            if self.ends_a_text(next) {
+                sink(&decoder.finish());
                 return Ok(written);
             }
             tokens.push(next);

@@ -38,7 +38,7 @@ pub fn grads(
     options: &GradsOptions,
     heard: &mut dyn FnMut(Heard<'_>),
 ) -> Result<f64, RunError> {
-    let model = open_model(dir)?;
+    let model = open_model(dir, None)?;
     let mut cfg = model.config;
     if cfg.task == crate::config::Task::Regression {
         return Err(RunError::NotLanguage { what: "a file of tokens" });

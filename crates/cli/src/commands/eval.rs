@@ -21,13 +21,17 @@ Examples:
   backpropane eval --model runs/shakespeare --data hamlet.txt
   backpropane eval --model runs/shakespeare --data hamlet.txt --windows 100 --json")]
 pub struct EvalArgs {
-    /// The folder of a run or model
-    #[arg(long, value_name = "DIR")]
+    /// The folder of a run or model, or llama2.c's .bin
+    #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
 
-    /// A text, a folder of `.txt` files, or a `.bin` file of 2-byte tokens
+    /// A text, a folder of `.txt` files, or tokens: a `.bin` or `.npy` file
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
+
+    /// A tokenizer.json, or llama2.c's tokenizer.bin [default: the one beside the weights]
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
 
     /// Windows to measure on; without it, all
     #[arg(long, value_name = "N", value_parser = positive::<usize>)]
@@ -52,7 +56,8 @@ pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {
     };
     let mut bar = None;
     let heard = &mut |heard: Heard<'_>| ladder.hear(ui, heard);
-    let result = evaluate(&args.model, &args.data, &options, heard, &mut |done, total| {
+    let tokenizer = args.tokenizer.as_deref();
+    let result = evaluate(&args.model, tokenizer, &args.data, &options, heard, &mut |done, total| {
         if bar.is_none() {
             bar = ui.bar("evaluating", total as u64);
         }

@@ -19,11 +19,16 @@ use train::generate::{self, GenerateOptions, OpenOptions};
 Examples:
   backpropane generate --model runs/shakespeare --prompt \"Romeo.\"
   backpropane generate --model runs/shakespeare --prompt \"To be\" --tokens 50 --temperature 0
-  backpropane generate --model runs/stories --prompt \"Once upon a time\" --seed 7 > story.txt")]
+  backpropane generate --model runs/stories --prompt \"Once upon a time\" --seed 7 > story.txt
+  backpropane generate --model stories15M.bin --tokenizer tokenizer.bin --prompt \"Once\"")]
 pub struct GenerateArgs {
-    /// The folder of a run or model: config.json, model.safetensors and a tokenizer
-    #[arg(long, value_name = "DIR")]
+    /// The folder of a run or model: config.json, model.safetensors and a tokenizer; or llama2.c's .bin
+    #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
+
+    /// A tokenizer.json, or llama2.c's tokenizer.bin [default: the one beside the weights]
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
 
     /// The text to continue; may be empty
     #[arg(long, value_name = "TEXT")]
@@ -58,7 +63,9 @@ pub fn run(ui: &Ui, args: &GenerateArgs) -> Result<(), CommandError> {
         start: args.on.start(ladder.known()),
         storage: args.on.storage().into(),
     };
-    let generator = generate::open(&args.model, &on, &mut |heard| ladder.hear(ui, heard))?;
+    let generator = generate::open(&args.model, args.tokenizer.as_deref(), &on, &mut |heard| {
+        ladder.hear(ui, heard);
+    })?;
     let options =
         GenerateOptions { tokens: args.tokens, temperature: args.temperature, top_p: args.top_p, seed };
     let began = Instant::now();

@@ -23,8 +23,8 @@ Files:
   tokens.safetensors  a tensor `tokens`, int32 [1, S + 1]: inputs and, one later, targets
   grads.safetensors   `loss`, `logits`, and `grad.NAME` for every weight NAME")]
 pub struct GradsArgs {
-    /// The folder of the model
-    #[arg(long, value_name = "DIR")]
+    /// The folder of the model, or llama2.c's .bin
+    #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
 
     /// The file with the tokens

@@ -15,6 +15,10 @@ fn prepared() -> Place {
     place.write("latin1.txt", b"caf\xe9 ".repeat(1000));
     place.write("novels/readme.md", "no text here");
     place.write("odd.bin", [0; 1001]);
+    place.write("wide.bin", [7, 0, 0, 0].repeat(300));
+    place.write("records.jsonl", "{\"text\": \"to be\"}\n".repeat(100));
+    place.write("utf16.txt", "to be, or not".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>());
+    place.write("image.txt", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
     place.write("range.bin", [[7, 0].repeat(500), [0x40, 0x01].to_vec(), [7, 0].repeat(500)].concat());
     place.write("heads.json", CONFIG);
     place.write("broken.toml", "preset = \"tiny\"\ndim = = 3\n");
@@ -66,6 +70,10 @@ fn bad_input_is_named_with_its_remedy_and_changes_nothing() {
             &["range.bin", "token 500 is 320", "319"],
             "vocabulary",
         ),
+        ("train --model tiny --out new --data wide.bin", &["wide.bin", "16-bit", "32-bit"], ".npy"),
+        ("train --model tiny --out new --data records.jsonl", &["records.jsonl", "not supported"], ".txt"),
+        ("train --model tiny --out new --data utf16.txt", &["utf16.txt", "UTF-16"], "UTF-8"),
+        ("train --model tiny --out new --data image.txt", &["image.txt", "byte 8"], "UTF-8"),
         ("train --model tyni --out new", &["tyni"], "shakespeare"),
         ("train --model heads.json --out new", &["heads.json", "num_key_value_heads", "3"], ""),
         ("train --model broken.toml --out new", &["broken.toml", "line 2"], "Correct"),
@@ -92,6 +100,8 @@ fn bad_input_is_named_with_its_remedy_and_changes_nothing() {
         ("generate --model missing --prompt x", &["missing"], "Check"),
         ("eval --model run --data missing.txt", &["missing.txt"], "Check"),
         ("eval --model run --data range.bin", &["range.bin", "token 500 is 320"], "vocabulary"),
+        ("eval --model run --data records.jsonl", &["records.jsonl", "not supported"], ".txt"),
+        ("eval --model run --data wide.bin", &["wide.bin", "32-bit"], ".npy"),
         ("eval --model mute --data text.txt", &["mute"], "tokenizer.json"),
         (
             "grads --model run --tokens none.safetensors --out g.safetensors",

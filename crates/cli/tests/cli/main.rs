@@ -6,6 +6,7 @@ mod bench;
 mod engine;
 mod help;
 mod mil;
+mod models;
 mod place;
 #[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin")))]
 mod probe;

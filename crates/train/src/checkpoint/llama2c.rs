@@ -3,40 +3,93 @@
 //! for all layers: embedding, attention norms, Wq, Wk, Wv, Wo, feed-forward norms, W1, W2, W3, final norm, two
 //! tables of RoPE frequencies, classifier. Source: karpathy/llama2.c `export.py`, `legacy_export`.
 
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
+use super::rope;
 use crate::config::{ModelConfig, ParamKind, Rope, RopeKind, Task};
 use crate::error::TrainError;
 
 const HEADER: usize = 28;
 
-/// Reads a llama2.c checkpoint: its configuration, and its weights in checkpoint order.
-///
-/// # Errors
-/// [`TrainError::Io`], or [`TrainError::FileFormat`] if it is truncated or of another kind.
-pub fn load_llama2c(path: &Path) -> Result<(ModelConfig, Vec<f32>), TrainError> {
-    let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
-    parse(&bytes).map_err(|problem| TrainError::FileFormat {
-        path: path.to_owned(),
-        kind: "llama2.c checkpoint",
-        problem,
-    })
+/// What later versions begin with: "ak42".
+const MARK: u32 = 0x616b_3432;
+
+/// Whether `path` is a file with the name of a llama2.c checkpoint.
+pub fn is_llama2c(path: &Path) -> bool {
+    path.is_file() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("bin"))
 }
 
-pub(super) fn parse(bytes: &[u8]) -> Result<(ModelConfig, Vec<f32>), String> {
-    let Some((header, body)) = bytes.split_at_checked(HEADER) else {
-        return Err(format!("it has {} bytes, too few for a header", bytes.len()));
+/// Reads a llama2.c checkpoint: its configuration, and its weights in checkpoint order. Rows of queries and keys are
+/// put into the order of Hugging Face's folders.
+///
+/// # Errors
+/// [`TrainError::Io`], [`TrainError::Llama2cVersion`], or [`TrainError::FileFormat`] if it is truncated or of another
+/// kind.
+pub fn load_llama2c(path: &Path) -> Result<(ModelConfig, Vec<f32>), TrainError> {
+    let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
+    check_version(path, &bytes)?;
+    let (config, mut params) = parse(&bytes).map_err(|problem| not_complete(path, problem))?;
+    for spec in config.params() {
+        let place = spec.range();
+        if let Cow::Owned(rows) = rope::in_folder(&config, &spec, &params[place.clone()]) {
+            params[place].copy_from_slice(&rows);
+        }
+    }
+    Ok((rope::config_in_folder(&config), params))
+}
+
+/// Reads the configuration of a llama2.c checkpoint, and not its weights.
+///
+/// # Errors
+/// As [`load_llama2c`].
+pub fn llama2c_config(path: &Path) -> Result<ModelConfig, TrainError> {
+    let reading = || TrainError::io("read", path);
+    let file = File::open(path).map_err(reading())?;
+    let length = file.metadata().map_err(reading())?.len();
+    let mut header = Vec::new();
+    file.take(HEADER as u64).read_to_end(&mut header).map_err(reading())?;
+    check_version(path, &header)?;
+    let config = sized(&header, length).map_err(|problem| not_complete(path, problem))?;
+    Ok(rope::config_in_folder(&config))
+}
+
+fn check_version(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    match bytes.as_chunks::<4>().0 {
+        &[mark, version, ..] if u32::from_le_bytes(mark) == MARK => {
+            let version = i32::from_le_bytes(version);
+            Err(TrainError::Llama2cVersion { path: path.to_owned(), version })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn not_complete(path: &Path, problem: String) -> TrainError {
+    TrainError::FileFormat { path: path.to_owned(), kind: "llama2.c checkpoint", problem }
+}
+
+/// The configuration in the header of a file of `length` bytes, which must be those that it asks for.
+fn sized(bytes: &[u8], length: u64) -> Result<ModelConfig, String> {
+    let Some(header) = bytes.get(..HEADER) else {
+        return Err(format!("it has {length} bytes, too few for a header"));
     };
     let config = config(header)?;
-    let tables = config.seq * config.head_dim;
-    let want = HEADER + 4 * (config.param_count() + tables);
-    if bytes.len() != want {
-        return Err(format!("its header asks for {want} bytes, the file has {}", bytes.len()));
+    let want = (HEADER + 4 * (config.param_count() + config.seq * config.head_dim)) as u64;
+    if length != want {
+        return Err(format!("its header asks for {want} bytes, the file has {length}"));
     }
+    Ok(config)
+}
 
+/// A checkpoint with its rows as they lie in the file.
+pub(super) fn parse(bytes: &[u8]) -> Result<(ModelConfig, Vec<f32>), String> {
+    let config = sized(bytes, bytes.len() as u64)?;
+    let tables = config.seq * config.head_dim;
     let specs = config.params();
     let mut params = vec![0.0; config.param_count()];
-    let mut numbers = body.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b));
+    let mut numbers = bytes[HEADER..].as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b));
     for kind in ORDER {
         if kind == ParamKind::Classifier {
             numbers.by_ref().take(tables).for_each(drop);

@@ -12,14 +12,18 @@
 mod atomic;
 mod llama2c;
 mod model;
+mod origin;
+mod rope;
 mod run;
 mod state;
 mod tensors;
 
 pub(crate) use atomic::AtomicFile;
 pub use atomic::write_atomically;
-pub use llama2c::load_llama2c;
-pub use model::{Model, load_model, load_params_from, open_model, save_model};
+pub use llama2c::{is_llama2c, llama2c_config, load_llama2c};
+pub(crate) use model::tokenizer_of;
+pub use model::{Model, foreign_weights, load_model, load_params_from, open_model, save_model};
+pub use origin::Origin;
 pub use run::RunFolder;
 pub use state::{Checkpoint, DataMark, Snapshot, TrainState, load_checkpoint, save_checkpoint};
 pub use tensors::{Tensor, TensorFile, write_tensors};

@@ -1,9 +1,10 @@
 //! Weights of a model under Hugging Face's names, and model folders.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::tensors::{Tensor, TensorFile, write_tensors};
-use super::{RunFolder, load_llama2c};
+use super::{Origin, RunFolder, is_llama2c, load_llama2c, rope};
 use crate::config::ModelConfig;
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
@@ -15,19 +16,32 @@ pub struct Model {
     pub config: ModelConfig,
     /// Its weights in checkpoint order ([`ModelConfig::params`]).
     pub params: Vec<f32>,
-    /// Its tokenizer, if the folder has one.
+    /// Its tokenizer, if it has one.
     pub tokenizer: Option<Tokenizer>,
+    /// Why the tokenizer beside a llama2.c file is not its own.
+    pub unfit: Option<TrainError>,
+    /// What else its folder says.
+    pub origin: Origin,
 }
 
-/// Writes weights as safetensors, F32, all at once or not at all.
+/// Writes weights as safetensors, F32, all at once or not at all, with rows of queries and keys as Hugging Face's
+/// folders have them.
 ///
 /// `params` is `[N]` in checkpoint order ([`ModelConfig::params`]).
 ///
 /// # Errors
 /// As [`write_tensors`].
 pub fn save_model(path: &Path, config: &ModelConfig, params: &[f32]) -> Result<(), TrainError> {
+    let specs = config.params();
+    let rows = |spec| rope::in_folder(config, spec, params.get(spec.range()).unwrap_or(&[]));
+    let data: Vec<Cow<'_, [f32]>> = specs.iter().map(rows).collect();
+    let tensors: Vec<Tensor<'_>> = specs
+        .into_iter()
+        .zip(&data)
+        .map(|(spec, data)| Tensor { name: spec.name, shape: spec.shape, data })
+        .collect();
     // Other programs look for this entry before they read weights.
-    write_tensors(path, Some(("format", "pt".to_owned())), &named(config, "", params))
+    write_tensors(path, Some(("format", "pt".to_owned())), &tensors)
 }
 
 /// The weights of a model as tensors whose names begin with `prefix`.
@@ -100,29 +114,67 @@ fn is_tied_copy(
 }
 
 /// Opens a model: a folder with `config.json`, `model.safetensors` and perhaps a tokenizer, or a `.bin` file
-/// of llama2.c.
+/// of llama2.c with perhaps a tokenizer beside it. `tokenizer` is used instead, if it is given.
 ///
 /// # Errors
-/// As [`ModelConfig::read`], [`load_model`], [`Tokenizer::load`] and [`load_llama2c`];
-/// [`TrainError::TokenizerFormat`] for a tokenizer with more tokens than the model.
-pub fn open_model(path: &Path) -> Result<Model, TrainError> {
-    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("bin")) && path.is_file() {
+/// As [`ModelConfig::read`], [`load_model`], [`Tokenizer::load`], [`load_llama2c`] and [`Origin::read`];
+/// [`TrainError::TokenizerFormat`] or [`TrainError::TokenizerTooLarge`] for a tokenizer with more tokens than the
+/// model, [`TrainError::WeightsFormat`] for weights in other files.
+pub fn open_model(path: &Path, tokenizer: Option<&Path>) -> Result<Model, TrainError> {
+    let given = tokenizer.map(|path| Tokenizer::load(path, None)).transpose()?;
+    let check = |config: &ModelConfig| match &given {
+        Some(t) if t.vocab_size() > config.vocab => {
+            Err(TrainError::TokenizerTooLarge { tokenizer: t.vocab_size(), model: config.vocab })
+        }
+        _ => Ok(()),
+    };
+    if is_llama2c(path) {
         let (config, params) = load_llama2c(path)?;
-        return Ok(Model { config, params, tokenizer: None });
+        check(&config)?;
+        let beside = match given {
+            Some(given) => Ok(Some(given)),
+            // A folder of several models has the tokenizer of one of them.
+            None => tokenizer_of(path.parent().unwrap_or(Path::new("")), &config),
+        };
+        let (tokenizer, unfit) = beside.map_or_else(|unfit| (None, Some(unfit)), |found| (found, None));
+        let origin = Origin::llama2c(&config);
+        return Ok(Model { config, params, tokenizer, unfit, origin });
     }
     let folder = RunFolder::at(path);
     let config = ModelConfig::read(&folder.config())?;
-    let tokenizer = Tokenizer::load_from_folder(path, Some(config.vocab))?;
-    if let Some(tokenizer) = tokenizer.as_ref().filter(|t| t.vocab_size() > config.vocab) {
-        return Err(TrainError::TokenizerFormat {
-            path: path.join(tokenizer.file_name()),
-            problem: format!(
-                "it has {} tokens, the model's vocabulary {}",
-                tokenizer.vocab_size(),
-                config.vocab
-            ),
-        });
+    check(&config)?;
+    let origin = Origin::read(path)?;
+    let (tokenizer, origin) = match given {
+        Some(given) => (Some(given), origin.without_tokenizer()),
+        None => (tokenizer_of(path, &config)?, origin),
+    };
+    if let Some(found) = foreign_weights(path) {
+        return Err(TrainError::WeightsFormat { path: path.to_owned(), found });
     }
     let params = load_model(&folder.model(), &config)?;
-    Ok(Model { config, params, tokenizer })
+    Ok(Model { config, params, tokenizer, unfit: None, origin })
+}
+
+/// The tokenizer in a folder, which must fit the model.
+pub(crate) fn tokenizer_of(dir: &Path, config: &ModelConfig) -> Result<Option<Tokenizer>, TrainError> {
+    let tokenizer = Tokenizer::load_from_folder(dir, Some(config.vocab))?;
+    match &tokenizer {
+        Some(t) if t.vocab_size() > config.vocab => Err(TrainError::TokenizerFormat {
+            path: dir.join(t.file_name()),
+            problem: format!("it has {} tokens, the model's vocabulary {}", t.vocab_size(), config.vocab),
+        }),
+        _ => Ok(tokenizer),
+    }
+}
+
+/// The file with weights that a folder without `model.safetensors` has in a form that is not read.
+pub fn foreign_weights(dir: &Path) -> Option<&'static str> {
+    const OTHERS: [&str; 4] = [
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+        "consolidated.00.pth",
+    ];
+    let is_there = |name: &str| dir.join(name).exists();
+    OTHERS.into_iter().find(|name| is_there(name)).filter(|_| !is_there("model.safetensors"))
 }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::model::save_model;
 use super::state::{Checkpoint, Snapshot, load_checkpoint, save_checkpoint};
-use super::write_atomically;
+use super::{Origin, write_atomically};
 use crate::config::ModelConfig;
 use crate::error::TrainError;
+use crate::tokenizer::Tokenizer;
 
 /// Checkpoints that stay: should the newest turn out damaged, there is one more.
 const KEPT: usize = 2;
@@ -59,12 +60,27 @@ impl RunFolder {
         self.dir.join("checkpoints")
     }
 
-    /// Writes `config.json`.
+    /// Writes `config.json` of a model that comes from nowhere else and has no tokenizer.
     ///
     /// # Errors
     /// [`TrainError::Io`].
     pub fn save_config(&self, config: &ModelConfig) -> Result<(), TrainError> {
-        write_atomically(&self.config(), config.to_hugging_face().as_bytes())
+        self.save_origin(&Origin::default(), config, None)
+    }
+
+    /// Writes what goes along with the weights of a model that comes from `origin`: `config.json` and the files of its
+    /// origin.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`].
+    pub fn save_origin(
+        &self,
+        origin: &Origin,
+        config: &ModelConfig,
+        tokenizer: Option<&Tokenizer>,
+    ) -> Result<(), TrainError> {
+        origin.write_companions(&self.dir)?;
+        write_atomically(&self.config(), origin.config_json(config, tokenizer).as_bytes())
     }
 
     /// Writes a checkpoint of the snapshot's step, then `model.safetensors` with the same weights, then removes

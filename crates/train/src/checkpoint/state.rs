@@ -5,8 +5,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::model::{load_params_from, named};
+use super::rope;
 use super::tensors::{TensorFile, write_tensors};
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, RopeKind};
 use crate::error::TrainError;
 
 /// Version of the state's metadata.
@@ -63,6 +64,9 @@ pub struct Snapshot<'a> {
 pub struct Checkpoint {
     /// Where the run stands.
     pub state: TrainState,
+    /// Which channels RoPE turns together in these weights; their folder has another order of rows if they are
+    /// interleaved.
+    pub rope: RopeKind,
     /// Weights.
     pub params: Vec<f32>,
     /// AdamW's first moments.
@@ -94,7 +98,7 @@ pub fn save_checkpoint(path: &Path, config: &ModelConfig, snapshot: Snapshot<'_>
     write_tensors(path, Some((KEY, entry)), &tensors)
 }
 
-/// Reads a checkpoint of a model with this configuration.
+/// Reads a checkpoint of a model with this configuration, whatever order of rows RoPE has in either.
 ///
 /// # Errors
 /// [`TrainError::Io`], [`TrainError::FileFormat`], [`TrainError::StateOfOtherModel`] with the first key that
@@ -111,11 +115,13 @@ pub fn load_checkpoint(path: &Path, config: &ModelConfig) -> Result<Checkpoint, 
         return Err(not_complete(path, problem));
     }
     let theirs = ModelConfig::from_json_in(path, &entry.config)?;
-    if let Some((key, got, want)) = theirs.difference(config) {
+    let (in_folder, wanted) = (rope::config_in_folder(&theirs), rope::config_in_folder(config));
+    if let Some((key, got, want)) = in_folder.difference(&wanted) {
         return Err(TrainError::StateOfOtherModel { path: path.to_owned(), key: key.to_owned(), got, want });
     }
     Ok(Checkpoint {
         state: entry.state,
+        rope: theirs.rope.kind,
         params: load_params_from(&file, config, "param.")?,
         m: load_params_from(&file, config, "adamw.m.")?,
         v: load_params_from(&file, config, "adamw.v.")?,

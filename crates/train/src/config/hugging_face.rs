@@ -1,11 +1,12 @@
 //! Hugging Face's `config.json`, read and written.
 //!
 //! What it has no key for stands in an object of our own, which other programs ignore:
-//! `"backpropane": {"rope": "interleaved", "seq": 256, "task": "language", "qk_norm": true}`. Source of keys
+//! `"backpropane": {"rope": "interleaved", "seq": 256, "task": "language", "qk_norm": true}`. A folder says "rope" only
+//! if there is none, and then has a `model_type` that other programs refuse. Source of keys
 //! and defaults: transformers, `models/llama/configuration_llama.py`, `models/qwen3/configuration_qwen3.py`.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::short::default_head_dim;
 use super::{ModelConfig, Problem, Rope, RopeKind, Spelling, Task, validate};
@@ -13,6 +14,9 @@ use super::{ModelConfig, Problem, Rope, RopeKind, Spelling, Task, validate};
 /// Longest window used when the file names only the model's maximum: attention takes S² memory, and a
 /// maximum of 40960 would be no sensible training window.
 const DEFAULT_MAX_SEQ: usize = 1024;
+
+/// The type of a model that other programs must not read as a llama.
+const OURS: &str = "backpropane";
 
 /// The file as it is written; keys not listed are ignored.
 #[derive(Deserialize)]
@@ -60,7 +64,7 @@ struct Ours {
 pub(super) fn from_json(text: &str) -> Result<ModelConfig, Problem> {
     let form: Form = serde_json::from_str(text).map_err(Problem::json)?;
     let qwen3 = match form.model_type.as_deref() {
-        None | Some("llama") => false,
+        None | Some("llama" | OURS) => false,
         Some("qwen3") => true,
         Some(other) => {
             let problem = format!("`model_type` = \"{other}\" is not a model this program builds");
@@ -74,7 +78,7 @@ pub(super) fn from_json(text: &str) -> Result<ModelConfig, Problem> {
     let dim = needed("dim", form.hidden_size)?;
     let heads = needed("heads", form.num_attention_heads)?;
     let ours = form.backpropane.unwrap_or_default();
-    let rope_theta = form.rope_theta.or(form.rope_parameters.and_then(|p| p.rope_theta));
+    let rope_theta = form.rope_parameters.and_then(|p| p.rope_theta).or(form.rope_theta);
     let config = ModelConfig {
         dim,
         hidden: needed("hidden", form.intermediate_size)?,
@@ -131,9 +135,32 @@ impl ModelConfig {
     /// The configuration as the text of a Hugging Face `config.json`; [`ModelConfig::read`] reads it back
     /// to an equal value.
     pub fn to_hugging_face(&self) -> String {
+        format!("{:#}\n", Value::from(self.keys()))
+    }
+
+    /// The keys of `config.json` in a folder whose weights [`crate::checkpoint::save_model`] writes: all readers see the
+    /// same model in it.
+    pub(crate) fn folder_keys(&self) -> Map<String, Value> {
+        let mut keys = self.keys();
+        let mut ours = Map::from_iter([
+            ("seq".to_owned(), json!(self.seq)),
+            ("task".to_owned(), json!(self.task.to_string())),
+        ]);
+        if self.rope.kind == RopeKind::None || self.task == Task::Regression {
+            keys.insert("architectures".to_owned(), json!(["BackpropaneForCausalLM"]));
+            keys.insert("model_type".to_owned(), json!(OURS));
+            let kind = if self.rope.kind == RopeKind::None { RopeKind::None } else { RopeKind::RotateHalf };
+            ours.insert("rope".to_owned(), json!(kind.to_string()));
+            ours.insert("qk_norm".to_owned(), json!(self.qk_norm));
+        }
+        keys.insert("backpropane".to_owned(), ours.into());
+        keys
+    }
+
+    fn keys(&self) -> Map<String, Value> {
         let (architecture, model_type) =
             if self.qk_norm { ("Qwen3ForCausalLM", "qwen3") } else { ("LlamaForCausalLM", "llama") };
-        let value = json!({
+        let keys = json!({
             "architectures": [architecture],
             "model_type": model_type,
             "hidden_size": self.dim,
@@ -156,6 +183,9 @@ impl ModelConfig {
                 "task": self.task.to_string(),
             },
         });
-        format!("{value:#}\n")
+        match keys {
+            Value::Object(keys) => keys,
+            _ => Map::new(),
+        }
     }
 }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::{is_llama2c, llama2c_config};
 use crate::error::TrainError;
 
 pub use init::init_params;
@@ -107,11 +108,11 @@ impl fmt::Display for Task {
 }
 
 impl ModelConfig {
-    /// The configuration a name on the command line means: a preset, a `.toml` or `.json` file, or a model
-    /// folder with a `config.json`; a preset's name wins over a file of that name.
+    /// The configuration a name on the command line means: a preset, a `.toml` or `.json` file, a model
+    /// folder with a `config.json`, or llama2.c's `.bin`; a preset's name wins over a file of that name.
     ///
     /// # Errors
-    /// [`TrainError::UnknownModel`] if it is none of these, otherwise as [`ModelConfig::read`].
+    /// [`TrainError::UnknownModel`] if it is none of these, otherwise as [`ModelConfig::read`] or [`llama2c_config`].
     pub fn find(name: &str) -> Result<Self, TrainError> {
         if let Some(config) = Self::preset(name) {
             return Ok(config);
@@ -119,6 +120,8 @@ impl ModelConfig {
         let path = Path::new(name);
         if path.is_dir() {
             Self::read(&path.join("config.json"))
+        } else if is_llama2c(path) {
+            llama2c_config(path)
         } else if path.exists() {
             Self::read(path)
         } else {

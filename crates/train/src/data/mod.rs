@@ -1,7 +1,7 @@
 //! From text to training windows: text files, token files, the split into training and validation, and which
 //! window a step trains on.
 //!
-//! Text is read in pieces, encoded and written to a file of little-endian 16-bit tokens ([`tokenize`]).
+//! Text is read in pieces, encoded and written to a file of little-endian tokens ([`tokenize`]).
 //! Token files are read window by window at their position ([`TokenFile`]): memory stays constant however
 //! large the file is, as with a memory map, and a file cut while in use is an error instead of a signal.
 
@@ -9,6 +9,7 @@ mod split;
 mod synthetic;
 mod text;
 mod token_file;
+mod token_layout;
 mod tokenize;
 
 use std::path::{Path, PathBuf};
@@ -38,21 +39,36 @@ pub enum Source {
 }
 
 impl Source {
-    /// A file whose name ends in `.bin` holds tokens; any other file, and the `.txt` files of a folder, hold
-    /// text.
+    /// A file whose name ends in `.bin` or `.npy` holds tokens; any other file, and the `.txt` files of a folder, hold
+    /// text. Names of formats that hold neither are refused.
     ///
     /// # Errors
-    /// [`TrainError::Io`], [`TrainError::EmptyText`], [`TrainError::NoTextFiles`].
+    /// [`TrainError::Io`], [`TrainError::EmptyText`], [`TrainError::NoTextFiles`], [`TrainError::DataFormat`].
     pub fn open(path: &Path) -> Result<Self, TrainError> {
-        let tokens = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("bin")) && !path.is_dir();
-        if tokens {
-            // Fails here, and not after minutes of other work, if the file cannot be read.
-            std::fs::File::open(path).map_err(TrainError::io("read", path))?;
-            return Ok(Self::Tokens(path.to_owned()));
+        let extension = path.extension().map(|e| e.to_ascii_lowercase()).unwrap_or_default();
+        if path.is_dir() {
+            return TextSource::open(path).map(Self::Text);
         }
-        TextSource::open(path).map(Self::Text)
+        let (what, remedy) = match extension.to_str().unwrap_or_default() {
+            "bin" | "npy" => {
+                // Fails here, and not after minutes of other work, if the file cannot be read.
+                std::fs::File::open(path).map_err(TrainError::io("read", path))?;
+                return Ok(Self::Tokens(path.to_owned()));
+            }
+            "jsonl" | "ndjson" | "json" => ("JSON records", EXTRACT),
+            "parquet" | "arrow" => ("a table", EXTRACT),
+            "gz" | "zip" | "zst" | "xz" | "bz2" | "7z" | "tar" | "tgz" => {
+                ("packed files", "Unpack it, and name the text.")
+            }
+            _ => return TextSource::open(path).map(Self::Text),
+        };
+        let extension = extension.to_string_lossy().into_owned();
+        Err(TrainError::DataFormat { path: path.to_owned(), what, extension, remedy })
     }
 }
+
+/// What helps where text stands in the fields of a file.
+const EXTRACT: &str = "Put the text itself into `.txt` files, a document in each, and name their folder.";
 
 #[cfg(test)]
 mod tests;

@@ -48,6 +48,25 @@ fn each_bad_source_has_its_own_sentence() {
         refusal("none.txt"),
         "cannot read `none.txt`: No such file or directory (os error 2) Check the path."
     );
+    for (name, want) in [
+        (
+            "a.jsonl",
+            "`a.jsonl` holds JSON records, not plain text: `.jsonl` is not supported yet Put the text itself",
+        ),
+        (
+            "a.JSON",
+            "`a.JSON` holds JSON records, not plain text: `.json` is not supported yet Put the text itself",
+        ),
+        (
+            "a.parquet",
+            "`a.parquet` holds a table, not plain text: `.parquet` is not supported yet Put the text itself",
+        ),
+        ("a.txt.gz", "`a.txt.gz` holds packed files, not plain text: `.gz` is not supported yet Unpack it"),
+    ] {
+        fs::write(at(name), "{\"text\": \"to be\"}").unwrap();
+        let said = refusal(name);
+        assert!(said.starts_with(want), "{said}");
+    }
     assert_eq!(
         refusal("none.bin"),
         "cannot read `none.bin`: No such file or directory (os error 2) Check the path."
@@ -67,7 +86,7 @@ fn text_that_is_not_utf8_is_refused_with_the_offset_and_leaves_no_file() {
         fs::write(&text, &bytes).unwrap();
         let offset = good as u64 + if bad.len() > 1 { 3 } else { 0 };
         let Source::Text(source) = Source::open(&text).unwrap() else { panic!("text expected") };
-        let error = tokenize(&source, &tokenizer, 4, &out, &mut |_| ()).unwrap_err();
+        let error = tokenize(&source, &tokenizer, (500, 4), &out, &mut |_| ()).unwrap_err();
         let want = format!("`{}` is not UTF-8 text: byte {offset} starts no valid character", text.display());
         assert_eq!(error.to_string(), want);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "a token file was left behind");
@@ -84,7 +103,7 @@ fn a_text_read_in_pieces_gives_the_tokens_of_the_whole() {
     let tokenizer = train_tokenizer(&source, 400).unwrap();
     assert!(tokenizer.splits_at_spaces());
     let mut heard = Vec::new();
-    let written = tokenize(&source, &tokenizer, 4, &out, &mut |bytes| heard.push(bytes)).unwrap();
+    let written = tokenize(&source, &tokenizer, (500, 4), &out, &mut |bytes| heard.push(bytes)).unwrap();
     let file = TokenFile::open(&out, tokenizer.vocab_size()).unwrap();
     assert_eq!(file.len(), written);
     // The library itself, on the whole text at once.
@@ -110,7 +129,7 @@ fn documents_of_a_folder_are_joined_in_path_order_with_a_separator() {
     fs::write(dir.path().join("ab.txt"), "").unwrap();
     let source = TextSource::open(dir.path()).unwrap();
     let tokenizer = train_tokenizer(&source, 257).unwrap();
-    tokenize(&source, &tokenizer, 4, &out, &mut |_| ()).unwrap();
+    tokenize(&source, &tokenizer, (500, 4), &out, &mut |_| ()).unwrap();
     let file = TokenFile::open(&out, 257).unwrap();
     assert_eq!(tokenizer.decode(&all_tokens(&file)), "first<|endoftext|>second<|endoftext|>third");
 }
@@ -123,13 +142,13 @@ fn a_text_shorter_than_a_window_is_refused_by_its_own_name_and_writes_nothing() 
     fs::write(&out, "earlier").unwrap();
     let source = TextSource::open(&text).unwrap();
     let tokenizer = train_tokenizer(&source, 257).unwrap();
-    let error = tokenize(&source, &tokenizer, 8, &out, &mut |_| ()).unwrap_err();
+    let error = tokenize(&source, &tokenizer, (500, 8), &out, &mut |_| ()).unwrap_err();
     assert_eq!(
         error.to_string().replace(&text.display().to_string(), "short.txt"),
         "`short.txt` holds 8 tokens, one window of 8 tokens and its targets needs 9"
     );
     assert_eq!(fs::read_to_string(&out).unwrap(), "earlier");
-    assert_eq!(tokenize(&source, &tokenizer, 7, &out, &mut |_| ()).unwrap(), 8);
+    assert_eq!(tokenize(&source, &tokenizer, (500, 7), &out, &mut |_| ()).unwrap(), 8);
 }
 
 #[test]
@@ -141,7 +160,7 @@ fn a_text_without_spaces_goes_round() {
     fs::write(&text, &content).unwrap();
     let source = TextSource::open(&text).unwrap();
     let tokenizer = Tokenizer::train([Ok("“né”“né”".to_owned())].into_iter(), 262).unwrap();
-    tokenize(&source, &tokenizer, 4, &out, &mut |_| ()).unwrap();
+    tokenize(&source, &tokenizer, (500, 4), &out, &mut |_| ()).unwrap();
     let file = TokenFile::open(&out, 262).unwrap();
     assert_eq!(tokenizer.decode(&all_tokens(&file)), content);
 }
@@ -165,6 +184,166 @@ fn token_files_are_checked_when_opened() {
     );
     let error = TokenFile::open(dir.path(), 500).unwrap_err();
     assert!(matches!(error, TrainError::Io { .. } | TrainError::EmptyText { .. }), "{error}");
+}
+
+/// Little-endian numbers of `width` bytes.
+fn wide(tokens: &[u64], width: usize) -> Vec<u8> {
+    tokens.iter().flat_map(|t| t.to_le_bytes().into_iter().take(width)).collect()
+}
+
+fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    let mut text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    text.push_str(&" ".repeat((64 - (10 + text.len() + 1) % 64) % 64));
+    text.push('\n');
+    [b"\x93NUMPY\x01\x00", &(text.len() as u16).to_le_bytes()[..], text.as_bytes(), data].concat()
+}
+
+fn llmc(mark: i32, count: i32, data: &[u8]) -> Vec<u8> {
+    let mut words = [0i32; 256];
+    words[..3].copy_from_slice(&[mark, 1, count]);
+    [words.iter().flat_map(|w| w.to_le_bytes()).collect(), data.to_vec()].concat()
+}
+
+#[test]
+fn tokens_of_any_width_are_read_as_what_they_are() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("t.bin");
+    let ids: Vec<u64> = (0..40).map(|i| i * i % 300 + 1).collect();
+    let large: Vec<u64> = ids.iter().map(|id| id + 69_000).collect();
+    for (vocab, bytes, want) in [
+        (500, wide(&ids, 2), &ids),
+        (65_536, wide(&ids, 2), &ids),
+        (65_537, wide(&ids, 4), &ids),
+        (70_000, wide(&large, 4), &large),
+        (500, npy("<u2", "(40,)", &wide(&ids, 2)), &ids),
+        (70_000, npy("<u2", "(40,)", &wide(&ids, 2)), &ids),
+        (500, npy("<i4", "(40,)", &wide(&ids, 4)), &ids),
+        (70_000, npy("<u4", "(40,)", &wide(&large, 4)), &large),
+        (70_000, npy("<i8", "(40,)", &wide(&large, 8)), &large),
+        (50_257, llmc(20_240_520, 40, &wide(&ids, 2)), &ids),
+        (128_256, llmc(20_240_801, 40, &wide(&large, 4)), &large),
+    ] {
+        fs::write(&path, &bytes).unwrap();
+        let file = TokenFile::open(&path, vocab).unwrap();
+        assert_eq!(all_tokens(&file), want.iter().map(|&t| t as u32).collect::<Vec<_>>(), "{vocab}");
+        let mut window = [0; 3];
+        file.window(7, &mut window).unwrap();
+        assert_eq!(window.map(u64::from), want[7..10]);
+        assert_eq!(file.split(8, 0.05).unwrap().val.end, 40);
+    }
+}
+
+#[test]
+fn tokens_of_another_width_are_refused_with_the_likely_reason() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("t.bin");
+    let refusal = |vocab: usize, bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let error = TokenFile::open(&path, vocab).unwrap_err();
+        let hint = error.hint().unwrap().into_owned();
+        format!("{error}\n{hint}").replace(&path.display().to_string(), "t.bin")
+    };
+    let ids: Vec<u64> = (0..40).map(|i| i * i % 300 + 260).collect();
+    for width in [4, 8] {
+        assert_eq!(
+            refusal(1000, &wide(&ids, width)),
+            "`t.bin` would be read as 16-bit tokens for a vocabulary of 1000, but it looks like 32-bit ones: every \
+             second one is 0\nStore 16-bit tokens, or save them as `.npy`, which says its width."
+        );
+    }
+    assert_eq!(
+        refusal(70_000, &wide(&ids, 2)),
+        "`t.bin` would be read as 32-bit tokens for a vocabulary of 70000, but it looks like 16-bit ones: two stand in \
+         each\nStore 32-bit tokens, or save them as `.npy`, which says its width."
+    );
+    for (bytes, problem) in [
+        (npy("<f4", "(40,)", &wide(&ids, 4)), "its numbers are `<f4`, not `<u2`, `<u4`, `<i4` or `<i8`"),
+        (npy(">u2", "(40,)", &wide(&ids, 2)), "its numbers are `>u2`, not `<u2`, `<u4`, `<i4` or `<i8`"),
+        (npy("<u2", "(4, 10)", &wide(&ids, 2)), "its shape is (4, 10), a stream of tokens has one axis"),
+        (
+            npy("<u2", "(41,)", &wide(&ids, 2)),
+            "its header promises 41 tokens of 2 bytes, 80 bytes of tokens are there",
+        ),
+        (b"\x93NUMPY\x01".to_vec(), "its header is cut or too long"),
+        (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{".to_vec(), "its header is cut or too long"),
+        (
+            llmc(20_240_520, 39, &wide(&ids, 2)),
+            "its header promises 39 tokens of 2 bytes, 80 bytes of tokens are there",
+        ),
+        (
+            llmc(20_240_801, 40, &wide(&ids, 2)),
+            "its header promises 40 tokens of 4 bytes, 80 bytes of tokens are there",
+        ),
+    ] {
+        let said = refusal(1000, &bytes);
+        assert!(
+            said.starts_with(&format!(
+                "`t.bin` is not a stream of tokens that this program reads: {problem}\n"
+            )),
+            "{said}"
+        );
+    }
+    assert!(
+        refusal(70_000, &[1; 6])
+            .starts_with("`t.bin` has 6 bytes, which is not a whole number of 4-byte tokens")
+    );
+    assert!(
+        refusal(70_000, &wide(&[70_000], 4))
+            .starts_with("`t.bin`: token 0 is 70000, the model's vocabulary ends at 69999")
+    );
+    assert!(refusal(1000, &npy("<i8", "(1,)", &[255; 8])).starts_with("`t.bin`: token 0 is 4294967295"));
+}
+
+#[test]
+fn a_large_vocabulary_is_written_in_32_bits() {
+    let dir = tempdir().unwrap();
+    let (text, out) = (dir.path().join("text.txt"), dir.path().join("tokens.bin"));
+    fs::write(&text, "to be or not to be").unwrap();
+    let source = TextSource::open(&text).unwrap();
+    let tokenizer = Tokenizer::train([Ok("to be".to_owned())].into_iter(), 257).unwrap();
+    let count = tokenize(&source, &tokenizer, (65_537, 4), &out, &mut |_| ()).unwrap();
+    assert_eq!(fs::metadata(&out).unwrap().len(), 4 * count);
+    let file = TokenFile::open_counted(&out, 65_537, count).unwrap();
+    assert_eq!(tokenizer.decode(&all_tokens(&file)), "to be or not to be");
+    // An earlier version wrote 16 bits for it.
+    fs::write(&out, token_bytes(&[1; 18])).unwrap();
+    assert_eq!(all_tokens(&TokenFile::open_counted(&out, 65_537, 18).unwrap()), [1; 18]);
+    let error = tokenize(&source, &tokenizer, (256, 4), &out, &mut |_| ()).unwrap_err();
+    assert_eq!(error.to_string(), "the tokenizer has 257 tokens, the model's vocabulary is 256");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_text_and_utf16_and_binaries_are_refused() {
+    let dir = tempdir().unwrap();
+    let (text, out) = (dir.path().join("text.txt"), dir.path().join("tokens.bin"));
+    let tokenizer = Tokenizer::train([Ok("to be".to_owned())].into_iter(), 257).unwrap();
+    let tokens = |bytes: &[u8]| {
+        fs::write(&text, bytes).unwrap();
+        let source = TextSource::open(&text).unwrap();
+        tokenize(&source, &tokenizer, (257, 4), &out, &mut |_| ())
+            .map(|count| tokenizer.decode(&all_tokens(&TokenFile::open_counted(&out, 257, count).unwrap())))
+            .map_err(|error| error.to_string().replace(&text.display().to_string(), "t"))
+    };
+    assert_eq!(tokens("\u{feff}to be, or".as_bytes()).unwrap(), "to be, or");
+    // Only at the beginning is it a mark.
+    assert_eq!(tokens("to \u{feff}be".as_bytes()).unwrap(), "to \u{feff}be");
+    assert_eq!(tokens("\u{feff}\u{feff}be to".as_bytes()).unwrap(), "\u{feff}be to");
+    let latin1 = tokens(b"\xef\xbb\xbfcaf\xe9 and").unwrap_err();
+    assert_eq!(latin1, "`t` is not UTF-8 text: byte 6 starts no valid character");
+    let utf16 = |mark: &str, big: bool| -> Vec<u8> {
+        let units = mark.encode_utf16().chain("to be, or not to be".encode_utf16());
+        units.flat_map(|u| if big { u.to_be_bytes() } else { u.to_le_bytes() }).collect()
+    };
+    for (bytes, want) in [
+        (utf16("\u{feff}", false), "`t` is not UTF-8 text: byte 0 is 0xff, as in UTF-16"),
+        (utf16("\u{feff}", true), "`t` is not UTF-8 text: byte 0 is 0xfe, as in UTF-16"),
+        (utf16("", false), "`t` is not UTF-8 text: byte 1 is 0x00, as in UTF-16"),
+        (utf16("", true), "`t` is not UTF-8 text: byte 0 is 0x00, as in UTF-16"),
+        (b"GIF89a\x01\0\x01\0\0\0\0".to_vec(), "`t` is not UTF-8 text: byte 7 is 0x00, as in a binary file"),
+        (b"to be or not\0 to be".to_vec(), "`t` is not UTF-8 text: byte 12 is 0x00, as in a binary file"),
+    ] {
+        assert_eq!(tokens(&bytes).unwrap_err(), want);
+    }
 }
 
 #[test]

@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 
 use super::bundled;
 use crate::error::TrainError;
-use crate::tokenizer::last_cut;
+use crate::tokenizer::{Ends, last_cut};
 
 /// Pieces are about this long, so that a batch of them keeps all threads busy in little memory.
 const PIECE: usize = 128 << 10;
 
 /// A text without a single space is cut here nevertheless.
 const LONGEST_PIECE: usize = 512 << 10;
+
+/// Some editors begin a file of UTF-8 with it; it is no part of the text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// One text or several: the bundled one, a file, or the `.txt` files of a folder in the order of their paths.
 #[derive(Clone, Debug)]
@@ -25,8 +28,8 @@ pub struct TextSource {
 /// A part of a document.
 pub(crate) struct Piece {
     pub(crate) text: String,
-    /// Whether the document begins here.
-    pub(crate) first: bool,
+    /// Which ends of the document it has.
+    pub(crate) ends: Ends,
 }
 
 impl TextSource {
@@ -114,8 +117,10 @@ struct OpenDocument<'a> {
     reader: Box<dyn Read + Send + 'a>,
     /// Bytes read and not yet handed out.
     held: Vec<u8>,
-    /// Bytes handed out.
+    /// Bytes handed out, and a byte order mark.
     offset: u64,
+    /// Whether something was handed out.
+    begun: bool,
     ended: bool,
 }
 
@@ -151,7 +156,7 @@ impl<'a> OpenDocument<'a> {
                 (path.to_owned(), Box::new(File::open(path).map_err(TrainError::io("read", path))?))
             }
         };
-        Ok(Self { path, reader, held: Vec::new(), offset: 0, ended: false })
+        Ok(Self { path, reader, held: Vec::new(), offset: 0, begun: false, ended: false })
     }
 
     /// The next piece of at least `target` bytes, or what is left; `None` at the end.
@@ -159,6 +164,10 @@ impl<'a> OpenDocument<'a> {
         let mut wanted = target;
         let cut = loop {
             self.fill(wanted)?;
+            if !self.begun && self.offset == 0 && self.held.starts_with(BYTE_ORDER_MARK) {
+                self.held.drain(..BYTE_ORDER_MARK.len());
+                self.offset = BYTE_ORDER_MARK.len() as u64;
+            }
             if self.ended {
                 break self.held.len();
             }
@@ -175,13 +184,32 @@ impl<'a> OpenDocument<'a> {
         }
         let rest = self.held.split_off(cut);
         let bytes = std::mem::replace(&mut self.held, rest);
+        self.refuse_binary(&bytes)?;
         let text = String::from_utf8(bytes).map_err(|error| TrainError::NotUtf8 {
             path: self.path.clone(),
             offset: self.offset + error.utf8_error().valid_up_to() as u64,
         })?;
-        let first = self.offset == 0;
+        let ends = Ends { first: !self.begun, last: self.held.is_empty() };
+        self.begun = true;
         self.offset += cut as u64;
-        Ok(Some(Piece { text, first }))
+        Ok(Some(Piece { text, ends }))
+    }
+
+    /// Refuses UTF-16 and bytes that no text has.
+    fn refuse_binary(&self, bytes: &[u8]) -> Result<(), TrainError> {
+        let refused = |at: usize, utf16: bool| {
+            let (path, offset) = (self.path.clone(), self.offset + at as u64);
+            Err(TrainError::NotText { path, offset, byte: bytes.get(at).copied().unwrap_or(0), utf16 })
+        };
+        if self.offset == 0 && (bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff")) {
+            return refused(0, true);
+        }
+        let Some(at) = bytes.iter().position(|&byte| byte == 0) else { return Ok(()) };
+        // In UTF-16, most western text has a zero in one half of each pair, and none in the other.
+        let sample = &bytes[..bytes.len().min(1024)];
+        let zeros = |half: usize| sample.iter().skip(half).step_by(2).filter(|&&byte| byte == 0).count();
+        let (even, odd) = (zeros(0), zeros(1));
+        refused(at, even.min(odd) == 0 && 4 * even.max(odd) >= sample.len())
     }
 
     /// Reads until `wanted` bytes are held or the document ends.

@@ -1,4 +1,4 @@
-//! A file of little-endian 16-bit tokens without header, read at any position.
+//! A file of little-endian tokens, read at any position.
 
 use std::fs::File;
 use std::io;
@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::split::Split;
+use super::token_layout::Layout;
 use crate::error::TrainError;
 
 /// Tokens read at a time when the whole file is walked through.
@@ -16,38 +17,81 @@ const CHUNK: usize = 1 << 19;
 pub struct TokenFile {
     path: PathBuf,
     file: PositionedFile,
-    len: u64,
+    layout: Layout,
     fingerprint: u64,
 }
 
+/// Fewest tokens of which it is said that they look like tokens of another width.
+const ENOUGH: u64 = 16;
+
+/// No vocabulary is this large: such a token is two 16-bit ones.
+const TOO_LARGE: u32 = 1 << 24;
+
 impl TokenFile {
-    /// Opens a token file and checks every token once.
+    /// Opens a token file and checks every token once: a NumPy array of one axis, tokens behind llm.c's header, or
+    /// tokens alone, of 16 bits if the vocabulary has at most 65536 tokens, else of 32.
     ///
     /// # Errors
-    /// [`TrainError::Io`], [`TrainError::EmptyText`], [`TrainError::TokenFileSize`] for an odd number of bytes,
-    /// [`TrainError::TokenOutOfRange`] for a token not below `vocab`.
+    /// [`TrainError::Io`], [`TrainError::EmptyText`], [`TrainError::TokenFileSize`] for a part of a token at the end,
+    /// [`TrainError::TokenFormat`] for a header that is not understood, [`TrainError::TokenOutOfRange`] for a token
+    /// not below `vocab`, [`TrainError::TokenWidth`] if tokens are likely of another width.
     pub fn open(path: &Path, vocab: usize) -> Result<Self, TrainError> {
+        Self::open_as(path, vocab, |file| Layout::detect(path, file, vocab))
+    }
+
+    /// Opens a file of `count` tokens without a header, which tells how wide they are; otherwise as
+    /// [`TokenFile::open`].
+    ///
+    /// # Errors
+    /// As [`TokenFile::open`].
+    pub(crate) fn open_counted(path: &Path, vocab: usize, count: u64) -> Result<Self, TrainError> {
+        Self::open_as(path, vocab, |file| {
+            let bytes = file.metadata().map_err(TrainError::io("read", path))?.len();
+            let width = if count.checked_mul(4) == Some(bytes) { 4 } else { 2 };
+            Ok(Layout { said: true, ..Layout::bare(path, bytes, width)? })
+        })
+    }
+
+    fn open_as(
+        path: &Path,
+        vocab: usize,
+        layout: impl FnOnce(&File) -> Result<Layout, TrainError>,
+    ) -> Result<Self, TrainError> {
         let file = File::open(path).map_err(TrainError::io("read", path))?;
-        let bytes = file.metadata().map_err(TrainError::io("read", path))?.len();
-        if bytes == 0 {
+        let layout = layout(&file)?;
+        if layout.len == 0 {
             return Err(TrainError::EmptyText { path: path.to_owned() });
         }
-        if bytes % 2 != 0 {
-            return Err(TrainError::TokenFileSize { path: path.to_owned(), bytes });
-        }
-        let file = PositionedFile::new(file);
-        let mut opened = Self { path: path.to_owned(), file, len: bytes / 2, fingerprint: 0 };
+        let mut opened =
+            Self { path: path.to_owned(), file: PositionedFile::new(file), layout, fingerprint: 0 };
         let mut hash = Fnv::default();
-        opened.walk(0..opened.len, |start, tokens| {
-            for (index, &id) in tokens.iter().enumerate() {
+        let bare = |width: u64| layout.width == width && !layout.said;
+        let (mut first_halves, mut second_halves) = (0, 0);
+        opened.walk(0..layout.len, |start, tokens| {
+            for (position, &id) in (start..).zip(tokens) {
+                if bare(4) && id >= TOO_LARGE && id as usize >= vocab {
+                    return Err(TrainError::TokenWidth {
+                        path: path.to_owned(),
+                        bits: 32,
+                        likely: 16,
+                        vocab,
+                    });
+                }
                 if id as usize >= vocab {
-                    let position = start + index as u64;
                     return Err(TrainError::TokenOutOfRange { path: path.to_owned(), position, id, vocab });
                 }
-                hash.add(id);
+                if position % 2 == 0 {
+                    first_halves |= id
+                } else {
+                    second_halves |= id
+                }
+                hash.add(id, layout.width);
             }
             Ok(())
         })?;
+        if bare(2) && layout.len >= ENOUGH && second_halves == 0 && first_halves != 0 {
+            return Err(TrainError::TokenWidth { path: path.to_owned(), bits: 16, likely: 32, vocab });
+        }
         opened.fingerprint = hash.0;
         Ok(opened)
     }
@@ -60,12 +104,12 @@ impl TokenFile {
     /// Number of tokens; never 0.
     #[expect(clippy::len_without_is_empty, reason = "an empty token file cannot be opened")]
     pub fn len(&self) -> u64 {
-        self.len
+        self.layout.len
     }
 
     /// A hash of all tokens, to tell whether a resumed run still trains on the same data.
     ///
-    /// Source: Fowler, Noll and Vo, FNV-1a with 64 bits, over the tokens' low and high bytes.
+    /// Source: Fowler, Noll and Vo, FNV-1a with 64 bits, over the tokens' bytes, two or four of each.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
@@ -75,17 +119,24 @@ impl TokenFile {
     /// # Errors
     /// [`TrainError::TokenFileShrank`] if the file no longer reaches that far, otherwise [`TrainError::Io`].
     pub fn window(&self, start: u64, window: &mut [u32]) -> Result<(), TrainError> {
-        let mut bytes = vec![0; 2 * window.len()];
-        self.file.read_exact_at(&mut bytes, 2 * start).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => TrainError::TokenFileShrank {
-                path: self.path.clone(),
-                start,
-                end: start + window.len() as u64,
-            },
-            _ => TrainError::Io { doing: "read", path: self.path.clone(), source },
+        let Layout { start: begins, width, .. } = self.layout;
+        let mut bytes = vec![0; width as usize * window.len()];
+        self.file.read_exact_at(&mut bytes, begins + width * start).map_err(|source| {
+            match source.kind() {
+                io::ErrorKind::UnexpectedEof => TrainError::TokenFileShrank {
+                    path: self.path.clone(),
+                    start,
+                    end: start + window.len() as u64,
+                },
+                _ => TrainError::Io { doing: "read", path: self.path.clone(), source },
+            }
         })?;
-        for (token, pair) in window.iter_mut().zip(bytes.chunks_exact(2)) {
-            *token = u32::from(u16::from_le_bytes([pair[0], pair[1]]));
+        match width {
+            1 => convert(&bytes, window, |[b]: [u8; 1]| u32::from(b)),
+            2 => convert(&bytes, window, |b| u32::from(u16::from_le_bytes(b))),
+            4 => convert(&bytes, window, u32::from_le_bytes),
+            // A token beyond 32 bits is beyond any vocabulary.
+            _ => convert(&bytes, window, |b| u32::try_from(u64::from_le_bytes(b)).unwrap_or(u32::MAX)),
         }
         Ok(())
     }
@@ -113,9 +164,9 @@ impl TokenFile {
     /// # Errors
     /// [`TrainError::TooFewTokens`] if there is not even one window.
     pub fn split(&self, seq: usize, fraction: f64) -> Result<Split, TrainError> {
-        Split::new(self.len, seq, fraction).ok_or_else(|| TrainError::TooFewTokens {
+        Split::new(self.layout.len, seq, fraction).ok_or_else(|| TrainError::TooFewTokens {
             path: self.path.clone(),
-            got: self.len,
+            got: self.layout.len,
             want: seq as u64 + 1,
             seq,
         })
@@ -139,7 +190,14 @@ impl TokenFile {
     }
 }
 
-/// FNV-1a over 16-bit tokens.
+/// Widens little-endian numbers of `N` bytes.
+fn convert<const N: usize>(bytes: &[u8], tokens: &mut [u32], number: impl Fn([u8; N]) -> u32) {
+    for (token, &raw) in tokens.iter_mut().zip(bytes.as_chunks::<N>().0) {
+        *token = number(raw);
+    }
+}
+
+/// FNV-1a over tokens of 16 bits, or of 32 where their file has wider ones.
 struct Fnv(u64);
 
 impl Default for Fnv {
@@ -149,8 +207,9 @@ impl Default for Fnv {
 }
 
 impl Fnv {
-    fn add(&mut self, token: u32) {
-        for byte in (token as u16).to_le_bytes() {
+    fn add(&mut self, token: u32, width: u64) {
+        let bytes = token.to_le_bytes();
+        for &byte in if width > 2 { &bytes[..] } else { &bytes[..2] } {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
         }
     }

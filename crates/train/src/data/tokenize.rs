@@ -5,6 +5,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::text::TextSource;
+use super::token_layout::width_of;
 use crate::checkpoint::AtomicFile;
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
@@ -32,25 +33,27 @@ pub fn train_tokenizer(source: &TextSource, vocab: usize) -> Result<Tokenizer, T
     Tokenizer::train(texts, vocab)
 }
 
-/// Encodes a text into a file of little-endian 16-bit tokens, all at once or not at all; returns their number.
+/// Encodes a text into a file of little-endian tokens, all at once or not at all; returns their number. Tokens have 16
+/// bits, or 32 for a model with a vocabulary of more than 65536.
 ///
 /// Documents are divided by the tokenizer's [separator](Tokenizer::separator), if it has one. `progress`
 /// hears the bytes of text done so far. The file does not depend on the number of threads.
 ///
 /// # Errors
-/// [`TrainError::VocabTooLarge`] above 65536 tokens, [`TrainError::TooFewTokens`] if the text has less than one
-/// window of `seq` tokens and its targets, [`TrainError::Io`], [`TrainError::NotUtf8`]; an earlier file of that
-/// name is then as it was.
+/// [`TrainError::TooFewTokens`] if the text has less than one window of `seq` tokens and its targets,
+/// [`TrainError::TokenizerTooLarge`] if `tokenizer` has more than `vocab` tokens, [`TrainError::Io`],
+/// [`TrainError::NotUtf8`], [`TrainError::NotText`]; an earlier file of that name is then as it was.
 pub fn tokenize(
     source: &TextSource,
     tokenizer: &Tokenizer,
-    seq: usize,
+    (vocab, seq): (usize, usize),
     path: &Path,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, TrainError> {
-    if tokenizer.vocab_size() > 1 << 16 {
-        return Err(TrainError::VocabTooLarge { vocab: tokenizer.vocab_size() });
+    if tokenizer.vocab_size() > vocab {
+        return Err(TrainError::TokenizerTooLarge { tokenizer: tokenizer.vocab_size(), model: vocab });
     }
+    let width = width_of(vocab) as usize;
     let mut file = AtomicFile::create(path)?;
     let (mut tokens_written, mut bytes_done) = (0, 0);
     let mut pieces = source.pieces(!tokenizer.splits_at_spaces());
@@ -67,14 +70,15 @@ pub fn tokenize(
         }
         let encoded: Vec<_> = batch
             .par_iter()
-            .map(|piece| tokenizer.encode_piece(&piece.text, piece.first))
+            .map(|piece| tokenizer.encode_piece(&piece.text, piece.ends))
             .collect::<Result<_, _>>()?;
         for (piece, mut tokens) in batch.iter().zip(encoded) {
-            if piece.first && tokens_written > 0 {
+            if piece.ends.first && tokens_written > 0 {
                 tokens.splice(0..0, tokenizer.separator());
             }
             // Ids fit: the vocabulary was checked above.
-            let bytes: Vec<u8> = tokens.iter().flat_map(|&id| (id as u16).to_le_bytes()).collect();
+            let bytes: Vec<u8> =
+                tokens.iter().flat_map(|&id| id.to_le_bytes().into_iter().take(width)).collect();
             file.write(&bytes)?;
             tokens_written += tokens.len() as u64;
             bytes_done += piece.text.len() as u64;

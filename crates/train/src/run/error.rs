@@ -30,8 +30,6 @@ pub enum RunError {
     NotFinite { step: u64, steps: u32, loss: f64 },
     #[error("`{}` has no tokenizer, and what was asked for needs text", dir.display())]
     NoTokenizer { dir: PathBuf },
-    #[error("the tokenizer has {tokenizer} tokens, the model's vocabulary is {model}")]
-    TokenizerTooLarge { tokenizer: usize, model: usize },
     #[error("the model is trained on synthetic activations, not on text: {what} means nothing for it")]
     NotLanguage { what: &'static str },
     #[error("`{}`: tensor `tokens` is {shape:?}, not one row of at least 2 tokens", path.display())]
@@ -59,9 +57,9 @@ impl RunError {
                 "Lower `--lr` or `--loss-scale`, and resume from the last checkpoint."
             }
             RunError::NoTokenizer { .. } => {
-                "Put the model's `tokenizer.json` or `tokenizer.bin` beside its weights."
+                "Name the model's tokenizer with `--tokenizer`, or put its `tokenizer.json` or `tokenizer.bin` beside its \
+                 weights."
             }
-            RunError::TokenizerTooLarge { .. } => "Use the tokenizer that belongs to the model.",
             RunError::TokensShape { .. } => "Store the tokens as int32 `[1, S + 1]`.",
             RunError::Metrics { .. } => "Move the file away; the run goes on without it.",
         };

@@ -1,12 +1,15 @@
 //! Opening a run: new or resumed, with everything checked before anything is written.
 
 use super::{Metrics, Overrides, Run, RunError, Settings};
-use crate::checkpoint::{Checkpoint, DataMark, RunFolder, TrainState, open_model};
-use crate::config::{ModelConfig, Task, init_params};
+use crate::checkpoint::{
+    Checkpoint, DataMark, Origin, RunFolder, TrainState, foreign_weights, is_llama2c, open_model, save_model,
+    tokenizer_of,
+};
+use crate::config::{ModelConfig, RopeKind, Task, init_params};
 use crate::data::{self, Source, TextSource, TokenFile};
 use crate::error::TrainError;
 use crate::model::Rung;
-use crate::step::{Build, Chosen, Heard, StepGraph, compile_on, open_engine};
+use crate::step::{Build, Chosen, Heard, Network, StepError, StepGraph, compile_on, open_engine};
 use crate::tokenizer::Tokenizer;
 use ane::{Engine, Wanted};
 use std::path::{Path, PathBuf};
@@ -18,7 +21,8 @@ const VALIDATION: f64 = 0.05;
 /// What a run is opened with.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// A preset, a file or a folder with weights; `shakespeare` if absent, or the run's own when it is resumed.
+    /// A preset, a file, or a folder or llama2.c file with weights; `shakespeare` if absent, or the run's own when it is
+    /// resumed.
     pub model: Option<String>,
     /// Text or tokens; the bundled text if absent.
     pub data: Option<PathBuf>,
@@ -53,6 +57,9 @@ struct Start {
     settings: Settings,
     tokenizer: Option<Tokenizer>,
     theta: Vec<f32>,
+    origin: Origin,
+    /// What to say if text needs a tokenizer and there is none: weights that were trained with one take no other.
+    missing: Option<RunError>,
     resumed: Option<Checkpoint>,
 }
 
@@ -90,16 +97,16 @@ impl Run {
             (false, false) => Start::new(options)?,
         };
         start.settings.validate()?;
-        let Start { cfg, mut settings, tokenizer, theta, resumed } = start;
+        let Start { cfg, mut settings, tokenizer, theta, origin, missing, resumed } = start;
 
-        let pool = ane::Pool::new(options.threads)
-            .map_err(|reason| crate::step::StepError::Threads(reason.clone()))?;
+        let pool = ane::Pool::new(options.threads).map_err(|reason| StepError::Threads(reason.clone()))?;
         let wanted = Wanted { math: settings.math, ..options.device };
         let build = Build::train(settings.storage.precision()).on(wanted);
         let ladder = settings.start(known);
         let device = open_engine(&cfg, wanted, &pool, &build, ladder)?;
+        let source = Known { tokenizer, missing };
         let (corpus, tokenizer) =
-            pool.install(|| corpus(options, &cfg, tokenizer, &folder, resumed.as_ref(), notice))?;
+            pool.install(|| corpus(options, &cfg, source, &folder, resumed.as_ref(), notice))?;
         let lengths = tokenizer.as_ref().map(Tokenizer::text_lengths);
 
         notice(Notice::Compiling { done: 0, total: cfg.layers });
@@ -121,7 +128,7 @@ impl Run {
         let graph = StepGraph::new(Arc::clone(&network), settings.windows())?;
 
         let folder = RunFolder::create(&options.out)?;
-        folder.save_config(&cfg)?;
+        publish(&folder, &origin, &network, tokenizer.as_ref())?;
         let n = cfg.param_count();
         let (state, m, v) = match resumed {
             Some(c) => (c.state, c.m, c.v),
@@ -137,6 +144,7 @@ impl Run {
             corpus,
             tokenizer,
             lengths,
+            ends: origin.ends().to_vec(),
             m,
             v,
             metrics,
@@ -149,15 +157,25 @@ impl Start {
     fn new(options: &Options) -> Result<Start, RunError> {
         let name = options.model.as_deref().unwrap_or("shakespeare");
         let path = Path::new(name);
-        let weights = ModelConfig::preset(name).is_none()
-            && (path.is_dir() && path.join("model.safetensors").exists() || is_llama2c(path));
-        let mut tokenizer = None;
-        let (mut cfg, theta) = if weights {
-            let model = open_model(path)?;
-            tokenizer = model.tokenizer;
-            (model.config, Some(model.params))
+        let given = options.tokenizer.as_deref();
+        let named = ModelConfig::preset(name).is_none();
+        if let Some(found) = foreign_weights(path).filter(|_| named) {
+            return Err(TrainError::WeightsFormat { path: path.to_owned(), found }.into());
+        }
+        let weights = named && (path.join("model.safetensors").exists() || is_llama2c(path));
+        let (mut cfg, theta, tokenizer, origin, missing) = if weights {
+            let model = open_model(path, given)?;
+            let missing =
+                model.unfit.map_or_else(|| RunError::NoTokenizer { dir: path.to_owned() }, Into::into);
+            (model.config, Some(model.params), model.tokenizer, model.origin, Some(missing))
         } else {
-            (ModelConfig::find(name)?, None)
+            let cfg = ModelConfig::find(name)?;
+            let tokenizer = match given {
+                Some(given) => Some(Tokenizer::load(given, None)?),
+                None if named && path.is_dir() => tokenizer_of(path, &cfg)?,
+                None => None,
+            };
+            (cfg, None, tokenizer, Origin::default(), None)
         };
         if let Some(seq) = options.overrides.seq {
             cfg.seq = seq;
@@ -165,10 +183,7 @@ impl Start {
         cfg.validate()?;
         let settings = Settings::for_model(&cfg).with(&options.overrides);
         let theta = theta.unwrap_or_else(|| init_params(&cfg, settings.seed));
-        if let Some(path) = &options.tokenizer {
-            tokenizer = Some(Tokenizer::load(path, None)?);
-        }
-        Ok(Start { cfg, settings, tokenizer, theta, resumed: None })
+        Ok(Start { cfg, settings, tokenizer, theta, origin, missing, resumed: None })
     }
 
     fn resumed(options: &Options, folder: &RunFolder) -> Result<Start, RunError> {
@@ -178,6 +193,10 @@ impl Start {
             let mut named = ModelConfig::find(name)?;
             named.seq = cfg.seq;
             named.vocab = cfg.vocab;
+            // A folder has one order of rows, whatever the model's own is.
+            if named.rope.kind == RopeKind::Interleaved || cfg.rope.kind == RopeKind::Interleaved {
+                named.rope.kind = cfg.rope.kind;
+            }
             if let Some((key, got, want)) = named.difference(&cfg) {
                 let (path, key) = (folder.config(), key.to_owned());
                 return Err(TrainError::StateOfOtherModel { path, key, got: want, want: got }.into());
@@ -187,6 +206,7 @@ impl Start {
             cfg.seq = seq;
         }
         let mut checkpoint = folder.load_newest(&cfg)?;
+        cfg.rope.kind = checkpoint.rope;
         let settings: Settings = serde_json::from_value(checkpoint.state.settings.clone()).map_err(|e| {
             TrainError::FileFormat {
                 path: folder.dir().to_owned(),
@@ -200,12 +220,30 @@ impl Start {
             None => Tokenizer::load_from_folder(folder.dir(), Some(cfg.vocab))?,
         };
         let theta = std::mem::take(&mut checkpoint.params);
-        Ok(Start { cfg, settings, tokenizer, theta, resumed: Some(checkpoint) })
+        let origin = Origin::read(folder.dir())?;
+        Ok(Start { cfg, settings, tokenizer, theta, origin, missing: None, resumed: Some(checkpoint) })
     }
 }
 
-fn is_llama2c(path: &Path) -> bool {
-    path.is_file() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("bin"))
+/// Writes what goes along with the weights, and the weights too where the folder of an earlier version has rows of
+/// queries and keys in another order. At no time is there a model that means something else.
+fn publish(
+    folder: &RunFolder,
+    origin: &Origin,
+    network: &Network,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<(), RunError> {
+    let path = folder.model();
+    let turned = path.exists() && ModelConfig::read(&folder.config())?.rope.kind == RopeKind::Interleaved;
+    if turned {
+        std::fs::remove_file(&path).map_err(TrainError::io("remove", &path))?;
+    }
+    folder.save_origin(origin, &network.cfg, tokenizer)?;
+    if turned {
+        let theta = network.theta.read().map_err(|_| StepError::Poisoned)?;
+        save_model(&path, &network.cfg, &theta)?;
+    }
+    Ok(())
 }
 
 fn first_state(settings: &Settings, corpus: &Corpus) -> TrainState {
@@ -242,11 +280,17 @@ fn same_data(dir: &Path, checkpoint: &Checkpoint, file: &TokenFile) -> Result<()
     }
 }
 
+/// What is known of a run's tokenizer before its data.
+struct Known {
+    tokenizer: Option<Tokenizer>,
+    missing: Option<RunError>,
+}
+
 /// Finds or makes the tokens, and the tokenizer that stands for them.
 fn corpus(
     options: &Options,
     cfg: &ModelConfig,
-    tokenizer: Option<Tokenizer>,
+    Known { tokenizer, missing }: Known,
     folder: &RunFolder,
     resumed: Option<&Checkpoint>,
     notice: &mut (dyn FnMut(Notice<'_>) + Send),
@@ -258,7 +302,7 @@ fn corpus(
         return Ok((Corpus::Synthetic, None));
     }
     let fits = |t: &Tokenizer| match t.vocab_size() {
-        size if size > cfg.vocab => Err(RunError::TokenizerTooLarge { tokenizer: size, model: cfg.vocab }),
+        size if size > cfg.vocab => Err(TrainError::TokenizerTooLarge { tokenizer: size, model: cfg.vocab }),
         _ => Ok(()),
     };
     tokenizer.iter().try_for_each(fits)?;
@@ -273,7 +317,12 @@ fn corpus(
         Some(path) => Source::open(path)?,
         // The text of a resumed run is in its folder already, as tokens.
         None if resumed.is_some() && folder.tokens().exists() => {
-            return Ok((opened(TokenFile::open(&folder.tokens(), cfg.vocab)?)?, tokenizer));
+            let mark = resumed.and_then(|checkpoint| checkpoint.state.data.as_ref());
+            let file = match mark {
+                Some(mark) => TokenFile::open_counted(&folder.tokens(), cfg.vocab, mark.tokens)?,
+                None => TokenFile::open(&folder.tokens(), cfg.vocab)?,
+            };
+            return Ok((opened(file)?, tokenizer));
         }
         None => Source::Text(TextSource::bundled()),
     };
@@ -287,9 +336,10 @@ fn corpus(
             Ok((corpus, tokenizer))
         }
         Source::Text(text) => {
-            let tokenizer = match tokenizer {
-                Some(t) => t,
-                None => {
+            let tokenizer = match (tokenizer, missing) {
+                (Some(t), _) => t,
+                (None, Some(missing)) => return Err(missing),
+                (None, None) => {
                     notice(Notice::TrainingTokenizer { vocab: cfg.vocab });
                     data::train_tokenizer(&text, cfg.vocab)?
                 }
@@ -299,20 +349,26 @@ fn corpus(
             let total = text.bytes();
             let mut tokenize = |path: &Path| {
                 let mut progress = |done| notice(Notice::Tokenizing { done, total });
-                data::tokenize(&text, &tokenizer, cfg.seq, path, &mut progress)
+                data::tokenize(&text, &tokenizer, (cfg.vocab, cfg.seq), path, &mut progress)
             };
+            let mut count = None;
             if resumed.is_some() {
                 // The run's own tokens stay as they are until these are known to be the same.
                 let aside = tempfile::tempdir().map_err(TrainError::io("create", &std::env::temp_dir()))?;
                 let path = aside.path().join("tokens.bin");
-                tokenize(&path)?;
-                opened(TokenFile::open(&path, cfg.vocab)?)?;
+                let same = tokenize(&path)?;
+                opened(TokenFile::open_counted(&path, cfg.vocab, same)?)?;
+                count = Some(same).filter(|_| folder.tokens().exists());
             }
-            if resumed.is_none() || !folder.tokens().exists() {
-                tokenize(&folder.tokens())?;
-                tokenizer.save_to_folder(&options.out)?;
-            }
-            Ok((opened(TokenFile::open(&folder.tokens(), cfg.vocab)?)?, Some(tokenizer)))
+            let count = match count {
+                Some(count) => count,
+                None => {
+                    let count = tokenize(&folder.tokens())?;
+                    tokenizer.save_to_folder(&options.out)?;
+                    count
+                }
+            };
+            Ok((opened(TokenFile::open_counted(&folder.tokens(), cfg.vocab, count)?)?, Some(tokenizer)))
         }
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Parts {
     pub corpus: Corpus,
     pub tokenizer: Option<Tokenizer>,
     pub lengths: Option<Vec<u32>>,
+    /// Tokens that end a text, besides those of the tokenizer.
+    pub ends: Vec<u32>,
     pub m: Vec<f32>,
     pub v: Vec<f32>,
     pub metrics: Metrics,
@@ -359,6 +361,6 @@ impl Run {
 
     /// Writes text as the model is now; `None` if it has no tokenizer.
     pub fn generator(&self) -> Option<Generator<'_>> {
-        self.parts.tokenizer.as_ref().map(|t| Generator::new(&self.parts.network, t))
+        self.parts.tokenizer.as_ref().map(|t| Generator::new(&self.parts.network, t, &self.parts.ends))
     }
 }

@@ -6,11 +6,13 @@ use std::ops::Range;
 use serde_json::Value;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::tokenizer::{AddedToken, TokenizerBuilder, TokenizerImpl};
+use tokenizers::tokenizer::{AddedToken, Encoding, Token, TokenizerBuilder, TokenizerImpl};
 use tokenizers::{NormalizerWrapper, PostProcessorWrapper};
 
+use super::contain::contained;
 use super::decode::TokenTable;
 use super::words::words;
+use super::{Ends, limits};
 use crate::error::TrainError;
 
 /// The smallest byte-level vocabulary: `<|endoftext|>` and the 256 bytes.
@@ -22,12 +24,27 @@ const END_OF_TEXT: &str = "<|endoftext|>";
 /// Ids a vocabulary may reach: the table of bytes has an entry for each, used or not.
 const MAX_ID: u32 = 1 << 22;
 
+/// Names that models use for the end of a text.
+const END_NAMES: [&str; 4] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>"];
+
+/// Names that models use for the start of a text.
+const START_NAMES: [&str; 5] = ["<s>", "<|begin_of_text|>", "<bos>", "<|startoftext|>", END_OF_TEXT];
+
+/// Is encoded once when a file is read: what panics at every text is found before any text is there.
+const PROBE: &str = "Two  words, 3 \u{2581}caf\u{e9}s\n";
+
 /// A tokenizer read from `tokenizer.json`.
 pub(super) struct Library {
     tokenizer: tokenizers::Tokenizer,
     json: Vec<u8>,
     splits_at_spaces: bool,
     separator: Option<u32>,
+    /// What the post-processor puts before a text.
+    prefix: Vec<u32>,
+    /// What the post-processor puts behind a text.
+    suffix: Vec<u32>,
+    start: Option<u32>,
+    end: Option<u32>,
 }
 
 /// Trains a byte-level BPE; the result is the text of its `tokenizer.json`.
@@ -73,53 +90,83 @@ pub(super) fn train_bpe(
 impl Library {
     /// Reads `tokenizer.json`; the error is what is wrong with it.
     pub(super) fn parse(bytes: &[u8]) -> Result<(Self, TokenTable), String> {
-        let value: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| error.to_string())?;
+        let mut value: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        limits::check(&value)?;
+        // Dropout is for learning a vocabulary: with it, the same text has other tokens each time.
+        let source = match value["model"].get("dropout").is_some_and(|dropout| !dropout.is_null()) {
+            true => {
+                value["model"]["dropout"] = Value::Null;
+                value.to_string().into_bytes()
+            }
+            false => bytes.to_vec(),
+        };
+        let mut tokenizer =
+            contained(|| tokenizers::Tokenizer::from_bytes(&source).map_err(|error| error.to_string()))?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
 
         let style = Style::of(&value["decoder"])?;
         let table = token_table(&tokenizer, style)?;
-        let separator = [END_OF_TEXT, "<|end_of_text|>", "</s>"]
-            .iter()
-            .find_map(|name| tokenizer.token_to_id(name))
-            .filter(|&id| table.is_special(id));
-        let pre = &value["pre_tokenizer"];
-        // GPT-2's pattern cuts before every space that a word follows, so the cut changes no token.
-        let splits_at_spaces = value["normalizer"].is_null()
-            && pre["type"] == "ByteLevel"
-            && pre["add_prefix_space"] == false
-            && pre["use_regex"] != false;
-        Ok((Self { tokenizer, json: bytes.to_vec(), splits_at_spaces, separator }, table))
+        let (prefix, suffix) = contained(|| around(&tokenizer))?;
+        if let Some(id) = prefix.iter().chain(&suffix).find(|&&id| id as usize >= table.len()) {
+            return Err(format!("its post-processor adds token {id}, it has {} tokens", table.len()));
+        }
+        // Only a panic is of interest: a vocabulary need not have all characters.
+        contained(|| {
+            let _ = tokenizer.encode_fast(PROBE, false);
+            Ok(())
+        })?;
+        let special = |names: &[&str]| {
+            let mut ids = names.iter().filter_map(|name| tokenizer.token_to_id(name));
+            ids.find(|&id| table.is_special(id))
+        };
+        let separator = special(&END_NAMES[..3]).filter(|_| suffix.is_empty());
+        let start = prefix.first().copied().or_else(|| special(&START_NAMES));
+        let end = suffix.last().copied().or_else(|| special(&END_NAMES));
+        let splits_at_spaces = splits_at_spaces(&value);
+        let json = bytes.to_vec();
+        let library = Self { tokenizer, json, splits_at_spaces, separator, prefix, suffix, start, end };
+        Ok((library, table))
     }
 
-    /// The tokens of `text`. Where words can be encoded alone, each different one is encoded once.
-    pub(super) fn encode(&self, text: &str, first: bool) -> Result<Vec<u32>, TrainError> {
-        if !self.splits_at_spaces {
-            return self.encode_uncut(text, first);
-        }
-        let mut known: HashMap<&str, Range<usize>> = HashMap::new();
-        let mut tokens = Vec::with_capacity(text.len() / 3);
-        for (index, word) in words(text).enumerate() {
-            let start = tokens.len();
-            match known.get(word) {
-                Some(place) => tokens.extend_from_within(place.clone()),
-                None => tokens.extend(self.encode_uncut(word, first && index == 0)?),
-            }
-            // What a tokenizer puts first is not part of the word.
-            if index > 0 {
+    /// The tokens of `text`, with what the tokenizer puts at those of a text's ends that it has. Where words can be
+    /// encoded alone, each different one is encoded once.
+    pub(super) fn encode(&self, text: &str, ends: Ends) -> Result<Vec<u32>, TrainError> {
+        let mut tokens = if ends.first { self.prefix.clone() } else { Vec::new() };
+        if self.splits_at_spaces {
+            tokens.reserve(text.len() / 3);
+            let mut known: HashMap<&str, Range<usize>> = HashMap::new();
+            for word in words(text) {
+                let start = tokens.len();
+                match known.get(word) {
+                    Some(place) => tokens.extend_from_within(place.clone()),
+                    None => tokens.extend(self.encode_uncut(word)?),
+                }
                 known.entry(word).or_insert(start..tokens.len());
             }
+        } else {
+            tokens.extend(self.encode_uncut(text)?);
+        }
+        if ends.last {
+            tokens.extend(&self.suffix);
         }
         Ok(tokens)
     }
 
-    fn encode_uncut(&self, text: &str, first: bool) -> Result<Vec<u32>, TrainError> {
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, first)
-            .map_err(|error| TrainError::Tokenizer { problem: error.to_string() })?;
-        Ok(encoding.get_ids().to_vec())
+    fn encode_uncut(&self, text: &str) -> Result<Vec<u32>, TrainError> {
+        let encoding =
+            contained(|| self.tokenizer.encode_fast(text, false).map_err(|error| error.to_string()));
+        encoding.map(|e| e.get_ids().to_vec()).map_err(|problem| TrainError::Tokenizer { problem })
+    }
+
+    /// The token that a text starts with, in its model's view.
+    pub(super) fn start(&self) -> Option<u32> {
+        self.start
+    }
+
+    /// The token that a text ends with, in its model's view.
+    pub(super) fn end(&self) -> Option<u32> {
+        self.end
     }
 
     pub(super) fn json(&self) -> &[u8] {
@@ -133,6 +180,38 @@ impl Library {
     pub(super) fn separator(&self) -> Option<u32> {
         self.separator
     }
+}
+
+/// What the post-processor puts before a text and behind it: both are the same for each text.
+fn around(tokenizer: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String> {
+    // No vocabulary has this id.
+    const TEXT: u32 = u32::MAX;
+    let text = Encoding::from_tokens(vec![Token::new(TEXT, "text".to_owned(), (0, 4))], 0);
+    let whole = tokenizer.post_process(text, None, true).map_err(|error| error.to_string())?;
+    let parts: Vec<_> = whole.get_ids().split(|&id| id == TEXT).map(<[u32]>::to_vec).collect();
+    match <[Vec<u32>; 2]>::try_from(parts) {
+        Ok([prefix, suffix]) => Ok((prefix, suffix)),
+        Err(parts) => Err(format!("its post-processor has the text {} times, not once", parts.len() - 1)),
+    }
+}
+
+/// Whether words have the same tokens alone as in their text.
+///
+/// GPT-2's pattern cuts before every space that a word follows, so the cut there changes no token. A normalizer or an
+/// added token may look across it.
+fn splits_at_spaces(file: &Value) -> bool {
+    let looks_across = |token: &Value| {
+        let plain = |key: &str| token[key] == false || token[key].is_null();
+        let content = token["content"].as_str().unwrap_or(" ");
+        content.contains(char::is_whitespace)
+            || !["lstrip", "rstrip", "single_word"].iter().all(|key| plain(key))
+    };
+    let pre = &file["pre_tokenizer"];
+    file["normalizer"].is_null()
+        && pre["type"] == "ByteLevel"
+        && pre["add_prefix_space"] == false
+        && pre["use_regex"] != false
+        && !file["added_tokens"].as_array().is_some_and(|added| added.iter().any(looks_across))
 }
 
 /// How a vocabulary spells bytes.

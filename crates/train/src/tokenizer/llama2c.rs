@@ -11,7 +11,10 @@ use std::collections::{BinaryHeap, HashMap};
 use super::decode::TokenTable;
 use super::library::byte_token;
 
-const START: u32 = 1;
+/// Stands before a text.
+pub(super) const START: u32 = 1;
+/// Stands behind a text.
+pub(super) const END: u32 = 2;
 const FIRST_BYTE: u32 = 3;
 /// Ids below this are control and byte tokens, which text never merges into.
 const FIRST_PIECE: u32 = FIRST_BYTE + 256;

@@ -4,11 +4,15 @@
 //! Whatever the kind, every token stands for known bytes ([`Tokenizer::bytes_of`]), so decoding is joining
 //! bytes, streaming never splits a character, and bits per byte can be counted.
 
+mod contain;
 mod decode;
 mod library;
+mod limits;
 mod llama2c;
 mod words;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use decode::Decoder;
@@ -30,6 +34,20 @@ pub struct Tokenizer {
 enum Kind {
     Library(Box<Library>),
     Llama2c(Box<Llama2c>),
+}
+
+/// Which ends of its text a piece has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// The text begins with it.
+    pub(crate) first: bool,
+    /// The text ends with it.
+    pub(crate) last: bool,
+}
+
+impl Ends {
+    /// Those of a whole text.
+    pub(crate) const BOTH: Self = Self { first: true, last: true };
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -66,13 +84,21 @@ impl Tokenizer {
     /// # Errors
     /// [`TrainError::Io`], or [`TrainError::TokenizerFormat`] for a truncated or foreign file.
     pub fn load(path: &Path, vocab: Option<usize>) -> Result<Self, TrainError> {
-        let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
+        let refused = |problem| TrainError::TokenizerFormat { path: path.to_owned(), problem };
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(TrainError::io("read", path))?;
+        let read = file.take(limits::MAX_FILE + 1).read_to_end(&mut bytes);
+        read.map_err(TrainError::io("read", path))?;
+        if bytes.len() as u64 > limits::MAX_FILE {
+            let most = limits::MAX_FILE >> 20;
+            return Err(refused(format!("it has more than {most} MiB")));
+        }
         let parsed = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
             Self::from_json(&bytes)
         } else {
             Self::from_llama2c(bytes, vocab)
         };
-        parsed.map_err(|problem| TrainError::TokenizerFormat { path: path.to_owned(), problem })
+        parsed.map_err(refused)
     }
 
     /// The tokenizer of a model folder: its `tokenizer.json`, else its `tokenizer.bin`, else `None`.
@@ -121,29 +147,47 @@ impl Tokenizer {
         Ok(Self { kind: Kind::Llama2c(Box::new(llama)), table })
     }
 
-    /// The tokens of a text from its beginning, with what the tokenizer puts first: nothing for a trained
-    /// byte-pair tokenizer, the start token and a space for llama2.c's.
+    /// The tokens of a whole text, with what the tokenizer puts before and behind it: nothing for a trained byte-pair
+    /// tokenizer, the start token and a space for llama2.c's, what the post-processor of a `tokenizer.json` says.
     ///
     /// # Errors
     /// [`TrainError::Tokenizer`] if a foreign vocabulary cannot express the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TrainError> {
-        self.encode_piece(text, true)
+        self.encode_piece(text, Ends::BOTH)
     }
 
-    /// The tokens a generation starts from; never empty: for an empty prompt, a start token or a newline.
+    /// The tokens a generation starts from: those of the beginning of a text, so nothing stands behind them; never
+    /// empty: for an empty prompt, a start token or a newline.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, TrainError> {
-        let tokens = self.encode(text)?;
-        if tokens.is_empty() { self.encode("\n") } else { Ok(tokens) }
+        let beginning = Ends { first: true, last: false };
+        let tokens = self.encode_piece(text, beginning)?;
+        if tokens.is_empty() { self.encode_piece("\n", beginning) } else { Ok(tokens) }
     }
 
-    /// The tokens of a piece of a text; only the first piece gets what the tokenizer puts first.
-    pub(crate) fn encode_piece(&self, text: &str, first: bool) -> Result<Vec<u32>, TrainError> {
+    /// The tokens of a piece of a text; only pieces with an end of the text get what the tokenizer puts there.
+    pub(crate) fn encode_piece(&self, text: &str, ends: Ends) -> Result<Vec<u32>, TrainError> {
         match &self.kind {
-            Kind::Library(library) => library.encode(text, first),
-            Kind::Llama2c(llama) => Ok(llama.encode(text, first)),
+            Kind::Library(library) => library.encode(text, ends),
+            Kind::Llama2c(llama) => Ok(llama.encode(text, ends.first)),
+        }
+    }
+
+    /// The token that a text starts with, if the tokenizer has one: what it puts there, or one with a usual name.
+    pub fn start(&self) -> Option<u32> {
+        match &self.kind {
+            Kind::Library(library) => library.start(),
+            Kind::Llama2c(_) => Some(llama2c::START),
+        }
+    }
+
+    /// The token that a text ends with, if the tokenizer has one: what it puts there, or one with a usual name.
+    pub fn end(&self) -> Option<u32> {
+        match &self.kind {
+            Kind::Library(library) => library.end(),
+            Kind::Llama2c(_) => Some(llama2c::END),
         }
     }
 
@@ -155,7 +199,7 @@ impl Tokenizer {
         }
     }
 
-    /// The token to put between two documents, if this tokenizer has one and does not start each itself.
+    /// The token to put between two documents, if this tokenizer has one and does not end each itself.
     pub fn separator(&self) -> Option<u32> {
         match &self.kind {
             Kind::Library(library) => library.separator(),
@@ -201,5 +245,7 @@ impl Tokenizer {
     }
 }
 
+#[cfg(test)]
+mod agree;
 #[cfg(test)]
 mod tests;

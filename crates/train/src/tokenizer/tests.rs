@@ -15,6 +15,9 @@ static LLAMA: LazyLock<Tokenizer> = LazyLock::new(|| {
     Tokenizer::from_llama2c(llama_file(&pieces), None).unwrap()
 });
 
+/// A piece of a text without its ends.
+const MIDDLE: Ends = Ends { first: false, last: false };
+
 fn train_on(text: &str, vocab: usize) -> Tokenizer {
     Tokenizer::train(std::iter::once(Ok(text.to_owned())), vocab).unwrap()
 }
@@ -156,10 +159,10 @@ fn llama_merges_the_best_score_first_and_the_leftmost_of_equals() {
             as u32
     };
     assert_eq!(LLAMA.encode("abab").unwrap(), [1, id(" ab"), id("ab")]);
-    assert_eq!(LLAMA.encode_piece("abababab", false).unwrap(), [id("abab"), id("abab")]);
-    assert_eq!(LLAMA.encode_piece("éab", false).unwrap(), [id("éa"), id("b")]);
+    assert_eq!(LLAMA.encode_piece("abababab", MIDDLE).unwrap(), [id("abab"), id("abab")]);
+    assert_eq!(LLAMA.encode_piece("éab", MIDDLE).unwrap(), [id("éa"), id("b")]);
     // No token for ü: its two bytes, 3 + byte.
-    assert_eq!(LLAMA.encode_piece("ü", false).unwrap(), [3 + 0xc3, 3 + 0xbc]);
+    assert_eq!(LLAMA.encode_piece("ü", MIDDLE).unwrap(), [3 + 0xc3, 3 + 0xbc]);
 }
 
 #[test]
@@ -305,6 +308,6 @@ proptest! {
 
     #[test]
     fn llama_merging_equals_the_naive_one(text in "[abé ü]{0,40}") {
-        prop_assert_eq!(LLAMA.encode_piece(&text, false).unwrap(), merged_naively(&LLAMA, &text));
+        prop_assert_eq!(LLAMA.encode_piece(&text, MIDDLE).unwrap(), merged_naively(&LLAMA, &text));
     }
 }

@@ -50,15 +50,16 @@ Examples:
   backpropane train --model stories15m --data stories.bin --tokenizer tokenizer.bin")]
 pub struct TrainArgs {
     /// A preset (tiny, shakespeare, layer768, stories15m, stories42m, stories110m), a .toml or .json file, or a
-    /// folder, whose weights are the start [default: shakespeare]
+    /// folder or llama2.c's .bin, whose weights are the start [default: shakespeare]
     #[arg(long, value_name = "PRESET|FILE|DIR")]
     model: Option<String>,
 
-    /// A text, a folder of .txt files, or a .bin file of 2-byte tokens [default: the plays that are built in]
+    /// A text, a folder of .txt files, or tokens: a .bin file of 2-byte ones (4-byte ones for a vocabulary above 65536)
+    /// or of llm.c, or a .npy file [default: the plays that are built in]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
 
-    /// A tokenizer.json, or llama2.c's tokenizer.bin [default: the model's, or one trained from the text]
+    /// A tokenizer.json, or llama2.c's tokenizer.bin [default: the model's; a new model's is trained from the text]
     #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
 

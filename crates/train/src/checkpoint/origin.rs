@@ -1,0 +1,166 @@
+//! What a model's folder says besides sizes and weights, and how a folder made from it says the same.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::write_atomically;
+use crate::config::ModelConfig;
+use crate::error::TrainError;
+use crate::tokenizer::Tokenizer;
+
+/// Files that go along with a model.
+const COMPANIONS: [&str; 10] = [
+    GENERATION,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+];
+
+const GENERATION: &str = "generation_config.json";
+
+/// Keys with the number format of the weights: the older one and the newer one.
+const DTYPE: [&str; 2] = ["torch_dtype", "dtype"];
+
+/// What a folder says of its model that no [`ModelConfig`] has.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// `config.json`, if it has Hugging Face's keys; else nothing.
+    config: Map<String, Value>,
+    ends: Vec<u32>,
+    companions: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Origin {
+    /// What the model's folder `dir` says.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] for a file that cannot be read, [`TrainError::ConfigSyntax`] for one that is no JSON,
+    /// [`TrainError::ConfigValue`] for an `eos_token_id` that is no token.
+    pub fn read(dir: &Path) -> Result<Self, TrainError> {
+        let mut origin = Self::default();
+        let path = dir.join("config.json");
+        let config = object(&path, &read(&path)?)?;
+        origin.add_ends(&path, &config)?;
+        if config.contains_key("hidden_size") {
+            origin.config = config;
+        }
+        for name in COMPANIONS {
+            let path = dir.join(name);
+            if !path.is_file() {
+                continue;
+            }
+            let bytes = read(&path)?;
+            if name == GENERATION {
+                origin.add_ends(&path, &object(&path, &bytes)?)?;
+            }
+            origin.companions.push((name, bytes));
+        }
+        Ok(origin)
+    }
+
+    /// What a llama2.c checkpoint of `config` says: its ids of start and end are fixed.
+    pub(super) fn llama2c(config: &ModelConfig) -> Self {
+        let mut keys = config.folder_keys();
+        keys.insert("bos_token_id".to_owned(), json!(1));
+        keys.insert("eos_token_id".to_owned(), json!(2));
+        Self { config: keys, ends: vec![2], companions: Vec::new() }
+    }
+
+    /// Tokens that end a text, besides those of its tokenizer.
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// Without the files of a tokenizer that is not used.
+    pub(crate) fn without_tokenizer(mut self) -> Self {
+        self.companions.retain(|&(name, _)| name == GENERATION);
+        self
+    }
+
+    fn add_ends(&mut self, path: &Path, config: &Map<String, Value>) -> Result<(), TrainError> {
+        let value = config.get("eos_token_id").unwrap_or(&Value::Null);
+        let several = match value {
+            Value::Null => &[][..],
+            Value::Array(several) => several,
+            one => std::slice::from_ref(one),
+        };
+        for one in several {
+            let id = one.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| {
+                let key = "eos_token_id".to_owned();
+                let problem = format!("`{key}` = {value} is neither a token's id nor a list of ids");
+                let remedy = format!("Set `{key}` to the id of the token that ends a text.");
+                TrainError::ConfigValue { file: Some(path.to_owned()), key, problem, remedy }
+            })?;
+            self.ends.push(id);
+        }
+        Ok(())
+    }
+
+    /// The text of `config.json` for a model of this origin that is trained with windows of `config.seq` tokens. All
+    /// that the origin says stays, but for the number format, which is that of [`super::save_model`].
+    pub fn config_json(&self, config: &ModelConfig, tokenizer: Option<&Tokenizer>) -> String {
+        let own = config.folder_keys();
+        let is_new = self.config.is_empty();
+        let mut keys = if is_new { own.clone() } else { self.config.clone() };
+        // Without these keys, readers take tokens 1 and 2.
+        for (key, id) in [
+            ("bos_token_id", tokenizer.and_then(Tokenizer::start)),
+            ("eos_token_id", tokenizer.and_then(Tokenizer::end)),
+        ] {
+            if !keys.contains_key(key) && (is_new || id.is_some()) {
+                keys.insert(key.to_owned(), json!(id));
+            }
+        }
+        let mut formats: Vec<&str> = DTYPE.into_iter().filter(|&key| keys.contains_key(key)).collect();
+        if formats.is_empty() {
+            formats.push(DTYPE[0]);
+        }
+        for key in formats {
+            keys.insert(key.to_owned(), json!("float32"));
+        }
+        if let Some(most) = keys.get("max_position_embeddings").and_then(Value::as_u64) {
+            keys.insert("max_position_embeddings".to_owned(), json!(most.max(config.seq as u64)));
+        }
+        // Readers that know our type alone know what such a model is.
+        if own.get("model_type").is_some_and(|kind| kind == "backpropane") {
+            for key in ["model_type", "architectures"] {
+                keys.extend(own.get(key).map(|value| (key.to_owned(), value.clone())));
+            }
+        }
+        let mut ours = keys.get("backpropane").and_then(Value::as_object).cloned().unwrap_or_default();
+        ours.shift_remove("rope");
+        ours.extend(own.get("backpropane").and_then(Value::as_object).cloned().unwrap_or_default());
+        keys.insert("backpropane".to_owned(), ours.into());
+        format!("{:#}\n", Value::from(keys))
+    }
+
+    /// Writes the files that go along with the model into the folder `dir`, each all at once or not at all.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`].
+    pub fn write_companions(&self, dir: &Path) -> Result<(), TrainError> {
+        self.companions.iter().try_for_each(|(name, bytes)| write_atomically(&dir.join(name), bytes))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TrainError> {
+    fs::read(path).map_err(TrainError::io("read", path))
+}
+
+/// The JSON object in the file `path`.
+fn object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, TrainError> {
+    serde_json::from_slice(bytes).map_err(|error| TrainError::ConfigSyntax {
+        path: path.to_owned(),
+        line: error.line(),
+        column: error.column(),
+        problem: error.to_string(),
+    })
+}

@@ -1,0 +1,68 @@
+//! The order of rows in projections of queries and keys.
+//!
+//! Every reader of Hugging Face's folders turns channels i and i + E/2 of a head together. A model whose RoPE turns 2i
+//! and 2i + 1 is the same model once rows 2i, 2i + 1 of each head stand at i, i + E/2. Source: huggingface/transformers
+//! `models/llama/convert_llama_weights_to_hf.py`, `permute`.
+
+use std::borrow::Cow;
+
+use crate::config::{ModelConfig, ParamKind, ParamSpec, RopeKind};
+
+/// The rows of a weight as a folder has them; `data` is the weight in the model's own order.
+pub(super) fn in_folder<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f32]) -> Cow<'a, [f32]> {
+    let turned =
+        matches!(spec.kind, ParamKind::Wq | ParamKind::Wk | ParamKind::QueryNorm | ParamKind::KeyNorm);
+    if config.rope.kind != RopeKind::Interleaved || !turned {
+        return Cow::Borrowed(data);
+    }
+    // A norm's weight is one head whose rows are single numbers.
+    let width = if spec.shape.len() == 2 { config.dim } else { 1 };
+    let (e, half) = (config.head_dim, config.head_dim / 2);
+    let mut rows = Vec::with_capacity(data.len());
+    for head in data.chunks(e * width) {
+        for channel in 0..e {
+            let from = 2 * (channel % half) + channel / half;
+            rows.extend_from_slice(&head[from * width..(from + 1) * width]);
+        }
+    }
+    Cow::Owned(rows)
+}
+
+/// The configuration of the same model with the rows of a folder.
+pub(super) fn config_in_folder(config: &ModelConfig) -> ModelConfig {
+    let mut config = config.clone();
+    if config.rope.kind == RopeKind::Interleaved {
+        config.rope.kind = RopeKind::RotateHalf;
+    }
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_each_head_move_and_nothing_else_does() {
+        let tiny = ModelConfig::preset("tiny").unwrap();
+        let mut config =
+            ModelConfig { dim: 2, heads: 2, kv_heads: 1, head_dim: 6, qk_norm: true, layers: 1, ..tiny };
+        config.rope.kind = RopeKind::Interleaved;
+        // Pairs (0, 1), (2, 3), (4, 5) become (0, 3), (1, 4), (2, 5).
+        let head = [0, 2, 4, 1, 3, 5];
+        let rows = |heads: usize| (0..heads).flat_map(move |h| head.map(|row| 6 * h + row));
+        let matrix = |heads| rows(heads).flat_map(|row| [2 * row, 2 * row + 1]).collect::<Vec<_>>();
+        for spec in config.params() {
+            let data: Vec<f32> = (0..spec.count()).map(|i| i as f32).collect();
+            let want = match spec.kind {
+                ParamKind::Wq => matrix(2),
+                ParamKind::Wk => matrix(1),
+                ParamKind::QueryNorm | ParamKind::KeyNorm => rows(1).collect(),
+                _ => (0..spec.count()).collect(),
+            };
+            let got: Vec<usize> = in_folder(&config, &spec, &data).iter().map(|&x| x as usize).collect();
+            assert_eq!(got, want, "{}", spec.name);
+            let plain = config_in_folder(&config);
+            assert!(matches!(in_folder(&plain, &spec, &data), Cow::Borrowed(_)), "{}", spec.name);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! How tokens lie in a file: bare, behind the header of llm.c, or as a NumPy array.
+//!
+//! llm.c: 256 i32 (mark, version, number of tokens, zeros), then the tokens; the mark 20240520 has 16-bit tokens,
+//! 20240801 32-bit ones. Source: karpathy/llm.c `dev/data/data_common.py`. NumPy: `\x93NUMPY`, version, length of a
+//! dictionary in Python's spelling, the dictionary, the numbers. Source: numpy `lib/format.py`.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use crate::error::TrainError;
+
+const LLMC_HEADER: u64 = 1024;
+const LLMC_16: i32 = 20_240_520;
+const LLMC_32: i32 = 20_240_801;
+const NUMPY: &[u8] = b"\x93NUMPY";
+/// Longest dictionary of a NumPy array that is read.
+const NUMPY_HEADER: u64 = 1 << 16;
+
+/// Where tokens begin in a file, how wide and how many they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// Bytes before the first token.
+    pub(super) start: u64,
+    /// Bytes of a token, little-endian: 1, 2, 4 or 8.
+    pub(super) width: u64,
+    /// Number of tokens.
+    pub(super) len: u64,
+    /// Whether the file says its own width.
+    pub(super) said: bool,
+}
+
+/// Bytes of a token in a bare file for a vocabulary of `vocab`.
+pub(super) fn width_of(vocab: usize) -> u64 {
+    if vocab > 1 << 16 { 4 } else { 2 }
+}
+
+impl Layout {
+    /// A file of `bytes` bytes that holds tokens of `width` bytes and nothing else.
+    pub(super) fn bare(path: &Path, bytes: u64, width: u64) -> Result<Self, TrainError> {
+        match bytes % width {
+            0 => Ok(Self { start: 0, width, len: bytes / width, said: false }),
+            _ => Err(TrainError::TokenFileSize { path: path.to_owned(), bytes, width }),
+        }
+    }
+
+    /// How the tokens of `file` lie; a file without a header has the width that `vocab` needs.
+    pub(super) fn detect(path: &Path, mut file: &File, vocab: usize) -> Result<Self, TrainError> {
+        let bytes = file.metadata().map_err(TrainError::io("read", path))?.len();
+        let mut head = Vec::new();
+        let mut read = || {
+            file.seek(SeekFrom::Start(0))?;
+            file.take(NUMPY_HEADER).read_to_end(&mut head)
+        };
+        read().map_err(TrainError::io("read", path))?;
+        let layout = if head.starts_with(NUMPY) {
+            numpy(&head, bytes).map(Some)
+        } else if bytes >= LLMC_HEADER {
+            llmc(&head, bytes)
+        } else {
+            Ok(None)
+        };
+        match layout {
+            Ok(Some(layout)) => Ok(layout),
+            Ok(None) => Self::bare(path, bytes, width_of(vocab)),
+            Err(problem) => Err(TrainError::TokenFormat { path: path.to_owned(), problem }),
+        }
+    }
+}
+
+/// The layout behind llm.c's header, if there is one.
+fn llmc(head: &[u8], bytes: u64) -> Result<Option<Layout>, String> {
+    let word = |index: usize| head.as_chunks::<4>().0.get(index).map_or(0, |&word| i32::from_le_bytes(word));
+    let width = match word(0) {
+        LLMC_16 => 2,
+        LLMC_32 => 4,
+        _ => return Ok(None),
+    };
+    let (len, has) = (u64::from(word(2) as u32), bytes - LLMC_HEADER);
+    if len * width != has {
+        return Err(format!(
+            "its header promises {len} tokens of {width} bytes, {has} bytes of tokens are there"
+        ));
+    }
+    Ok(Some(Layout { start: LLMC_HEADER, width, len, said: true }))
+}
+
+/// The layout of a NumPy array.
+fn numpy(head: &[u8], bytes: u64) -> Result<Layout, String> {
+    let cut = || "its header is cut or too long".to_owned();
+    let after = NUMPY.len() + 2;
+    let (length, begins) = match (head.get(NUMPY.len()), head.get(after..)) {
+        (Some(1), Some(&[a, b, ..])) => (u64::from(u16::from_le_bytes([a, b])), after + 2),
+        (Some(2 | 3), Some(&[a, b, c, d, ..])) => (u64::from(u32::from_le_bytes([a, b, c, d])), after + 4),
+        _ => return Err(cut()),
+    };
+    let start = begins as u64 + length;
+    let text = usize::try_from(start).ok().and_then(|end| head.get(begins..end)).ok_or_else(cut)?;
+    let text = String::from_utf8_lossy(text);
+    let value = |key: &str| {
+        let after = text.split_once(&format!("'{key}':"))?.1.trim_start();
+        Some(after.to_owned())
+    };
+    let descr = value("descr").ok_or_else(cut)?;
+    let descr = descr.split(['\'', '"']).nth(1).unwrap_or_default();
+    let width = match descr {
+        "|u1" => 1,
+        "<u2" => 2,
+        "<u4" | "<i4" => 4,
+        "<u8" | "<i8" => 8,
+        other => return Err(format!("its numbers are `{other}`, not `<u2`, `<u4`, `<i4` or `<i8`")),
+    };
+    let shape = value("shape").ok_or_else(cut)?;
+    let shape = shape.trim_start_matches('(').split(')').next().unwrap_or_default();
+    let axes: Vec<&str> = shape.split(',').map(str::trim).filter(|axis| !axis.is_empty()).collect();
+    let len = match axes[..] {
+        [axis] => axis.parse::<u64>().map_err(|_| cut())?,
+        _ => return Err(format!("its shape is ({shape}), a stream of tokens has one axis")),
+    };
+    let has = bytes.saturating_sub(start);
+    if len.checked_mul(width) != Some(has) {
+        return Err(format!(
+            "its header promises {len} tokens of {width} bytes, {has} bytes of tokens are there"
+        ));
+    }
+    Ok(Layout { start, width, len, said: true })
+}
