@@ -50,6 +50,22 @@ pub enum TrainError {
         remedy: String,
     },
 
+    /// Sizes that need more memory than there is.
+    #[error(
+        "these sizes take at least {need:.1} GiB of memory, {have:.1} GiB are there; {what} takes {most:.1} GiB"
+    )]
+    Memory {
+        /// GiB that are needed at least.
+        need: f64,
+        /// GiB that this process can have.
+        have: f64,
+        /// GiB of the part that takes most.
+        most: f64,
+        /// That part.
+        what: &'static str,
+        /// The settings it follows from.
+        keys: &'static str,
+    },
     /// A text file without a byte in it.
     #[error("`{}` is empty", path.display())]
     EmptyText {
@@ -301,6 +317,7 @@ impl TrainError {
             }
             Self::ConfigSyntax { .. } => "Correct the file at that place.",
             Self::ConfigValue { remedy, .. } => return Some(Cow::Borrowed(remedy)),
+            Self::Memory { keys, .. } => return Some(Cow::Owned(format!("Make {keys} smaller."))),
             Self::EmptyText { .. } => "Give a file with text in it.",
             Self::NoTextFiles { .. } => "Put the text into files that end in `.txt`, or name one file.",
             Self::NotUtf8 { .. } | Self::NotText { .. } => {

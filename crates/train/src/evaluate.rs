@@ -2,6 +2,7 @@
 
 use crate::checkpoint::open_model;
 use crate::data::{self, Source, TokenFile};
+use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::model::Start;
 use crate::run::{RunError, Storage, Validation};
@@ -42,6 +43,7 @@ pub fn evaluate(
     if cfg.task == crate::config::Task::Regression {
         return Err(RunError::NotLanguage { what: "data" });
     }
+    demand::check(&cfg, Use::Infer)?;
     let pool = Pool::new(options.threads).map_err(crate::step::StepError::Threads)?;
     let folder = tempfile::tempdir().map_err(TrainError::io("create", &std::env::temp_dir()))?;
     let file = match Source::open(data)? {

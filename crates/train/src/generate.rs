@@ -1,6 +1,7 @@
 //! Text from a model.
 
 use crate::checkpoint::open_model;
+use crate::demand::{self, Use};
 use crate::model::Start;
 use crate::run::{RunError, Storage};
 use crate::sample::Sampler;
@@ -68,6 +69,7 @@ pub fn open(
         return Err(model.unfit.map_or_else(missing, Into::into));
     };
     let ends = model.origin.ends().to_vec();
+    demand::check(&model.config, Use::Infer)?;
     let pool = Pool::new(options.threads).map_err(crate::step::StepError::Threads)?;
     let build = Build::infer(options.storage.precision()).on(options.device);
     let (wanted, start) = (options.device, options.start);

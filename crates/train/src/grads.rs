@@ -2,6 +2,7 @@
 
 use crate::checkpoint::{Tensor, TensorFile, open_model, write_tensors};
 use crate::config::ParamSpec;
+use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::model::Start;
 use crate::run::{RunError, Storage};
@@ -52,6 +53,7 @@ pub fn grads(
         return Err(TrainError::TokenOutOfRange { path, position: position as u64, id, vocab }.into());
     }
     cfg.seq = ids.len() - 1;
+    demand::check(&cfg, Use::Train { windows: 1 })?;
     let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
     let build = Build::train(options.storage.precision()).on(options.device);
     let network = compile(&cfg, model.params, options.device, &pool, &build, options.start, heard)?;

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod demand;
 pub mod error;
 pub mod evaluate;
 pub mod generate;

@@ -2,7 +2,7 @@
 
 use ane::{Choice, Pool, SoftOptions};
 use train::config::{ModelConfig, ParamKind, init_params};
-use train::model::{Norms, Precision};
+use train::model::{LADDER, Precision, Rung};
 use train::step::{Build, Network, StepError};
 
 /// The tiny model, compiled, with a weight of layer `layer` (or of the model, if `None`) times `factor`.
@@ -68,23 +68,25 @@ fn a_residual_stream_beyond_fp16_is_named_and_fits_where_the_host_computes_norms
         );
         assert!(said.contains("Run with `--norms host`"), "{said}");
     }
-    let host = network(ParamKind::Embedding, None, 1e7, &build.norms(Norms::Host)).expect("compiles");
+    let build = build.rung(&LADDER[1], &ModelConfig::preset("tiny").expect("a preset"));
+    let host = network(ParamKind::Embedding, None, 1e7, &build).expect("compiles");
     assert!(host.evaluate(&tokens(&host)).expect("fp32 on the host").is_finite());
 }
 
 #[test]
 fn a_residual_stream_that_fits_is_right_at_any_size() {
-    let loss = |factor, precision, norms| {
-        let build = Build::train(precision).norms(norms);
+    let cfg = ModelConfig::preset("tiny").expect("a preset");
+    let loss = |factor, precision, rung: &Rung| {
+        let build = Build::train(precision).rung(rung, &cfg);
         let network = network(ParamKind::Embedding, None, factor, &build).expect("compiles");
         network.evaluate(&tokens(&network)).expect("finite")
     };
     for factor in [0.05, 1.0, 20_000.0, 300_000.0] {
-        let want = loss(factor, Precision::F32, Norms::Host);
-        for norms in [Norms::Engine, Norms::Host] {
-            let got = loss(factor, Precision::F16, norms);
+        let want = loss(factor, Precision::F32, &LADDER[1]);
+        for rung in &LADDER[..2] {
+            let got = loss(factor, Precision::F16, rung);
             // fp16 storage: a loss of the small model is within 1e-3, see `norms.rs`.
-            assert!((got - want).abs() < 1e-3 * want, "{factor}, {norms:?}: {got}, not {want}");
+            assert!((got - want).abs() < 1e-3 * want, "{factor}, {}: {got}, not {want}", rung.name);
         }
     }
 }

@@ -16,6 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use train::checkpoint::write_atomically;
 use train::config::{ModelConfig, init_params};
+use train::demand::{self, Use};
 use train::error::TrainError;
 use train::model::{KernelSpec, Layer};
 use train::run::{RunError, Settings, Storage};
@@ -62,6 +63,7 @@ pub fn run(ui: &Ui, args: &KernelsArgs) -> Result<(), CommandError> {
     let mut cfg = ModelConfig::find(&args.model)?;
     cfg.seq = args.seq.unwrap_or(cfg.seq);
     cfg.validate()?;
+    demand::check(&cfg, Use::Kernels)?;
     if let Some(dir) = &args.emit {
         refuse_occupied(dir)?;
     }
@@ -336,6 +338,7 @@ fn refuse_occupied(dir: &Path) -> Result<(), CommandError> {
 
 /// Writes `DIR/<kernel>/model.mil` and its weight files, with initial weights of layer 0.
 fn emit(dir: &Path, cfg: &ModelConfig, kernels: &[KernelSpec]) -> Result<(), CommandError> {
+    demand::check(cfg, Use::Weights)?;
     let theta = init_params(cfg, Settings::for_model(cfg).seed);
     let specs = cfg.params();
     for kernel in kernels {

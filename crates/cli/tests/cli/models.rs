@@ -337,3 +337,34 @@ fn a_tokenizer_that_panics_or_fills_memory_is_refused_by_name() {
         outcome.stderr.contains("stack backtrace").then(|| "a panic is printed".to_owned())
     });
 }
+
+#[test]
+fn sizes_that_no_memory_holds_are_refused_by_name() {
+    let place = Place::new();
+    let huge = [
+        "seq = 1048576",
+        "vocab = 4294967295",
+        "head_dim = 1048576",
+        "layers = 1048576",
+        "heads = 1048576",
+        "seq = 4294967296",
+        "hidden = 9223372036854775807",
+    ];
+    for (i, line) in huge.iter().enumerate() {
+        place.write(&format!("{i}.toml"), format!("preset = \"tiny\"\n{line}\n"));
+    }
+    place.write("attention.toml", "preset = \"tiny\"\nseq = 524288\nheads = 4\n");
+    let commands: Vec<(String, &str)> = (0..huge.len())
+        .map(|i| (format!("train --model {i}.toml --data text.txt --out new"), ""))
+        .chain([
+            ("train --model attention.toml --data text.txt --out new".to_owned(), "`seq`"),
+            ("train --model tiny --seq 1048576 --data text.txt --out new".to_owned(), "`seq`"),
+            ("kernels --model 0.toml".to_owned(), "`seq`"),
+            ("kernels --model 2.toml".to_owned(), "`head_dim`"),
+            ("kernels --model attention.toml --emit new".to_owned(), "`seq`"),
+            ("bench step --model 0.toml".to_owned(), "`seq`"),
+        ])
+        .collect();
+    let rows: Vec<Row<'_>> = commands.iter().map(|(args, hint)| (args.as_str(), &[][..], *hint)).collect();
+    each_is_refused(&place, &rows, |_, _| None);
+}

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::tensors::{Tensor, TensorFile, write_tensors};
 use super::{Origin, RunFolder, is_llama2c, load_llama2c, rope};
 use crate::config::ModelConfig;
+use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
 
@@ -143,6 +144,7 @@ pub fn open_model(path: &Path, tokenizer: Option<&Path>) -> Result<Model, TrainE
     let folder = RunFolder::at(path);
     let config = ModelConfig::read(&folder.config())?;
     check(&config)?;
+    demand::check(&config, Use::Weights)?;
     let origin = Origin::read(path)?;
     let (tokenizer, origin) = match given {
         Some(given) => (Some(given), origin.without_tokenizer()),

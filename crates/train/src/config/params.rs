@@ -132,7 +132,7 @@ impl ModelConfig {
     }
 
     /// Number of weights, in a type wide enough for any configuration.
-    pub(super) fn param_count_wide(&self) -> u128 {
+    pub(crate) fn param_count_wide(&self) -> u128 {
         let [d, f, v, l, e] =
             [self.dim, self.hidden, self.vocab, self.layers, self.head_dim].map(|n| n as u128);
         let (q, kv) = (self.heads as u128 * e, self.kv_heads as u128 * e);

@@ -7,6 +7,7 @@ use crate::checkpoint::{
 };
 use crate::config::{ModelConfig, RopeKind, Task, init_params};
 use crate::data::{self, Source, TextSource, TokenFile};
+use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::model::Rung;
 use crate::step::{Build, Chosen, Heard, Network, StepError, StepGraph, compile_on, open_engine};
@@ -182,6 +183,8 @@ impl Start {
         }
         cfg.validate()?;
         let settings = Settings::for_model(&cfg).with(&options.overrides);
+        settings.validate()?;
+        demand::check(&cfg, Use::Train { windows: settings.windows() })?;
         let theta = theta.unwrap_or_else(|| init_params(&cfg, settings.seed));
         Ok(Start { cfg, settings, tokenizer, theta, origin, missing, resumed: None })
     }
@@ -205,6 +208,8 @@ impl Start {
         if let Some(seq) = options.overrides.seq {
             cfg.seq = seq;
         }
+        cfg.validate()?;
+        demand::check(&cfg, Use::Train { windows: options.overrides.batch.unwrap_or(1) })?;
         let mut checkpoint = folder.load_newest(&cfg)?;
         cfg.rope.kind = checkpoint.rope;
         let settings: Settings = serde_json::from_value(checkpoint.state.settings.clone()).map_err(|e| {

@@ -220,7 +220,7 @@ impl Settings {
 
     /// Windows of an optimizer step.
     pub fn windows(&self) -> usize {
-        self.batch * self.accum
+        self.batch.saturating_mul(self.accum)
     }
 
     pub(super) fn schedule(&self) -> Schedule {

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 use train::bench::{Ablation, StepOptions, What, Workload, ablation, limit};
-use train::config::ModelConfig;
 use train::model::Norms;
 use train::run::RunError;
 
@@ -90,7 +89,7 @@ struct Variant {
 pub fn run(ui: &Ui, args: &AblationArgs) -> Result<(), CommandError> {
     args.output.check("bench ablation")?;
     check_place(args.plot.as_deref())?;
-    let mut config = ModelConfig::find(&args.model)?;
+    let mut config = super::model(&args.model)?;
     config.seq = args.seq.unwrap_or(config.seq);
     config.validate()?;
     let workload = Workload::new(config);

@@ -8,7 +8,6 @@ use crate::units;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use train::bench::{Workload, compilations};
-use train::config::ModelConfig;
 
 /// Time how long the kernels of a model take to compile, forward and backward
 ///
@@ -62,7 +61,7 @@ struct PartTime {
 
 pub fn run(ui: &Ui, args: &CompileArgs) -> Result<(), CommandError> {
     args.output.check("bench compile")?;
-    let workload = Workload::new(ModelConfig::find(&args.model)?);
+    let workload = Workload::new(super::model(&args.model)?);
     let (wanted, threads) = (args.engine.device(), args.engine.threads);
     let bar = ui.steps("compiling");
     let times =

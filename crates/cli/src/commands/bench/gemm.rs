@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::PathBuf;
 use train::bench::{Workload, products};
-use train::config::ModelConfig;
 use train::run::RunError;
 
 /// Time the matrix products that a step is made of, beside the limit of this machine
@@ -64,7 +63,7 @@ struct Product {
 pub fn run(ui: &Ui, args: &GemmArgs) -> Result<(), CommandError> {
     args.output.check("bench gemm")?;
     check_place(args.plot.as_deref())?;
-    let workload = Workload::new(ModelConfig::find(&args.model)?);
+    let workload = Workload::new(super::model(&args.model)?);
     let math = args.engine.device().math;
     let times = products(&workload, math, args.engine.threads, args.samples).map_err(RunError::from)?;
     let products = times.products.into_iter().map(|t| {

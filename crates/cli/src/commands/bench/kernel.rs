@@ -8,7 +8,6 @@ use ane::Math;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use train::bench::{KernelTimes, Workload, kernels};
-use train::config::ModelConfig;
 use train::model::Norms;
 use train::run::RunError;
 
@@ -73,7 +72,7 @@ struct StepTime {
 
 pub fn run(ui: &Ui, args: &KernelArgs) -> Result<(), CommandError> {
     args.output.check("bench kernel")?;
-    let workload = Workload::new(ModelConfig::find(&args.model)?);
+    let workload = Workload::new(super::model(&args.model)?);
     let (storage, norms) = (args.storage.into(), args.norms.get());
     let (threads, all) =
         kernels(&workload, storage, norms, args.math, args.threads, args.samples).map_err(RunError::from)?;

@@ -12,6 +12,8 @@ mod step;
 
 use crate::error::CommandError;
 use crate::ui::Ui;
+use train::config::ModelConfig;
+use train::demand::{self, Use};
 
 /// Measure how fast this machine trains, and what its engine can do
 ///
@@ -59,4 +61,11 @@ pub fn run(ui: &Ui, args: &BenchArgs) -> Result<(), CommandError> {
         Command::Sram(args) => stack::sram(ui, args),
         Command::Int8(args) => stack::int8(ui, args),
     }
+}
+
+/// The model of that name, if this machine has the memory for it.
+fn model(name: &str) -> Result<ModelConfig, CommandError> {
+    let config = ModelConfig::find(name)?;
+    demand::check(&config, Use::Train { windows: 1 })?;
+    Ok(config)
 }

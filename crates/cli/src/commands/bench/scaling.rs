@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 use train::bench::{Over, StepOptions, scaling};
-use train::config::ModelConfig;
 use train::model::Norms;
 
 /// Time a training step at several sizes of one thing, to see how its cost grows
@@ -105,7 +104,7 @@ struct SizeTime {
 pub fn run(ui: &Ui, args: &ScalingArgs) -> Result<(), CommandError> {
     args.output.check("bench scaling")?;
     check_place(args.plot.as_deref())?;
-    let config = ModelConfig::find(&args.model)?;
+    let config = super::model(&args.model)?;
     let (over, name, unit) = args.over.over();
     let sizes = if args.sizes.is_empty() { over.sizes().to_vec() } else { args.sizes.clone() };
     let options = StepOptions {

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 use train::bench::{StepBench, StepOptions, StepTimes, Workload};
-use train::config::ModelConfig;
 
 /// Time a full training step: forward, backward and AdamW
 ///
@@ -102,7 +101,7 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
     };
     let (mut results, mut drawn) = (Vec::new(), Vec::new());
     for name in &args.model {
-        let workload = Workload::new(ModelConfig::find(name)?);
+        let workload = Workload::new(super::model(name)?);
         let (tokens, parameters, flops) =
             (workload.config.seq, workload.config.param_count(), workload.flops());
         let bar = ui.steps("stepping");

@@ -1,0 +1,176 @@
+//! How much memory a model takes at least, known before any of it is asked for: a size that no memory holds is refused
+//! by name.
+
+use std::fs;
+
+use crate::config::{ModelConfig, RopeKind, Task};
+use crate::error::TrainError;
+
+/// What a model is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Its weights are read.
+    Weights,
+    /// Its layer is stated as programs.
+    Kernels,
+    /// Its forward pass runs.
+    Infer,
+    /// It is trained on so many windows a step.
+    Train {
+        /// Windows.
+        windows: usize,
+    },
+}
+
+/// Memory that is taken to be there where the system does not tell: more than any Mac has.
+const UNKNOWN: u64 = 512 << 30;
+
+/// Bytes for each element of a constant table while programs are made: it is held as f64 and in a few copies of half
+/// the width or less. Measured with windows of 1024 to 4096 tokens.
+const TABLE: u128 = 20;
+
+/// Bytes for each window and layer of a step's schedule. Measured with 100 and 1000 windows.
+const SCHEDULE: u128 = 8 << 10;
+
+/// Bytes for each layer's kernels, however small. Measured with 4 and 2000 layers.
+const LAYER: u128 = 64 << 10;
+
+/// Refuses a model whose memory this machine does not have. The demand is a lower bound: what passes may still be too
+/// large, what is refused cannot run.
+///
+/// # Errors
+/// [`TrainError::Memory`], with the part that takes most.
+pub fn check(config: &ModelConfig, what_for: Use) -> Result<(), TrainError> {
+    check_against(config, what_for, available())
+}
+
+fn check_against(config: &ModelConfig, what_for: Use, have: u64) -> Result<(), TrainError> {
+    let parts = parts(config, what_for);
+    let need: u128 = parts.iter().map(|part| part.0).sum();
+    match parts.into_iter().max_by_key(|part| part.0) {
+        Some((most, what, keys)) if need > u128::from(have) => {
+            Err(TrainError::Memory { need: gib(need), have: gib(have.into()), most: gib(most), what, keys })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn gib(bytes: u128) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
+
+/// Bytes of each part, what it is, and which settings make it smaller.
+fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static str)> {
+    let wide = |n: usize| n as u128;
+    let (d, f, v, l, s, e) =
+        (wide(c.dim), wide(c.hidden), wide(c.vocab), wide(c.layers), wide(c.seq), wide(c.head_dim));
+    let (h, q, kv) = (wide(c.heads), wide(c.heads) * e, wide(c.kv_heads) * e);
+    let n = c.param_count_wide();
+    let trains = matches!(what_for, Use::Train { .. });
+
+    // Gradients and two moments besides; kernels have the matrices in half precision.
+    let weights = n * if trains { 16 } else { 4 };
+    let mut parts = vec![(weights, "weights", "`dim`, `hidden`, `layers` or `vocab`")];
+    if what_for == Use::Weights {
+        return parts;
+    }
+    if what_for == Use::Kernels {
+        parts.clear();
+    }
+    let mask = TABLE * s * s;
+    // The probabilities and their gradients lie on three surfaces in fp16, and in working memory.
+    let attention = if trains { mask + 16 * h * s * s } else { mask };
+    parts.push((attention, "attention within a window", "`seq`, or `heads`,"));
+    let turn = if c.rope.kind == RopeKind::None { 0 } else { TABLE * (e * e + 2 * e * s) };
+    parts.push((turn, "the tables of RoPE", "`head_dim` or `seq`"));
+    if what_for == Use::Kernels {
+        return parts;
+    }
+    parts.push((LAYER * l, "kernels of all layers", "`layers`"));
+    // The residual stream in f32; what forward kernels write, in fp16, of all layers if there is a backward pass.
+    let taps = 2 * s * (4 * d + 2 * q + 2 * kv + 3 * f) * if trains { l } else { 1 };
+    let streams = 4 * s * d * (2 * l + 1);
+    parts.push((taps + streams, "activations of a window", "`seq`, `layers`, `dim` or `hidden`"));
+    if let Use::Train { windows } = what_for {
+        if c.task == Task::Language {
+            parts.push((4 * v * s, "logits of a window", "`vocab` or `seq`"));
+        }
+        let schedule = wide(windows) * (SCHEDULE * l + 4 * s);
+        parts.push((schedule, "the windows of a step", "`--batch` or `--accum`"));
+    }
+    parts
+}
+
+/// Bytes that this process can have at most, where the system tells (Linux): memory and swap, the limit of its control
+/// group, the limit of its address space.
+fn available() -> u64 {
+    let kib = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024);
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let of = |key: &str| text.lines().find(|line| line.starts_with(key)).and_then(kib);
+        Some(of("MemTotal:")? + of("SwapTotal:").unwrap_or(0))
+    });
+    let group =
+        fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    let space = fs::read_to_string("/proc/self/limits").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+        line.split_whitespace().next()?.parse().ok()
+    });
+    [machine, group, space].into_iter().flatten().min().unwrap_or(UNKNOWN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(config: &ModelConfig, windows: usize) -> Option<&'static str> {
+        match check_against(config, Use::Train { windows }, 16 << 30) {
+            Err(TrainError::Memory { what, .. }) => Some(what),
+            other => other.map(|()| None).unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_part_that_takes_most_is_named() {
+        let tiny = ModelConfig::preset("tiny").unwrap();
+        for name in crate::config::PRESETS {
+            assert_eq!(refusal(&ModelConfig::preset(name).unwrap(), 8), None, "{name}");
+        }
+        for (config, windows, want) in [
+            (ModelConfig { seq: 65_536, ..tiny.clone() }, 4, "attention within a window"),
+            (
+                ModelConfig { heads: 1 << 20, kv_heads: 1, head_dim: 2, seq: 128, ..tiny.clone() },
+                4,
+                "attention within a window",
+            ),
+            (ModelConfig { vocab: 1 << 27, ..tiny.clone() }, 4, "weights"),
+            (ModelConfig { dim: 1 << 20, ..tiny.clone() }, 4, "weights"),
+            (ModelConfig { head_dim: 1 << 20, ..tiny.clone() }, 4, "the tables of RoPE"),
+            (
+                ModelConfig {
+                    dim: 2,
+                    hidden: 1,
+                    heads: 1,
+                    kv_heads: 1,
+                    head_dim: 2,
+                    layers: 1 << 20,
+                    ..tiny.clone()
+                },
+                1,
+                "kernels of all layers",
+            ),
+            (ModelConfig { layers: 24, ..tiny.clone() }, 1 << 20, "the windows of a step"),
+        ] {
+            assert_eq!(refusal(&config, windows), Some(want));
+        }
+    }
+
+    #[test]
+    fn reading_and_running_take_less_than_training() {
+        let config = ModelConfig::preset("stories110m").unwrap();
+        let need = |what_for| parts(&config, what_for).iter().map(|part| part.0).sum::<u128>();
+        let [weights, infer, train] = [Use::Weights, Use::Infer, Use::Train { windows: 1 }].map(need);
+        assert!(weights < infer && infer < train, "{weights} {infer} {train}");
+        // The run of README's table: 2219 MiB at its peak.
+        assert!((1 << 30..2219 << 20).contains(&train), "{train}");
+    }
+}
