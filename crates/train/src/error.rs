@@ -174,6 +174,16 @@ pub enum TrainError {
         /// One past the last token asked for.
         end: u64,
     },
+    /// A token file that got other content while it was in use.
+    #[error("`{}` was changed while in use: tokens {start} to {end} are not what they were when it was opened", path.display())]
+    TokenFileChanged {
+        /// The token file.
+        path: PathBuf,
+        /// First token asked for.
+        start: u64,
+        /// One past the last token asked for.
+        end: u64,
+    },
     /// A tokenizer with tokens that the model has no embedding for.
     #[error("the tokenizer has {tokenizer} tokens, the model's vocabulary is {model}")]
     TokenizerTooLarge {
@@ -339,7 +349,9 @@ impl TrainError {
                 "Use a model with the vocabulary of the tokenizer that made this file, or make the file again."
             }
             Self::TooFewTokens { .. } => "Give more text, or a smaller `--seq`.",
-            Self::TokenFileShrank { .. } => "Restore the token file, then resume from the last checkpoint.",
+            Self::TokenFileShrank { .. } | Self::TokenFileChanged { .. } => {
+                "Restore the token file, then go on from the last checkpoint with `--resume`."
+            }
             Self::TokenizerTooLarge { .. } => "Use the tokenizer that belongs to the model.",
             Self::TokenizerFormat { .. } => {
                 "Name the model's tokenizer with `--tokenizer`: the `tokenizer.json` of a byte-level or SentencePiece \

@@ -3,9 +3,11 @@
 //!
 //! Text is read in pieces, encoded and written to a file of little-endian tokens ([`tokenize`]).
 //! Token files are read window by window at their position ([`TokenFile`]): memory stays constant however
-//! large the file is, as with a memory map, and a file cut while in use is an error instead of a signal.
+//! large the file is, as with a memory map, and a file cut or overwritten while in use is an error instead of a
+//! signal or of other training.
 
 mod split;
+mod steady;
 mod synthetic;
 mod text;
 mod token_file;

@@ -353,9 +353,42 @@ fn a_file_cut_while_in_use_is_an_error() {
     fs::write(&path, token_bytes(&[7; 100])).unwrap();
     let file = TokenFile::open(&path, 8).unwrap();
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(101).unwrap();
-    file.window(40, &mut [0; 10]).unwrap();
-    let error = file.window(45, &mut [0; 10]).unwrap_err();
-    assert!(matches!(error, TrainError::TokenFileShrank { start: 45, end: 55, .. }), "{error}");
+    for start in [40, 45, 90] {
+        let error = file.window(start, &mut [0; 10]).unwrap_err();
+        assert!(
+            matches!(error, TrainError::TokenFileShrank { start: s, end: e, .. } if (s, e) == (start, start + 10)),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_file_overwritten_while_in_use_is_an_error() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("t.bin");
+    let tokens: Vec<u16> = (0..100_000u32).map(|i| (i % 50) as u16).collect();
+    fs::write(&path, token_bytes(&tokens)).unwrap();
+    let file = TokenFile::open(&path, 50).unwrap();
+    let read = |start: u64| {
+        let mut window = [0; 10];
+        file.window(start, &mut window).map(|()| window)
+    };
+    assert_eq!(read(99_990).unwrap()[9], 49);
+    // Other tokens that are as good, at the end alone, by a program that keeps the file's times.
+    let times = fs::metadata(&path).unwrap().modified().unwrap();
+    let mut other = tokens.clone();
+    other[99_999] = 48;
+    fs::write(&path, token_bytes(&other)).unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_modified(times).unwrap();
+    assert_eq!(read(0).unwrap()[9], 9, "here nothing has changed");
+    let error = read(99_990).unwrap_err();
+    assert!(matches!(error, TrainError::TokenFileChanged { start: 99_990, end: 100_000, .. }), "{error}");
+    assert!(error.hint().unwrap().contains("--resume"));
+    // A new file in its place is another file: this one goes on with what it has.
+    fs::write(&path, token_bytes(&tokens)).unwrap();
+    fs::write(dir.path().join("new.bin"), token_bytes(&other)).unwrap();
+    fs::rename(dir.path().join("new.bin"), &path).unwrap();
+    assert_eq!(read(99_990).unwrap()[9], 49);
 }
 
 #[test]

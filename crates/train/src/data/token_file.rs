@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::split::Split;
+use super::steady::SteadyFile;
 use super::token_layout::Layout;
 use crate::error::TrainError;
 
@@ -16,7 +17,7 @@ const CHUNK: usize = 1 << 19;
 #[derive(Debug)]
 pub struct TokenFile {
     path: PathBuf,
-    file: PositionedFile,
+    file: SteadyFile,
     layout: Layout,
     fingerprint: u64,
 }
@@ -62,8 +63,9 @@ impl TokenFile {
         if layout.len == 0 {
             return Err(TrainError::EmptyText { path: path.to_owned() });
         }
-        let mut opened =
-            Self { path: path.to_owned(), file: PositionedFile::new(file), layout, fingerprint: 0 };
+        let bytes = file.metadata().map_err(TrainError::io("read", path))?.len();
+        let file = SteadyFile::new(file, bytes);
+        let mut opened = Self { path: path.to_owned(), file, layout, fingerprint: 0 };
         let mut hash = Fnv::default();
         let bare = |width: u64| layout.width == width && !layout.said;
         let (mut first_halves, mut second_halves) = (0, 0);
@@ -117,18 +119,17 @@ impl TokenFile {
     /// Reads `window.len()` tokens from position `start` on.
     ///
     /// # Errors
-    /// [`TrainError::TokenFileShrank`] if the file no longer reaches that far, otherwise [`TrainError::Io`].
+    /// [`TrainError::TokenFileShrank`] if the file no longer reaches that far, [`TrainError::TokenFileChanged`] if other
+    /// tokens stand there now, otherwise [`TrainError::Io`].
     pub fn window(&self, start: u64, window: &mut [u32]) -> Result<(), TrainError> {
         let Layout { start: begins, width, .. } = self.layout;
         let mut bytes = vec![0; width as usize * window.len()];
+        let (path, end) = (|| self.path.clone(), start + window.len() as u64);
         self.file.read_exact_at(&mut bytes, begins + width * start).map_err(|source| {
             match source.kind() {
-                io::ErrorKind::UnexpectedEof => TrainError::TokenFileShrank {
-                    path: self.path.clone(),
-                    start,
-                    end: start + window.len() as u64,
-                },
-                _ => TrainError::Io { doing: "read", path: self.path.clone(), source },
+                io::ErrorKind::UnexpectedEof => TrainError::TokenFileShrank { path: path(), start, end },
+                io::ErrorKind::InvalidData => TrainError::TokenFileChanged { path: path(), start, end },
+                _ => TrainError::Io { doing: "read", path: path(), source },
             }
         })?;
         match width {
@@ -212,41 +213,5 @@ impl Fnv {
         for &byte in if width > 2 { &bytes[..] } else { &bytes[..2] } {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
         }
-    }
-}
-
-/// A file read at given positions, by any number of threads.
-#[cfg(unix)]
-#[derive(Debug)]
-struct PositionedFile(File);
-
-#[cfg(unix)]
-impl PositionedFile {
-    fn new(file: File) -> Self {
-        Self(file)
-    }
-
-    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.0, bytes, offset)
-    }
-}
-
-/// A file read at given positions, by one thread at a time.
-#[cfg(not(unix))]
-#[derive(Debug)]
-struct PositionedFile(std::sync::Mutex<File>);
-
-#[cfg(not(unix))]
-impl PositionedFile {
-    fn new(file: File) -> Self {
-        Self(std::sync::Mutex::new(file))
-    }
-
-    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        use std::io::{Read, Seek};
-        // A poisoned lock leaves only an arbitrary position, and every read seeks first.
-        let mut file = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        file.seek(io::SeekFrom::Start(offset))?;
-        file.read_exact(bytes)
     }
 }
