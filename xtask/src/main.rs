@@ -1,6 +1,9 @@
 //! Chores of the repository, in plain Rust: what CI runs, and how expectations are rewritten.
 #![forbid(unsafe_code)]
 
+#[cfg(target_os = "linux")]
+mod crash;
+
 use std::env;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -17,6 +20,8 @@ Chores:
   apple standin [COMMAND]  Run the Apple back end against a stand-in for the engine: its tests, or a command of
                            `backpropane` with its `--device ane`
   apple arm64 [TEST]       Run the software engine's tests as programs for arm64 Linux, under qemu
+  crash [BINARY]  Kill a training run before, after and in the middle of each of its file operations, and let each of
+                  them fail; resumed, it must come to the same files. Needs a C compiler and Linux
 
 Examples:
   cargo xtask ci                          before a change is sent
@@ -47,6 +52,10 @@ fn main() -> ExitCode {
         ["apple", "check"] => script("check.sh", &[]),
         ["apple", "standin", ref command @ ..] => script("standin.sh", command),
         ["apple", "arm64", ref tests @ ..] => script("arm64.sh", tests),
+        #[cfg(target_os = "linux")]
+        ["crash"] => crash::run(None),
+        #[cfg(target_os = "linux")]
+        ["crash", binary] => crash::run(Some(Path::new(binary))),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             ExitCode::SUCCESS
