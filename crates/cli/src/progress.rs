@@ -100,6 +100,7 @@ impl<'a> Progress<'a> {
             Notice::Note(line) => self.ui.say(line),
             // Said by whoever remembers which plan an engine took.
             Notice::Kernels(_) => {}
+            Notice::Warning(line) => self.ui.warn(line),
         }
     }
 
@@ -198,11 +199,12 @@ impl<'a> Progress<'a> {
         self.validated = Some(v.loss);
         let width = self.total.to_string().len();
         let bits = v.bits_per_byte.map(|b| format!("  {b:.3} bits/byte")).unwrap_or_default();
+        // A process that took no step has none.
+        let loss = self.loss().map(|loss| format!("loss {loss:.3}  ")).unwrap_or_default();
         self.ui.say(format!(
-            "step {:>width$}/{}  loss {:.3}  validation {}{bits}",
+            "step {:>width$}/{}  {loss}validation {}{bits}",
             v.step,
             self.total,
-            self.loss.get(),
             self.ui.bold(&format!("{:.3}", v.loss)),
         ));
     }

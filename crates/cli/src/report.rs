@@ -1,6 +1,6 @@
 //! What a run came to: for people, and as JSON for programs.
 
-use crate::ui::{Ui, program};
+use crate::ui::{Ui, program, word};
 use crate::units;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -151,24 +151,17 @@ impl Report {
         }
         let w = &self.work;
         let skipped = if w.skipped > 0 { format!(", {} skipped", w.skipped) } else { String::new() };
-        rows.push((
-            "speed",
-            format!(
-                "{} tokens/s: {} steps{skipped} of {} tokens in {}",
-                units::count(w.tokens_per_s),
-                w.steps,
-                w.tokens / w.steps.max(1),
-                units::clock(w.wall_s),
-            ),
-        ));
-        rows.push((
-            "time",
-            format!(
-                "engine {:.0} %, host {:.0} % of a step; they overlap",
-                w.share(w.engine_s),
-                w.share(w.host_s)
-            ),
-        ));
+        // A run that only wrote its end took none.
+        if let Some(tokens) = w.tokens.checked_div(w.steps) {
+            let rate = units::count(w.tokens_per_s);
+            let (steps, time) = (w.steps, units::clock(w.wall_s));
+            rows.push((
+                "speed",
+                format!("{rate} tokens/s: {steps} steps{skipped} of {tokens} tokens in {time}"),
+            ));
+            let (engine, host) = (w.share(w.engine_s), w.share(w.host_s));
+            rows.push(("time", format!("engine {engine:.0} %, host {host:.0} % of a step; they overlap")));
+        }
         if w.restarts > 0 {
             let each = w.restart_s / w.restarts as f64;
             rows.push((
@@ -179,7 +172,7 @@ impl Report {
         rows.push(("memory", self.memory.text()));
         rows.push(("files", format!("{}: {}", self.folder.display(), self.files.join(", "))));
         if self.sample.is_some() {
-            let folder = self.folder.display();
+            let folder = word(&self.folder);
             rows.push(("next", format!("{} generate --model {folder} --prompt TEXT", program())));
         }
         let mut out = String::new();

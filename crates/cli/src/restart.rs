@@ -8,7 +8,7 @@
 use crate::error::CommandError;
 use crate::progress::Pace;
 use crate::report::Work;
-use crate::ui::{Ui, program};
+use crate::ui::{Ui, program, resume_command};
 use serde::{Deserialize, Serialize};
 use std::env;
 use std::io::Write;
@@ -119,10 +119,9 @@ impl Handover {
             self.step
         ))
         .with_hint(format!(
-            "Everything is saved. See what `{} doctor` says, then go on with `{} train --resume --out {}`.",
+            "Everything is saved. See what `{} doctor` says, then go on with `{}`.",
             program(),
-            program(),
-            out.display()
+            resume_command(out)
         )))
     }
 

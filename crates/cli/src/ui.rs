@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::env;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, StdoutLock, Write};
+use std::path::Path;
 
 /// Width of a bar: with the numbers of a run beside it, a line has less than 80 columns.
 const BAR: usize = 24;
@@ -47,6 +48,11 @@ impl Ui {
         if !self.quiet {
             self.line(&line.to_string());
         }
+    }
+
+    /// Says what is not as it should be and does not stop the command, even if quiet.
+    pub fn warn(&self, line: impl Display) {
+        self.line(&format!("{}: {}", self.paint("warning", "1;33"), self.harmless(&line.to_string())));
     }
 
     /// Says a line that only somebody who watches wants to know.
@@ -191,11 +197,44 @@ impl Drop for Steps {
     }
 }
 
+/// A path as a shell takes it for one word, which no command takes for a flag.
+pub fn word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let text = if text.starts_with('-') { Cow::Owned(format!("./{text}")) } else { text };
+    // No path holds a NUL, which alone cannot be quoted.
+    shlex::try_quote(&text).map_or_else(|_| text.to_string(), Cow::into_owned)
+}
+
+/// The command that goes on with the run in `out`.
+pub fn resume_command(out: &Path) -> String {
+    format!("{} train --resume --out {}", program(), word(out))
+}
+
 /// How this program was called, for messages that show what to type next.
 pub fn program() -> &'static str {
     match (env::var_os("CARGO").is_some(), cfg!(debug_assertions)) {
         (true, false) => "cargo run --release --",
         (true, true) => "cargo run --",
         (false, _) => "backpropane",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_takes_a_path_for_one_word() {
+        for (path, word) in [
+            ("runs/tiny-2", "runs/tiny-2"),
+            ("my runs/a", "'my runs/a'"),
+            ("it's", "\"it's\""),
+            ("$HOME", "'$HOME'"),
+            ("a;b", "'a;b'"),
+            ("-run", "./-run"),
+            ("é\"`", "'é\"`'"),
+        ] {
+            assert_eq!(super::word(Path::new(path)), word);
+        }
     }
 }

@@ -280,6 +280,46 @@ pub enum TrainError {
         /// The number format in the file.
         got: String,
     },
+    /// A tensor whose bytes are not those that were written.
+    #[error("`{}`: tensor `{name}` is damaged: its checksum is {got:016x}, {want:016x} was written", path.display())]
+    TensorDamaged {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// The checksum of what is in the file.
+        got: u64,
+        /// The checksum that was written with it.
+        want: u64,
+    },
+    /// A file whose header or training state is not what was written.
+    #[error("`{}` is damaged: {problem}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what was found.
+        problem: String,
+    },
+    /// A tensor with numbers that no model can have.
+    #[error("`{}`: {count} of {of} numbers of tensor `{name}` are not finite, the first of them number {first}", path.display())]
+    TensorNotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// How many are infinite or NaN.
+        count: usize,
+        /// How many numbers it has.
+        of: usize,
+        /// Index of the first of them, row-major, counted from 0.
+        first: usize,
+    },
+    /// A file that is to be appended to, and is a link to another place.
+    #[error("`{}` is a symbolic link, and a run writes into its own folder alone", path.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+    },
     /// A training state of a model with another configuration.
     #[error("`{}` belongs to a model with {key} = {got}, this run has {key} = {want}", path.display())]
     StateOfOtherModel {
@@ -306,6 +346,22 @@ fn in_file(file: Option<&Path>) -> String {
 }
 
 impl TrainError {
+    /// Whether a file is not what was written: cut, damaged, or of a training that diverged.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::FileFormat { .. }
+                | Self::TensorDamaged { .. }
+                | Self::Damaged { .. }
+                | Self::TensorNotFinite { .. }
+                | Self::TensorMissing { .. }
+                | Self::TensorUnexpected { .. }
+                | Self::TensorShape { .. }
+                | Self::TensorType { .. }
+                | Self::Io { .. }
+        )
+    }
+
     /// What the user can do about it, if anything: one sentence, imperative.
     pub fn hint(&self) -> Option<Cow<'_, str>> {
         let sentence = match self {
@@ -369,6 +425,13 @@ impl TrainError {
                 "Use the `config.json` that belongs to these weights."
             }
             Self::TensorType { .. } => "Convert the weights to F32, F16 or BF16.",
+            Self::TensorDamaged { .. } | Self::Damaged { .. } => {
+                "Fetch the file again, or restore it from a copy; a run writes its own again with `train --resume`."
+            }
+            Self::TensorNotFinite { .. } => {
+                "Use weights from before the training diverged, or convert them again from their source."
+            }
+            Self::Link { .. } => "Remove the link, or name another folder with `--out`.",
             Self::StateOfOtherModel { .. } => "Resume with the model settings the run was started with.",
             Self::NoCheckpoint { .. } => "Start without `--resume`, or name the folder of an earlier run.",
             Self::Tokenizer { .. } => "Use a tokenizer that has all of this text, with `--tokenizer`.",

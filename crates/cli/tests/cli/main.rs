@@ -11,6 +11,7 @@ mod place;
 #[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin")))]
 mod probe;
 mod restart;
+mod resume;
 mod run;
 mod smollm2;
 mod tools;

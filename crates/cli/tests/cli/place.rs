@@ -68,7 +68,7 @@ impl Place {
         outcome
     }
 
-    /// The bytes of every file.
+    /// The bytes of every file but the locks of runs, which are empty.
     pub fn snapshot(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = BTreeMap::new();
         collect(self.dir.path(), &mut files);
@@ -144,7 +144,7 @@ fn collect(dir: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             collect(&path, files);
-        } else {
+        } else if path.file_name().is_none_or(|name| name != ".lock") {
             files.insert(path.clone(), fs::read(&path).expect("a file"));
         }
     }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::model::check_finite;
 use super::rope;
 use crate::config::{ModelConfig, ParamKind, Rope, RopeKind, Task};
 use crate::error::TrainError;
@@ -26,14 +27,15 @@ pub fn is_llama2c(path: &Path) -> bool {
 /// put into the order of Hugging Face's folders.
 ///
 /// # Errors
-/// [`TrainError::Io`], [`TrainError::Llama2cVersion`], or [`TrainError::FileFormat`] if it is truncated or of another
-/// kind.
+/// [`TrainError::Io`], [`TrainError::Llama2cVersion`], [`TrainError::FileFormat`] if it is truncated or of another
+/// kind, or [`TrainError::TensorNotFinite`].
 pub fn load_llama2c(path: &Path) -> Result<(ModelConfig, Vec<f32>), TrainError> {
     let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
     check_version(path, &bytes)?;
     let (config, mut params) = parse(&bytes).map_err(|problem| not_complete(path, problem))?;
     for spec in config.params() {
         let place = spec.range();
+        check_finite(path, &spec.name, &params[place.clone()])?;
         if let Cow::Owned(rows) = rope::in_folder(&config, &spec, &params[place.clone()]) {
             params[place].copy_from_slice(&rows);
         }

@@ -33,16 +33,26 @@ pub struct Model {
 /// # Errors
 /// As [`write_tensors`].
 pub fn save_model(path: &Path, config: &ModelConfig, params: &[f32]) -> Result<(), TrainError> {
+    // Other programs look for this entry before they read weights.
+    let write = |tensors: &[Tensor<'_>]| write_tensors(path, Some(("format", "pt".to_owned())), tensors);
+    as_saved(config, params, write)
+}
+
+/// Whether the file at `path` is what [`save_model`] writes for these weights, whole and undamaged.
+pub(super) fn is_saved(path: &Path, config: &ModelConfig, params: &[f32]) -> bool {
+    let whole =
+        |file: TensorFile| as_saved(config, params, |tensors| file.claims(tensors)) && file.verify().is_ok();
+    TensorFile::open(path).is_ok_and(whole)
+}
+
+/// Calls `f` with the tensors that [`save_model`] writes.
+fn as_saved<R>(config: &ModelConfig, params: &[f32], f: impl FnOnce(&[Tensor<'_>]) -> R) -> R {
     let specs = config.params();
     let rows = |spec| rope::in_folder(config, spec, params.get(spec.range()).unwrap_or(&[]));
     let data: Vec<Cow<'_, [f32]>> = specs.iter().map(rows).collect();
-    let tensors: Vec<Tensor<'_>> = specs
-        .into_iter()
-        .zip(&data)
-        .map(|(spec, data)| Tensor { name: spec.name, shape: spec.shape, data })
-        .collect();
-    // Other programs look for this entry before they read weights.
-    write_tensors(path, Some(("format", "pt".to_owned())), &tensors)
+    let tensor =
+        |(spec, data): (crate::config::ParamSpec, _)| Tensor { name: spec.name, shape: spec.shape, data };
+    f(&specs.into_iter().zip(data.iter().map(|d| &**d)).map(tensor).collect::<Vec<_>>())
 }
 
 /// The weights of a model as tensors whose names begin with `prefix`.
@@ -61,7 +71,7 @@ pub(super) fn named<'a>(config: &ModelConfig, prefix: &str, params: &'a [f32]) -
 /// ignored, and an `lm_head.weight` equal to a tied embedding.
 ///
 /// # Errors
-/// [`TrainError::Io`], [`TrainError::FileFormat`], or one of the `Tensor…` cases of [`TrainError`].
+/// As [`TensorFile::open`], or one of the `Tensor…` cases of [`TrainError`]; numbers that are not finite are one.
 pub fn load_model(path: &Path, config: &ModelConfig) -> Result<Vec<f32>, TrainError> {
     load_params_from(&TensorFile::open(path)?, config, "")
 }
@@ -83,7 +93,9 @@ pub fn load_params_from(
     }
     let mut params = vec![0.0; config.param_count()];
     for spec in &specs {
-        file.read(&format!("{prefix}{}", spec.name), &spec.shape, &mut params[spec.range()])?;
+        let (name, numbers) = (format!("{prefix}{}", spec.name), &mut params[spec.range()]);
+        file.read(&name, &spec.shape, numbers)?;
+        check_finite(file.path(), &name, numbers)?;
     }
     for name in file.names() {
         let Some(own) = name.strip_prefix(prefix) else { continue };
@@ -95,6 +107,17 @@ pub fn load_params_from(
         }
     }
     Ok(params)
+}
+
+/// Refuses a tensor with numbers that are infinite or NaN: nothing that follows from them is right.
+pub(super) fn check_finite(path: &Path, name: &str, numbers: &[f32]) -> Result<(), TrainError> {
+    let count = numbers.iter().filter(|x| !x.is_finite()).count();
+    if count == 0 {
+        return Ok(());
+    }
+    let first = numbers.iter().position(|x| !x.is_finite()).unwrap_or_default();
+    let (path, name, of) = (path.to_owned(), name.to_owned(), numbers.len());
+    Err(TrainError::TensorNotFinite { path, name, count, of, first })
 }
 
 /// Whether the classifier in the file repeats the embedding of a model that ties them.

@@ -3,12 +3,28 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::model::save_model;
+use super::atomic::is_remains;
+use super::model::{is_saved, save_model};
 use super::state::{Checkpoint, Snapshot, load_checkpoint, save_checkpoint};
 use super::{Origin, write_atomically};
 use crate::config::ModelConfig;
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
+
+/// Files of a run's folder, its own and those that come with a tokenizer.
+const FILES: [&str; 11] = [
+    "config.json",
+    "generation_config.json",
+    "loss.svg",
+    "metrics.jsonl",
+    "model.safetensors",
+    "special_tokens_map.json",
+    "tokenizer.bin",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "tokens.bin",
+];
 
 /// Checkpoints that stay: should the newest turn out damaged, there is one more.
 const KEPT: usize = 2;
@@ -85,7 +101,7 @@ impl RunFolder {
 
     /// Writes a checkpoint of the snapshot's step, then `model.safetensors` with the same weights, then removes
     /// what is no longer needed: all but the two newest checkpoints, any of a later step (an earlier run left
-    /// them), and remains of interrupted writes.
+    /// them), and what interrupted writes left.
     ///
     /// # Errors
     /// [`TrainError::Io`]; the earlier checkpoints and the earlier `model.safetensors` are then as they were.
@@ -93,8 +109,16 @@ impl RunFolder {
         let step = snapshot.state.step;
         let path = self.checkpoints().join(format!("step-{step:08}.safetensors"));
         save_checkpoint(&path, config, snapshot)?;
-        save_model(&self.model(), config, snapshot.params)?;
+        self.save_model(config, snapshot.params)?;
         self.prune(step)
+    }
+
+    /// Writes `model.safetensors`.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]; an earlier one is then as it was.
+    pub fn save_model(&self, config: &ModelConfig, params: &[f32]) -> Result<(), TrainError> {
+        save_model(&self.model(), config, params)
     }
 
     /// The newest checkpoint, as its step and its path.
@@ -105,48 +129,102 @@ impl RunFolder {
         Ok(self.steps()?.pop())
     }
 
-    /// Reads the newest checkpoint.
+    /// Reads the newest checkpoint that is undamaged; what is wrong with newer ones comes with it.
     ///
     /// # Errors
-    /// [`TrainError::NoCheckpoint`], otherwise as [`load_checkpoint`].
-    pub fn load_newest(&self, config: &ModelConfig) -> Result<Checkpoint, TrainError> {
-        let Some((_, path)) = self.newest()? else {
-            return Err(TrainError::NoCheckpoint { dir: self.dir.clone() });
+    /// [`TrainError::NoCheckpoint`]; if all are damaged, what is wrong with the newest; otherwise as
+    /// [`load_checkpoint`].
+    pub fn load_newest(&self, config: &ModelConfig) -> Result<(Checkpoint, Vec<TrainError>), TrainError> {
+        let mut passed_over = Vec::new();
+        for (step, path) in self.steps()?.into_iter().rev() {
+            match load_step(step, &path, config) {
+                Ok(checkpoint) => return Ok((checkpoint, passed_over)),
+                Err(error) if error.is_damage() => passed_over.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        let none = || TrainError::NoCheckpoint { dir: self.dir.clone() };
+        Err(passed_over.into_iter().next().unwrap_or_else(none))
+    }
+
+    /// Whether `model.safetensors` is whole and holds these weights.
+    pub fn has_model(&self, config: &ModelConfig, params: &[f32]) -> bool {
+        is_saved(&self.model(), config, params)
+    }
+
+    /// Takes back the checkpoint of `step`, of weights that turned out not to be fit: the one before it becomes the
+    /// newest, and the model that of its step. Without one before it nothing happens.
+    ///
+    /// # Errors
+    /// As [`RunFolder::load_newest`], and [`TrainError::Io`].
+    pub fn withdraw(&self, step: u64, config: &ModelConfig) -> Result<(), TrainError> {
+        let steps = self.steps()?;
+        let Some((_, path)) = steps.iter().find(|(s, _)| *s == step).filter(|_| steps[0].0 < step) else {
+            return Ok(());
         };
-        load_checkpoint(&path, config)
+        fs::remove_file(path).map_err(TrainError::io("remove", path))?;
+        let (checkpoint, _) = self.load_newest(config)?;
+        self.save_model(config, &checkpoint.params)
+    }
+
+    /// Removes what interrupted writes of a run's files left in its folder.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`].
+    pub fn clean(&self) -> Result<(), TrainError> {
+        let in_run =
+            list(&self.dir)?.into_iter().filter(|path| is_remains(path, |name| FILES.contains(&name)));
+        let in_checkpoints = list(&self.checkpoints())?;
+        let in_checkpoints =
+            in_checkpoints.into_iter().filter(|path| is_remains(path, |name| step_of(name).is_some()));
+        in_run.chain(in_checkpoints).try_for_each(|path| remove(&path))
     }
 
     /// All checkpoints with their steps, oldest first.
     fn steps(&self) -> Result<Vec<(u64, PathBuf)>, TrainError> {
-        let step = |path: PathBuf| {
-            let name = path.file_name()?.to_str()?;
-            let number = name.strip_prefix("step-")?.strip_suffix(".safetensors")?;
-            Some((number.parse().ok()?, path))
-        };
-        let mut steps: Vec<_> = self.list()?.into_iter().filter_map(step).collect();
+        let step = |path: PathBuf| Some((step_of(path.file_name()?.to_str()?)?, path));
+        let mut steps: Vec<_> = list(&self.checkpoints())?.into_iter().filter_map(step).collect();
         steps.sort();
         Ok(steps)
     }
 
-    /// Everything in the folder of checkpoints; nothing if there is none.
-    fn list(&self) -> Result<Vec<PathBuf>, TrainError> {
-        let folder = self.checkpoints();
-        if !folder.exists() {
-            return Ok(Vec::new());
-        }
-        let reading = || TrainError::io("read", &folder);
-        let entries = fs::read_dir(&folder).map_err(reading())?;
-        entries.map(|entry| entry.map(|e| e.path()).map_err(reading())).collect()
-    }
-
-    fn prune(&self, step: u64) -> Result<(), TrainError> {
+    /// Removes what a run whose newest checkpoint is of `step` no longer needs, as [`RunFolder::save`] says.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`].
+    pub fn prune(&self, step: u64) -> Result<(), TrainError> {
         let (kept, later): (Vec<_>, Vec<_>) = self.steps()?.into_iter().partition(|(s, _)| *s <= step);
         let surplus = kept.len().saturating_sub(KEPT);
-        let old = kept.into_iter().take(surplus).chain(later).map(|(_, path)| path);
-        let remains = self.list()?.into_iter().filter(|path| path.extension().is_some_and(|e| e == "tmp"));
-        for path in old.chain(remains) {
-            fs::remove_file(&path).map_err(TrainError::io("remove", &path))?;
-        }
-        Ok(())
+        kept.into_iter().take(surplus).chain(later).try_for_each(|(_, path)| remove(&path))?;
+        self.clean()
     }
+}
+
+/// Reads the checkpoint that is called after `step`.
+fn load_step(step: u64, path: &Path, config: &ModelConfig) -> Result<Checkpoint, TrainError> {
+    let checkpoint = load_checkpoint(path, config)?;
+    if checkpoint.state.step != step {
+        let problem = format!("it holds the state of step {}", checkpoint.state.step);
+        return Err(TrainError::Damaged { path: path.to_owned(), problem });
+    }
+    Ok(checkpoint)
+}
+
+/// The step that a checkpoint's name says.
+fn step_of(name: &str) -> Option<u64> {
+    name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
+}
+
+/// Everything in a folder; nothing if there is none.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let reading = || TrainError::io("read", folder);
+    let entries = fs::read_dir(folder).map_err(reading())?;
+    entries.map(|entry| entry.map(|e| e.path()).map_err(reading())).collect()
+}
+
+fn remove(path: &Path) -> Result<(), TrainError> {
+    fs::remove_file(path).map_err(TrainError::io("remove", path))
 }

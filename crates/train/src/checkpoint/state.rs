@@ -10,8 +10,11 @@ use super::tensors::{TensorFile, write_tensors};
 use crate::config::{ModelConfig, RopeKind};
 use crate::error::TrainError;
 
-/// Version of the state's metadata.
-const VERSION: u32 = 1;
+/// Version of the state's metadata; since version 2 a file has checksums.
+const VERSION: u32 = 2;
+
+/// The oldest version that is read.
+const OLDEST: u32 = 1;
 
 /// Metadata entry of a checkpoint file.
 const KEY: &str = "backpropane.checkpoint";
@@ -35,6 +38,31 @@ pub struct TrainState {
     pub data: Option<DataMark>,
     /// The run's settings (schedule, batch, optimizer) in the trainer's own form, kept bit for bit.
     pub settings: serde_json::Value,
+    /// What the run was started with besides.
+    #[serde(default)]
+    pub launch: Launch,
+    /// Whether a step with these weights had a finite loss and finite gradients.
+    #[serde(default = "yes")]
+    pub measured: bool,
+}
+
+/// What a run was started with that its settings do not say, so that nobody has to say it again to resume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Launch {
+    /// What people call the model.
+    pub model: Option<String>,
+    /// The file of tokens, as an absolute path; `None` if the run's folder has its tokens.
+    pub data: Option<String>,
+    /// The engine, if one was named: `ane` or `soft`.
+    pub engine: Option<String>,
+    /// How weights reach the engine, if that was said: `baked` or `dynamic`.
+    pub weights: Option<String>,
+}
+
+/// What earlier versions, which have no such field, are taken to say.
+fn yes() -> bool {
+    true
 }
 
 /// Enough about a token file to recognise it.
@@ -101,8 +129,8 @@ pub fn save_checkpoint(path: &Path, config: &ModelConfig, snapshot: Snapshot<'_>
 /// Reads a checkpoint of a model with this configuration, whatever order of rows RoPE has in either.
 ///
 /// # Errors
-/// [`TrainError::Io`], [`TrainError::FileFormat`], [`TrainError::StateOfOtherModel`] with the first key that
-/// differs, or one of the `Tensor…` cases of [`TrainError`].
+/// As [`TensorFile::open`], [`TrainError::StateOfOtherModel`] with the first key that differs, or one of the
+/// `Tensor…` cases of [`TrainError`]; numbers that are not finite are one.
 pub fn load_checkpoint(path: &Path, config: &ModelConfig) -> Result<Checkpoint, TrainError> {
     let file = TensorFile::open(path)?;
     let Some(entry) = file.metadata(KEY) else {
@@ -110,9 +138,14 @@ pub fn load_checkpoint(path: &Path, config: &ModelConfig) -> Result<Checkpoint, 
     };
     let entry: Entry = serde_json::from_str(entry)
         .map_err(|error| not_complete(path, format!("its training state cannot be read: {error}")))?;
-    if entry.version != VERSION {
-        let problem = format!("it has version {}, this program reads version {VERSION}", entry.version);
+    if !(OLDEST..=VERSION).contains(&entry.version) {
+        let problem =
+            format!("it has version {}, this program reads versions {OLDEST} to {VERSION}", entry.version);
         return Err(not_complete(path, problem));
+    }
+    if entry.version > OLDEST && !file.has_checksums() {
+        let problem = "its checksums are missing".to_owned();
+        return Err(TrainError::Damaged { path: path.to_owned(), problem });
     }
     let theirs = ModelConfig::from_json_in(path, &entry.config)?;
     let (in_folder, wanted) = (rope::config_in_folder(&theirs), rope::config_in_folder(config));

@@ -12,6 +12,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::AtomicFile;
+use super::sums::{self, Sums};
 use crate::error::TrainError;
 
 /// Bytes converted at a time.
@@ -30,8 +31,8 @@ pub struct Tensor<'a> {
     pub data: &'a [f32],
 }
 
-/// Writes tensors in the order given, with at most one entry of metadata, all at once or not at all. Equal
-/// input gives equal bytes.
+/// Writes tensors in the order given, with at most one entry of metadata and the checksums of all, all at once or
+/// not at all. Equal input gives equal bytes.
 ///
 /// # Errors
 /// [`TrainError::Io`]; an earlier file of that name is then as it was. [`TrainError::FileFormat`] if a tensor's
@@ -48,28 +49,68 @@ pub fn write_tensors(
         let info = TensorInfo { dtype: Dtype::F32, shape: tensor.shape.clone(), data_offsets: (start, end) };
         (tensor.name.clone(), info)
     });
-    let metadata = metadata.map(|(key, value)| HashMap::from([(key.to_owned(), value)]));
-    let refused = |problem: String| TrainError::FileFormat { path: path.to_owned(), kind: KIND, problem };
-    let header = Metadata::new(metadata, infos.collect()).map_err(|error| refused(error.to_string()))?;
-    let mut header = serde_json::to_vec(&header).map_err(|error| refused(error.to_string()))?;
-    header.resize(header.len().next_multiple_of(8), b' ');
+    let infos: Vec<_> = infos.collect();
+    let sums = infos.iter().zip(tensors).map(|((name, info), tensor)| {
+        let mut hash = sums::hash_of(name, info);
+        each_part(tensor.data, &mut |bytes| {
+            hash.update(bytes);
+            Ok(())
+        })?;
+        Ok((name.clone(), hash.digest()))
+    });
+    let sums = sums.collect::<Result<Vec<_>, TrainError>>()?;
+    let header = header(metadata, infos, sums).map_err(|problem| TrainError::FileFormat {
+        path: path.to_owned(),
+        kind: KIND,
+        problem,
+    })?;
 
     let mut file = AtomicFile::create(path)?;
     file.write(&(header.len() as u64).to_le_bytes())?;
     file.write(&header)?;
     for tensor in tensors {
-        if cfg!(target_endian = "little") {
-            file.write(bytemuck::cast_slice(tensor.data))?;
-        } else {
-            tensor.data.iter().try_for_each(|x| file.write(&x.to_le_bytes()))?;
-        }
+        each_part(tensor.data, &mut |bytes| file.write(bytes))?;
     }
     file.commit()
 }
 
+/// The header's text, padded to whole words.
+fn header(
+    metadata: Option<(&str, String)>,
+    infos: Vec<(String, TensorInfo)>,
+    sums: Vec<(String, u64)>,
+) -> Result<Vec<u8>, String> {
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    let mut metadata: HashMap<_, _> =
+        metadata.into_iter().map(|(key, text)| (key.to_owned(), text)).collect();
+    let bare = Metadata::new(Some(metadata.clone()), infos.clone()).map_err(|e| said(&e))?;
+    metadata.insert(sums::KEY.to_owned(), Sums::new(&bare, sums).into_text().map_err(|e| said(&e))?);
+    let whole = Metadata::new(Some(metadata), infos).map_err(|e| said(&e))?;
+    let mut whole = serde_json::to_value(&whole).map_err(|e| said(&e))?;
+    // A hash map has its entries in any order, the file in one.
+    if let Some(entries) = whole.get_mut("__metadata__").and_then(|entries| entries.as_object_mut()) {
+        entries.sort_keys();
+    }
+    let mut text = serde_json::to_vec(&whole).map_err(|e| said(&e))?;
+    text.resize(text.len().next_multiple_of(8), b' ');
+    Ok(text)
+}
+
+/// Hands numbers to `visit` as the bytes of a file.
+fn each_part(
+    numbers: &[f32],
+    visit: &mut dyn FnMut(&[u8]) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    if cfg!(target_endian = "little") {
+        visit(bytemuck::cast_slice(numbers))
+    } else {
+        numbers.iter().try_for_each(|x| visit(&x.to_le_bytes()))
+    }
+}
+
 const KIND: &str = "safetensors";
 
-/// An open safetensors file whose header agrees with its length.
+/// An open safetensors file whose header agrees with its length, and with its checksum if it has one.
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
@@ -77,13 +118,15 @@ pub struct TensorFile {
     header: Metadata,
     /// Where the tensors' bytes begin.
     start: u64,
+    sums: Option<Sums>,
 }
 
 impl TensorFile {
     /// Opens a file and checks its header.
     ///
     /// # Errors
-    /// [`TrainError::Io`], or [`TrainError::FileFormat`] if it is truncated or no safetensors file.
+    /// [`TrainError::Io`], [`TrainError::FileFormat`] if it is truncated or no safetensors file;
+    /// [`TrainError::TensorDamaged`] or [`TrainError::Damaged`] if its header is not the one that was written.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
         let reading = || TrainError::io("read", path);
         let refused = |problem: String| TrainError::FileFormat { path: path.to_owned(), kind: KIND, problem };
@@ -107,7 +150,39 @@ impl TensorFile {
         if end != bytes {
             return Err(refused(format!("its tensors end at byte {end}, the file at byte {bytes}")));
         }
-        Ok(Self { path: path.to_owned(), file, header, start })
+        let damaged = |problem: String| TrainError::Damaged { path: path.to_owned(), problem };
+        let sums = header.metadata().as_ref().map(Sums::read).transpose().map_err(damaged)?.flatten();
+        let opened = Self { path: path.to_owned(), file, header, start, sums };
+        if opened.sums.as_ref().is_some_and(|sums| !sums.fit(&opened.header)) {
+            // If it is a tensor's entry that has changed, the tensor is named.
+            opened.verify()?;
+            return Err(damaged("its header or training state is not what was written".to_owned()));
+        }
+        Ok(opened)
+    }
+
+    /// Reads all tensors and compares their checksums, if the file has any.
+    ///
+    /// # Errors
+    /// [`TrainError::TensorDamaged`] with the first that is not what was written, or [`TrainError::Io`].
+    pub fn verify(&self) -> Result<(), TrainError> {
+        self.names().iter().try_for_each(|name| self.for_each_chunk(name, self.info(name)?, |_| {}))
+    }
+
+    /// Whether the file holds exactly these tensors, bit for bit, as its checksums say; the bytes are not read.
+    pub(super) fn claims(&self, tensors: &[Tensor<'_>]) -> bool {
+        let Some(sums) = &self.sums else { return false };
+        let claimed = |tensor: &Tensor<'_>| {
+            let info = self.header.info(&tensor.name)?;
+            let mut hash = sums::hash_of(&tensor.name, info);
+            each_part(tensor.data, &mut |bytes| {
+                hash.update(bytes);
+                Ok(())
+            })
+            .ok()?;
+            Some(info.shape == tensor.shape && sums.tensor(&tensor.name)? == hash.digest())
+        };
+        self.names().len() == tensors.len() && tensors.iter().all(|tensor| claimed(tensor) == Some(true))
     }
 
     /// The file's path.
@@ -123,6 +198,11 @@ impl TensorFile {
     /// The text stored under `key`.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.header.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// Whether it says what its tensors' checksums are.
+    pub fn has_checksums(&self) -> bool {
+        self.sums.is_some()
     }
 
     /// The shape of a tensor.
@@ -156,12 +236,12 @@ impl TensorFile {
     /// Reads a tensor of F32, F16 or BF16 numbers, widened to f32, into `numbers`.
     ///
     /// # Errors
-    /// As [`TensorFile::check`], and [`TrainError::Io`].
+    /// As [`TensorFile::check`], [`TrainError::Io`], and [`TrainError::TensorDamaged`].
     pub fn read(&self, name: &str, shape: &[usize], numbers: &mut [f32]) -> Result<(), TrainError> {
         self.check(name, shape)?;
         let info = self.info(name)?;
         let mut numbers = numbers.iter_mut();
-        self.for_each_chunk(info, |bytes| match info.dtype {
+        self.for_each_chunk(name, info, |bytes| match info.dtype {
             Dtype::F16 => convert(bytes, &mut numbers, |b| f16::from_le_bytes(b).to_f32()),
             Dtype::BF16 => convert(bytes, &mut numbers, |b| bf16::from_le_bytes(b).to_f32()),
             _ => convert(bytes, &mut numbers, f32::from_le_bytes),
@@ -173,7 +253,7 @@ impl TensorFile {
     ///
     /// # Errors
     /// [`TrainError::TensorMissing`], [`TrainError::TensorType`], [`TrainError::Io`], and
-    /// [`TrainError::FileFormat`] for an id that is negative or beyond 32 bits.
+    /// [`TrainError::FileFormat`] for an id that is negative or beyond 32 bits; [`TrainError::TensorDamaged`].
     pub fn read_tokens(&self, name: &str) -> Result<(Vec<usize>, Vec<u32>), TrainError> {
         let info = self.info(name)?;
         // The file holds this many numbers: its header agrees with its length.
@@ -181,15 +261,15 @@ impl TensorFile {
         let mut rest = ids.iter_mut();
         match info.dtype {
             Dtype::I32 => {
-                self.for_each_chunk(info, |b| convert(b, &mut rest, |b| i32::from_le_bytes(b).into()))
+                self.for_each_chunk(name, info, |b| convert(b, &mut rest, |b| i32::from_le_bytes(b).into()))
             }
             Dtype::U32 => {
-                self.for_each_chunk(info, |b| convert(b, &mut rest, |b| u32::from_le_bytes(b).into()))
+                self.for_each_chunk(name, info, |b| convert(b, &mut rest, |b| u32::from_le_bytes(b).into()))
             }
             Dtype::U16 => {
-                self.for_each_chunk(info, |b| convert(b, &mut rest, |b| u16::from_le_bytes(b).into()))
+                self.for_each_chunk(name, info, |b| convert(b, &mut rest, |b| u16::from_le_bytes(b).into()))
             }
-            Dtype::I64 => self.for_each_chunk(info, |b| convert(b, &mut rest, i64::from_le_bytes)),
+            Dtype::I64 => self.for_each_chunk(name, info, |b| convert(b, &mut rest, i64::from_le_bytes)),
             other => return Err(self.wrong_type(name, other)),
         }?;
         let token = |(position, &id): (usize, &i64)| {
@@ -212,9 +292,16 @@ impl TensorFile {
         TrainError::TensorType { path: self.path.clone(), name: name.to_owned(), got: format!("{got:?}") }
     }
 
-    /// Hands the bytes of a tensor to `visit`, in chunks of whole numbers.
-    fn for_each_chunk(&self, info: &TensorInfo, mut visit: impl FnMut(&[u8])) -> Result<(), TrainError> {
+    /// Hands the bytes of a tensor to `visit`, in chunks of whole numbers, then compares their checksum.
+    fn for_each_chunk(
+        &self,
+        name: &str,
+        info: &TensorInfo,
+        mut visit: impl FnMut(&[u8]),
+    ) -> Result<(), TrainError> {
         let (start, end) = info.data_offsets;
+        let want = self.sums.as_ref().and_then(|sums| sums.tensor(name));
+        let mut hash = sums::hash_of(name, info);
         let mut file = &self.file;
         let mut read = || -> io::Result<()> {
             file.seek(SeekFrom::Start(self.start + start as u64))?;
@@ -223,12 +310,21 @@ impl TensorFile {
             while left > 0 {
                 let count = left.min(chunk.len());
                 file.read_exact(&mut chunk[..count])?;
+                if want.is_some() {
+                    hash.update(&chunk[..count]);
+                }
                 visit(&chunk[..count]);
                 left -= count;
             }
             Ok(())
         };
-        read().map_err(TrainError::io("read", &self.path))
+        read().map_err(TrainError::io("read", &self.path))?;
+        match (hash.digest(), want) {
+            (got, Some(want)) if got != want => {
+                Err(TrainError::TensorDamaged { path: self.path.clone(), name: name.to_owned(), got, want })
+            }
+            _ => Ok(()),
+        }
     }
 }
 

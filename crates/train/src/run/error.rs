@@ -5,6 +5,7 @@ use crate::host::HostError;
 use crate::sample::SampleError;
 use crate::step::StepError;
 use ane::DeviceError;
+use std::fmt;
 use std::path::PathBuf;
 
 /// What can go wrong in a run, in generation or evaluation.
@@ -26,8 +27,14 @@ pub enum RunError {
     Occupied { dir: PathBuf },
     #[error("`{}` was trained on other data: {want} tokens with mark {want_mark:016x}, `{}` has {got} with {got_mark:016x}", dir.display(), data.display())]
     OtherData { dir: PathBuf, data: PathBuf, want: u64, want_mark: u64, got: u64, got_mark: u64 },
-    #[error("{steps} steps in a row had gradients that are not finite (step {step}, loss {loss})")]
-    NotFinite { step: u64, steps: u32, loss: f64 },
+    #[error("another process is training in `{}`", dir.display())]
+    Busy { dir: PathBuf },
+    #[error("the run in `{}` was started with `{}`: {source}", dir.display(), data.display())]
+    NoData { dir: PathBuf, data: PathBuf, source: Box<TrainError> },
+    #[error("{steps} steps in a row had gradients that are not finite (step {step}, loss {loss}); {}", kept(*saved))]
+    NotFinite { step: u64, steps: u32, loss: f64, saved: Option<u64> },
+    #[error("the training has diverged by step {step}: {unfit}; {}", kept(*saved))]
+    Diverged { step: u64, unfit: Unfit, saved: Option<u64> },
     #[error("`{}` has no tokenizer, and what was asked for needs text", dir.display())]
     NoTokenizer { dir: PathBuf },
     #[error("the model is trained on synthetic activations, not on text: {what} means nothing for it")]
@@ -38,7 +45,47 @@ pub enum RunError {
     Metrics { path: PathBuf, line: usize, problem: String },
 }
 
+/// Why weights are not worth a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum Unfit {
+    /// A step with them has a loss or a gradient that is not finite.
+    Step { loss: f64, grad_norm: f64 },
+    /// Some of them, or of their moments, are not finite.
+    Weights { name: String },
+    /// A validation with them has a loss that is not finite.
+    Validation { loss: f64 },
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unfit::Step { loss, grad_norm } => {
+                write!(f, "a step with its weights has loss {loss} and a gradient of norm {grad_norm}")
+            }
+            Unfit::Weights { name } => write!(f, "`{name}` holds numbers that are not finite"),
+            Unfit::Validation { loss } => write!(f, "the validation loss is {loss}"),
+        }
+    }
+}
+
+/// What is left of a run that diverged.
+fn kept(saved: Option<u64>) -> String {
+    match saved {
+        Some(step) => format!("the checkpoint of step {step} is kept"),
+        None => "nothing was saved before".to_owned(),
+    }
+}
+
 impl RunError {
+    /// If the training has diverged, the step of the checkpoint that is left.
+    pub fn diverged(&self) -> Option<Option<u64>> {
+        match self {
+            RunError::NotFinite { saved, .. } | RunError::Diverged { saved, .. } => Some(*saved),
+            _ => None,
+        }
+    }
+
     /// What the user can do about it, if anything.
     pub fn hint(&self) -> Option<String> {
         let sentence = match self {
@@ -51,10 +98,17 @@ impl RunError {
                 "Continue it with `--resume`, or choose another folder with `--out`."
             }
             RunError::OtherData { .. } => {
-                "Resume with the data the run was started with, or start a new run."
+                "Name the data the run was started with by `--data`, or start a new run."
             }
-            RunError::NotFinite { .. } => {
-                "Lower `--lr` or `--loss-scale`, and resume from the last checkpoint."
+            RunError::Busy { .. } => {
+                "Wait for it or stop it, then go on with `--resume`; or choose another folder with `--out`."
+            }
+            RunError::NoData { .. } => "Put it back, or say with `--data` where it is now.",
+            RunError::NotFinite { saved: Some(_), .. } | RunError::Diverged { saved: Some(_), .. } => {
+                "Go on from that checkpoint with `--resume` and a lower `--lr` or `--loss-scale`."
+            }
+            RunError::NotFinite { .. } | RunError::Diverged { .. } => {
+                "Start again with a lower `--lr` or `--loss-scale`."
             }
             RunError::NoTokenizer { .. } => {
                 "Name the model's tokenizer with `--tokenizer`, or put its `tokenizer.json` or `tokenizer.bin` beside its \
@@ -81,7 +135,10 @@ impl RunError {
             RunError::Step(StepError::Host(HostError::TokenOutOfRange { .. }) | StepError::Budget { .. }) => {
                 true
             }
-            RunError::Step(_) | RunError::Device(_) | RunError::NotFinite { .. } => false,
+            RunError::Step(_)
+            | RunError::Device(_)
+            | RunError::NotFinite { .. }
+            | RunError::Diverged { .. } => false,
             _ => true,
         }
     }

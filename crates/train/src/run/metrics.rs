@@ -1,7 +1,7 @@
 //! `metrics.jsonl`: one line a step, a validation or another event.
 
 use super::RunError;
-use crate::checkpoint::write_atomically;
+use crate::checkpoint::{refuse_link, write_atomically};
 use crate::error::TrainError;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fs::{File, OpenOptions};
@@ -100,8 +100,8 @@ impl Line {
 pub struct Metrics {
     path: PathBuf,
     file: File,
-    /// The last step that a validation came after.
-    validated: Option<u64>,
+    /// The validations so far.
+    validations: Vec<Validation>,
 }
 
 impl Metrics {
@@ -111,26 +111,34 @@ impl Metrics {
     /// # Errors
     /// If the file cannot be written, or is not a metrics file.
     pub(super) fn open(path: &Path, step: u64) -> Result<Metrics, RunError> {
-        let mut validated = None;
+        refuse_link(path)?;
+        let mut validations = Vec::new();
         if path.exists() {
             let (lines, whole) = lines(path)?;
-            let kept: Vec<&Line> = lines.iter().filter(|l| l.step() <= step).collect();
-            validated = kept.iter().filter(|l| matches!(l, Line::Validation(_))).map(|l| l.step()).max();
+            let all = lines.len();
+            let kept: Vec<Line> = lines.into_iter().filter(|l| l.step() <= step).collect();
             // A run that goes on where it stopped leaves the file as it is.
-            if !whole || kept.len() < lines.len() {
+            if !whole || kept.len() < all {
                 let text: String =
                     kept.iter().filter_map(|l| Some(serde_json::to_string(l).ok()? + "\n")).collect();
                 write_atomically(path, text.as_bytes())?;
             }
+            let validation = |line| if let Line::Validation(v) = line { Some(v) } else { None };
+            validations = kept.into_iter().filter_map(validation).collect();
         }
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.map_err(TrainError::io("write", path))?;
-        Ok(Metrics { path: path.to_owned(), file, validated })
+        Ok(Metrics { path: path.to_owned(), file, validations })
     }
 
-    /// The last step that a validation came after.
-    pub(super) fn validated(&self) -> Option<u64> {
-        self.validated
+    /// The validations so far, in the order in which they were made.
+    pub(super) fn validations(&self) -> &[Validation] {
+        &self.validations
+    }
+
+    /// Makes durable what was written.
+    pub(super) fn sync(&self) -> Result<(), RunError> {
+        Ok(self.file.sync_data().map_err(TrainError::io("write", &self.path))?)
     }
 
     /// Steps and validations of a metrics file.
@@ -154,7 +162,7 @@ impl Metrics {
 
     pub(super) fn validation(&mut self, validation: &Validation) -> Result<(), RunError> {
         self.write(&Line::Validation(validation.clone()))?;
-        self.validated = Some(validation.step);
+        self.validations.push(validation.clone());
         Ok(())
     }
 

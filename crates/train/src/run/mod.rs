@@ -5,15 +5,17 @@
 //! had.
 
 mod error;
+mod launch;
 mod metrics;
 mod open;
 mod settings;
 mod trainer;
 
 pub use crate::step::{Chosen, Heard, Spent};
-pub use error::RunError;
+pub use error::{RunError, Unfit};
 pub use flow::Trace;
+pub use launch::model_name;
 pub use metrics::{Metrics, StepRecord, Validation};
 pub use open::{Notice, Options};
 pub use settings::{Overrides, ScheduleKind, Settings, Storage};
-pub use trainer::{Compiles, Memory, Run};
+pub use trainer::{Compiles, Memory, Run, Saved};

@@ -2,8 +2,8 @@
 
 use super::{Metrics, Overrides, Run, RunError, Settings};
 use crate::checkpoint::{
-    Checkpoint, DataMark, Origin, RunFolder, TrainState, foreign_weights, is_llama2c, open_model, save_model,
-    tokenizer_of,
+    Checkpoint, DataMark, Launch, Origin, RunFolder, RunLock, TrainState, foreign_weights, is_llama2c,
+    open_model, save_model, tokenizer_of,
 };
 use crate::config::{ModelConfig, RopeKind, Task, init_params};
 use crate::data::{self, Source, TextSource, TokenFile};
@@ -50,6 +50,7 @@ pub enum Notice<'a> {
     Compiling { done: usize, total: usize },
     Kernels(Heard<'a>),
     Note(&'a str),
+    Warning(&'a str),
 }
 
 /// A model to train, before it is compiled.
@@ -61,7 +62,45 @@ struct Start {
     origin: Origin,
     /// What to say if text needs a tokenizer and there is none: weights that were trained with one take no other.
     missing: Option<RunError>,
-    resumed: Option<Checkpoint>,
+    resumed: Option<Resumed>,
+}
+
+/// Where a run goes on.
+struct Resumed {
+    checkpoint: Checkpoint,
+    /// Whether it is the newest checkpoint of all.
+    is_newest: bool,
+    /// Whether the folder's model is of the same step.
+    has_model: bool,
+}
+
+/// The folder of a run, which is made and taken when something is to be written there first.
+struct Place<'a> {
+    options: &'a Options,
+    lock: Option<RunLock>,
+}
+
+impl Place<'_> {
+    /// Takes the folder for this process, if it has not done so before.
+    fn take(&mut self) -> Result<RunFolder, RunError> {
+        let out = &self.options.out;
+        if self.lock.is_some() {
+            return Ok(RunFolder::at(out));
+        }
+        let folder = RunFolder::create(out)?;
+        let lock = RunLock::take(out)?.ok_or_else(|| RunError::Busy { dir: out.clone() })?;
+        // Another process may have had it since this one looked.
+        if !self.options.resume && is_occupied(&folder)? {
+            return Err(RunError::Occupied { dir: out.clone() });
+        }
+        folder.clean()?;
+        self.lock = Some(lock);
+        Ok(folder)
+    }
+}
+
+fn is_occupied(folder: &RunFolder) -> Result<bool, RunError> {
+    Ok(folder.newest()?.is_some() || folder.model().exists())
 }
 
 /// What a run learns from.
@@ -91,23 +130,25 @@ impl Run {
         notice: &mut (dyn FnMut(Notice<'_>) + Send),
     ) -> Result<Run, RunError> {
         let folder = RunFolder::at(&options.out);
-        let occupied = folder.newest()?.is_some() || folder.model().exists();
-        let start = match (options.resume, occupied) {
+        let mut place = Place { options, lock: None };
+        let start = match (options.resume, is_occupied(&folder)?) {
             (false, true) => return Err(RunError::Occupied { dir: options.out.clone() }),
-            (true, _) => Start::resumed(options, &folder)?,
+            (true, _) => Start::resumed(options, &mut place, notice)?,
             (false, false) => Start::new(options)?,
         };
         start.settings.validate()?;
         let Start { cfg, mut settings, tokenizer, theta, origin, missing, resumed } = start;
+        let launch = Launch::of(options, resumed.as_ref().map(|r| &r.checkpoint.state.launch));
 
         let pool = ane::Pool::new(options.threads).map_err(|reason| StepError::Threads(reason.clone()))?;
-        let wanted = Wanted { math: settings.math, ..options.device };
+        let wanted = launch.fill(Wanted { math: settings.math, ..options.device });
         let build = Build::train(settings.storage.precision()).on(wanted);
         let ladder = settings.start(known);
         let device = open_engine(&cfg, wanted, &pool, &build, ladder)?;
         let source = Known { tokenizer, missing };
+        let before = resumed.as_ref().map(|r| &r.checkpoint);
         let (corpus, tokenizer) =
-            pool.install(|| corpus(options, &cfg, source, &folder, resumed.as_ref(), notice))?;
+            pool.install(|| corpus(&mut place, &cfg, source, &launch, before, notice))?;
         let lengths = tokenizer.as_ref().map(Tokenizer::text_lengths);
 
         notice(Notice::Compiling { done: 0, total: cfg.layers });
@@ -128,14 +169,27 @@ impl Run {
         let network = Arc::new(network);
         let graph = StepGraph::new(Arc::clone(&network), settings.windows())?;
 
-        let folder = RunFolder::create(&options.out)?;
+        let folder = place.take()?;
         publish(&folder, &origin, &network, tokenizer.as_ref())?;
         let n = cfg.param_count();
-        let (state, m, v) = match resumed {
-            Some(c) => (c.state, c.m, c.v),
+        let has_model = resumed.as_ref().is_some_and(|r| r.has_model);
+        let (mut state, m, v) = match resumed {
+            Some(Resumed { checkpoint: c, is_newest, .. }) => {
+                if is_newest {
+                    // The process that wrote it may have been killed before it did this.
+                    folder.prune(c.state.step)?;
+                }
+                (c.state, c.m, c.v)
+            }
             None => (first_state(&settings, &corpus), vec![0.0; n], vec![0.0; n]),
         };
+        state.launch = launch;
         let metrics = Metrics::open(&folder.dir().join("metrics.jsonl"), state.step)?;
+        // A process that validated and ended before it saved has left the result there alone.
+        if let Some(last) = metrics.validations().last() {
+            state.last_val = Some(last.loss);
+            state.best_val = metrics.validations().iter().map(|v| v.loss).reduce(f64::min);
+        }
         Ok(Run::assemble(super::trainer::Parts {
             folder,
             settings,
@@ -150,6 +204,8 @@ impl Run {
             v,
             metrics,
             budget,
+            has_model,
+            lock: place.lock,
         }))
     }
 }
@@ -189,7 +245,12 @@ impl Start {
         Ok(Start { cfg, settings, tokenizer, theta, origin, missing, resumed: None })
     }
 
-    fn resumed(options: &Options, folder: &RunFolder) -> Result<Start, RunError> {
+    fn resumed(
+        options: &Options,
+        place: &mut Place<'_>,
+        notice: &mut (dyn FnMut(Notice<'_>) + Send),
+    ) -> Result<Start, RunError> {
+        let folder = &RunFolder::at(&options.out);
         let mut cfg = ModelConfig::read(&folder.config())?;
         if let Some(name) = &options.model {
             // The model that was named must be the run's.
@@ -210,8 +271,16 @@ impl Start {
         }
         cfg.validate()?;
         demand::check(&cfg, Use::Train { windows: options.overrides.batch.unwrap_or(1) })?;
-        let mut checkpoint = folder.load_newest(&cfg)?;
+        if folder.newest()?.is_some() {
+            place.take()?;
+        }
+        let (mut checkpoint, passed_over) = folder.load_newest(&cfg)?;
         cfg.rope.kind = checkpoint.rope;
+        let is_newest = passed_over.is_empty();
+        for damage in passed_over {
+            let step = checkpoint.state.step;
+            notice(Notice::Warning(&format!("{damage}; going on from the checkpoint of step {step}")));
+        }
         let settings: Settings = serde_json::from_value(checkpoint.state.settings.clone()).map_err(|e| {
             TrainError::FileFormat {
                 path: folder.dir().to_owned(),
@@ -226,7 +295,9 @@ impl Start {
         };
         let theta = std::mem::take(&mut checkpoint.params);
         let origin = Origin::read(folder.dir())?;
-        Ok(Start { cfg, settings, tokenizer, theta, origin, missing: None, resumed: Some(checkpoint) })
+        let has_model = folder.has_model(&cfg, &theta);
+        let resumed = Some(Resumed { checkpoint, is_newest, has_model });
+        Ok(Start { cfg, settings, tokenizer, theta, origin, missing: None, resumed })
     }
 }
 
@@ -266,6 +337,8 @@ fn first_state(settings: &Settings, corpus: &Corpus) -> TrainState {
             Corpus::Synthetic => None,
         },
         settings: serde_json::Value::Null,
+        launch: Launch::default(),
+        measured: true,
     }
 }
 
@@ -293,13 +366,15 @@ struct Known {
 
 /// Finds or makes the tokens, and the tokenizer that stands for them.
 fn corpus(
-    options: &Options,
+    place: &mut Place<'_>,
     cfg: &ModelConfig,
     Known { tokenizer, missing }: Known,
-    folder: &RunFolder,
+    launch: &Launch,
     resumed: Option<&Checkpoint>,
     notice: &mut (dyn FnMut(Notice<'_>) + Send),
 ) -> Result<(Corpus, Option<Tokenizer>), RunError> {
+    let options = place.options;
+    let folder = &RunFolder::at(&options.out);
     if cfg.task == Task::Regression {
         if options.data.is_some() {
             return Err(RunError::NotLanguage { what: "`--data`" });
@@ -318,10 +393,15 @@ fn corpus(
         let split = file.split(cfg.seq, VALIDATION)?;
         Ok(Corpus::Tokens { file, split })
     };
-    let source = match &options.data {
-        Some(path) => Source::open(path)?,
+    let source = match (&options.data, &launch.data) {
+        (Some(path), _) => Source::open(path)?,
+        (None, Some(path)) => Source::open(Path::new(path)).map_err(|error| RunError::NoData {
+            dir: options.out.clone(),
+            data: path.into(),
+            source: error.into(),
+        })?,
         // The text of a resumed run is in its folder already, as tokens.
-        None if resumed.is_some() && folder.tokens().exists() => {
+        _ if resumed.is_some() && folder.tokens().exists() => {
             let mark = resumed.and_then(|checkpoint| checkpoint.state.data.as_ref());
             let file = match mark {
                 Some(mark) => TokenFile::open_counted(&folder.tokens(), cfg.vocab, mark.tokens)?,
@@ -329,13 +409,13 @@ fn corpus(
             };
             return Ok((opened(file)?, tokenizer));
         }
-        None => Source::Text(TextSource::bundled()),
+        _ => Source::Text(TextSource::bundled()),
     };
     match source {
         Source::Tokens(path) => {
             let corpus = opened(TokenFile::open(&path, cfg.vocab)?)?;
             if let Some(t) = &tokenizer {
-                RunFolder::create(&options.out)?;
+                place.take()?;
                 t.save_to_folder(&options.out)?;
             }
             Ok((corpus, tokenizer))
@@ -350,22 +430,24 @@ fn corpus(
                 }
             };
             fits(&tokenizer)?;
-            RunFolder::create(&options.out)?;
+            place.take()?;
             let total = text.bytes();
             let mut tokenize = |path: &Path| {
                 let mut progress = |done| notice(Notice::Tokenizing { done, total });
                 data::tokenize(&text, &tokenizer, (cfg.vocab, cfg.seq), path, &mut progress)
             };
-            let mut count = None;
+            let mut there = None;
             if resumed.is_some() {
                 // The run's own tokens stay as they are until these are known to be the same.
                 let aside = tempfile::tempdir().map_err(TrainError::io("create", &std::env::temp_dir()))?;
                 let path = aside.path().join("tokens.bin");
-                let same = tokenize(&path)?;
-                opened(TokenFile::open_counted(&path, cfg.vocab, same)?)?;
-                count = Some(same).filter(|_| folder.tokens().exists());
+                let count = tokenize(&path)?;
+                opened(TokenFile::open_counted(&path, cfg.vocab, count)?)?;
+                // What is damaged is made again.
+                let file = TokenFile::open_counted(&folder.tokens(), cfg.vocab, count);
+                there = file.is_ok_and(|file| opened(file).is_ok()).then_some(count);
             }
-            let count = match count {
+            let count = match there {
                 Some(count) => count,
                 None => {
                     let count = tokenize(&folder.tokens())?;

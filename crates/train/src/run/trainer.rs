@@ -1,9 +1,9 @@
 //! A run: steps, validations, checkpoints.
 
 use super::open::Corpus;
-use super::{Metrics, RunError, Settings, StepRecord, Validation};
-use crate::checkpoint::{RunFolder, Snapshot, TrainState};
-use crate::config::ModelConfig;
+use super::{Metrics, RunError, Settings, StepRecord, Unfit, Validation};
+use crate::checkpoint::{RunFolder, RunLock, Snapshot, TrainState};
+use crate::config::{ModelConfig, ParamSpec};
 use crate::data::{Sampler, regression_sample};
 use crate::generate::Generator;
 use crate::optim::{Update, clip_factor};
@@ -22,9 +22,48 @@ pub struct Run {
     parts: Parts,
     trace: Trace,
     sampler: Option<Sampler>,
+    /// The forward and backward pass of the next step, if it is done already, and its trace.
+    measured: Option<Measured>,
+    next_trace: Trace,
+    /// Steps in a row that were skipped, with the loss and the gradient's norm of the last.
     not_finite: u32,
+    skipped: (f64, f64),
+    /// The step of the newest checkpoint, and that of the model beside it.
     saved: Option<u64>,
+    exported: Option<u64>,
+    /// The step of a checkpoint that no step has measured yet.
+    unmeasured: Option<u64>,
     restarted: Duration,
+}
+
+/// What a forward and backward pass came to; the gradients are in the network.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    loss: f64,
+    /// The global norm of the gradient, and what gradients are multiplied with to be of one token.
+    grad_norm: f64,
+    scale: f64,
+    took: Duration,
+    engine: Duration,
+    dispatches: u64,
+    converting: Duration,
+    waiting: Duration,
+    lanes: Duration,
+}
+
+impl Measured {
+    fn is_finite(&self) -> bool {
+        self.loss.is_finite() && self.grad_norm.is_finite()
+    }
+}
+
+/// What became of a checkpoint that was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Saved {
+    /// It is there, and the model with it.
+    Done,
+    /// The weights are not worth it: earlier files are as they were.
+    Withheld(Unfit),
 }
 
 /// What a run is put together from.
@@ -43,6 +82,10 @@ pub(super) struct Parts {
     pub v: Vec<f32>,
     pub metrics: Metrics,
     pub budget: Option<u32>,
+    /// Whether the folder's model is of the state's step.
+    pub has_model: bool,
+    #[expect(dead_code, reason = "it is held for as long as the run lives")]
+    pub lock: Option<RunLock>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -96,8 +139,25 @@ impl Run {
             Corpus::Tokens { split, .. } => Some(Sampler::new(parts.settings.seed, split)),
             Corpus::Synthetic => None,
         };
-        let saved = (parts.state.step > 0).then_some(parts.state.step);
-        Run { sampler, parts, trace: Trace::new(), not_finite: 0, saved, restarted: Duration::ZERO }
+        let step = parts.state.step;
+        Run {
+            sampler,
+            saved: (step > 0).then_some(step),
+            exported: parts.has_model.then_some(step),
+            unmeasured: (!parts.state.measured).then_some(step),
+            parts,
+            trace: Trace::new(),
+            measured: None,
+            next_trace: Trace::new(),
+            not_finite: 0,
+            skipped: (0.0, 0.0),
+            restarted: Duration::ZERO,
+        }
+    }
+
+    /// What people call the model.
+    pub fn name(&self) -> &str {
+        self.parts.state.launch.model.as_deref().unwrap_or("model")
     }
 
     /// The model's configuration.
@@ -220,50 +280,76 @@ impl Run {
         (0..self.settings().windows()).map(window).collect()
     }
 
-    /// Takes one optimizer step, and notes it in `metrics.jsonl`.
-    ///
-    /// A gradient that is not finite leaves the weights as they are, and the step is noted as skipped. After a step
-    /// whose weights mean compiling more than this process may, [`Run::spent`] says so: nothing but saving works then.
-    ///
-    /// # Errors
-    /// If data or engine fail, or gradients stay not finite.
-    pub fn step(&mut self) -> Result<StepRecord, RunError> {
+    /// Takes the forward and backward pass of the next step, if that is not done already.
+    fn measure(&mut self) -> Result<Measured, RunError> {
+        if let Some(measured) = self.measured {
+            return Ok(measured);
+        }
         let started = Instant::now();
         let windows = self.windows()?;
         let network = Arc::clone(&self.parts.network);
         network.take_engine_time();
         network.take_convert_time();
         network.take_compile_time();
-        self.trace.clear();
-        let loss = self.parts.graph.run(windows, &mut self.trace)?;
+        let trace = &mut self.next_trace;
+        trace.clear();
+        let loss = self.parts.graph.run(windows, trace)?;
         let (engine, dispatches) = network.take_engine_time();
-        let converting = network.take_convert_time();
-        let waiting = self.trace.elapsed().saturating_sub(self.trace.busy(Lane::Engine));
-        let lanes = self.trace.busy(Lane::Engine) + self.trace.busy(Lane::Cpu);
-        let updating = Instant::now();
-
+        let lanes = trace.busy(Lane::Engine) + trace.busy(Lane::Cpu);
+        let waiting = trace.elapsed().saturating_sub(trace.busy(Lane::Engine));
         let scale = 1.0 / (f64::from(network.loss_scale()) * self.settings().windows() as f64);
-        let grad_norm = network.gradient_norm() * scale;
+        let measured = Measured {
+            loss,
+            grad_norm: network.gradient_norm() * scale,
+            scale,
+            took: started.elapsed(),
+            engine,
+            dispatches,
+            converting: network.take_convert_time(),
+            waiting,
+            lanes,
+        };
+        self.measured = Some(measured);
+        Ok(measured)
+    }
+
+    /// Takes one optimizer step, and notes it in `metrics.jsonl`.
+    ///
+    /// A loss or a gradient that is not finite leaves the weights as they are, and the step is noted as skipped. After a
+    /// step whose weights mean compiling more than this process may, [`Run::spent`] says so: nothing but saving works
+    /// then.
+    ///
+    /// # Errors
+    /// If data or engine fail, or gradients stay not finite.
+    pub fn step(&mut self) -> Result<StepRecord, RunError> {
+        let measured = self.measure()?;
+        self.measured = None;
+        std::mem::swap(&mut self.trace, &mut self.next_trace);
+        let network = Arc::clone(&self.parts.network);
+        let updating = Instant::now();
+        let Measured { loss, grad_norm, .. } = measured;
         let lr = self
             .settings()
             .schedule()
             .lr_at(u32::try_from(self.step_count()).unwrap_or(u32::MAX), self.settings().lr);
-        let finite = grad_norm.is_finite();
+        let finite = measured.is_finite();
         if finite {
             let factor = clip_factor(grad_norm, self.settings().clip);
-            self.update(lr, (scale * factor) as f32)?;
+            self.update(lr, (measured.scale * factor) as f32)?;
             self.trace.mark(Lane::Cpu, "AdamW, new weights", updating);
             self.not_finite = 0;
+            self.unmeasured = None;
         } else {
             self.not_finite += 1;
+            self.skipped = (loss, grad_norm);
         }
         self.parts.state.step += 1;
         let tokens = self.tokens_per_step();
         self.parts.state.tokens_seen += tokens;
 
-        let wall = started.elapsed().as_secs_f64();
         let (updated, compiling) = (updating.elapsed(), network.take_compile_time());
-        let host = lanes.saturating_sub(engine) + updated;
+        let wall = (measured.took + updated).as_secs_f64();
+        let host = measured.lanes.saturating_sub(measured.engine) + updated;
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let record = StepRecord {
             step: self.step_count(),
@@ -272,19 +358,20 @@ impl Run {
             grad_norm,
             ms: wall * 1e3,
             tokens_per_s: tokens as f64 / wall,
-            engine_ms: ms(engine),
+            engine_ms: ms(measured.engine),
             host_ms: ms(host),
-            convert_ms: ms(converting),
-            wait_ms: ms(waiting),
+            convert_ms: ms(measured.converting),
+            wait_ms: ms(measured.waiting),
             update_ms: ms(updated.saturating_sub(compiling)),
             compile_ms: ms(compiling),
             restart_ms: ms(std::mem::take(&mut self.restarted)),
-            dispatches,
+            dispatches: measured.dispatches,
             skipped: !finite,
         };
         self.parts.metrics.step(&record)?;
         if self.not_finite >= PATIENCE {
-            return Err(RunError::NotFinite { step: record.step, steps: self.not_finite, loss });
+            let (step, steps, saved) = (record.step, self.not_finite, self.fall_back()?);
+            return Err(RunError::NotFinite { step, steps, loss, saved });
         }
         Ok(record)
     }
@@ -300,7 +387,21 @@ impl Run {
     /// the step.
     pub fn validation_due(&self) -> bool {
         let (every, step) = (self.settings().val_every, self.step_count());
-        every > 0 && step > 0 && step.is_multiple_of(every) && self.parts.metrics.validated() != Some(step)
+        every > 0 && step > 0 && step.is_multiple_of(every) && self.validated().is_none()
+    }
+
+    /// The validation after the last step, whichever process made it.
+    fn validated(&self) -> Option<&Validation> {
+        self.parts.metrics.validations().last().filter(|v| v.step == self.step_count())
+    }
+
+    /// The validation after the last step on at most `windows` windows, if it was made already.
+    pub fn validation(&self, windows: usize) -> Option<Validation> {
+        let count = match &self.parts.corpus {
+            Corpus::Tokens { split, .. } => split.val_windows(windows).len(),
+            Corpus::Synthetic => 1,
+        };
+        self.validated().filter(|v| v.windows == count).cloned()
     }
 
     /// Measures the loss on at most `windows` validation windows, and notes it in `metrics.jsonl`.
@@ -308,6 +409,8 @@ impl Run {
     /// # Errors
     /// If data or engine fail.
     pub fn validate(&mut self, windows: usize) -> Result<Validation, RunError> {
+        // It uses the memory of the next step's pass.
+        self.measured = None;
         let network = Arc::clone(&self.parts.network);
         let step = self.step_count();
         let validation = match &self.parts.corpus {
@@ -341,22 +444,89 @@ impl Run {
         every > 0 && step > 0 && step.is_multiple_of(every)
     }
 
-    /// Writes a checkpoint and `model.safetensors`.
+    /// Whether the newest checkpoint and the model in the folder are of the last step.
+    pub fn is_saved(&self) -> bool {
+        [self.saved, self.exported] == [Some(self.step_count()); 2]
+    }
+
+    /// Writes a checkpoint and `model.safetensors`, if they are worth it: weights and moments are finite, and the next
+    /// step's forward and backward pass, which is taken now, has a finite loss and finite gradients with them. (Only
+    /// when [`Run::spent`] says that nothing can be computed any more, the next process takes it.)
     ///
     /// # Errors
-    /// If they cannot be written; earlier ones are then as they were.
-    pub fn save(&mut self) -> Result<(), RunError> {
-        if self.saved == Some(self.step_count()) {
-            return Ok(());
+    /// If they cannot be written; earlier ones are then as they were. If data or engine fail.
+    pub fn save(&mut self) -> Result<Saved, RunError> {
+        if self.is_saved() {
+            return Ok(Saved::Done);
+        }
+        if let Some(unfit) = self.unfit()? {
+            return Ok(Saved::Withheld(unfit));
         }
         let settings = serde_json::to_value(&self.parts.settings);
         self.parts.state.settings = settings.unwrap_or(serde_json::Value::Null);
+        self.parts.state.measured = self.spent().is_none();
         let network = Arc::clone(&self.parts.network);
         let theta = network.theta.read().map_err(|_| StepError::Poisoned)?;
-        let Parts { folder, state, m, v, .. } = &self.parts;
-        folder.save(&network.cfg, Snapshot { state, params: &theta, m, v })?;
-        self.saved = Some(self.step_count());
-        Ok(())
+        let Parts { folder, state, m, v, metrics, .. } = &self.parts;
+        metrics.sync()?;
+        if self.saved == Some(state.step) {
+            // A process before this one was stopped between the two.
+            folder.save_model(&network.cfg, &theta)?;
+        } else {
+            folder.save(&network.cfg, Snapshot { state, params: &theta, m, v })?;
+        }
+        (self.saved, self.exported) = (Some(state.step), Some(state.step));
+        Ok(Saved::Done)
+    }
+
+    /// As [`Run::save`], where there will be no better moment.
+    ///
+    /// # Errors
+    /// As there, and `Diverged` if the weights are not worth a checkpoint.
+    pub fn save_last(&mut self) -> Result<(), RunError> {
+        match self.save()? {
+            Saved::Done => Ok(()),
+            Saved::Withheld(unfit) => {
+                Err(RunError::Diverged { step: self.step_count(), unfit, saved: self.fall_back()? })
+            }
+        }
+    }
+
+    /// Why the weights are not worth a checkpoint, if they are not.
+    fn unfit(&mut self) -> Result<Option<Unfit>, RunError> {
+        if self.not_finite > 0 {
+            let (loss, grad_norm) = self.skipped;
+            return Ok(Some(Unfit::Step { loss, grad_norm }));
+        }
+        if let Some(loss) = self.validated().map(|v| v.loss).filter(|loss| !loss.is_finite()) {
+            return Ok(Some(Unfit::Validation { loss }));
+        }
+        let network = Arc::clone(&self.parts.network);
+        let theta = network.theta.read().map_err(|_| StepError::Poisoned)?;
+        let (m, v) = (&self.parts.m, &self.parts.v);
+        // No early end, so that it runs as fast as memory does.
+        let finite = |x: &[f32]| x.iter().fold(true, |finite, x| finite & x.is_finite());
+        let bad = |spec: &&ParamSpec| ![&theta[..], m, v].iter().all(|x| finite(&x[spec.range()]));
+        if let Some(spec) = network.specs.iter().find(bad) {
+            return Ok(Some(Unfit::Weights { name: spec.name.clone() }));
+        }
+        // The pass reads the weights too.
+        drop(theta);
+        if self.spent().is_some() {
+            return Ok(None);
+        }
+        let Measured { loss, grad_norm, .. } = self.measure()?;
+        let finite = loss.is_finite() && grad_norm.is_finite();
+        Ok((!finite).then_some(Unfit::Step { loss, grad_norm }))
+    }
+
+    /// The step of the newest checkpoint of a run that diverged. A checkpoint that was written before its weights were
+    /// measured, and which has no step with a finite loss, is taken back.
+    fn fall_back(&mut self) -> Result<Option<u64>, RunError> {
+        if let Some(step) = self.unmeasured.take() {
+            self.parts.folder.withdraw(step, &self.parts.network.cfg)?;
+        }
+        Ok(self.parts.folder.newest()?.map(|(step, _)| step))
     }
 
     /// Writes text as the model is now; `None` if it has no tokenizer.

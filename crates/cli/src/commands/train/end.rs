@@ -4,13 +4,13 @@ use super::TrainArgs;
 use crate::commands::generate::Stream;
 use crate::error::CommandError;
 use crate::report::{self, Report, Work};
-use crate::ui::{Ui, program};
+use crate::ui::{Ui, resume_command};
 use crate::{plot, units};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use train::checkpoint::write_atomically;
 use train::config::{ModelConfig, Task};
 use train::generate::GenerateOptions;
-use train::run::{Metrics, Run, Validation};
+use train::run::{Metrics, Run, RunError, Validation};
 
 /// Tokens of the sample at the end.
 const SAMPLE: usize = 200;
@@ -22,17 +22,37 @@ pub fn has_held_out(run: &Run) -> bool {
     run.config().task == Task::Regression || run.data_tokens().is_some_and(|(_, held_out)| held_out > 0)
 }
 
-/// Writes `loss.svg`.
-pub fn draw(model: &str, run: &Run) -> Result<(), CommandError> {
+/// Where the picture of the loss is.
+fn picture_of(run: &Run) -> PathBuf {
+    run.folder().dir().join("loss.svg")
+}
+
+/// The picture of the loss, if there is anything to draw.
+fn picture(run: &Run) -> Result<Option<String>, CommandError> {
     let (steps, validations) = Metrics::read(&run.folder().dir().join("metrics.jsonl"))?;
     let (unit, cfg) = (loss_unit(run.config()), run.config());
-    let title = format!("{model}: {} parameters", units::count(cfg.param_count() as f64));
-    let svg = plot::loss_svg(&title, unit, &steps, &validations)
-        .map_err(|e| CommandError::failure(format!("the loss cannot be drawn: {e}")))?;
-    if let Some(svg) = svg {
-        write_atomically(&run.folder().dir().join("loss.svg"), svg.as_bytes())?;
+    let title = format!("{}: {} parameters", run.name(), units::count(cfg.param_count() as f64));
+    plot::loss_svg(&title, unit, &steps, &validations)
+        .map_err(|e| CommandError::failure(format!("the loss cannot be drawn: {e}")))
+}
+
+/// Writes `loss.svg`.
+pub fn draw(run: &Run) -> Result<(), CommandError> {
+    if let Some(svg) = picture(run)? {
+        write_atomically(&picture_of(run), svg.as_bytes())?;
     }
     Ok(())
+}
+
+/// Whether the run has all that it leaves behind: the model, the last validation, on at most `windows` windows, and the
+/// picture, each of the last step.
+pub fn is_finished(run: &Run, windows: usize) -> Result<bool, CommandError> {
+    let drawn = || -> Result<bool, CommandError> {
+        Ok(picture(run)?
+            .is_none_or(|svg| std::fs::read(picture_of(run)).is_ok_and(|there| there == svg.as_bytes())))
+    };
+    let validated = || run.validation(windows).is_some_and(|v| v.loss.is_finite());
+    Ok(run.is_saved() && (!has_held_out(run) || validated()) && drawn()?)
 }
 
 fn loss_unit(cfg: &ModelConfig) -> &'static str {
@@ -46,8 +66,25 @@ fn loss_unit(cfg: &ModelConfig) -> &'static str {
 pub fn interrupted(out: &Path, done: u64, steps: u64) -> CommandError {
     CommandError::interrupted(
         format!("stopped after step {done} of {steps}; everything is saved in `{}`", out.display()),
-        format!("Go on with `{} train --resume --out {}`.", program(), out.display()),
+        format!("Go on with `{}`.", resume_command(out)),
     )
+}
+
+/// What is left of a training that diverged, and how to go on; any other error as it is.
+pub fn diverged(error: RunError, run: &Run) -> CommandError {
+    let lr = run.settings().lr / 10.0;
+    let hint = error.diverged().map(|saved| match saved {
+        Some(step) => {
+            let command = resume_command(run.folder().dir());
+            format!("Go on from step {step} with a lower learning rate: `{command} --lr {lr:.1e}`.")
+        }
+        None => format!("Start again with a lower learning rate, such as `--lr {lr:.1e}`."),
+    });
+    let error = CommandError::from(error);
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
 }
 
 /// Lets the model write a little, for people to read as it comes.

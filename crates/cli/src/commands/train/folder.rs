@@ -1,19 +1,12 @@
-//! What a run is called, and where it goes.
+//! Where a run goes.
 
 use crate::error::CommandError;
-use crate::ui::Ui;
+use crate::ui::{Ui, word};
 use std::path::{Path, PathBuf};
 use train::checkpoint::RunFolder;
 
 /// Where runs go if no folder is named.
 const RUNS: &str = "runs";
-
-/// What people call the model: the name of its preset, file or folder.
-pub fn model_name(model: Option<&str>, otherwise: &Path) -> String {
-    let path = model.map_or(otherwise, Path::new);
-    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
-    name.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
-}
 
 /// The folder of a run that was given none: the first of `runs/NAME`, `runs/NAME-2`, … with nothing in it; to resume,
 /// the last with a checkpoint.
@@ -36,8 +29,10 @@ pub fn choose_folder(ui: &Ui, name: &str, resume: bool) -> Result<PathBuf, Comma
     };
     let folder = folders.find(free).unwrap_or_else(|| first.clone());
     if folder != first {
-        let (first, folder) = (first.display(), folder.display());
-        ui.say(format!("`{first}` is in use, so this run goes to `{folder}` (to go on: --resume --out DIR)"));
+        let (first, folder, go_on) = (first.display(), folder.display(), word(&first));
+        ui.say(format!(
+            "`{first}` is in use, so this run goes to `{folder}` (to go on: --resume --out {go_on})"
+        ));
     }
     Ok(folder)
 }

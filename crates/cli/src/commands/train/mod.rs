@@ -14,12 +14,12 @@ use crate::report::Work;
 use crate::restart::{Handover, Moment};
 use crate::traces::Traces;
 use crate::ui::Ui;
-use end::{draw, has_held_out, interrupted, report, sample};
-use folder::{choose_folder, model_name};
+use end::{diverged, draw, has_held_out, interrupted, is_finished, report, sample};
+use folder::choose_folder;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use train::data::Source;
-use train::run::{Notice, Options, Overrides, Run, Spent};
+use train::run::{Notice, Options, Overrides, Run, RunError, Saved, Spent, Unfit, model_name};
 
 /// The model that is trained if none is named.
 const MODEL: &str = "shakespeare";
@@ -179,7 +179,7 @@ fn train(
     let silent = before.is_some() && !ui.is_watched();
     let opened = Run::open_knowing(&options, ladder.known(), &mut |notice| match notice {
         Notice::Kernels(heard) => ladder.hear(ui, heard),
-        notice if !silent => progress.notice(notice),
+        notice if !silent || matches!(notice, Notice::Warning(_)) => progress.notice(notice),
         _ => {}
     });
     progress.clear();
@@ -193,8 +193,7 @@ fn train(
         }
         (Err(e), _) => return Err(e.into()),
     };
-    let model =
-        before.map_or_else(|| model_name(options.model.as_deref(), &options.out), |b| b.model.clone());
+    let model = run.name().to_owned();
     let bundled = before.map_or(options.data.is_none() && !options.resume, |b| b.bundled);
     let (mut work, mut last, mut began) = (Work::default(), None, Moment::now());
     match before {
@@ -207,9 +206,13 @@ fn train(
         }
         None => {
             header::say(ui, &model, &options, &run);
-            if run.is_done() {
-                ui.say(format!("all {} steps are taken; more with --steps", run.settings().steps));
+            let steps = run.settings().steps;
+            if run.is_done() && is_finished(&run, FINAL_VALIDATION)? {
+                ui.say(format!("all {steps} steps are taken; more with --steps"));
                 return Ok(Outcome::Done);
+            }
+            if run.is_done() {
+                ui.say(format!("all {steps} steps are taken; what was not written after them follows"));
             }
             progress.start(run.step_count(), run.settings().steps);
         }
@@ -223,23 +226,28 @@ fn train(
         }
         if run.save_due() {
             progress.busy("saving");
-            run.save()?;
+            // After the last step the reason is an error.
+            if let Saved::Withheld(unfit) = run.save()?
+                && !run.is_done()
+            {
+                ui.say(format!("step {}: no checkpoint, as {unfit}", run.step_count()));
+            }
         }
         if run.is_done() {
             break;
         }
-        let record = run.step()?;
+        let record = run.step().map_err(|e| diverged(e, &run))?;
         work.add(&record, run.tokens_per_step());
         traces.add(run.trace());
         progress.step(&record);
     }
     let left = Moment::now();
     progress.busy("saving");
-    run.save()?;
+    run.save_last().map_err(|e| diverged(e, &run))?;
     traces.write()?;
     if interrupt.release() && (run.spent().is_some() || !run.is_done()) {
         progress.clear();
-        draw(&model, &run)?;
+        draw(&run)?;
         return Err(interrupted(&options.out, run.step_count(), run.settings().steps));
     }
     if let Some(spent) = run.spent() {
@@ -256,11 +264,19 @@ fn train(
     }
     if has_held_out(&run) {
         progress.busy("validating");
-        let validation = run.validate(FINAL_VALIDATION)?;
+        let validation = match run.validation(FINAL_VALIDATION) {
+            Some(made) => made,
+            None => run.validate(FINAL_VALIDATION)?,
+        };
         progress.validation(&validation);
         last = Some(validation);
     }
-    draw(&model, &run)?;
+    draw(&run)?;
+    if let Some(loss) = last.as_ref().map(|v| v.loss).filter(|loss| !loss.is_finite()) {
+        let (step, saved) = (run.step_count(), Some(run.step_count()));
+        let unfit = Unfit::Validation { loss };
+        return Err(diverged(RunError::Diverged { step, unfit, saved }, &run));
+    }
     work.wall_s = began.elapsed();
     progress.busy("writing a sample");
     let loss = progress.loss();
