@@ -86,8 +86,15 @@ pub(super) fn conv_values<'t>(scene: &Scene<'t>) -> HashSet<&'t str> {
 /// The rule is broken by each operation of these names.
 fn present(s: &Subject<'_>, ops: &[&str], hits: &mut Hits) {
     for step in s.each_of(ops) {
-        hits.at(step.span(), || format!("`{}` is a `{}`", step.name(), step.op.op));
+        hits.at(step.span(), || is_a(&step));
     }
+}
+
+/// "`y` is an `acos`".
+fn is_a(step: &Step<'_, '_>) -> String {
+    let op = step.op.op;
+    let article = if op.text.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+    format!("`{}` is {article} `{op}`", step.name())
 }
 
 /// The operation that makes what is given for `param`.
@@ -473,7 +480,7 @@ pub(super) fn no_path(s: &Subject<'_>, hits: &mut Hits) {
     present(s, NO_PATH, hits);
     for (op, reason) in DISPUTED_PATH {
         for step in s.each(op) {
-            hits.disputed(step.span(), reason, || format!("`{}` is a `{op}`", step.name()));
+            hits.disputed(step.span(), reason, || is_a(&step));
         }
     }
 }

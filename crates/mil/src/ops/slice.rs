@@ -147,13 +147,14 @@ pub static SLICE_UPDATE: OpDef = OpDef {
             (fits, most.collect())
         };
         if !fits || update.rank() == 0 {
-            return Err(Reject::new(
-                "slice-update",
-                "`slice_update` needs an `update` of the shape of the part",
-            )
-            .label("x", format!("{} of it", Shape(&part)))
-            .label("update", Shape(&update.shape).to_string())
-            .help("a single number takes one axis: do not squeeze all"));
+            let (part, own) = (Shape(&part).to_string(), Shape(&update.shape).to_string());
+            let text = format!("`slice_update` puts an `update` of {own} over a part of {part}");
+            let help = match update.rank() {
+                0 => "a single number takes one axis: do not squeeze all",
+                _ => "let `begin` and `end` be as far apart as `update` is large, inside of `x`",
+            };
+            let reject = Reject::new("slice-update", text).label("x", format!("{part} of it"));
+            return Err(reject.label("update", own).help(help));
         }
         same_type(a)
     },

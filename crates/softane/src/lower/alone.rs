@@ -56,11 +56,17 @@ pub(super) fn alone<'f>(
         };
         args.push(Arg { param: arg.param, value });
     }
+    // Errors name results: as they are called, unless other values here may be called so.
+    let name = |r: &ValueId| function.value(*r).name.as_str();
+    let own = operation.results.iter().all(|r| !is_made_up(name(r)));
     let results: Vec<ValueId> = operation
         .results
         .iter()
         .enumerate()
-        .map(|(i, &r)| alone.add_value(format!("y{i}"), function.ty(r).clone()))
+        .map(|(i, r)| {
+            let name = if own { name(r).to_owned() } else { format!("y{i}") };
+            alone.add_value(name, function.ty(*r).clone())
+        })
         .collect();
     alone.outputs.clone_from(&results);
     let mut inside = HashMap::new();
@@ -89,6 +95,12 @@ pub(super) fn alone<'f>(
     let blocks = operation.blocks.iter().map(|b| block(function, b, &mut alone, &mut inside)).collect();
     alone.ops.push(Operation { args, results, blocks, ..operation.clone() });
     Ok((mil::verify::verify(Program::of(alone))?, given))
+}
+
+/// Whether `name` may be that of a parameter, constant or inner value of a program made here.
+fn is_made_up(name: &str) -> bool {
+    let rest = name.strip_prefix(['x', 'c', 'v']);
+    rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// A constant that stands in the program and is no burden to copy.

@@ -72,3 +72,74 @@ fn a_program_with_mistakes_is_not_repaired() {
     let outcome = place.run("mil check wrong.mil other.mil --fix --out x.mil");
     assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
 }
+
+/// A program of fp16 from `a` to `z`, with a `buildInfo`.
+fn sound(body: &str) -> String {
+    format!(
+        "program(1.3)
+[buildInfo = dict<string, string>({{{{\"coremlc-version\", \"3505.4.1\"}}}})]
+{{
+    func main<ios18>(tensor<fp16, [1, 768, 1, 64]> a) {{
+        {}
+    }} -> (z);
+}}",
+        body.replace("TY", "tensor<fp16, [1, 768, 1, 64]>")
+    )
+}
+
+#[test]
+fn the_output_is_written_where_nothing_is_to_repair() {
+    let place = Place::new();
+    // Spaces as nobody prints them: the text stays as it was.
+    for (name, body) in [
+        ("relu", "TY z  =  relu(x = a)[name = string(\"z\")];"),
+        ("add", "TY z = add(x=a, y=a)[name = string(\"z\")];"),
+        (
+            "mask",
+            "fp16 low = const()[val = fp16(-inf)]; fp16 no = const()[val = fp16(0)]; TY d = mul(x = a, y = no); TY z = mul(x = d, y = low);",
+        ),
+    ] {
+        let text = sound(body);
+        place.write("model.mil", &text);
+        let outcome = place.succeed(&format!("mil check model.mil --chip m4 --fix --out {name}.mil"));
+        assert!(outcome.stderr.contains("as it was, is in"), "{}", outcome.stderr);
+        assert_eq!(place.read(&format!("{name}.mil")), text.as_bytes());
+        let verdict = if name == "mask" { "`z` multiplies with infinity" } else { "nothing to repair" };
+        assert!(outcome.stdout.contains(verdict), "{}", outcome.stdout);
+    }
+    // Without --out the file is left alone.
+    let before = place.read("model.mil");
+    place.succeed("mil check model.mil --chip m4 --fix");
+    assert_eq!(place.read("model.mil"), before);
+}
+
+/// `rsqrt` is refused on M3 Max and M4, the power -½ ran on M1 to M5.
+#[test]
+fn a_power_becomes_no_rsqrt_and_rsqrt_a_power() {
+    let place = Place::new();
+    let half = "fp16 h = const()[name = string(\"h\"), val = fp16(-0.5)]; TY z = pow(x = a, y = h)[name = string(\"z\")];";
+    place.write("pow.mil", sound(half));
+    let rsqrt = "fp16 e = const()[name = string(\"e\"), val = fp16(0x1p-10)]; TY z = rsqrt(x = a, epsilon = e)[name = string(\"z\")];";
+    place.write("rsqrt.mil", sound(rsqrt));
+    for name in ["pow", "rsqrt"] {
+        for chips in ["m1", "m3", "m4", "all"] {
+            place.succeed(&format!("mil check {name}.mil --chip {chips} --fix --out out.mil"));
+            let text = String::from_utf8(place.read("out.mil")).expect("a text");
+            assert!(text.contains("= pow(") && !text.contains("rsqrt("), "{name} for {chips}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_rule_says_who_saw_it_and_for_whom_it_ran() {
+    let place = Place::new();
+    let text = place.succeed("mil rules T22").stdout;
+    for part in ["source      christopherkarani/Espresso; maderix/h3.c-ane", "ran for", "mechramc/Orion"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let json = place.succeed("mil rules T22 T34 T26 --json").json();
+    assert_eq!(json[0]["sure"], false);
+    assert_eq!((&json[1]["sure"], json[1]["against"].as_array().map(Vec::len)), (&true.into(), Some(0)));
+    // One report, and no published test.
+    assert_eq!((&json[2]["sure"], json[2]["source"].as_array().map(Vec::len)), (&false.into(), Some(1)));
+}

@@ -161,3 +161,39 @@ fn results_may_be_anything() {
     }
     assert!(place.read("odd/small.npy").windows(3).any(|w| w == b"|i1"));
 }
+
+/// A row of a cache goes where inputs say. Source: apple/coreai-torch, issue 6.
+#[test]
+fn a_cache_is_written_where_inputs_say() {
+    let place = Place::new();
+    let program = "program(1.3) {
+        func main<ios18>(state<tensor<fp16, [1, 4, 2]>> cache, tensor<fp16, [1, 1, 2]> row, tensor<int32, [3]> begin, tensor<int32, [3]> end) {
+            tensor<fp16, [1, 4, 2]> old = read_state(input = cache)[name = string(\"old\")];
+            tensor<fp16, [1, 4, 2]> new = slice_update(begin = begin, end = end, update = row, x = old)[name = string(\"new\")];
+            write_state(data = new, input = cache)[name = string(\"write\")];
+            tensor<fp16, [1, 4, 2]> out = add(x = new, y = new)[name = string(\"out\")];
+        } -> (out);
+    }";
+    place.write("cache.mil", program);
+    place.write("row.npy", npy_floats(DType::F16, &[1, 1, 2], &[5.0, 6.0]));
+    let bounds = |name: &str, values: [i64; 3]| {
+        place.write(name, npy(DType::I32, &[3], &Data::Int(values.to_vec())));
+    };
+    bounds("begin.npy", [0, 2, 0]);
+    let args = "mil run cache.mil --random 1 --input row=row.npy --input begin=begin.npy --input end=end.npy";
+    for engine in ENGINES {
+        bounds("end.npy", [1, 3, 2]);
+        let json = place.succeed(&format!("{args} --engine {engine} --json")).json();
+        assert_eq!(json["outputs"][0]["data"], json!([0.0, 0.0, 0.0, 0.0, 10.0, 12.0, 0.0, 0.0]), "{engine}");
+        assert_eq!(json["outputs"][1]["data"], json!([0.0, 0.0, 0.0, 0.0, 5.0, 6.0, 0.0, 0.0]), "{engine}");
+        // A part of another size than the row, and one behind the end.
+        for end in [[1, 4, 2], [1, 2, 2]] {
+            bounds("end.npy", end);
+            let outcome = place.run(&format!("{args} --engine {engine}"));
+            assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+            let said =
+                "`new`, with these inputs: `slice_update` puts an `update` of [1, 1, 2] over a part of";
+            assert!(outcome.stderr.contains(said), "{engine}: {}", outcome.stderr);
+        }
+    }
+}
