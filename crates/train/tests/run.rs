@@ -229,7 +229,7 @@ fn as_before(run: &Run) {
     let dir = run.folder().dir();
     let cfg = run.config();
     assert_eq!(cfg.rope.kind, RopeKind::Interleaved);
-    let checkpoint = run.folder().load_newest(cfg).expect("a checkpoint");
+    let (checkpoint, _) = run.folder().load_newest(cfg).expect("a checkpoint");
     let tensors: Vec<Tensor<'_>> = cfg
         .params()
         .into_iter()
@@ -253,10 +253,12 @@ fn an_interleaved_run_of_an_earlier_version_keeps_its_bits_and_gets_a_plain_fold
         let options = EvaluateOptions {
             threads: 2,
             device: ane::Choice::Soft.into(),
-            norms: Norms::Engine,
+            start: Norms::Engine.into(),
+            storage: Storage::F16,
             windows: Some(8),
         };
-        evaluate(&dir.path().join(name), None, &data, &options, &mut |_, _| {}).expect("a loss").loss
+        let dir = dir.path().join(name);
+        evaluate(&dir, None, &data, &options, &mut |_| {}, &mut |_, _| {}).expect("a loss").loss
     };
     let key = |name: &str| {
         std::fs::read_to_string(dir.path().join(name).join("config.json"))

@@ -72,13 +72,14 @@ pub fn interrupted(out: &Path, done: u64, steps: u64) -> CommandError {
 
 /// What is left of a training that diverged, and how to go on; any other error as it is.
 pub fn diverged(error: RunError, run: &Run) -> CommandError {
-    let lr = run.settings().lr / 10.0;
+    // A tenth, without the digits that a division adds.
+    let lr = format!("{:.1e}", run.settings().lr / 10.0).parse().unwrap_or(run.settings().lr);
     let hint = error.diverged().map(|saved| match saved {
         Some(step) => {
             let command = resume_command(run.folder().dir());
-            format!("Go on from step {step} with a lower learning rate: `{command} --lr {lr:.1e}`.")
+            format!("Go on from step {step} with a lower learning rate: `{command} --lr {lr:?}`.")
         }
-        None => format!("Start again with a lower learning rate, such as `--lr {lr:.1e}`."),
+        None => format!("Start again with a lower learning rate, such as `--lr {lr:?}`."),
     });
     let error = CommandError::from(error);
     match hint {
