@@ -50,9 +50,14 @@ pub struct OpenOptions {
     pub start: Start,
     /// The element type of programs and surfaces.
     pub storage: Storage,
+    /// Tokens to write after the prompt: windows are no longer than these need.
+    pub tokens: usize,
 }
 
-/// Opens the model at `dir` for writing; `heard` is told of compiling. `tokenizer` is used instead of the model's own, if
+/// Windows have a multiple of so many tokens.
+const STEP: usize = 64;
+
+/// Opens the model at `dir` to write on after `prompt`; `heard` is told of compiling. `tokenizer` is used instead of the model's own, if
 /// it is given.
 ///
 /// # Errors
@@ -60,15 +65,19 @@ pub struct OpenOptions {
 pub fn open(
     dir: &Path,
     tokenizer: Option<&Path>,
+    prompt: &str,
     options: &OpenOptions,
     heard: &mut dyn FnMut(Heard<'_>),
 ) -> Result<OwnedGenerator, RunError> {
-    let model = open_model(dir, tokenizer)?;
+    let mut model = open_model(dir, tokenizer)?;
     let Some(tokenizer) = model.tokenizer else {
         let missing = || RunError::NoTokenizer { dir: dir.to_owned() };
         return Err(model.unfit.map_or_else(missing, Into::into));
     };
     let ends = model.origin.ends().to_vec();
+    let needed = tokenizer.encode_prompt(prompt)?.len().saturating_add(options.tokens);
+    let seq = &mut model.config.seq;
+    *seq = needed.checked_next_multiple_of(STEP).map_or(*seq, |needed| needed.min(*seq));
     demand::check(&model.config, Use::Infer)?;
     let pool = Pool::new(options.threads).map_err(crate::step::StepError::Threads)?;
     let build = Build::infer(options.storage.precision()).on(options.device);

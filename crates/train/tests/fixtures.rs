@@ -5,7 +5,7 @@ use safetensors::SafeTensors;
 use softane::gemm::supports;
 use std::path::PathBuf;
 use std::sync::Arc;
-use train::config::ModelConfig;
+use train::config::{ModelConfig, ParamKind};
 use train::model::Precision;
 use train::step::{Build, Network, StepGraph, Window};
 
@@ -86,5 +86,52 @@ fn gradients_in_f32() {
 fn gradients_of_integer_products_in_fp16() {
     for name in ["llama_mha", "llama_gqa", "qwen3_tiny"].iter().filter(|_| supports(Math::Int16)) {
         check(name, (Precision::F16, Math::Int16), 2e-3, 2e-2, 0.9995);
+    }
+}
+
+/// llama2.c's model beside PyTorch's numbers for it: rows of queries and keys change their order on the way in, so
+/// gradients have the same size in every weight.
+#[test]
+fn stories260k_is_what_pytorch_says() {
+    let model = train::checkpoint::open_model(&fixtures().join("stories260K.bin"), None).expect("a model");
+    let reference = std::fs::read_to_string(fixtures().join("stories260K.reference.json")).expect("a file");
+    let reference: serde_json::Value = serde_json::from_str(&reference).expect("JSON");
+    let tokens: Vec<u32> = serde_json::from_value(reference["token_ids"].clone()).expect("tokens");
+    let want = reference["loss"].as_f64().expect("a loss");
+    let cfg = ModelConfig { seq: tokens.len() - 1, ..model.config };
+    for (precision, close) in [(Precision::F16, 1e-2), (Precision::F32, 1e-4)] {
+        let pool = ane::Pool::new(2).expect("threads");
+        let device = ane::open(Choice::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
+        let build = Build::train(precision);
+        let network =
+            Network::new(&cfg, model.params.clone(), device, pool, &build, &mut |_| {}).expect("network");
+        network.set_loss_scale(256.0);
+        let logits = network.logits(&tokens).expect("logits");
+        let network = Arc::new(network);
+        let graph = StepGraph::new(Arc::clone(&network), 1).expect("schedule");
+        let loss = graph.run(vec![Window::Tokens(tokens.clone())], &mut flow::Trace::new()).expect("step");
+        assert!((loss / want - 1.0).abs() < close, "{precision:?}: loss {loss}, PyTorch {want}");
+        let first = reference["logits_pos0_first8"].as_array().expect("logits");
+        for (v, want) in first.iter().filter_map(serde_json::Value::as_f64).enumerate() {
+            let got = f64::from(logits[v * cfg.seq]);
+            assert!((got - want).abs() < 10.0 * close, "{precision:?}: logit {v} is {got}, PyTorch {want}");
+        }
+        let norm = |kind: ParamKind, layer: usize| {
+            let spec = cfg.params().into_iter().find(|p| p.kind == kind && p.layer == Some(layer));
+            let gradient = network.gradient(&spec.expect("a weight").name).expect("a gradient");
+            gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt()
+        };
+        for (name, kind) in
+            [("wq", ParamKind::Wq), ("wk", ParamKind::Wk), ("wo", ParamKind::Wo), ("w2", ParamKind::W2)]
+        {
+            let list = reference["grad"][name]["l2"].as_array().expect("norms");
+            for (layer, want) in list.iter().filter_map(serde_json::Value::as_f64).enumerate() {
+                let got = norm(kind, layer);
+                assert!(
+                    (got / want - 1.0).abs() < 3.0 * close,
+                    "{precision:?}, {name} {layer}: {got}, {want}"
+                );
+            }
+        }
     }
 }

@@ -62,10 +62,12 @@ pub fn run(ui: &Ui, args: &GenerateArgs) -> Result<(), CommandError> {
         device: args.on.device(),
         start: args.on.start(ladder.known()),
         storage: args.on.storage().into(),
+        tokens: args.tokens,
     };
-    let generator = generate::open(&args.model, args.tokenizer.as_deref(), &on, &mut |heard| {
-        ladder.hear(ui, heard);
-    })?;
+    let generator =
+        generate::open(&args.model, args.tokenizer.as_deref(), &args.prompt, &on, &mut |heard| {
+            ladder.hear(ui, heard);
+        })?;
     let options =
         GenerateOptions { tokens: args.tokens, temperature: args.temperature, top_p: args.top_p, seed };
     let began = Instant::now();
