@@ -50,6 +50,29 @@ fn every_operation_agrees_with_its_meaning() {
     }
 }
 
+/// Bounds that come as inputs: what is moved has the same bits.
+#[test]
+fn computed_bounds_agree_with_their_meaning() {
+    let mut tried = std::collections::BTreeSet::new();
+    for case in cases::cases() {
+        let op = mil::Op::find(case.op).expect("a case names an operation");
+        for param in op.params.iter().filter(|p| p.role == mil::op::Role::Bound) {
+            let Some(case) = case.computed(param.name) else { continue };
+            for dtype in [DType::F16, DType::F32] {
+                let Ok(built) = case.build(dtype) else { continue };
+                let function = built.program.entry();
+                let types: Vec<TensorType> =
+                    function.outputs.iter().map(|&v| function.ty(v).clone()).collect();
+                let executable = Executable::compile(&built.program, &Weights::new()).expect("compiles");
+                let want = eval::run(&built.program, &Weights::new(), &built.inputs, Rounding::AsTyped);
+                assert_eq!(run(&executable, &built.inputs, &types), want.expect("has a meaning"), "{case}");
+                tried.insert(case.op);
+            }
+        }
+    }
+    assert_eq!(tried.into_iter().collect::<Vec<_>>(), ["slice_by_index", "slice_by_size", "slice_update"]);
+}
+
 /// Compares what `program` gives with what it means.
 fn agrees(program: &Verified<Program>, inputs: &[Tensor], is_sum: bool, what: &str) {
     let function = program.entry();
