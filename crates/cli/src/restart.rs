@@ -31,8 +31,6 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub struct Handover {
     /// The folder, if the user named none.
     pub out: Option<String>,
-    /// What the model is called.
-    pub model: String,
     /// Whether the run began with the text that is built in.
     pub bundled: bool,
     /// Steps taken, and wanted.
@@ -194,7 +192,6 @@ mod tests {
     fn handover() -> Handover {
         Handover {
             out: None,
-            model: "tiny".to_owned(),
             bundled: true,
             step: 7,
             steps: 9,

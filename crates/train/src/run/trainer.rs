@@ -1,17 +1,21 @@
 //! A run: steps, validations, checkpoints.
 
+mod save;
+
 use super::open::Corpus;
-use super::{Metrics, RunError, Settings, StepRecord, Unfit, Validation};
-use crate::checkpoint::{RunFolder, RunLock, Snapshot, TrainState};
-use crate::config::{ModelConfig, ParamSpec};
+use super::{Metrics, RunError, Settings, StepRecord, Validation};
+use crate::checkpoint::{RunFolder, RunLock, TrainState};
+use crate::config::ModelConfig;
 use crate::data::{Sampler, regression_sample};
 use crate::generate::Generator;
 use crate::optim::{Update, clip_factor};
-use crate::step::{Chosen, Network, Spent, StepError, StepGraph, Window};
+use crate::step::{Chosen, Network, Spent, StepGraph, Window};
 use crate::tokenizer::Tokenizer;
 use flow::{Lane, Trace};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+pub use save::Saved;
 
 /// This many steps in a row without a finite gradient end a run.
 const PATIENCE: u32 = 10;
@@ -25,9 +29,8 @@ pub struct Run {
     /// The forward and backward pass of the next step, if it is done already, and its trace.
     measured: Option<Measured>,
     next_trace: Trace,
-    /// Steps in a row that were skipped, with the loss and the gradient's norm of the last.
+    /// Steps in a row that were skipped.
     not_finite: u32,
-    skipped: (f64, f64),
     /// The step of the newest checkpoint, and that of the model beside it.
     saved: Option<u64>,
     exported: Option<u64>,
@@ -55,15 +58,6 @@ impl Measured {
     fn is_finite(&self) -> bool {
         self.loss.is_finite() && self.grad_norm.is_finite()
     }
-}
-
-/// What became of a checkpoint that was asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Saved {
-    /// It is there, and the model with it.
-    Done,
-    /// The weights are not worth it: earlier files are as they were.
-    Withheld(Unfit),
 }
 
 /// What a run is put together from.
@@ -150,7 +144,6 @@ impl Run {
             measured: None,
             next_trace: Trace::new(),
             not_finite: 0,
-            skipped: (0.0, 0.0),
             restarted: Duration::ZERO,
         }
     }
@@ -341,7 +334,6 @@ impl Run {
             self.unmeasured = None;
         } else {
             self.not_finite += 1;
-            self.skipped = (loss, grad_norm);
         }
         self.parts.state.step += 1;
         let tokens = self.tokens_per_step();
@@ -442,91 +434,6 @@ impl Run {
     pub fn save_due(&self) -> bool {
         let (every, step) = (self.settings().save_every, self.step_count());
         every > 0 && step > 0 && step.is_multiple_of(every)
-    }
-
-    /// Whether the newest checkpoint and the model in the folder are of the last step.
-    pub fn is_saved(&self) -> bool {
-        [self.saved, self.exported] == [Some(self.step_count()); 2]
-    }
-
-    /// Writes a checkpoint and `model.safetensors`, if they are worth it: weights and moments are finite, and the next
-    /// step's forward and backward pass, which is taken now, has a finite loss and finite gradients with them. (Only
-    /// when [`Run::spent`] says that nothing can be computed any more, the next process takes it.)
-    ///
-    /// # Errors
-    /// If they cannot be written; earlier ones are then as they were. If data or engine fail.
-    pub fn save(&mut self) -> Result<Saved, RunError> {
-        if self.is_saved() {
-            return Ok(Saved::Done);
-        }
-        if let Some(unfit) = self.unfit()? {
-            return Ok(Saved::Withheld(unfit));
-        }
-        let settings = serde_json::to_value(&self.parts.settings);
-        self.parts.state.settings = settings.unwrap_or(serde_json::Value::Null);
-        self.parts.state.measured = self.spent().is_none();
-        let network = Arc::clone(&self.parts.network);
-        let theta = network.theta.read().map_err(|_| StepError::Poisoned)?;
-        let Parts { folder, state, m, v, metrics, .. } = &self.parts;
-        metrics.sync()?;
-        if self.saved == Some(state.step) {
-            // A process before this one was stopped between the two.
-            folder.save_model(&network.cfg, &theta)?;
-        } else {
-            folder.save(&network.cfg, Snapshot { state, params: &theta, m, v })?;
-        }
-        (self.saved, self.exported) = (Some(state.step), Some(state.step));
-        Ok(Saved::Done)
-    }
-
-    /// As [`Run::save`], where there will be no better moment.
-    ///
-    /// # Errors
-    /// As there, and `Diverged` if the weights are not worth a checkpoint.
-    pub fn save_last(&mut self) -> Result<(), RunError> {
-        match self.save()? {
-            Saved::Done => Ok(()),
-            Saved::Withheld(unfit) => {
-                Err(RunError::Diverged { step: self.step_count(), unfit, saved: self.fall_back()? })
-            }
-        }
-    }
-
-    /// Why the weights are not worth a checkpoint, if they are not.
-    fn unfit(&mut self) -> Result<Option<Unfit>, RunError> {
-        if self.not_finite > 0 {
-            let (loss, grad_norm) = self.skipped;
-            return Ok(Some(Unfit::Step { loss, grad_norm }));
-        }
-        if let Some(loss) = self.validated().map(|v| v.loss).filter(|loss| !loss.is_finite()) {
-            return Ok(Some(Unfit::Validation { loss }));
-        }
-        let network = Arc::clone(&self.parts.network);
-        let theta = network.theta.read().map_err(|_| StepError::Poisoned)?;
-        let (m, v) = (&self.parts.m, &self.parts.v);
-        // No early end, so that it runs as fast as memory does.
-        let finite = |x: &[f32]| x.iter().fold(true, |finite, x| finite & x.is_finite());
-        let bad = |spec: &&ParamSpec| ![&theta[..], m, v].iter().all(|x| finite(&x[spec.range()]));
-        if let Some(spec) = network.specs.iter().find(bad) {
-            return Ok(Some(Unfit::Weights { name: spec.name.clone() }));
-        }
-        // The pass reads the weights too.
-        drop(theta);
-        if self.spent().is_some() {
-            return Ok(None);
-        }
-        let Measured { loss, grad_norm, .. } = self.measure()?;
-        let finite = loss.is_finite() && grad_norm.is_finite();
-        Ok((!finite).then_some(Unfit::Step { loss, grad_norm }))
-    }
-
-    /// The step of the newest checkpoint of a run that diverged. A checkpoint that was written before its weights were
-    /// measured, and which has no step with a finite loss, is taken back.
-    fn fall_back(&mut self) -> Result<Option<u64>, RunError> {
-        if let Some(step) = self.unmeasured.take() {
-            self.parts.folder.withdraw(step, &self.parts.network.cfg)?;
-        }
-        Ok(self.parts.folder.newest()?.map(|(step, _)| step))
     }
 
     /// Writes text as the model is now; `None` if it has no tokenizer.

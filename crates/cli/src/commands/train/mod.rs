@@ -259,7 +259,7 @@ fn train(
         work.restarts += 1;
         let out = args.out.is_none().then(|| options.out.to_string_lossy().into_owned());
         let (step, steps, pace) = (run.step_count(), run.settings().steps, progress.pace());
-        let next = Handover { out, model, bundled, step, steps, failures: 0, began, left, work, pace };
+        let next = Handover { out, bundled, step, steps, failures: 0, began, left, work, pace };
         return Ok(Outcome::Restart(next.into()));
     }
     if has_held_out(&run) {

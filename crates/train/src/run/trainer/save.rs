@@ -1,0 +1,140 @@
+//! When a run is saved, and what of it is worth that.
+
+use super::{Measured, Parts, Run};
+use crate::checkpoint::Snapshot;
+use crate::config::ParamSpec;
+use crate::run::{RunError, Unfit};
+use crate::step::StepError;
+use std::sync::Arc;
+
+/// What became of a checkpoint that was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Saved {
+    /// It is there, and the model with it.
+    Done,
+    /// The weights are not worth it: earlier files are as they were.
+    Withheld(Unfit),
+}
+
+impl Run {
+    /// Whether the newest checkpoint and the model in the folder are of the last step.
+    pub fn is_saved(&self) -> bool {
+        [self.saved, self.exported] == [Some(self.step_count()); 2]
+    }
+
+    /// Writes a checkpoint and `model.safetensors`, if they are worth it: weights and moments are finite, and the next
+    /// step's forward and backward pass, which is taken now, has a finite loss and finite gradients with them. (Only
+    /// when [`Run::spent`] says that nothing can be computed any more, the next process takes it.)
+    ///
+    /// # Errors
+    /// If they cannot be written; earlier ones are then as they were. If data or engine fail.
+    pub fn save(&mut self) -> Result<Saved, RunError> {
+        if self.is_saved() {
+            return Ok(Saved::Done);
+        }
+        if let Some(unfit) = self.unfit()? {
+            return Ok(Saved::Withheld(unfit));
+        }
+        let settings = serde_json::to_value(&self.parts.settings);
+        self.parts.state.settings = settings.unwrap_or(serde_json::Value::Null);
+        self.parts.state.measured = self.spent().is_none();
+        let network = Arc::clone(&self.parts.network);
+        let theta = network.theta.read().map_err(|_| StepError::Poisoned)?;
+        let Parts { folder, state, m, v, metrics, .. } = &self.parts;
+        metrics.sync()?;
+        if self.saved == Some(state.step) {
+            // A process before this one was stopped between the two.
+            folder.save_model(&network.cfg, &theta)?;
+        } else {
+            folder.save(&network.cfg, Snapshot { state, params: &theta, m, v })?;
+        }
+        (self.saved, self.exported) = (Some(state.step), Some(state.step));
+        Ok(Saved::Done)
+    }
+
+    /// As [`Run::save`], where there will be no better moment.
+    ///
+    /// # Errors
+    /// As there, and `Diverged` if the weights are not worth a checkpoint.
+    pub fn save_last(&mut self) -> Result<(), RunError> {
+        match self.save()? {
+            Saved::Done => Ok(()),
+            Saved::Withheld(unfit) => {
+                Err(RunError::Diverged { step: self.step_count(), unfit, saved: self.fall_back()? })
+            }
+        }
+    }
+
+    /// Why the weights are not worth a checkpoint, if they are not.
+    fn unfit(&mut self) -> Result<Option<Unfit>, RunError> {
+        if let Some(loss) = self.validated().map(|v| v.loss).filter(|loss| !loss.is_finite()) {
+            return Ok(Some(Unfit::Validation { loss }));
+        }
+        let network = Arc::clone(&self.parts.network);
+        let theta = network.theta.read().map_err(|_| StepError::Poisoned)?;
+        let (m, v) = (&self.parts.m, &self.parts.v);
+        // No early end, so that it runs as fast as memory does.
+        let finite = |x: &[f32]| x.iter().fold(true, |finite, x| finite & x.is_finite());
+        let bad = |spec: &&ParamSpec| ![&theta[..], m, v].iter().all(|x| finite(&x[spec.range()]));
+        if let Some(spec) = network.specs.iter().find(bad) {
+            return Ok(Some(Unfit::Weights { name: spec.name.clone() }));
+        }
+        // The pass reads the weights too.
+        drop(theta);
+        if self.spent().is_some() {
+            return Ok(None);
+        }
+        let Measured { loss, grad_norm, .. } = self.measure()?;
+        let finite = loss.is_finite() && grad_norm.is_finite();
+        Ok((!finite).then_some(Unfit::Step { loss, grad_norm }))
+    }
+
+    /// The step of the newest checkpoint of a run that diverged. A checkpoint that was written before its weights were
+    /// measured, and which has no step with a finite loss, is taken back.
+    pub(super) fn fall_back(&mut self) -> Result<Option<u64>, RunError> {
+        if let Some(step) = self.unmeasured.take() {
+            self.parts.folder.withdraw(step, &self.parts.network.cfg)?;
+        }
+        Ok(self.parts.folder.newest()?.map(|(step, _)| step))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::{Options, Overrides};
+
+    /// A step whose gradients overflow says nothing against the weights if the next one is fine.
+    #[test]
+    fn a_single_skipped_step_does_not_keep_weights_from_being_saved() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let model = dir.path().join("small.toml");
+        std::fs::write(&model, "preset = \"layer768\"\ndim = 32\nhidden = 64\nheads = 2\nseq = 32\n")
+            .expect("written");
+        let options = Options {
+            model: Some(model.display().to_string()),
+            data: None,
+            tokenizer: None,
+            out: dir.path().join("run"),
+            resume: false,
+            overrides: Overrides { steps: Some(9), ..Overrides::default() },
+            threads: 1,
+            device: ane::Choice::Soft.into(),
+        };
+        let mut run = Run::open(&options, &mut |_| {}).expect("opens");
+        let network = Arc::clone(&run.parts.network);
+        run.step().expect("a step");
+        let usual = network.loss_scale();
+        network.set_loss_scale(1e37);
+        assert!(run.step().expect("a step").skipped);
+        // As long as it stays so, nothing is saved.
+        assert!(matches!(run.save().expect("withheld"), Saved::Withheld(Unfit::Step { .. })));
+        assert_eq!(run.folder().newest().expect("a list"), None);
+        assert!(run.step().expect("a step").skipped, "the pass that was taken is the step's");
+        network.set_loss_scale(usual);
+        assert_eq!(run.save().expect("saved"), Saved::Done);
+        assert_eq!(run.folder().newest().expect("a list").map(|(step, _)| step), Some(3));
+        let record = run.step().expect("a step");
+        assert!(!record.skipped && record.loss.is_finite(), "{record:?}");
+    }
+}
