@@ -39,6 +39,6 @@ fn main() -> ExitCode {
 fn pause_as_told() {
     let pause = std::env::var("STANDIN_PAUSE").ok().and_then(|text| text.parse().ok());
     if let Some(pause) = pause {
-        ane::apple::standin::pause_after_refusals(std::time::Duration::from_millis(pause));
+        ane::apple::standin::pause(std::time::Duration::from_millis(pause));
     }
 }

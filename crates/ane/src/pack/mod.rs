@@ -425,6 +425,42 @@ mod tests {
         assert!(!text.contains("strides") && !text.contains("dilations"), "{text}");
     }
 
+    /// Values that lie straight, flat and turned, each on a surface of its own: the same numbers, and no slice.
+    #[test]
+    fn values_apart_compute_the_same_without_slices() {
+        let b = Builder::new("main", Opset::Ios18);
+        let x = b.input("x", f32(&[1, 6, 1, 16]));
+        let flat = b.input("flat", f32(&[1, 2, 3, 16]));
+        let turned = b.input("turned", f32(&[1, 2, 16, 3]));
+        let y = (flat.matmul(turned, false, false).reduce_sum(&[3], true) + flat).named("y");
+        let z = (x * x).named("z");
+        let program = b.finish([("y", y), ("z", z)]).expect("valid");
+        let f = program.entry();
+        let given =
+            |v: ValueId| (0..f.ty(v).elements()).map(move |i| ((i * 7 + v.index()) % 11) as f64 - 5.0);
+        let tensors: Vec<Tensor> =
+            f.inputs.iter().map(|&v| Tensor::floats(f.ty(v).clone(), given(v))).collect();
+        let want = ran(&program, &tensors);
+        let packed = pack_apart(&program, 16).expect("packs");
+        assert_eq!(packed.reads().map(|ty| ty.shape[1]).collect::<Vec<_>>(), [6, 6, 6]);
+        assert_eq!(packed.inputs.iter().map(|slot| slot.surface).collect::<Vec<_>>(), [0, 1, 2]);
+        let text = mil::text::print(&packed.program);
+        assert!(!text.contains("slice"), "{text}");
+        // What lies turned is the transpose of each of its two matrices.
+        let mut surfaces: Vec<Vec<f64>> = tensors.iter().map(|t| floats(t).to_vec()).collect();
+        let from = surfaces[2].clone();
+        for (i, to) in surfaces[2].iter_mut().enumerate() {
+            *to = from[i / 48 * 48 + i % 16 * 3 + i % 48 / 16];
+        }
+        let surfaces: Vec<Tensor> =
+            packed.reads().zip(surfaces).map(|(ty, values)| Tensor::floats(ty.clone(), values)).collect();
+        let got = ran(&packed.program, &surfaces);
+        for (slot, want) in packed.outputs.iter().zip(&want) {
+            let range = slot.channel * 16..(slot.channel + slot.channels) * 16;
+            assert_eq!(&floats(&got[0])[range], floats(want), "{}", slot.name);
+        }
+    }
+
     #[test]
     fn what_cannot_lie_beside_activations_is_named() {
         let b = Builder::new("main", Opset::Ios18);

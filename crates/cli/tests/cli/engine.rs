@@ -101,7 +101,8 @@ fn every_command_that_computes_has_the_same_flags() {
         let paragraph = |flag: &&str| {
             let from =
                 help.find(&format!("      {flag} <")).unwrap_or_else(|| panic!("{command}: no {flag}"));
-            help[from..].split("\n\n      --").next().unwrap_or_default().to_owned()
+            let next = ["\n\n      --", "\n\n  -h"].iter().filter_map(|end| help[from..].find(end)).min();
+            help[from..from + next.expect("another flag")].to_owned()
         };
         flags.iter().map(paragraph).collect()
     };

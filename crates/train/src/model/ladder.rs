@@ -52,7 +52,7 @@ pub static LADDER: [Rung; 5] = [
     Rung {
         name: "baked",
         about: "norms on the host, weights baked into kernels",
-        reported_by: "ane-train, M1: products of two parts of an input fail",
+        reported_by: "ane-train, M1: what is given at run time cannot be reshaped or sliced",
         forward: TWO_WITHOUT_NORMS,
         forward_with_head_norms: THREE_WITHOUT_NORMS,
         backward: FOUR,

@@ -328,7 +328,8 @@ fn options(ui: &Ui, args: &TrainArgs, before: Option<&Handover>) -> Result<Optio
             seed: args.seed,
             storage: args.on.given_storage(),
             math: args.on.engine.math,
-            norms: args.on.given_norms(),
+            // A new process of a run takes the plan of the one before it.
+            norms: args.on.given_norms().filter(|_| before.is_none()),
         },
         threads: args.on.engine.threads,
         device: args.on.device(),
