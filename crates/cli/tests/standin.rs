@@ -12,7 +12,8 @@ fn built() -> PathBuf {
 fn backpropane(variant: &str) -> Command {
     let mut command = Command::cargo_bin("backpropane").expect("built");
     let libraries = format!("{}:{}", built().join(variant).display(), built().join("libraries").display());
-    command.env("LD_LIBRARY_PATH", libraries).env("STANDIN_COMPILES", "100000");
+    // No memory of what an engine took, unless a test names a folder.
+    command.env("LD_LIBRARY_PATH", libraries).env("STANDIN_COMPILES", "100000").env("BACKPROPANE_CACHE", "");
     command
 }
 
