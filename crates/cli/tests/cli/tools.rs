@@ -93,8 +93,9 @@ fn the_seeds_layer_has_exactly_six_kernels() {
         .filter_map(|v| v["name"].as_str())
         .collect();
     assert_eq!(taps, ["xn", "q_proj", "k_proj", "v", "attn", "o"]);
-    // dim 768 = four projections of 768², two flops a multiply-add; two products of scores, 12 heads of 512².
-    let flops = 2u64 * 512 * (4 * 768 * 768 + 2 * 512 * 768);
+    // dim 768 = four projections of 768², two flops a multiply-add; two products of scores, 12 heads of 512²; the norm's
+    // sum of squares.
+    let flops = 2u64 * 512 * (4 * 768 * 768 + 2 * 512 * 768 + 768);
     assert_eq!(kernels[0]["flops"], flops);
     for kernel in kernels {
         for surface in ["input", "output"] {

@@ -29,7 +29,6 @@ impl<'f> Lowering<'f> {
         }
         if let Given::Value(id) = given
             && let Some(Lazy::Group(inner)) = &self.values[id.index()]
-            && self.is_alone(id)
             && inner.shape == group.shape
             && inner.operands.len()
                 + inner.code.instructions.len()
@@ -37,9 +36,16 @@ impl<'f> Lowering<'f> {
                 + group.code.instructions.len()
                 < GROUP
             && (inner.product.is_none() || group.product.is_none())
-            && let Some(Lazy::Group(inner)) = self.values[id.index()].take()
         {
-            return absorb(group, inner);
+            let alone = self.is_alone(id);
+            // Computing it twice costs less than storing it and reading it twice.
+            if alone || is_cheap(inner) && self.uses[id.index()].len() == 2 {
+                let inner = inner.clone();
+                if alone {
+                    self.values[id.index()] = None;
+                }
+                return absorb(group, inner);
+            }
         }
         if let Given::Value(id) = given
             && let Some(Lazy::Product(product)) = &self.values[id.index()]
@@ -117,8 +123,16 @@ impl<'f> Lowering<'f> {
             return false;
         }
         let mut group = self.group(&ty.shape);
+        let same = match (x, y) {
+            (Given::Value(x), Given::Value(y)) if x == y => {
+                // One operation that uses it twice is one use.
+                self.uses[x.index()].dedup();
+                true
+            }
+            _ => false,
+        };
         let x = self.source(&mut group, x);
-        let y = self.source(&mut group, y);
+        let y = if same { x } else { self.source(&mut group, y) };
         let function = match (f, y) {
             (Binary::Pow, Source::Number(y)) => Function::Unary(Unary::Pow(y), x),
             _ => Function::Binary(f, x, y),
@@ -191,6 +205,14 @@ impl<'f> Lowering<'f> {
             Given::Literal(l) => is_native(l.ty.dtype),
         }
     }
+}
+
+/// Whether `group` is one sum, difference or product of elements.
+fn is_cheap(group: &Group) -> bool {
+    let [Instruction { function: Function::Binary(f, ..), .. }] = group.code.instructions[..] else {
+        return false;
+    };
+    group.product.is_none() && !group.rows && matches!(f, Binary::Add | Binary::Sub | Binary::Mul)
 }
 
 /// Adds an operand, once.

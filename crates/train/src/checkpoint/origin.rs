@@ -11,7 +11,7 @@ use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
 
 /// Files that go along with a model.
-const COMPANIONS: [&str; 10] = [
+pub(super) const COMPANIONS: [&str; 10] = [
     GENERATION,
     "tokenizer_config.json",
     "special_tokens_map.json",

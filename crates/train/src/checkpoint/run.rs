@@ -5,24 +5,21 @@ use std::path::{Path, PathBuf};
 
 use super::atomic::is_remains;
 use super::model::{is_saved, save_model};
+use super::origin::COMPANIONS;
 use super::state::{Checkpoint, Snapshot, load_checkpoint, save_checkpoint};
 use super::{Origin, write_atomically};
 use crate::config::ModelConfig;
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
 
-/// Files of a run's folder, its own and those that come with a tokenizer.
-const FILES: [&str; 11] = [
+/// Files of a run's folder, besides those that come with the model it started from.
+const FILES: [&str; 7] = [
     "config.json",
-    "generation_config.json",
     "loss.svg",
     "metrics.jsonl",
     "model.safetensors",
-    "special_tokens_map.json",
     "tokenizer.bin",
     "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
     "tokens.bin",
 ];
 
@@ -172,8 +169,8 @@ impl RunFolder {
     /// # Errors
     /// [`TrainError::Io`].
     pub fn clean(&self) -> Result<(), TrainError> {
-        let in_run =
-            list(&self.dir)?.into_iter().filter(|path| is_remains(path, |name| FILES.contains(&name)));
+        let is_ours = |name: &str| FILES.contains(&name) || COMPANIONS.contains(&name);
+        let in_run = list(&self.dir)?.into_iter().filter(|path| is_remains(path, is_ours));
         let in_checkpoints = list(&self.checkpoints())?;
         let in_checkpoints =
             in_checkpoints.into_iter().filter(|path| is_remains(path, |name| step_of(name).is_some()));

@@ -3,7 +3,7 @@
 use crate::error::TrainError;
 use crate::host::HostError;
 use crate::sample::SampleError;
-use crate::step::StepError;
+use crate::step::{OutOfRange, StepError};
 use ane::DeviceError;
 use std::fmt;
 use std::path::PathBuf;
@@ -31,8 +31,8 @@ pub enum RunError {
     Busy { dir: PathBuf },
     #[error("the run in `{}` was started with `{}`: {source}", dir.display(), data.display())]
     NoData { dir: PathBuf, data: PathBuf, source: Box<TrainError> },
-    #[error("{steps} steps in a row had gradients that are not finite (step {step}, loss {loss}); {}", kept(*saved))]
-    NotFinite { step: u64, steps: u32, loss: f64, saved: Option<u64> },
+    #[error("{steps} steps in a row had gradients that are not finite (step {step}, loss {loss}{}); {}", began(found.as_ref()), kept(*saved))]
+    NotFinite { step: u64, steps: u32, loss: f64, saved: Option<u64>, found: Option<Box<OutOfRange>> },
     #[error("the training has diverged by step {step}: {unfit}; {}", kept(*saved))]
     Diverged { step: u64, unfit: Unfit, saved: Option<u64> },
     #[error("`{}` has no tokenizer, and what was asked for needs text", dir.display())]
@@ -53,6 +53,8 @@ pub enum Unfit {
     Step { loss: f64, grad_norm: f64 },
     /// Some of them, or of their moments, are not finite.
     Weights { name: String },
+    /// Some of them are too large for the engine's element type.
+    Range { name: String },
     /// A validation with them has a loss that is not finite.
     Validation { loss: f64 },
 }
@@ -64,9 +66,15 @@ impl fmt::Display for Unfit {
                 write!(f, "a step with its weights has loss {loss} and a gradient of norm {grad_norm}")
             }
             Unfit::Weights { name } => write!(f, "`{name}` holds numbers that are not finite"),
+            Unfit::Range { name } => write!(f, "`{name}` holds numbers beyond fp16's 65504"),
             Unfit::Validation { loss } => write!(f, "the validation loss is {loss}"),
         }
     }
+}
+
+/// Where a forward pass left its range.
+fn began(found: Option<&Box<OutOfRange>>) -> String {
+    found.map_or(String::new(), |found| format!("; {found}"))
 }
 
 /// What is left of a run that diverged.
@@ -104,6 +112,10 @@ impl RunError {
                 "Wait for it or stop it, then go on with `--resume`; or choose another folder with `--out`."
             }
             RunError::NoData { .. } => "Put it back, or say with `--data` where it is now.",
+            // A model that does not fit from the start is not made to fit by smaller steps.
+            RunError::NotFinite { saved: None, found: Some(found), .. } if found.hint().is_some() => {
+                return found.hint().map(str::to_owned);
+            }
             RunError::NotFinite { saved: Some(_), .. } | RunError::Diverged { saved: Some(_), .. } => {
                 "Go on from that checkpoint with `--resume` and a lower `--lr` or `--loss-scale`."
             }

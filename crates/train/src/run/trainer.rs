@@ -9,7 +9,7 @@ use crate::config::ModelConfig;
 use crate::data::{Sampler, regression_sample};
 use crate::generate::Generator;
 use crate::optim::{Update, clip_factor};
-use crate::step::{Chosen, Network, Spent, StepGraph, Window};
+use crate::step::{Chosen, Network, OutOfRange, Spent, StepError, StepGraph, Window};
 use crate::tokenizer::Tokenizer;
 use flow::{Lane, Trace};
 use std::sync::Arc;
@@ -363,9 +363,23 @@ impl Run {
         self.parts.metrics.step(&record)?;
         if self.not_finite >= PATIENCE {
             let (step, steps, saved) = (record.step, self.not_finite, self.fall_back()?);
-            return Err(RunError::NotFinite { step, steps, loss, saved });
+            let found = self.out_of_range()?.map(Box::new);
+            return Err(RunError::NotFinite { step, steps, loss, saved, found });
         }
         Ok(record)
+    }
+
+    /// Where a forward pass on the data of the next step leaves its range, if it does.
+    fn out_of_range(&self) -> Result<Option<OutOfRange>, RunError> {
+        for window in self.windows()? {
+            if let Window::Tokens(tokens) = window
+                && let StepError::NotFinite { found: Some(found), .. } =
+                    self.parts.network.blame("the loss", &tokens)
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     fn update(&mut self, lr: f32, grad_scale: f32) -> Result<(), RunError> {

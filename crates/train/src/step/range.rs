@@ -60,7 +60,7 @@ impl OutOfRange {
     }
 
     /// What the user can do about it.
-    pub(super) fn hint(&self) -> Option<&'static str> {
+    pub(crate) fn hint(&self) -> Option<&'static str> {
         match (self.dtype, self.value.as_str()) {
             (DType::F16, "x" | "x2") => Some(
                 "Run with `--norms host`, which leaves the residual stream in fp32, or with `--storage f32`.",
@@ -129,7 +129,7 @@ impl Network {
     }
 
     /// Refuses weights of layers that are too large for the engine's element type.
-    pub(super) fn check_weights(&self) -> Result<(), StepError> {
+    pub(crate) fn check_weights(&self) -> Result<(), StepError> {
         let dtype = self.layer.joint.function.ty(self.layer.x).dtype;
         if dtype != DType::F16 {
             return Ok(());

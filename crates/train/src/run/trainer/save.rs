@@ -81,6 +81,10 @@ impl Run {
         }
         // The pass reads the weights too.
         drop(theta);
+        match network.check_weights() {
+            Err(StepError::WeightRange { name, .. }) => return Ok(Some(Unfit::Range { name })),
+            checked => checked?,
+        }
         if self.spent().is_some() {
             return Ok(None);
         }
