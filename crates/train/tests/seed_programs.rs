@@ -137,7 +137,7 @@ fn our_kernels_agree_with_the_seeds() {
             println!("{:<14} {name:<9} relative L2 {error:.2e}", seed.file);
             // fp16 rounds to 4.9e-4 at most. They scale Σx² by 0.001302 for 1/768, and order the SiLU gradient's
             // products otherwise: some roundings more or less on the way.
-            assert!(error < 2e-3, "{}: {name} differs by {error:.2e}", seed.file);
+            assert!(error < 1.1e-3, "{}: {name} differs by {error:.2e}", seed.file);
         }
         assert_eq!(at, out.len(), "{}: all of the output is compared", seed.file);
     }
