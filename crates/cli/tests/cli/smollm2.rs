@@ -81,7 +81,7 @@ fn a_real_model_is_right_by_default() {
         said.trim().strip_prefix("loss ").expect("a loss").parse().expect("a number")
     };
     let loss = grads("half.safetensors", "");
-    assert!((loss / losses[0] - 1.0).abs() < 0.01, "loss {loss}, in float64 {}", losses[0]);
+    assert!((loss / losses[0] - 1.0).abs() < 5e-4, "loss {loss}, in float64 {}", losses[0]);
     let loss = grads("full.safetensors", "--storage f32");
     assert!((loss / losses[0] - 1.0).abs() < 1e-5, "loss {loss} with fp32 storage, in float64 {}", losses[0]);
     // 30 layers of fp16 activations: a rounding of 5e-4 in each adds up to some 6e-3.
@@ -93,7 +93,7 @@ fn a_real_model_is_right_by_default() {
     let want = losses.iter().sum::<f64>() / losses.len() as f64;
     let got = evaluated["loss"].as_f64().expect("a loss");
     assert_eq!(evaluated["windows"], losses.len());
-    assert!((got / want - 1.0).abs() < 0.01, "loss {got}, in float64 {want}");
+    assert!((got / want - 1.0).abs() < 5e-4, "loss {got}, in float64 {want}");
 
     let mut command = place.command("generate --model smol --tokens 2 --temperature 0 --prompt");
     command.arg(reference["prompt"].as_str().expect("a prompt"));
