@@ -97,7 +97,6 @@ impl<'a> Progress<'a> {
                 let said = format!("{done} of {}", units::plural(total, "kernel"));
                 self.advance("compiling", done as u64, total as u64, &said);
             }
-            Notice::Note(line) => self.ui.say(line),
             // Said by whoever remembers which plan an engine took.
             Notice::Kernels(_) => {}
             Notice::Warning(line) => self.ui.warn(line),

@@ -216,6 +216,18 @@ pub enum TrainError {
         problem: String,
     },
 
+    /// A checkpoint of a version of this program that is not known here.
+    #[error("`{}` has version {version}, this program reads versions {oldest} to {newest}", path.display())]
+    CheckpointVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+        /// The oldest version that is read.
+        oldest: u32,
+        /// The newest version that is read.
+        newest: u32,
+    },
     /// A weight or state file that is truncated, foreign or damaged.
     #[error("`{}` is not a complete {kind} file: {problem}", path.display())]
     FileFormat {
@@ -346,7 +358,8 @@ fn in_file(file: Option<&Path>) -> String {
 }
 
 impl TrainError {
-    /// Whether a file is not what was written: cut, damaged, or of a training that diverged.
+    /// Whether a file is not what was written: cut, damaged, or of a training that diverged. A file that cannot be read
+    /// now, or that a newer version of this program wrote, is none of these.
     pub(crate) fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -358,8 +371,7 @@ impl TrainError {
                 | Self::TensorUnexpected { .. }
                 | Self::TensorShape { .. }
                 | Self::TensorType { .. }
-                | Self::Io { .. }
-        )
+        ) || matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof)
     }
 
     /// What the user can do about it, if anything: one sentence, imperative.
@@ -414,6 +426,7 @@ impl TrainError {
                  BPE, or llama2.c's `tokenizer.bin`."
             }
             Self::VocabTooSmall { .. } => "Give the model a larger `vocab`.",
+            Self::CheckpointVersion { .. } => "Go on with the version of this program that wrote it.",
             Self::FileFormat { .. } => {
                 "Fetch or write the file again; it is cut, damaged or of another kind."
             }

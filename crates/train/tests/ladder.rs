@@ -158,6 +158,23 @@ fn nothing_of_a_kernel_is_unused() {
     });
 }
 
+/// What our forward kernels do without, as some engine is said to refuse it or to compute it narrowly.
+#[test]
+fn no_kernel_has_a_norm_in_a_form_that_engines_refuse() {
+    const REFUSED: [&str; 6] = ["reduce_mean", "rsqrt", "sqrt", "real_div", "inverse", "layer_norm"];
+    let mut norms = 0;
+    all_kernels(|place, _, kernel| {
+        let names: Vec<&str> = kernel.packed.program.entry().ops.iter().map(|op| op.op.name()).collect();
+        assert!(!REFUSED.iter().any(|refused| names.contains(refused)), "{place}: {names:?}");
+        if kernel.has_norm {
+            norms += 1;
+            // `reduce_sum` is kept in fp16 (rule N10): squares are summed by a product.
+            assert!(names.contains(&"reduce_max") && !names.contains(&"reduce_sum"), "{place}: {names:?}");
+        }
+    });
+    assert!(norms > 20, "{norms}");
+}
+
 #[test]
 fn surfaces_are_such_as_engines_take() {
     let mut largest = [0; 2];

@@ -290,6 +290,20 @@ fn a_run_that_diverges_at_once_says_that_nothing_was_saved() {
     finish(&Options { overrides: Overrides { loss_scale: None, ..options.overrides.clone() }, ..options });
 }
 
+/// Only a file that is not what was written is passed over: what cannot be read now may be whole.
+#[test]
+fn a_checkpoint_that_cannot_be_read_is_neither_passed_over_nor_removed() {
+    let place = Place::new();
+    finish(&place.options("run"));
+    let newest = files(&place.path("run/checkpoints")).pop().expect("a checkpoint");
+    let newest = place.path("run/checkpoints").join(newest);
+    fs::remove_file(&newest).expect("removed");
+    fs::create_dir(&newest).expect("a folder");
+    let error = open(&place.resumed("run")).expect_err("it cannot be read");
+    assert!(error.to_string().contains(&newest.display().to_string()), "{error}");
+    assert!(newest.is_dir() && files(&place.path("run/checkpoints")).len() == 2);
+}
+
 /// Where each step is the last of its process, weights are saved before a step has measured them.
 #[test]
 fn a_checkpoint_that_nobody_has_measured_is_taken_back_if_it_is_bad() {

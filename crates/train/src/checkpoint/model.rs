@@ -170,6 +170,8 @@ pub fn open_model(path: &Path, tokenizer: Option<&Path>) -> Result<Model, TrainE
     demand::check(&config, Use::Weights)?;
     let origin = Origin::read(path)?;
     let (tokenizer, origin) = match given {
+        // The folder's own, named, is no other.
+        Some(given) if is_in(tokenizer, path) => (Some(given), origin),
         Some(given) => (Some(given), origin.without_tokenizer()),
         None => (tokenizer_of(path, &config)?, origin),
     };
@@ -178,6 +180,13 @@ pub fn open_model(path: &Path, tokenizer: Option<&Path>) -> Result<Model, TrainE
     }
     let params = load_model(&folder.model(), &config)?;
     Ok(Model { config, params, tokenizer, unfit: None, origin })
+}
+
+/// Whether `file` is in the folder `dir`.
+fn is_in(file: Option<&Path>, dir: &Path) -> bool {
+    let folder = |path: &Path| std::fs::canonicalize(path).ok();
+    let parent = file.and_then(folder).and_then(|file| Some(file.parent()?.to_owned()));
+    parent.is_some() && parent == folder(dir)
 }
 
 /// The tokenizer in a folder, which must fit the model.

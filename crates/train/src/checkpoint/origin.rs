@@ -79,9 +79,13 @@ impl Origin {
         &self.ends
     }
 
-    /// Without the files of a tokenizer that is not used.
+    /// Without what belongs to a tokenizer that is not used: its files, and the ids of its tokens.
     pub(crate) fn without_tokenizer(mut self) -> Self {
-        self.companions.retain(|&(name, _)| name == GENERATION);
+        self.companions.clear();
+        self.ends.clear();
+        for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+            self.config.shift_remove(key);
+        }
         self
     }
 

@@ -150,18 +150,20 @@ impl RunFolder {
     }
 
     /// Takes back the checkpoint of `step`, of weights that turned out not to be fit: the one before it becomes the
-    /// newest, and the model that of its step. Without one before it nothing happens.
+    /// newest, and the model that of its step. Without a good one before it nothing happens.
     ///
     /// # Errors
-    /// As [`RunFolder::load_newest`], and [`TrainError::Io`].
+    /// [`TrainError::Io`].
     pub fn withdraw(&self, step: u64, config: &ModelConfig) -> Result<(), TrainError> {
         let steps = self.steps()?;
-        let Some((_, path)) = steps.iter().find(|(s, _)| *s == step).filter(|_| steps[0].0 < step) else {
+        let Some((_, path)) = steps.iter().find(|(s, _)| *s == step) else { return Ok(()) };
+        let before = steps.iter().rev().filter(|(s, _)| *s < step);
+        let Some(checkpoint) = before.into_iter().find_map(|(s, path)| load_step(*s, path, config).ok())
+        else {
             return Ok(());
         };
-        fs::remove_file(path).map_err(TrainError::io("remove", path))?;
-        let (checkpoint, _) = self.load_newest(config)?;
-        self.save_model(config, &checkpoint.params)
+        self.save_model(config, &checkpoint.params)?;
+        remove(path)
     }
 
     /// Removes what interrupted writes of a run's files left in its folder.

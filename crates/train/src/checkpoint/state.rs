@@ -139,9 +139,8 @@ pub fn load_checkpoint(path: &Path, config: &ModelConfig) -> Result<Checkpoint, 
     let entry: Entry = serde_json::from_str(entry)
         .map_err(|error| not_complete(path, format!("its training state cannot be read: {error}")))?;
     if !(OLDEST..=VERSION).contains(&entry.version) {
-        let problem =
-            format!("it has version {}, this program reads versions {OLDEST} to {VERSION}", entry.version);
-        return Err(not_complete(path, problem));
+        let (path, version) = (path.to_owned(), entry.version);
+        return Err(TrainError::CheckpointVersion { path, version, oldest: OLDEST, newest: VERSION });
     }
     if entry.version > OLDEST && !file.has_checksums() {
         let problem = "its checksums are missing".to_owned();

@@ -31,7 +31,7 @@ pub enum RunError {
     Busy { dir: PathBuf },
     #[error("the run in `{}` was started with `{}`: {source}", dir.display(), data.display())]
     NoData { dir: PathBuf, data: PathBuf, source: Box<TrainError> },
-    #[error("{steps} steps in a row had gradients that are not finite (step {step}, loss {loss}{}); {}", began(found.as_ref()), kept(*saved))]
+    #[error("{steps} steps in a row had gradients that are not finite (step {step}, loss {loss}{}); {}", began(found.as_deref()), kept(*saved))]
     NotFinite { step: u64, steps: u32, loss: f64, saved: Option<u64>, found: Option<Box<OutOfRange>> },
     #[error("the training has diverged by step {step}: {unfit}; {}", kept(*saved))]
     Diverged { step: u64, unfit: Unfit, saved: Option<u64> },
@@ -56,7 +56,7 @@ pub enum Unfit {
     /// Some of them are too large for the engine's element type.
     Range { name: String },
     /// A validation with them has a loss that is not finite.
-    Validation { loss: f64 },
+    Validation { loss: f64, found: Option<Box<OutOfRange>> },
 }
 
 impl fmt::Display for Unfit {
@@ -67,13 +67,15 @@ impl fmt::Display for Unfit {
             }
             Unfit::Weights { name } => write!(f, "`{name}` holds numbers that are not finite"),
             Unfit::Range { name } => write!(f, "`{name}` holds numbers beyond fp16's 65504"),
-            Unfit::Validation { loss } => write!(f, "the validation loss is {loss}"),
+            Unfit::Validation { loss, found } => {
+                write!(f, "the validation loss is {loss}{}", began(found.as_deref()))
+            }
         }
     }
 }
 
 /// Where a forward pass left its range.
-fn began(found: Option<&Box<OutOfRange>>) -> String {
+fn began(found: Option<&OutOfRange>) -> String {
     found.map_or(String::new(), |found| format!("; {found}"))
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 /// Names of engines in a checkpoint; `auto` is not remembered.
 const ENGINES: [(&str, Choice); 2] = [("ane", Choice::Ane), ("soft", Choice::Soft)];
 
-/// Names of the ways of weights.
+/// Names of deliveries of weights.
 const WEIGHTS: [(&str, Delivery); 2] = [("baked", Delivery::Baked), ("dynamic", Delivery::Dynamic)];
 
 /// What people call the model: the name of its preset, file or folder.

@@ -49,7 +49,6 @@ pub enum Notice<'a> {
     Tokenizing { done: u64, total: u64 },
     Compiling { done: usize, total: usize },
     Kernels(Heard<'a>),
-    Note(&'a str),
     Warning(&'a str),
 }
 
@@ -289,6 +288,8 @@ impl Start {
             }
         })?;
         let settings = settings.with(&options.overrides);
+        settings.validate()?;
+        demand::check(&cfg, Use::Train { windows: settings.windows() })?;
         let tokenizer = match &options.tokenizer {
             Some(path) => Some(Tokenizer::load(path, None)?),
             None => Tokenizer::load_from_folder(folder.dir(), Some(cfg.vocab))?,
@@ -342,12 +343,13 @@ fn first_state(settings: &Settings, corpus: &Corpus) -> TrainState {
     }
 }
 
-fn same_data(dir: &Path, checkpoint: &Checkpoint, file: &TokenFile) -> Result<(), RunError> {
+/// Refuses a file of other tokens than the run had; `shown` is what people call it.
+fn same_data(dir: &Path, checkpoint: &Checkpoint, file: &TokenFile, shown: &Path) -> Result<(), RunError> {
     match &checkpoint.state.data {
         Some(mark) if (mark.tokens, mark.fingerprint) != (file.len(), file.fingerprint()) => {
             Err(RunError::OtherData {
                 dir: dir.to_owned(),
-                data: file.path().to_owned(),
+                data: shown.to_owned(),
                 want: mark.tokens,
                 want_mark: mark.fingerprint,
                 got: file.len(),
@@ -386,9 +388,10 @@ fn corpus(
         _ => Ok(()),
     };
     tokenizer.iter().try_for_each(fits)?;
+    let shown = options.data.clone().unwrap_or_else(|| folder.tokens());
     let opened = |file: TokenFile| -> Result<Corpus, RunError> {
         if let Some(checkpoint) = resumed {
-            same_data(&options.out, checkpoint, &file)?;
+            same_data(&options.out, checkpoint, &file, &shown)?;
         }
         let split = file.split(cfg.seq, VALIDATION)?;
         Ok(Corpus::Tokens { file, split })

@@ -3,7 +3,7 @@
 mod save;
 
 use super::open::Corpus;
-use super::{Metrics, RunError, Settings, StepRecord, Validation};
+use super::{Metrics, RunError, Settings, StepRecord, Unfit, Validation};
 use crate::checkpoint::{RunFolder, RunLock, TrainState};
 use crate::config::ModelConfig;
 use crate::data::{Sampler, regression_sample};
@@ -413,7 +413,7 @@ impl Run {
     /// Measures the loss on at most `windows` validation windows, and notes it in `metrics.jsonl`.
     ///
     /// # Errors
-    /// If data or engine fail.
+    /// `Diverged` if it is not finite; if data or engine fail.
     pub fn validate(&mut self, windows: usize) -> Result<Validation, RunError> {
         // It uses the memory of the next step's pass.
         self.measured = None;
@@ -422,14 +422,14 @@ impl Run {
         let validation = match &self.parts.corpus {
             Corpus::Tokens { file, split } => {
                 let starts = split.val_windows(windows);
-                crate::evaluate::measure(
-                    &network,
-                    file,
-                    &starts,
-                    self.parts.lengths.as_deref(),
-                    step,
-                    &mut |_| {},
-                )?
+                let lengths = self.parts.lengths.as_deref();
+                match crate::evaluate::measure(&network, file, &starts, lengths, step, &mut |_| {}) {
+                    Err(RunError::Step(StepError::NotFinite { found, .. })) => {
+                        let unfit = Unfit::Validation { loss: f64::NAN, found: found.map(Box::new) };
+                        return Err(RunError::Diverged { step, unfit, saved: self.fall_back()? });
+                    }
+                    measured => measured?,
+                }
             }
             Corpus::Synthetic => {
                 let (x, target) = regression_sample(&network.cfg, self.settings().seed, 0);

@@ -163,8 +163,14 @@ impl Tokenizer {
     /// As [`Tokenizer::encode`].
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, TrainError> {
         let beginning = Ends { first: true, last: false };
-        let tokens = self.encode_piece(text, beginning)?;
-        if tokens.is_empty() { self.encode_piece("\n", beginning) } else { Ok(tokens) }
+        for text in [text, "\n"] {
+            let tokens = self.encode_piece(text, beginning)?;
+            if !tokens.is_empty() {
+                return Ok(tokens);
+            }
+        }
+        let nothing = || TrainError::Tokenizer { problem: "it makes no token of this prompt".to_owned() };
+        self.start().map(|start| vec![start]).ok_or_else(nothing)
     }
 
     /// The tokens of a piece of a text; only pieces with an end of the text get what the tokenizer puts there.

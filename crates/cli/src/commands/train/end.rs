@@ -52,7 +52,7 @@ pub fn is_finished(run: &Run, windows: usize) -> Result<bool, CommandError> {
             .is_none_or(|svg| std::fs::read(picture_of(run)).is_ok_and(|there| there == svg.as_bytes())))
     };
     let validated = || run.validation(windows).is_some_and(|v| v.loss.is_finite());
-    Ok(run.is_saved() && (!has_held_out(run) || validated()) && drawn()?)
+    Ok(run.is_saved() && run.is_measured() && (!has_held_out(run) || validated()) && drawn()?)
 }
 
 fn loss_unit(cfg: &ModelConfig) -> &'static str {

@@ -222,7 +222,8 @@ fn train(
         // What is due after a step, whichever process took it.
         if run.validation_due() && !run.is_done() {
             progress.busy("validating");
-            progress.validation(&run.validate(VALIDATION)?);
+            let validation = run.validate(VALIDATION);
+            progress.validation(&validation.map_err(|e| diverged(e, &run))?);
         }
         if run.save_due() {
             progress.busy("saving");
@@ -266,7 +267,10 @@ fn train(
         progress.busy("validating");
         let validation = match run.validation(FINAL_VALIDATION) {
             Some(made) => made,
-            None => run.validate(FINAL_VALIDATION)?,
+            None => {
+                let made = run.validate(FINAL_VALIDATION);
+                made.map_err(|e| diverged(e, &run))?
+            }
         };
         progress.validation(&validation);
         last = Some(validation);
@@ -274,7 +278,7 @@ fn train(
     draw(&run)?;
     if let Some(loss) = last.as_ref().map(|v| v.loss).filter(|loss| !loss.is_finite()) {
         let (step, saved) = (run.step_count(), Some(run.step_count()));
-        let unfit = Unfit::Validation { loss };
+        let unfit = Unfit::Validation { loss, found: None };
         return Err(diverged(RunError::Diverged { step, unfit, saved }, &run));
     }
     work.wall_s = began.elapsed();

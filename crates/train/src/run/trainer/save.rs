@@ -29,11 +29,20 @@ impl Run {
     /// # Errors
     /// If they cannot be written; earlier ones are then as they were. If data or engine fail.
     pub fn save(&mut self) -> Result<Saved, RunError> {
-        if self.is_saved() {
+        self.save_unless(false)
+    }
+
+    fn save_unless(&mut self, last: bool) -> Result<Saved, RunError> {
+        let measured = self.is_measured() || self.spent().is_some();
+        if self.is_saved() && measured {
             return Ok(Saved::Done);
         }
-        if let Some(unfit) = self.unfit()? {
+        if let Some(unfit) = self.unfit(last)? {
             return Ok(Saved::Withheld(unfit));
+        }
+        self.unmeasured = None;
+        if self.is_saved() {
+            return Ok(Saved::Done);
         }
         let settings = serde_json::to_value(&self.parts.settings);
         self.parts.state.settings = settings.unwrap_or(serde_json::Value::Null);
@@ -52,12 +61,13 @@ impl Run {
         Ok(Saved::Done)
     }
 
-    /// As [`Run::save`], where there will be no better moment.
+    /// As [`Run::save`], where there will be no better moment: gradients that overflow with the next step's data do not
+    /// keep weights from being saved whose own step and whose loss are finite.
     ///
     /// # Errors
     /// As there, and `Diverged` if the weights are not worth a checkpoint.
     pub fn save_last(&mut self) -> Result<(), RunError> {
-        match self.save()? {
+        match self.save_unless(true)? {
             Saved::Done => Ok(()),
             Saved::Withheld(unfit) => {
                 Err(RunError::Diverged { step: self.step_count(), unfit, saved: self.fall_back()? })
@@ -65,10 +75,15 @@ impl Run {
         }
     }
 
-    /// Why the weights are not worth a checkpoint, if they are not.
-    fn unfit(&mut self) -> Result<Option<Unfit>, RunError> {
+    /// Whether a step has been measured with the weights of the newest checkpoint.
+    pub fn is_measured(&self) -> bool {
+        self.unmeasured.is_none()
+    }
+
+    /// Why the weights are not worth a checkpoint, if they are not; `last` as [`Run::save_last`] says.
+    fn unfit(&mut self, last: bool) -> Result<Option<Unfit>, RunError> {
         if let Some(loss) = self.validated().map(|v| v.loss).filter(|loss| !loss.is_finite()) {
-            return Ok(Some(Unfit::Validation { loss }));
+            return Ok(Some(Unfit::Validation { loss, found: None }));
         }
         let network = Arc::clone(&self.parts.network);
         let theta = network.theta.read().map_err(|_| StepError::Poisoned)?;
@@ -89,7 +104,7 @@ impl Run {
             return Ok(None);
         }
         let Measured { loss, grad_norm, .. } = self.measure()?;
-        let finite = loss.is_finite() && grad_norm.is_finite();
+        let finite = loss.is_finite() && (grad_norm.is_finite() || last && self.not_finite == 0);
         Ok((!finite).then_some(Unfit::Step { loss, grad_norm }))
     }
 
@@ -129,15 +144,23 @@ mod tests {
         let network = Arc::clone(&run.parts.network);
         run.step().expect("a step");
         let usual = network.loss_scale();
+        // Gradients overflow with the next step's data, and the loss is finite: an end is no reason to lose this step.
+        network.set_loss_scale(1e37);
+        assert!(matches!(run.save().expect("withheld"), Saved::Withheld(Unfit::Step { .. })));
+        run.save_last().expect("its own step was finite");
+        assert_eq!(run.folder().newest().expect("a list").map(|(step, _)| step), Some(1));
+        network.set_loss_scale(usual);
+        run.measured = None;
+        run.step().expect("a step");
         network.set_loss_scale(1e37);
         assert!(run.step().expect("a step").skipped);
         // As long as it stays so, nothing is saved.
         assert!(matches!(run.save().expect("withheld"), Saved::Withheld(Unfit::Step { .. })));
-        assert_eq!(run.folder().newest().expect("a list"), None);
+        assert_eq!(run.folder().newest().expect("a list").map(|(step, _)| step), Some(1));
         assert!(run.step().expect("a step").skipped, "the pass that was taken is the step's");
         network.set_loss_scale(usual);
         assert_eq!(run.save().expect("saved"), Saved::Done);
-        assert_eq!(run.folder().newest().expect("a list").map(|(step, _)| step), Some(3));
+        assert_eq!(run.folder().newest().expect("a list").map(|(step, _)| step), Some(4));
         let record = run.step().expect("a step");
         assert!(!record.skipped && record.loss.is_finite(), "{record:?}");
     }
