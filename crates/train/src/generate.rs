@@ -107,6 +107,11 @@ impl<'a> Generator<'a> {
         Generator { network, tokenizer, ends }
     }
 
+    /// Whether `prompt` has tokens to begin with.
+    pub fn takes(&self, prompt: &str) -> bool {
+        self.tokenizer.encode_prompt(prompt).is_ok()
+    }
+
     fn ends_a_text(&self, token: u32) -> bool {
         self.tokenizer.is_special(token) || self.tokenizer.end() == Some(token) || self.ends.contains(&token)
     }

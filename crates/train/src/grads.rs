@@ -39,6 +39,11 @@ pub fn grads(
     options: &GradsOptions,
     heard: &mut dyn FnMut(Heard<'_>),
 ) -> Result<f64, RunError> {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    let reads = [tokens.to_owned(), dir.to_owned(), dir.join("model.safetensors")];
+    if real(out).is_some_and(|out| reads.iter().any(|path| real(path).as_ref() == Some(&out))) {
+        return Err(RunError::OutIsInput { path: out.to_owned() });
+    }
     let model = open_model(dir, None)?;
     let mut cfg = model.config;
     if cfg.task == crate::config::Task::Regression {

@@ -91,6 +91,34 @@ fn a_residual_stream_that_fits_is_right_at_any_size() {
     }
 }
 
+/// fp32 is what the errors above point to, so it has to hold scores of any size.
+#[test]
+fn no_position_sees_later_tokens_however_large_scores_are() {
+    for factor in [1.0, 300.0, 3000.0] {
+        let kinds = [ParamKind::Wq, ParamKind::Wk];
+        let network = scaled(&kinds, Some(0), factor, &Build::train(Precision::F32)).expect("compiles");
+        let (s, cut) = (network.cfg.seq, network.cfg.seq / 2);
+        let first = tokens(&network);
+        let mut other = first.clone();
+        other[cut..].iter_mut().for_each(|t| *t = (*t + 7) % network.cfg.vocab as u32);
+        let [a, b] = [&first, &other].map(|tokens| network.logits(tokens).expect("logits"));
+        let seen = |logits: &[f32]| -> Vec<u32> {
+            let positions = logits.chunks(s).flat_map(|row| &row[..cut]);
+            positions.map(|x| x.to_bits()).collect()
+        };
+        assert_eq!(seen(&a), seen(&b), "scores times {factor}²");
+    }
+}
+
+#[test]
+fn a_residual_stream_beyond_fp32s_squares_is_an_error() {
+    let build = Build::train(Precision::F32);
+    let large = network(ParamKind::Embedding, None, 1e21, &build).expect("compiles");
+    for said in said(&large) {
+        assert!(said.contains("the mean square of the residual stream is not finite: layer 1: "), "{said}");
+    }
+}
+
 #[test]
 fn weights_beyond_fp16_are_named() {
     let error = network(ParamKind::Wq, Some(0), 1e9, &Build::train(Precision::F16)).expect_err("too large");

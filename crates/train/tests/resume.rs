@@ -413,6 +413,23 @@ fn data_that_change_are_an_error() {
     assert!(model(&place.path("run")) == model(&place.path("whole")), "the weights differ");
 }
 
+#[test]
+fn files_that_are_no_runs_are_not_overwritten() {
+    for file in ["config.json", "tokenizer.json", "merges.txt", "model.safetensors.index.json"] {
+        let place = Place::new();
+        fs::create_dir(place.path("run")).expect("made");
+        fs::write(place.path("run").join(file), "precious").expect("written");
+        let error = open(&place.options("run")).expect_err("refused");
+        assert!(matches!(&error, RunError::Foreign { file: named, .. } if named == file), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--out")));
+        assert_eq!(files(&place.path("run")), [file]);
+    }
+    // Where a run was stopped before it saved anything, another begins.
+    let place = Place::new();
+    drop(open(&place.options("run")).expect("opens"));
+    finish(&place.options("run"));
+}
+
 #[cfg(unix)]
 #[test]
 fn metrics_are_not_written_through_a_link() {
@@ -420,7 +437,8 @@ fn metrics_are_not_written_through_a_link() {
     let place = Place::new();
     fs::write(place.path("victim"), "").expect("written");
     for (run, target) in [("a", "../victim"), ("b", "../nowhere")] {
-        fs::create_dir(place.path(run)).expect("made");
+        // A run that was stopped before its first checkpoint.
+        fs::create_dir_all(place.path(run).join("checkpoints")).expect("made");
         symlink(target, place.path(run).join("metrics.jsonl")).expect("linked");
         let error = open(&place.options(run)).expect_err("refused");
         assert!(error.to_string().contains("metrics.jsonl` is a symbolic link"), "{error}");

@@ -120,7 +120,7 @@ pub(super) fn default(operation: &Operation, name: &str) -> Option<f64> {
 pub(super) const MEAN: Repair = Repair {
     rules: &["T22"],
     name: "mean-sum",
-    does: "Writes `reduce_mean` as `reduce_sum` times 1/n.",
+    does: "Writes `reduce_mean` as the `reduce_sum` of elements times 1/n.",
     by_default: false,
     exact: EXACT,
     apply: Apply::Function(|function| {
@@ -131,15 +131,19 @@ pub(super) const MEAN: Repair = Repair {
             let x = s.arg(operation, "x")?;
             let ty = s.function.ty(*operation.results.first()?);
             let n = x.ty().elements() / ty.elements().max(1);
-            let mut args = vec![("x", x.into())];
+            // Before the sum, which may not fit into fp16 where the mean does.
+            let part = s.binary("mul", x, float(ty.dtype, 1.0 / n as f64));
+            let mut args = vec![("x", part.into())];
             for name in ["axes", "keep_dims"] {
                 if let Some(given) = s.arg(operation, name) {
                     args.push((name, given.into()));
                 }
             }
-            let sum = s.b.op("reduce_sum", args);
-            let new = s.binary("mul", sum, float(ty.dtype, 1.0 / n as f64));
-            let words = format!("`{}`: `reduce_mean` of {n} is `reduce_sum` times 1/{n}", s.name(operation));
+            let new = s.b.op("reduce_sum", args);
+            let words = format!(
+                "`{}`: `reduce_mean` of {n} is the `reduce_sum` of elements times 1/{n}",
+                s.name(operation)
+            );
             Some((Step::Replace(new.id()), words))
         })
     }),

@@ -368,3 +368,25 @@ fn sizes_that_no_memory_holds_are_refused_by_name() {
     let rows: Vec<Row<'_>> = commands.iter().map(|(args, hint)| (args.as_str(), &[][..], *hint)).collect();
     each_is_refused(&place, &rows, |_, _| None);
 }
+
+#[test]
+fn gradients_do_not_replace_what_they_are_computed_from() {
+    let place = Place::new();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
+    place.write("m.bin", fs::read(fixtures.join("stories260K.bin")).expect("a model"));
+    let header = br#"{"tokens":{"dtype":"I32","shape":[1,4],"data_offsets":[0,16]}}"#;
+    let tokens = [&(header.len() as u64).to_le_bytes()[..], header, &[1, 0, 0, 0].repeat(4)].concat();
+    place.write("t.safetensors", &tokens);
+    for out in ["m.bin", "t.safetensors"] {
+        let before = place.read(out);
+        let refused = place.run(&format!("grads --model m.bin --tokens t.safetensors --out {out}"));
+        assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains(&format!("`{out}` is read: it cannot be written too")),
+            "{}",
+            refused.stderr
+        );
+        assert!(place.read(out) == before);
+    }
+    place.succeed("grads --model m.bin --tokens t.safetensors --out g.safetensors");
+}

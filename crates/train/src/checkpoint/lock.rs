@@ -6,6 +6,9 @@ use std::path::Path;
 
 use crate::error::TrainError;
 
+/// The file that is locked.
+const NAME: &str = ".lock";
+
 /// A run's folder, taken until this is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct RunLock {
@@ -14,12 +17,17 @@ pub(crate) struct RunLock {
 }
 
 impl RunLock {
+    /// Whether a process has ever taken the folder `dir`.
+    pub(crate) fn is_in(dir: &Path) -> bool {
+        dir.join(NAME).exists()
+    }
+
     /// Takes the folder `dir`, which exists; `None` if another process has it.
     ///
     /// # Errors
     /// [`TrainError::Io`] if the file of the lock cannot be made, [`TrainError::Link`] if it is a link.
     pub(crate) fn take(dir: &Path) -> Result<Option<Self>, TrainError> {
-        let path = dir.join(".lock");
+        let path = dir.join(NAME);
         refuse_link(&path)?;
         let file = File::options().create(true).write(true).truncate(false).open(&path);
         let file = file.map_err(TrainError::io("create", &path))?;

@@ -7,7 +7,7 @@ use super::atomic::is_remains;
 use super::model::{is_saved, save_model};
 use super::origin::COMPANIONS;
 use super::state::{Checkpoint, Snapshot, load_checkpoint, save_checkpoint};
-use super::{Origin, write_atomically};
+use super::{Origin, RunLock, foreign_weights, write_atomically};
 use crate::config::ModelConfig;
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
@@ -177,6 +177,15 @@ impl RunFolder {
         let in_checkpoints =
             in_checkpoints.into_iter().filter(|path| is_remains(path, |name| step_of(name).is_some()));
         in_run.chain(in_checkpoints).try_for_each(|path| remove(&path))
+    }
+
+    /// A file that a run would overwrite, or that belongs to a model of others, in a folder where no run has been.
+    pub fn foreign_file(&self) -> Option<String> {
+        if RunLock::is_in(&self.dir) || self.model().exists() || self.checkpoints().exists() {
+            return None;
+        }
+        let files = FILES.iter().chain(&COMPANIONS).copied().chain(foreign_weights(&self.dir));
+        files.into_iter().find(|name| self.dir.join(name).exists()).map(str::to_owned)
     }
 
     /// All checkpoints with their steps, oldest first.

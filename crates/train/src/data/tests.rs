@@ -274,6 +274,15 @@ fn tokens_of_another_width_are_refused_with_the_likely_reason() {
             llmc(20_240_801, 40, &wide(&ids, 2)),
             "its header promises 40 tokens of 4 bytes, 80 bytes of tokens are there",
         ),
+        (llmc(20_240_520, 40, &[])[..96].to_vec(), "its header is llm.c's, cut after 96 of 1024 bytes"),
+        (
+            [20_240_520i32.to_be_bytes().to_vec(), vec![0; 1100]].concat(),
+            "its header is llm.c's, in the other byte order",
+        ),
+        (
+            "It was the best of times, it was the worst of times, it was the age of wisdom.".into(),
+            "it reads as text: give it another ending than `.bin`",
+        ),
     ] {
         let said = refusal(1000, &bytes);
         assert!(

@@ -13,9 +13,13 @@ use crate::error::TrainError;
 const LLMC_HEADER: u64 = 1024;
 const LLMC_16: i32 = 20_240_520;
 const LLMC_32: i32 = 20_240_801;
+const LLMC_VERSION: i32 = 1;
 const NUMPY: &[u8] = b"\x93NUMPY";
 /// Longest dictionary of a NumPy array that is read.
 const NUMPY_HEADER: u64 = 1 << 16;
+
+/// So many bytes of text are no tokens by chance.
+const ENOUGH: usize = 64;
 
 /// Where tokens begin in a file, how wide and how many they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +59,14 @@ impl Layout {
         read().map_err(TrainError::io("read", path))?;
         let layout = if head.starts_with(NUMPY) {
             numpy(&head, bytes).map(Some)
-        } else if bytes >= LLMC_HEADER {
-            llmc(&head, bytes)
+        } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
+            Err("it does not begin as a NumPy array does".to_owned())
+        } else if head.len() >= ENOUGH
+            && head.iter().all(|b| matches!(b, b' '..=b'~' | b'\n' | b'\r' | b'\t'))
+        {
+            Err("it reads as text: give it another ending than `.bin`".to_owned())
         } else {
-            Ok(None)
+            llmc(&head, bytes)
         };
         match layout {
             Ok(Some(layout)) => Ok(layout),
@@ -74,8 +82,17 @@ fn llmc(head: &[u8], bytes: u64) -> Result<Option<Layout>, String> {
     let width = match word(0) {
         LLMC_16 => 2,
         LLMC_32 => 4,
+        mark if [LLMC_16, LLMC_32].contains(&mark.swap_bytes()) => {
+            return Err("its header is llm.c's, in the other byte order".to_owned());
+        }
         _ => return Ok(None),
     };
+    if bytes < LLMC_HEADER {
+        return Err(format!("its header is llm.c's, cut after {bytes} of {LLMC_HEADER} bytes"));
+    }
+    if word(1) != LLMC_VERSION {
+        return Err(format!("its header is llm.c's of version {}, not {LLMC_VERSION}", word(1)));
+    }
     let (len, has) = (u64::from(word(2) as u32), bytes - LLMC_HEADER);
     if len * width != has {
         return Err(format!(

@@ -6,8 +6,11 @@ use mil::grad::{Joint, backward};
 use mil::{Builder, DType, Opset, Tensor, TensorType, ValueId, Var};
 use std::collections::BTreeMap;
 
-/// Smallest fp16 number: what the causal mask adds to a score that must not count.
-const MASKED: f64 = -65504.0;
+/// What the causal mask adds to a score that must not count: in fp16 the smallest number, in fp32 one that no score
+/// comes near.
+fn masked(dtype: DType) -> f64 {
+    if dtype == DType::F16 { -65504.0 } else { -1e30 }
+}
 
 /// What the squares of a norm may sum up to: half of where an engine's products overflow (rules N1, N8).
 const LARGEST_SUM: f64 = 16384.0;
@@ -227,7 +230,8 @@ impl<'b> Statement<'b> {
         self.b.enter("scores");
         let rows = |x: Var<'b>, heads: usize| x.reshape(&[1, heads, e, s]).t(); // [1, heads, S, E]
         let grouped = |x: Var<'b>, last: usize| shaped(x, &[1, k, h / k * s, last]);
-        let mask = self.table("mask", [1, 1, s, s], |n| if n % s <= n / s { 0.0 } else { MASKED });
+        let mask =
+            self.table("mask", [1, 1, s, s], |n| if n % s <= n / s { 0.0 } else { masked(self.dtype) });
         let scores = grouped(rows(q, h), e).matmul(rows(key, k), false, true);
         let scores = shaped(scores, &[1, h, s, s]) + mask; //                  [1, H, S, S]
 

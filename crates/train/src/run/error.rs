@@ -25,6 +25,10 @@ pub enum RunError {
     Setting { what: &'static str, got: String, want: &'static str },
     #[error("`{}` already holds a run", dir.display())]
     Occupied { dir: PathBuf },
+    #[error("`{}` holds `{file}`, which is no run's: it would be overwritten", dir.display())]
+    Foreign { dir: PathBuf, file: String },
+    #[error("`{}` is read: it cannot be written too", path.display())]
+    OutIsInput { path: PathBuf },
     #[error("`{}` was trained on other data: {want} tokens with mark {want_mark:016x}, `{}` has {got} with {got_mark:016x}", dir.display(), data.display())]
     OtherData { dir: PathBuf, data: PathBuf, want: u64, want_mark: u64, got: u64, got_mark: u64 },
     #[error("another process is training in `{}`", dir.display())]
@@ -50,7 +54,7 @@ pub enum RunError {
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum Unfit {
     /// A step with them has a loss or a gradient that is not finite.
-    Step { loss: f64, grad_norm: f64 },
+    Step { loss: f64, grad_norm: f64, found: Option<Box<OutOfRange>> },
     /// Some of them, or of their moments, are not finite.
     Weights { name: String },
     /// Some of them are too large for the engine's element type.
@@ -62,8 +66,9 @@ pub enum Unfit {
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unfit::Step { loss, grad_norm } => {
-                write!(f, "a step with its weights has loss {loss} and a gradient of norm {grad_norm}")
+            Unfit::Step { loss, grad_norm, found } => {
+                let began = began(found.as_deref());
+                write!(f, "a step with its weights has loss {loss} and a gradient of norm {grad_norm}{began}")
             }
             Unfit::Weights { name } => write!(f, "`{name}` holds numbers that are not finite"),
             Unfit::Range { name } => write!(f, "`{name}` holds numbers beyond fp16's 65504"),
@@ -96,6 +101,17 @@ impl RunError {
         }
     }
 
+    /// Where the forward pass of a training that has diverged left its range, if it did.
+    pub fn found(&self) -> Option<&OutOfRange> {
+        match self {
+            RunError::NotFinite { found, .. } => found.as_deref(),
+            RunError::Diverged {
+                unfit: Unfit::Step { found, .. } | Unfit::Validation { found, .. }, ..
+            } => found.as_deref(),
+            _ => None,
+        }
+    }
+
     /// What the user can do about it, if anything.
     pub fn hint(&self) -> Option<String> {
         let sentence = match self {
@@ -107,6 +123,8 @@ impl RunError {
             RunError::Occupied { .. } => {
                 "Continue it with `--resume`, or choose another folder with `--out`."
             }
+            RunError::Foreign { .. } => "Choose another folder with `--out`.",
+            RunError::OutIsInput { .. } => "Choose another file with `--out`.",
             RunError::OtherData { .. } => {
                 "Name the data the run was started with by `--data`, or start a new run."
             }
@@ -115,8 +133,10 @@ impl RunError {
             }
             RunError::NoData { .. } => "Put it back, or say with `--data` where it is now.",
             // A model that does not fit from the start is not made to fit by smaller steps.
-            RunError::NotFinite { saved: None, found: Some(found), .. } if found.hint().is_some() => {
-                return found.hint().map(str::to_owned);
+            RunError::NotFinite { saved: None, .. } | RunError::Diverged { saved: None, .. }
+                if self.found().is_some() =>
+            {
+                return self.found().and_then(OutOfRange::hint).map(str::to_owned);
             }
             RunError::NotFinite { saved: Some(_), .. } | RunError::Diverged { saved: Some(_), .. } => {
                 "Go on from that checkpoint with `--resume` and a lower `--lr` or `--loss-scale`."

@@ -130,6 +130,11 @@ impl Run {
     ) -> Result<Run, RunError> {
         let folder = RunFolder::at(&options.out);
         let mut place = Place { options, lock: None };
+        if !options.resume
+            && let Some(file) = folder.foreign_file()
+        {
+            return Err(RunError::Foreign { dir: options.out.clone(), file });
+        }
         let start = match (options.resume, is_occupied(&folder)?) {
             (false, true) => return Err(RunError::Occupied { dir: options.out.clone() }),
             (true, _) => Start::resumed(options, &mut place, notice)?,
@@ -388,7 +393,9 @@ fn corpus(
         _ => Ok(()),
     };
     tokenizer.iter().try_for_each(fits)?;
-    let shown = options.data.clone().unwrap_or_else(|| folder.tokens());
+    let known = folder.tokens().exists();
+    let bundled = || if known { folder.tokens() } else { "the built-in text".into() };
+    let shown = options.data.clone().unwrap_or_else(bundled);
     let opened = |file: TokenFile| -> Result<Corpus, RunError> {
         if let Some(checkpoint) = resumed {
             same_data(&options.out, checkpoint, &file, &shown)?;

@@ -370,7 +370,7 @@ impl Run {
     }
 
     /// Where a forward pass on the data of the next step leaves its range, if it does.
-    fn out_of_range(&self) -> Result<Option<OutOfRange>, RunError> {
+    pub(super) fn out_of_range(&self) -> Result<Option<OutOfRange>, RunError> {
         for window in self.windows()? {
             if let Window::Tokens(tokens) = window
                 && let StepError::NotFinite { found: Some(found), .. } =

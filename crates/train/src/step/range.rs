@@ -39,6 +39,9 @@ impl fmt::Display for OutOfRange {
     }
 }
 
+/// Largest magnitude of the residual stream of which the host's norms can take the mean square in fp32.
+const LARGEST_RESIDUAL: f32 = 1e18;
+
 impl OutOfRange {
     /// What the value is, in words.
     fn described(&self) -> String {
@@ -54,6 +57,7 @@ impl OutOfRange {
             "h1" | "h3" => "a feed-forward projection",
             "gate" => "the product silu(h1)·h3",
             "ffn" => "the feed-forward output",
+            "y" => "the residual stream after the layer",
             _ => return format!("`{}`", self.value),
         };
         format!("`{}`, {what},", self.value)
@@ -114,6 +118,20 @@ impl Network {
     /// Refuses what kernel `k` of `layer` has written, if it is not finite.
     pub(super) fn check_outputs(&self, k: usize, layer: usize) -> Result<(), StepError> {
         self.kernels.kernels[k].outputs.iter().try_for_each(|l| self.check_value(layer, l.value))
+    }
+
+    /// Refuses a residual stream after the last layer that the host's norms cannot take.
+    pub(super) fn check_residual(&self) -> Result<(), StepError> {
+        let last = self.cfg.layers;
+        let x = self.buffers.x[last].read()?;
+        let (count, largest) = survey(Elements::F32(&x), LARGEST_RESIDUAL);
+        // What is not finite shows in the result.
+        if count == 0 || x.iter().any(|x| !x.is_finite()) {
+            return Ok(());
+        }
+        let (layer, value) = (last.saturating_sub(1), "y".to_owned());
+        let found = OutOfRange { layer, value, count, of: x.len(), largest, dtype: DType::F32 };
+        Err(StepError::NotFinite { what: "the mean square of the residual stream", found: Some(found) })
     }
 
     fn check_value(&self, layer: usize, v: ValueId) -> Result<(), StepError> {

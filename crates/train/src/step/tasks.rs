@@ -313,7 +313,7 @@ impl Network {
             }
         }
         self.take_up(&mut self.buffers.x[self.cfg.layers].write()?, &mut *self.buffers.turned.lock()?);
-        Ok(())
+        self.check_residual()
     }
 
     /// Logits `[V, S]` of the first S of S + 1 `tokens`.

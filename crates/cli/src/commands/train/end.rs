@@ -79,6 +79,8 @@ pub fn diverged(error: RunError, run: &Run) -> CommandError {
             let command = resume_command(run.folder().dir());
             format!("Go on from step {step} with a lower learning rate: `{command} --lr {lr:?}`.")
         }
+        // A model that does not fit is not made to fit by smaller steps.
+        None if error.found().is_some() => error.hint().unwrap_or_default(),
         None => format!("Start again with a lower learning rate, such as `--lr {lr:?}`."),
     });
     let error = CommandError::from(error);
@@ -96,8 +98,10 @@ pub fn sample(
     bundled: bool,
     first: impl FnOnce(),
 ) -> Result<Option<String>, CommandError> {
-    let Some(generator) = run.generator() else { return Ok(None) };
     let prompt = if bundled { PROMPT } else { "" };
+    let Some(generator) = run.generator().filter(|generator| generator.takes(prompt)) else {
+        return Ok(None);
+    };
     let options =
         GenerateOptions { tokens: SAMPLE, temperature: 0.8, top_p: 0.95, seed: run.settings().seed };
     let mut text = prompt.to_owned();

@@ -105,7 +105,11 @@ impl Run {
         }
         let Measured { loss, grad_norm, .. } = self.measure()?;
         let finite = loss.is_finite() && (grad_norm.is_finite() || last && self.not_finite == 0);
-        Ok((!finite).then_some(Unfit::Step { loss, grad_norm }))
+        if finite {
+            return Ok(None);
+        }
+        let found = if loss.is_finite() { None } else { self.out_of_range()?.map(Box::new) };
+        Ok(Some(Unfit::Step { loss, grad_norm, found }))
     }
 
     /// The step of the newest checkpoint of a run that diverged. A checkpoint that was written before its weights were
