@@ -50,8 +50,7 @@ pub fn evaluate(
         Source::Tokens(path) => TokenFile::open(&path, cfg.vocab)?,
         Source::Text(text) => {
             let Some(tokenizer) = &tokenizer else {
-                let missing = || RunError::NoTokenizer { dir: dir.to_owned() };
-                return Err(model.unfit.map_or_else(missing, Into::into));
+                return Err(RunError::no_tokenizer(dir, model.unfit));
             };
             let path = folder.path().join("tokens.bin");
             let sizes = (cfg.vocab, cfg.seq);

@@ -71,8 +71,7 @@ pub fn open(
 ) -> Result<OwnedGenerator, RunError> {
     let mut model = open_model(dir, tokenizer)?;
     let Some(tokenizer) = model.tokenizer else {
-        let missing = || RunError::NoTokenizer { dir: dir.to_owned() };
-        return Err(model.unfit.map_or_else(missing, Into::into));
+        return Err(RunError::no_tokenizer(dir, model.unfit));
     };
     let ends = model.origin.ends().to_vec();
     let needed = tokenizer.encode_prompt(prompt)?.len().saturating_add(options.tokens);

@@ -6,7 +6,7 @@ use crate::sample::SampleError;
 use crate::step::{OutOfRange, StepError};
 use ane::DeviceError;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What can go wrong in a run, in generation or evaluation.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,11 @@ fn kept(saved: Option<u64>) -> String {
 }
 
 impl RunError {
+    /// Why the model at `dir` cannot read text: the tokenizer beside it is `unfit`, or there is none.
+    pub(crate) fn no_tokenizer(dir: &Path, unfit: Option<TrainError>) -> RunError {
+        unfit.map_or_else(|| RunError::NoTokenizer { dir: dir.to_owned() }, RunError::Train)
+    }
+
     /// If the training has diverged, the step of the checkpoint that is left.
     pub fn diverged(&self) -> Option<Option<u64>> {
         match self {

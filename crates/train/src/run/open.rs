@@ -226,8 +226,7 @@ impl Start {
         let weights = named && (path.join("model.safetensors").exists() || is_llama2c(path));
         let (mut cfg, theta, tokenizer, origin, missing) = if weights {
             let model = open_model(path, given)?;
-            let missing =
-                model.unfit.map_or_else(|| RunError::NoTokenizer { dir: path.to_owned() }, Into::into);
+            let missing = RunError::no_tokenizer(path, model.unfit);
             (model.config, Some(model.params), model.tokenizer, model.origin, Some(missing))
         } else {
             let cfg = ModelConfig::find(name)?;
