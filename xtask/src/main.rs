@@ -17,7 +17,7 @@ Chores:
   ci     Check formatting, lints and docs, then run the tests; stops at the first failure
   bless  Run the tests and rewrite the expectations of file tests and snapshots
   apple check              Type-check, lint and link everything for Apple silicon, from x86_64 Linux
-  apple standin [COMMAND]  Run the Apple back end against a stand-in for the engine: its tests, or a command of
+  apple fake_ane [COMMAND]  Run the Apple back end against a fake of the engine: its tests, or a command of
                            `backpropane` with its `--device ane`
   apple arm64 [TEST]       Run the software engine's tests as programs for arm64 Linux, under qemu
   crash [BINARY]  Kill a training run before, after and in the middle of each of its file operations, and let each of
@@ -27,7 +27,7 @@ Examples:
   cargo xtask ci                          before a change is sent
   cargo xtask bless && git diff tests/    after a change of output: review the difference like code
   cargo xtask apple check                 after a change that a Mac compiles and Linux does not
-  cargo xtask apple standin doctor        what `backpropane doctor` says of the stand-in
+  cargo xtask apple fake_ane doctor        what `backpropane doctor` says of the fake engine
 ";
 
 /// One command: variables to set, then the arguments of `cargo`.
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         ["ci"] => run("ci", CI),
         ["bless"] => run("bless", BLESS),
         ["apple", "check"] => script("check.sh", &[]),
-        ["apple", "standin", ref command @ ..] => script("standin.sh", command),
+        ["apple", "fake_ane", ref command @ ..] => script("fake_ane.sh", command),
         ["apple", "arm64", ref tests @ ..] => script("arm64.sh", tests),
         #[cfg(target_os = "linux")]
         ["crash"] => crash::run(None),

@@ -6,7 +6,7 @@ use crate::facts::COMPILE_BUDGET;
 use crate::soft::SoftDevice;
 use crate::surface::Surface;
 use mil::{Program, TensorType, Verified, Weights};
-use softane::gemm::Math;
+use softane::gemm::MatmulPrecision;
 use softane::{Pool, SliceMut};
 use std::fmt;
 use std::time::Duration;
@@ -135,7 +135,7 @@ pub struct DeviceInfo {
     /// Threads it computes on.
     pub threads: usize,
     /// How it computes matrix products.
-    pub math: Math,
+    pub math: MatmulPrecision,
 }
 
 /// The kind of engine.
@@ -158,7 +158,7 @@ impl fmt::Display for Engine {
 
 /// Which engine is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Choice {
+pub enum DeviceKind {
     /// The best there is: the Neural Engine where one can be opened and survives what has to be compiled, otherwise
     /// the software engine.
     #[default]
@@ -171,7 +171,7 @@ pub enum Choice {
 
 /// How weights reach an engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Delivery {
+pub enum WeightMode {
     /// As suits the engine: dynamic where it freezes what it compiles, baked where new weights are written into kernels.
     #[default]
     Auto,
@@ -181,24 +181,24 @@ pub enum Delivery {
     Dynamic,
 }
 
-impl Delivery {
+impl WeightMode {
     /// Whether weights travel on surfaces to this engine.
     pub fn is_dynamic(self, engine: Engine) -> bool {
         match self {
-            Delivery::Auto => engine == Engine::Apple,
-            Delivery::Baked => false,
-            Delivery::Dynamic => true,
+            WeightMode::Auto => engine == Engine::Apple,
+            WeightMode::Baked => false,
+            WeightMode::Dynamic => true,
         }
     }
 }
 
 /// Which engine is wanted, how it is to multiply, and how it gets weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Wanted {
+pub struct DeviceOptions {
     /// The engine.
-    pub engine: Choice,
+    pub engine: DeviceKind,
     /// How the software engine and the host's work compute matrix products.
-    pub math: Math,
+    pub math: MatmulPrecision,
     /// Programs that the process may compile before an engine refuses to. `None`: as many as the Apple engine is known
     /// to survive, any number on the software engine. With a budget the software engine behaves as the hardware does:
     /// changed weights mean compiling again.
@@ -207,21 +207,21 @@ pub struct Wanted {
     /// them.
     pub compiles: Option<u64>,
     /// How a model's weights reach it.
-    pub weights: Delivery,
+    pub weights: WeightMode,
 }
 
-impl Wanted {
+impl DeviceOptions {
     /// The same, for work of which a process has to compile `programs` programs at least.
     #[must_use]
-    pub fn for_compiles(self, programs: u64) -> Wanted {
-        Wanted { compiles: Some(programs), ..self }
+    pub fn for_compiles(self, programs: u64) -> DeviceOptions {
+        DeviceOptions { compiles: Some(programs), ..self }
     }
 }
 
-impl From<Choice> for Wanted {
+impl From<DeviceKind> for DeviceOptions {
     /// In f32.
-    fn from(engine: Choice) -> Wanted {
-        Wanted { engine, ..Wanted::default() }
+    fn from(engine: DeviceKind) -> DeviceOptions {
+        DeviceOptions { engine, ..DeviceOptions::default() }
     }
 }
 
@@ -246,33 +246,33 @@ impl SoftOptions {
 /// Checks that this processor has instructions for products in `math`.
 ///
 /// # Errors
-/// `Math`, if it has none.
-pub fn check_math(math: Math) -> Result<(), DeviceError> {
+/// `MatmulPrecision`, if it has none.
+pub fn check_math(math: MatmulPrecision) -> Result<(), DeviceError> {
     match softane::gemm::supports(math) {
         true => Ok(()),
-        false => Err(DeviceError::Math { math, chip: softane::instruction_set() }),
+        false => Err(DeviceError::MatmulPrecision { math, chip: softane::instruction_set() }),
     }
 }
 
 /// Whether this system can have an Apple engine.
-pub const HAS_DOOR: bool = cfg!(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin"));
+pub const HAS_FFI: bool = cfg!(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane"));
 
 /// Opens an engine.
 ///
 /// # Errors
-/// `Math`, if this processor has no instructions for the products that are wanted; `Unavailable` or `Changed`, if the
+/// `MatmulPrecision`, if this processor has no instructions for the products that are wanted; `Unavailable` or `Changed`, if the
 /// Apple engine is wanted and there is none that this version knows.
-pub fn open(wanted: impl Into<Wanted>, options: SoftOptions) -> Result<Box<dyn Device>, DeviceError> {
+pub fn open(wanted: impl Into<DeviceOptions>, options: SoftOptions) -> Result<Box<dyn Device>, DeviceError> {
     let wanted = wanted.into();
     check_math(wanted.math)?;
     let soft = |name: &str| -> Result<Box<dyn Device>, DeviceError> {
         Ok(Box::new(SoftDevice::open(name, wanted, options.clone())))
     };
     match wanted.engine {
-        Choice::Soft => soft("software engine"),
-        Choice::Ane => apple::open(wanted, options),
-        Choice::Auto if !HAS_DOOR => soft("software engine"),
-        Choice::Auto => {
+        DeviceKind::Soft => soft("software engine"),
+        DeviceKind::Ane => apple::open(wanted, options),
+        DeviceKind::Auto if !HAS_FFI => soft("software engine"),
+        DeviceKind::Auto => {
             let budget = wanted.compile_budget.unwrap_or(COMPILE_BUDGET.value);
             if let Some(n) = wanted.compiles.filter(|&n| n > u64::from(budget)) {
                 return soft(&format!(

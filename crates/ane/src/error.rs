@@ -2,7 +2,7 @@
 
 use crate::surface::Block;
 use mil::TensorType;
-use softane::gemm::Math;
+use softane::gemm::MatmulPrecision;
 use std::io;
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ pub enum DeviceError {
     #[error("the system does not start {threads} threads: {reason}")]
     Threads { threads: usize, reason: String },
     #[error("products in {} need {}, this processor is {chip}", math.name(), math.needs())]
-    Math { math: Math, chip: String },
+    MatmulPrecision { math: MatmulPrecision, chip: String },
     #[error("no Neural Engine here: {missing}")]
     Unavailable { missing: String },
     #[error("this system's Neural Engine is not the one this version knows: {what}")]
@@ -28,7 +28,7 @@ pub enum DeviceError {
     #[error(
         "kernel `{kernel}` is not compiled: the Neural Engine's compiler refused {refused} programs in a row"
     )]
-    Worn { kernel: String, refused: u32 },
+    TooManyRefusals { kernel: String, refused: u32 },
     #[error("kernel `{kernel}` names weight file `{path}`, which is not in the program's folder")]
     WeightPath { kernel: String, path: String },
     #[error("cannot {doing} `{}` for the Neural Engine's compiler: {source}", path.display())]
@@ -88,7 +88,7 @@ pub enum DeviceError {
 
 impl DeviceError {
     /// Whether the same may succeed in a new process: the compiler's service refused, or has no more to give.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
             Self::Refused(refusal) => matches!(refusal.call, Call::Model | Call::Compile | Call::Load),
             Self::CompileBudget { .. } => true,
@@ -100,7 +100,7 @@ impl DeviceError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Threads { .. } => Some("Ask for fewer threads with `--threads`."),
-            Self::Math { .. } => Some("Use `--math f32`: it works everywhere."),
+            Self::MatmulPrecision { .. } => Some("Use `--math f32`: it works everywhere."),
             Self::Unavailable { .. } => Some("Run with `--device soft` to use the software engine."),
             Self::Changed { .. } => {
                 Some("Run with `--device soft`, and report what `backpropane doctor` prints.")
@@ -109,7 +109,7 @@ impl DeviceError {
             Self::CompileBudget { .. } => {
                 Some("Go on from the last checkpoint in a new process, or run with `--device soft`.")
             }
-            Self::Worn { .. } => Some(
+            Self::TooManyRefusals { .. } => Some(
                 "See why it refused the first, then try again in a new process, or run with `--device soft`.",
             ),
             Self::WeightPath { .. } => Some("Call it `@model_path/weights/NAME.bin`."),

@@ -15,18 +15,18 @@ pub mod error;
 pub mod facts;
 pub mod pack;
 mod ports;
+pub mod probe;
 mod refusal;
 pub mod repair;
 pub mod rules;
 mod soft;
-pub mod study;
 pub mod surface;
 pub mod trial;
 
 pub use device::{
-    Choice, Delivery, Device, DeviceInfo, Engine, HAS_DOOR, Kernel, KernelMemory, SoftOptions, Wanted,
-    check_math, open,
+    Device, DeviceInfo, DeviceKind, DeviceOptions, Engine, HAS_FFI, Kernel, KernelMemory, SoftOptions,
+    WeightMode, check_math, open,
 };
 pub use error::{Answer, Call, DeviceError, Refusal};
-pub use softane::{Pool, SliceMut, gemm::Math};
+pub use softane::{Pool, SliceMut, gemm::MatmulPrecision};
 pub use surface::{Block, Surface};

@@ -1,12 +1,12 @@
 //! The software engine as a device.
 
 use crate::budget::Budget;
-use crate::device::{Device, DeviceInfo, Engine, Kernel, KernelMemory, SoftOptions, Wanted};
+use crate::device::{Device, DeviceInfo, DeviceOptions, Engine, Kernel, KernelMemory, SoftOptions};
 use crate::error::DeviceError;
 use crate::ports::Ports;
 use crate::surface::Surface;
 use mil::{Program, TensorType, Verified, Weights};
-use softane::gemm::Math;
+use softane::gemm::MatmulPrecision;
 use softane::{Arena, Executable, Pool, Slice, SliceMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -50,12 +50,12 @@ impl Arenas {
 }
 
 impl SoftDevice {
-    pub(crate) fn open(name: &str, wanted: Wanted, options: SoftOptions) -> SoftDevice {
+    pub(crate) fn open(name: &str, wanted: DeviceOptions, options: SoftOptions) -> SoftDevice {
         let (math, pool) = (wanted.math, options.pool);
         let budget = wanted.compile_budget.map(|limit| Budget::new(Arc::default(), limit));
         let info = DeviceInfo {
             name: match math {
-                Math::F32 => name.to_owned(),
+                MatmulPrecision::F32 => name.to_owned(),
                 math => format!("{name}, {} products", math.name()),
             },
             chip: softane::instruction_set(),
@@ -176,7 +176,7 @@ impl Kernel for SoftKernel {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Choice, DeviceError, SoftOptions, open};
+    use crate::{DeviceError, DeviceKind, SoftOptions, open};
     use mil::{Builder, DType, Opset, Program, TensorType, Verified, Weights, ty};
     use std::time::Duration;
 
@@ -193,7 +193,7 @@ mod tests {
     fn a_dispatch_writes_every_output() {
         let options = SoftOptions::threads(2).unwrap();
         let pool = options.pool.clone();
-        let device = open(Choice::Soft, options).unwrap();
+        let device = open(DeviceKind::Soft, options).unwrap();
         assert_eq!(device.info().threads, 2);
         let kernel = device.compile("k", &program(), &Weights::new()).unwrap();
         let x = device.surface("x", &ty::f16([1, 2, 1, 4])).unwrap();
@@ -223,7 +223,7 @@ mod tests {
         std::thread::spawn(move || {
             let options = SoftOptions::threads(3).unwrap();
             let pool = options.pool.clone();
-            let device = open(Choice::Soft, options).unwrap();
+            let device = open(DeviceKind::Soft, options).unwrap();
             let ty = ty::f16([1, 256, 1, 512]);
             let program = || {
                 let b = Builder::new("main", Opset::Ios18);
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn wrong_surfaces_are_refused_by_name() {
-        let device = open(Choice::Soft, SoftOptions::threads(1).unwrap()).unwrap();
+        let device = open(DeviceKind::Soft, SoftOptions::threads(1).unwrap()).unwrap();
         let kernel = device.compile("k", &program(), &Weights::new()).unwrap();
         let x = device.surface("x", &ty::f16([1, 2, 1, 4])).unwrap();
         let y = device.surface("y", &ty::f16([1, 2, 1, 4])).unwrap();
@@ -281,7 +281,7 @@ mod tests {
         let x = b.input("x", ty::f16([1, 2, 1, 4]));
         let w = b.weight("w", ty::f16([2, 2, 1, 1]), "@model_path/weights/w.bin", 64);
         let program = b.finish([("y", x.conv1x1(w, 1))]).unwrap();
-        let device = open(Choice::Soft, SoftOptions::threads(1).unwrap()).unwrap();
+        let device = open(DeviceKind::Soft, SoftOptions::threads(1).unwrap()).unwrap();
         let error = device.compile("k", &program, &Weights::new()).err().map(|e| e.to_string());
         let error = error.unwrap_or_default();
         assert!(error.contains("kernel `k`") && error.contains("@model_path/weights/w.bin"), "{error}");

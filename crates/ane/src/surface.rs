@@ -43,7 +43,7 @@ enum Memory {
     /// This process's own.
     Host(RwLock<Buffer>),
     #[cfg_attr(
-        not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin")),
+        not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane")),
         expect(dead_code, reason = "only an Apple engine makes one")
     )]
     /// An IOSurface, which the Apple Neural Engine reads and writes too.
@@ -90,7 +90,7 @@ impl Surface {
     }
 
     /// A surface in memory of at least its size that an Apple engine touches too.
-    #[cfg(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin"))]
+    #[cfg(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane"))]
     pub(crate) fn shared(name: &str, ty: &TensorType, memory: SharedMemory) -> Surface {
         Surface::with_memory(name, ty, Memory::Shared(memory))
     }
@@ -109,7 +109,7 @@ impl Surface {
     }
 
     /// Its memory, if an Apple engine can touch it.
-    #[cfg(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin"))]
+    #[cfg(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane"))]
     pub(crate) fn shared_memory(&self) -> Option<&SharedMemory> {
         match &self.memory {
             Memory::Host(_) => None,
@@ -235,7 +235,7 @@ impl Surface {
         let (rows, columns) = (block.columns, block.channels);
         match SliceMut::of(self.ty.dtype, self.lock_mut()?.bytes_mut()) {
             SliceMut::F16(to) => {
-                convert::par_narrow_turned_rows(values, rows, columns, &mut to[start..], width);
+                convert::par_narrow_transposed_rows(values, rows, columns, &mut to[start..], width);
             }
             SliceMut::F32(to) => convert::par_turn_rows(values, rows, columns, &mut to[start..], width),
             SliceMut::Other(..) => {}

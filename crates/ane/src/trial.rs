@@ -168,11 +168,11 @@ fn attempt(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Choice, SoftOptions, open};
+    use crate::{DeviceKind, SoftOptions, open};
 
     #[test]
     fn the_software_engine_passes_every_trial() {
-        let device = open(Choice::Soft, SoftOptions::threads(2).unwrap()).unwrap();
+        let device = open(DeviceKind::Soft, SoftOptions::threads(2).unwrap()).unwrap();
         let trials = run_all(device.as_ref());
         assert_eq!(trials.len(), 4);
         for trial in trials {

@@ -2,7 +2,7 @@
 
 use crate::ui::Ui;
 use crate::units;
-use ane::Math;
+use ane::MatmulPrecision;
 use train::config::ModelConfig;
 use train::run::{Options, Run, Settings};
 
@@ -27,8 +27,8 @@ pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
         "engine",
         format!("{}: {}, {}", device.name, device.chip, units::plural(device.threads, "thread")),
     ));
-    if device.math != Math::F32 && !softane::gemm::saves_time(device.math) {
-        let other = match softane::gemm::saves_time(Math::Int16) {
+    if device.math != MatmulPrecision::F32 && !softane::gemm::saves_time(device.math) {
+        let other = match softane::gemm::saves_time(MatmulPrecision::Int16) {
             true => "--math int16 takes less, and is closer to f32",
             false => "--math f32 takes as long",
         };

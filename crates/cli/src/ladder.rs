@@ -32,7 +32,7 @@ pub struct Ladder {
 impl Ladder {
     /// The memory of this machine.
     pub fn here() -> Ladder {
-        let path = if ane::HAS_DOOR { folder().map(|folder| folder.join(FILE)) } else { None };
+        let path = if ane::HAS_FFI { folder().map(|folder| folder.join(FILE)) } else { None };
         Ladder { path, key: OnceLock::new() }
     }
 

@@ -21,7 +21,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    #[cfg(feature = "standin")]
+    #[cfg(feature = "fake_ane")]
     pause_as_told();
     let cli = commands::Cli::parse();
     let ui = cli.ui();
@@ -34,11 +34,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// On the stand-in, `STANDIN_PAUSE` is how many milliseconds a compiler is left alone after a refusal.
-#[cfg(feature = "standin")]
+/// On the fake engine, `FAKE_ANE_PAUSE` is how many milliseconds a compiler is left alone after a refusal.
+#[cfg(feature = "fake_ane")]
 fn pause_as_told() {
-    let pause = std::env::var("STANDIN_PAUSE").ok().and_then(|text| text.parse().ok());
+    let pause = std::env::var("FAKE_ANE_PAUSE").ok().and_then(|text| text.parse().ok());
     if let Some(pause) = pause {
-        ane::apple::standin::pause(std::time::Duration::from_millis(pause));
+        ane::apple::fake_ane::pause(std::time::Duration::from_millis(pause));
     }
 }

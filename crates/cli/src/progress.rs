@@ -1,6 +1,6 @@
 //! How a run goes, for whoever watches: a bar on a terminal, a line now and then elsewhere.
 
-use crate::restart::Moment;
+use crate::restart::Timestamp;
 use crate::ui::Ui;
 use crate::units;
 use indicatif::ProgressBar;
@@ -40,8 +40,8 @@ impl Smooth {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Pace {
     from: u64,
-    began: Moment,
-    spoke: (Moment, u64),
+    began: Timestamp,
+    spoke: (Timestamp, u64),
     loss: Smooth,
     rate: Smooth,
     validated: Option<f64>,

@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// What one process of a run tells the next.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Handover {
+pub struct ResumeState {
     /// The folder, if the user named none.
     pub out: Option<String>,
     /// Whether the run began with the text that is built in.
@@ -39,8 +39,8 @@ pub struct Handover {
     /// New processes in a row that failed to compile.
     pub failures: u32,
     /// When the first step began, and when this process stopped taking steps.
-    pub began: Moment,
-    pub left: Moment,
+    pub began: Timestamp,
+    pub left: Timestamp,
     /// What was done so far.
     pub work: Work,
     /// How the progress stood.
@@ -49,41 +49,41 @@ pub struct Handover {
 
 /// A point in time that another process understands: seconds since 1970.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Moment(f64);
+pub struct Timestamp(f64);
 
-impl Moment {
+impl Timestamp {
     /// Now.
-    pub fn now() -> Moment {
-        Moment(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64()))
+    pub fn now() -> Timestamp {
+        Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64()))
     }
 
     /// Seconds since then.
     pub fn elapsed(self) -> f64 {
-        (Moment::now().0 - self.0).max(0.0)
+        (Timestamp::now().0 - self.0).max(0.0)
     }
 }
 
-impl From<Instant> for Moment {
-    fn from(instant: Instant) -> Moment {
-        Moment(Moment::now().0 - instant.elapsed().as_secs_f64())
+impl From<Instant> for Timestamp {
+    fn from(instant: Instant) -> Timestamp {
+        Timestamp(Timestamp::now().0 - instant.elapsed().as_secs_f64())
     }
 }
 
-impl From<Moment> for Instant {
+impl From<Timestamp> for Instant {
     /// A machine that has run for a shorter time says now.
-    fn from(moment: Moment) -> Instant {
+    fn from(moment: Timestamp) -> Instant {
         let now = Instant::now();
         let ago = Duration::try_from_secs_f64(moment.elapsed()).unwrap_or_default();
         now.checked_sub(ago).unwrap_or(now)
     }
 }
 
-impl Handover {
+impl ResumeState {
     /// What the process before this one says, if there was one.
     ///
     /// # Errors
     /// If it cannot be understood: somebody else set the variable.
-    pub fn take() -> Result<Option<Handover>, CommandError> {
+    pub fn take() -> Result<Option<ResumeState>, CommandError> {
         let Some(text) = env::var_os(VARIABLE) else { return Ok(None) };
         let read = text.to_str().and_then(|text| serde_json::from_str(text).ok());
         let wrong = || {
@@ -104,7 +104,7 @@ impl Handover {
     ///
     /// # Errors
     /// Then.
-    pub fn again(mut self, out: &Path, failure: CommandError) -> Result<Handover, CommandError> {
+    pub fn again(mut self, out: &Path, failure: CommandError) -> Result<ResumeState, CommandError> {
         self.failures += 1;
         self.work.restarts += 1;
         if self.failures < TRIES {
@@ -127,7 +127,7 @@ impl Handover {
     ///
     /// # Errors
     /// Then.
-    pub fn check_progress(before: Option<&Handover>, step: u64) -> Result<(), CommandError> {
+    pub fn check_progress(before: Option<&ResumeState>, step: u64) -> Result<(), CommandError> {
         match before {
             Some(before) if before.step >= step => Err(CommandError::failure(format!(
                 "this process took no step, and the one before it ended for the same reason, after step {step}"
@@ -189,15 +189,15 @@ fn replace(mut command: Command) -> std::io::Error {
 mod tests {
     use super::*;
 
-    fn handover() -> Handover {
-        Handover {
+    fn handover() -> ResumeState {
+        ResumeState {
             out: None,
             bundled: true,
             step: 7,
             steps: 9,
             failures: 0,
-            began: Moment::now(),
-            left: Moment::now(),
+            began: Timestamp::now(),
+            left: Timestamp::now(),
             work: Work::default(),
             pace: Pace::default(),
         }
@@ -226,9 +226,9 @@ mod tests {
 
     #[test]
     fn a_process_without_a_step_is_the_last() {
-        assert!(Handover::check_progress(None, 0).is_ok());
-        assert!(Handover::check_progress(Some(&handover()), 8).is_ok());
-        assert!(Handover::check_progress(Some(&handover()), 7).is_err());
+        assert!(ResumeState::check_progress(None, 0).is_ok());
+        assert!(ResumeState::check_progress(Some(&handover()), 8).is_ok());
+        assert!(ResumeState::check_progress(Some(&handover()), 7).is_err());
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         let mut said = handover();
         said.work.step_s = 0.1 + 0.2;
         let text = serde_json::to_string(&said).unwrap();
-        let heard: Handover = serde_json::from_str(&text).unwrap();
+        let heard: ResumeState = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&heard).unwrap(), text);
         assert!(heard.began.elapsed() < 3600.0);
     }

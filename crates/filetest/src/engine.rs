@@ -1,6 +1,6 @@
 //! The engines that files can name.
 
-use ane::{Choice, DeviceError, SoftOptions, Surface};
+use ane::{DeviceError, DeviceKind, SoftOptions, Surface};
 use mil::bytes::{from_memory, to_memory};
 use mil::eval::Rounding;
 use mil::{DType, Program, Tensor, TensorType, ValueId, Verified, Weights};
@@ -39,7 +39,7 @@ fn soft(program: &Verified<Program>, weights: &Weights, inputs: &[Tensor]) -> Re
     let function = program.entry();
     let mut ends = function.inputs.iter().chain(&function.outputs);
     if ends.all(|&v| matches!(function.ty(v).dtype, DType::F16 | DType::F32)) {
-        return run_on(Choice::Soft, program, weights, inputs).map_err(|e| e.to_string());
+        return run_on(DeviceKind::Soft, program, weights, inputs).map_err(|e| e.to_string());
     }
     let executable = Executable::compile(program, weights).map_err(|e| e.to_string())?;
     let memory = |ty: &TensorType| match ty.bytes() {
@@ -63,7 +63,7 @@ fn soft(program: &Verified<Program>, weights: &Weights, inputs: &[Tensor]) -> Re
 }
 
 fn run_on(
-    choice: Choice,
+    choice: DeviceKind,
     program: &Verified<Program>,
     weights: &Weights,
     inputs: &[Tensor],

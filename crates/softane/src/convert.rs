@@ -93,29 +93,29 @@ fn rows<'a, T: Sync, U: Send>(
     from.zip(to).map(move |(from, to)| (from, &mut to[..columns]))
 }
 
-/// Rows and columns of a block that is turned at a time: what it comes to in one column is a cache line.
+/// Rows and columns of a block that is transposed at a time: what it comes to in one column is a cache line.
 const BLOCK: usize = 32;
 
 /// Rounds `from`, `[rows, columns]`, to half precision and writes its transpose to `to`, on the current rayon pool.
 ///
 /// # Panics
 /// If a slice does not have `rows · columns` elements.
-pub fn par_narrow_turned(from: &[f32], rows: usize, columns: usize, to: &mut [f16]) {
+pub fn par_narrow_transposed(from: &[f32], rows: usize, columns: usize, to: &mut [f16]) {
     assert!(to.len() == from.len(), "[{rows}, {columns}] and its transpose");
-    par_narrow_turned_rows(from, rows, columns, to, rows);
+    par_narrow_transposed_rows(from, rows, columns, to, rows);
 }
 
 /// The same with the rows of the transpose `stride` elements apart.
 ///
 /// # Panics
 /// If `from` does not have `rows · columns` elements, or `to` ends before the last row does.
-pub fn par_narrow_turned_rows(from: &[f32], rows: usize, columns: usize, to: &mut [f16], stride: usize) {
-    assert!(from.len() == rows * columns, "[{rows}, {columns}] turned");
+pub fn par_narrow_transposed_rows(from: &[f32], rows: usize, columns: usize, to: &mut [f16], stride: usize) {
+    assert!(from.len() == rows * columns, "[{rows}, {columns}] transposed");
     // A task reads rows as they lie in memory, and writes a line of the cache at a time.
     for_each(strips(to, (columns, rows, stride), BLOCK).enumerate(), |(i, mut to)| {
         let from = &from[i * BLOCK * columns..][..to.width() * columns];
         let by_vectors =
-            if to.width() == BLOCK { crate::simd::narrow_turned(from, columns, &mut to) } else { 0 };
+            if to.width() == BLOCK { crate::simd::narrow_transposed(from, columns, &mut to) } else { 0 };
         for column in by_vectors..columns {
             for (row, to) in to.row(column).iter_mut().enumerate() {
                 *to = f16::from_bits(narrowed(from[row * columns + column].to_bits()));
@@ -130,7 +130,7 @@ pub fn par_narrow_turned_rows(from: &[f32], rows: usize, columns: usize, to: &mu
 /// # Panics
 /// If `from` does not have `rows · columns` elements, or `to` ends before the last row does.
 pub fn par_turn_rows(from: &[f32], rows: usize, columns: usize, to: &mut [f32], stride: usize) {
-    assert!(from.len() == rows * columns && rows <= stride, "[{rows}, {columns}] turned");
+    assert!(from.len() == rows * columns && rows <= stride, "[{rows}, {columns}] transposed");
     if from.is_empty() {
         return;
     }
@@ -321,7 +321,7 @@ mod tests {
             // At the beginning of a line of the cache, and not.
             for start in [line, line + 1] {
                 let to = &mut memory[start..start + from.len()];
-                par_narrow_turned(&from, rows, columns, to);
+                par_narrow_transposed(&from, rows, columns, to);
                 for (at, x) in to.iter().enumerate() {
                     let want = f16::from_f32(from[at % rows * columns + at / rows]);
                     assert_eq!(*x, want, "{rows}×{columns} at {at}");
@@ -349,11 +349,15 @@ mod tests {
             let mut to = vec![0.0; columns * stride];
             par_turn_rows(&from, rows, columns, &mut to, stride);
             let mut half = vec![f16::ZERO; columns * stride];
-            par_narrow_turned_rows(&from, rows, columns, &mut half, stride);
+            par_narrow_transposed_rows(&from, rows, columns, &mut half, stride);
             for (i, &x) in to.iter().enumerate() {
                 let (column, row) = (i / stride, i % stride);
                 let want = if row < rows { at(row, column) } else { 0.0 };
-                assert_eq!((x, half[i]), (want, f16::from_f32(want)), "[{rows}, {columns}] turned, at {i}");
+                assert_eq!(
+                    (x, half[i]),
+                    (want, f16::from_f32(want)),
+                    "[{rows}, {columns}] transposed, at {i}"
+                );
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::arena::Arena;
 use crate::bake;
 use crate::buffer::{Buffer, Slice, SliceMut};
-use crate::gemm::Math;
+use crate::gemm::MatmulPrecision;
 use crate::lower;
 use crate::memory::Memory as Space;
 use crate::plan::{Constant, Elements, Plan};
@@ -72,7 +72,7 @@ impl Executable {
     /// `Weights`, if one is missing or not what the program says; `TooLarge` and `Memory`, if it needs more than there
     /// is; `Strings`, if it computes some.
     pub fn compile(program: &Verified<Program>, weights: &Weights) -> Result<Executable, CompileError> {
-        Executable::compile_with(program, weights, Math::F32)
+        Executable::compile_with(program, weights, MatmulPrecision::F32)
     }
 
     /// Compiles as [`Executable::compile`] does, with matrix products in `math`.
@@ -82,7 +82,7 @@ impl Executable {
     pub fn compile_with(
         program: &Verified<Program>,
         weights: &Weights,
-        math: Math,
+        math: MatmulPrecision,
     ) -> Result<Executable, CompileError> {
         let function = program.entry();
         sizes(function)?;

@@ -29,7 +29,7 @@ pub use arena::Arena;
 pub use buffer::{Buffer, Slice, SliceMut};
 pub use exec::{CompileError, Executable, Memory, RunError};
 pub use pool::Pool;
-pub use simd::fetch;
+pub use simd::prefetch;
 
 /// The processor's kind, and the instructions that kernels use on it.
 pub fn instruction_set() -> String {

@@ -1,8 +1,8 @@
 //! What this machine can do at most, measured.
 
-use crate::gemm::Math;
+use crate::gemm::MatmulPrecision;
 use crate::pool::for_each;
-use crate::simd::tile::{self, COLS, Left, ROWS, TILE};
+use crate::simd::tile::{self, COLS, Lhs, ROWS, TILE};
 use rayon::prelude::*;
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ const PRODUCTS: usize = 20_000;
 
 /// Floating-point operations a second of the fastest loop there is for `math`, on all threads of the current rayon
 /// pool: tiles whose operands never leave the first-level cache. `None` if this machine has no such loop.
-pub fn peak(math: Math) -> Option<f64> {
+pub fn peak(math: MatmulPrecision) -> Option<f64> {
     if !tile::has(math) {
         return None;
     }
@@ -25,7 +25,7 @@ pub fn peak(math: Math) -> Option<f64> {
         let (left, right) = (vec![0.5f32; steps * ROWS], vec![0.5f32; steps * COLS]);
         let mut tile = [0.0; TILE];
         for _ in 0..PRODUCTS {
-            tile::multiply(form, steps, Left::Steps(&left), &right, &mut tile);
+            tile::multiply(form, steps, Lhs::Packed(&left), &right, &mut tile);
             std::hint::black_box(&mut tile);
         }
     };

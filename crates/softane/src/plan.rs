@@ -19,7 +19,7 @@ use std::fmt;
 pub(crate) struct BufferInfo {
     pub dtype: DType,
     pub elements: usize,
-    pub home: Home,
+    pub home: BufferHome,
 }
 
 impl BufferInfo {
@@ -40,7 +40,7 @@ pub(crate) fn is_native(dtype: DType) -> bool {
 
 /// Where a buffer has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Home {
+pub(crate) enum BufferHome {
     /// Anywhere in the arena.
     Scratch,
     /// In another buffer, from this element on.
@@ -201,7 +201,7 @@ impl Plan {
     pub fn new(buffers: &[BufferInfo], steps: Vec<Step>, mut constants: Vec<Constant>) -> Plan {
         let root = |mut id: usize| {
             let mut offset = 0;
-            while let Home::Inside(parent, at) = buffers[id].home {
+            while let BufferHome::Inside(parent, at) = buffers[id].home {
                 (id, offset) = (parent, offset + at);
             }
             (id, offset)
@@ -212,7 +212,7 @@ impl Plan {
             for &id in step.reads.iter().chain(&step.writes) {
                 let life = lives[root(id).0].get_or_insert((at, at));
                 life.1 = at;
-                if let Home::Constant(c) = buffers[id].home {
+                if let BufferHome::Constant(c) = buffers[id].home {
                     constants[c].used = true;
                 }
             }
@@ -223,10 +223,10 @@ impl Plan {
             let info = &buffers[id];
             let start = inside * info.element();
             let (space, start) = match buffers[root].home {
-                Home::Input(i) => (Space::Input(i), start),
-                Home::Output(i) => (Space::Output(i), start),
-                Home::Constant(i) => (Space::Constant(i), start),
-                Home::Scratch | Home::Inside(..) => (Space::Scratch, offsets[root] + start),
+                BufferHome::Input(i) => (Space::Input(i), start),
+                BufferHome::Output(i) => (Space::Output(i), start),
+                BufferHome::Constant(i) => (Space::Constant(i), start),
+                BufferHome::Scratch | BufferHome::Inside(..) => (Space::Scratch, offsets[root] + start),
             };
             Place { space, bytes: start..start + info.size(), dtype: info.dtype }
         };
@@ -251,8 +251,9 @@ impl Plan {
 /// Places each buffer of the arena, the largest first, at the lowest offset where it meets no other that lives at the
 /// same time. Returns the offsets and the size of the whole.
 fn arrange(buffers: &[BufferInfo], lives: &[Option<(usize, usize)>]) -> (Vec<usize>, usize) {
-    let mut order: Vec<usize> =
-        (0..buffers.len()).filter(|&i| buffers[i].home == Home::Scratch && lives[i].is_some()).collect();
+    let mut order: Vec<usize> = (0..buffers.len())
+        .filter(|&i| buffers[i].home == BufferHome::Scratch && lives[i].is_some())
+        .collect();
     order.sort_by_key(|&i| std::cmp::Reverse(buffers[i].size()));
     let mut offsets = vec![0; buffers.len()];
     let mut placed: Vec<usize> = Vec::new();
@@ -304,7 +305,7 @@ mod tests {
 
     #[test]
     fn values_that_live_together_stand_apart() {
-        let buffer = |elements| BufferInfo { dtype: DType::F32, elements, home: Home::Scratch };
+        let buffer = |elements| BufferInfo { dtype: DType::F32, elements, home: BufferHome::Scratch };
         let buffers = [buffer(16), buffer(64), buffer(16), buffer(100)];
         // The last is never touched, the first and third take turns.
         let lives = [Some((0, 1)), Some((1, 3)), Some((2, 4)), None];

@@ -81,17 +81,17 @@ impl Pool {
                         return;
                     }
                     looking.fetch_add(1, Ordering::Release);
-                    let mut patience = Patience(0);
+                    let mut backoff = SpinBackoff(0);
                     while !done.load(Ordering::Acquire) {
-                        patience.look();
+                        backoff.look();
                     }
                 });
                 let _done = Finally(&done, true);
                 // A thread that already has a task of `f` would begin to look for work where it waits for the rest of
                 // that task, and never end it, as `f` waits for it: all have to look before there is a task.
-                let mut patience = Patience(0);
+                let mut backoff = SpinBackoff(0);
                 while looking.load(Ordering::Acquire) < self.threads() {
-                    patience.wait();
+                    backoff.wait();
                 }
                 f()
             })
@@ -144,9 +144,9 @@ fn halves<P: Producer>(len: usize, items: P, f: &(impl Fn(P::Item) + Sync)) {
             halves(len / 2, left, f);
             // Nobody has begun the other half: it is this thread's, too.
             let taken = begun.load(Ordering::Acquire);
-            let mut patience = Patience(0);
+            let mut backoff = SpinBackoff(0);
             while taken && !done.load(Ordering::Acquire) {
-                patience.look();
+                backoff.look();
             }
         },
         || {
@@ -158,9 +158,9 @@ fn halves<P: Producer>(len: usize, items: P, f: &(impl Fn(P::Item) + Sync)) {
 }
 
 /// How often a thread has found nothing to do.
-struct Patience(u32);
+struct SpinBackoff(u32);
 
-impl Patience {
+impl SpinBackoff {
     /// Does a piece of the pool's work, or waits a moment if there is none.
     fn look(&mut self) {
         match rayon::yield_now() {

@@ -7,7 +7,7 @@ use crate::error::TrainError;
 use crate::model::Start;
 use crate::run::{RunError, Storage, Validation};
 use crate::step::{Build, Heard, Network, compile};
-use ane::{Pool, Wanted};
+use ane::{DeviceOptions, Pool};
 use std::path::Path;
 
 /// How a model is evaluated.
@@ -16,7 +16,7 @@ pub struct EvaluateOptions {
     /// Threads to compute on; 0 means as many as the machine runs at once.
     pub threads: usize,
     /// Which engine.
-    pub device: Wanted,
+    pub device: DeviceOptions,
     /// Which plan of kernels.
     pub start: Start,
     /// The element type of programs and surfaces.

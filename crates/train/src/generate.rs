@@ -7,7 +7,7 @@ use crate::run::{RunError, Storage};
 use crate::sample::Sampler;
 use crate::step::{Build, Heard, Network, compile};
 use crate::tokenizer::Tokenizer;
-use ane::{Pool, Wanted};
+use ane::{DeviceOptions, Pool};
 use std::path::Path;
 
 /// How text is written.
@@ -45,7 +45,7 @@ pub struct OpenOptions {
     /// Threads to compute on; 0 means as many as the machine runs at once.
     pub threads: usize,
     /// Which engine.
-    pub device: Wanted,
+    pub device: DeviceOptions,
     /// Which plan of kernels.
     pub start: Start,
     /// The element type of programs and surfaces.

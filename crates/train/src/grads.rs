@@ -7,7 +7,7 @@ use crate::error::TrainError;
 use crate::model::Start;
 use crate::run::{RunError, Storage};
 use crate::step::{Build, Heard, StepError, StepGraph, Window, compile};
-use ane::{Pool, Wanted};
+use ane::{DeviceOptions, Pool};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub struct GradsOptions {
     /// Threads to compute on; 0 means as many as the machine runs at once.
     pub threads: usize,
     /// Which engine.
-    pub device: Wanted,
+    pub device: DeviceOptions,
     /// Which plan of kernels.
     pub start: Start,
     /// The element type of programs and surfaces.

@@ -3,7 +3,7 @@
 use crate::config::{ModelConfig, init_params};
 use crate::model::{KernelSpec, LADDER, Layer, Precision, Rung};
 use crate::step::{Build, StepError};
-use ane::{Delivery, Device, DeviceError};
+use ane::{Device, DeviceError, WeightMode};
 use fnv::FnvHasher;
 use std::collections::HashMap;
 use std::hash::Hasher;
@@ -73,7 +73,7 @@ pub fn survey(
     let mut rungs: Vec<RungSurvey> = Vec::new();
     let mut specs: Vec<Vec<KernelSpec>> = Vec::new();
     for rung in &LADDER {
-        let weights = rung.delivery(Delivery::Auto).unwrap_or(Delivery::Baked);
+        let weights = rung.delivery(WeightMode::Auto).unwrap_or(WeightMode::Baked);
         let build = Build { weights, ..Build::train(Precision::F16) }.rung(rung, cfg);
         let kernels = build.kernels(&layer, engine)?.kernels;
         let (dynamic, programs) = (weights.is_dynamic(engine), build.programs(cfg.layers, engine));
@@ -133,13 +133,13 @@ fn ask(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ane::{Choice, SoftOptions};
+    use ane::{DeviceKind, SoftOptions};
     use std::collections::HashSet;
 
     #[test]
     fn software_takes_every_rung_and_equal_programs_are_asked_for_once() {
         let cfg = ModelConfig::preset("tiny").unwrap();
-        let device = ane::open(Choice::Soft, SoftOptions::threads(1).unwrap()).unwrap();
+        let device = ane::open(DeviceKind::Soft, SoftOptions::threads(1).unwrap()).unwrap();
         let mut asked = Vec::new();
         let rungs = survey(&cfg, device.as_ref(), &mut |rung, kernel| {
             asked.push(format!("{} {kernel}", rung.name));

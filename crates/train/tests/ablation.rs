@@ -1,15 +1,15 @@
 //! Whatever is switched off, the step computes the same.
 
 use std::time::Duration;
-use train::bench::{Optimisation, StepBench, StepOptions, Workload, variants};
+use train::bench::{Optimisation, StepBench, StepBenchOptions, Workload, variants};
 use train::config::ModelConfig;
 use train::model::Norms;
 use train::run::Storage;
 
 /// Loss, norm of the gradient, and loss after three steps.
 fn numbers(cfg: &ModelConfig, storage: Storage, on: &[Optimisation], batch: usize) -> [f64; 3] {
-    let device = ane::Wanted::from(ane::Choice::Soft);
-    let options = StepOptions {
+    let device = ane::DeviceOptions::from(ane::DeviceKind::Soft);
+    let options = StepBenchOptions {
         threads: 2,
         start: Norms::Engine.into(),
         device,

@@ -1,6 +1,6 @@
 //! How often a step asks for memory once everything has grown.
 
-use ane::{Choice, Delivery, Pool, SoftOptions};
+use ane::{DeviceKind, Pool, SoftOptions, WeightMode};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const LEFT: usize = 12;
 /// Layers, kernels, dispatches and optimizer ask for none.
 #[test]
 fn a_steady_step_allocates_nothing_but_the_start_of_its_lane() {
-    let both = [Delivery::Baked, Delivery::Dynamic];
+    let both = [WeightMode::Baked, WeightMode::Dynamic];
     for (model, weights) in ["tiny", "shakespeare"].into_iter().flat_map(|model| both.map(|w| (model, w))) {
         let counted = allocations(model, weights);
         assert!(counted <= LEFT * STEPS, "{model}, {weights:?}: {counted} allocations in {STEPS} steps");
@@ -33,10 +33,10 @@ fn a_steady_step_allocates_nothing_but_the_start_of_its_lane() {
 }
 
 /// Allocations of [`STEPS`] steps of forward, backward and update.
-fn allocations(model: &str, weights: Delivery) -> usize {
+fn allocations(model: &str, weights: WeightMode) -> usize {
     let cfg = ModelConfig::preset(model).expect("a preset");
     let pool = Pool::new(2).expect("threads");
-    let device = ane::open(Choice::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
+    let device = ane::open(DeviceKind::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
     let build = Build { weights, ..Build::train(Precision::F16) };
     let theta = init_params(&cfg, 3);
     let network = Arc::new(Network::new(&cfg, theta, device, pool, &build, &mut |_| {}).expect("network"));
@@ -52,7 +52,7 @@ fn allocations(model: &str, weights: Delivery) -> usize {
         graph.run(windows.pop().expect("a window"), &mut trace).expect("step");
         assert!(network.gradient_norm().is_finite());
         let update = Update { t, lr: 1e-3, grad_scale: 1.0 };
-        network.learn(&optimizer, update, &mut m, &mut v).expect("update");
+        network.apply_update(&optimizer, update, &mut m, &mut v).expect("update");
     };
     (1..=WARM_UP as u32).for_each(&mut step);
     let region = Region::new(ALLOCATOR);

@@ -1,6 +1,6 @@
 //! Losses and gradients beside PyTorch's, in float64, on `tests/fixtures`: see the README there.
 
-use ane::{Choice, Math, SoftOptions, Wanted};
+use ane::{DeviceKind, DeviceOptions, MatmulPrecision, SoftOptions};
 use safetensors::SafeTensors;
 use softane::gemm::supports;
 use std::path::PathBuf;
@@ -27,7 +27,13 @@ fn distance(got: &[f32], want: &[f32]) -> (f64, f64) {
     (dot(&diff, &diff).sqrt() / ww, dot(got, want) / (gg * ww))
 }
 
-fn check(name: &str, (precision, math): (Precision, Math), loss_tolerance: f64, l2: f64, cosine: f64) {
+fn check(
+    name: &str,
+    (precision, math): (Precision, MatmulPrecision),
+    loss_tolerance: f64,
+    l2: f64,
+    cosine: f64,
+) {
     let dir = fixtures();
     let mut cfg = ModelConfig::read(&dir.join(format!("{name}.json"))).expect("config");
     let bytes = std::fs::read(dir.join(format!("{name}.safetensors"))).expect("fixture");
@@ -43,7 +49,7 @@ fn check(name: &str, (precision, math): (Precision, Math), loss_tolerance: f64, 
     let theta: Vec<f32> =
         cfg.params().iter().flat_map(|p| floats(&file, &format!("param.{}", p.name))).collect();
     let pool = ane::Pool::new(2).expect("threads");
-    let wanted = Wanted { math, ..Choice::Soft.into() };
+    let wanted = DeviceOptions { math, ..DeviceKind::Soft.into() };
     let device = ane::open(wanted, SoftOptions { pool: pool.clone() }).expect("engine");
     let network =
         Network::new(&cfg, theta, device, pool, &Build::train(precision), &mut |_| {}).expect("network");
@@ -69,7 +75,7 @@ fn check(name: &str, (precision, math): (Precision, Math), loss_tolerance: f64, 
 #[test]
 fn gradients_in_fp16() {
     for name in ["llama_mha", "llama_gqa", "qwen3_tiny"] {
-        check(name, (Precision::F16, Math::F32), 2e-3, 2e-2, 0.9995);
+        check(name, (Precision::F16, MatmulPrecision::F32), 2e-3, 2e-2, 0.9995);
     }
 }
 
@@ -77,15 +83,15 @@ fn gradients_in_fp16() {
 #[test]
 fn gradients_in_f32() {
     for name in ["llama_mha", "llama_gqa", "qwen3_tiny"] {
-        check(name, (Precision::F32, Math::F32), 1e-4, 1e-4, 0.999_999);
+        check(name, (Precision::F32, MatmulPrecision::F32), 1e-4, 1e-4, 0.999_999);
     }
 }
 
 // Factors as integers are off by 2⁻¹² of the largest of 128, where fp16 is off by 2⁻¹¹ of itself.
 #[test]
 fn gradients_of_integer_products_in_fp16() {
-    for name in ["llama_mha", "llama_gqa", "qwen3_tiny"].iter().filter(|_| supports(Math::Int16)) {
-        check(name, (Precision::F16, Math::Int16), 2e-3, 2e-2, 0.9995);
+    for name in ["llama_mha", "llama_gqa", "qwen3_tiny"].iter().filter(|_| supports(MatmulPrecision::Int16)) {
+        check(name, (Precision::F16, MatmulPrecision::Int16), 2e-3, 2e-2, 0.9995);
     }
 }
 
@@ -101,7 +107,7 @@ fn stories260k_is_what_pytorch_says() {
     let cfg = ModelConfig { seq: tokens.len() - 1, ..model.config };
     for (precision, close) in [(Precision::F16, 1e-2), (Precision::F32, 1e-4)] {
         let pool = ane::Pool::new(2).expect("threads");
-        let device = ane::open(Choice::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
+        let device = ane::open(DeviceKind::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
         let build = Build::train(precision);
         let network =
             Network::new(&cfg, model.params.clone(), device, pool, &build, &mut |_| {}).expect("network");

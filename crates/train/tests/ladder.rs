@@ -1,6 +1,6 @@
 //! The ladder of plans: every rung trains the same model, and avoids what it says it avoids.
 
-use ane::{Choice, Delivery, Engine, Pool, SoftOptions, facts};
+use ane::{DeviceKind, Engine, Pool, SoftOptions, WeightMode, facts};
 use mil::{Function, Operation, ValueId};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,10 +32,10 @@ fn gradients(
     cfg: &ModelConfig,
     rung: &Rung,
     precision: Precision,
-    weights: Delivery,
+    weights: WeightMode,
 ) -> (f64, Vec<f32>, Arc<Network>) {
     let pool = Pool::new(2).expect("threads");
-    let device = ane::open(Choice::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
+    let device = ane::open(DeviceKind::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
     let build = Build { weights, ..Build::train(precision) }.rung(rung, cfg);
     let theta = init_params(cfg, 3);
     let network = Network::new(cfg, theta, device, pool, &build, &mut |_| {}).expect("network");
@@ -60,9 +60,9 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 fn every_rung_computes_the_same_gradients() {
     for (name, cfg) in models() {
         for (precision, close) in [(Precision::F32, 1e-5), (Precision::F16, 2e-2)] {
-            let (loss, want, _) = gradients(&cfg, &LADDER[0], precision, Delivery::Baked);
+            let (loss, want, _) = gradients(&cfg, &LADDER[0], precision, WeightMode::Baked);
             for rung in &LADDER[1..] {
-                let weights = rung.delivery(Delivery::Auto).expect("goes with any");
+                let weights = rung.delivery(WeightMode::Auto).expect("goes with any");
                 let (other, got, network) = gradients(&cfg, rung, precision, weights);
                 let apart = distance(&got, &want);
                 assert!(
@@ -84,7 +84,7 @@ fn every_rung_evaluates() {
     for rung in &LADDER {
         let tokens: Vec<u32> = (0..=cfg.seq as u32).map(|i| i * i * 7 % cfg.vocab as u32).collect();
         let pool = Pool::new(1).expect("threads");
-        let device = ane::open(Choice::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
+        let device = ane::open(DeviceKind::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
         let build = Build::infer(Precision::F16).rung(rung, &cfg);
         let network = Network::new(&cfg, init_params(&cfg, 3), device, pool, &build, &mut |_| {});
         let loss = network.expect("network").evaluate(&tokens).expect("a loss");
@@ -99,7 +99,7 @@ fn all_kernels(mut look: impl FnMut(&str, &Rung, &KernelSpec)) {
     for (name, cfg) in presets.chain(models()) {
         let layer = Layer::new(&cfg, Precision::F16).expect("a layer");
         for rung in &LADDER {
-            for wanted in [Delivery::Baked, Delivery::Dynamic] {
+            for wanted in [WeightMode::Baked, WeightMode::Dynamic] {
                 let Some(weights) = rung.delivery(wanted) else { continue };
                 let build = Build { weights, ..Build::train(Precision::F16) }.rung(rung, &cfg);
                 let kernels = build.kernels(&layer, Engine::Apple).expect("kernels").kernels;

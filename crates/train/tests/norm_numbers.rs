@@ -1,7 +1,7 @@
 //! RMSNorm as our kernels write it, on columns of every size: on the software engine, and in the arithmetic that is
 //! reported of real engines.
 
-use ane::{Choice, SoftOptions, pack};
+use ane::{DeviceKind, SoftOptions, pack};
 use mil::ir::Phase;
 use mil::pass::{Cut, Part, Selection, cut};
 use mil::tensor::{broadcast_strides, flatten, round_float, strides, unflatten};
@@ -160,7 +160,7 @@ fn weight(c: usize) -> Vec<f64> {
 
 #[test]
 fn columns_of_every_size_are_normed_on_the_software_engine() {
-    let device = ane::open(Choice::Soft, SoftOptions::threads(2).expect("threads")).expect("engine");
+    let device = ane::open(DeviceKind::Soft, SoftOptions::threads(2).expect("threads")).expect("engine");
     for (dim, eps) in [(64, 1e-5), (288, 1e-6), (768, 1e-12), (2048, 1e-5)] {
         let part = norm_program(&config(dim, eps), "norm1");
         let program = part.program.entry();

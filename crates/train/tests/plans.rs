@@ -1,6 +1,6 @@
 //! A plan decides which kernel computes what, never what is computed: other plans give the same gradients.
 
-use ane::{Choice, Pool, SoftOptions};
+use ane::{DeviceKind, Pool, SoftOptions};
 use mil::Scope;
 use mil::ir::Phase;
 use mil::pass::Selection;
@@ -18,7 +18,7 @@ fn kernel(name: &str, forward: &[&str], backward: &[&str]) -> Selection {
 /// Loss, dispatches and all gradients of one window.
 fn gradients(cfg: &ModelConfig, plan: Plan) -> (f64, u64, Vec<Vec<f32>>) {
     let pool = Pool::new(2).expect("threads");
-    let device = ane::open(Choice::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
+    let device = ane::open(DeviceKind::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
     let build = Build { plan, ..Build::train(Precision::F32) };
     let theta = init_params(cfg, 3);
     let network = Arc::new(Network::new(cfg, theta, device, pool, &build, &mut |_| {}).expect("network"));
@@ -33,7 +33,7 @@ fn gradients(cfg: &ModelConfig, plan: Plan) -> (f64, u64, Vec<Vec<f32>>) {
 fn windows_of_another_length_are_refused() {
     let cfg = ModelConfig::preset("tiny").expect("a preset");
     let pool = Pool::new(1).expect("threads");
-    let device = ane::open(Choice::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
+    let device = ane::open(DeviceKind::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
     let theta = init_params(&cfg, 3);
     let build = Build::train(Precision::F16);
     let network = Network::new(&cfg, theta, device, pool, &build, &mut |_| {}).expect("network");

@@ -1,6 +1,6 @@
 //! Values that leave fp16 are an error with the layer where they began, never a wrong result.
 
-use ane::{Choice, Pool, SoftOptions};
+use ane::{DeviceKind, Pool, SoftOptions};
 use train::config::{ModelConfig, ParamKind, init_params};
 use train::model::{LADDER, Precision, Rung};
 use train::step::{Build, Network, StepError};
@@ -22,7 +22,7 @@ fn scaled(
         theta[spec.range()].iter_mut().for_each(|x| *x *= factor);
     }
     let pool = Pool::new(2).expect("threads");
-    let device = ane::open(Choice::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
+    let device = ane::open(DeviceKind::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
     Network::new(&cfg, theta, device, pool, build, &mut |_| {})
 }
 

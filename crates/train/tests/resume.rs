@@ -43,7 +43,7 @@ impl Place {
                 ..Overrides::default()
             },
             threads: 1,
-            device: ane::Choice::Soft.into(),
+            device: ane::DeviceKind::Soft.into(),
         }
     }
 
@@ -308,7 +308,7 @@ fn a_checkpoint_that_cannot_be_read_is_neither_passed_over_nor_removed() {
 #[test]
 fn a_checkpoint_that_nobody_has_measured_is_taken_back_if_it_is_bad() {
     let place = Place::new();
-    let device = ane::Wanted { compile_budget: Some(12), ..ane::Choice::Soft.into() };
+    let device = ane::DeviceOptions { compile_budget: Some(12), ..ane::DeviceKind::Soft.into() };
     let with = |options: Options| Options { device, ..options };
     let (mut run, _) = open(&with(place.options("run"))).expect("opens");
     run.step().expect("a step");
@@ -354,7 +354,7 @@ fn a_folder_is_trained_in_by_one_process() {
 fn a_run_knows_its_data_and_its_engine() {
     let place = Place::new();
     let mut options = place.options("run");
-    options.device.weights = ane::Delivery::Dynamic;
+    options.device.weights = ane::WeightMode::Dynamic;
     let (mut run, _) = open(&options).expect("opens");
     for _ in 0..3 {
         run.step().expect("a step");
@@ -362,7 +362,7 @@ fn a_run_knows_its_data_and_its_engine() {
     run.save().expect("saved");
     drop(run);
     let mut resumed = place.resumed("run");
-    resumed.device = ane::Wanted::default();
+    resumed.device = ane::DeviceOptions::default();
     let (run, _) = open(&resumed).expect("opens");
     assert_eq!(
         (run.device().engine, run.has_dynamic_weights(), run.name()),

@@ -1,13 +1,13 @@
 //! Runs from beginning to end, on the smallest model.
 
-use ane::Math;
+use ane::MatmulPrecision;
 use softane::gemm::supports;
 use std::path::{Path, PathBuf};
 use train::checkpoint::{RunFolder, Tensor, save_model, write_tensors};
 use train::config::{ModelConfig, RopeKind};
 use train::evaluate::{EvaluateOptions, evaluate};
 use train::model::Norms;
-use train::run::{Metrics, Options, Overrides, Run, RunError, ScheduleKind, Spent, Storage};
+use train::run::{BudgetExhausted, Metrics, Options, Overrides, Run, RunError, ScheduleKind, Storage};
 use train::step::StepError;
 
 fn options(out: &Path, data: &Path) -> Options {
@@ -25,7 +25,7 @@ fn options(out: &Path, data: &Path) -> Options {
             ..Overrides::default()
         },
         threads: 2,
-        device: ane::Choice::Soft.into(),
+        device: ane::DeviceKind::Soft.into(),
     }
 }
 
@@ -54,18 +54,18 @@ fn model(dir: &Path) -> Vec<u8> {
 
 #[test]
 fn a_killed_run_goes_on_with_the_same_bits() {
-    killed_and_resumed(Math::F32, Norms::Engine);
+    killed_and_resumed(MatmulPrecision::F32, Norms::Engine);
 }
 
 /// Nobody has to say again how it computes.
 #[test]
 fn a_killed_run_goes_on_as_it_has_computed() {
-    for math in Math::ALL.into_iter().filter(|&math| supports(math)) {
+    for math in MatmulPrecision::ALL.into_iter().filter(|&math| supports(math)) {
         killed_and_resumed(math, Norms::Host);
     }
 }
 
-fn killed_and_resumed(math: Math, norms: Norms) {
+fn killed_and_resumed(math: MatmulPrecision, norms: Norms) {
     let dir = tempfile::tempdir().expect("a folder");
     let data = text(dir.path());
     let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
@@ -98,7 +98,7 @@ fn a_process_that_may_compile_no_more_says_so_and_the_next_goes_on() {
     let data = text(dir.path());
     let (whole, cut) = (dir.path().join("whole"), dir.path().join("cut"));
     go_on(&options(&whole, &data), 6);
-    let device = ane::Wanted { compile_budget: Some(22), ..ane::Choice::Soft.into() };
+    let device = ane::DeviceOptions { compile_budget: Some(22), ..ane::DeviceKind::Soft.into() };
     let mut next = Options { device, ..options(&cut, &data) };
     for last in [2, 4, 6] {
         let mut run = Run::open(&next, &mut |_| {}).expect("opens");
@@ -109,11 +109,11 @@ fn a_process_that_may_compile_no_more_says_so_and_the_next_goes_on() {
             run.step().expect("a step");
         }
         assert_eq!(run.step_count(), last);
-        assert_eq!(run.spent(), Some(&Spent::Budget { wanted: 10, left: 0 }));
+        assert_eq!(run.spent(), Some(&BudgetExhausted::Budget { wanted: 10, left: 0 }));
         // The kernels are not the model's any more, so nothing is computed with them.
         for error in [run.step().map(|_| ()), run.validate(1).map(|_| ())] {
             let error = error.expect_err("spent");
-            assert!(matches!(error, RunError::Step(StepError::Spent(_))), "{error}");
+            assert!(matches!(error, RunError::Step(StepError::BudgetExhausted(_))), "{error}");
             assert!(error.hint().is_some_and(|hint| hint.contains("new process")), "{error}");
         }
         run.save().expect("saved");
@@ -151,7 +151,7 @@ fn a_validation_that_is_due_waits_for_the_next_process() {
 fn a_budget_below_one_set_of_kernels_is_refused_before_anything_is_written() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = text(dir.path());
-    let device = ane::Wanted { compile_budget: Some(11), ..ane::Choice::Soft.into() };
+    let device = ane::DeviceOptions { compile_budget: Some(11), ..ane::DeviceKind::Soft.into() };
     let options = Options { device, ..options(&dir.path().join("run"), &data) };
     let error = Run::open(&options, &mut |_| {}).expect_err("refused");
     assert!(
@@ -252,7 +252,7 @@ fn an_interleaved_run_of_an_earlier_version_keeps_its_bits_and_gets_a_plain_fold
     let loss = |name: &str| {
         let options = EvaluateOptions {
             threads: 2,
-            device: ane::Choice::Soft.into(),
+            device: ane::DeviceKind::Soft.into(),
             start: Norms::Engine.into(),
             storage: Storage::F16,
             windows: Some(8),

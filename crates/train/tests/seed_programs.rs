@@ -1,7 +1,7 @@
 //! Our derived kernels beside the six programs of maderix/ANE's layer that real hardware has compiled
 //! (`tests/programs/ane`): the same inputs and weights, the same results.
 
-use ane::{Choice, Device, SoftOptions, Surface};
+use ane::{Device, DeviceKind, SoftOptions, Surface};
 use mil::{TensorType, Weights};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -95,7 +95,7 @@ fn our_kernels_agree_with_the_seeds() {
     let cfg = ModelConfig { seq: 256, ..ModelConfig::preset("layer768").expect("a preset") };
     let layer = Layer::new(&cfg, Precision::F16).expect("a layer");
     let kernels = LayerKernels::new(&layer, &Plan::six()).expect("six kernels");
-    let device = ane::open(Choice::Soft, SoftOptions::threads(2).expect("threads")).expect("engine");
+    let device = ane::open(DeviceKind::Soft, SoftOptions::threads(2).expect("threads")).expect("engine");
     let theta = init_params(&cfg, 7);
     let stream = cfg.dim * cfg.seq;
     let mut values = Values::new();

@@ -7,26 +7,26 @@
 //! name of what changed.
 //!
 //! Nothing of this was run on a Mac by us: `docs/apple-engine.md` says what is claimed, by whom, and how a Mac tells.
-//! On x86_64 Linux the same code runs against a stand-in for the framework (feature `standin`).
+//! On x86_64 Linux the same code runs against a fake of the framework (feature `fake_ane`).
 //!
 //! Not here: packing (`pack`), rules of the engine (`rules`).
 
-#[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin")))]
-#[path = "absent.rs"]
-mod door;
-#[cfg(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin"))]
+#[cfg(any(test, all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane"))]
+mod backoff;
+#[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane")))]
+#[path = "unsupported.rs"]
+mod ffi;
+#[cfg(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane"))]
 #[expect(unsafe_code, reason = "messages to Objective-C objects; each block says why it is sound")]
-mod door;
-#[cfg(all(unix, any(test, target_os = "macos", feature = "standin")))]
+mod ffi;
+#[cfg(all(unix, any(test, target_os = "macos", feature = "fake_ane")))]
 mod folder;
-#[cfg(any(test, all(target_os = "macos", target_arch = "aarch64"), feature = "standin"))]
-mod patience;
 
-pub(crate) use door::{SharedMemory, SharedRead, SharedWrite, open};
-pub use door::{classes, examine};
+pub(crate) use ffi::{SharedMemory, SharedRead, SharedWrite, open};
+pub use ffi::{classes, examine};
 
-#[cfg(feature = "standin")]
-pub use door::standin;
+#[cfg(feature = "fake_ane")]
+pub use ffi::fake_ane;
 
 /// What the running system offers of what a kernel needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

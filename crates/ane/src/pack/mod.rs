@@ -31,9 +31,9 @@ pub struct Packed {
     /// The type of the surface that it writes.
     pub output: TensorType,
     /// Where each parameter of the original lies, in their order.
-    pub inputs: Vec<Slot>,
+    pub inputs: Vec<SurfaceRegion>,
     /// Where each result of the original lies, in their order.
-    pub outputs: Vec<Slot>,
+    pub outputs: Vec<SurfaceRegion>,
     /// Constants that have become weight files: path and tensor.
     pub constants: Vec<(String, Tensor)>,
 }
@@ -47,7 +47,7 @@ impl Packed {
 
 /// A place on a surface: some channels, and of each some columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct SurfaceRegion {
     /// The name of the value.
     pub name: String,
     /// Which surface it lies on; 0 unless values lie apart.
@@ -61,10 +61,10 @@ pub struct Slot {
     /// The number of columns.
     pub columns: usize,
     /// Whether it is a matrix that lies as its transpose.
-    pub turned: bool,
+    pub transposed: bool,
 }
 
-impl Slot {
+impl SurfaceRegion {
     /// The place itself.
     pub fn block(&self) -> Block {
         Block { channel: self.channel, channels: self.channels, column: self.column, columns: self.columns }
@@ -98,7 +98,7 @@ pub enum PackError {
 
 /// How a value lies on a surface of some width.
 #[derive(Clone, Copy)]
-enum Lie {
+enum SurfaceLayout {
     /// As it is: `[1, C, 1, S]`.
     Straight,
     /// Its last axis is `S`: a reshape away.
@@ -111,7 +111,7 @@ enum Lie {
 
 /// Values on one surface, in their order, or on one each.
 struct Side {
-    slots: Vec<(Slot, Lie)>,
+    slots: Vec<(SurfaceRegion, SurfaceLayout)>,
     types: Vec<TensorType>,
 }
 
@@ -119,7 +119,7 @@ impl Side {
     /// Gives each value a surface of its own.
     fn take_apart(&mut self) {
         let Some(dtype) = self.types.first().map(|ty| ty.dtype) else { return };
-        let own = |(i, (slot, _)): (usize, &mut (Slot, Lie))| {
+        let own = |(i, (slot, _)): (usize, &mut (SurfaceRegion, SurfaceLayout))| {
             (slot.surface, slot.channel, slot.column) = (i, 0, 0);
             TensorType::new(dtype, [1, slot.channels, 1, slot.columns])
         };
@@ -141,7 +141,7 @@ impl<'b> Whole<'b> {
 
     /// The block at `slot`. No slice is inside both axes at once, which no project reports of hardware: where the block
     /// is, its columns are taken first, with all channels, then its channels of these.
-    fn part(&mut self, slot: &Slot) -> Var<'b> {
+    fn part(&mut self, slot: &SurfaceRegion) -> Var<'b> {
         let (channels, width) = (self.value.shape()[1], self.value.shape()[3]);
         let band = match slot.columns == width {
             true => self.value,
@@ -154,7 +154,7 @@ impl<'b> Whole<'b> {
     }
 
     /// The columns of `slot` with all channels, which several blocks below one another share.
-    fn band(&mut self, slot: &Slot) -> Var<'b> {
+    fn band(&mut self, slot: &SurfaceRegion) -> Var<'b> {
         let known =
             self.bands.iter().find(|(first, count, _)| (*first, *count) == (slot.column, slot.columns));
         if let Some(&(.., band)) = known {
@@ -218,7 +218,7 @@ fn packed(
     let builder = Builder::new(&function.name, function.opset);
     let mut map = HashMap::new();
     let mut places = HashMap::new();
-    if let ([(slot, Lie::Straight)], [v]) = (inputs.slots.as_slice(), function.inputs.as_slice()) {
+    if let ([(slot, SurfaceLayout::Straight)], [v]) = (inputs.slots.as_slice(), function.inputs.as_slice()) {
         map.insert(*v, builder.input(&slot.name, inputs.types[0].clone()).id());
     } else {
         let surface = |(i, ty): (usize, &TensorType)| {
@@ -230,10 +230,10 @@ fn packed(
             let shape = &function.ty(v).shape;
             let part = wholes[slot.surface].part(slot);
             let value = match *lie {
-                Lie::Straight => part,
-                Lie::Flat => part.reshape(shape),
-                Lie::Turned => part.reshape(&[shape[0], shape[1], shape[3], shape[2]]).t(),
-                Lie::Weight(form) => product::taken(part, form, shape),
+                SurfaceLayout::Straight => part,
+                SurfaceLayout::Flat => part.reshape(shape),
+                SurfaceLayout::Turned => part.reshape(&[shape[0], shape[1], shape[3], shape[2]]).t(),
+                SurfaceLayout::Weight(form) => product::taken(part, form, shape),
             };
             // A surface of its own has the value's name already.
             map.insert(v, if apart { value } else { value.named(&slot.name) }.id());
@@ -260,13 +260,13 @@ fn packed(
         let Some(&v) = map.get(v) else { return Err(PackError::Nothing) };
         let flat = [1, slot.channels, 1, width];
         parts.push(match lie {
-            Lie::Straight | Lie::Weight(_) => builder.var(v),
-            Lie::Flat => builder.var(v).reshape(&flat),
-            Lie::Turned => builder.var(v).t().reshape(&flat),
+            SurfaceLayout::Straight | SurfaceLayout::Weight(_) => builder.var(v),
+            SurfaceLayout::Flat => builder.var(v).reshape(&flat),
+            SurfaceLayout::Turned => builder.var(v).t().reshape(&flat),
         });
     }
     let program = match (parts.as_slice(), outputs.slots.as_slice()) {
-        ([one], [(slot, Lie::Straight)]) => builder.finish([(slot.name.as_str(), *one)]),
+        ([one], [(slot, SurfaceLayout::Straight)]) => builder.finish([(slot.name.as_str(), *one)]),
         ([one], _) => builder.finish([("packed_out", *one)]),
         _ => {
             let joined = Var::concat(parts, 1).ok_or(PackError::Nothing)?;
@@ -296,20 +296,23 @@ fn side(
             return Err(PackError::ElementType { name, ty, want: dtype });
         }
         let lie = match (weights.of(v), &*ty.shape) {
-            (Some(form), _) => Lie::Weight(form),
-            (None, [1, _, 1, w]) if *w == width => Lie::Straight,
-            (None, [.., w]) if *w == width => Lie::Flat,
-            (None, [1, _, w, _]) if *w == width => Lie::Turned,
+            (Some(form), _) => SurfaceLayout::Weight(form),
+            (None, [1, _, 1, w]) if *w == width => SurfaceLayout::Straight,
+            (None, [.., w]) if *w == width => SurfaceLayout::Flat,
+            (None, [1, _, w, _]) if *w == width => SurfaceLayout::Turned,
             _ => return Err(PackError::NoWidth { name, ty, width }),
         };
         let (channels, columns) = match lie {
-            Lie::Weight(Form::Matrix { rows, columns, .. }) => (rows, columns),
-            Lie::Weight(Form::Vector { rows }) => (rows, 1),
+            SurfaceLayout::Weight(Form::Matrix { rows, columns, .. }) => (rows, columns),
+            SurfaceLayout::Weight(Form::Vector { rows }) => (rows, 1),
             _ => (ty.elements() / width, width),
         };
-        slots.push((Slot { name, surface: 0, channel: 0, channels, column: 0, columns, turned: false }, lie));
+        slots.push((
+            SurfaceRegion { name, surface: 0, channel: 0, channels, column: 0, columns, transposed: false },
+            lie,
+        ));
     }
-    if !slots.iter().any(|(_, lie)| matches!(lie, Lie::Weight(_))) {
+    if !slots.iter().any(|(_, lie)| matches!(lie, SurfaceLayout::Weight(_))) {
         let mut channel = 0;
         for (slot, _) in &mut slots {
             slot.channel = channel;
@@ -317,19 +320,19 @@ fn side(
         }
         return Ok(Side { slots, types: vec![TensorType::new(dtype, [1, channel, 1, width])] });
     }
-    let block = |(slot, lie): &(Slot, Lie)| {
+    let block = |(slot, lie): &(SurfaceRegion, SurfaceLayout)| {
         let turn = match *lie {
-            Lie::Weight(Form::Matrix { turn, .. }) => Some(turn),
+            SurfaceLayout::Weight(Form::Matrix { turn, .. }) => Some(turn),
             _ => None,
         };
-        let first = !matches!(lie, Lie::Weight(_));
+        let first = !matches!(lie, SurfaceLayout::Weight(_));
         place::Block { rows: slot.channels, columns: slot.columns, first, turn }
     };
     let blocks: Vec<place::Block> = slots.iter().map(block).collect();
     let Some(layout) = place::place(&blocks) else { return Err(too_large(function, values, weights)) };
     for ((slot, _), spot) in slots.iter_mut().zip(layout.spots) {
-        (slot.channel, slot.column, slot.turned) = (spot.channel, spot.column, spot.turned);
-        if spot.turned {
+        (slot.channel, slot.column, slot.transposed) = (spot.channel, spot.column, spot.transposed);
+        if spot.transposed {
             (slot.channels, slot.columns) = (slot.columns, slot.channels);
         }
     }
@@ -404,7 +407,7 @@ mod tests {
         for (slot, tensor) in packed.inputs.iter().zip(&tensors) {
             for i in 0..slot.channels * slot.columns {
                 let (row, column) = (i / slot.columns, i % slot.columns);
-                let from = if slot.turned { column * slot.channels + row } else { i };
+                let from = if slot.transposed { column * slot.channels + row } else { i };
                 surface[(slot.channel + row) * width + slot.column + column] = floats(tensor)[from];
             }
         }
@@ -425,14 +428,14 @@ mod tests {
         assert!(!text.contains("strides") && !text.contains("dilations"), "{text}");
     }
 
-    /// Values that lie straight, flat and turned, each on a surface of its own: the same numbers, and no slice.
+    /// Values that lie straight, flat and transposed, each on a surface of its own: the same numbers, and no slice.
     #[test]
     fn values_apart_compute_the_same_without_slices() {
         let b = Builder::new("main", Opset::Ios18);
         let x = b.input("x", f32(&[1, 6, 1, 16]));
         let flat = b.input("flat", f32(&[1, 2, 3, 16]));
-        let turned = b.input("turned", f32(&[1, 2, 16, 3]));
-        let y = (flat.matmul(turned, false, false).reduce_sum(&[3], true) + flat).named("y");
+        let transposed = b.input("transposed", f32(&[1, 2, 16, 3]));
+        let y = (flat.matmul(transposed, false, false).reduce_sum(&[3], true) + flat).named("y");
         let z = (x * x).named("z");
         let program = b.finish([("y", y), ("z", z)]).expect("valid");
         let f = program.entry();
@@ -446,7 +449,7 @@ mod tests {
         assert_eq!(packed.inputs.iter().map(|slot| slot.surface).collect::<Vec<_>>(), [0, 1, 2]);
         let text = mil::text::print(&packed.program);
         assert!(!text.contains("slice"), "{text}");
-        // What lies turned is the transpose of each of its two matrices.
+        // What lies transposed is the transpose of each of its two matrices.
         let mut surfaces: Vec<Vec<f64>> = tensors.iter().map(|t| floats(t).to_vec()).collect();
         let from = surfaces[2].clone();
         for (i, to) in surfaces[2].iter_mut().enumerate() {

@@ -23,7 +23,7 @@ pub(super) struct Spot {
     pub channel: usize,
     pub column: usize,
     /// Whether it lies as its transpose.
-    pub turned: bool,
+    pub transposed: bool,
 }
 
 /// All blocks on a surface of this size.
@@ -51,14 +51,14 @@ pub(super) fn place(blocks: &[Block]) -> Option<Layout> {
     let free: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].turn.is_some()).take(TRIED).collect();
     let mut found: Vec<([usize; 5], Layout)> = Vec::new();
     for choice in 0..1usize << free.len() {
-        let mut turned: Vec<bool> = blocks.iter().map(|b| b.turn.unwrap_or(false)).collect();
+        let mut transposed: Vec<bool> = blocks.iter().map(|b| b.turn.unwrap_or(false)).collect();
         for (bit, &i) in free.iter().enumerate() {
-            turned[i] ^= choice >> bit & 1 == 1;
+            transposed[i] ^= choice >> bit & 1 == 1;
         }
         let sizes: Vec<(usize, usize)> =
-            blocks.iter().zip(&turned).map(|(b, &turned)| size(b, turned)).collect();
+            blocks.iter().zip(&transposed).map(|(b, &transposed)| size(b, transposed)).collect();
         for height in heights(&sizes) {
-            let Some(layout) = bands(blocks, &sizes, &turned, height) else { continue };
+            let Some(layout) = bands(blocks, &sizes, &transposed, height) else { continue };
             let moved = blocks.iter().zip(&layout.spots).filter(|(b, s)| b.first && s.column > 0).count();
             let inside = sizes.iter().filter(|s| s.0 < layout.channels && s.1 < layout.width).count();
             let area = layout.channels * layout.width;
@@ -71,8 +71,8 @@ pub(super) fn place(blocks: &[Block]) -> Option<Layout> {
 }
 
 /// Channels and columns of a block, the latter as far as the next may begin.
-fn size(block: &Block, turned: bool) -> (usize, usize) {
-    let (rows, columns) = if turned { (block.columns, block.rows) } else { (block.rows, block.columns) };
+fn size(block: &Block, transposed: bool) -> (usize, usize) {
+    let (rows, columns) = if transposed { (block.columns, block.rows) } else { (block.rows, block.columns) };
     (rows, columns.next_multiple_of(facts::LAST_AXIS_MULTIPLE.value))
 }
 
@@ -89,7 +89,7 @@ fn heights(sizes: &[(usize, usize)]) -> Vec<usize> {
 
 /// Puts blocks into bands of at most `height` channels, the widest first; `None` if that gets too wide. Bands whose blocks
 /// had better begin at column 0 come first.
-fn bands(blocks: &[Block], sizes: &[(usize, usize)], turned: &[bool], height: usize) -> Option<Layout> {
+fn bands(blocks: &[Block], sizes: &[(usize, usize)], transposed: &[bool], height: usize) -> Option<Layout> {
     struct Band {
         width: usize,
         used: usize,
@@ -119,9 +119,12 @@ fn bands(blocks: &[Block], sizes: &[(usize, usize)], turned: &[bool], height: us
         columns[at] = width;
         width += bands[at].width;
     }
-    let spot =
-        |(&(at, channel), &turned): (&(usize, usize), &bool)| Spot { channel, column: columns[at], turned };
-    let spots = within.iter().zip(turned).map(spot).collect();
+    let spot = |(&(at, channel), &transposed): (&(usize, usize), &bool)| Spot {
+        channel,
+        column: columns[at],
+        transposed,
+    };
+    let spots = within.iter().zip(transposed).map(spot).collect();
     let channels = bands.iter().map(|b| b.used).max().unwrap_or(0);
     (width <= facts::MAX_INPUT_WIDTH.value).then_some(Layout { spots, channels, width })
 }
@@ -144,7 +147,7 @@ mod tests {
             .iter()
             .zip(&layout.spots)
             .map(|(b, s)| {
-                let (rows, columns) = size(b, s.turned);
+                let (rows, columns) = size(b, s.transposed);
                 assert!(s.column.is_multiple_of(32), "{s:?}");
                 assert!(s.channel + rows <= layout.channels && s.column + columns <= layout.width, "{s:?}");
                 (s.channel..s.channel + rows, s.column..s.column + columns)
@@ -169,7 +172,7 @@ mod tests {
         check(&blocks, &layout);
         assert_eq!((layout.channels, layout.width), (768, 256 + 32 + 3 * 2048));
         assert_eq!(
-            layout.spots.iter().map(|s| s.turned).collect::<Vec<_>>(),
+            layout.spots.iter().map(|s| s.transposed).collect::<Vec<_>>(),
             [false, false, true, true, false]
         );
     }
@@ -180,7 +183,7 @@ mod tests {
         let layout = place(&blocks).expect("fits");
         check(&blocks, &layout);
         assert_eq!((layout.channels, layout.width), (64, 160));
-        assert_eq!(layout.spots.iter().map(|s| s.turned).collect::<Vec<_>>(), [false, true, false]);
+        assert_eq!(layout.spots.iter().map(|s| s.transposed).collect::<Vec<_>>(), [false, true, false]);
     }
 
     /// The gradient of a feed-forward layer: three values of 4864 channels in all, three matrices of 2048 × 768. Of

@@ -3,7 +3,7 @@
 //! An engine ignores or refuses the weight of a convolution that is no constant (rule T14). `matmul` takes it, as it
 //! lies or transposed, so that a transposition before the convolution costs nothing.
 
-use super::{PackError, Slot};
+use super::{PackError, SurfaceRegion};
 use mil::op::Call;
 use mil::{Builder, Function, Literal, Operation, ValueId, Var};
 use std::collections::{HashMap, HashSet};
@@ -98,7 +98,7 @@ impl<'f> Weights<'f> {
         }
         match *ty.shape {
             [rows, columns, 1, 1] if others == 0 && plain + swapped > 0 => {
-                self.matrices.extend(found.into_iter().map(|(value, turned)| (value, (v, turned))));
+                self.matrices.extend(found.into_iter().map(|(value, transposed)| (value, (v, transposed))));
                 Some(Form::Matrix { rows, columns, turn: swapped > plain })
             }
             _ if ty.shape.iter().filter(|&&d| d != 1).count() <= 1 && plain + swapped == 0 => {
@@ -145,7 +145,7 @@ impl<'f> Weights<'f> {
         &mut self,
         op: &Operation,
         builder: &Builder,
-        slots: &HashMap<ValueId, &Slot>,
+        slots: &HashMap<ValueId, &SurfaceRegion>,
         map: &mut HashMap<ValueId, ValueId>,
     ) -> bool {
         if !self.absorbs(op) {
@@ -162,7 +162,7 @@ impl<'f> Weights<'f> {
                 x.reshape(&[1, 1, inner, x.ty().elements() / inner.max(1)]).id() // [1, 1, I, S]
             });
             let (matrix, columns) = (builder.var(matrix), builder.var(columns));
-            let product = matrix.matmul(columns, swapped != slot.turned, false); // [1, 1, O, S]
+            let product = matrix.matmul(columns, swapped != slot.transposed, false); // [1, 1, O, S]
             let shaped = product.reshape(&self.function.ty(*result).shape); //      [1, O, 1, S]
             map.insert(*result, shaped.named(&self.function.value(*result).name).id());
         }

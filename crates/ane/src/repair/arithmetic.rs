@@ -1,6 +1,6 @@
 //! Arithmetic in other words.
 
-use super::call::{Scene, each, float};
+use super::call::{RewriteContext, each, float};
 use super::{Apply, EXACT, Repair};
 use mil::build::Var;
 use mil::pass::Step;
@@ -68,7 +68,7 @@ pub(super) const RSQRT_POWER: Repair = Repair {
 };
 
 /// Base and exponent of a power with one constant exponent that keeps the shape of the base.
-fn power<'a>(s: &Scene<'a, '_>, operation: &Operation) -> Option<(Var<'a>, f64)> {
+fn power<'a>(s: &RewriteContext<'a, '_>, operation: &Operation) -> Option<(Var<'a>, f64)> {
     if operation.op.name() != "pow" {
         return None;
     }

@@ -1,6 +1,6 @@
 //! Attention, step by step.
 
-use super::call::{Scene, each, float};
+use super::call::{RewriteContext, each, float};
 use super::masks::LOWEST_F16;
 use super::{Apply, EXACT, Repair, Rewritten};
 use crate::facts::{SDPA_LONGEST, SDPA_SHORTER_SIDE};
@@ -50,7 +50,7 @@ fn decompose(function: &Function, only_unfit: bool) -> Result<Option<Rewritten>,
 }
 
 /// Whether an engine is reported to get this attention wrong.
-fn is_unfit(s: &Scene<'_, '_>, operation: &Operation) -> bool {
+fn is_unfit(s: &RewriteContext<'_, '_>, operation: &Operation) -> bool {
     let rows = |name| {
         let shape = operation.arg_value(name).map(|v| s.function.ty(v).shape.as_slice());
         shape.and_then(|shape| shape.iter().rev().nth(1).copied()).unwrap_or(0)
@@ -62,7 +62,7 @@ fn is_unfit(s: &Scene<'_, '_>, operation: &Operation) -> bool {
 }
 
 /// The scores with the mask: added if it is of floats; where a boolean one is false, there is nothing.
-fn masked<'a>(s: &Scene<'a, '_>, operation: &Operation, scores: Var<'a>) -> Option<Var<'a>> {
+fn masked<'a>(s: &RewriteContext<'a, '_>, operation: &Operation, scores: Var<'a>) -> Option<Var<'a>> {
     let dtype = scores.ty().dtype;
     let mask = match s.literal(operation, "attn_mask") {
         Some(Literal { ty, data: mil::ir::LiteralData::Inline(data) }) if ty.dtype == DType::Bool => {

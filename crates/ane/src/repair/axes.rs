@@ -320,13 +320,13 @@ impl<'f> Axes<'f> {
             return None;
         }
         for (v, name, at) in [(x, "transpose_x", 2), (y, "transpose_y", 1)] {
-            let turned = match op.arg(name) {
+            let transposed = match op.arg(name) {
                 Some(_) => self.ints(op, name)?.first() == Some(&1),
                 None => false,
             };
             let own = self.rank(v);
             // x is [rows, inner], y is [inner, columns]
-            let kept = if (at == 2) != turned { own - 2 } else { own - 1 };
+            let kept = if (at == 2) != transposed { own - 2 } else { own - 1 };
             let inner = 2 * own - 3 - kept;
             self.join((v, kept), (result, rank - at));
             self.tie((v, inner), "sums over it");

@@ -12,11 +12,11 @@ use mil::{
 /// Applies `rule` to the operations of `function`. It says in words what it does where it does something.
 pub(super) fn each(
     function: &Function,
-    mut rule: impl FnMut(&Scene<'_, '_>, &mut Operation) -> Option<(Step, String)>,
+    mut rule: impl FnMut(&RewriteContext<'_, '_>, &mut Operation) -> Option<(Step, String)>,
 ) -> Result<Option<Rewritten>, String> {
     let (literals, mut changes) = (function.literals(), Vec::new());
     let new = rewrite(function, |builder, operation| {
-        match rule(&Scene { function, literals: &literals, b: builder }, operation) {
+        match rule(&RewriteContext { function, literals: &literals, b: builder }, operation) {
             Some((step, words)) => {
                 changes.push(words);
                 step
@@ -29,13 +29,13 @@ pub(super) fn each(
 }
 
 /// Where a rule stands: the function as it was, and the builder that writes the new one.
-pub(super) struct Scene<'a, 'f> {
+pub(super) struct RewriteContext<'a, 'f> {
     pub function: &'f Function,
     pub literals: &'a [Option<&'f Literal>],
     pub b: &'a Builder,
 }
 
-impl<'a> Scene<'a, '_> {
+impl<'a> RewriteContext<'a, '_> {
     /// The value given for parameter `name`; literals become constants.
     pub fn arg(&self, operation: &Operation, name: &str) -> Option<Var<'a>> {
         match operation.arg(name)? {

@@ -1,7 +1,7 @@
 //! Arguments that a program may leave out, and an engine wants to read.
 
 use super::arithmetic::default;
-use super::call::{Scene, boolean, each, float, int, ints, string};
+use super::call::{RewriteContext, boolean, each, float, int, ints, string};
 use super::{Apply, EXACT, Repair, Rewritten};
 use mil::ir::LiteralData;
 use mil::op::Absent;
@@ -158,7 +158,7 @@ fn named(
 }
 
 /// What holds when parameter `name` is absent, as a literal.
-fn written(s: &Scene<'_, '_>, operation: &Operation, name: &str) -> Option<Literal> {
+fn written(s: &RewriteContext<'_, '_>, operation: &Operation, name: &str) -> Option<Literal> {
     Some(match operation.op.params[operation.op.param(name)?].absent {
         Absent::Int(x) => int(x),
         Absent::Bool(x) => boolean(x),
@@ -174,7 +174,7 @@ fn written(s: &Scene<'_, '_>, operation: &Operation, name: &str) -> Option<Liter
 /// Gives each operation those of `wanted` that it lacks.
 fn write_out(
     function: &Function,
-    wanted: impl Fn(&Scene<'_, '_>, &Operation) -> Vec<(&'static str, Literal)>,
+    wanted: impl Fn(&RewriteContext<'_, '_>, &Operation) -> Vec<(&'static str, Literal)>,
 ) -> Result<Option<Rewritten>, String> {
     each(function, |s, operation| {
         let mut given = Vec::new();

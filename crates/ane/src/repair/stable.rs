@@ -1,7 +1,7 @@
 //! Logarithms of sums of exponentials, in the forms that do not overflow.
 
 use super::arithmetic::default;
-use super::call::{Scene, boolean, each, float, ints};
+use super::call::{RewriteContext, boolean, each, float, ints};
 use super::{Apply, EXACT, Repair};
 use mil::build::Var;
 use mil::pass::Step;
@@ -105,7 +105,7 @@ pub(super) const LOG_SOFTMAX: Repair = Repair {
 };
 
 /// The largest elements of `x` along `axes`, what the others are less, and the sums of the exponentials of that.
-fn shifted<'a>(s: &Scene<'a, '_>, x: Var<'a>, axes: &[i64]) -> (Var<'a>, Var<'a>, Var<'a>) {
+fn shifted<'a>(s: &RewriteContext<'a, '_>, x: Var<'a>, axes: &[i64]) -> (Var<'a>, Var<'a>, Var<'a>) {
     let along = |op: &str, v: Var<'a>| {
         let axes = ints(axes.to_vec());
         s.b.op(op, [("x", v.into()), ("axes", axes.into()), ("keep_dims", boolean(true).into())])
@@ -116,13 +116,13 @@ fn shifted<'a>(s: &Scene<'a, '_>, x: Var<'a>, axes: &[i64]) -> (Var<'a>, Var<'a>
 }
 
 /// The logarithm of what is at least 1, with an epsilon that is 0.
-fn log<'a>(s: &Scene<'a, '_>, x: Var<'a>) -> Var<'a> {
+fn log<'a>(s: &RewriteContext<'a, '_>, x: Var<'a>) -> Var<'a> {
     s.b.op("log", [("x", x.into()), ("epsilon", float(x.ty().dtype, 0.0).into())])
 }
 
 /// The operation that gives what goes into `param` of `operation`, if it is an `op`.
 pub(super) fn made_by<'f>(
-    s: &Scene<'_, 'f>,
+    s: &RewriteContext<'_, 'f>,
     operation: &Operation,
     param: &str,
     op: &str,

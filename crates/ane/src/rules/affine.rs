@@ -1,6 +1,6 @@
 //! The checks of T38 and T39: a scale or shift of each channel between two reshapes, as layer norms written by hand have.
 
-use super::{Hits, Shape, Step, Subject};
+use super::{Matches, Shape, Step, Subject};
 use crate::facts;
 use foldhash::{HashSet, HashSetExt};
 use mil::Data;
@@ -14,7 +14,7 @@ struct Term {
 }
 
 /// T38.
-pub(super) fn affine_between_reshapes(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn affine_between_reshapes(s: &Subject<'_>, hits: &mut Matches) {
     let least = facts::AFFINE_CHANNELS.value;
     for step in s.each_of(&["mul", "add"]) {
         let Some(term) = term(&step).filter(|t| t.channels >= least && t.varied != Some(false)) else {
@@ -45,7 +45,7 @@ pub(super) fn affine_between_reshapes(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T39.
-pub(super) fn wide_affine_between_reshapes(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn wide_affine_between_reshapes(s: &Subject<'_>, hits: &mut Matches) {
     let least = facts::AFFINE_PAIR_CHANNELS.value;
     for step in s.each("add") {
         let (Some(shift), Some(scale)) = (term(&step), other_term(&step)) else { continue };

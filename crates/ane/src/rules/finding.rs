@@ -69,7 +69,7 @@ impl Finding {
 
 /// What one check finds: of sure and of disputed places, the first and how many.
 #[derive(Default)]
-pub struct Hits {
+pub struct Matches {
     sure: Group,
     disputed: Group,
 }
@@ -89,7 +89,7 @@ impl Group {
     }
 }
 
-impl Hits {
+impl Matches {
     /// The rule is broken at `span`; `message` is asked for the first place alone.
     pub fn at(&mut self, span: Span, message: impl FnOnce() -> String) {
         self.sure.add(span, message);

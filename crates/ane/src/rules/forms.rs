@@ -1,6 +1,6 @@
 //! The checks of T8 to T35: forms of operations.
 
-use super::{Chip, Hits, Scene, Shape, Step, Subject};
+use super::{Chip, FunctionIndex, Matches, Shape, Step, Subject};
 use crate::facts;
 use foldhash::{HashSet, HashSetExt};
 use mil::text::tree::{Item, Type};
@@ -72,7 +72,7 @@ const NARROW_RUN: &[&str] = &[
 ];
 
 /// Values that convolutions take or give.
-pub(super) fn conv_values<'t>(scene: &Scene<'t>) -> HashSet<&'t str> {
+pub(super) fn conv_values<'t>(scene: &FunctionIndex<'t>) -> HashSet<&'t str> {
     let mut names = HashSet::new();
     for step in scene.each("conv") {
         names.insert(step.name());
@@ -84,7 +84,7 @@ pub(super) fn conv_values<'t>(scene: &Scene<'t>) -> HashSet<&'t str> {
 }
 
 /// The rule is broken by each operation of these names.
-fn present(s: &Subject<'_>, ops: &[&str], hits: &mut Hits) {
+fn present(s: &Subject<'_>, ops: &[&str], hits: &mut Matches) {
     for step in s.each_of(ops) {
         hits.at(step.span(), || is_a(&step));
     }
@@ -107,7 +107,7 @@ fn is_reduction(op: Option<&str>) -> bool {
 }
 
 /// T8.
-pub(super) fn conv_arguments(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn conv_arguments(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("conv") {
         let needed = ["strides", "pad", "pad_type", "dilations", "groups"];
         if let Some(absent) = needed.into_iter().find(|p| step.arg(p).is_none()) {
@@ -120,7 +120,7 @@ pub(super) fn conv_arguments(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T9.
-pub(super) fn concat(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn concat(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("concat") {
         let scalar = |t: &Shape<'_>| t.dtype == DType::I32 && t.rank() == 0;
         let axis = step.shape("axis").is_some_and(|t| scalar(&t)) && step.is_constant("axis") == Some(true);
@@ -136,7 +136,7 @@ pub(super) fn concat(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T10.
-pub(super) fn matmul_transposes(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn matmul_transposes(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("matmul") {
         for param in ["transpose_x", "transpose_y"] {
             if let Some(arg) = step.arg(param).filter(|_| step.is_constant(param) == Some(false)) {
@@ -147,7 +147,7 @@ pub(super) fn matmul_transposes(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T11.
-pub(super) fn matmul_constant(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn matmul_constant(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("matmul") {
         for param in ["x", "y"] {
             if let Some(arg) = step.arg(param).filter(|_| step.is_constant(param) == Some(true)) {
@@ -158,7 +158,7 @@ pub(super) fn matmul_constant(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T12.
-pub(super) fn matmul_singletons(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn matmul_singletons(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("matmul") {
         for param in ["x", "y"] {
             let Some(shape) = step.shape(param).filter(|s| s.rank() == 4 && s.dim(0) == Some(1)) else {
@@ -175,7 +175,7 @@ pub(super) fn matmul_singletons(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T13.
-pub(super) fn matmul_inner(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn matmul_inner(s: &Subject<'_>, hits: &mut Matches) {
     let unit = facts::MATMUL_INNER_MULTIPLE.value;
     for step in s.each("matmul") {
         let axis = if step.flag("transpose_x").unwrap_or(false) { -2 } else { -1 };
@@ -187,7 +187,7 @@ pub(super) fn matmul_inner(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T14.
-pub(super) fn conv_runtime_weight(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn conv_runtime_weight(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("conv") {
         if let Some(arg) = step.arg("weight").filter(|_| step.is_constant("weight") == Some(false)) {
             let groups = step.number("groups").filter(|&g| g > 1.0).map_or("", |_| ", and it has groups");
@@ -200,7 +200,7 @@ pub(super) fn conv_runtime_weight(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T15.
-pub(super) fn attention(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn attention(s: &Subject<'_>, hits: &mut Matches) {
     let longest = facts::MAX_ATTENTION.value;
     for step in s.each("scaled_dot_product_attention") {
         let length = step.shape("key").and_then(|k| k.axis(-2)).filter(|&n| n > longest);
@@ -214,7 +214,7 @@ pub(super) fn attention(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T16: sure without a mode, disputed with one.
-pub(super) fn gelu(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn gelu(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("gelu") {
         let text = || format!("`{}` is a `gelu`", step.name());
         match step.arg("mode") {
@@ -225,7 +225,7 @@ pub(super) fn gelu(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T17.
-pub(super) fn rsqrt(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn rsqrt(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("rsqrt") {
         match step.arg("epsilon") {
             None => hits
@@ -238,21 +238,21 @@ pub(super) fn rsqrt(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T18.
-pub(super) fn pow_half(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn pow_half(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("pow").filter(|t| t.number("y") == Some(-0.5)) {
         hits.at(step.span(), || format!("`{}` is `pow(x, -0.5)`", step.name()));
     }
 }
 
 /// T19.
-pub(super) fn log(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn log(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("log").filter(|t| t.arg("epsilon").is_none()) {
         hits.at(step.span(), || format!("`{}` does not state `epsilon`", step.name()));
     }
 }
 
 /// T20.
-pub(super) fn root_of_reduction(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn root_of_reduction(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each_of(&["rsqrt", "sqrt"]).filter(|t| is_reduction(maker(t, "x"))) {
         hits.at(step.span(), || {
             format!("`{}` is the root of a `{}`", step.name(), maker(&step, "x").unwrap_or_default())
@@ -261,17 +261,17 @@ pub(super) fn root_of_reduction(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T21.
-pub(super) fn inverse(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn inverse(s: &Subject<'_>, hits: &mut Matches) {
     present(s, &["inverse"], hits);
 }
 
 /// T22.
-pub(super) fn reduce_mean(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn reduce_mean(s: &Subject<'_>, hits: &mut Matches) {
     present(s, &["reduce_mean"], hits);
 }
 
 /// T23.
-pub(super) fn softmax_size(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn softmax_size(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("softmax") {
         let axis = step.ints("axis").and_then(|a| a.first().copied()).unwrap_or(-1);
         let Some(n) = step.shape("x").and_then(|x| x.axis(axis)) else { continue };
@@ -282,7 +282,7 @@ pub(super) fn softmax_size(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T24.
-pub(super) fn slices(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn slices(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each_of(&["slice_by_index", "slice_by_size"]) {
         for param in ["begin", "end", "size", "stride"] {
             let Some(arg) = step.arg(param).filter(|_| step.is_constant(param) == Some(false)) else {
@@ -303,7 +303,7 @@ pub(super) fn slices(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T25. The reading of indices counts, whatever it gives; what finds places (T34) gives integers that others read.
-pub(super) fn integers(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn integers(s: &Subject<'_>, hits: &mut Matches) {
     let places = |op: &str| DISPUTED_PATH.iter().any(|(name, _)| *name == op);
     for step in s.steps().filter(|t| !t.makes_constant() && !places(t.op.op.text)) {
         let op = step.op.op;
@@ -331,7 +331,7 @@ pub(super) fn integers(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T37.
-pub(super) fn placed_update(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn placed_update(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("slice_update") {
         for param in ["begin", "end", "stride"] {
             if let Some(arg) = step.arg(param).filter(|_| step.is_constant(param) == Some(false)) {
@@ -342,7 +342,7 @@ pub(super) fn placed_update(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T26.
-pub(super) fn states(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn states(s: &Subject<'_>, hits: &mut Matches) {
     for scene in &s.scenes {
         for param in scene.func.params.iter().filter(|p| matches!(p.ty, Type::State(_))) {
             let uses = scene.value(param.name.text).map_or(&[][..], |v| &v.uses);
@@ -367,12 +367,12 @@ pub(super) fn states(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T27.
-pub(super) fn tile(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn tile(s: &Subject<'_>, hits: &mut Matches) {
     present(s, &["tile"], hits);
 }
 
 /// T28.
-pub(super) fn broadcasts(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn broadcasts(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("mul") {
         let Some((x, y)) = step.shape("x").zip(step.shape("y")) else { continue };
         let smaller = if x.elements() < y.elements() { ("x", x) } else { ("y", y) };
@@ -394,7 +394,7 @@ pub(super) fn broadcasts(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T29.
-pub(super) fn three_axes(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn three_axes(s: &Subject<'_>, hits: &mut Matches) {
     for scene in s.scenes.iter().filter(|s| s.inputs().count() != 2) {
         for port in scene.inputs().filter(|p| p.shape.rank() == 3) {
             let n = scene.inputs().count();
@@ -404,12 +404,12 @@ pub(super) fn three_axes(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T30.
-pub(super) fn affine_weights(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn affine_weights(s: &Subject<'_>, hits: &mut Matches) {
     present(s, &["constexpr_affine_dequantize"], hits);
 }
 
 /// T32.
-pub(super) fn limits(s: &Subject<'_>, chip: Chip, hits: &mut Hits) {
+pub(super) fn limits(s: &Subject<'_>, chip: Chip, hits: &mut Matches) {
     let old = chip.generation() <= facts::SMALL_WINDOW_GENERATION.value;
     let (high, wide) = if old { facts::MAX_WINDOW_OLD.value } else { facts::MAX_WINDOW.value };
     let (highest, widest) = if old { (high, wide) } else { facts::MAX_WINDOW_DISPUTED.value };
@@ -457,7 +457,7 @@ pub(super) fn limits(s: &Subject<'_>, chip: Chip, hits: &mut Hits) {
 }
 
 /// T33.
-pub(super) fn gates(s: &Subject<'_>, chip: Chip, hits: &mut Hits) {
+pub(super) fn gates(s: &Subject<'_>, chip: Chip, hits: &mut Matches) {
     for (op, since) in facts::SINCE_GENERATION.value {
         if chip.generation() < *since {
             present(s, &[op], hits);
@@ -476,7 +476,7 @@ pub(super) fn gates(s: &Subject<'_>, chip: Chip, hits: &mut Hits) {
 }
 
 /// T34.
-pub(super) fn no_path(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn no_path(s: &Subject<'_>, hits: &mut Matches) {
     present(s, NO_PATH, hits);
     for (op, reason) in DISPUTED_PATH {
         for step in s.each(op) {
@@ -486,7 +486,7 @@ pub(super) fn no_path(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T35.
-pub(super) fn crashes(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn crashes(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("mul") {
         let by_zero = |zero, other| all_zero(&step, zero) && is_reduction(maker(&step, other));
         if by_zero("x", "y") || by_zero("y", "x") {

@@ -1,6 +1,6 @@
 //! The checks of N27 to N31: forms whose numbers come out wrong.
 
-use super::{Hits, Step, Subject};
+use super::{Matches, Step, Subject};
 use mil::text::tree::{Item, Statement, Value};
 use mil::{DType, Data};
 
@@ -18,7 +18,7 @@ fn given<'t>(op: &'t Statement<'t>, param: &str) -> Option<&'t str> {
 }
 
 /// N27.
-pub(super) fn flat_hardswish(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn flat_hardswish(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("mul") {
         for (value, gate) in [("x", "y"), ("y", "x")] {
             let Some(gate) = maker(&step, gate).filter(|op| op.op.text == "sigmoid_hard") else { continue };
@@ -38,7 +38,7 @@ pub(super) fn flat_hardswish(s: &Subject<'_>, hits: &mut Hits) {
 const BOUNDED: &[&str] = &["clip", "const", "pad"];
 
 /// N28. Constants in weight files are not looked at.
-pub(super) fn infinite_constants(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn infinite_constants(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.steps().filter(|t| !BOUNDED.contains(&t.op.op.text)) {
         for arg in &step.op.args {
             for item in arg.value.items() {
@@ -67,14 +67,14 @@ pub(super) fn infinite_constants(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// N29.
-pub(super) fn softplus(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn softplus(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each_of(&["softplus", "softplus_parametric"]) {
         hits.at(step.span(), || format!("`{}` is a `{}`", step.name(), step.op.op));
     }
 }
 
 /// N30.
-pub(super) fn log_sum_exp(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn log_sum_exp(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("reduce_log_sum_exp") {
         let summed = step.shape("x").and_then(|x| match step.ints("axes") {
             Some(axes) => axes.iter().try_fold(1usize, |n, &i| Some(n.saturating_mul(x.axis(i)?))),
@@ -92,7 +92,7 @@ pub(super) fn log_sum_exp(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// N31.
-pub(super) fn log_of_softmax(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn log_of_softmax(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("log").filter(|t| maker(t, "x").is_some_and(|op| op.op.text == "softmax")) {
         hits.at(step.span(), || format!("`{}` is the logarithm of a `softmax`", step.name()));
     }

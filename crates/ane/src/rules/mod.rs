@@ -26,9 +26,9 @@ mod written;
 
 pub use chip::{Chip, Chips};
 pub use evidence::{Report, Says};
-pub use finding::{Finding, Hits};
+pub use finding::{Finding, Matches};
 pub use profile::{Measured, Profile};
-pub use subject::{Known, Port, Scene, Shape, Step, Subject};
+pub use subject::{FunctionIndex, Known, Port, Shape, Step, Subject};
 
 use mil::text::Read;
 use std::fmt;
@@ -90,9 +90,9 @@ impl Rule {
 #[derive(Clone, Copy)]
 pub enum Check {
     /// The same for all chips.
-    Text(fn(&Subject<'_>, &mut Hits)),
+    Text(fn(&Subject<'_>, &mut Matches)),
     /// For one chip at a time.
-    Chip(fn(&Subject<'_>, Chip, &mut Hits)),
+    Chip(fn(&Subject<'_>, Chip, &mut Matches)),
     /// Why a text cannot decide it.
     Never(&'static str),
 }
@@ -254,13 +254,13 @@ pub fn check_with(read: &Read<'_>, chips: &[Chip], route: Route, profile: Option
             match rule.check {
                 Check::Never(_) => {}
                 Check::Text(check) => {
-                    let mut hits = Hits::default();
+                    let mut hits = Matches::default();
                     check(&subject, &mut hits);
                     hits.file(rule, &chips, measured, &mut findings);
                 }
                 Check::Chip(check) => {
                     for chip in chips {
-                        let mut hits = Hits::default();
+                        let mut hits = Matches::default();
                         check(&subject, chip, &mut hits);
                         hits.file(rule, &[chip], measured, &mut findings);
                     }

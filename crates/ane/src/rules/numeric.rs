@@ -3,7 +3,7 @@
 use super::evidence::says;
 use super::hazards::*;
 use super::peers::*;
-use super::{Check, Chip, Chips, Confidence, Consequence, Hits, Route, Rule, Subject};
+use super::{Check, Chip, Chips, Confidence, Consequence, Matches, Route, Rule, Subject};
 use crate::facts::EXACT_SUM;
 use mil::DType;
 
@@ -332,7 +332,7 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 /// N10: sums of more than one element. Without `axes` all are summed.
-fn narrow_sum(s: &Subject<'_>, hits: &mut Hits) {
+fn narrow_sum(s: &Subject<'_>, hits: &mut Matches) {
     let limit = EXACT_SUM.value;
     for step in s.each("reduce_sum") {
         let Some(shape) = step.shape("x").filter(|x| x.dtype == DType::F16) else { continue };
@@ -348,7 +348,7 @@ fn narrow_sum(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// N13.
-fn width_slice(s: &Subject<'_>, hits: &mut Hits) {
+fn width_slice(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each_of(&["slice_by_size", "slice_by_index"]) {
         let (Some(begin), Some(shape)) = (step.ints("begin"), step.shape("x")) else { continue };
         if begin.len() == shape.rank()
@@ -360,14 +360,14 @@ fn width_slice(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// N17.
-fn int8_weights(s: &Subject<'_>, hits: &mut Hits) {
+fn int8_weights(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("constexpr_affine_dequantize") {
         hits.at(step.span(), || format!("`{}` holds weights in int8", step.name()));
     }
 }
 
 /// N18.
-fn round(s: &Subject<'_>, hits: &mut Hits) {
+fn round(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("round") {
         hits.at(step.span(), || format!("`{}` rounds", step.name()));
     }

@@ -1,7 +1,7 @@
 //! The checks of S: what is bound to surfaces, and sizes.
 
 use super::forms::{ELEMENTWISE, conv_values};
-use super::{Chip, Hits, Port, Shape, Subject};
+use super::{Chip, Matches, Port, Shape, Subject};
 use crate::facts;
 use mil::DType;
 use mil::text::tree::{Type, Value};
@@ -13,7 +13,7 @@ fn says(port: &Port<'_>, what: impl Display) -> String {
 }
 
 /// S1.
-pub(super) fn alphabetical(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn alphabetical(s: &Subject<'_>, hits: &mut Matches) {
     let mut look = |ports: Vec<Port<'_>>| {
         if let Some((a, b)) = ports.windows(2).find_map(|w| match w {
             [a, b] if a.name > b.name => Some((*a, *b)),
@@ -29,7 +29,7 @@ pub(super) fn alphabetical(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// S2.
-pub(super) fn many_inputs(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn many_inputs(s: &Subject<'_>, hits: &mut Matches) {
     let limit = facts::SAFE_INPUTS.value;
     for scene in &s.scenes {
         let n = scene.inputs().count();
@@ -42,7 +42,7 @@ pub(super) fn many_inputs(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// S3.
-pub(super) fn equal_sizes(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn equal_sizes(s: &Subject<'_>, hits: &mut Matches) {
     let mut look = |ports: Vec<Port<'_>>| {
         let sized: Vec<_> = ports.iter().filter_map(|p| Some((p, p.shape.bytes()?))).collect();
         let Some(((first, want), rest)) = sized.split_first() else { return };
@@ -58,7 +58,7 @@ pub(super) fn equal_sizes(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// S4.
-pub(super) fn small_surface(s: &Subject<'_>, chip: Chip, hits: &mut Hits) {
+pub(super) fn small_surface(s: &Subject<'_>, chip: Chip, hits: &mut Matches) {
     let least = match chip {
         Chip::M1 => facts::MIN_SURFACE_BYTES_M1,
         c if c.name().starts_with('A') => facts::MIN_SURFACE_BYTES_PHONE,
@@ -73,7 +73,7 @@ pub(super) fn small_surface(s: &Subject<'_>, chip: Chip, hits: &mut Hits) {
 }
 
 /// S6.
-pub(super) fn last_axis(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn last_axis(s: &Subject<'_>, hits: &mut Matches) {
     let unit = facts::LAST_AXIS_UNIT.value;
     for port in s.surfaces() {
         let Some(width) = port.shape.last().filter(|w| *w == 0 || !w.is_multiple_of(unit)) else { continue };
@@ -91,7 +91,7 @@ pub(super) fn last_axis(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// S7.
-pub(super) fn input_width(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn input_width(s: &Subject<'_>, hits: &mut Matches) {
     let least = facts::MIN_INPUT_WIDTH.value;
     for port in s.inputs() {
         if let Some(width) = port.shape.last().filter(|&w| w < least) {
@@ -101,7 +101,7 @@ pub(super) fn input_width(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// S8.
-pub(super) fn row_bytes(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn row_bytes(s: &Subject<'_>, hits: &mut Matches) {
     let unit = facts::ROW_BYTES.value;
     for port in s.surfaces() {
         let Some((width, size)) = port.shape.last().zip(port.shape.dtype.size()) else { continue };
@@ -113,7 +113,7 @@ pub(super) fn row_bytes(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// S9.
-pub(super) fn surface_alignment(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn surface_alignment(s: &Subject<'_>, hits: &mut Matches) {
     let unit = facts::SURFACE_ALIGNMENT.value;
     for port in s.surfaces() {
         if let Some(bytes) = port.shape.bytes().filter(|b| !b.is_multiple_of(unit)) {
@@ -123,7 +123,7 @@ pub(super) fn surface_alignment(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// S11.
-pub(super) fn narrow_gap(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn narrow_gap(s: &Subject<'_>, hits: &mut Matches) {
     let (from, to) = facts::FAILING_WIDTHS.value;
     for port in s.surfaces() {
         if let Some(width) = port.shape.last().filter(|w| (from..=to).contains(w)) {
@@ -136,7 +136,7 @@ pub(super) fn narrow_gap(s: &Subject<'_>, hits: &mut Hits) {
 
 /// S12: axes but the batch and the channels of what convolutions take and give; constants that are no operand of an
 /// engine, such as tables, are not looked at. On new engines reports differ on the last axis.
-pub(super) fn axis_sizes(s: &Subject<'_>, chip: Chip, hits: &mut Hits) {
+pub(super) fn axis_sizes(s: &Subject<'_>, chip: Chip, hits: &mut Matches) {
     let wide = facts::MAX_AXIS.value;
     let narrow =
         if chip.generation() <= facts::OLD_GENERATION.value { facts::MAX_AXIS_OLD.value } else { wide };
@@ -166,7 +166,7 @@ pub(super) fn axis_sizes(s: &Subject<'_>, chip: Chip, hits: &mut Hits) {
 }
 
 /// S13. Constants and what unpacks them are not looked at: tables of `constexpr_lut_to_dense` have six axes and run.
-pub(super) fn ranks(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn ranks(s: &Subject<'_>, hits: &mut Matches) {
     let limit = facts::MAX_RANK.value;
     let params = s.inputs().map(|p| (p.name, p.shape, p.span));
     let made = s
@@ -193,7 +193,7 @@ pub(super) fn ranks(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// S14.
-pub(super) fn flat_elementwise(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn flat_elementwise(s: &Subject<'_>, hits: &mut Matches) {
     let limit = facts::MAX_FLAT_ELEMENTS.value;
     for step in s.each_of(ELEMENTWISE) {
         let Some(shape) = step.out() else { continue };
@@ -207,14 +207,14 @@ pub(super) fn flat_elementwise(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// S15.
-pub(super) fn wide_surfaces(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn wide_surfaces(s: &Subject<'_>, hits: &mut Matches) {
     for port in s.surfaces().filter(|p| p.shape.dtype == DType::F32) {
         hits.at(port.span, || says(&port, "is fp32"));
     }
 }
 
 /// S16.
-pub(super) fn outputs(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn outputs(s: &Subject<'_>, hits: &mut Matches) {
     for scene in &s.scenes {
         for port in scene.outputs() {
             let maker = scene.value(port.name).and_then(|v| v.maker);
@@ -235,7 +235,7 @@ pub(super) fn outputs(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// S17.
-pub(super) fn program_size(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn program_size(s: &Subject<'_>, hits: &mut Matches) {
     let (most_ops, most_bytes) = (facts::MAX_OPS.value, facts::MAX_WEIGHT_BYTES.value);
     for scene in &s.scenes {
         let ops = scene.steps().filter(|t| !t.makes_constant()).count();
@@ -263,7 +263,7 @@ pub(super) fn program_size(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// S19.
-pub(super) fn symbolic(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn symbolic(s: &Subject<'_>, hits: &mut Matches) {
     for scene in &s.scenes {
         let flexible = scene.func.attrs.iter().find(|a| a.name.text == "FlexibleShapeInformation");
         let enumerated = flexible.is_some_and(|a| names_enumerated(&a.literal.value));
@@ -287,7 +287,7 @@ fn names_enumerated(value: &Value<'_>) -> bool {
 }
 
 /// S21.
-pub(super) fn state_widths(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn state_widths(s: &Subject<'_>, hits: &mut Matches) {
     let unit = facts::STATE_WIDTH_UNIT.value;
     for param in s.scenes.iter().flat_map(|s| &s.func.params).filter(|p| matches!(p.ty, Type::State(_))) {
         let Some(width) = Shape::of(&param.ty).and_then(|t| t.last()) else { continue };

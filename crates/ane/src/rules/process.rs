@@ -2,7 +2,7 @@
 
 use super::evidence::{ran, says};
 use super::peers::*;
-use super::{Check, Chip, Chips, Confidence, Consequence, Hits, Route, Rule, Subject};
+use super::{Check, Chip, Chips, Confidence, Consequence, Matches, Route, Rule, Subject};
 use crate::facts::BOUND_SURFACES;
 
 pub(super) const RULES: &[Rule] = &[
@@ -268,7 +268,7 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 /// W3. Orion's programs name `@model_path/layer0/wq.bin` and the like: 14 of 17 with such names ran on M4 Max.
-fn weight_paths(s: &Subject<'_>, hits: &mut Hits) {
+fn weight_paths(s: &Subject<'_>, hits: &mut Matches) {
     for (path, _, span) in s.blobs() {
         let file = path.strip_prefix("@model_path/");
         if file.is_none_or(|f| f.is_empty() || f.ends_with('/')) {
@@ -278,7 +278,7 @@ fn weight_paths(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// W11.
-fn bound_surfaces(s: &Subject<'_>, hits: &mut Hits) {
+fn bound_surfaces(s: &Subject<'_>, hits: &mut Matches) {
     let limit = BOUND_SURFACES.value;
     for scene in &s.scenes {
         for (side, n) in [("inputs", scene.inputs().count()), ("outputs", scene.outputs().count())] {

@@ -2,7 +2,7 @@
 
 use super::evidence::says;
 use super::peers::*;
-use super::{Check, Chip, Chips, Confidence, Consequence, Hits, Rule, Scene, Step, Subject};
+use super::{Check, Chip, Chips, Confidence, Consequence, FunctionIndex, Matches, Rule, Step, Subject};
 use crate::facts;
 use mil::DType;
 
@@ -185,14 +185,14 @@ fn work(step: &Step<'_, '_>) -> Option<u64> {
 }
 
 /// Operations of all products and convolutions of a function; `None` if a size is not known.
-fn work_of(scene: &Scene<'_>) -> Option<u64> {
+fn work_of(scene: &FunctionIndex<'_>) -> Option<u64> {
     let counted = ["conv", "linear", "matmul", "scaled_dot_product_attention"];
     let mut steps = counted.into_iter().flat_map(|op| scene.each(op));
     steps.try_fold(0u64, |n, step| Some(n.saturating_add(work(&step)?)))
 }
 
 /// S22.
-pub(super) fn too_much_work(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn too_much_work(s: &Subject<'_>, hits: &mut Matches) {
     let most = facts::TIMED_OUT_WORK.value;
     for scene in &s.scenes {
         if let Some(n) = work_of(scene).filter(|&n| n >= most) {
@@ -205,7 +205,7 @@ pub(super) fn too_much_work(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// P1.
-fn small_work(s: &Subject<'_>, hits: &mut Hits) {
+fn small_work(s: &Subject<'_>, hits: &mut Matches) {
     let least = facts::DISPATCH_WORK.value;
     for scene in &s.scenes {
         if let Some(n) = work_of(scene).filter(|&n| n < least) {
@@ -218,7 +218,7 @@ fn small_work(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// P4.
-fn constant_product(s: &Subject<'_>, hits: &mut Hits) {
+fn constant_product(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each_of(&["linear", "matmul"]) {
         let param = if step.op.op.text == "linear" { "weight" } else { "y" };
         let constant = |p| step.is_constant(p) == Some(true);
@@ -229,7 +229,7 @@ fn constant_product(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// P5: convolutions that at most halve the channels.
-fn narrowing(s: &Subject<'_>, hits: &mut Hits) {
+fn narrowing(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("conv") {
         let Some((x, y)) = step.shape("x").and_then(|x| x.dim(1)).zip(step.out().and_then(|y| y.dim(1)))
         else {
@@ -242,7 +242,7 @@ fn narrowing(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// P6.
-fn wide_channels(s: &Subject<'_>, hits: &mut Hits) {
+fn wide_channels(s: &Subject<'_>, hits: &mut Matches) {
     let limit = facts::SLOW_CHANNELS.value;
     for step in s.each("conv") {
         let Some(x) = step.shape("x").and_then(|x| x.dim(1)).filter(|&c| c >= limit) else { continue };
@@ -251,7 +251,7 @@ fn wide_channels(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// P8.
-fn thin_windows(s: &Subject<'_>, hits: &mut Hits) {
+fn thin_windows(s: &Subject<'_>, hits: &mut Matches) {
     let limit = facts::THIN_WINDOW.value;
     for step in s.each("conv") {
         let Some(weight) = step.shape("weight") else { continue };
@@ -263,7 +263,7 @@ fn thin_windows(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// P12.
-fn conversions(s: &Subject<'_>, hits: &mut Hits) {
+fn conversions(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.each("cast") {
         let Some((x, y)) = step.shape("x").zip(step.out()) else { continue };
         if matches!((x.dtype, y.dtype), (DType::F16, DType::F32) | (DType::F32, DType::F16)) {
@@ -273,7 +273,7 @@ fn conversions(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// P15.
-fn streamed_formats(s: &Subject<'_>, chip: Chip, hits: &mut Hits) {
+fn streamed_formats(s: &Subject<'_>, chip: Chip, hits: &mut Matches) {
     for (op, since) in facts::STREAMED_WEIGHTS.value {
         if chip.generation() < *since {
             for step in s.each(op) {

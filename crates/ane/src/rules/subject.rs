@@ -12,13 +12,13 @@ pub struct Subject<'t> {
     /// The text as a tree.
     pub tree: &'t Tree<'t>,
     /// Its functions.
-    pub scenes: Vec<Scene<'t>>,
+    pub scenes: Vec<FunctionIndex<'t>>,
 }
 
 impl<'t> Subject<'t> {
     /// Indexes each function of `tree`.
     pub fn new(tree: &'t Tree<'t>) -> Subject<'t> {
-        Subject { tree, scenes: tree.functions.iter().map(Scene::new).collect() }
+        Subject { tree, scenes: tree.functions.iter().map(FunctionIndex::new).collect() }
     }
 
     /// Every operation called `op`, in order of the text within each function.
@@ -33,7 +33,7 @@ impl<'t> Subject<'t> {
 
     /// Every operation.
     pub fn steps<'a>(&'a self) -> impl Iterator<Item = Step<'a, 't>> {
-        self.scenes.iter().flat_map(Scene::steps)
+        self.scenes.iter().flat_map(FunctionIndex::steps)
     }
 
     /// Every surface: the parameters and results of every function.
@@ -43,7 +43,7 @@ impl<'t> Subject<'t> {
 
     /// Every parameter.
     pub fn inputs<'a>(&'a self) -> impl Iterator<Item = Port<'t>> + 'a {
-        self.scenes.iter().flat_map(Scene::inputs)
+        self.scenes.iter().flat_map(FunctionIndex::inputs)
     }
 
     /// Every entry of a weight file that the text names: path, offset, place.
@@ -57,7 +57,7 @@ impl<'t> Subject<'t> {
 }
 
 /// A function, indexed.
-pub struct Scene<'t> {
+pub struct FunctionIndex<'t> {
     /// As it is written.
     pub func: &'t Func<'t>,
     /// Its operations in order of the text, those of nested blocks too.
@@ -89,9 +89,10 @@ pub struct Port<'t> {
     pub span: Span,
 }
 
-impl<'t> Scene<'t> {
-    fn new(func: &'t Func<'t>) -> Scene<'t> {
-        let mut scene = Scene { func, ops: Vec::new(), values: HashMap::new(), named: HashMap::new() };
+impl<'t> FunctionIndex<'t> {
+    fn new(func: &'t Func<'t>) -> FunctionIndex<'t> {
+        let mut scene =
+            FunctionIndex { func, ops: Vec::new(), values: HashMap::new(), named: HashMap::new() };
         for param in &func.params {
             scene.define(param, None);
         }
@@ -162,7 +163,7 @@ impl<'t> Scene<'t> {
 #[derive(Clone, Copy)]
 pub struct Step<'a, 't> {
     /// The function.
-    pub scene: &'a Scene<'t>,
+    pub scene: &'a FunctionIndex<'t>,
     /// As it is written.
     pub op: &'t Statement<'t>,
 }

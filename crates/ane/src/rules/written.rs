@@ -1,6 +1,6 @@
 //! The checks of T1 to T7: how a text is written.
 
-use super::{Hits, Subject};
+use super::{Matches, Subject};
 use crate::facts;
 use foldhash::{HashMap, HashMapExt};
 use mil::text::tree::Item;
@@ -9,7 +9,7 @@ use mil::text::tree::Item;
 const RESERVED: &[&str] = &["C", "add", "c", "diff", "eps", "mean", "mul", "rsqrt", "std", "var", "x", "y"];
 
 /// T1.
-pub(super) fn header(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn header(s: &Subject<'_>, hits: &mut Matches) {
     let version = s.tree.version;
     if !["1.0", "1.3"].contains(&version.text) {
         hits.at(version.span, || format!("the program says version {version}"));
@@ -26,14 +26,14 @@ pub(super) fn header(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T2.
-pub(super) fn build_info(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn build_info(s: &Subject<'_>, hits: &mut Matches) {
     if !s.tree.attrs.iter().any(|a| a.name.text == "buildInfo") {
         hits.at(s.tree.version.span, || "the program has no `buildInfo`".to_owned());
     }
 }
 
 /// T3.
-pub(super) fn inline_literals(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn inline_literals(s: &Subject<'_>, hits: &mut Matches) {
     for step in s.steps() {
         for arg in &step.op.args {
             for item in arg.value.items() {
@@ -46,7 +46,7 @@ pub(super) fn inline_literals(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T5.
-pub(super) fn reserved_names(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn reserved_names(s: &Subject<'_>, hits: &mut Matches) {
     let made = s.steps().flat_map(|t| &t.op.outputs);
     for param in s.scenes.iter().flat_map(|s| &s.func.params).chain(made) {
         if RESERVED.contains(&param.name.text) {
@@ -56,7 +56,7 @@ pub(super) fn reserved_names(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T6.
-pub(super) fn blob_offsets(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn blob_offsets(s: &Subject<'_>, hits: &mut Matches) {
     let first = facts::FIRST_RECORD.value;
     for (path, offset, span) in s.blobs() {
         // Data of the first record begins a record's length behind it.
@@ -67,7 +67,7 @@ pub(super) fn blob_offsets(s: &Subject<'_>, hits: &mut Hits) {
 }
 
 /// T7.
-pub(super) fn shared_blob(s: &Subject<'_>, hits: &mut Hits) {
+pub(super) fn shared_blob(s: &Subject<'_>, hits: &mut Matches) {
     let mut offsets = HashMap::new();
     for (path, offset, span) in s.blobs() {
         if *offsets.entry(path).or_insert(offset) != offset {

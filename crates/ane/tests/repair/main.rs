@@ -203,9 +203,9 @@ fn what_is_too_wide_is_cut_with_its_constants_and_sizes() {
     let ramp = (0..20_000).map(|i| f64::from(i % 97));
     let ramp = b.constant("ramp", Tensor::floats(wide(&[1, 20_000]), ramp));
     let rows = (x * y).reshape(&[2, 20_000]) + ramp;
-    let turned = rows.t().slice(&[0, 1], &[20_000, 1]).t();
+    let transposed = rows.t().slice(&[0, 1], &[20_000, 1]).t();
     let parts = b.op_many("split", [("x", rows.into()), ("num_splits", 2.into()), ("axis", 0.into())]);
-    let before = b.finish([("p", parts[0] + turned), ("q", parts[1])]).unwrap_or_else(|e| panic!("{e}"));
+    let before = b.finish([("p", parts[0] + transposed), ("q", parts[1])]).unwrap_or_else(|e| panic!("{e}"));
     let repaired = repair(&before, None);
     assert!(repaired.obstacles.is_empty(), "{:?}", repaired.obstacles);
     let widths = |ports: &[ane::repair::Port]| -> Vec<Vec<usize>> {

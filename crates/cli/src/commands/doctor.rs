@@ -7,7 +7,7 @@ use crate::error::CommandError;
 use crate::ui::Ui;
 use ane::apple::{Examination, Kind, examine};
 use ane::trial::{Trial, run_all};
-use ane::{Choice, DeviceError, DeviceInfo, SoftOptions};
+use ane::{DeviceError, DeviceInfo, DeviceKind, SoftOptions};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -108,14 +108,14 @@ fn find() -> Result<Finding, CommandError> {
     let engine_error = |e: DeviceError| CommandError::failure(e.to_string());
     let examination = examine();
     let options = SoftOptions::threads(0).map_err(engine_error)?;
-    let (device, problem) = match ane::open(Choice::Ane, options.clone()) {
+    let (device, problem) = match ane::open(DeviceKind::Ane, options.clone()) {
         Ok(device) => (device, None),
-        Err(e) => (ane::open(Choice::Soft, options).map_err(engine_error)?, Some(e)),
+        Err(e) => (ane::open(DeviceKind::Soft, options).map_err(engine_error)?, Some(e)),
     };
     let DeviceInfo { name, engine, .. } = device.info().clone();
     let trials: Vec<TrialRecord> = run_all(device.as_ref()).iter().map(record).collect();
     // Only a Mac with Apple silicon owes a Neural Engine.
-    let owed = cfg!(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin"));
+    let owed = cfg!(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane"));
     let healthy = trials.iter().all(|t| t.passed) && (problem.is_none() || !owed);
     Ok(Finding {
         version: env!("CARGO_PKG_VERSION"),

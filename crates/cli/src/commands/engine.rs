@@ -1,6 +1,6 @@
 //! Flags of every command that computes, and what values flags can have.
 
-use ane::{Delivery, Math};
+use ane::{MatmulPrecision, WeightMode};
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::str::FromStr;
@@ -25,7 +25,7 @@ pub struct EngineArgs {
     /// as good as half precision keeps them; bf16, with factors rounded to 8 bits. The two are up to twice as fast where
     /// the processor has quick instructions for them [default: f32; a resumed run's own]
     #[arg(long, value_name = "MATH", value_parser = math())]
-    pub math: Option<Math>,
+    pub math: Option<MatmulPrecision>,
 
     /// Programs that a process may compile: on the Neural Engine 100 unless another number is given here; with a number
     /// the software engine compiles as the Neural Engine does, again for each change of weights. `train` goes on in a
@@ -36,15 +36,15 @@ pub struct EngineArgs {
 
 impl EngineArgs {
     /// Which engine is wanted.
-    pub fn device(self) -> ane::Wanted {
+    pub fn device(self) -> ane::DeviceOptions {
         let engine = match self.device {
-            DeviceArg::Auto => ane::Choice::Auto,
-            DeviceArg::Ane => ane::Choice::Ane,
-            DeviceArg::Soft => ane::Choice::Soft,
+            DeviceArg::Auto => ane::DeviceKind::Auto,
+            DeviceArg::Ane => ane::DeviceKind::Ane,
+            DeviceArg::Soft => ane::DeviceKind::Soft,
         };
         let math = self.math.unwrap_or_default();
         let compile_budget = self.compile_budget;
-        ane::Wanted { engine, math, compile_budget, ..ane::Wanted::default() }
+        ane::DeviceOptions { engine, math, compile_budget, ..ane::DeviceOptions::default() }
     }
 }
 
@@ -72,8 +72,8 @@ pub struct ModelArgs {
 
 impl ModelArgs {
     /// Which engine is wanted, with weights that come so.
-    pub fn device(self) -> ane::Wanted {
-        ane::Wanted { weights: self.weights.into(), ..self.engine.device() }
+    pub fn device(self) -> ane::DeviceOptions {
+        ane::DeviceOptions { weights: self.weights.into(), ..self.engine.device() }
     }
 
     /// The element type of programs and surfaces.
@@ -138,12 +138,12 @@ enum WeightsArg {
     Dynamic,
 }
 
-impl From<WeightsArg> for Delivery {
-    fn from(arg: WeightsArg) -> Delivery {
+impl From<WeightsArg> for WeightMode {
+    fn from(arg: WeightsArg) -> WeightMode {
         match arg {
-            WeightsArg::Auto => Delivery::Auto,
-            WeightsArg::Baked => Delivery::Baked,
-            WeightsArg::Dynamic => Delivery::Dynamic,
+            WeightsArg::Auto => WeightMode::Auto,
+            WeightsArg::Baked => WeightMode::Baked,
+            WeightsArg::Dynamic => WeightMode::Dynamic,
         }
     }
 }
@@ -165,9 +165,10 @@ impl EngineArgs {
 }
 
 /// Reads how matrix products are computed.
-pub fn math() -> impl TypedValueParser<Value = Math> {
-    PossibleValuesParser::new(Math::ALL.map(Math::name))
-        .try_map(|name| Math::named(&name).ok_or_else(|| format!("no products are computed in `{name}`")))
+pub fn math() -> impl TypedValueParser<Value = MatmulPrecision> {
+    PossibleValuesParser::new(MatmulPrecision::ALL.map(MatmulPrecision::name)).try_map(|name| {
+        MatmulPrecision::named(&name).ok_or_else(|| format!("no products are computed in `{name}`"))
+    })
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use crate::ladder::Ladder;
 use crate::ui::Ui;
 use crate::units;
 use ane::SoftOptions;
-use ane::pack::Slot;
+use ane::pack::SurfaceRegion;
 use mil::TensorType;
 use mil::pass::Provider;
 use serde::Serialize;
@@ -184,14 +184,14 @@ impl Listing {
             Provider::Host => "host".to_owned(),
             Provider::Part(i) => specs.get(i).map_or_else(String::new, |k| k.name.clone()),
         };
-        let value = |slot: &Slot, from: String| Value {
+        let value = |slot: &SurfaceRegion, from: String| Value {
             name: slot.name.clone(),
             channel: slot.channel,
             channels: slot.channels,
             column: slot.column,
             columns: slot.columns,
             from,
-            turned: slot.turned,
+            turned: slot.transposed,
         };
         let surface = |ty: &TensorType, others: &[TensorType], values: Vec<Value>| Surface {
             shape: ty.shape.to_vec(),

@@ -2,13 +2,13 @@
 
 mod bad_input;
 mod bench;
-#[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin")))]
+#[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane")))]
 mod engine;
 mod help;
 mod mil;
 mod models;
 mod place;
-#[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "standin")))]
+#[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane")))]
 mod probe;
 mod restart;
 mod resume;

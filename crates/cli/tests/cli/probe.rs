@@ -1,7 +1,7 @@
 //! Probes of the engine, where the software engine is all there is, and what their verdicts are good for.
 
 use crate::place::Place;
-use ane::study;
+use ane::probe;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ fn probes_are_listed() {
     assert!(text.contains("binding") && text.contains("S1") && text.ends_with("probes\n"), "{text}");
     let listed = place.succeed("probe --json").json();
     let ids: Vec<&str> = listed.as_array().expect("a list").iter().filter_map(|p| p["id"].as_str()).collect();
-    assert_eq!(ids.len(), study::all().count() + 1, "and `sram`");
-    assert!(study::all().all(|p| ids.contains(&p.id)) && ids.contains(&"sram"));
+    assert_eq!(ids.len(), probe::all().count() + 1, "and `sram`");
+    assert!(probe::all().all(|p| ids.contains(&p.id)) && ids.contains(&"sram"));
     assert_eq!(ids.last(), Some(&"compile-budget"), "what wears the engine out comes last");
 }
 
@@ -55,7 +55,7 @@ fn all_verdicts_are_written_for_a_report() {
     }
     let probes = file["probes"].as_array().expect("a list");
     let ids: BTreeSet<&str> = probes.iter().filter_map(|p| p["id"].as_str()).collect();
-    assert!(study::all().all(|p| ids.contains(p.id)) && ids.contains("sram") && ids.len() == probes.len());
+    assert!(probe::all().all(|p| ids.contains(p.id)) && ids.contains("sram") && ids.len() == probes.len());
     let findings: Vec<&Value> = probes.iter().filter_map(|p| p["findings"].as_array()).flatten().collect();
     let count = |verdict: &str| findings.iter().filter(|f| f["verdict"] == verdict).count();
     let said = |key: &str| file[key].as_u64().expect("a number") as usize;
@@ -74,7 +74,7 @@ fn a_budget_leaves_probes_in_doubt_and_none_unanswered() {
     let place = Place::new();
     let json = place.succeed("probe all --json --threads 1 --compile-budget 1").json();
     let probes = json["probes"].as_array().expect("a list");
-    assert_eq!(probes.len(), study::all().count() + 1);
+    assert_eq!(probes.len(), probe::all().count() + 1);
     let of = |id: &str| probes.iter().find(|p| p["id"] == id).unwrap_or_else(|| panic!("{id}"));
     assert_eq!(of("dense")["findings"][0]["verdict"], "as-in-the-table");
     let budget = &of("compile-budget")["findings"][0];

@@ -126,7 +126,7 @@ fn emitted_programs_are_read_again_with_their_weights() {
         }
         assert_eq!(text.matches("BLOBFILE").count(), files, "{kernel}");
         let pool = ane::Pool::new(1).expect("a thread");
-        let device = ane::open(ane::Choice::Soft, ane::SoftOptions { pool }).expect("an engine");
+        let device = ane::open(ane::DeviceKind::Soft, ane::SoftOptions { pool }).expect("an engine");
         device.compile(kernel, &program, &weights).unwrap_or_else(|e| panic!("{kernel}: {e}"));
     }
 }

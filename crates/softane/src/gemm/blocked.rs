@@ -4,7 +4,7 @@ use super::scratch::{self, Local, Shared};
 use super::{Matrix, Product, Store, Target};
 use crate::buffer::Buffer;
 use crate::pool::for_each;
-use crate::simd::tile::{self, COLS, Drain, Left, MOST_STEPS, PITCH, Panel, ROWS, SLACK, TILE};
+use crate::simd::tile::{self, COLS, Epilogue, Lhs, MOST_STEPS, Panel, ROW_STRIDE, ROWS, SLACK, TILE};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -193,7 +193,7 @@ fn block<T: Target>(
                         }
                     }
                     let (row, col) = (i * ROWS, j * COLS);
-                    let drain = Drain {
+                    let drain = Epilogue {
                         rows: ROWS.min(rows - row),
                         cols: COLS.min(n - col),
                         stride,
@@ -232,9 +232,9 @@ impl Packed<'_> {
         self.steps.get(i).copied().unwrap_or((0, self.whole))
     }
 
-    fn panel(&self, i: usize) -> Left<'_> {
+    fn panel(&self, i: usize) -> Lhs<'_> {
         let words = &self.words[i * self.each..];
-        if self.by_rows { Left::Rows(words) } else { Left::Steps(words) }
+        if self.by_rows { Lhs::RowMajor(words) } else { Lhs::Packed(words) }
     }
 }
 
@@ -250,7 +250,7 @@ fn pack_left<'a>(
     let whole = p.form().steps(depth);
     // Rows that are whole are only widened.
     let by_rows = across == 1;
-    let each = if by_rows { PITCH * ROWS } else { whole * ROWS };
+    let each = if by_rows { ROW_STRIDE * ROWS } else { whole * ROWS };
     let words = scratch::take(to, panels.len() * each + SLACK);
     let mut steps = [(0, whole); MOST_PANELS];
     for (i, row) in panels.map(|i| i * ROWS).enumerate() {

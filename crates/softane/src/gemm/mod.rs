@@ -14,9 +14,9 @@ mod tasks;
 pub use crate::buffer::Elements;
 use crate::pool::for_each;
 use crate::simd::blas;
-pub use crate::simd::tile::Math;
+pub use crate::simd::tile::MatmulPrecision;
 pub(crate) use crate::simd::tile::ROWS;
-use crate::simd::tile::{self, Form};
+use crate::simd::tile::{self, PackFormat};
 use half::f16;
 use rayon::prelude::*;
 use scratch::Shared;
@@ -120,7 +120,7 @@ pub struct MatrixMut<'a> {
     cols: usize,
     stride: usize,
     /// Whether it is seen as its transpose.
-    turned: bool,
+    transposed: bool,
 }
 
 impl<'a> MatrixMut<'a> {
@@ -130,7 +130,7 @@ impl<'a> MatrixMut<'a> {
     /// If `data` does not hold exactly `rows·cols` values.
     pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
         assert_eq!(data.len(), rows * cols, "values of a matrix [{rows}, {cols}]");
-        Self { data, rows, cols, stride: cols, turned: false }
+        Self { data, rows, cols, stride: cols, transposed: false }
     }
 
     /// Sees `data` as `[rows, cols]`, each row contiguous and starting `stride` values after the one before.
@@ -140,20 +140,20 @@ impl<'a> MatrixMut<'a> {
     pub fn strided(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
         assert!(stride >= cols, "rows of {cols} values cannot start {stride} apart");
         let len = if rows == 0 { 0 } else { (rows - 1) * stride + cols };
-        Self { data: &mut data[..len], rows, cols, stride, turned: false }
+        Self { data: &mut data[..len], rows, cols, stride, transposed: false }
     }
 
     /// The transpose, `[cols, rows]`: the same values seen the other way, nothing moves.
     #[must_use]
     pub fn t(self) -> Self {
-        Self { turned: !self.turned, ..self }
+        Self { transposed: !self.transposed, ..self }
     }
 }
 
 /// What is computed: `C ← αAB + bias`, or `C ← C + αAB`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Product<'a> {
-    pub math: Math,
+    pub math: MatmulPrecision,
     pub store: Store,
     pub alpha: f32,
     /// `[M, K]`
@@ -171,7 +171,7 @@ impl Product<'_> {
     }
 
     /// How its factors are packed.
-    fn form(&self) -> Form {
+    fn form(&self) -> PackFormat {
         self.math.form()
     }
 
@@ -201,7 +201,14 @@ impl Product<'_> {
 ///
 /// # Panics
 /// If the shapes do not fit together.
-pub fn matmul(math: Math, c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: Matrix<'_>) {
+pub fn matmul(
+    math: MatmulPrecision,
+    c: MatrixMut<'_>,
+    store: Store,
+    alpha: f32,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+) {
     in_parts(math, c, store, alpha, a, b, |c, stride, p, _| parallel(c, stride, p));
 }
 
@@ -211,7 +218,7 @@ pub fn matmul(math: Math, c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<
 /// # Panics
 /// If the shapes do not fit together, or `c` is seen as its transpose.
 pub fn matmul_rows(
-    math: Math,
+    math: MatmulPrecision,
     c: MatrixMut<'_>,
     store: Store,
     alpha: f32,
@@ -219,7 +226,7 @@ pub fn matmul_rows(
     b: Matrix<'_>,
     done: impl Fn(usize, &[f32]) + Sync,
 ) {
-    assert!(!c.turned, "rows of a transpose");
+    assert!(!c.transposed, "rows of a transpose");
     in_parts(math, c, store, alpha, a, b, |c, stride, p, last| {
         parallel_rows(c, stride, p, &|first, rows: &[f32]| {
             if last {
@@ -233,14 +240,21 @@ pub fn matmul_rows(
 ///
 /// # Panics
 /// If the shapes do not fit together.
-pub fn matmul_serial(math: Math, c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: Matrix<'_>) {
+pub fn matmul_serial(
+    math: MatmulPrecision,
+    c: MatrixMut<'_>,
+    store: Store,
+    alpha: f32,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+) {
     in_parts(math, c, store, alpha, a, b, |c, stride, p, _| serial(c, stride, p));
 }
 
 /// The right side of several products, packed once for all of them.
 #[derive(Debug)]
 pub struct Packed<'a> {
-    math: Math,
+    math: MatmulPrecision,
     right: Matrix<'a>,
     /// Panels, where products are computed from them.
     panels: Option<Shared>,
@@ -248,7 +262,7 @@ pub struct Packed<'a> {
 
 impl<'a> Packed<'a> {
     /// Packs `right`, `[K, N]`, on the current rayon pool.
-    pub fn new(math: Math, right: Matrix<'a>) -> Packed<'a> {
+    pub fn new(math: MatmulPrecision, right: Matrix<'a>) -> Packed<'a> {
         let left = Matrix::new(&[] as &[f32], 0, right.rows);
         let p = Product { math, store: Store::Replace, alpha: 1.0, left, right, bias: &[] };
         let panels = has_tiles(math, right.cols).then(|| blocked::pack(&p));
@@ -256,12 +270,12 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// Computes the same as [`matmul_serial`] where `b` is the right side of several products; `c` is not turned.
+/// Computes the same as [`matmul_serial`] where `b` is the right side of several products; `c` is not transposed.
 ///
 /// # Panics
 /// If the shapes do not fit together, or `c` is seen as its transpose.
 pub fn matmul_packed(c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: &Packed<'_>) {
-    assert!(!c.turned, "a transpose as the target of a packed product");
+    assert!(!c.transposed, "a transpose as the target of a packed product");
     let p = Product { math: b.math, store, alpha, left: a, right: b.right, bias: &[] };
     check((c.rows, c.cols), &p);
     match &b.panels {
@@ -275,7 +289,7 @@ pub fn matmul_packed(c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, 
 /// Calls `run` with what [`matmul`] means for rows in memory, part after part of the inner dimension, and whether it is the
 /// last.
 fn in_parts(
-    math: Math,
+    math: MatmulPrecision,
     c: MatrixMut<'_>,
     store: Store,
     alpha: f32,
@@ -283,10 +297,10 @@ fn in_parts(
     b: Matrix<'_>,
     run: impl Fn(&mut [f32], usize, &Product<'_>, bool),
 ) {
-    let (rows, cols) = if c.turned { (c.cols, c.rows) } else { (c.rows, c.cols) };
+    let (rows, cols) = if c.transposed { (c.cols, c.rows) } else { (c.rows, c.cols) };
     let p = Product { math, store, alpha, left: a, right: b, bias: &[] };
     check((rows, cols), &p);
-    let p = if c.turned { Product { left: b.t(), right: a.t(), ..p } } else { p };
+    let p = if c.transposed { Product { left: b.t(), right: a.t(), ..p } } else { p };
     // A long inner dimension goes in parts, so that what is read of both sides stays in the cache between tasks.
     let parts = p.left.cols.div_ceil(LONGEST).max(1);
     let each = p.left.cols.div_ceil(parts).next_multiple_of(2);
@@ -302,16 +316,16 @@ fn in_parts(
 const LONGEST: usize = 2048;
 
 /// Whether this processor has instructions for `math`.
-pub fn supports(math: Math) -> bool {
-    math == Math::F32 || tile::has(math)
+pub fn supports(math: MatmulPrecision) -> bool {
+    math == MatmulPrecision::F32 || tile::has(math)
 }
 
 /// Whether products in `math` take less time than in f32 here.
-pub fn saves_time(math: Math) -> bool {
+pub fn saves_time(math: MatmulPrecision) -> bool {
     match math {
-        Math::F32 => false,
-        Math::Bf16 => tile::has_quick_pairs(),
-        Math::Int16 => tile::has(math),
+        MatmulPrecision::F32 => false,
+        MatmulPrecision::Bf16 => tile::has_quick_pairs(),
+        MatmulPrecision::Int16 => tile::has(math),
     }
 }
 
@@ -381,8 +395,8 @@ fn is_tiled(p: &Product<'_>) -> bool {
 }
 
 /// Whether there are tiles for a right side of so many columns; a library of the system's knows its processor better.
-fn has_tiles(math: Math, cols: usize) -> bool {
-    !(math == Math::F32 && blas::is_here()) && tile::has(math) && cols >= 4
+fn has_tiles(math: MatmulPrecision, cols: usize) -> bool {
+    !(math == MatmulPrecision::F32 && blas::is_here()) && tile::has(math) && cols >= 4
 }
 
 fn check((rows, cols): (usize, usize), p: &Product<'_>) {

@@ -2,7 +2,7 @@
 
 use crate::buffer::Slice;
 use crate::convert::Element;
-use crate::simd::tile::{self, COLS, Drain, TILE};
+use crate::simd::tile::{self, COLS, Epilogue, TILE};
 use half::f16;
 
 /// An element type that tiles are written as.
@@ -11,14 +11,14 @@ pub(crate) trait Target: Element {
     ///
     /// # Panics
     /// If `to` is too short.
-    fn drain(sums: &[f32; TILE], drain: &Drain<'_>, to: &mut [Self]);
+    fn drain(sums: &[f32; TILE], drain: &Epilogue<'_>, to: &mut [Self]);
 
     /// Elements to read.
     fn slice(elements: &[Self]) -> Slice<'_>;
 }
 
 impl Target for f32 {
-    fn drain(sums: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) {
+    fn drain(sums: &[f32; TILE], drain: &Epilogue<'_>, to: &mut [f32]) {
         if !tile::drain_f32(sums, drain, to) {
             plain(sums, drain, to);
         }
@@ -29,7 +29,7 @@ impl Target for f32 {
 }
 
 impl Target for f16 {
-    fn drain(sums: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) {
+    fn drain(sums: &[f32; TILE], drain: &Epilogue<'_>, to: &mut [f16]) {
         if !tile::drain_f16(sums, drain, to) {
             plain(sums, drain, to);
         }
@@ -39,7 +39,7 @@ impl Target for f16 {
     }
 }
 
-fn plain<T: Target>(sums: &[f32; TILE], drain: &Drain<'_>, to: &mut [T]) {
+fn plain<T: Target>(sums: &[f32; TILE], drain: &Epilogue<'_>, to: &mut [T]) {
     let mut line = [0.0; COLS];
     for (r, row) in sums.chunks_exact(COLS).enumerate().take(drain.rows) {
         let to = &mut to[r * drain.stride..][..drain.cols];
@@ -63,7 +63,7 @@ mod tests {
         for (rows, cols, add) in
             [(12, 32, false), (12, 32, true), (5, 32, false), (12, 17, true), (1, 1, false)]
         {
-            let drain = Drain { rows, cols, stride: 40, alpha: 0.25, bias: &bias, add };
+            let drain = Epilogue { rows, cols, stride: 40, alpha: 0.25, bias: &bias, add };
             let mut to = vec![1.0f32; ROWS * 40];
             let mut half = vec![f16::ONE; ROWS * 40];
             f32::drain(&tile, &drain, &mut to);

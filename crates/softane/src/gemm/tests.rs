@@ -30,17 +30,17 @@ fn reference(
 
 /// What a product of two values of −1..1 may be off by. In f32 2⁻²⁴ of itself, and as much for each sum; with factors
 /// rounded to bf16 2⁻⁹ of each; as integers 2⁻¹² of the largest factor beside it, of each.
-fn error(math: Math) -> f64 {
+fn error(math: MatmulPrecision) -> f64 {
     let rounded = match math {
-        Math::F32 => 0.0,
-        Math::Bf16 => 1.01 / 256.0,
-        Math::Int16 => 1.01 / 2048.0,
+        MatmulPrecision::F32 => 0.0,
+        MatmulPrecision::Bf16 => 1.01 / 256.0,
+        MatmulPrecision::Int16 => 1.01 / 2048.0,
     };
     rounded + 2.0 * f64::from(f32::EPSILON)
 }
 
 /// Sums of `k` products of values of −1..1, with errors that grow at worst like K.
-fn assert_close(got: &[f32], want: &[f64], (k, math): (usize, Math), case: &str) {
+fn assert_close(got: &[f32], want: &[f64], (k, math): (usize, MatmulPrecision), case: &str) {
     let tolerance = k as f64 * error(math);
     for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
         assert!((f64::from(g) - w).abs() <= tolerance, "{case}: element {i} is {g}, not {w}");
@@ -48,8 +48,8 @@ fn assert_close(got: &[f32], want: &[f64], (k, math): (usize, Math), case: &str)
 }
 
 /// Those that this machine has.
-fn maths() -> impl Iterator<Item = Math> {
-    Math::ALL.into_iter().filter(|&math| supports(math))
+fn maths() -> impl Iterator<Item = MatmulPrecision> {
+    MatmulPrecision::ALL.into_iter().filter(|&math| supports(math))
 }
 
 const SHAPES: [(usize, usize, usize); 13] = [
@@ -99,8 +99,8 @@ fn every_layout_agrees_with_f64() {
 
                 let mut c = vec![f32::NAN; m * n];
                 matmul(math, MatrixMut::new(&mut c, n, m).t(), Store::Replace, 1.0, a, b);
-                let turned: Vec<f32> = (0..m * n).map(|at| c[at % n * m + at / n]).collect();
-                assert_close(&turned, &want, (k, math), &format!("{case} into a transpose"));
+                let transposed: Vec<f32> = (0..m * n).map(|at| c[at % n * m + at / n]).collect();
+                assert_close(&transposed, &want, (k, math), &format!("{case} into a transpose"));
             }
         }
     }
@@ -146,7 +146,7 @@ fn strided_views_leave_the_gaps_alone() {
     let (a, b) = (noise((m - 1) * stride + k, 1), noise((k - 1) * stride + n, 2));
     let mut c = vec![7.0; (m - 1) * stride + n];
     matmul(
-        Math::F32,
+        MatmulPrecision::F32,
         MatrixMut::strided(&mut c, m, n, stride),
         Store::Replace,
         1.0,
@@ -155,7 +155,7 @@ fn strided_views_leave_the_gaps_alone() {
     );
     let want = reference((m, n, k), |i, l| a[i * stride + l], |l, j| b[l * stride + j]);
     for (i, row) in c.chunks(stride).enumerate() {
-        assert_close(&row[..n], &want[i * n..][..n], (k, Math::F32), "strided");
+        assert_close(&row[..n], &want[i * n..][..n], (k, MatmulPrecision::F32), "strided");
         assert!(row[n..].iter().all(|&x| x == 7.0), "row {i} was written past its end");
     }
 }
@@ -172,10 +172,10 @@ fn zeros_of_the_left_side_change_no_bit() {
         // With a bias of 2⁻¹⁴⁹ no block of 16 is 0, and no sum changes.
         let dense: Vec<f32> = a.iter().map(|&x| if x == 0.0 { f32::from_bits(1) } else { x }).collect();
         for math in maths() {
-            for turned in [false, true] {
+            for transposed in [false, true] {
                 let run = |a: &[f32], b: &[f32]| {
                     let a = Matrix::new(a, n, n);
-                    let a = if turned { a.t() } else { a };
+                    let a = if transposed { a.t() } else { a };
                     let mut c = vec![f32::NAN; n * 70];
                     matmul(
                         math,
@@ -188,7 +188,7 @@ fn zeros_of_the_left_side_change_no_bit() {
                     c
                 };
                 let same = |x: &[f32], y: &[f32]| x.iter().zip(y).all(|(x, y)| (x - y).abs() <= 1e-30);
-                assert!(same(&run(&a, &right), &run(&dense, &right)), "{math:?} {lower} {turned}");
+                assert!(same(&run(&a, &right), &run(&dense, &right)), "{math:?} {lower} {transposed}");
                 let mut bad = right.clone();
                 bad[75 * 70 + 3] = f32::INFINITY;
                 let nan = |c: &[f32]| c.iter().skip(3).step_by(70).filter(|x| x.is_nan()).count();
@@ -202,7 +202,7 @@ fn zeros_of_the_left_side_change_no_bit() {
 fn an_empty_inner_dimension_gives_zeros() {
     let mut c = vec![f32::NAN; 6];
     matmul(
-        Math::F32,
+        MatmulPrecision::F32,
         MatrixMut::new(&mut c, 2, 3),
         Store::Replace,
         1.0,
@@ -219,7 +219,14 @@ fn threads_do_not_change_a_bit() {
         let (a, b) = (noise(m * k, 4), noise(k * n, 5));
         let (a, b) = (Matrix::new(&*a, m, k), Matrix::new(&*b, k, n));
         let mut whole = vec![f32::NAN; m * n];
-        let p = Product { math: Math::F32, store: Store::Replace, alpha: 1.0, left: a, right: b, bias: &[] };
+        let p = Product {
+            math: MatmulPrecision::F32,
+            store: Store::Replace,
+            alpha: 1.0,
+            left: a,
+            right: b,
+            bias: &[],
+        };
         serial(&mut whole, n, &p);
         let whole: Vec<f64> = whole.into_iter().map(f64::from).collect();
         for by_columns in [false, true] {
@@ -227,7 +234,7 @@ fn threads_do_not_change_a_bit() {
                 let mut c = vec![f32::NAN; m * n];
                 let view =
                     if by_columns { MatrixMut::new(&mut c, n, m).t() } else { MatrixMut::new(&mut c, m, n) };
-                pool(threads).install(|| matmul(Math::F32, view, Store::Replace, 1.0, a, b));
+                pool(threads).install(|| matmul(MatmulPrecision::F32, view, Store::Replace, 1.0, a, b));
                 c
             };
             let bits = |c: &[f32]| c.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
@@ -236,7 +243,7 @@ fn threads_do_not_change_a_bit() {
             assert!(same, "{m}×{n}×{k} depends on the threads");
             let at = |i: usize| if by_columns { i % n * m + i / n } else { i };
             let rows: Vec<f32> = (0..m * n).map(|i| one[at(i)]).collect();
-            assert_close(&rows, &whole, (k, Math::F32), "cut into pieces");
+            assert_close(&rows, &whole, (k, MatmulPrecision::F32), "cut into pieces");
         }
     }
 }
@@ -247,7 +254,7 @@ fn shapes_that_do_not_fit_are_named() {
     let a = [0.0; 6];
     let mut c = [0.0; 6];
     matmul(
-        Math::F32,
+        MatmulPrecision::F32,
         MatrixMut::new(&mut c, 2, 3),
         Store::Replace,
         1.0,

@@ -1,7 +1,7 @@
 //! Matrix products of views, batch by batch.
 
 use super::{MANY, rows_of_each};
-use crate::gemm::{self, Elements, Math, Matrix, Product, Store, Target};
+use crate::gemm::{self, Elements, MatmulPrecision, Matrix, Product, Store, Target};
 use crate::memory::Reader;
 use crate::view::{View, Walk};
 use std::cell::RefCell;
@@ -22,7 +22,7 @@ pub(crate) struct Matmul {
     n: usize,
     k: usize,
     batches: usize,
-    math: Math,
+    math: MatmulPrecision,
 }
 
 /// One operand: where it begins, and its steps along its rows and columns.
@@ -48,7 +48,7 @@ thread_local! {
 
 impl Matmul {
     /// `left` is `[…, M, K]`, `right` `[…, K, N]`, `bias` `[…, M, 1]`; all batch axes are equal (broadcast).
-    pub fn new(left: &View, right: &View, bias: Option<&View>, math: Math) -> Matmul {
+    pub fn new(left: &View, right: &View, bias: Option<&View>, math: MatmulPrecision) -> Matmul {
         let rank = left.shape.len();
         let batch = &left.shape[..rank - 2];
         let steps = |v: &View| v.strides[..rank - 2].to_vec();

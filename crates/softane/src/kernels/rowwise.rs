@@ -10,7 +10,7 @@ use super::{TILE, rows_of_each};
 use crate::arena::Workers;
 use crate::buffer::Buffer;
 use crate::convert::Element;
-use crate::gemm::{self, Math, Target};
+use crate::gemm::{self, MatmulPrecision, Target};
 use crate::memory::Reader;
 use crate::view::View;
 use half::f16;
@@ -76,7 +76,12 @@ thread_local! {
 
 impl Rowwise {
     /// `None` if `group` is better computed from a product in memory.
-    pub fn new(group: &Group, product: &Deferred, math: Math, stored_narrow: bool) -> Option<Rowwise> {
+    pub fn new(
+        group: &Group,
+        product: &Deferred,
+        math: MatmulPrecision,
+        stored_narrow: bool,
+    ) -> Option<Rowwise> {
         let rank = group.shape.len();
         let operand = group.operands.iter().position(|v| *v == product.out)?;
         if !group.rows || rank < 2 || product.out.shape != group.shape {

@@ -6,10 +6,10 @@ use crate::pool::for_each;
 use crate::view::{View, Walk};
 use rayon::prelude::*;
 
-/// Rows and columns of a block that is turned at a time: what is read and written of it fits the first-level cache.
+/// Rows and columns of a block that is transposed at a time: what is read and written of it fits the first-level cache.
 const BLOCK: usize = 32;
 
-/// Writes a view whose last two axes are turned: the elements of one column stand side by side.
+/// Writes a view whose last two axes are transposed: the elements of one column stand side by side.
 #[derive(Clone, Debug)]
 pub(crate) struct Transpose {
     buffer: usize,

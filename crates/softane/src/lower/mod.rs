@@ -9,7 +9,7 @@ mod rules;
 mod sources;
 
 use crate::exec::CompileError;
-use crate::gemm::Math;
+use crate::gemm::MatmulPrecision;
 use crate::kernels::concat::Concat;
 use crate::kernels::matmul::Matmul;
 use crate::kernels::pointwise::{Group, Pointwise};
@@ -17,7 +17,7 @@ use crate::kernels::reference::Reference;
 use crate::kernels::rowwise::{Deferred, Rowwise};
 use crate::kernels::tile::{Code, Source};
 use crate::kernels::transpose::{Gather, Transpose};
-use crate::plan::{BufferInfo, Constant, Elements, Home, Kernel, Plan, Step, is_native};
+use crate::plan::{BufferHome, BufferInfo, Constant, Elements, Kernel, Plan, Step, is_native};
 use crate::view::View;
 use mil::{ArgValue, DType, Function, Literal, Operation, Program, TensorType, ValueId, Verified};
 
@@ -25,7 +25,7 @@ use mil::{ArgValue, DType, Function, Literal, Operation, Program, TensorType, Va
 ///
 /// # Errors
 /// If the op table contradicts itself; weights are read later.
-pub(crate) fn lower(program: &Verified<Program>, math: Math) -> Result<Plan, CompileError> {
+pub(crate) fn lower(program: &Verified<Program>, math: MatmulPrecision) -> Result<Plan, CompileError> {
     let function = program.entry();
     let mut uses = vec![Vec::new(); function.values.len()];
     for (at, op) in function.ops.iter().enumerate() {
@@ -43,7 +43,7 @@ pub(crate) fn lower(program: &Verified<Program>, math: Math) -> Result<Plan, Com
     };
     for (i, &id) in function.inputs.iter().enumerate() {
         let ty = function.ty(id);
-        let buffer = lowering.buffer(ty.dtype, ty.elements(), Home::Input(i));
+        let buffer = lowering.buffer(ty.dtype, ty.elements(), BufferHome::Input(i));
         lowering.define(id, View::packed(buffer, &ty.shape));
     }
     for operation in &function.ops {
@@ -61,7 +61,7 @@ pub(crate) fn lower(program: &Verified<Program>, math: Math) -> Result<Plan, Com
 
 /// What is known of a value before anything needs its elements.
 #[derive(Clone, Debug)]
-enum Lazy {
+enum LazyValue {
     /// Elements of a buffer.
     View(View),
     /// To be computed where it is needed.
@@ -80,29 +80,29 @@ enum Given<'f> {
 struct Lowering<'f> {
     function: &'f Function,
     /// How matrix products are computed.
-    math: Math,
+    math: MatmulPrecision,
     literals: Vec<Option<&'f Literal>>,
     /// For each value, the operations that use it, once for each use.
     uses: Vec<Vec<usize>>,
-    values: Vec<Option<Lazy>>,
+    values: Vec<Option<LazyValue>>,
     buffers: Vec<BufferInfo>,
     steps: Vec<Step>,
     constants: Vec<Constant>,
 }
 
 impl<'f> Lowering<'f> {
-    fn buffer(&mut self, dtype: DType, elements: usize, home: Home) -> usize {
+    fn buffer(&mut self, dtype: DType, elements: usize, home: BufferHome) -> usize {
         self.buffers.push(BufferInfo { dtype, elements, home });
         self.buffers.len() - 1
     }
 
     fn scratch(&mut self, dtype: DType, shape: &[usize]) -> View {
-        let buffer = self.buffer(dtype, shape.iter().product(), Home::Scratch);
+        let buffer = self.buffer(dtype, shape.iter().product(), BufferHome::Scratch);
         View::packed(buffer, shape)
     }
 
     fn define(&mut self, id: ValueId, view: View) {
-        self.values[id.index()] = Some(Lazy::View(view));
+        self.values[id.index()] = Some(LazyValue::View(view));
     }
 
     fn dtype(&self, view: &View) -> DType {
@@ -125,7 +125,7 @@ impl<'f> Lowering<'f> {
 
     fn constant(&mut self, elements: Elements, ty: &TensorType) -> usize {
         self.constants.push(Constant { elements, dtype: ty.dtype, used: false });
-        self.buffer(ty.dtype, ty.elements(), Home::Constant(self.constants.len() - 1))
+        self.buffer(ty.dtype, ty.elements(), BufferHome::Constant(self.constants.len() - 1))
     }
 
     /// The elements of an argument; computes them if that has not been done.
@@ -138,9 +138,9 @@ impl<'f> Lowering<'f> {
             Given::Value(id) => id,
         };
         let view = match (self.values[id.index()].take(), self.literals[id.index()]) {
-            (Some(Lazy::View(view)), _) => view,
-            (Some(Lazy::Product(product)), _) => self.settled(product),
-            (Some(Lazy::Group(group)), _) => {
+            (Some(LazyValue::View(view)), _) => view,
+            (Some(LazyValue::Product(product)), _) => self.settled(product),
+            (Some(LazyValue::Group(group)), _) => {
                 let to = self.scratch(self.function.ty(id).dtype, &group.shape);
                 let label = self.function.value(id).name.clone();
                 self.store(&group, to.buffer, label);
@@ -151,7 +151,7 @@ impl<'f> Lowering<'f> {
                 let ty = self.function.ty(id);
                 let buffer = match literal {
                     Some(l) => self.constant(Elements::Literal(l.clone()), ty),
-                    None => self.buffer(ty.dtype, ty.elements(), Home::Scratch),
+                    None => self.buffer(ty.dtype, ty.elements(), BufferHome::Scratch),
                 };
                 View::packed(buffer, &ty.shape)
             }
@@ -229,7 +229,10 @@ impl<'f> Lowering<'f> {
     /// Whether `view` is all of a buffer that may still be put anywhere.
     fn is_movable(&self, view: &View) -> bool {
         let info = &self.buffers[view.buffer];
-        info.home == Home::Scratch && view.is_packed() && view.offset == 0 && view.elements() == info.elements
+        info.home == BufferHome::Scratch
+            && view.is_packed()
+            && view.offset == 0
+            && view.elements() == info.elements
     }
 
     /// Joins `parts` along `axis` into the value `id`: what a step computes for it alone is computed in place.
@@ -245,7 +248,7 @@ impl<'f> Lowering<'f> {
         if ty.shape[..axis].iter().product::<usize>() == 1 {
             let mut offset = 0;
             for part in parts {
-                let home = Home::Inside(out.buffer, offset);
+                let home = BufferHome::Inside(out.buffer, offset);
                 offset += part.elements();
                 if self.is_movable(&part) {
                     self.buffers[part.buffer].home = home;
@@ -264,9 +267,9 @@ impl<'f> Lowering<'f> {
     fn output(&mut self, at: usize, id: ValueId) {
         let view = self.view(Given::Value(id));
         if self.is_movable(&view) {
-            self.buffers[view.buffer].home = Home::Output(at);
+            self.buffers[view.buffer].home = BufferHome::Output(at);
         } else {
-            let buffer = self.buffer(self.dtype(&view), view.elements(), Home::Output(at));
+            let buffer = self.buffer(self.dtype(&view), view.elements(), BufferHome::Output(at));
             self.copy_to(&view, buffer);
         }
     }

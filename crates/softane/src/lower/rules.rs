@@ -1,6 +1,6 @@
 //! Which operation becomes what.
 
-use super::{Given, Lazy, Lowering};
+use super::{Given, LazyValue, Lowering};
 use crate::kernels::matmul::Matmul;
 use crate::kernels::pointwise::Group;
 use crate::kernels::reduce::Reduce;
@@ -296,12 +296,12 @@ impl<'f> Lowering<'f> {
         // A vector has nothing to transpose.
         match x.shape[..] {
             [k] => x = self.reshaped(x, &[1, k]),
-            _ if call.bool("transpose_x") => x = turned(&x),
+            _ if call.bool("transpose_x") => x = transposed(&x),
             _ => {}
         }
         match y.shape[..] {
             [k] => y = self.reshaped(y, &[k, 1]),
-            _ if call.bool("transpose_y") => y = turned(&y),
+            _ if call.bool("transpose_y") => y = transposed(&y),
             _ => {}
         }
         let Some(batch) = broadcast(&x.shape[..x.shape.len() - 2], &y.shape[..y.shape.len() - 2]) else {
@@ -310,18 +310,19 @@ impl<'f> Lowering<'f> {
         let stretched = |v: &View| v.broadcast(&[&batch, &v.shape[v.shape.len() - 2..]].concat());
         let (x, y) = (stretched(&x), stretched(&y));
         // A result that is only transposed is computed transposed: xy = (yᵀxᵀ)ᵀ. A large left side stays where it is:
-        // there it need not be turned itself, and its zeros are skipped.
+        // there it need not be transposed itself, and its zeros are skipped.
         let large = |v: &View| v.shape[v.shape.len() - 2..].iter().product::<usize>();
         if self.feeds_rows(id)
             && [&batch[..], &[x.shape[batch.len()], y.shape[batch.len() + 1]]].concat() == out.shape
         {
             let (narrow, label) = (out.dtype == DType::F16, self.label(operation));
             let out = self.scratch(out.dtype, &out.shape);
-            self.values[id.index()] = Some(Lazy::Product(Deferred { left: x, right: y, out, narrow, label }));
+            self.values[id.index()] =
+                Some(LazyValue::Product(Deferred { left: x, right: y, out, narrow, label }));
             return true;
         }
         let view = if self.is_turned_next(id) && large(&x) < 2 * large(&y) {
-            turned(&self.product(turned(&y), turned(&x), None, out.dtype, self.label(operation)))
+            transposed(&self.product(transposed(&y), transposed(&x), None, out.dtype, self.label(operation)))
         } else {
             self.product(x, y, None, out.dtype, self.label(operation))
         };
@@ -338,11 +339,17 @@ impl<'f> Lowering<'f> {
         let (o, i) = (weight.shape[0], weight.shape[1]);
         let x = self.reshaped(x.clone(), &[x.elements() / i, i]);
         let view = match self.given(operation, "bias") {
-            None => self.product(x, turned(&weight), None, out.dtype, self.label(operation)),
+            None => self.product(x, transposed(&weight), None, out.dtype, self.label(operation)),
             Some(bias) => {
                 let bias = self.view(bias);
                 let bias = self.reshaped(bias, &[o, 1]);
-                turned(&self.product(weight, turned(&x), Some(bias), out.dtype, self.label(operation)))
+                transposed(&self.product(
+                    weight,
+                    transposed(&x),
+                    Some(bias),
+                    out.dtype,
+                    self.label(operation),
+                ))
             }
         };
         let view = self.reshaped(view, &out.shape);
@@ -410,7 +417,7 @@ fn is_computed(operation: &Operation, call: &Call<'_>) -> bool {
 }
 
 /// The last two axes swapped.
-fn turned(view: &View) -> View {
+fn transposed(view: &View) -> View {
     let rank = view.shape.len();
     let mut perm: Vec<usize> = (0..rank).collect();
     perm.swap(rank - 2, rank - 1);

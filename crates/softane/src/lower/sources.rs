@@ -1,6 +1,6 @@
 //! Elementwise operations gathered into groups.
 
-use super::{Given, Lazy, Lowering};
+use super::{Given, LazyValue, Lowering};
 use crate::kernels::pointwise::Group;
 use crate::kernels::tile::{Binary, Code, Function, Instruction, Row, Source, Unary};
 use crate::plan::is_native;
@@ -28,7 +28,7 @@ impl<'f> Lowering<'f> {
             return Source::Number(number);
         }
         if let Given::Value(id) = given
-            && let Some(Lazy::Group(inner)) = &self.values[id.index()]
+            && let Some(LazyValue::Group(inner)) = &self.values[id.index()]
             && inner.shape == group.shape
             && inner.operands.len()
                 + inner.code.instructions.len()
@@ -48,10 +48,10 @@ impl<'f> Lowering<'f> {
             }
         }
         if let Given::Value(id) = given
-            && let Some(Lazy::Product(product)) = &self.values[id.index()]
+            && let Some(LazyValue::Product(product)) = &self.values[id.index()]
             && product.out.shape == group.shape
             && group.product.is_none()
-            && let Some(Lazy::Product(product)) = self.values[id.index()].take()
+            && let Some(LazyValue::Product(product)) = self.values[id.index()].take()
         {
             let operand = add(group, product.out.clone());
             group.product = Some(product);
@@ -96,7 +96,7 @@ impl<'f> Lowering<'f> {
     }
 
     fn finish(&mut self, operation: &Operation, group: Group) -> bool {
-        self.values[operation.results[0].index()] = Some(Lazy::Group(group));
+        self.values[operation.results[0].index()] = Some(LazyValue::Group(group));
         true
     }
 

@@ -82,7 +82,7 @@ pub(crate) fn multiply(
         return false;
     }
     let to = to.as_ptr_mut();
-    // SAFETY: the matrices are as large as is said, their rows (or columns, if they are turned) begin as far apart as
+    // SAFETY: the matrices are as large as is said, their rows (or columns, if they are transposed) begin as far apart as
     // `layout` found; nobody else has `to`. With β = 0 what is there is not read.
     unsafe {
         sgemm(ROW_MAJOR, by, other, m, n, k, alpha, left.as_ptr(), a, right.as_ptr(), b, 0.0, to, c);
@@ -90,7 +90,7 @@ pub(crate) fn multiply(
     true
 }
 
-/// How a matrix lies, and from one of its rows (or columns, if it is turned) to the next.
+/// How a matrix lies, and from one of its rows (or columns, if it is transposed) to the next.
 fn layout(m: MatRef<'_, f32>) -> Option<(c_int, c_int)> {
     let far = |stride: isize, least: usize| {
         c_int::try_from(stride).ok().filter(|_| stride >= least.max(1) as isize)

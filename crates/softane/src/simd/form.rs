@@ -2,7 +2,7 @@
 
 /// How products are computed; sums are f32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Math {
+pub enum MatmulPrecision {
     /// Factors in f32, fused multiply-adds.
     #[default]
     F32,
@@ -15,37 +15,38 @@ pub enum Math {
     Int16,
 }
 
-impl Math {
+impl MatmulPrecision {
     /// All there are.
-    pub const ALL: [Math; 3] = [Math::F32, Math::Bf16, Math::Int16];
+    pub const ALL: [MatmulPrecision; 3] =
+        [MatmulPrecision::F32, MatmulPrecision::Bf16, MatmulPrecision::Int16];
 
     /// The one of that name.
-    pub fn named(name: &str) -> Option<Math> {
-        Math::ALL.into_iter().find(|math| math.name() == name)
+    pub fn named(name: &str) -> Option<MatmulPrecision> {
+        MatmulPrecision::ALL.into_iter().find(|math| math.name() == name)
     }
 
     /// Its name, as flags and tables have it.
     pub fn name(self) -> &'static str {
         match self {
-            Math::F32 => "f32",
-            Math::Bf16 => "bf16",
-            Math::Int16 => "int16",
+            MatmulPrecision::F32 => "f32",
+            MatmulPrecision::Bf16 => "bf16",
+            MatmulPrecision::Int16 => "int16",
         }
     }
 
     /// What it needs of a processor.
     pub fn needs(self) -> &'static str {
         match self {
-            Math::F32 => "nothing",
-            Math::Bf16 => "AVX-512 with BF16",
-            Math::Int16 => "AVX-512 with VNNI",
+            MatmulPrecision::F32 => "nothing",
+            MatmulPrecision::Bf16 => "AVX-512 with BF16",
+            MatmulPrecision::Int16 => "AVX-512 with VNNI",
         }
     }
 }
 
 /// How factors lie in packed panels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum PackFormat {
     /// One f32 in a word.
     Single,
     /// One number in a word, rounded to bf16 and written as f32.
@@ -67,22 +68,22 @@ pub(crate) const MOST: i32 = 4095;
 
 const _: () = assert!((SCALED as i64) * (MOST as i64) * (MOST as i64) < 1 << 31);
 
-impl Form {
+impl PackFormat {
     /// Words that `depth` elements of the inner dimension take in a panel, for each row or column.
     pub(crate) fn steps(self, depth: usize) -> usize {
         match self {
-            Form::Single | Form::Rounded => depth,
-            Form::Pairs => depth.div_ceil(2),
-            Form::Scaled => depth.div_ceil(2) + depth.div_ceil(SCALED),
+            PackFormat::Single | PackFormat::Rounded => depth,
+            PackFormat::Pairs => depth.div_ceil(2),
+            PackFormat::Scaled => depth.div_ceil(2) + depth.div_ceil(SCALED),
         }
     }
 
     /// Where the inner dimension may be cut: at multiples of so many elements.
     pub(crate) fn grain(self) -> usize {
         match self {
-            Form::Single | Form::Rounded => 1,
-            Form::Pairs => 2,
-            Form::Scaled => SCALED,
+            PackFormat::Single | PackFormat::Rounded => 1,
+            PackFormat::Pairs => 2,
+            PackFormat::Scaled => SCALED,
         }
     }
 
@@ -105,7 +106,7 @@ pub(crate) fn scale_of(largest: f32) -> (f32, f32) {
     }
 }
 
-/// Where `steps` of [`Form::Scaled`] have their scales: behind the first words, and so on.
+/// Where `steps` of [`PackFormat::Scaled`] have their scales: behind the first words, and so on.
 pub(crate) fn blocks_of(steps: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
     (0..steps).step_by(SCALED_STEPS).map(move |at| at..steps.min(at + SCALED_STEPS) - 1)
 }
@@ -134,12 +135,12 @@ mod tests {
 
     #[test]
     fn steps_add_up_where_a_depth_is_cut() {
-        for form in [Form::Single, Form::Rounded, Form::Pairs, Form::Scaled] {
+        for form in [PackFormat::Single, PackFormat::Rounded, PackFormat::Pairs, PackFormat::Scaled] {
             for (cut, depth) in [(128, 129), (256, 300), (1024, 2048)] {
                 assert_eq!(form.steps(cut) + form.steps(depth - cut), form.steps(depth), "{form:?} {depth}");
             }
         }
-        assert_eq!(blocks_of(Form::Scaled.steps(130)).collect::<Vec<_>>(), [0..64, 65..66]);
+        assert_eq!(blocks_of(PackFormat::Scaled.steps(130)).collect::<Vec<_>>(), [0..64, 65..66]);
         assert_eq!(blocks_of(0).count(), 0);
     }
 }

@@ -24,14 +24,14 @@ use pulp::{Arch, NullaryFnOnce};
 ///
 /// # Panics
 /// If one is too short.
-pub(crate) fn narrow_turned(from: &[f32], columns: usize, to: &mut strips::Strip<'_>) -> usize {
+pub(crate) fn narrow_transposed(from: &[f32], columns: usize, to: &mut strips::Strip<'_>) -> usize {
     #[cfg(target_arch = "x86_64")]
-    if tile::has(tile::Math::F32) {
-        return avx512::narrow_turned(from, columns, to);
+    if tile::has(tile::MatmulPrecision::F32) {
+        return avx512::narrow_transposed(from, columns, to);
     }
     #[cfg(target_arch = "aarch64")]
     {
-        neon::narrow_turned(from, columns, to)
+        neon::narrow_transposed(from, columns, to)
     }
     #[cfg(not(target_arch = "aarch64"))]
     {
@@ -60,7 +60,7 @@ pub(crate) fn vectorised<R, F: FnMut() -> R>(f: F) -> R {
 
 /// Asks for the line of the cache where element `at` of `values` lies, or would lie: nothing waits for it or changes.
 #[inline(always)]
-pub fn fetch<T>(values: &[T], at: usize) {
+pub fn prefetch<T>(values: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]
     #[expect(unsafe_code, reason = "a prefetch is an intrinsic; it reads nothing, so any address will do")]
     // SAFETY: every x86-64 processor has the instruction.

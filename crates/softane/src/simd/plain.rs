@@ -1,7 +1,7 @@
 //! Panels and tiles without vectors: what the loops of each instruction set have to agree with.
 
-use super::form::{Form, SCALED, SCALED_STEPS, blocks_of, scale_of};
-use super::tile::{COLS, Left, PITCH, Panel, ROWS, TILE};
+use super::form::{PackFormat, SCALED, SCALED_STEPS, blocks_of, scale_of};
+use super::tile::{COLS, Lhs, Panel, ROW_STRIDE, ROWS, TILE};
 use half::bf16;
 
 /// Element `k` of row or column `i` of a panel.
@@ -13,16 +13,16 @@ fn element(panel: &Panel<'_>, i: usize, k: usize) -> f32 {
 }
 
 /// Step `step` of row or column `i` of a panel.
-fn word(form: Form, panel: &Panel<'_>, i: usize, step: usize) -> f32 {
+fn word(form: PackFormat, panel: &Panel<'_>, i: usize, step: usize) -> f32 {
     let at = |k: usize| element(panel, i, k);
     match form {
-        Form::Single => at(step),
-        Form::Rounded => bf16::from_f32(at(step)).to_f32(),
-        Form::Pairs => {
+        PackFormat::Single => at(step),
+        PackFormat::Rounded => bf16::from_f32(at(step)).to_f32(),
+        PackFormat::Pairs => {
             let bits = |k| u32::from(bf16::from_f32(at(k)).to_bits());
             f32::from_bits(bits(2 * step) | bits(2 * step + 1) << 16)
         }
-        Form::Scaled => {
+        PackFormat::Scaled => {
             let (block, at) = (step / SCALED_STEPS, step % SCALED_STEPS);
             let magnitudes =
                 (block * SCALED..).take(SCALED).map(|k| element(panel, i, k).to_bits() << 1 >> 1);
@@ -41,42 +41,42 @@ fn word(form: Form, panel: &Panel<'_>, i: usize, step: usize) -> f32 {
 }
 
 /// See [`super::tile::pack`].
-pub(super) fn pack<const W: usize>(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
+pub(super) fn pack<const W: usize>(form: PackFormat, panel: &Panel<'_>, to: &mut [f32]) {
     for (step, to) in to.chunks_exact_mut(W).take(form.steps(panel.depth)).enumerate() {
         to.iter_mut().enumerate().for_each(|(i, to)| *to = word(form, panel, i, step));
     }
 }
 
 /// See [`super::tile::pack_rows`].
-pub(super) fn pack_rows(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
+pub(super) fn pack_rows(form: PackFormat, panel: &Panel<'_>, to: &mut [f32]) {
     for i in 0..ROWS {
-        let to = &mut to[i * PITCH..][..form.steps(panel.depth)];
+        let to = &mut to[i * ROW_STRIDE..][..form.steps(panel.depth)];
         to.iter_mut().enumerate().for_each(|(step, to)| *to = word(form, panel, i, step));
     }
 }
 
 /// See [`super::tile::multiply`].
-pub(super) fn multiply(form: Form, steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
+pub(super) fn multiply(form: PackFormat, steps: usize, left: Lhs<'_>, right: &[f32], tile: &mut [f32; TILE]) {
     tile.fill(0.0);
     let left = |i: usize, step: usize| match left {
-        Left::Steps(left) => left[step * ROWS + i],
-        Left::Rows(left) => left[i * PITCH + step],
+        Lhs::Packed(left) => left[step * ROWS + i],
+        Lhs::RowMajor(left) => left[i * ROW_STRIDE + step],
     };
     let right = |j: usize, step: usize| right[step * COLS + j];
     for (at, sum) in tile.iter_mut().enumerate() {
         let (i, j) = (at / COLS, at % COLS);
         match form {
-            Form::Single | Form::Rounded => {
+            PackFormat::Single | PackFormat::Rounded => {
                 (0..steps).for_each(|step| *sum = left(i, step).mul_add(right(j, step), *sum));
             }
-            Form::Pairs => {
+            PackFormat::Pairs => {
                 let halves = |x: f32| [x.to_bits() << 16, x.to_bits() & 0xFFFF_0000].map(f32::from_bits);
                 for step in 0..steps {
                     let ([x0, x1], [y0, y1]) = (halves(left(i, step)), halves(right(j, step)));
                     *sum = x0.mul_add(y0, x1.mul_add(y1, *sum));
                 }
             }
-            Form::Scaled => {
+            PackFormat::Scaled => {
                 let halves =
                     |x: f32| [x.to_bits() as u16, (x.to_bits() >> 16) as u16].map(|h| i32::from(h as i16));
                 for block in blocks_of(steps) {

@@ -2,8 +2,8 @@
 //!
 //! [`has`] says whether this machine multiplies tiles at full speed; elsewhere a library does matrix products.
 
-pub(crate) use super::form::Form;
-pub use super::form::Math;
+pub use super::form::MatmulPrecision;
+pub(crate) use super::form::PackFormat;
 use super::form::blocks_of;
 use super::plain;
 use crate::buffer::Elements;
@@ -20,22 +20,22 @@ pub(crate) const TILE: usize = ROWS * COLS;
 
 /// From one row of a panel of the left side to the next, if its rows are kept: words. No power of two, so that the
 /// rows do not compete for the same lines of the cache.
-pub(crate) const PITCH: usize = 1040;
+pub(crate) const ROW_STRIDE: usize = 1040;
 
 /// The most steps that a kept row has: [`pack_rows`] touches up to 16 words behind them.
-pub(crate) const MOST_STEPS: usize = PITCH - 16;
+pub(crate) const MOST_STEPS: usize = ROW_STRIDE - 16;
 
 /// What a packed panel may touch behind its end: its elements are written 16 at a time.
 pub(crate) const SLACK: usize = 16;
 
-impl Math {
+impl MatmulPrecision {
     /// How panels lie for it on this machine.
-    pub(crate) fn form(self) -> Form {
+    pub(crate) fn form(self) -> PackFormat {
         match self {
-            Math::F32 => Form::Single,
-            Math::Bf16 if has_quick_pairs() => Form::Pairs,
-            Math::Bf16 => Form::Rounded,
-            Math::Int16 => Form::Scaled,
+            MatmulPrecision::F32 => PackFormat::Single,
+            MatmulPrecision::Bf16 if has_quick_pairs() => PackFormat::Pairs,
+            MatmulPrecision::Bf16 => PackFormat::Rounded,
+            MatmulPrecision::Int16 => PackFormat::Scaled,
         }
     }
 }
@@ -58,7 +58,7 @@ pub(crate) struct Panel<'a> {
 
 /// Where a tile goes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Drain<'a> {
+pub(crate) struct Epilogue<'a> {
     pub rows: usize,
     pub cols: usize,
     /// Elements from one row to the next.
@@ -70,23 +70,23 @@ pub(crate) struct Drain<'a> {
     pub add: bool,
 }
 
-impl Drain<'_> {
+impl Epilogue<'_> {
     pub(crate) fn bias_of(&self, row: usize) -> f32 {
         self.bias.get(row).copied().unwrap_or(0.0)
     }
 }
 
 /// Whether this machine multiplies tiles with `math` at full speed.
-pub(crate) fn has(math: Math) -> bool {
+pub(crate) fn has(math: MatmulPrecision) -> bool {
     has_form(math.form())
 }
 
 /// Whether it does with panels of that form.
-fn has_form(form: Form) -> bool {
+fn has_form(form: PackFormat) -> bool {
     #[cfg(target_arch = "x86_64")]
     let has = super::avx512::has(form);
     #[cfg(target_arch = "aarch64")]
-    let has = form == Form::Single;
+    let has = form == PackFormat::Single;
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let has = {
         let _ = form;
@@ -108,7 +108,7 @@ pub(crate) fn has_quick_pairs() -> bool {
 ///
 /// # Panics
 /// If the panel reaches outside, or `to` is shorter than its steps; of a panel 12 wide, [`SLACK`] more are touched.
-pub(crate) fn pack<const W: usize>(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
+pub(crate) fn pack<const W: usize>(form: PackFormat, panel: &Panel<'_>, to: &mut [f32]) {
     assert!(panel.width <= W, "a panel of {} rows", panel.width);
     #[cfg(target_arch = "x86_64")]
     if has_form(form) {
@@ -122,11 +122,11 @@ pub(crate) fn pack<const W: usize>(form: Form, panel: &Panel<'_>, to: &mut [f32]
 }
 
 /// Packs a panel of the left side row by row, where the elements of a row stand side by side: row `i` begins at
-/// `i·PITCH`.
+/// `i·ROW_STRIDE`.
 ///
 /// # Panics
 /// If the panel reaches outside, its rows have gaps or more than [`MOST_STEPS`], or `to` is shorter than a panel.
-pub(crate) fn pack_rows(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
+pub(crate) fn pack_rows(form: PackFormat, panel: &Panel<'_>, to: &mut [f32]) {
     assert!(panel.width <= ROWS && panel.along == 1 && form.steps(panel.depth) <= MOST_STEPS);
     #[cfg(target_arch = "x86_64")]
     if has_form(form) {
@@ -140,15 +140,15 @@ pub(crate) fn pack_rows(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
 }
 
 /// Where along the inner dimension a panel is not all 0: from the first element to behind the last, about, at multiples
-/// of [`Form::skipped`] elements. All of it, if its elements stand side by side along neither axis.
-pub(crate) fn nonzero(form: Form, panel: &Panel<'_>) -> (usize, usize) {
+/// of [`PackFormat::skipped`] elements. All of it, if its elements stand side by side along neither axis.
+pub(crate) fn nonzero(form: PackFormat, panel: &Panel<'_>) -> (usize, usize) {
     match panel.from {
         Elements::F16(from) => nonzero_of(form, panel, from),
         Elements::F32(from) => nonzero_of(form, panel, from),
     }
 }
 
-fn nonzero_of<T: bytemuck::Pod>(form: Form, panel: &Panel<'_>, from: &[T]) -> (usize, usize) {
+fn nonzero_of<T: bytemuck::Pod>(form: PackFormat, panel: &Panel<'_>, from: &[T]) -> (usize, usize) {
     let Panel { at, across, along, width, depth, .. } = *panel;
     let block = form.skipped();
     let is_zero = |at: usize| bytemuck::bytes_of(&from[at]).iter().all(|&b| b == 0);
@@ -186,12 +186,12 @@ fn nonzero_of<T: bytemuck::Pod>(form: Form, panel: &Panel<'_>, from: &[T]) -> (u
 }
 
 /// Whether packed panels of the right side, each of `steps` steps, hold neither infinities nor NaN.
-pub(crate) fn all_finite(form: Form, steps: usize, panels: &[f32]) -> bool {
+pub(crate) fn all_finite(form: PackFormat, steps: usize, panels: &[f32]) -> bool {
     // The exponent of an f32, or of both bf16, is all ones where a number is not finite.
     let bits = match form {
-        Form::Single | Form::Rounded => [0x7F80_0000; 2],
-        Form::Pairs => [0x7F80_0000, 0x7F80],
-        Form::Scaled => {
+        PackFormat::Single | PackFormat::Rounded => [0x7F80_0000; 2],
+        PackFormat::Pairs => [0x7F80_0000, 0x7F80],
+        PackFormat::Scaled => {
             // The scales tell.
             let finite = |scales: &[f32]| scales.iter().all(|x| x.is_finite());
             let whole = |panel: &[f32]| blocks_of(steps).all(|b| finite(&panel[b.end * COLS..][..COLS]));
@@ -209,18 +209,18 @@ pub(crate) fn all_finite(form: Form, steps: usize, panels: &[f32]) -> bool {
 
 /// How a packed panel of the left side lies.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Left<'a> {
+pub(crate) enum Lhs<'a> {
     /// As [`pack`] has it.
-    Steps(&'a [f32]),
+    Packed(&'a [f32]),
     /// As [`pack_rows`] has it.
-    Rows(&'a [f32]),
+    RowMajor(&'a [f32]),
 }
 
 /// The product of two packed panels of `steps` steps.
 ///
 /// # Panics
 /// If a panel is shorter.
-pub(crate) fn multiply(form: Form, steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
+pub(crate) fn multiply(form: PackFormat, steps: usize, left: Lhs<'_>, right: &[f32], tile: &mut [f32; TILE]) {
     #[cfg(target_arch = "x86_64")]
     if has_form(form) {
         return super::avx512::multiply(form, steps, left, right, tile);
@@ -233,9 +233,9 @@ pub(crate) fn multiply(form: Form, steps: usize, left: Left<'_>, right: &[f32], 
 }
 
 /// Writes a tile as f32; `false` if this machine has no vectors for it.
-pub(crate) fn drain_f32(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) -> bool {
+pub(crate) fn drain_f32(tile: &[f32; TILE], drain: &Epilogue<'_>, to: &mut [f32]) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if has_form(Form::Single) {
+    if has_form(PackFormat::Single) {
         super::avx512::drain_f32(tile, drain, to);
         return true;
     }
@@ -244,9 +244,9 @@ pub(crate) fn drain_f32(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) -
 }
 
 /// As [`drain_f32`], rounded to half precision; nothing is added.
-pub(crate) fn drain_f16(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) -> bool {
+pub(crate) fn drain_f16(tile: &[f32; TILE], drain: &Epilogue<'_>, to: &mut [f16]) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if !drain.add && has_form(Form::Single) {
+    if !drain.add && has_form(PackFormat::Single) {
         super::avx512::drain_f16(tile, drain, to);
         return true;
     }
@@ -268,7 +268,7 @@ mod tests {
     fn panels_are_packed_as_the_plain_loop_packs_them() {
         let single = noise(12_000);
         let half: Vec<f16> = single.iter().map(|&x| f16::from_f32(x)).collect();
-        for form in [Form::Single, Form::Rounded, Form::Pairs, Form::Scaled] {
+        for form in [PackFormat::Single, PackFormat::Rounded, PackFormat::Pairs, PackFormat::Scaled] {
             let sizes = [(1, 1), (2, 12), (15, 5), (16, 12), (17, 11), (33, 12), (70, 7)];
             let long = [(128, 12), (131, 5), (290, 12), (290, 32), (64, 17)];
             for (depth, width) in sizes.into_iter().chain(long) {
@@ -285,7 +285,7 @@ mod tests {
         }
     }
 
-    fn both<const W: usize>(form: Form, panel: &Panel<'_>) {
+    fn both<const W: usize>(form: PackFormat, panel: &Panel<'_>) {
         let steps = form.steps(panel.depth);
         let (mut got, mut want) = (vec![7.0; steps * W + SLACK], vec![7.0; steps * W]);
         pack::<W>(form, panel, &mut got);
@@ -293,39 +293,39 @@ mod tests {
         let same = |got: &[f32], want: &[f32]| got.iter().zip(want).all(|(g, w)| g.to_bits() == w.to_bits());
         assert!(same(&got, &want), "{form:?}, {W} wide, {panel:?}");
         if panel.along == 1 && panel.width <= ROWS {
-            let (mut got, mut want) = (vec![7.0; ROWS * PITCH], vec![7.0; ROWS * PITCH]);
+            let (mut got, mut want) = (vec![7.0; ROWS * ROW_STRIDE], vec![7.0; ROWS * ROW_STRIDE]);
             pack_rows(form, panel, &mut got);
             plain::pack_rows(form, panel, &mut want);
-            let rows = got.chunks(PITCH).zip(want.chunks(PITCH));
+            let rows = got.chunks(ROW_STRIDE).zip(want.chunks(ROW_STRIDE));
             assert!(rows.into_iter().all(|(g, w)| same(&g[..steps], &w[..steps])), "{form:?}, {panel:?}");
         }
     }
 
     #[test]
     fn products_agree_with_the_plain_loop() {
-        for form in [Form::Single, Form::Rounded, Form::Pairs, Form::Scaled] {
+        for form in [PackFormat::Single, PackFormat::Rounded, PackFormat::Pairs, PackFormat::Scaled] {
             for steps in [0, 1, 2, 31, 100] {
                 let word = |step: usize, x: f32| match form {
-                    Form::Single | Form::Rounded => x,
+                    PackFormat::Single | PackFormat::Rounded => x,
                     // Both halves are small numbers.
-                    Form::Pairs => f32::from_bits(x.to_bits() & 0xFFFF_0000 | 0x3F80),
-                    Form::Scaled if blocks_of(steps).any(|b| b.end == step) => x / MOST as f32,
+                    PackFormat::Pairs => f32::from_bits(x.to_bits() & 0xFFFF_0000 | 0x3F80),
+                    PackFormat::Scaled if blocks_of(steps).any(|b| b.end == step) => x / MOST as f32,
                     // Two integers, up to 12 bits.
-                    Form::Scaled => f32::from_bits(((x * 517.0) as i16 as u16 as u32) << 16 | 0xF001),
+                    PackFormat::Scaled => f32::from_bits(((x * 517.0) as i16 as u16 as u32) << 16 | 0xF001),
                 };
                 let panel = |width: usize, noise: &[f32]| -> Vec<f32> {
                     noise.iter().enumerate().map(|(at, &x)| word(at / width, x)).collect()
                 };
                 let left = panel(ROWS, &noise(steps * ROWS));
                 let right = panel(COLS, &noise(steps * COLS + 5)[5..]);
-                let mut rows = vec![f32::NAN; ROWS * PITCH];
+                let mut rows = vec![f32::NAN; ROWS * ROW_STRIDE];
                 for (at, &x) in left.iter().enumerate() {
-                    rows[at % ROWS * PITCH + at / ROWS] = x;
+                    rows[at % ROWS * ROW_STRIDE + at / ROWS] = x;
                 }
                 let (mut got, mut other, mut want) = ([1.0; TILE], [3.0; TILE], [2.0; TILE]);
-                multiply(form, steps, Left::Steps(&left), &right, &mut got);
-                multiply(form, steps, Left::Rows(&rows), &right, &mut other);
-                plain::multiply(form, steps, Left::Steps(&left), &right, &mut want);
+                multiply(form, steps, Lhs::Packed(&left), &right, &mut got);
+                multiply(form, steps, Lhs::RowMajor(&rows), &right, &mut other);
+                plain::multiply(form, steps, Lhs::Packed(&left), &right, &mut want);
                 assert_eq!(got, other, "both layouts");
                 // Sums of up to 200 products of at most 64, in one order or another; sums of integers are exact, but two
                 // or more blocks of them times up to 64.

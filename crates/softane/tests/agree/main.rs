@@ -87,10 +87,10 @@ fn agrees(program: &Verified<Program>, inputs: &[Tensor], is_sum: bool, what: &s
     }
 }
 
-/// `x · y` of these shapes, either turned first.
+/// `x · y` of these shapes, either transposed first.
 fn product(x: &[usize], y: &[usize], turn: (bool, bool), dtype: DType) -> (Verified<Program>, Vec<Tensor>) {
     let b = Builder::new("main", Opset::Ios18);
-    let turned = |shape: &[usize], turn: bool| {
+    let transposed = |shape: &[usize], turn: bool| {
         let mut shape = shape.to_vec();
         let rank = shape.len();
         if turn {
@@ -98,7 +98,7 @@ fn product(x: &[usize], y: &[usize], turn: (bool, bool), dtype: DType) -> (Verif
         }
         TensorType::new(dtype, shape)
     };
-    let types = [turned(x, turn.0), turned(y, turn.1)];
+    let types = [transposed(x, turn.0), transposed(y, turn.1)];
     let (x, y) = (b.input("x", types[0].clone()), b.input("y", types[1].clone()));
     let program = b.finish([("z", x.matmul(y, turn.0, turn.1))]).expect("valid");
     let numbers = |ty: TensorType| {
@@ -128,7 +128,7 @@ fn products_in_blocks_and_batches_agree() {
                     continue;
                 }
                 let (program, inputs) = product(x, y, turn, dtype);
-                agrees(&program, &inputs, true, &format!("{x:?} · {y:?}, turned {turn:?}, {dtype}"));
+                agrees(&program, &inputs, true, &format!("{x:?} · {y:?}, transposed {turn:?}, {dtype}"));
             }
         }
     }

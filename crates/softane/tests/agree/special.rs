@@ -100,19 +100,19 @@ fn products_agree_at_the_edges() {
     // One odd number in each row or column of plain ones: what it comes to is seen on its own.
     for dtype in [DType::F16, DType::F32] {
         for (m, k, n) in [(5, 7, 4), (12, 32, 32), (13, 33, 31), (50, 70, 40), (64, 513, 33)] {
-            for turned in [false, true] {
-                product(dtype, (m, k, n), turned);
+            for transposed in [false, true] {
+                product(dtype, (m, k, n), transposed);
             }
         }
     }
 }
 
-fn product(dtype: DType, (m, k, n): (usize, usize, usize), turned: bool) {
+fn product(dtype: DType, (m, k, n): (usize, usize, usize), transposed: bool) {
     let b = Builder::new("main", Opset::Ios18);
-    let left = TensorType::new(dtype, if turned { [k, m] } else { [m, k] });
+    let left = TensorType::new(dtype, if transposed { [k, m] } else { [m, k] });
     let right = TensorType::new(dtype, [k, n]);
     let (x, y) = (b.input("x", left.clone()), b.input("y", right.clone()));
-    let program = b.finish([("z", x.matmul(y, turned, false))]).expect("valid");
+    let program = b.finish([("z", x.matmul(y, transposed, false))]).expect("valid");
     let edges = edges(dtype);
     let plain = |i: usize| ((i * 7919) % 61) as f64 / 64.0 - 0.5;
     // Half of the left side is 0, which the engine may skip, but not where the right side is infinite or no number.
@@ -121,7 +121,7 @@ fn product(dtype: DType, (m, k, n): (usize, usize, usize), turned: bool) {
         j if j == i => edges[i % edges.len()],
         j => plain(i * k + j),
     };
-    let xs = (0..m * k).map(|e| if turned { at(e % m, e / m) } else { at(e / k, e % k) });
+    let xs = (0..m * k).map(|e| if transposed { at(e % m, e / m) } else { at(e / k, e % k) });
     let ys = (0..k * n).map(|e| if e / n == e % n + 2 { edges[e % edges.len()] } else { plain(e) });
     let inputs = [Tensor::floats(left, xs), Tensor::floats(right, ys)];
     let out = TensorType::new(dtype, [m, n]);
@@ -133,6 +133,6 @@ fn product(dtype: DType, (m, k, n): (usize, usize, usize), turned: bool) {
         // What exceeds f32 on the way is infinite or no number here, and may be finite in f64.
         let large = w.abs() > 1e37 || w.is_nan() && g.is_infinite();
         let same = g == w || g.is_nan() && w.is_nan();
-        assert!(same || close || large, "{dtype}, {m}×{k}×{n}, {turned}: {g:e}, not {w:e}, at {i}");
+        assert!(same || close || large, "{dtype}, {m}×{k}×{n}, {transposed}: {g:e}, not {w:e}, at {i}");
     }
 }

@@ -1,11 +1,11 @@
 //! What each optimisation of maderix/ANE is worth here: steps with one of them switched off, and with one more of them
 //! on from none to all.
 
-use super::{BenchError, Spread, StepBench, StepOptions, Workload};
+use super::{BenchError, Spread, StepBench, StepBenchOptions, Workload};
 use crate::host::Layout;
 use crate::model::{Fusion, Plan};
 use crate::run::Storage;
-use crate::step::{Build, Course};
+use crate::step::{Build, StepOptions};
 use ane::DeviceInfo;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl Optimisation {
                 norms: has(Optimisation::FusedNorms),
                 wo: has(Optimisation::FusedWo),
             }),
-            course: Course {
+            options: StepOptions {
                 layout,
                 vector_norms: has(Optimisation::VectorNorms),
                 gradients_beside: has(Optimisation::GradientsBeside),
@@ -132,7 +132,7 @@ pub fn variants() -> Vec<(What, Vec<Optimisation>)> {
 /// If the engine cannot be had, refuses a kernel, or fails.
 pub fn ablation(
     workload: &Workload,
-    options: &StepOptions,
+    options: &StepBenchOptions,
     batch: usize,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(DeviceInfo, Vec<Ablation>), BenchError> {
@@ -194,7 +194,7 @@ mod tests {
             }
         }
         let all = Optimisation::build(Storage::F16, &Optimisation::ALL);
-        assert_eq!((all.course, all.plan.kernels().len()), (Course::default(), 6));
+        assert_eq!((all.options, all.plan.kernels().len()), (StepOptions::default(), 6));
         let none = Optimisation::build(Storage::F16, &[]);
         assert_eq!(none.plan.kernels().len(), 7);
     }

@@ -4,7 +4,7 @@ use super::{BenchError, Spread, Workload, median};
 use crate::model::{Layer, LayerKernels, Plan};
 use crate::run::Storage;
 use crate::step::StepError;
-use ane::{Device, DeviceInfo, Kernel, Pool, SoftOptions, Wanted};
+use ane::{Device, DeviceInfo, DeviceOptions, Kernel, Pool, SoftOptions};
 use std::time::{Duration, Instant};
 
 /// What compiling a model takes.
@@ -28,7 +28,7 @@ pub struct CompileTimes {
 pub fn compilations(
     workload: &Workload,
     storage: Storage,
-    wanted: Wanted,
+    wanted: DeviceOptions,
     threads: usize,
     samples: usize,
     progress: &mut dyn FnMut(usize, usize),
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn every_kernel_has_its_share_of_the_whole() {
         let workload = Workload::new(ModelConfig::preset("tiny").unwrap());
-        let wanted = Wanted::from(ane::Choice::Soft);
+        let wanted = DeviceOptions::from(ane::DeviceKind::Soft);
         let times = compilations(&workload, Storage::F16, wanted, 2, 1, &mut |_, _| {}).unwrap();
         let names: Vec<&str> = times.parts.iter().map(|p| p.0.as_str()).collect();
         let kernels = ["fwdAttn", "fwdFFN", "ffnBwd", "sdpaBwd1", "sdpaBwd2", "qkvBwd"];

@@ -2,7 +2,7 @@
 
 use super::{BenchError, Spread};
 use crate::step::StepError;
-use ane::{Device, DeviceInfo, Kernel, Pool, SoftOptions, Surface, Wanted};
+use ane::{Device, DeviceInfo, DeviceOptions, Kernel, Pool, SoftOptions, Surface};
 use mil::eval::{Rounding, run};
 use mil::{Builder, Opset, Program, Tensor, Verified, Weights, ty};
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ const PRODUCTS: [(usize, usize); 3] = [(16, 16), (64, 64), (256, 64)];
 /// # Errors
 /// If the engine cannot be had or refuses a kernel; `Wrong`, if an output is not what the program means.
 pub fn dispatches(
-    wanted: Wanted,
+    wanted: DeviceOptions,
     threads: usize,
     samples: usize,
     progress: &mut dyn FnMut(usize, usize),
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn kernels_that_are_timed_compute_what_they_mean() {
         let mut heard = Vec::new();
-        let wanted = Wanted::from(ane::Choice::Soft);
+        let wanted = DeviceOptions::from(ane::DeviceKind::Soft);
         let (info, all) = dispatches(wanted, 2, 3, &mut |done, of| heard.push((done, of))).unwrap();
         assert_eq!((info.threads, all.len(), heard.last()), (2, 4, Some(&(4, 4))));
         for t in &all {

@@ -4,7 +4,7 @@ use super::{Workload, median};
 use crate::step::StepError;
 use ane::Pool;
 use half::f16;
-use softane::gemm::{Math, Matrix, MatrixMut, Store, matmul};
+use softane::gemm::{MatmulPrecision, Matrix, MatrixMut, Store, matmul};
 use std::time::{Duration, Instant};
 
 /// A product that was timed.
@@ -22,7 +22,7 @@ pub struct ProductTime {
 ///
 /// # Errors
 /// If the system starts no threads.
-pub fn limit(math: Math, threads: usize) -> Result<Option<f64>, StepError> {
+pub fn limit(math: MatmulPrecision, threads: usize) -> Result<Option<f64>, StepError> {
     let pool = Pool::new(threads).map_err(StepError::Threads)?;
     Ok(pool.install(|| softane::limits::peak(math)))
 }
@@ -44,7 +44,7 @@ pub struct ProductTimes {
 /// If this processor has no instructions for `math`, or the system starts no threads.
 pub fn products(
     workload: &Workload,
-    math: Math,
+    math: MatmulPrecision,
     threads: usize,
     samples: usize,
 ) -> Result<ProductTimes, StepError> {
@@ -64,13 +64,13 @@ pub fn products(
     let pool = Pool::new(threads).map_err(StepError::Threads)?;
     pool.busy(|| {
         let limit = softane::limits::peak(math);
-        let timed = shapes.into_iter().map(|(name, shape, turned)| {
+        let timed = shapes.into_iter().map(|(name, shape, transposed)| {
             let [m, n, k] = shape;
             let numbers = |len: usize| -> Vec<f16> {
                 (0..len).map(|i| f16::from_f32((i % 31) as f32 / 31.0 - 0.5)).collect()
             };
             let (a, b, mut to) = (numbers(m * k), numbers(k * n), vec![0.0f32; m * n]);
-            let right = if turned { Matrix::new(&*b, n, k).t() } else { Matrix::new(&*b, k, n) };
+            let right = if transposed { Matrix::new(&*b, n, k).t() } else { Matrix::new(&*b, k, n) };
             let times: Vec<Duration> = (0..samples + 2)
                 .map(|_| {
                     let start = Instant::now();

@@ -4,7 +4,7 @@ use super::{Workload, median};
 use crate::model::{Layer, LayerKernels, Norms, Start};
 use crate::run::Storage;
 use crate::step::StepError;
-use ane::{DeviceError, Engine, Math, Pool};
+use ane::{DeviceError, Engine, MatmulPrecision, Pool};
 use softane::{Arena, Buffer, Executable, Slice, SliceMut};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub fn kernels(
     workload: &Workload,
     storage: Storage,
     norms: Norms,
-    math: Math,
+    math: MatmulPrecision,
     threads: usize,
     samples: usize,
 ) -> Result<(usize, Vec<KernelTimes>), StepError> {

@@ -24,7 +24,7 @@ pub use scaling::{Over, ScalingTime, scaling};
 pub use stack::{
     StackOptions, StackSize, StackTime, Timed, Untimed, int8_sizes, knee, peak_sizes, sram_sizes, stacks,
 };
-pub use step::{StepBench, StepOptions, StepTimes};
+pub use step::{StepBench, StepBenchOptions, StepTimes};
 pub use workload::Workload;
 
 /// The median of at least one time.

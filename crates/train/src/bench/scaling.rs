@@ -1,6 +1,6 @@
 //! How the time of a step grows with the model and its batch.
 
-use super::{BenchError, Spread, StepBench, StepOptions, Workload};
+use super::{BenchError, Spread, StepBench, StepBenchOptions, Workload};
 use crate::config::{ModelConfig, Task};
 use crate::error::TrainError;
 use crate::run::RunError;
@@ -66,7 +66,7 @@ pub fn scaling(
     config: &ModelConfig,
     over: Over,
     sizes: &[usize],
-    options: &StepOptions,
+    options: &StepBenchOptions,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(DeviceInfo, Vec<ScalingTime>), BenchError> {
     // All are checked before the first is timed.
@@ -94,8 +94,8 @@ mod tests {
     #[test]
     fn each_size_does_the_work_that_it_says() {
         let tiny = ModelConfig::preset("tiny").unwrap();
-        let device = ane::Wanted::from(ane::Choice::Soft);
-        let options = StepOptions {
+        let device = ane::DeviceOptions::from(ane::DeviceKind::Soft);
+        let options = StepBenchOptions {
             threads: 1,
             start: crate::model::Norms::Engine.into(),
             device,

@@ -1,10 +1,10 @@
 //! The time of stacks of equal convolutions: what an engine can do at most, what a larger working set costs, and what
-//! int8 is worth. The programs, and how their results are known, are [`ane::study::chain`]'s.
+//! int8 is worth. The programs, and how their results are known, are [`ane::probe::chain`]'s.
 
 use super::{BenchError, Spread};
 use crate::step::StepError;
-use ane::study::chain::{Precision, Stack};
-use ane::{Device, DeviceError, DeviceInfo, Engine, Pool, SoftOptions, Wanted};
+use ane::probe::chain::{Precision, Stack};
+use ane::{Device, DeviceError, DeviceInfo, DeviceOptions, Engine, Pool, SoftOptions};
 use mil::ty;
 use std::time::{Duration, Instant};
 
@@ -113,7 +113,7 @@ pub fn int8_sizes(engine: Engine, full: bool) -> Vec<StackSize> {
 /// If the engine cannot be had, or there is no stack of a size. What an engine refuses or computes wrongly stands beside
 /// the others.
 pub fn stacks(
-    wanted: Wanted,
+    wanted: DeviceOptions,
     threads: usize,
     sizes: impl FnOnce(Engine) -> Vec<StackSize>,
     options: StackOptions,
@@ -180,7 +180,7 @@ pub fn knee(points: &[(usize, f64)]) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ane::Choice;
+    use ane::DeviceKind;
 
     #[test]
     fn stacks_that_are_timed_compute_what_they_mean() {
@@ -189,7 +189,7 @@ mod tests {
             vec![size(16, 3, Precision::F16), size(24, 4, Precision::F16), size(16, 4, Precision::W8A8)];
         let options = StackOptions { samples: 5, budget: Duration::ZERO };
         let mut heard = Vec::new();
-        let wanted = Wanted::from(Choice::Soft);
+        let wanted = DeviceOptions::from(DeviceKind::Soft);
         let (_, all) = stacks(wanted, 1, |_| sizes, options, &mut |done, of| heard.push((done, of))).unwrap();
         assert_eq!(heard, [(0, 3), (1, 3), (2, 3), (3, 3)]);
         for t in &all {

@@ -5,18 +5,18 @@ use crate::model::Start;
 use crate::optim::{AdamW, Update};
 use crate::run::{RunError, Storage};
 use crate::step::{Build, Chosen, Heard, Network, StepError, StepGraph, Window, compile};
-use ane::{DeviceInfo, Pool, SoftOptions, Wanted};
+use ane::{DeviceInfo, DeviceOptions, Pool, SoftOptions};
 use flow::{Lane, Trace};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How a step is measured.
 #[derive(Clone, Copy, Debug)]
-pub struct StepOptions {
+pub struct StepBenchOptions {
     /// Threads to compute on; 0 means as many as the machine runs at once.
     pub threads: usize,
     /// Which engine.
-    pub device: Wanted,
+    pub device: DeviceOptions,
     /// Which plan of kernels, by [`StepBench::new`].
     pub start: Start,
     /// The element type of programs and surfaces.
@@ -87,7 +87,7 @@ impl StepBench {
     /// If the engine cannot be had or refuses a kernel.
     pub fn new(
         workload: Workload,
-        options: &StepOptions,
+        options: &StepBenchOptions,
         heard: &mut dyn FnMut(Heard<'_>),
     ) -> Result<StepBench, RunError> {
         let build = Build::train(options.storage.precision()).on(options.device);
@@ -104,7 +104,7 @@ impl StepBench {
     /// As [`StepBench::new`].
     pub fn with(
         workload: &Workload,
-        options: &StepOptions,
+        options: &StepBenchOptions,
         build: &Build,
         batch: usize,
     ) -> Result<StepBench, RunError> {
@@ -140,7 +140,7 @@ impl StepBench {
         let updating = Instant::now();
         self.steps += 1;
         let update = Update { t: self.steps, lr: LEARNING_RATE, grad_scale: scale as f32 };
-        self.network.learn(&OPTIMIZER, update, &mut self.m, &mut self.v)?;
+        self.network.apply_update(&OPTIMIZER, update, &mut self.m, &mut self.v)?;
         self.trace.mark(Lane::Cpu, "AdamW, new weights", updating);
         Ok((loss, norm))
     }
@@ -182,7 +182,7 @@ impl StepBench {
     /// If the engine fails.
     pub fn run(
         mut self,
-        options: &StepOptions,
+        options: &StepBenchOptions,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<StepTimes, RunError> {
         let total = WARM_UP + options.samples;

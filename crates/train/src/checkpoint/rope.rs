@@ -10,9 +10,9 @@ use crate::config::{ModelConfig, ParamKind, ParamSpec, RopeKind};
 
 /// The rows of a weight as a folder has them; `data` is the weight in the model's own order.
 pub(super) fn in_folder<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f32]) -> Cow<'a, [f32]> {
-    let turned =
+    let transposed =
         matches!(spec.kind, ParamKind::Wq | ParamKind::Wk | ParamKind::QueryNorm | ParamKind::KeyNorm);
-    if config.rope.kind != RopeKind::Interleaved || !turned {
+    if config.rope.kind != RopeKind::Interleaved || !transposed {
         return Cow::Borrowed(data);
     }
     // A norm's weight is one head whose rows are single numbers.

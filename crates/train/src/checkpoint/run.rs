@@ -149,7 +149,7 @@ impl RunFolder {
         is_saved(&self.model(), config, params)
     }
 
-    /// Takes back the checkpoint of `step`, of weights that turned out not to be fit: the one before it becomes the
+    /// Takes back the checkpoint of `step`, of weights that transposed out not to be fit: the one before it becomes the
     /// newest, and the model that of its step. Without a good one before it nothing happens.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ const OURS: &str = "backpropane";
 
 /// The file as it is written; keys not listed are ignored.
 #[derive(Deserialize)]
-struct Form {
+struct RopeLayout {
     model_type: Option<String>,
     hidden_size: Option<usize>,
     intermediate_size: Option<usize>,
@@ -62,7 +62,7 @@ struct Ours {
 }
 
 pub(super) fn from_json(text: &str) -> Result<ModelConfig, Problem> {
-    let form: Form = serde_json::from_str(text).map_err(Problem::json)?;
+    let form: RopeLayout = serde_json::from_str(text).map_err(Problem::json)?;
     let qwen3 = match form.model_type.as_deref() {
         None | Some("llama" | OURS) => false,
         Some("qwen3") => true,
@@ -105,7 +105,7 @@ pub(super) fn from_json(text: &str) -> Result<ModelConfig, Problem> {
     Ok(config)
 }
 
-impl Form {
+impl RopeLayout {
     /// Refuses settings that change what the model computes and that this program does not have.
     fn refuse_unsupported(&self) -> Result<(), Problem> {
         let rope_type = self.rope_parameters.as_ref().and_then(|p| p.rope_type.as_deref());

@@ -19,18 +19,18 @@ pub fn init_params(config: &ModelConfig, seed: u64) -> Vec<f32> {
     let specs = config.params();
     let mut params = vec![0.0; config.param_count()];
     let mut rest = params.as_mut_slice();
-    let mut pieces = Vec::with_capacity(specs.len());
+    let mut chunks = Vec::with_capacity(specs.len());
     for (index, spec) in specs.iter().enumerate() {
-        let (piece, tail) = rest.split_at_mut(spec.count());
-        pieces.push((index as u64, spec.init, piece));
+        let (chunk, tail) = rest.split_at_mut(spec.count());
+        chunks.push((index as u64, spec.init, chunk));
         rest = tail;
     }
-    pieces.into_par_iter().for_each(|(index, init, piece)| {
+    chunks.into_par_iter().for_each(|(index, init, chunk)| {
         let mut rng = stream(seed, Purpose::Init, index);
         match init {
-            Init::Ones => piece.fill(1.0),
-            Init::Normal { std } => piece.iter_mut().for_each(|w| *w = std * standard_normal(&mut rng)),
-            Init::Uniform { limit } => piece.iter_mut().for_each(|w| *w = limit * symmetric(&mut rng)),
+            Init::Ones => chunk.fill(1.0),
+            Init::Normal { std } => chunk.iter_mut().for_each(|w| *w = std * standard_normal(&mut rng)),
+            Init::Uniform { limit } => chunk.iter_mut().for_each(|w| *w = limit * symmetric(&mut rng)),
         }
     });
     params

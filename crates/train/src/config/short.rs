@@ -16,7 +16,7 @@ use super::{ModelConfig, PRESETS, Problem, Rope, RopeKind, Spelling, Task, valid
 /// The file as it is written: every key may be absent, none may be unknown.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Form {
+struct ShortForm {
     preset: Option<String>,
     dim: Option<usize>,
     hidden: Option<usize>,
@@ -35,14 +35,14 @@ struct Form {
 }
 
 pub(super) fn from_toml(text: &str) -> Result<ModelConfig, Problem> {
-    toml::from_str::<Form>(text).map_err(|error| toml_problem(text, &error))?.complete()
+    toml::from_str::<ShortForm>(text).map_err(|error| toml_problem(text, &error))?.complete()
 }
 
 pub(super) fn from_json(text: &str) -> Result<ModelConfig, Problem> {
-    serde_json::from_str::<Form>(text).map_err(Problem::json)?.complete()
+    serde_json::from_str::<ShortForm>(text).map_err(Problem::json)?.complete()
 }
 
-/// A TOML error with its byte offset turned into line and column.
+/// A TOML error with its byte offset transposed into line and column.
 fn toml_problem(text: &str, error: &toml::de::Error) -> Problem {
     let start = error.span().map_or(0, |span| span.start).min(text.len());
     let before = &text.as_bytes()[..start];
@@ -51,7 +51,7 @@ fn toml_problem(text: &str, error: &toml::de::Error) -> Problem {
     Problem::Syntax { line, column, problem: error.message().to_owned() }
 }
 
-impl Form {
+impl ShortForm {
     fn complete(self) -> Result<ModelConfig, Problem> {
         let base = match &self.preset {
             None => None,

@@ -62,12 +62,12 @@ fn initial_weights_have_the_stated_spread_and_depend_on_the_seed_alone() {
     assert_eq!(params, init_params(&config, 1));
     assert_ne!(params, init_params(&config, 2));
     for spec in config.params() {
-        let piece = &params[spec.range()];
-        let n = piece.len() as f64;
-        let mean = piece.iter().map(|&w| f64::from(w)).sum::<f64>() / n;
-        let std = (piece.iter().map(|&w| (f64::from(w) - mean).powi(2)).sum::<f64>() / n).sqrt();
+        let chunk = &params[spec.range()];
+        let n = chunk.len() as f64;
+        let mean = chunk.iter().map(|&w| f64::from(w)).sum::<f64>() / n;
+        let std = (chunk.iter().map(|&w| (f64::from(w) - mean).powi(2)).sum::<f64>() / n).sqrt();
         match spec.init {
-            Init::Ones => assert!(piece.iter().all(|&w| w == 1.0)),
+            Init::Ones => assert!(chunk.iter().all(|&w| w == 1.0)),
             // Four standard errors of mean and standard deviation of n normal numbers.
             Init::Normal { std: want } => {
                 let want = f64::from(want);

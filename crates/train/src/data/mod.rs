@@ -1,7 +1,7 @@
 //! From text to training windows: text files, token files, the split into training and validation, and which
 //! window a step trains on.
 //!
-//! Text is read in pieces, encoded and written to a file of little-endian tokens ([`tokenize`]).
+//! Text is read in chunks, encoded and written to a file of little-endian tokens ([`tokenize`]).
 //! Token files are read window by window at their position ([`TokenFile`]): memory stays constant however
 //! large the file is, as with a memory map, and a file cut or overwritten while in use is an error instead of a
 //! signal or of other training.

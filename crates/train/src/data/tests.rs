@@ -79,7 +79,7 @@ fn text_that_is_not_utf8_is_refused_with_the_offset_and_leaves_no_file() {
     let text = dir.path().join("latin1.txt");
     let out = dir.path().join("tokens.bin");
     let tokenizer = Tokenizer::train([Ok("a b c".to_owned())].into_iter(), 257).unwrap();
-    // Within the first piece, after several pieces, and a character cut off by the end of the file.
+    // Within the first chunk, after several chunks, and a character cut off by the end of the file.
     for (good, bad) in [(5, &b"caf\xe9 au lait"[..]), (400_000, b"\xff"), (3, b"\xc3")] {
         let mut bytes = bundled().as_bytes()[..good].to_vec();
         bytes.extend(bad);
@@ -155,7 +155,7 @@ fn a_text_shorter_than_a_window_is_refused_by_its_own_name_and_writes_nothing() 
 fn a_text_without_spaces_goes_round() {
     let dir = tempdir().unwrap();
     let (text, out) = (dir.path().join("long.txt"), dir.path().join("tokens.bin"));
-    // More than the longest piece, without a cut that changes no token; the forced cut must split no character.
+    // More than the longest chunk, without a cut that changes no token; the forced cut must split no character.
     let content = "“né”".repeat(600_000 / 9);
     fs::write(&text, &content).unwrap();
     let source = TextSource::open(&text).unwrap();

@@ -1,4 +1,4 @@
-//! Text files and folders, read in pieces of bounded size.
+//! Text files and folders, read in chunks of bounded size.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -8,8 +8,8 @@ use super::bundled;
 use crate::error::TrainError;
 use crate::tokenizer::{Ends, last_cut};
 
-/// Pieces are about this long, so that a batch of them keeps all threads busy in little memory.
-const PIECE: usize = 128 << 10;
+/// Chunks are about this long, so that a batch of them keeps all threads busy in little memory.
+const CHUNK: usize = 128 << 10;
 
 /// A text without a single space is cut here nevertheless.
 const LONGEST_PIECE: usize = 512 << 10;
@@ -72,15 +72,15 @@ impl TextSource {
         self.bytes
     }
 
-    /// All documents in pieces, each cut before a single space between printable ASCII characters, where
+    /// All documents in chunks, each cut before a single space between printable ASCII characters, where
     /// [`crate::tokenizer::Tokenizer::splits_at_spaces`] tokenizers cut anyway; uncut if `whole`.
-    pub(crate) fn pieces(&self, whole: bool) -> Pieces<'_> {
+    pub(crate) fn chunks(&self, whole: bool) -> Chunks<'_> {
         let documents = if self.files.is_empty() {
             vec![Document::Bundled]
         } else {
             self.files.iter().map(|path| Document::File(path)).collect()
         };
-        Pieces { documents: documents.into_iter(), open: None, piece: if whole { usize::MAX } else { PIECE } }
+        Chunks { documents: documents.into_iter(), open: None, chunk: if whole { usize::MAX } else { CHUNK } }
     }
 }
 
@@ -104,11 +104,11 @@ enum Document<'a> {
     File(&'a Path),
 }
 
-/// The pieces of all documents, in order.
-pub(crate) struct Pieces<'a> {
+/// The chunks of all documents, in order.
+pub(crate) struct Chunks<'a> {
     documents: std::vec::IntoIter<Document<'a>>,
     open: Option<OpenDocument<'a>>,
-    piece: usize,
+    chunk: usize,
 }
 
 /// A document while it is read.
@@ -124,7 +124,7 @@ struct OpenDocument<'a> {
     ended: bool,
 }
 
-impl Iterator for Pieces<'_> {
+impl Iterator for Chunks<'_> {
     type Item = Result<Piece, TrainError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -136,7 +136,7 @@ impl Iterator for Pieces<'_> {
                 }
                 continue;
             };
-            let result = document.next_piece(self.piece).transpose();
+            let result = document.next_chunk(self.chunk).transpose();
             // After an error the rest of the document is not worth reading.
             if !matches!(result, Some(Ok(_))) {
                 self.open = None;
@@ -159,8 +159,8 @@ impl<'a> OpenDocument<'a> {
         Ok(Self { path, reader, held: Vec::new(), offset: 0, begun: false, ended: false })
     }
 
-    /// The next piece of at least `target` bytes, or what is left; `None` at the end.
-    fn next_piece(&mut self, target: usize) -> Result<Option<Piece>, TrainError> {
+    /// The next chunk of at least `target` bytes, or what is left; `None` at the end.
+    fn next_chunk(&mut self, target: usize) -> Result<Option<Piece>, TrainError> {
         let mut wanted = target;
         let cut = loop {
             self.fill(wanted)?;

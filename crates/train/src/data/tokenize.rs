@@ -10,8 +10,8 @@ use crate::checkpoint::AtomicFile;
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
 
-/// Pieces encoded at a time: enough for the threads of a large machine, some megabytes of memory.
-const PIECES_AT_ONCE: usize = 32;
+/// Chunks encoded at a time: enough for the threads of a large machine, some megabytes of memory.
+const CHUNKS_AT_ONCE: usize = 32;
 
 /// A tokenizer learns its merges from at most this much text, 64 MiB: more changes them little.
 const LEARN_FROM: u64 = 64 << 20;
@@ -23,13 +23,13 @@ const LEARN_FROM: u64 = 64 << 20;
 pub fn train_tokenizer(source: &TextSource, vocab: usize) -> Result<Tokenizer, TrainError> {
     let mut taken = 0;
     let texts = source
-        .pieces(false)
-        .take_while(move |piece| {
+        .chunks(false)
+        .take_while(move |chunk| {
             let wanted = taken < LEARN_FROM;
-            taken += piece.as_ref().map_or(0, |piece| piece.text.len() as u64);
+            taken += chunk.as_ref().map_or(0, |chunk| chunk.text.len() as u64);
             wanted
         })
-        .map(|piece| piece.map(|piece| piece.text));
+        .map(|chunk| chunk.map(|chunk| chunk.text));
     Tokenizer::train(texts, vocab)
 }
 
@@ -56,9 +56,9 @@ pub fn tokenize(
     let width = width_of(vocab) as usize;
     let mut file = AtomicFile::create(path)?;
     let (mut tokens_written, mut bytes_done) = (0, 0);
-    let mut pieces = source.pieces(!tokenizer.splits_at_spaces());
+    let mut chunks = source.chunks(!tokenizer.splits_at_spaces());
     loop {
-        let batch = pieces.by_ref().take(PIECES_AT_ONCE).collect::<Result<Vec<_>, _>>()?;
+        let batch = chunks.by_ref().take(CHUNKS_AT_ONCE).collect::<Result<Vec<_>, _>>()?;
         if batch.is_empty() {
             let want = seq as u64 + 1;
             if tokens_written < want {
@@ -70,10 +70,10 @@ pub fn tokenize(
         }
         let encoded: Vec<_> = batch
             .par_iter()
-            .map(|piece| tokenizer.encode_piece(&piece.text, piece.ends))
+            .map(|chunk| tokenizer.encode_chunk(&chunk.text, chunk.ends))
             .collect::<Result<_, _>>()?;
-        for (piece, mut tokens) in batch.iter().zip(encoded) {
-            if piece.ends.first && tokens_written > 0 {
+        for (chunk, mut tokens) in batch.iter().zip(encoded) {
+            if chunk.ends.first && tokens_written > 0 {
                 tokens.splice(0..0, tokenizer.separator());
             }
             // Ids fit: the vocabulary was checked above.
@@ -81,7 +81,7 @@ pub fn tokenize(
                 tokens.iter().flat_map(|&id| id.to_le_bytes().into_iter().take(width)).collect();
             file.write(&bytes)?;
             tokens_written += tokens.len() as u64;
-            bytes_done += piece.text.len() as u64;
+            bytes_done += chunk.text.len() as u64;
         }
         progress(bytes_done);
     }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::error::check_tokens;
-use super::squares::Squares;
+use super::squared_norms::RowSquaredNorms;
 use super::{HostError, Scratch, simd};
 
 /// Channels that move together: one cache line of a table row.
@@ -51,7 +51,7 @@ pub fn gather(table: &[f32], dim: usize, tokens: &[u32], x: &mut [f32]) -> Resul
 /// As [`gather`].
 pub fn scatter_add(
     dtable: &mut [f32],
-    squares: &Squares,
+    squares: &RowSquaredNorms,
     dim: usize,
     tokens: &[u32],
     dx: &[f32],
@@ -132,7 +132,7 @@ mod tests {
                 (0..dim).for_each(|d| want[token as usize * dim + d] += dx[d * s + t]);
             }
             for threads in [1, 2, 3] {
-                let (mut got, squares) = (before.clone(), Squares::new(vocab, dim));
+                let (mut got, squares) = (before.clone(), RowSquaredNorms::new(vocab, dim));
                 squares.take(0, &before);
                 let mut scratch = Scratch::new();
                 on_threads(threads, || scatter_add(&mut got, &squares, dim, &TOKENS, &dx, &mut scratch))
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(gather(&[0.0; 10], 2, &[0, 4, 5], &mut x), Err(want.clone()));
         assert_eq!(x, [7.0; 6]);
         let mut dtable = [7.0; 10];
-        let squares = Squares::new(5, 2);
+        let squares = RowSquaredNorms::new(5, 2);
         let refused = scatter_add(&mut dtable, &squares, 2, &[0, 4, 5], &[1.0; 6], &mut Scratch::new());
         assert_eq!(refused, Err(want.clone()));
         assert_eq!(dtable, [7.0; 10]);

@@ -1,17 +1,17 @@
 //! The classifier with its loss, forward and backward, in blocks of the vocabulary.
 //!
-//! Logits are turned into their exponentials while they are in the cache, written once and read once: the block that a
+//! Logits are transposed into their exponentials while they are in the cache, written once and read once: the block that a
 //! thread works on stays there, from the gradient of its logits to that of its weights.
 
 use rayon::prelude::*;
 use softane::pool::for_each;
 use std::cell::RefCell;
 
-use super::apart::Apart;
-use super::gemm::{Math, Matrix, MatrixMut, Packed, Store, matmul_packed, matmul_serial};
+use super::gemm::{MatmulPrecision, Matrix, MatrixMut, Packed, Store, matmul_packed, matmul_serial};
 use super::loss::{block_exponentials, check_shape, gradient_block, join_stats, mean_loss};
-use super::squares::Gradient;
-use super::turn::turn;
+use super::outliers::Outliers;
+use super::squared_norms::Gradient;
+use super::transpose::transpose;
 use super::{HostError, Scratch};
 
 /// Rows of the vocabulary that are worked on at a time, at most.
@@ -30,7 +30,7 @@ const LARGE: f32 = 1.0 / 512.0;
 struct Local {
     /// The gradient of a block's logits: it stays in the cache, and the logits need not be written again.
     gradient: Scratch,
-    apart: Apart,
+    outliers: Outliers,
 }
 
 thread_local! {
@@ -50,7 +50,7 @@ fn cut(vocab: usize) -> (usize, usize) {
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
     /// How matrix products are computed.
-    pub math: Math,
+    pub math: MatmulPrecision,
     /// `[V, D]`
     pub weight: &'a [f32],
     /// What is classified, `[D, S]`.
@@ -130,7 +130,7 @@ impl Head<'_> {
         // Positions first: what is kept apart then meets whole rows.
         let parts = vocab.div_ceil(rows);
         let (x, partial) = scratch.take((parts + 1) * d * s).split_at_mut(d * s);
-        turn(self.x, d, s, x);
+        transpose(self.x, d, s, x);
         let x = &*x;
         let packed = Packed::new(self.math, Matrix::new(x, s, d));
         let Gradient { values: dw, squares, store } = dw;
@@ -140,14 +140,14 @@ impl Head<'_> {
         for_each(tasks.enumerate(), |(part, ((((logits, dw), weight), partial), stats))| {
             let blocks = logits.chunks(block * s).zip(dw.chunks_mut(block * d));
             let blocks = blocks.zip(weight.chunks(block * d)).zip(stats.chunks_exact_mut(2 * s));
-            let is_apart = self.math == Math::Int16;
-            LOCAL.with_borrow_mut(|Local { gradient, apart }| {
+            let is_apart = self.math == MatmulPrecision::Int16;
+            LOCAL.with_borrow_mut(|Local { gradient, outliers }| {
                 for (i, (((logits, dw), weight), stats)) in blocks.enumerate() {
                     let (first, tall) = (part * rows + i * block, weight.len() / d);
                     let gradient = gradient.take(logits.len());
                     gradient_block(logits, gradient, stats, first, self.targets, columns, hit);
                     if is_apart {
-                        apart.take(gradient, s, hit * LARGE);
+                        outliers.take(gradient, s, hit * LARGE);
                     }
                     let gradient = Matrix::new(&*gradient, tall, s);
                     matmul_packed(MatrixMut::new(&mut *dw, tall, d), store, 1.0, gradient, &packed);
@@ -155,8 +155,8 @@ impl Head<'_> {
                     let to = MatrixMut::new(&mut *partial, s, d);
                     matmul_serial(self.math, to, add, 1.0, gradient.t(), Matrix::new(weight, tall, d));
                     if is_apart {
-                        apart.multiply(x, dw, d);
-                        apart.multiply_turned(weight, partial, d);
+                        outliers.multiply(x, dw, d);
+                        outliers.multiply_transposed(weight, partial, d);
                     }
                     squares.take(first, dw);
                 }
@@ -168,13 +168,13 @@ impl Head<'_> {
                 sum.iter_mut().zip(&part[t * d..]).for_each(|(sum, x)| *sum += x);
             }
         });
-        turn(sum, s, d, dx);
+        transpose(sum, s, d, dx);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::squares::Squares;
+    use super::super::squared_norms::RowSquaredNorms;
     use super::super::testing::{assert_close, bits, finite_differences, noise, on_threads};
     use super::*;
     use softane::gemm::supports;
@@ -192,7 +192,7 @@ mod tests {
 
     impl Case {
         /// Loss, dw and dx.
-        fn run(&self, math: Math) -> (f64, Vec<f32>, Vec<f32>) {
+        fn run(&self, math: MatmulPrecision) -> (f64, Vec<f32>, Vec<f32>) {
             let Case { weight, x, targets } = self;
             let s = targets.len();
             let vocab = weight.len() * s / x.len();
@@ -201,7 +201,7 @@ mod tests {
                 (vec![f32::NAN; vocab * s], vec![1.0; weight.len()], x.clone());
             let [mut stats, mut scratch] = [Scratch::new(), Scratch::new()];
             let loss = head.forward(&mut logits, &mut stats, &mut scratch).unwrap();
-            let squares = Squares::new(vocab, x.len() / s);
+            let squares = RowSquaredNorms::new(vocab, x.len() / s);
             let to = Gradient { values: &mut dw, squares: &squares, store: Store::Add };
             head.backward(&logits, &mut stats, to, &mut dx, &mut scratch);
             assert!(squares.are_of(&dw));
@@ -227,7 +227,7 @@ mod tests {
         let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| f64::from(x)).collect() };
         for (vocab, d, s) in [(2, 1, 1), (17, 5, 3), (40, 6, 9)] {
             let c = case(vocab, d, s);
-            let (got, dw, dx) = c.run(Math::F32);
+            let (got, dw, dx) = c.run(MatmulPrecision::F32);
             let (weight, x) = (wide(&c.weight), wide(&c.x));
             assert!((got - loss(&weight, &x, &c.targets)).abs() < 1e-6);
             assert_close(&dw, &finite_differences(&c.weight, |w| 8.0 * loss(w, &x, &c.targets)), 2e-6);
@@ -239,7 +239,9 @@ mod tests {
     fn threads_do_not_change_a_bit_in_blocks_of_any_size() {
         for vocab in [PARTS * BLOCK + 700, 3 * BLOCK, PARTS + 1] {
             let c = case(vocab, 16, 20);
-            for math in [Math::F32, Math::Int16].into_iter().filter(|&math| supports(math)) {
+            for math in
+                [MatmulPrecision::F32, MatmulPrecision::Int16].into_iter().filter(|&math| supports(math))
+            {
                 let run = |threads| {
                     let (loss, dw, dx) = on_threads(threads, || c.run(math));
                     (loss.to_bits(), bits(&dw), bits(&dx))
@@ -265,8 +267,9 @@ mod tests {
             let off: f64 = got.iter().zip(want).map(|(got, want)| square(got - want)).sum();
             (off / want.iter().map(|&x| square(x)).sum::<f64>()).sqrt()
         };
-        if supports(Math::Int16) {
-            let ((_, dw, dx), (_, want_dw, want_dx)) = (c.run(Math::Int16), c.run(Math::F32));
+        if supports(MatmulPrecision::Int16) {
+            let ((_, dw, dx), (_, want_dw, want_dx)) =
+                (c.run(MatmulPrecision::Int16), c.run(MatmulPrecision::F32));
             let errors = [error(&dw, &want_dw), error(&dx, &want_dx)];
             assert!(errors.iter().all(|&e| e < 1e-4), "{errors:?}");
         }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::error::check_tokens;
-use super::{HostError, LANES, PIECE, Scratch, simd, tree_sum};
+use super::{CHUNK, HostError, LANES, Scratch, simd, tree_sum};
 use softane::math::{exp, exp_of_negative};
 
 /// Logits that one task reads twice in a row: they stay in the second-level cache.
@@ -80,7 +80,7 @@ pub fn mse(y: &[f32], target: &[f32], scale: f32, dy: &mut [f32]) -> f64 {
     let n = y.len();
     assert!(n > 0 && target.len() == n && dy.len() == n, "{n}, {} and {} values", target.len(), dy.len());
     let factor = 2.0 * scale / n as f32;
-    dy.par_chunks_mut(PIECE).zip(y.par_chunks(PIECE)).zip(target.par_chunks(PIECE)).for_each(
+    dy.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).zip(target.par_chunks(CHUNK)).for_each(
         |((dy, y), target)| {
             simd(
                 #[inline(always)]
@@ -262,7 +262,7 @@ mod tests {
         (logits, (0..s).map(|t| (t * t * 7919 % vocab) as u32).collect())
     }
 
-    /// Loss and gradient, of the pieces that the head puts together.
+    /// Loss and gradient, of the chunks that the head puts together.
     fn cross_entropy_gradient(logits: &mut [f32], targets: &[u32], scale: f32) -> Result<f64, HostError> {
         let (vocab, s) = (check_shape(logits, targets)?, targets.len());
         let target_logits: Vec<f32> = (0..s).map(|t| logits[targets[t] as usize * s + t]).collect();
@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn mse_has_the_same_bits_at_any_number_of_threads() {
-        let n = 5 * PIECE + 17;
+        let n = 5 * CHUNK + 17;
         let (y, target) = (noise(n, 1), noise(n, 2));
         let run = |threads| on_threads(threads, || mse(&y, &target, 1.0, &mut vec![0.0; n])).to_bits();
         assert!(run(1) == run(2) && run(1) == run(3));

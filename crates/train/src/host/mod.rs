@@ -15,12 +15,12 @@ pub mod loss;
 pub mod norm;
 pub mod norm_scalar;
 pub mod residual;
-pub mod squares;
-pub mod turn;
+pub mod squared_norms;
+pub mod transpose;
 pub mod weight_grad;
 
-mod apart;
-mod piece;
+mod chunk;
+mod outliers;
 mod scratch;
 
 pub use error::HostError;
@@ -29,7 +29,7 @@ pub use scratch::Scratch;
 pub use softane::gemm;
 pub use softane::gemm::Store;
 
-pub(crate) use piece::{LANES, PIECE, simd, tree_sum};
+pub(crate) use chunk::{CHUNK, LANES, simd, tree_sum};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -5,7 +5,7 @@ use softane::pool::for_each;
 
 use super::{LANES, Scratch, Store, simd};
 
-/// Rows whose contributions to the sums along the channels are added up first, in one piece.
+/// Rows whose contributions to the sums along the channels are added up first, in one chunk.
 pub(super) const ROWS: usize = 32;
 
 /// RMSNorm of `groups` stacks of `channels` rows that share one weight.

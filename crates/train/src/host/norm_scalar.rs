@@ -114,7 +114,7 @@ fn blocks(c: usize, term: impl Fn(usize) -> f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{bits, noise};
-    use super::super::turn::turn;
+    use super::super::transpose::transpose;
     use super::*;
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
                     let mut to = values.to_vec();
                     if layout == Layout::RowMajor {
                         let (rows, columns) = if back { (s, rows) } else { (rows, s) };
-                        turn(values, rows, columns, &mut to);
+                        transpose(values, rows, columns, &mut to);
                     }
                     to
                 };

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use softane::pool::for_each;
 
-use super::{PIECE, simd};
+use super::{CHUNK, simd};
 
 /// Adds `x` to `sum`, element by element.
 ///
@@ -11,7 +11,7 @@ use super::{PIECE, simd};
 /// If the lengths differ.
 pub fn add(sum: &mut [f32], x: &[f32]) {
     assert_eq!(sum.len(), x.len(), "values to add, and the sum");
-    for_each(sum.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)), |(sum, x)| {
+    for_each(sum.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)), |(sum, x)| {
         simd(
             #[inline(always)]
             || sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += x),
@@ -25,7 +25,7 @@ mod tests {
 
     #[test]
     fn adds_every_element() {
-        let n = 2 * PIECE + 3;
+        let n = 2 * CHUNK + 3;
         let (mut sum, x): (Vec<f32>, Vec<f32>) = (0..n).map(|i| (i as f32, 2.0 * i as f32)).unzip();
         add(&mut sum, &x);
         assert!(sum.iter().enumerate().all(|(i, &s)| s == 3.0 * i as f32));

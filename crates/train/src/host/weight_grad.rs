@@ -1,7 +1,7 @@
 //! Gradients of weights: products of activations with gradients, along the positions.
 
-use super::gemm::{Elements, Math, Matrix, MatrixMut, matmul_rows};
-use super::squares::Gradient;
+use super::gemm::{Elements, MatmulPrecision, Matrix, MatrixMut, matmul_rows};
+use super::squared_norms::Gradient;
 
 /// The gradient of a linear map `z = W·a`: `dw ← dz·aᵀ`, or added to `dw`.
 ///
@@ -10,7 +10,7 @@ use super::squares::Gradient;
 ///
 /// # Panics
 /// If `seq` is 0, or the lengths do not fit together.
-pub fn outer_product(math: Math, dw: Gradient<'_>, dz: Elements<'_>, a: Elements<'_>, seq: usize) {
+pub fn outer_product(math: MatmulPrecision, dw: Gradient<'_>, dz: Elements<'_>, a: Elements<'_>, seq: usize) {
     assert!(seq > 0, "a gradient along no positions");
     let (outputs, inputs) = (dz.len() / seq, a.len() / seq);
     let (dz, a) = (Matrix::new(dz, outputs, seq), Matrix::new(a, inputs, seq));
@@ -22,7 +22,7 @@ pub fn outer_product(math: Math, dw: Gradient<'_>, dz: Elements<'_>, a: Elements
 ///
 /// # Panics
 /// As [`outer_product`].
-pub fn outer_product_of_rows(math: Math, dw: Gradient<'_>, dz: &[f32], a: &[f32], seq: usize) {
+pub fn outer_product_of_rows(math: MatmulPrecision, dw: Gradient<'_>, dz: &[f32], a: &[f32], seq: usize) {
     assert!(seq > 0, "a gradient along no positions");
     let (outputs, inputs) = (dz.len() / seq, a.len() / seq);
     let (dz, a) = (Matrix::new(dz, seq, outputs), Matrix::new(a, seq, inputs));
@@ -33,11 +33,11 @@ pub fn outer_product_of_rows(math: Math, dw: Gradient<'_>, dz: &[f32], a: &[f32]
 #[cfg(test)]
 mod tests {
     use super::super::Store;
-    use super::super::squares::Squares;
+    use super::super::squared_norms::RowSquaredNorms;
     use super::super::testing::{assert_close, bits, finite_differences, noise, on_threads};
     use super::*;
 
-    fn add_to<'a>(values: &'a mut [f32], squares: &'a Squares) -> Gradient<'a> {
+    fn add_to<'a>(values: &'a mut [f32], squares: &'a RowSquaredNorms) -> Gradient<'a> {
         Gradient { values, squares, store: Store::Add }
     }
 
@@ -55,8 +55,8 @@ mod tests {
         let want = finite_differences(&w, loss);
         let before = noise(o * i, 4);
         let mut dw = before.clone();
-        let squares = Squares::new(o, i);
-        outer_product(Math::F32, add_to(&mut dw, &squares), (&*dz).into(), (&*a).into(), s);
+        let squares = RowSquaredNorms::new(o, i);
+        outer_product(MatmulPrecision::F32, add_to(&mut dw, &squares), (&*dz).into(), (&*a).into(), s);
         assert!(squares.are_of(&dw));
         let want: Vec<f64> = want.iter().zip(&before).map(|(g, &b)| f64::from(b) + g).collect();
         assert_close(&dw, &want, 1e-6);
@@ -68,9 +68,15 @@ mod tests {
         let (dz, a) = (noise(o * s, 1), noise(i * s, 2));
         let rows = |x: &[f32], c: usize| -> Vec<f32> { (0..c * s).map(|n| x[n % c * s + n / c]).collect() };
         let (mut want, mut got) = (noise(o * i, 3), noise(o * i, 3));
-        let squares = [Squares::new(o, i), Squares::new(o, i)];
-        outer_product(Math::F32, add_to(&mut want, &squares[0]), (&*dz).into(), (&*a).into(), s);
-        outer_product_of_rows(Math::F32, add_to(&mut got, &squares[1]), &rows(&dz, o), &rows(&a, i), s);
+        let squares = [RowSquaredNorms::new(o, i), RowSquaredNorms::new(o, i)];
+        outer_product(MatmulPrecision::F32, add_to(&mut want, &squares[0]), (&*dz).into(), (&*a).into(), s);
+        outer_product_of_rows(
+            MatmulPrecision::F32,
+            add_to(&mut got, &squares[1]),
+            &rows(&dz, o),
+            &rows(&a, i),
+            s,
+        );
         assert_eq!(bits(&got), bits(&want));
         assert!(squares.iter().all(|squares| squares.are_of(&got)));
     }
@@ -81,9 +87,15 @@ mod tests {
         for (o, i, s) in [(7, 5, 11), (300, 400, 150), (500, 900, 300), (70, 50, 4100)] {
             let (dz, a) = (noise(o * s, 1), noise(i * s, 2));
             let run = |threads| {
-                let (mut dw, squares) = (vec![1.0; o * i], Squares::new(o, i));
+                let (mut dw, squares) = (vec![1.0; o * i], RowSquaredNorms::new(o, i));
                 on_threads(threads, || {
-                    outer_product(Math::F32, add_to(&mut dw, &squares), (&*dz).into(), (&*a).into(), s)
+                    outer_product(
+                        MatmulPrecision::F32,
+                        add_to(&mut dw, &squares),
+                        (&*dz).into(),
+                        (&*a).into(),
+                        s,
+                    )
                 });
                 assert!(squares.are_of(&dw), "{o}×{i}, {s} positions");
                 bits(&dw)

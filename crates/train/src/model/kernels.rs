@@ -3,7 +3,7 @@
 use super::plan::has_norm;
 use super::{Layer, ModelError, NormSite, Plan};
 use crate::config::{ParamKind, ParamSpec};
-use ane::pack::{Packed, Slot, pack_apart, pack_with_weights};
+use ane::pack::{Packed, SurfaceRegion, pack_apart, pack_with_weights};
 use ane::{DeviceError, SliceMut, Surface};
 use mil::blob::{BlobError, FIRST_ENTRY};
 use mil::pass::{Crossing, Cut, Part, Provider, Selection, cut};
@@ -30,13 +30,13 @@ pub struct KernelSpec {
     /// The program, with the surfaces that it reads and writes.
     pub packed: Packed,
     /// What it reads besides weights, in order of parameters.
-    pub inputs: Vec<Lying>,
+    pub inputs: Vec<Binding>,
     /// What it writes, in order of channels.
-    pub outputs: Vec<Lying>,
+    pub outputs: Vec<Binding>,
     /// Its weight files, if weights are baked in.
-    pub baked: Vec<Baking>,
+    pub baked: Vec<ConstWeight>,
     /// The weights on the surface that it reads, if they are not.
-    pub carried: Vec<Carrying>,
+    pub carried: Vec<InputWeight>,
     /// What it costs.
     pub stats: Stats,
     /// Whether RMSNorm is in it, where the host could compute it: [`super::Norms`].
@@ -45,18 +45,18 @@ pub struct KernelSpec {
 
 /// A value of the layer on a surface.
 #[derive(Clone, Debug)]
-pub struct Lying {
+pub struct Binding {
     /// Which value.
     pub value: ValueId,
     /// Where.
-    pub slot: Slot,
+    pub slot: SurfaceRegion,
     /// Who provides it.
     pub from: Provider,
 }
 
 /// A weight file of a kernel.
 #[derive(Clone, Debug)]
-pub struct Baking {
+pub struct ConstWeight {
     /// The path in the program.
     pub path: String,
     /// The type in the program.
@@ -67,7 +67,7 @@ pub struct Baking {
     pub transposed: bool,
 }
 
-impl Baking {
+impl ConstWeight {
     /// Writes a weight of this `shape` to `to` as its file holds it, rounded, on the current rayon pool.
     ///
     /// # Panics
@@ -75,7 +75,9 @@ impl Baking {
     pub fn put(&self, shape: &[usize], values: &[f32], to: SliceMut<'_>) {
         assert_eq!(to.as_slice().len(), values.len(), "elements of {:?}", self.kind);
         match (self.transposed, shape, to) {
-            (true, &[rows, cols], SliceMut::F16(to)) => convert::par_narrow_turned(values, rows, cols, to),
+            (true, &[rows, cols], SliceMut::F16(to)) => {
+                convert::par_narrow_transposed(values, rows, cols, to)
+            }
             (false, _, SliceMut::F16(to)) => convert::par_narrow(values, to),
             (true, &[rows, cols], SliceMut::F32(to)) => {
                 to.par_chunks_mut(rows.max(1)).enumerate().for_each(|(col, to)| {
@@ -90,20 +92,20 @@ impl Baking {
 
 /// A weight on the surface that a kernel reads.
 #[derive(Clone, Debug)]
-pub struct Carrying {
+pub struct InputWeight {
     /// The weight.
     pub kind: ParamKind,
     /// Where it lies, and whether as its transpose.
-    pub slot: Slot,
+    pub slot: SurfaceRegion,
 }
 
-impl Carrying {
+impl InputWeight {
     /// Writes the weight to its place on `surface`, rounded, on the current rayon pool.
     ///
     /// # Errors
     /// If there is no such place, or `values` are more or fewer than it holds.
     pub fn put(&self, values: &[f32], surface: &Surface) -> Result<(), DeviceError> {
-        match self.slot.turned {
+        match self.slot.transposed {
             true => surface.write_block_turned(&self.slot.block(), values),
             false => surface.write_block(&self.slot.block(), values),
         }
@@ -224,7 +226,7 @@ impl LayerKernels {
     }
 
     /// The kernel and the slot that provide `value`, if one does: the first that writes it.
-    pub fn provider(&self, value: ValueId) -> Option<(usize, &Slot)> {
+    pub fn provider(&self, value: ValueId) -> Option<(usize, &SurfaceRegion)> {
         self.kernels.iter().enumerate().find_map(|(i, k)| {
             let lying = k.outputs.iter().find(|l| l.value == value)?;
             Some((i, &lying.slot))
@@ -249,13 +251,13 @@ fn spec(layer: &Layer, part: Part, selection: &Selection, apart: bool) -> Result
     let (mut inputs, mut carried) = (Vec::new(), Vec::new());
     for (c, slot) in part.inputs.iter().zip(&packed.inputs) {
         match layer.weights.get(&c.value) {
-            Some(&kind) => carried.push(Carrying { kind, slot: slot.clone() }),
+            Some(&kind) => carried.push(InputWeight { kind, slot: slot.clone() }),
             None => inputs.push(lying((c, slot))),
         }
     }
     let baked = part.baked.iter().filter_map(|b| {
         let kind = *layer.weights.get(&b.param)?;
-        Some(Baking { path: b.path.clone(), ty: b.ty.clone(), kind, transposed: b.transposed })
+        Some(ConstWeight { path: b.path.clone(), ty: b.ty.clone(), kind, transposed: b.transposed })
     });
     Ok(KernelSpec {
         inputs,
@@ -269,8 +271,8 @@ fn spec(layer: &Layer, part: Part, selection: &Selection, apart: bool) -> Result
     })
 }
 
-fn lying((crossing, slot): (&Crossing, &Slot)) -> Lying {
-    Lying { value: crossing.value, slot: slot.clone(), from: crossing.from }
+fn lying((crossing, slot): (&Crossing, &SurfaceRegion)) -> Binding {
+    Binding { value: crossing.value, slot: slot.clone(), from: crossing.from }
 }
 
 #[cfg(test)]
@@ -316,7 +318,7 @@ mod tests {
             .kernels
             .iter()
             .map(|k| {
-                let list = |slots: &[Lying]| {
+                let list = |slots: &[Binding]| {
                     let each = slots.iter().map(|l| format!("{} {}", l.slot.name, l.slot.channels));
                     each.collect::<Vec<_>>().join(", ")
                 };

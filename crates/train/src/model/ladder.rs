@@ -4,7 +4,7 @@ use super::plan::{
     FINE_BACKWARD, FINE_FORWARD, FOUR, Norms, Plan, Row, THREE_WITHOUT_NORMS, TWO, TWO_WITHOUT_NORMS,
 };
 use crate::config::ModelConfig;
-use ane::{Delivery, Engine};
+use ane::{Engine, WeightMode};
 
 /// A way to make kernels of a layer.
 #[derive(Debug)]
@@ -100,11 +100,11 @@ impl Rung {
     }
 
     /// How weights reach the engine, if the user wants `wanted`; `None`: not as the user wants.
-    pub fn delivery(&self, wanted: Delivery) -> Option<Delivery> {
+    pub fn delivery(&self, wanted: WeightMode) -> Option<WeightMode> {
         match (self.baked, wanted) {
             (false, wanted) => Some(wanted),
-            (true, Delivery::Auto | Delivery::Baked) => Some(Delivery::Baked),
-            (true, Delivery::Dynamic) => None,
+            (true, WeightMode::Auto | WeightMode::Baked) => Some(WeightMode::Baked),
+            (true, WeightMode::Dynamic) => None,
         }
     }
 }
@@ -122,7 +122,7 @@ pub struct Start {
 
 impl Start {
     /// The rungs to try for weights that are delivered as the user wants; `known` is for engines that may refuse.
-    pub(crate) fn rungs(&self, wanted: Delivery, may_refuse: bool) -> Vec<&'static Rung> {
+    pub(crate) fn rungs(&self, wanted: WeightMode, may_refuse: bool) -> Vec<&'static Rung> {
         let only = |rung: &'static Rung| vec![rung];
         let exact = self.exact.filter(|rung| rung.delivery(wanted).is_some());
         match (exact, self.norms) {
@@ -150,7 +150,7 @@ impl Start {
 impl Start {
     /// The first rung that is tried on an engine of this kind, if weights reach it as suits it.
     pub fn rung(&self, engine: Engine) -> &'static Rung {
-        self.rungs(Delivery::Auto, engine == Engine::Apple).first().copied().unwrap_or(&LADDER[0])
+        self.rungs(WeightMode::Auto, engine == Engine::Apple).first().copied().unwrap_or(&LADDER[0])
     }
 }
 
@@ -164,26 +164,26 @@ impl From<Norms> for Start {
 mod tests {
     use super::*;
 
-    fn names(start: Start, wanted: Delivery) -> Vec<&'static str> {
+    fn names(start: Start, wanted: WeightMode) -> Vec<&'static str> {
         start.rungs(wanted, true).iter().map(|rung| rung.name).collect()
     }
 
     #[test]
     fn what_the_user_says_decides_which_rungs_there_are() {
         let auto = Start::default();
-        assert_eq!(names(auto, Delivery::Auto), ["six", "norms-out", "baked", "apart", "fine"]);
-        assert_eq!(names(auto, Delivery::Baked), ["six", "norms-out", "apart", "fine"]);
-        assert_eq!(names(auto, Delivery::Dynamic), ["six", "norms-out"]);
-        assert_eq!(names(Norms::Engine.into(), Delivery::Auto), ["six"]);
-        assert_eq!(names(Norms::Host.into(), Delivery::Auto), ["norms-out"]);
+        assert_eq!(names(auto, WeightMode::Auto), ["six", "norms-out", "baked", "apart", "fine"]);
+        assert_eq!(names(auto, WeightMode::Baked), ["six", "norms-out", "apart", "fine"]);
+        assert_eq!(names(auto, WeightMode::Dynamic), ["six", "norms-out"]);
+        assert_eq!(names(Norms::Engine.into(), WeightMode::Auto), ["six"]);
+        assert_eq!(names(Norms::Host.into(), WeightMode::Auto), ["norms-out"]);
         let known = Start { known: Rung::named("baked"), ..auto };
-        assert_eq!(names(known, Delivery::Auto), ["baked", "apart", "fine"]);
-        assert_eq!(names(known, Delivery::Dynamic), ["six", "norms-out"]);
+        assert_eq!(names(known, WeightMode::Auto), ["baked", "apart", "fine"]);
+        assert_eq!(names(known, WeightMode::Dynamic), ["six", "norms-out"]);
         let exact = Start { exact: Rung::named("fine"), ..known };
-        assert_eq!(names(exact, Delivery::Auto), ["fine"]);
-        assert_eq!(names(exact, Delivery::Dynamic), ["six", "norms-out"]);
-        assert_eq!(auto.rungs(Delivery::Auto, false).len(), 1, "software refuses nothing");
-        assert_eq!(Start { known: None, ..known }.rungs(Delivery::Auto, false)[0].name, "six");
+        assert_eq!(names(exact, WeightMode::Auto), ["fine"]);
+        assert_eq!(names(exact, WeightMode::Dynamic), ["six", "norms-out"]);
+        assert_eq!(auto.rungs(WeightMode::Auto, false).len(), 1, "software refuses nothing");
+        assert_eq!(Start { known: None, ..known }.rungs(WeightMode::Auto, false)[0].name, "six");
     }
 
     #[test]

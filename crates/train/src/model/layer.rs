@@ -65,7 +65,7 @@ pub struct Layer {
     /// The parameters of the layer.
     pub weights: BTreeMap<ValueId, ParamKind>,
     /// Gradients of matrices, as the host is to compute them.
-    pub outers: Vec<Outer>,
+    pub outers: Vec<WeightGrad>,
     /// Norms whose backward pass is the host's.
     pub norms: Vec<NormSite>,
     /// The width of all surfaces, S.
@@ -74,7 +74,7 @@ pub struct Layer {
 
 /// A matrix gradient `dW [O, I] += dz [O, S] · a [I, S]ᵀ`.
 #[derive(Clone, Copy, Debug)]
-pub struct Outer {
+pub struct WeightGrad {
     /// Whose gradient.
     pub kind: ParamKind,
     /// The cotangent of the matrix product.
@@ -137,7 +137,7 @@ impl Layer {
             let Some(kind) = op.arg_value("weight").and_then(|w| weights.get(&w)) else { continue };
             let (Some(&z), Some(a)) = (op.results.first(), op.arg_value("x")) else { continue };
             let dz = joint.cotangents.get(&z).copied().ok_or_else(|| missing(&function.value(z).name))?;
-            outers.push(Outer { kind: *kind, dz, a });
+            outers.push(WeightGrad { kind: *kind, dz, a });
         }
         Ok(Layer {
             x: x.id(),
@@ -295,7 +295,7 @@ impl<'b> Statement<'b> {
     ///
     /// Numerics: right for elements from 1e-4 to 65504 and eps from 1e-12 on, in fp16 and in the fixed-point sums of an
     /// engine (rules N1, N2, N10). Each column is multiplied by `u / (max |x| + δ)` before it is squared, and so is
-    /// √eps; the factor cancels. It is applied as two factors, as it may be too small for fp16. Squares are then at
+    /// √eps; the factor cancels. It is applied as two factors, as it may be too small for fp16. RowSquaredNorms are then at
     /// most u², and their sum, a product with ones, at most [`LARGEST_SUM`].
     fn rms_normed(&self, x: Var<'b>, name: &str, groups: usize) -> Var<'b> {
         let shape = x.shape();
@@ -347,7 +347,7 @@ impl<'b> Statement<'b> {
     }
 }
 
-/// Rotary position embedding of `[1, heads·E, 1, S]`: `x·cos + turn(x)·sin`.
+/// Rotary position embedding of `[1, heads·E, 1, S]`: `x·cos + transpose(x)·sin`.
 fn rotate<'b>(x: Var<'b>, [cos, sin, turn]: &[Var<'b>; 3], heads: [usize; 4]) -> Var<'b> {
     let flat = x.shape();
     let x = x.reshape(&heads); //                                              [1, heads, E, S]

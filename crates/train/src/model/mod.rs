@@ -5,12 +5,12 @@ mod ladder;
 mod layer;
 mod plan;
 
-pub use kernels::{Baking, Carrying, KernelSpec, LayerKernels, Lying};
+pub use kernels::{Binding, ConstWeight, InputWeight, KernelSpec, LayerKernels};
 pub use ladder::{LADDER, Rung, Start};
-pub use layer::{Layer, NormSite, Outer, Precision};
+pub use layer::{Layer, NormSite, Precision, WeightGrad};
 pub use plan::{Fusion, Norms, Plan};
 
-/// Why a model could not be turned into kernels.
+/// Why a model could not be transposed into kernels.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]

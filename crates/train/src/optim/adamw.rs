@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use softane::fetch;
 use softane::pool::for_each;
+use softane::prefetch;
 
-use crate::host::{LANES, PIECE, simd};
+use crate::host::{CHUNK, LANES, simd};
 
 /// The constants of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,10 +117,10 @@ impl AdamW {
             decay.len(),
         );
         let coefficients = [false, true].map(|decays| self.coefficients(update, decays));
-        let state = m.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE));
-        let pieces = theta.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE)).zip(state);
-        for_each(pieces.enumerate(), |(piece, ((theta, grad), (m, v)))| {
-            let start = piece * PIECE;
+        let state = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK));
+        let chunks = theta.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK)).zip(state);
+        for_each(chunks.enumerate(), |(chunk, ((theta, grad), (m, v)))| {
+            let start = chunk * CHUNK;
             for (at, len, decays) in decay.parts(start, start + theta.len()) {
                 let part = at..at + len;
                 coefficients[usize::from(decays)].apply(
@@ -163,10 +163,10 @@ impl Coefficients {
             || {
                 let whole = theta.len() / LANES * LANES;
                 for at in (0..whole).step_by(LANES) {
-                    fetch(theta, at + AHEAD);
-                    fetch(grad, at + AHEAD);
-                    fetch(m, at + AHEAD);
-                    fetch(v, at + AHEAD);
+                    prefetch(theta, at + AHEAD);
+                    prefetch(grad, at + AHEAD);
+                    prefetch(m, at + AHEAD);
+                    prefetch(v, at + AHEAD);
                     let here = at..at + LANES;
                     let (theta, grad) = (&mut theta[here.clone()], &grad[here.clone()]);
                     let (m, v) = (&mut m[here.clone()], &mut v[here]);
@@ -222,12 +222,12 @@ mod tests {
 
     #[test]
     fn only_the_tensors_that_decay_do() {
-        let decay = Decay::new([(3, true), (0, true), (PIECE, false), (5, true)]);
+        let decay = Decay::new([(3, true), (0, true), (CHUNK, false), (5, true)]);
         let n = decay.len();
-        assert_eq!(n, PIECE + 8);
+        assert_eq!(n, CHUNK + 8);
         let (mut theta, grad, mut m, mut v) = (vec![1.0; n], vec![0.0; n], vec![0.0; n], vec![0.0; n]);
         ADAMW.step(Update { t: 1, lr: 0.1, grad_scale: 1.0 }, &decay, &mut theta, &grad, &mut m, &mut v);
-        let decayed = |i: usize| !(3..PIECE + 3).contains(&i);
+        let decayed = |i: usize| !(3..CHUNK + 3).contains(&i);
         for (i, &theta) in theta.iter().enumerate() {
             assert_eq!(theta, if decayed(i) { 0.95 } else { 1.0 }, "parameter {i}");
         }
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_step_is_the_same_however_it_is_split() {
-        let n = 3 * PIECE + 100;
+        let n = 3 * CHUNK + 100;
         let (theta, grad, m) = (noise(n, 1), noise(n, 2), noise(n, 3));
         let v: Vec<f32> = noise(n, 4).iter().map(|v| v * v).collect();
         let update = Update { t: 7, lr: 1e-2, grad_scale: 0.3 };

@@ -160,10 +160,10 @@ impl RunError {
     }
 
     /// Whether the same may succeed in a new process: the engine's compiler refused.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
-            RunError::Step(e) => e.may_pass(),
-            RunError::Device(e) => e.may_pass(),
+            RunError::Step(e) => e.is_retryable(),
+            RunError::Device(e) => e.is_retryable(),
             _ => false,
         }
     }

@@ -3,14 +3,14 @@
 use super::Options;
 use crate::checkpoint::Launch;
 use crate::data::Source;
-use ane::{Choice, Delivery, Wanted};
+use ane::{DeviceKind, DeviceOptions, WeightMode};
 use std::path::Path;
 
 /// Names of engines in a checkpoint; `auto` is not remembered.
-const ENGINES: [(&str, Choice); 2] = [("ane", Choice::Ane), ("soft", Choice::Soft)];
+const ENGINES: [(&str, DeviceKind); 2] = [("ane", DeviceKind::Ane), ("soft", DeviceKind::Soft)];
 
 /// Names of deliveries of weights.
-const WEIGHTS: [(&str, Delivery); 2] = [("baked", Delivery::Baked), ("dynamic", Delivery::Dynamic)];
+const WEIGHTS: [(&str, WeightMode); 2] = [("baked", WeightMode::Baked), ("dynamic", WeightMode::Dynamic)];
 
 /// What people call the model: the name of its preset, file or folder.
 pub fn model_name(model: Option<&str>, otherwise: &Path) -> String {
@@ -42,8 +42,8 @@ impl Launch {
     }
 
     /// `wanted`, with what it leaves open as it was before.
-    pub(super) fn fill(&self, wanted: Wanted) -> Wanted {
-        Wanted {
+    pub(super) fn fill(&self, wanted: DeviceOptions) -> DeviceOptions {
+        DeviceOptions {
             engine: named(&ENGINES, self.engine.as_deref()).unwrap_or(wanted.engine),
             weights: named(&WEIGHTS, self.weights.as_deref()).unwrap_or(wanted.weights),
             ..wanted

@@ -11,7 +11,7 @@ mod open;
 mod settings;
 mod trainer;
 
-pub use crate::step::{Chosen, Heard, Spent};
+pub use crate::step::{BudgetExhausted, Chosen, Heard};
 pub use error::{RunError, Unfit};
 pub use flow::Trace;
 pub use launch::model_name;

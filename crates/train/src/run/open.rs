@@ -12,7 +12,7 @@ use crate::error::TrainError;
 use crate::model::Rung;
 use crate::step::{Build, Chosen, Heard, Network, StepError, StepGraph, compile_on, open_engine};
 use crate::tokenizer::Tokenizer;
-use ane::{Engine, Wanted};
+use ane::{DeviceOptions, Engine};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub struct Options {
     /// Threads to compute on; 0 means as many as the machine runs at once.
     pub threads: usize,
     /// Which engine; products are computed as the settings say.
-    pub device: Wanted,
+    pub device: DeviceOptions,
 }
 
 /// What opening a run is busy with.
@@ -145,7 +145,7 @@ impl Run {
         let launch = Launch::of(options, resumed.as_ref().map(|r| &r.checkpoint.state.launch));
 
         let pool = ane::Pool::new(options.threads).map_err(|reason| StepError::Threads(reason.clone()))?;
-        let wanted = launch.fill(Wanted { math: settings.math, ..options.device });
+        let wanted = launch.fill(DeviceOptions { math: settings.math, ..options.device });
         let build = Build::train(settings.storage.precision()).on(wanted);
         let ladder = settings.start(known);
         let device = open_engine(&cfg, wanted, &pool, &build, ladder)?;
@@ -315,12 +315,12 @@ fn publish(
     tokenizer: Option<&Tokenizer>,
 ) -> Result<(), RunError> {
     let path = folder.model();
-    let turned = path.exists() && ModelConfig::read(&folder.config())?.rope.kind == RopeKind::Interleaved;
-    if turned {
+    let transposed = path.exists() && ModelConfig::read(&folder.config())?.rope.kind == RopeKind::Interleaved;
+    if transposed {
         std::fs::remove_file(&path).map_err(TrainError::io("remove", &path))?;
     }
     folder.save_origin(origin, &network.cfg, tokenizer)?;
-    if turned {
+    if transposed {
         let theta = network.theta.read().map_err(|_| StepError::Poisoned)?;
         save_model(&path, &network.cfg, &theta)?;
     }

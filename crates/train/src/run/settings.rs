@@ -4,7 +4,7 @@ use super::RunError;
 use crate::config::ModelConfig;
 use crate::model::{Norms, Precision, Rung, Start};
 use crate::optim::{AdamW, Schedule};
-use ane::Math;
+use ane::MatmulPrecision;
 use serde::{Deserialize, Serialize};
 
 /// How the learning rate goes over a run.
@@ -68,7 +68,7 @@ pub struct Settings {
     pub storage: Storage,
     /// How matrix products are computed.
     #[serde(default, with = "math_name")]
-    pub math: Math,
+    pub math: MatmulPrecision,
     /// Where norms of the forward pass are computed.
     #[serde(default)]
     pub norms: Norms,
@@ -77,19 +77,20 @@ pub struct Settings {
     pub rung: Option<String>,
 }
 
-/// [`Math`] by its name.
+/// [`MatmulPrecision`] by its name.
 mod math_name {
-    use ane::Math;
+    use ane::MatmulPrecision;
     use serde::de::{Deserialize, Deserializer, Error};
     use serde::ser::Serializer;
 
-    pub fn serialize<S: Serializer>(math: &Math, to: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(math: &MatmulPrecision, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(math.name())
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Math, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<MatmulPrecision, D::Error> {
         let name = String::deserialize(from)?;
-        Math::named(&name).ok_or_else(|| D::Error::custom(format!("no products are computed in `{name}`")))
+        MatmulPrecision::named(&name)
+            .ok_or_else(|| D::Error::custom(format!("no products are computed in `{name}`")))
     }
 }
 
@@ -110,7 +111,7 @@ pub struct Overrides {
     pub save_every: Option<u64>,
     pub seed: Option<u64>,
     pub storage: Option<Storage>,
-    pub math: Option<Math>,
+    pub math: Option<MatmulPrecision>,
     pub norms: Option<Norms>,
 }
 
@@ -131,7 +132,7 @@ impl Settings {
             val_every: 100,
             seed: 42,
             storage: Storage::F16,
-            math: Math::F32,
+            math: MatmulPrecision::F32,
             norms: Norms::Auto,
             rung: None,
         };

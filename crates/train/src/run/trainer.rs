@@ -9,7 +9,7 @@ use crate::config::ModelConfig;
 use crate::data::{Sampler, regression_sample};
 use crate::generate::Generator;
 use crate::optim::{Update, clip_factor};
-use crate::step::{Chosen, Network, OutOfRange, Spent, StepError, StepGraph, Window};
+use crate::step::{BudgetExhausted, Chosen, Network, OutOfRange, StepError, StepGraph, Window};
 use crate::tokenizer::Tokenizer;
 use flow::{Lane, Trace};
 use std::sync::Arc;
@@ -203,7 +203,7 @@ impl Run {
 
     /// Why this process can do no more for the run, if it cannot: after the last step the kernels would have to be
     /// compiled again. The step itself is done: save, and go on in a new process.
-    pub fn spent(&self) -> Option<&Spent> {
+    pub fn spent(&self) -> Option<&BudgetExhausted> {
         self.parts.network.spent()
     }
 
@@ -386,7 +386,7 @@ impl Run {
         let t = u32::try_from(self.parts.state.step + 1).unwrap_or(u32::MAX);
         let (optimizer, update) = (self.parts.settings.optimizer(), Update { t, lr, grad_scale });
         let Parts { network, m, v, .. } = &mut self.parts;
-        Ok(network.learn(&optimizer, update, m, v)?)
+        Ok(network.apply_update(&optimizer, update, m, v)?)
     }
 
     /// Whether the settings ask for a validation after the last step, and there was none yet, whichever process took

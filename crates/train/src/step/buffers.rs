@@ -2,7 +2,7 @@
 
 use crate::config::{ModelConfig, ParamSpec};
 use crate::host::Scratch;
-use crate::host::squares::Squares;
+use crate::host::squared_norms::RowSquaredNorms;
 use crate::model::LayerKernels;
 use ane::{Device, DeviceError, Surface};
 use mil::TensorType;
@@ -70,11 +70,11 @@ pub struct Buffers {
     /// The gradient of each weight, summed over micro-batches.
     pub(super) grads: Vec<RwLock<Vec<f32>>>,
     /// Its sums of squares, which every writer of a gradient takes.
-    pub(super) squares: Vec<Squares>,
+    pub(super) squares: Vec<RowSquaredNorms>,
     /// Working memory of the engine lane.
     pub(super) scratch: Mutex<[Scratch; 3]>,
     /// Activations of the engine lane on their way between row-major and channel-first.
-    pub(super) turned: Mutex<Scratch>,
+    pub(super) transposed: Mutex<Scratch>,
     /// Working memory of the lane of matrix gradients.
     pub(super) gradient_scratch: Mutex<Scratch>,
 }
@@ -120,8 +120,8 @@ impl Buffers {
         let zeros = |n: usize| RwLock::new(vec![0.0; n]);
         let list = |count: usize, n: usize| (0..count).map(|_| zeros(n)).collect::<Vec<_>>();
         let squares = |p: &ParamSpec| match p.shape[..] {
-            [rows, columns] if backward => Squares::new(rows, columns),
-            _ => Squares::new(usize::from(backward), p.count()),
+            [rows, columns] if backward => RowSquaredNorms::new(rows, columns),
+            _ => RowSquaredNorms::new(usize::from(backward), p.count()),
         };
         let stream = cfg.dim * s;
         let ring = if backward { RING } else { 0 };
@@ -143,7 +143,7 @@ impl Buffers {
             grads: specs.iter().map(|p| zeros(if backward { p.count() } else { 0 })).collect(),
             squares: specs.iter().map(squares).collect(),
             scratch: Mutex::default(),
-            turned: Mutex::default(),
+            transposed: Mutex::default(),
             gradient_scratch: Mutex::default(),
         })
     }

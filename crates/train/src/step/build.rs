@@ -1,11 +1,11 @@
 //! What is decided before a model is compiled.
 
-use super::Course;
+use super::StepOptions;
 use crate::config::ModelConfig;
 use crate::model::{Layer, LayerKernels, ModelError, Plan, Precision, Rung};
-use ane::{Choice, Delivery, Engine, Wanted};
+use ane::{DeviceKind, DeviceOptions, Engine, WeightMode};
 
-/// How a model is turned into kernels.
+/// How a model is transposed into kernels.
 #[derive(Clone, Debug)]
 pub struct Build {
     /// The element type of programs and surfaces.
@@ -15,9 +15,9 @@ pub struct Build {
     /// Which kernel computes what.
     pub plan: Plan,
     /// How the host's work goes.
-    pub course: Course,
+    pub options: StepOptions,
     /// How weights reach the engine.
-    pub weights: Delivery,
+    pub weights: WeightMode,
     /// Whether each value that a kernel reads lies on a surface of its own; weights are baked in then.
     pub apart: bool,
 }
@@ -29,8 +29,8 @@ impl Build {
             precision,
             backward: true,
             plan: Plan::six(),
-            course: Course::default(),
-            weights: Delivery::Auto,
+            options: StepOptions::default(),
+            weights: WeightMode::Auto,
             apart: false,
         }
     }
@@ -42,7 +42,7 @@ impl Build {
 
     /// The same for what the user wants of an engine: weights reach it so.
     #[must_use]
-    pub fn on(self, device: Wanted) -> Build {
+    pub fn on(self, device: DeviceOptions) -> Build {
         Build { weights: device.weights, ..self }
     }
 
@@ -50,7 +50,7 @@ impl Build {
     /// them the choice.
     #[must_use]
     pub fn rung(self, rung: &Rung, cfg: &ModelConfig) -> Build {
-        let weights = rung.delivery(self.weights).unwrap_or(Delivery::Baked);
+        let weights = rung.delivery(self.weights).unwrap_or(WeightMode::Baked);
         Build { plan: rung.plan(cfg), weights, apart: rung.apart, ..self }
     }
 
@@ -75,10 +75,10 @@ impl Build {
 
     /// What is wanted of an engine for a model of `layers` layers; `device` is what the user wants. Programs in fp32
     /// are the software engine's alone.
-    pub fn wanted(&self, device: Wanted, layers: usize) -> Wanted {
+    pub fn wanted(&self, device: DeviceOptions, layers: usize) -> DeviceOptions {
         let wanted = device.for_compiles(self.programs(layers, Engine::Apple));
         match (self.precision, device.engine) {
-            (Precision::F32, Choice::Auto) => Wanted { engine: Choice::Soft, ..wanted },
+            (Precision::F32, DeviceKind::Auto) => DeviceOptions { engine: DeviceKind::Soft, ..wanted },
             _ => wanted,
         }
     }

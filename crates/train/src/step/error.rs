@@ -1,7 +1,7 @@
 //! What can go wrong in a step.
 
+use super::budget::{BudgetExhausted, remedy};
 use super::range::OutOfRange;
-use super::spent::{Spent, remedy};
 use crate::host::HostError;
 use crate::model::ModelError;
 use ane::{DeviceError, Engine};
@@ -34,7 +34,7 @@ pub enum StepError {
     #[error("the kernels of this model are {programs} programs, and this process may compile {left}")]
     Budget { programs: u64, left: u32, engine: Engine },
     #[error("the kernels have older weights than the model: {0}")]
-    Spent(Spent),
+    BudgetExhausted(BudgetExhausted),
     /// With the place where it began, if a layer is to blame.
     #[error("{what} is not finite{}", began(found.as_ref()))]
     NotFinite { what: &'static str, found: Option<OutOfRange> },
@@ -80,7 +80,7 @@ impl StepError {
             StepError::WeightRange { .. } => {
                 Some("Run with `--storage f32`: the software engine then computes in fp32.".to_owned())
             }
-            StepError::Spent(_) => Some("Save, and go on from the checkpoint in a new process.".to_owned()),
+            StepError::BudgetExhausted(_) => Some("Save, and go on from the checkpoint in a new process.".to_owned()),
             _ => None,
         }
     }

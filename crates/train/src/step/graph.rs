@@ -169,7 +169,7 @@ impl StepGraph {
 
 /// Where gradients of matrices are computed.
 fn gradient_lane(n: &Network) -> Lane {
-    if n.course.gradients_beside { Lane::Cpu } else { Lane::Engine }
+    if n.options.gradients_beside { Lane::Cpu } else { Lane::Engine }
 }
 
 /// Of micro-batches after the first, gradients are added.
@@ -231,9 +231,9 @@ impl Writer<'_> {
         if let Some(table) = n.place(None, ParamKind::Embedding) {
             let grad = self.r.grads[table];
             let reads = [self.r.dx[0], grad, self.r.gradient_scratch];
-            // Row-major gradients are turned in place.
-            let turned = n.is_row_major().then_some(self.r.dx[0]);
-            let writes = [grad, self.r.gradient_scratch].into_iter().chain(turned);
+            // Row-major gradients are transposed in place.
+            let transposed = n.is_row_major().then_some(self.r.dx[0]);
+            let writes = [grad, self.r.gradient_scratch].into_iter().chain(transposed);
             let name = format!("{micro}.embed.dw");
             self.task(name, gradient_lane(&n), reads, writes, move |n| n.embedding_gradient(micro));
         }
@@ -309,7 +309,7 @@ impl Writer<'_> {
             }
             self.ready_gradients(micro, l, &mut waiting, &known);
         }
-        if !n.course.deferred_waits {
+        if !n.options.deferred_waits {
             let places = n.layer.outers.iter().filter_map(|o| n.place(Some(l), o.kind));
             let grads: Vec<Resource> = places.map(|place| self.r.grads[place]).collect();
             self.task(at("wait"), Lane::Engine, grads, [], |_| Ok(()));

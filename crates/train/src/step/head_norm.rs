@@ -12,17 +12,17 @@ impl Network {
         let theta = self.theta.read()?;
         let weight = &theta[self.specs[place].range()];
         let norm = self.norm(weight.len(), site.groups);
-        let [scratch, x, turned] = &mut *self.buffers.scratch.lock()?;
+        let [scratch, x, transposed] = &mut *self.buffers.scratch.lock()?;
         let x = x.take(self.elements(site.input));
-        self.fetch(layer, site.input, x)?;
+        self.download(layer, site.input, x)?;
         let mut y = self.activation(layer, to).write()?;
-        if !self.course.vector_norms {
-            norm.forward_scalar(self.course.layout, x, weight, &mut y);
+        if !self.options.vector_norms {
+            norm.forward_scalar(self.options.layout, x, weight, &mut y);
             return Ok(());
         }
-        self.take_up(x, turned);
+        self.to_channel_first(x, transposed);
         norm.forward(x, weight, &mut y, scratch);
-        self.keep(&mut y, turned);
+        self.from_channel_first(&mut y, transposed);
         Ok(())
     }
 }

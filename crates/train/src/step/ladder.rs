@@ -4,7 +4,7 @@ use super::{Build, Network, StepError, check_budget};
 use crate::config::ModelConfig;
 use crate::model::{Rung, Start};
 use ane::facts::REFUSED_PAUSE;
-use ane::{Choice, Device, DeviceError, Engine, Pool, SoftOptions, Wanted};
+use ane::{Device, DeviceError, DeviceKind, DeviceOptions, Engine, Pool, SoftOptions};
 use std::time::Duration;
 
 /// The rung that a model's kernels are of.
@@ -46,7 +46,7 @@ pub enum Heard<'a> {
 pub(crate) fn compile(
     cfg: &ModelConfig,
     theta: Vec<f32>,
-    wanted: Wanted,
+    wanted: DeviceOptions,
     pool: &Pool,
     build: &Build,
     start: Start,
@@ -62,7 +62,7 @@ pub(crate) fn compile(
 /// If it cannot be had, or its process cannot compile so many programs.
 pub(crate) fn open_engine(
     cfg: &ModelConfig,
-    wanted: Wanted,
+    wanted: DeviceOptions,
     pool: &Pool,
     build: &Build,
     start: Start,
@@ -84,7 +84,7 @@ pub(crate) fn compile_on(
     cfg: &ModelConfig,
     theta: Vec<f32>,
     device: Box<dyn Device>,
-    wanted: Wanted,
+    wanted: DeviceOptions,
     pool: &Pool,
     build: &Build,
     start: Start,
@@ -92,8 +92,8 @@ pub(crate) fn compile_on(
 ) -> Result<Network, StepError> {
     let engine = device.info().engine;
     let again = || {
-        let kind = if engine == Engine::Apple { Choice::Ane } else { Choice::Soft };
-        ane::open(Wanted { engine: kind, ..wanted }, SoftOptions { pool: pool.clone() })
+        let kind = if engine == Engine::Apple { DeviceKind::Ane } else { DeviceKind::Soft };
+        ane::open(DeviceOptions { engine: kind, ..wanted }, SoftOptions { pool: pool.clone() })
     };
     let rungs = start.rungs(build.weights, engine == Engine::Apple);
     descend(cfg, theta, device, &again, pool, build, &rungs, heard)
@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn choosy(refuses: &'static [&'static str], budget: Option<u32>, pool: &Pool) -> Box<dyn Device> {
-        let inner = ane::open(Choice::Soft, SoftOptions { pool: pool.clone() }).unwrap();
+        let inner = ane::open(DeviceKind::Soft, SoftOptions { pool: pool.clone() }).unwrap();
         let info = DeviceInfo { engine: Engine::Apple, ..inner.info().clone() };
         Box::new(Choosy { inner, info, refuses, budget })
     }

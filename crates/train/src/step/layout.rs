@@ -1,11 +1,11 @@
-//! Host activations as they lie: channel-first as on surfaces, or row-major and turned at every border.
+//! Host activations as they lie: channel-first as on surfaces, or row-major and transposed at every border.
 
 use super::network::Role;
 use super::{Network, StepError};
 use crate::host::gemm::{Elements, Store};
 use crate::host::norm::RmsNorm;
-use crate::host::squares::Gradient;
-use crate::host::turn::turn;
+use crate::host::squared_norms::Gradient;
+use crate::host::transpose::transpose;
 use crate::host::{Layout, Scratch, weight_grad};
 use crate::model::NormSite;
 use ane::{Block, Surface};
@@ -13,18 +13,18 @@ use mil::ValueId;
 use softane::convert;
 
 impl Network {
-    /// Whether the host's activations are turned at borders.
+    /// Whether the host's activations are transposed at borders.
     pub(super) fn is_row_major(&self) -> bool {
-        self.course.layout == Layout::RowMajor
+        self.options.layout == Layout::RowMajor
     }
 
     /// Turns an activation that was just computed, `[C, S]`, into what the host keeps.
-    pub(super) fn keep(&self, values: &mut [f32], scratch: &mut Scratch) {
+    pub(super) fn from_channel_first(&self, values: &mut [f32], scratch: &mut Scratch) {
         self.turn_in_place(values, values.len() / self.cfg.seq, self.cfg.seq, scratch);
     }
 
     /// Turns an activation that the host has kept into `[C, S]`.
-    pub(super) fn take_up(&self, values: &mut [f32], scratch: &mut Scratch) {
+    pub(super) fn to_channel_first(&self, values: &mut [f32], scratch: &mut Scratch) {
         self.turn_in_place(values, self.cfg.seq, values.len() / self.cfg.seq, scratch);
     }
 
@@ -32,46 +32,46 @@ impl Network {
         if self.is_row_major() {
             let copy = scratch.take(values.len());
             copy.copy_from_slice(values);
-            turn(copy, rows, columns, values);
+            transpose(copy, rows, columns, values);
         }
     }
 
     /// Puts an activation that the host has kept on a surface.
-    pub(super) fn put(&self, surface: &Surface, block: &Block, values: &[f32]) -> Result<(), StepError> {
+    pub(super) fn upload(&self, surface: &Surface, block: &Block, values: &[f32]) -> Result<(), StepError> {
         if !self.is_row_major() {
             return Ok(surface.write_block(block, values)?);
         }
-        let scratch = &mut *self.buffers.turned.lock()?;
-        let turned = scratch.take(values.len());
-        turn(values, self.cfg.seq, values.len() / self.cfg.seq, turned);
-        Ok(surface.write_block(block, turned)?)
+        let scratch = &mut *self.buffers.transposed.lock()?;
+        let transposed = scratch.take(values.len());
+        transpose(values, self.cfg.seq, values.len() / self.cfg.seq, transposed);
+        Ok(surface.write_block(block, transposed)?)
     }
 
-    /// Copies a value of `layer` from wherever it is, widened, as the host keeps it; `turned` is as long as `out`.
+    /// Copies a value of `layer` from wherever it is, widened, as the host keeps it; `transposed` is as long as `out`.
     fn fetch_by(
         &self,
         layer: usize,
         v: ValueId,
         out: &mut [f32],
-        turned: &mut [f32],
+        transposed: &mut [f32],
     ) -> Result<(), StepError> {
         let kept = self.role(v).is_some() || !self.is_row_major();
-        let to = if kept { &mut *out } else { &mut *turned };
+        let to = if kept { &mut *out } else { &mut *transposed };
         self.with_value(layer, v, |elements| match elements {
             Elements::F16(from) => convert::par_widen(from, to),
             Elements::F32(from) => to.copy_from_slice(from),
         })?;
         if !kept {
-            turn(turned, out.len() / self.cfg.seq, self.cfg.seq, out);
+            transpose(transposed, out.len() / self.cfg.seq, self.cfg.seq, out);
         }
         Ok(())
     }
 
     /// As [`Network::fetch_by`], for tasks of the engine's lane.
-    pub(super) fn fetch(&self, layer: usize, v: ValueId, out: &mut [f32]) -> Result<(), StepError> {
-        let scratch = &mut *self.buffers.turned.lock()?;
-        let turned = scratch.take(if self.is_row_major() { out.len() } else { 0 });
-        self.converting.time(|| self.fetch_by(layer, v, out, turned))
+    pub(super) fn download(&self, layer: usize, v: ValueId, out: &mut [f32]) -> Result<(), StepError> {
+        let scratch = &mut *self.buffers.transposed.lock()?;
+        let transposed = scratch.take(if self.is_row_major() { out.len() } else { 0 });
+        self.converting.time(|| self.fetch_by(layer, v, out, transposed))
     }
 
     /// The gradient of a matrix from row-major operands, fetched like any other.
@@ -84,10 +84,10 @@ impl Network {
         let scratch = &mut *self.buffers.gradient_scratch.lock()?;
         let [outputs, inputs] = [dz, a].map(|v| self.elements(v));
         let all = scratch.take(2 * (outputs + inputs));
-        let (rows, turned) = all.split_at_mut(outputs + inputs);
+        let (rows, transposed) = all.split_at_mut(outputs + inputs);
         let (dz_rows, a_rows) = rows.split_at_mut(outputs);
-        self.fetch_by(layer, dz, dz_rows, &mut turned[..outputs])?;
-        self.fetch_by(layer, a, a_rows, &mut turned[..inputs])?;
+        self.fetch_by(layer, dz, dz_rows, &mut transposed[..outputs])?;
+        self.fetch_by(layer, a, a_rows, &mut transposed[..inputs])?;
         weight_grad::outer_product_of_rows(self.math(), dw, dz_rows, a_rows, self.cfg.seq);
         Ok(())
     }
@@ -101,7 +101,7 @@ impl Network {
         y: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        match self.course.vector_norms {
+        match self.options.vector_norms {
             true => norm.forward(x, weight, y, scratch),
             false => norm.forward_scalar(Layout::ChannelFirst, x, weight, y),
         }
@@ -121,23 +121,23 @@ impl Network {
         let weight = &theta[self.specs[place].range()];
         let norm = self.norm(weight.len(), site.groups);
         let (x, mut y) = (self.activation(layer, from).read()?, self.activation(layer, to).write()?);
-        if !self.course.vector_norms {
-            norm.forward_scalar(self.course.layout, &x, weight, &mut y);
+        if !self.options.vector_norms {
+            norm.forward_scalar(self.options.layout, &x, weight, &mut y);
             return Ok(());
         }
-        let [scratch, turned, _] = &mut *self.buffers.scratch.lock()?;
+        let [scratch, transposed, _] = &mut *self.buffers.scratch.lock()?;
         if !self.is_row_major() {
             norm.forward(&x, weight, &mut y, scratch);
             return Ok(());
         }
-        let columns = turned.take(x.len());
-        turn(&x, self.cfg.seq, x.len() / self.cfg.seq, columns);
+        let columns = transposed.take(x.len());
+        transpose(&x, self.cfg.seq, x.len() / self.cfg.seq, columns);
         norm.forward(columns, weight, &mut y, scratch);
-        self.keep(&mut y, turned);
+        self.from_channel_first(&mut y, transposed);
         Ok(())
     }
 
-    /// The backward pass of `norm`, of activations as the host keeps them; `x` and `dy` may be turned on the way.
+    /// The backward pass of `norm`, of activations as the host keeps them; `x` and `dy` may be transposed on the way.
     #[expect(clippy::too_many_arguments, reason = "each is one tensor of the formula")]
     pub(super) fn norm_backward_kept(
         &self,
@@ -150,14 +150,16 @@ impl Network {
         dw: &mut [f32],
         scratch: &mut Scratch,
     ) -> Result<(), StepError> {
-        if !self.course.vector_norms {
-            norm.backward_scalar(self.course.layout, x, weight, dy, dx, store, dw, scratch);
+        if !self.options.vector_norms {
+            norm.backward_scalar(self.options.layout, x, weight, dy, dx, store, dw, scratch);
             return Ok(());
         }
-        let turned = &mut *self.buffers.turned.lock()?;
-        [&mut *x, &mut *dy, &mut *dx].into_iter().for_each(|values| self.take_up(values, turned));
+        let transposed = &mut *self.buffers.transposed.lock()?;
+        [&mut *x, &mut *dy, &mut *dx]
+            .into_iter()
+            .for_each(|values| self.to_channel_first(values, transposed));
         norm.backward(x, weight, dy, dx, store, dw, scratch);
-        self.keep(dx, turned);
+        self.from_channel_first(dx, transposed);
         Ok(())
     }
 

@@ -3,30 +3,30 @@
 //! The engine's kernels compute what the plan of [`crate::model`] gives them. The rest is here, in f32: embedding,
 //! residual additions, the backward pass of norms, classifier and loss, gradients of matrices.
 
+mod apply_update;
+mod budget;
 mod buffers;
 mod build;
 mod clock;
-mod course;
-mod delivery;
 mod error;
 mod graph;
 mod head_norm;
 mod ladder;
 mod layout;
-mod learn;
 mod network;
+mod options;
 mod range;
-mod spent;
 mod tasks;
+mod upload;
 
+pub use budget::BudgetExhausted;
+use budget::check_budget;
 pub use buffers::{Buffers, Window};
 pub use build::Build;
-pub use course::Course;
 pub use error::StepError;
 pub use graph::StepGraph;
 pub use ladder::{Chosen, Heard};
 pub(crate) use ladder::{compile, compile_on, open_engine};
 pub use network::Network;
+pub use options::StepOptions;
 pub use range::OutOfRange;
-pub use spent::Spent;
-use spent::check_budget;

@@ -2,11 +2,11 @@
 
 use super::clock::Clock;
 use super::ladder::Chosen;
-use super::{Buffers, Build, Course, Spent, StepError, check_budget};
+use super::{BudgetExhausted, Buffers, Build, StepError, StepOptions, check_budget};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
 use crate::model::{KernelSpec, Layer, LayerKernels, ModelError, NormSite};
 use crate::optim::Decay;
-use ane::{Device, Kernel, Math, Pool};
+use ane::{Device, Kernel, MatmulPrecision, Pool};
 use mil::pass::Provider;
 use mil::{ValueId, Weights};
 use rayon::prelude::*;
@@ -30,7 +30,7 @@ pub struct Network {
     /// The memory.
     pub buffers: Buffers,
     /// How a step goes.
-    pub(super) course: Course,
+    pub(super) options: StepOptions,
     /// The rung of the ladder that its kernels are of, if one is.
     pub(super) rung: Option<Chosen>,
     /// Norms of the forward pass that are the host's, with the kernel that wants each.
@@ -43,7 +43,7 @@ pub struct Network {
     /// since it was compiled.
     files: Vec<Mutex<Option<Weights>>>,
     /// Why the kernels have older weights than `theta`, if they have.
-    pub(super) spent: OnceLock<Spent>,
+    pub(super) spent: OnceLock<BudgetExhausted>,
     /// For each weight, whether it decays.
     pub(super) decay: Vec<Decay>,
     places: HashMap<(Option<usize>, ParamKind), usize>,
@@ -115,7 +115,7 @@ impl Network {
             kernels,
             theta: RwLock::new(theta),
             buffers,
-            course: build.course,
+            options: build.options,
             rung: None,
             host_norms,
             device,
@@ -169,7 +169,7 @@ impl Network {
     }
 
     /// How matrix products are computed, here and on the device.
-    pub(super) fn math(&self) -> Math {
+    pub(super) fn math(&self) -> MatmulPrecision {
         self.device.info().math
     }
 
@@ -298,7 +298,7 @@ impl Network {
     /// Dispatches kernel `k` of `layer` on its surfaces.
     pub(super) fn dispatch(&self, k: usize, layer: usize) -> Result<(), StepError> {
         if let Some(spent) = self.spent.get() {
-            return Err(StepError::Spent(spent.clone()));
+            return Err(StepError::BudgetExhausted(spent.clone()));
         }
         let kernel = self.kernel(k, layer).read()?;
         let (inputs, output) = (self.buffers.inputs(k, layer), self.buffers.output(k, layer));

@@ -7,7 +7,7 @@ use crate::config::ParamKind;
 use crate::host::gemm::{Elements, Matrix, MatrixMut, Store, matmul};
 use crate::host::head::Head;
 use crate::host::norm::RmsNorm;
-use crate::host::squares::Gradient;
+use crate::host::squared_norms::Gradient;
 use crate::host::{Layout, embed, loss, residual, weight_grad};
 use crate::model::NormSite;
 use mil::ValueId;
@@ -61,7 +61,7 @@ impl Network {
                     surface.copy_block(&lying.slot.block(), from, source.slot.channel)?;
                 }
                 (Provider::Host, Some(role)) => {
-                    self.put(surface, &lying.slot.block(), &self.activation(layer, role).read()?)?;
+                    self.upload(surface, &lying.slot.block(), &self.activation(layer, role).read()?)?;
                 }
                 // `assign_roles` has refused this.
                 (Provider::Host, None) => {}
@@ -82,7 +82,7 @@ impl Network {
             }
             Window::Sample { x: input, .. } | Window::Linear { x: input, .. } => x.copy_from_slice(input),
         }
-        self.keep(&mut x, &mut *self.buffers.turned.lock()?);
+        self.from_channel_first(&mut x, &mut *self.buffers.transposed.lock()?);
         Ok(())
     }
 
@@ -100,7 +100,7 @@ impl Network {
 
     fn add(&self, layer: usize, x: &Activation, branch: ValueId, sum: &Activation) -> Result<(), StepError> {
         let mut sum = sum.write()?;
-        self.fetch(layer, branch, &mut sum)?;
+        self.download(layer, branch, &mut sum)?;
         residual::add(&mut sum, &x.read()?);
         Ok(())
     }
@@ -138,7 +138,7 @@ impl Network {
         let b = &self.buffers;
         let windows = b.windows.read()?;
         let window = &windows[micro];
-        self.take_up(&mut b.x[self.cfg.layers].write()?, &mut *b.turned.lock()?);
+        self.to_channel_first(&mut b.x[self.cfg.layers].write()?, &mut *b.transposed.lock()?);
         let loss = match window {
             Window::Tokens(tokens) => {
                 self.final_norm()?;
@@ -152,7 +152,7 @@ impl Network {
                 let (y, mut dy) = (b.x[layers].read()?, b.dx[layers % b.dx.len()].write()?);
                 let loss = if matches!(window, Window::Sample { .. }) { loss::mse } else { loss::linear };
                 let loss = loss(&y, with, self.loss_scale(), &mut dy);
-                self.keep(&mut dy, &mut *b.turned.lock()?);
+                self.from_channel_first(&mut dy, &mut *b.transposed.lock()?);
                 loss
             }
         };
@@ -188,7 +188,7 @@ impl Network {
         let (x, mut dx) = (b.x[layers].read()?, b.dx[layers % b.dx.len()].write()?);
         let (weight, mut dw) = (&theta[self.specs[norm].range()], b.grads[norm].write()?);
         let norm = self.norm(self.cfg.dim, 1);
-        match self.course.vector_norms {
+        match self.options.vector_norms {
             true => norm.backward(&x, weight, &dxf, &mut dx, Store::Replace, &mut dw, scratch),
             false => {
                 let layout = Layout::ChannelFirst;
@@ -196,7 +196,7 @@ impl Network {
             }
         }
         squares.take(0, &dw);
-        self.keep(&mut dx, &mut *b.turned.lock()?);
+        self.from_channel_first(&mut dx, &mut *b.transposed.lock()?);
         Ok(())
     }
 
@@ -214,7 +214,7 @@ impl Network {
         let Window::Tokens(tokens) = &windows[micro] else { return Ok(()) };
         let scratch = &mut *b.gradient_scratch.lock()?;
         if self.is_row_major() {
-            self.take_up(&mut b.dx[0].write()?, scratch);
+            self.to_channel_first(&mut b.dx[0].write()?, scratch);
         }
         let dx = b.dx[0].read()?;
         let mut grad = b.grads[table].write()?;
@@ -230,8 +230,8 @@ impl Network {
         let [scratch, dy, x] = &mut *b.scratch.lock()?;
         let n = self.elements(site.output);
         let (dy, x) = (dy.take(n), x.take(n));
-        self.fetch(layer, self.layer.cotangent(site.output)?, dy)?;
-        self.fetch(layer, site.input, x)?;
+        self.download(layer, self.layer.cotangent(site.output)?, dy)?;
+        self.download(layer, site.input, x)?;
         let theta = self.theta.read()?;
         let weight = &theta[self.specs[place].range()];
         let (past, to, store) = match site.kind {
@@ -312,7 +312,10 @@ impl Network {
                 }
             }
         }
-        self.take_up(&mut self.buffers.x[self.cfg.layers].write()?, &mut *self.buffers.turned.lock()?);
+        self.to_channel_first(
+            &mut self.buffers.x[self.cfg.layers].write()?,
+            &mut *self.buffers.transposed.lock()?,
+        );
         self.check_residual()
     }
 

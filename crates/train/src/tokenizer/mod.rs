@@ -153,7 +153,7 @@ impl Tokenizer {
     /// # Errors
     /// [`TrainError::Tokenizer`] if a foreign vocabulary cannot express the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TrainError> {
-        self.encode_piece(text, Ends::BOTH)
+        self.encode_chunk(text, Ends::BOTH)
     }
 
     /// The tokens a generation starts from: those of the beginning of a text, so nothing stands behind them; never
@@ -164,7 +164,7 @@ impl Tokenizer {
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, TrainError> {
         let beginning = Ends { first: true, last: false };
         for text in [text, "\n"] {
-            let tokens = self.encode_piece(text, beginning)?;
+            let tokens = self.encode_chunk(text, beginning)?;
             if !tokens.is_empty() {
                 return Ok(tokens);
             }
@@ -174,7 +174,7 @@ impl Tokenizer {
     }
 
     /// The tokens of a piece of a text; only pieces with an end of the text get what the tokenizer puts there.
-    pub(crate) fn encode_piece(&self, text: &str, ends: Ends) -> Result<Vec<u32>, TrainError> {
+    pub(crate) fn encode_chunk(&self, text: &str, ends: Ends) -> Result<Vec<u32>, TrainError> {
         match &self.kind {
             Kind::Library(library) => library.encode(text, ends),
             Kind::Llama2c(llama) => Ok(llama.encode(text, ends.first)),

@@ -155,10 +155,10 @@ fn llama_merges_the_best_score_first_and_the_leftmost_of_equals() {
             as u32
     };
     assert_eq!(LLAMA.encode("abab").unwrap(), [1, id(" ab"), id("ab")]);
-    assert_eq!(LLAMA.encode_piece("abababab", MIDDLE).unwrap(), [id("abab"), id("abab")]);
-    assert_eq!(LLAMA.encode_piece("éab", MIDDLE).unwrap(), [id("éa"), id("b")]);
+    assert_eq!(LLAMA.encode_chunk("abababab", MIDDLE).unwrap(), [id("abab"), id("abab")]);
+    assert_eq!(LLAMA.encode_chunk("éab", MIDDLE).unwrap(), [id("éa"), id("b")]);
     // No token for ü: its two bytes, 3 + byte.
-    assert_eq!(LLAMA.encode_piece("ü", MIDDLE).unwrap(), [3 + 0xc3, 3 + 0xbc]);
+    assert_eq!(LLAMA.encode_chunk("ü", MIDDLE).unwrap(), [3 + 0xc3, 3 + 0xbc]);
 }
 
 #[test]
@@ -298,6 +298,6 @@ proptest! {
 
     #[test]
     fn llama_merging_equals_the_naive_one(text in "[abé ü]{0,40}") {
-        prop_assert_eq!(LLAMA.encode_piece(&text, MIDDLE).unwrap(), merged_naively(&LLAMA, &text));
+        prop_assert_eq!(LLAMA.encode_chunk(&text, MIDDLE).unwrap(), merged_naively(&LLAMA, &text));
     }
 }

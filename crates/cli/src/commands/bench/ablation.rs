@@ -10,7 +10,7 @@ use crate::units;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
-use train::bench::{Ablation, StepOptions, What, Workload, ablation, limit};
+use train::bench::{Ablation, StepBenchOptions, What, Workload, ablation, limit};
 use train::model::Norms;
 use train::run::RunError;
 
@@ -93,7 +93,7 @@ pub fn run(ui: &Ui, args: &AblationArgs) -> Result<(), CommandError> {
     config.seq = args.seq.unwrap_or(config.seq);
     config.validate()?;
     let workload = Workload::new(config);
-    let options = StepOptions {
+    let options = StepBenchOptions {
         threads: args.engine.threads,
         device: args.engine.device(),
         start: Norms::Engine.into(),

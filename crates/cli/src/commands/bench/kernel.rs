@@ -4,7 +4,7 @@ use super::output::{Measured, OutputArgs, Subject};
 use crate::commands::engine::{NormsArgs, StorageArg, math, positive, threads};
 use crate::error::CommandError;
 use crate::ui::Ui;
-use ane::Math;
+use ane::MatmulPrecision;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use train::bench::{KernelTimes, Workload, kernels};
@@ -39,7 +39,7 @@ pub struct KernelArgs {
 
     /// Matrix products, as `train` has them
     #[arg(long, value_name = "MATH", default_value = "f32", value_parser = math())]
-    math: Math,
+    math: MatmulPrecision,
 
     #[command(flatten)]
     norms: NormsArgs,

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
-use train::bench::{Over, StepOptions, scaling};
+use train::bench::{Over, StepBenchOptions, scaling};
 use train::model::Norms;
 
 /// Time a training step at several sizes of one thing, to see how its cost grows
@@ -107,7 +107,7 @@ pub fn run(ui: &Ui, args: &ScalingArgs) -> Result<(), CommandError> {
     let config = super::model(&args.model)?;
     let (over, name, unit) = args.over.over();
     let sizes = if args.sizes.is_empty() { over.sizes().to_vec() } else { args.sizes.clone() };
-    let options = StepOptions {
+    let options = StepBenchOptions {
         threads: args.engine.threads,
         device: args.engine.device(),
         start: Norms::Engine.into(),

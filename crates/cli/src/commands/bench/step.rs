@@ -12,7 +12,7 @@ use crate::units;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
-use train::bench::{StepBench, StepOptions, StepTimes, Workload};
+use train::bench::{StepBench, StepBenchOptions, StepTimes, Workload};
 
 /// Time a full training step: forward, backward and AdamW
 ///
@@ -91,7 +91,7 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
     check_place(args.plot.as_deref())?;
     check_place(args.trace.as_deref())?;
     let ladder = Ladder::here();
-    let options = StepOptions {
+    let options = StepBenchOptions {
         threads: args.on.engine.threads,
         device: args.on.device(),
         start: args.on.start(ladder.known()),

@@ -5,7 +5,7 @@ use crate::commands::{check_place, print_json, write_file};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::units;
-use ane::{Choice, DeviceInfo, SoftOptions};
+use ane::{DeviceInfo, DeviceKind, SoftOptions};
 use serde::Serialize;
 use std::fmt::Write;
 use train::config::ModelConfig;
@@ -59,9 +59,9 @@ pub fn run(ui: &Ui, args: &DoctorArgs) -> Result<(), CommandError> {
     let model = args.model.as_deref().unwrap_or(MODEL);
     let cfg = ModelConfig::find(model)?;
     let options = SoftOptions::threads(0).map_err(engine_error)?;
-    let (device, problem) = match ane::open(Choice::Ane, options.clone()) {
+    let (device, problem) = match ane::open(DeviceKind::Ane, options.clone()) {
         Ok(device) => (device, None),
-        Err(e) => (ane::open(Choice::Soft, options).map_err(engine_error)?, Some(e.to_string())),
+        Err(e) => (ane::open(DeviceKind::Soft, options).map_err(engine_error)?, Some(e.to_string())),
     };
     let bar = ui.bar("compiling", 1);
     let found = survey(&cfg, device.as_ref(), &mut |rung, kernel| {

@@ -5,7 +5,7 @@ use super::shapes::specialised;
 use super::weights::Folder;
 use crate::error::CommandError;
 use crate::ui::Ui;
-use ane::{Choice, Device, DeviceError, SoftOptions, Surface};
+use ane::{Device, DeviceError, DeviceKind, SoftOptions, Surface};
 use clap::ValueEnum;
 use mil::eval::{EvalError, Rounding, run_function};
 
@@ -66,7 +66,7 @@ impl Job<'_> {
             }
             EngineArg::Ane => {
                 let options = SoftOptions::threads(threads).map_err(RunError::from)?;
-                let device = ane::open(Choice::Ane, options).map_err(RunError::from)?;
+                let device = ane::open(DeviceKind::Ane, options).map_err(RunError::from)?;
                 let types: Vec<TensorType> = inputs.iter().map(|t| t.ty.clone()).collect();
                 let program = specialised(ui, source, function, &types, program)?;
                 on_device(device.as_ref(), &function.name, &program, &weights, inputs)

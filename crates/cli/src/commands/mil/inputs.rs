@@ -41,14 +41,14 @@ pub fn has_names(file: &Path) -> bool {
 
 /// Where the values of the parameters come from.
 #[derive(Debug)]
-pub struct Wanted<'a> {
+pub struct InputSources<'a> {
     pub files: &'a [InputArg],
     pub shapes: &'a [ShapeArg],
     /// What random values follow from, for parameters that no file gives.
     pub random: Option<u64>,
 }
 
-impl Wanted<'_> {
+impl InputSources<'_> {
     /// The value of each parameter of `function`, in order.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use super::super::engine::threads;
 use super::super::print_json;
 use super::engine::{EngineArg, Job};
-use super::inputs::{InputArg, Wanted, input};
+use super::inputs::{InputArg, InputSources, input};
 use super::outputs::{Listed, names, table, write};
 use super::program::Source;
 use super::shapes::{ShapeArg, shape};
@@ -90,7 +90,7 @@ pub fn run(ui: &Ui, args: &RunArgs) -> Result<(), CommandError> {
     let read = mil::text::read(&source.text);
     let checked = source.check(ui, &read)?;
     let (function, tree) = source.function(ui, &checked, &read, args.function.as_deref())?;
-    let wanted = Wanted { files: &args.inputs, shapes: &args.shapes, random: args.random };
+    let wanted = InputSources { files: &args.inputs, shapes: &args.shapes, random: args.random };
     let inputs = wanted.values(ui, &source, function, tree)?;
     let mut folder = Folder::new(&source.folder, args.weights.as_deref());
     let began = Instant::now();

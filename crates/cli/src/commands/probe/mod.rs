@@ -11,7 +11,7 @@ use super::{check_place, print_json, write_file};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::units;
-use ane::study::{self, Lab, Probe};
+use ane::probe::{self, Probe, Prober};
 use ane::{Device, DeviceError, Engine, SoftOptions};
 use record::{Record, Told};
 use serde::Serialize;
@@ -64,7 +64,7 @@ enum Asked {
 impl Asked {
     /// All, those that wear an engine out last.
     fn all() -> Vec<Asked> {
-        let mut all: Vec<Asked> = study::all().map(Asked::Probe).collect();
+        let mut all: Vec<Asked> = probe::all().map(Asked::Probe).collect();
         let wearing = all.iter().position(|a| a.compiles() > MANY).unwrap_or(all.len());
         all.insert(wearing, Asked::Sram);
         all
@@ -161,7 +161,7 @@ fn open(engine: EngineArgs, compiles: u32) -> Result<Box<dyn Device>, CommandErr
         return Ok(device);
     }
     // The probe wants to see where the engine gives up, not where we do.
-    let more = ane::Wanted { compile_budget: Some(compiles + MANY), ..wanted };
+    let more = ane::DeviceOptions { compile_budget: Some(compiles + MANY), ..wanted };
     open(more).map_err(failed)
 }
 
@@ -173,9 +173,9 @@ fn here(asked: Asked, engine: EngineArgs, device: &dyn Device) -> Result<Record,
         Asked::Sram => vec![sram::ask(engine)?],
         Asked::Probe(probe) if probe.compiles > MANY => {
             let larger = open(engine, probe.compiles)?;
-            probe.ask(&Lab::new(larger.as_ref()).on(chip))
+            probe.ask(&Prober::new(larger.as_ref()).on(chip))
         }
-        Asked::Probe(probe) => probe.ask(&Lab::new(device).on(chip)),
+        Asked::Probe(probe) => probe.ask(&Prober::new(device).on(chip)),
     };
     let told = findings.iter().map(|f| Told::of(f, chip)).collect();
     Ok(Record {

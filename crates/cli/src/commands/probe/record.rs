@@ -2,8 +2,8 @@
 
 use crate::commands::doctor::{chip, system};
 use crate::error::CommandError;
+use ane::probe::{Finding, Seen, Verdict};
 use ane::rules::{self, Chip, Consequence, Rule};
-use ane::study::{Finding, Seen, Verdict};
 use ane::{DeviceInfo, Engine};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use crate::commands::engine::EngineArgs;
 use crate::error::CommandError;
 use crate::units;
 use ane::facts::WORKING_SET_KNEE;
-use ane::study::{Finding, Seen};
+use ane::probe::{Finding, Seen};
 use std::time::Duration;
 use train::bench::{StackOptions, knee, sram_sizes, stacks};
 

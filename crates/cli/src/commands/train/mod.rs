@@ -11,7 +11,7 @@ use crate::interrupt::Interrupt;
 use crate::ladder::Ladder;
 use crate::progress::Progress;
 use crate::report::Work;
-use crate::restart::{Handover, Moment};
+use crate::restart::{ResumeState, Timestamp};
 use crate::traces::Traces;
 use crate::ui::Ui;
 use end::{diverged, draw, has_held_out, interrupted, is_finished, report, sample};
@@ -19,7 +19,7 @@ use folder::choose_folder;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use train::data::Source;
-use train::run::{Notice, Options, Overrides, Run, RunError, Saved, Spent, Unfit, model_name};
+use train::run::{BudgetExhausted, Notice, Options, Overrides, Run, RunError, Saved, Unfit, model_name};
 
 /// The model that is trained if none is named.
 const MODEL: &str = "shakespeare";
@@ -149,11 +149,11 @@ enum Outcome {
     /// It was the last one.
     Done,
     /// It has compiled what it may: the run goes on in a new process.
-    Restart(Box<Handover>),
+    Restart(Box<ResumeState>),
 }
 
 pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
-    let before = Handover::take()?;
+    let before = ResumeState::take()?;
     let interrupt = Interrupt::watch(ui, before.is_some())?;
     match train(ui, args, &interrupt, before.as_ref())? {
         Outcome::Done => Ok(()),
@@ -170,7 +170,7 @@ fn train(
     ui: &Ui,
     args: &TrainArgs,
     interrupt: &Interrupt,
-    before: Option<&Handover>,
+    before: Option<&ResumeState>,
 ) -> Result<Outcome, CommandError> {
     let ladder = Ladder::here();
     let options = options(ui, args, before)?;
@@ -185,7 +185,7 @@ fn train(
     progress.clear();
     let mut run = match (opened, before) {
         (Ok(run), _) => run,
-        (Err(e), Some(before)) if e.may_pass() => {
+        (Err(e), Some(before)) if e.is_retryable() => {
             if interrupt.release() {
                 return Err(interrupted(&options.out, before.step, before.steps));
             }
@@ -195,7 +195,7 @@ fn train(
     };
     let model = run.name().to_owned();
     let bundled = before.map_or(options.data.is_none() && !options.resume, |b| b.bundled);
-    let (mut work, mut last, mut began) = (Work::default(), None, Moment::now());
+    let (mut work, mut last, mut began) = (Work::default(), None, Timestamp::now());
     match before {
         Some(before) => {
             (work, began) = (before.work.clone(), before.began);
@@ -242,7 +242,7 @@ fn train(
         traces.add(run.trace());
         progress.step(&record);
     }
-    let left = Moment::now();
+    let left = Timestamp::now();
     progress.busy("saving");
     run.save_last().map_err(|e| diverged(e, &run))?;
     traces.write()?;
@@ -252,15 +252,15 @@ fn train(
         return Err(interrupted(&options.out, run.step_count(), run.settings().steps));
     }
     if let Some(spent) = run.spent() {
-        Handover::check_progress(before, run.step_count())?;
+        ResumeState::check_progress(before, run.step_count())?;
         progress.clear();
-        if let (Spent::Refused { said }, 0) = (spent, work.restarts) {
+        if let (BudgetExhausted::Refused { said }, 0) = (spent, work.restarts) {
             ui.say(format!("{said}; the run goes on in a new process"));
         }
         work.restarts += 1;
         let out = args.out.is_none().then(|| options.out.to_string_lossy().into_owned());
         let (step, steps, pace) = (run.step_count(), run.settings().steps, progress.pace());
-        let next = Handover { out, bundled, step, steps, failures: 0, began, left, work, pace };
+        let next = ResumeState { out, bundled, step, steps, failures: 0, began, left, work, pace };
         return Ok(Outcome::Restart(next.into()));
     }
     if has_held_out(&run) {
@@ -299,7 +299,7 @@ fn train(
 }
 
 /// What the library is asked for.
-fn options(ui: &Ui, args: &TrainArgs, before: Option<&Handover>) -> Result<Options, CommandError> {
+fn options(ui: &Ui, args: &TrainArgs, before: Option<&ResumeState>) -> Result<Options, CommandError> {
     let out = match (before, &args.out) {
         (Some(before), out) => before.folder(out.as_deref()),
         (None, Some(out)) => out.clone(),

@@ -1,21 +1,21 @@
 //! Tiles to where they belong.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::super::tile::{COLS, Drain, Form, TILE};
+use super::super::tile::{COLS, Epilogue, PackFormat, TILE};
 use super::has;
 use half::f16;
 use std::arch::x86_64::*;
 
 /// Writes a tile to where it belongs; see [`crate::simd::tile::drain_f32`].
-pub(crate) fn drain_f32(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) {
-    assert!(has(Form::Single));
+pub(crate) fn drain_f32(tile: &[f32; TILE], drain: &Epilogue<'_>, to: &mut [f32]) {
+    assert!(has(PackFormat::Single));
     // SAFETY: `has` says that the instructions exist.
     unsafe { drain_f32_with(tile, drain, to) }
 }
 
 /// As [`drain_f32`], rounded to half precision.
-pub(crate) fn drain_f16(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) {
-    assert!(has(Form::Single));
+pub(crate) fn drain_f16(tile: &[f32; TILE], drain: &Epilogue<'_>, to: &mut [f16]) {
+    assert!(has(PackFormat::Single));
     // SAFETY: `has` says that the instructions exist.
     unsafe { drain_f16_with(tile, drain, to) }
 }
@@ -23,7 +23,7 @@ pub(crate) fn drain_f16(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) {
 /// Row `row` of a whole tile, scaled, with its bias.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn finished(tile: &[f32; TILE], drain: &Drain<'_>, row: usize) -> [__m512; 2] {
+fn finished(tile: &[f32; TILE], drain: &Epilogue<'_>, row: usize) -> [__m512; 2] {
     let from = &tile[row * COLS..][..COLS];
     // SAFETY: a row of the tile has 32 elements.
     let row_of = unsafe { [_mm512_loadu_ps(from.as_ptr()), _mm512_loadu_ps(from.as_ptr().add(16))] };
@@ -35,7 +35,7 @@ fn finished(tile: &[f32; TILE], drain: &Drain<'_>, row: usize) -> [__m512; 2] {
 const ALL: __mmask16 = !0;
 
 /// Of 16 columns from `first` on, those that are there.
-fn columns(drain: &Drain<'_>, first: usize) -> __mmask16 {
+fn columns(drain: &Epilogue<'_>, first: usize) -> __mmask16 {
     match drain.cols.saturating_sub(first) {
         16.. => ALL,
         some => (1 << some) - 1,
@@ -43,7 +43,7 @@ fn columns(drain: &Drain<'_>, first: usize) -> __mmask16 {
 }
 
 #[target_feature(enable = "avx512f")]
-fn drain_f32_with(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) {
+fn drain_f32_with(tile: &[f32; TILE], drain: &Epilogue<'_>, to: &mut [f32]) {
     let masks = [columns(drain, 0), columns(drain, 16)];
     for row in 0..drain.rows {
         let to = &mut to[row * drain.stride..][..drain.cols];
@@ -62,7 +62,7 @@ fn drain_f32_with(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f32]) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn drain_f16_with(tile: &[f32; TILE], drain: &Drain<'_>, to: &mut [f16]) {
+fn drain_f16_with(tile: &[f32; TILE], drain: &Epilogue<'_>, to: &mut [f16]) {
     let masks = [columns(drain, 0), columns(drain, 16)];
     for row in 0..drain.rows {
         let to = &mut to[row * drain.stride..][..drain.cols];

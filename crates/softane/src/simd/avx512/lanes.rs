@@ -1,16 +1,16 @@
-//! Vectors of 16 words: how elements get there, and how blocks of them are turned.
+//! Vectors of 16 words: how elements get there, and how blocks of them are transposed.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
 use half::f16;
 use std::arch::x86_64::*;
 
-// A [`super::Form`], where it has to be known when this is compiled. The last two need BF16 beside AVX-512.
+// A [`super::PackFormat`], where it has to be known when this is compiled. The last two need BF16 beside AVX-512.
 
-/// [`super::Form::Single`]
+/// [`super::PackFormat::Single`]
 pub(super) const SINGLE: u8 = 0;
-/// [`super::Form::Rounded`]
+/// [`super::PackFormat::Rounded`]
 pub(super) const ROUNDED: u8 = 1;
-/// [`super::Form::Pairs`]
+/// [`super::PackFormat::Pairs`]
 pub(super) const PAIRS: u8 = 2;
 
 /// Elements that widen to f32 lanes.
@@ -108,7 +108,7 @@ fn rounded(x: __m512) -> __m512 {
 /// 16 words of a panel from 16 elements from `from` on, or 32.
 ///
 /// # Safety
-/// They are there, and so is what `FORM` needs; see [`super::Form`].
+/// They are there, and so is what `FORM` needs; see [`super::PackFormat`].
 #[inline(always)]
 pub(super) unsafe fn words<T: Lanes, const FORM: u8>(from: *const T) -> __m512 {
     // SAFETY: the caller vouches for the elements and the instructions.
@@ -141,7 +141,7 @@ pub(super) fn in_order(low: __m512, high: __m512) -> __m512 {
 /// The transpose of 16 × 16 words.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn turned(rows: [__m512; 16]) -> [__m512; 16] {
+pub(super) fn transposed(rows: [__m512; 16]) -> [__m512; 16] {
     let zero = _mm512_setzero_ps();
     let (mut a, mut b) = ([zero; 16], [zero; 16]);
     // Pairs of rows, then fours, within each quarter of a register.

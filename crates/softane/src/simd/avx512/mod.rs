@@ -1,7 +1,7 @@
 //! Matrix tiles with AVX-512: packing of operands, the loop that multiplies what is packed, and where it goes.
 //!
 //! A *panel* is a strip of an operand, as wide as a tile: 12 rows of the left side or 32 columns of the right, laid
-//! down step by step along the inner dimension, in one of four forms ([`Form`]). Of two bf16 in one word `vdpbf16ps`
+//! down step by step along the inner dimension, in one of four forms ([`PackFormat`]). Of two bf16 in one word `vdpbf16ps`
 //! sums the products in f32, of two integers `vpdpwssd` in 32 bits.
 
 mod drain;
@@ -9,14 +9,14 @@ mod lanes;
 mod multiply;
 mod pack;
 mod scaled;
-mod turn;
+mod transpose;
 
 pub(super) use drain::{drain_f16, drain_f32};
 pub(super) use multiply::multiply;
 pub(super) use pack::{pack, pack_rows};
-pub(super) use turn::narrow_turned;
+pub(super) use transpose::narrow_transposed;
 
-use super::tile::Form;
+use super::tile::PackFormat;
 use std::arch::x86_64::__cpuid;
 use std::sync::LazyLock;
 
@@ -51,15 +51,15 @@ fn is_intel() -> bool {
 }
 
 /// Whether this machine can multiply panels of `form` here.
-pub(super) fn has(form: Form) -> bool {
+pub(super) fn has(form: PackFormat) -> bool {
     match form {
-        Form::Single => HAS.single,
-        Form::Rounded | Form::Pairs => HAS.bf16,
-        Form::Scaled => HAS.scaled,
+        PackFormat::Single => HAS.single,
+        PackFormat::Rounded | PackFormat::Pairs => HAS.bf16,
+        PackFormat::Scaled => HAS.scaled,
     }
 }
 
-/// Whether panels of [`Form::Pairs`] save time.
+/// Whether panels of [`PackFormat::Pairs`] save time.
 pub(super) fn has_quick_pairs() -> bool {
     HAS.bf16 && HAS.quick_pairs
 }

@@ -1,7 +1,7 @@
 //! The loops that multiply packed panels: 24 registers of sums.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::super::tile::{COLS, Form, Left, PITCH, ROWS, TILE};
+use super::super::tile::{COLS, Lhs, PackFormat, ROW_STRIDE, ROWS, TILE};
 use super::{has, scaled};
 use std::arch::x86_64::*;
 
@@ -9,18 +9,18 @@ use std::arch::x86_64::*;
 const AHEAD: usize = 24;
 
 /// Multiplies packed panels; see [`crate::simd::tile::multiply`].
-pub(crate) fn multiply(form: Form, steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
+pub(crate) fn multiply(form: PackFormat, steps: usize, left: Lhs<'_>, right: &[f32], tile: &mut [f32; TILE]) {
     assert!(has(form) && right.len() >= steps * COLS, "a panel is too short");
     // SAFETY: `has` says that the instructions exist; the lengths are checked before each pointer is taken.
     unsafe {
         match left {
-            Left::Steps(left) => {
+            Lhs::Packed(left) => {
                 assert!(left.len() >= steps * ROWS, "a panel is too short");
                 multiply_as::<1, ROWS>(form, steps, left.as_ptr(), right.as_ptr(), tile);
             }
-            Left::Rows(left) => {
-                assert!(steps == 0 || left.len() >= (ROWS - 1) * PITCH + steps, "a panel is too short");
-                multiply_as::<PITCH, 1>(form, steps, left.as_ptr(), right.as_ptr(), tile);
+            Lhs::RowMajor(left) => {
+                assert!(steps == 0 || left.len() >= (ROWS - 1) * ROW_STRIDE + steps, "a panel is too short");
+                multiply_as::<ROW_STRIDE, 1>(form, steps, left.as_ptr(), right.as_ptr(), tile);
             }
         }
     }
@@ -31,7 +31,7 @@ pub(crate) fn multiply(form: Form, steps: usize, left: Left<'_>, right: &[f32], 
 /// # Safety
 /// What `form` needs exists, and the pointers lead to `steps` steps each.
 unsafe fn multiply_as<const ROW: usize, const STEP: usize>(
-    form: Form,
+    form: PackFormat,
     steps: usize,
     left: *const f32,
     right: *const f32,
@@ -40,9 +40,11 @@ unsafe fn multiply_as<const ROW: usize, const STEP: usize>(
     // SAFETY: the caller vouches for both.
     unsafe {
         match form {
-            Form::Single | Form::Rounded => multiply_single::<ROW, STEP>(steps, left, right, tile),
-            Form::Pairs => multiply_pairs::<ROW, STEP>(steps, left, right, tile),
-            Form::Scaled => scaled::multiply::<ROW, STEP>(steps, left, right, tile),
+            PackFormat::Single | PackFormat::Rounded => {
+                multiply_single::<ROW, STEP>(steps, left, right, tile)
+            }
+            PackFormat::Pairs => multiply_pairs::<ROW, STEP>(steps, left, right, tile),
+            PackFormat::Scaled => scaled::multiply::<ROW, STEP>(steps, left, right, tile),
         }
     }
 }
@@ -61,7 +63,7 @@ unsafe fn multiply_single<const ROW: usize, const STEP: usize>(
         // SAFETY: this step is one of `steps`.
         unsafe {
             let columns = [_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16))];
-            fetch(right);
+            prefetch(right);
             for (i, sum) in sums.iter_mut().enumerate() {
                 let x = _mm512_set1_ps(*left.add(i * ROW));
                 sum[0] = _mm512_fmadd_ps(x, columns[0], sum[0]);
@@ -90,7 +92,7 @@ unsafe fn multiply_pairs<const ROW: usize, const STEP: usize>(
         // SAFETY: this step is one of `steps`.
         unsafe {
             let columns = [pairs(_mm512_loadu_ps(right)), pairs(_mm512_loadu_ps(right.add(16)))];
-            fetch(right);
+            prefetch(right);
             for (i, sum) in sums.iter_mut().enumerate() {
                 let x = pairs(_mm512_set1_ps(*left.add(i * ROW)));
                 sum[0] = _mm512_dpbf16_ps(sum[0], x, columns[0]);
@@ -105,7 +107,7 @@ unsafe fn multiply_pairs<const ROW: usize, const STEP: usize>(
 
 /// Asks for the step of the right side that comes [`AHEAD`] steps later.
 #[inline(always)]
-pub(super) fn fetch(right: *const f32) {
+pub(super) fn prefetch(right: *const f32) {
     let later = right.wrapping_add(AHEAD * COLS);
     // SAFETY: a prefetch reads nothing: any address will do.
     unsafe {

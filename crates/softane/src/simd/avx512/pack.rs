@@ -1,45 +1,47 @@
 //! Packing.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::super::tile::{Form, PITCH, Panel, ROWS};
-use super::lanes::{Lanes, PAIRS, ROUNDED, SINGLE, alone, in_order, paired, take, turned, whole_rows, words};
+use super::super::tile::{PackFormat, Panel, ROW_STRIDE, ROWS};
+use super::lanes::{
+    Lanes, PAIRS, ROUNDED, SINGLE, alone, in_order, paired, take, transposed, whole_rows, words,
+};
 use super::{has, scaled};
 use crate::buffer::Elements;
 use half::f16;
 use std::arch::x86_64::*;
 
 /// Packs a panel; see [`crate::simd::tile::pack`].
-pub(crate) fn pack<const W: usize>(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
+pub(crate) fn pack<const W: usize>(form: PackFormat, panel: &Panel<'_>, to: &mut [f32]) {
     assert!(has(form));
     // SAFETY: `has` says that the instructions exist.
     unsafe {
         match (form, panel.from) {
-            (Form::Single, Elements::F32(from)) => pack_single::<f32, W>(from, panel, to),
-            (Form::Single, Elements::F16(from)) => pack_single::<f16, W>(from, panel, to),
-            (Form::Rounded, Elements::F32(from)) => pack_bf16::<f32, ROUNDED, W>(from, panel, to),
-            (Form::Rounded, Elements::F16(from)) => pack_bf16::<f16, ROUNDED, W>(from, panel, to),
-            (Form::Pairs, Elements::F32(from)) => pack_bf16::<f32, PAIRS, W>(from, panel, to),
-            (Form::Pairs, Elements::F16(from)) => pack_bf16::<f16, PAIRS, W>(from, panel, to),
-            (Form::Scaled, Elements::F32(from)) => scaled::pack::<f32, W>(from, panel, to),
-            (Form::Scaled, Elements::F16(from)) => scaled::pack::<f16, W>(from, panel, to),
+            (PackFormat::Single, Elements::F32(from)) => pack_single::<f32, W>(from, panel, to),
+            (PackFormat::Single, Elements::F16(from)) => pack_single::<f16, W>(from, panel, to),
+            (PackFormat::Rounded, Elements::F32(from)) => pack_bf16::<f32, ROUNDED, W>(from, panel, to),
+            (PackFormat::Rounded, Elements::F16(from)) => pack_bf16::<f16, ROUNDED, W>(from, panel, to),
+            (PackFormat::Pairs, Elements::F32(from)) => pack_bf16::<f32, PAIRS, W>(from, panel, to),
+            (PackFormat::Pairs, Elements::F16(from)) => pack_bf16::<f16, PAIRS, W>(from, panel, to),
+            (PackFormat::Scaled, Elements::F32(from)) => scaled::pack::<f32, W>(from, panel, to),
+            (PackFormat::Scaled, Elements::F16(from)) => scaled::pack::<f16, W>(from, panel, to),
         }
     }
 }
 
 /// Packs rows; see [`crate::simd::tile::pack_rows`].
-pub(crate) fn pack_rows(form: Form, panel: &Panel<'_>, to: &mut [f32]) {
+pub(crate) fn pack_rows(form: PackFormat, panel: &Panel<'_>, to: &mut [f32]) {
     assert!(has(form));
     // SAFETY: `has` says that the instructions exist.
     unsafe {
         match (form, panel.from) {
-            (Form::Single, Elements::F32(from)) => rows_single(from, panel, to),
-            (Form::Single, Elements::F16(from)) => rows_single(from, panel, to),
-            (Form::Rounded, Elements::F32(from)) => rows_bf16::<_, ROUNDED>(from, panel, to),
-            (Form::Rounded, Elements::F16(from)) => rows_bf16::<_, ROUNDED>(from, panel, to),
-            (Form::Pairs, Elements::F32(from)) => rows_bf16::<_, PAIRS>(from, panel, to),
-            (Form::Pairs, Elements::F16(from)) => rows_bf16::<_, PAIRS>(from, panel, to),
-            (Form::Scaled, Elements::F32(from)) => scaled::pack_rows(from, panel, to),
-            (Form::Scaled, Elements::F16(from)) => scaled::pack_rows(from, panel, to),
+            (PackFormat::Single, Elements::F32(from)) => rows_single(from, panel, to),
+            (PackFormat::Single, Elements::F16(from)) => rows_single(from, panel, to),
+            (PackFormat::Rounded, Elements::F32(from)) => rows_bf16::<_, ROUNDED>(from, panel, to),
+            (PackFormat::Rounded, Elements::F16(from)) => rows_bf16::<_, ROUNDED>(from, panel, to),
+            (PackFormat::Pairs, Elements::F32(from)) => rows_bf16::<_, PAIRS>(from, panel, to),
+            (PackFormat::Pairs, Elements::F16(from)) => rows_bf16::<_, PAIRS>(from, panel, to),
+            (PackFormat::Scaled, Elements::F32(from)) => scaled::pack_rows(from, panel, to),
+            (PackFormat::Scaled, Elements::F16(from)) => scaled::pack_rows(from, panel, to),
         }
     }
 }
@@ -182,7 +184,7 @@ unsafe fn pack_turned<T: Lanes, const FORM: u8, const W: usize>(
                 }
             };
             // SAFETY: the caller vouches for the instructions.
-            let block = unsafe { turned(block) };
+            let block = unsafe { transposed(block) };
             let count = (steps - first).min(16);
             let to = &mut to[first * W + lane..][..(count - 1) * W + 16];
             for (i, column) in block.iter().enumerate() {
@@ -233,7 +235,7 @@ unsafe fn parted_rows<T: Lanes, const FORM: u8>(
 unsafe fn pack_rows_with<T: Lanes, const FORM: u8>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
     let Panel { at, across, width, depth, .. } = *panel;
     let each = if FORM == PAIRS { 32 } else { 16 };
-    for (i, to) in to.chunks_exact_mut(PITCH).enumerate().take(ROWS) {
+    for (i, to) in to.chunks_exact_mut(ROW_STRIDE).enumerate().take(ROWS) {
         if i >= width {
             to.fill(0.0);
             continue;

@@ -1,18 +1,18 @@
-//! Panels of integers with scales ([`Form::Scaled`]): packing, and the loop that multiplies them.
+//! Panels of integers with scales ([`PackFormat::Scaled`]): packing, and the loop that multiplies them.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::super::form::{Form, SCALED, blocks_of};
-use super::super::tile::{COLS, PITCH, Panel, ROWS, TILE};
+use super::super::form::{PackFormat, SCALED, blocks_of};
+use super::super::tile::{COLS, Panel, ROW_STRIDE, ROWS, TILE};
 use super::has;
-use super::lanes::{Lanes, turned};
-use super::multiply::fetch;
+use super::lanes::{Lanes, transposed};
+use super::multiply::prefetch;
 use std::arch::x86_64::*;
 
 /// Packs a panel; see [`crate::simd::tile::pack`].
 pub(super) fn pack<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
-    assert!(has(Form::Scaled));
+    assert!(has(PackFormat::Scaled));
     for (first, part) in blocks(panel) {
-        let to = &mut to[Form::Scaled.steps(first) * W..];
+        let to = &mut to[PackFormat::Scaled.steps(first) * W..];
         for lane in (0..W).step_by(16) {
             let rows = 16.min(W - lane).min(part.width.saturating_sub(lane));
             let part = Panel { at: part.at + lane * part.across, width: rows, ..part };
@@ -30,10 +30,10 @@ pub(super) fn pack<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: 
 
 /// Packs rows; see [`crate::simd::tile::pack_rows`].
 pub(super) fn pack_rows<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
-    assert!(has(Form::Scaled));
-    for (i, to) in to.chunks_exact_mut(PITCH).enumerate().take(ROWS) {
+    assert!(has(PackFormat::Scaled));
+    for (i, to) in to.chunks_exact_mut(ROW_STRIDE).enumerate().take(ROWS) {
         for (first, part) in blocks(panel) {
-            let at = Form::Scaled.steps(first);
+            let at = PackFormat::Scaled.steps(first);
             let words = part.depth.div_ceil(2);
             let to = &mut to[at..][..words.next_multiple_of(16) + 1];
             if i >= part.width {
@@ -163,7 +163,7 @@ unsafe fn pack_turned<T: Lanes, const W: usize>(from: &[T], part: &Panel<'_>, to
         scales = _mm512_mask_mov_ps(scales, 1 << i, scale);
     }
     for (block, first) in blocks.into_iter().zip((0..steps).step_by(16)) {
-        for (i, words) in turned(block).into_iter().enumerate().take(steps - first) {
+        for (i, words) in transposed(block).into_iter().enumerate().take(steps - first) {
             // SAFETY: there is place for 16 words in each step.
             unsafe { _mm512_storeu_ps(to.as_mut_ptr().add((first + i) * W), words) };
         }
@@ -272,7 +272,7 @@ unsafe fn multiply_block<const ROW: usize, const STEP: usize>(
     unsafe {
         for _ in 0..steps {
             let columns = [_mm512_loadu_si512(right.cast()), _mm512_loadu_si512(right.add(16).cast())];
-            fetch(right);
+            prefetch(right);
             for (i, sum) in sums.iter_mut().enumerate() {
                 let x = _mm512_set1_epi32(left.add(i * ROW).cast::<i32>().read());
                 sum[0] = _mm512_dpwssd_epi32(sum[0], x, columns[0]);

@@ -3,9 +3,9 @@
 mod half;
 mod multiply;
 mod pack;
-mod turn;
+mod transpose;
 
 pub(crate) use half::{narrow, round, widen};
 pub(super) use multiply::multiply;
 pub(super) use pack::{pack, pack_rows};
-pub(super) use turn::narrow_turned;
+pub(super) use transpose::narrow_transposed;

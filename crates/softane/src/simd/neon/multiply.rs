@@ -1,14 +1,14 @@
 //! The loop that multiplies packed panels: a tile is computed in strips of 8 columns, 24 registers of sums each.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::super::tile::{COLS, Left, PITCH, ROWS, TILE};
+use super::super::tile::{COLS, Lhs, ROW_STRIDE, ROWS, TILE};
 use std::arch::aarch64::*;
 
 /// Columns of a strip: two registers.
 const STRIP: usize = 8;
 
 /// Multiplies packed panels of f32; see [`crate::simd::tile::multiply`].
-pub(crate) fn multiply(steps: usize, left: Left<'_>, right: &[f32], tile: &mut [f32; TILE]) {
+pub(crate) fn multiply(steps: usize, left: Lhs<'_>, right: &[f32], tile: &mut [f32; TILE]) {
     assert!(right.len() >= steps * COLS, "a panel is too short");
     for strip in (0..COLS).step_by(STRIP) {
         let right = &right[strip.min(right.len())..];
@@ -16,13 +16,16 @@ pub(crate) fn multiply(steps: usize, left: Left<'_>, right: &[f32], tile: &mut [
         // begins within each step. Steps of one row stand `ROW` words apart, rows `STEP` words.
         let sums = unsafe {
             match left {
-                Left::Steps(left) => {
+                Lhs::Packed(left) => {
                     assert!(left.len() >= steps * ROWS, "a panel is too short");
                     strip_of::<1, ROWS>(steps, left.as_ptr(), right.as_ptr())
                 }
-                Left::Rows(left) => {
-                    assert!(steps == 0 || left.len() >= (ROWS - 1) * PITCH + steps, "a panel is too short");
-                    strip_of::<PITCH, 1>(steps, left.as_ptr(), right.as_ptr())
+                Lhs::RowMajor(left) => {
+                    assert!(
+                        steps == 0 || left.len() >= (ROWS - 1) * ROW_STRIDE + steps,
+                        "a panel is too short"
+                    );
+                    strip_of::<ROW_STRIDE, 1>(steps, left.as_ptr(), right.as_ptr())
                 }
             }
         };

@@ -1,8 +1,8 @@
 //! Packing of panels of f32.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::super::tile::{PITCH, Panel, ROWS};
-use super::turn::turned;
+use super::super::tile::{Panel, ROW_STRIDE, ROWS};
+use super::transpose::transposed;
 use crate::buffer::Elements;
 use crate::convert::Element;
 use half::f16;
@@ -20,7 +20,7 @@ pub(crate) fn pack<const W: usize>(panel: &Panel<'_>, to: &mut [f32]) -> bool {
 /// Packs rows; see [`crate::simd::tile::pack_rows`].
 pub(crate) fn pack_rows(panel: &Panel<'_>, to: &mut [f32]) {
     let Panel { at, across, width, depth, .. } = *panel;
-    for (i, to) in to.chunks_mut(PITCH).enumerate().take(ROWS) {
+    for (i, to) in to.chunks_mut(ROW_STRIDE).enumerate().take(ROWS) {
         let to = &mut to[..depth];
         let row = at + i * across..at + i * across + depth;
         match panel.from {
@@ -55,7 +55,7 @@ fn pack_of<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f3
                 false => unsafe { vdupq_n_f32(0.0) },
             });
             // SAFETY: every arm64 processor has NEON.
-            for (i, column) in unsafe { turned(rows) }.into_iter().enumerate() {
+            for (i, column) in unsafe { transposed(rows) }.into_iter().enumerate() {
                 let to = &mut to[(first + i) * W + lane..][..4];
                 // SAFETY: the slice has four elements.
                 unsafe { vst1q_f32(to.as_mut_ptr(), column) };

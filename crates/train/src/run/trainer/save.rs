@@ -142,7 +142,7 @@ mod tests {
             resume: false,
             overrides: Overrides { steps: Some(9), ..Overrides::default() },
             threads: 1,
-            device: ane::Choice::Soft.into(),
+            device: ane::DeviceKind::Soft.into(),
         };
         let mut run = Run::open(&options, &mut |_| {}).expect("opens");
         let network = Arc::clone(&run.parts.network);

@@ -1,0 +1,27 @@
+//! The engine's door where there is one: messages to the framework, and what owns its objects.
+
+mod device;
+mod explore;
+#[cfg(feature = "fake_ane")]
+pub mod fake_ane;
+mod framework;
+mod iosurface;
+mod model;
+mod request;
+mod selectors;
+
+pub use explore::classes;
+pub use framework::examine;
+pub(crate) use iosurface::{SharedMemory, SharedRead, SharedWrite};
+
+use crate::device::{Device, DeviceOptions, SoftOptions};
+use crate::error::DeviceError;
+use device::AppleDevice;
+
+/// Opens the engine.
+///
+/// # Errors
+/// `Unavailable`, if the framework or a class is missing; `Changed`, if a method is not what this version calls.
+pub(crate) fn open(wanted: DeviceOptions, options: SoftOptions) -> Result<Box<dyn Device>, DeviceError> {
+    Ok(Box::new(AppleDevice::open(wanted, options)?))
+}

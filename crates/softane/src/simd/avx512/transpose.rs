@@ -1,0 +1,61 @@
+//! Transposes.
+#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+
+use super::super::strips::Strip;
+use super::super::tile::PackFormat;
+use super::has;
+use super::lanes::{SINGLE, transposed, whole_rows};
+use std::arch::x86_64::*;
+
+/// Rows and columns of a block: what one column comes to is a line of the cache.
+const BLOCK: usize = 32;
+
+/// Turns and rounds 32 rows; see [`crate::simd::narrow_transposed`].
+pub(crate) fn narrow_transposed(from: &[f32], columns: usize, to: &mut Strip<'_>) -> usize {
+    let blocks = columns / BLOCK;
+    assert!(has(PackFormat::Single) && from.len() >= BLOCK * columns);
+    assert!(to.width() == BLOCK && to.rows() >= columns);
+    let past = to.is_aligned(64);
+    for first in (0..blocks).map(|b| b * BLOCK) {
+        // SAFETY: `has` says that the instructions exist; 32 rows have 32 elements from `first` on.
+        unsafe {
+            match past {
+                true => block::<true>(from[first..].as_ptr(), columns, to, first),
+                false => block::<false>(from[first..].as_ptr(), columns, to, first),
+            }
+        }
+    }
+    if past {
+        // SAFETY: every processor with AVX-512 has it. Stores past the cache are seen by others only after it.
+        unsafe { _mm_sfence() };
+    }
+    blocks * BLOCK
+}
+
+/// One block, to rows of `to` from `first` on. `PAST`: past the cache, where rows begin at multiples of 64 bytes; nobody
+/// reads them soon, and lines that are written whole need not be fetched.
+///
+/// # Safety
+/// 32 rows of 32 elements begin `stride` apart.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn block<const PAST: bool>(from: *const f32, stride: usize, to: &mut Strip<'_>, first: usize) {
+    for x in [0, 16] {
+        // SAFETY: rows 0 to 31 from columns x to x + 15 are there.
+        let (high, low) = unsafe {
+            let high = transposed(whole_rows::<f32, SINGLE>(from.add(x), stride, 16));
+            (high, transposed(whole_rows::<f32, SINGLE>(from.add(16 * stride + x), stride, 16)))
+        };
+        for (i, (high, low)) in high.into_iter().zip(low).enumerate() {
+            let half = [high, low].map(|x| _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(x));
+            let line = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half[0]), half[1]);
+            let to = to.row(first + x + i);
+            // SAFETY: the strip is 32 wide, and rows begin at multiples of 64 bytes if they go past the cache.
+            unsafe {
+                match PAST {
+                    true => _mm512_stream_si512(to.as_mut_ptr().cast(), line),
+                    false => _mm512_storeu_si512(to.as_mut_ptr().cast(), line),
+                }
+            }
+        }
+    }
+}

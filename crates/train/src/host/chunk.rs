@@ -1,0 +1,43 @@
+//! How work is cut and compiled: chunks by size alone, for the best instruction set at hand.
+
+use std::ops::Range;
+
+/// Values in one chunk of elementwise work: it stays in the second-level cache, and outweighs a task's cost.
+pub(crate) const CHUNK: usize = 1 << 14;
+
+/// Lanes of a sum along contiguous values, fixed so that its order does not depend on the instruction set.
+pub(crate) const LANES: usize = 16;
+
+/// Runs `f`, an `#[inline(always)]` closure, compiled for the widest vectors this CPU has.
+#[inline(always)]
+pub(crate) fn simd<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
+
+/// Sums `block(range)` over `0..len` cut into chunks, added pairwise as a balanced tree.
+///
+/// The tree follows from `len` alone, so the sum has the same bits at any number of threads.
+pub(crate) fn tree_sum(len: usize, block: &(impl Fn(Range<usize>) -> f64 + Sync)) -> f64 {
+    fn sum(range: Range<usize>, block: &(impl Fn(Range<usize>) -> f64 + Sync)) -> f64 {
+        if range.len() <= CHUNK {
+            return block(range);
+        }
+        let middle = range.start + (range.len() / 2).next_multiple_of(CHUNK);
+        let (left, right) = rayon::join(|| sum(range.start..middle, block), || sum(middle..range.end, block));
+        left + right
+    }
+    sum(0..len, block)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_sum_covers_every_element_once() {
+        for len in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5, 10 * CHUNK] {
+            let total = tree_sum(len, &|range| range.map(|i| i as f64).sum());
+            assert_eq!(total, (0..len).map(|i| i as f64).sum::<f64>(), "length {len}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The few large elements of a matrix, kept out of a product whose factors are rounded to integers.
+
+use super::simd;
+
+/// Elements that are kept apart at a time; more than so many stay where they are.
+const MOST: usize = 8192;
+
+/// Columns that are looked at together.
+const RUN: usize = 64;
+
+/// An element that was taken out of a matrix.
+#[derive(Clone, Copy, Debug)]
+struct Large {
+    row: usize,
+    column: usize,
+    value: f32,
+}
+
+/// Large elements of a matrix, which has 0 in their places.
+#[derive(Debug, Default)]
+pub(super) struct Outliers(Vec<Large>);
+
+impl Outliers {
+    /// Takes out of `matrix`, rows of `columns` elements, what is larger than `limit` in magnitude, row by row.
+    pub(super) fn take(&mut self, matrix: &mut [f32], columns: usize, limit: f32) {
+        self.0.clear();
+        self.0.reserve_exact(MOST);
+        simd(
+            #[inline(always)]
+            || {
+                for (row, line) in matrix.chunks_exact_mut(columns).enumerate() {
+                    for (i, run) in line.chunks_mut(RUN).enumerate() {
+                        if run.iter().fold(false, |any, x| any | (x.abs() > limit)) {
+                            self.take_run(run, row, i * RUN, limit);
+                        }
+                    }
+                }
+            },
+        );
+    }
+
+    #[cold]
+    fn take_run(&mut self, run: &mut [f32], row: usize, first: usize, limit: f32) {
+        let room = MOST - self.0.len();
+        let large = run.iter_mut().enumerate().filter(|(_, x)| x.abs() > limit).take(room);
+        self.0.extend(large.map(|(i, x)| Large { row, column: first + i, value: std::mem::take(x) }));
+    }
+
+    /// Adds their share of the product with `right`, `[columns, width]`, to `to`, `[rows, width]`.
+    pub(super) fn multiply(&self, right: &[f32], to: &mut [f32], width: usize) {
+        for &Large { row, column, value } in &self.0 {
+            add(value, &right[column * width..][..width], &mut to[row * width..][..width]);
+        }
+    }
+
+    /// Adds the share that they have, transposed, in the product with `right`, `[rows, width]`, to `to`, `[columns, width]`.
+    pub(super) fn multiply_transposed(&self, right: &[f32], to: &mut [f32], width: usize) {
+        for &Large { row, column, value } in &self.0 {
+            add(value, &right[row * width..][..width], &mut to[column * width..][..width]);
+        }
+    }
+}
+
+/// Adds `value` times `x` to `to`.
+fn add(value: f32, x: &[f32], to: &mut [f32]) {
+    simd(
+        #[inline(always)]
+        || to.iter_mut().zip(x).for_each(|(to, x)| *to += value * x),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_out_and_what_stays_make_up_the_product() {
+        let (rows, columns, width) = (5, 130, 3);
+        let number = |i: usize| ((i * 37 % 101) as f32 - 50.0) / 4.0;
+        let whole: Vec<f32> = (0..rows * columns).map(number).collect();
+        let [wide, tall] = [columns, rows].map(|n| (0..n * width).map(number).collect::<Vec<f32>>());
+        let mut rest = whole.clone();
+        let mut outliers = Outliers::default();
+        outliers.take(&mut rest, columns, 11.0);
+        assert!(rest.iter().all(|x| x.abs() <= 11.0));
+        assert_eq!(outliers.0.len(), whole.iter().filter(|x| x.abs() > 11.0).count());
+
+        let products = |m: &[f32]| -> (Vec<f32>, Vec<f32>) {
+            let (mut straight, mut transposed) = (vec![0.0; rows * width], vec![0.0; columns * width]);
+            for (at, x) in m.iter().enumerate() {
+                let (row, column) = (at / columns, at % columns);
+                for n in 0..width {
+                    straight[row * width + n] += x * wide[column * width + n];
+                    transposed[column * width + n] += x * tall[row * width + n];
+                }
+            }
+            (straight, transposed)
+        };
+        // Quarters times quarters: every sum is exact.
+        let (mut straight, mut transposed) = products(&rest);
+        outliers.multiply(&wide, &mut straight, width);
+        outliers.multiply_transposed(&tall, &mut transposed, width);
+        assert_eq!((straight, transposed), products(&whole));
+    }
+
+    #[test]
+    fn what_is_too_many_stays() {
+        let mut matrix = vec![1.0; 2 * MOST];
+        let mut outliers = Outliers::default();
+        outliers.take(&mut matrix, 64, 0.5);
+        assert_eq!(matrix.iter().filter(|&&x| x == 0.0).count(), MOST);
+        outliers.take(&mut [0.0, f32::NAN], 2, 0.5);
+        assert_eq!(outliers.0.len(), 0, "what is no number stays, too");
+    }
+}
