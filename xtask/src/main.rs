@@ -3,6 +3,7 @@
 
 #[cfg(target_os = "linux")]
 mod crash;
+mod deny;
 
 use std::env;
 use std::path::Path;
@@ -14,7 +15,8 @@ Chores of the repository
 Usage: cargo xtask <CHORE>
 
 Chores:
-  ci     Check formatting, lints and docs, then run the tests; stops at the first failure
+  ci     Check formatting, lints, dependencies and docs, then run the tests; stops at the first failure
+  deny   Check licences, sources and duplicates of the dependencies against deny.toml
   bless  Run the tests and rewrite the expectations of file tests and snapshots
   apple check              Type-check, lint and link everything for Apple silicon, from x86_64 Linux
   apple fake_ane [COMMAND]  Run the Apple back end against a fake of the engine: its tests, or a command of
@@ -36,6 +38,7 @@ type Step = (&'static [(&'static str, &'static str)], &'static [&'static str]);
 const CI: &[Step] = &[
     (&[], &["fmt", "--all", "--check"]),
     (&[], &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    (&[], &["run", "--quiet", "--package", "xtask", "--", "deny"]),
     (&[("RUSTDOCFLAGS", "-D warnings")], &["doc", "--workspace", "--no-deps"]),
     (&[], &["test"]), // as the README says it
 ];
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["ci"] => run("ci", CI),
+        ["deny"] => deny::run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")),
         ["bless"] => run("bless", BLESS),
         ["apple", "check"] => script("check.sh", &[]),
         ["apple", "fake_ane", ref command @ ..] => script("fake_ane.sh", command),
