@@ -3,7 +3,7 @@
 use crate::arena::Arena;
 use crate::bake;
 use crate::buffer::{Buffer, Slice, SliceMut};
-use crate::gemm::MatmulPrecision;
+use crate::gemm::{GemmKernel, MatmulPrecision};
 use crate::lower;
 use crate::memory::Memory as Space;
 use crate::plan::{Constant, Elements, Plan};
@@ -75,18 +75,18 @@ impl Executable {
         Executable::compile_with(program, weights, MatmulPrecision::F32)
     }
 
-    /// Compiles as [`Executable::compile`] does, with matrix products in `math`.
+    /// Compiles as [`Executable::compile`] does, with matrix products computed by `gemm`.
     ///
     /// # Errors
     /// As there.
     pub fn compile_with(
         program: &Verified<Program>,
         weights: &Weights,
-        math: MatmulPrecision,
+        gemm: impl Into<GemmKernel>,
     ) -> Result<Executable, CompileError> {
         let function = program.entry();
         sizes(function)?;
-        let plan = lower::lower(program, math)?;
+        let plan = lower::lower(program, gemm.into())?;
         plan.constants.iter().try_for_each(|c| bake::check(c, weights))?;
         reserve(&plan)?;
         let mut constants: Vec<Buffer> =

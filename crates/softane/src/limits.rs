@@ -1,31 +1,33 @@
-//! What this machine can do at most, measured.
+//! The machine's own limits, measured.
 
-use crate::gemm::MatmulPrecision;
+use crate::buffer::Buffer;
+use crate::gemm::{GemmKernel, Lhs};
 use crate::pool::for_each;
-use crate::simd::tile::{self, COLS, Lhs, ROWS, TILE};
 use rayon::prelude::*;
 use std::time::Instant;
 
-/// Elements of the inner dimension: both panels stay in the first-level cache in any form.
+/// Elements of the inner dimension: both panels stay in the first-level cache in every format.
 const DEPTH: usize = 256;
 
-/// Products of one measurement, some milliseconds of them.
-const PRODUCTS: usize = 20_000;
+/// Multiply-adds of one measurement on one thread, some milliseconds.
+const WORK: usize = 2 << 30;
 
-/// Floating-point operations a second of the fastest loop there is for `math`, on all threads of the current rayon
-/// pool: tiles whose operands never leave the first-level cache. `None` if this machine has no such loop.
-pub fn peak(math: MatmulPrecision) -> Option<f64> {
-    if !tile::has(math) {
-        return None;
-    }
-    let form = math.form();
-    let steps = form.steps(DEPTH);
+/// Floating-point operations a second of the loop of `kernel`, on all threads of the current rayon pool: tiles whose
+/// operands never leave the first-level cache.
+pub fn peak(kernel: impl Into<GemmKernel>) -> f64 {
+    let kernel = kernel.into().tiles();
     let threads = rayon::current_num_threads();
+    let products = WORK / (DEPTH * kernel.tile_len());
+    let panel = |words: usize| {
+        let mut panel = Buffer::zeroed(4 * words);
+        panel.f32s_mut().fill(0.5);
+        panel
+    };
     let work = |_| {
-        let (left, right) = (vec![0.5f32; steps * ROWS], vec![0.5f32; steps * COLS]);
-        let mut tile = [0.0; TILE];
-        for _ in 0..PRODUCTS {
-            tile::multiply(form, steps, Lhs::Packed(&left), &right, &mut tile);
+        let (left, right) = (panel(kernel.lhs_words(DEPTH)), panel(kernel.rhs_words(DEPTH)));
+        let mut tile = Buffer::zeroed(4 * kernel.tile_len());
+        for _ in 0..products {
+            (kernel.run)(DEPTH, Lhs::Packed(left.f32s()), right.f32s(), tile.f32s_mut());
             std::hint::black_box(&mut tile);
         }
     };
@@ -33,8 +35,8 @@ pub fn peak(math: MatmulPrecision) -> Option<f64> {
     for _ in 0..5 {
         let start = Instant::now();
         for_each((0..threads).into_par_iter(), work);
-        let flops = (2 * threads * PRODUCTS * DEPTH * TILE) as f64;
+        let flops = (2 * threads * products * DEPTH * kernel.tile_len()) as f64;
         best = best.max(flops / start.elapsed().as_secs_f64());
     }
-    Some(best)
+    best
 }

@@ -3,11 +3,105 @@
 //! | what | how | source |
 //! |---|---|---|
 //! | storage | every value has the element type that the program declares, fp16 or fp32 | MIL: a value's type is part of the text |
-//! | arithmetic | each operation reads its operands widened to f32, computes in f32, and rounds its result once to the declared type, to nearest, ties to even | `mil::eval` with `Rounding::AsTyped`; an Apple engine rounds products to fp16 in the same places, ties away on some generations (ANEForge, M5) |
+//! | arithmetic | each operation widens its operands to f32, computes in f32, and rounds its result once to the declared type, to nearest, ties to even | `mil::eval` with `Rounding::AsTyped`; an Apple engine rounds products to fp16 in the same places, ties away on some generations (ANEForge, M5) |
+//! | matrix products | as their [`Numerics`] say; by default f32 operands and sums | |
 //! | accumulation | `matmul`, `conv`, sums, means, softmax and norms accumulate in f32 and round the end result alone | measured on M3 Ultra: fp32-class accumulator (h3) |
-//! | functions | `exp`, `tanh`, `erf` and what is made of them come from [`crate::math`], within a few units of f32's last place; a power that would be subnormal in f32 is 0 | ours, errors measured by the tests there |
+//! | functions | `exp`, `tanh`, `erf` and functions made of them come from [`crate::math`], within a few units of f32's last place; a power that would be subnormal in f32 is 0 | ours, errors measured by the tests there |
 //! | softmax | `exp(x − max x)` times the reciprocal of its sum, all in f32 | as above |
 //! | order | sums run in an order fixed by shape, so that neither threads nor runs change a bit | ours |
 //! | subnormals | kept; an Apple engine flushes fp16 subnormal products to zero, which loss scaling avoids | IEEE 754; reported by h3 |
 //! | overflow | to infinity, as IEEE 754 says; masks use the finite −65504 | ane programs of maderix/ANE |
 //! | fused steps | a chain of elementwise operations runs tile by tile, rounded between operations just as if stored | ours: fusing never changes a bit |
+
+/// The arithmetic of a matrix product. A micro-kernel states the one it computes, a [`MatmulPrecision`] the one it
+/// asks for; an engine's own arithmetic is one more value of these fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Numerics {
+    /// What factors are rounded to before they are multiplied.
+    pub operands: Operands,
+    /// What products are summed in.
+    pub accumulator: Accumulator,
+    /// How sums become the elements of the result.
+    pub rounding: Rounding,
+}
+
+/// What the factors of a product are rounded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operands {
+    /// f32: f16 and f32 factors are exact.
+    F32,
+    /// bf16, 8 bits of precision, to nearest, ties to even.
+    Bf16,
+    /// Integers of 12 bits and a sign, times a power of two shared by each 128 elements of a row or column.
+    ScaledInt12,
+}
+
+/// What the products of factors are summed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Accumulator {
+    /// f32 throughout.
+    F32,
+    /// i32, exact, within each 128 elements of the inner dimension; f32 from one such block to the next.
+    I32Blocks,
+}
+
+/// How a finished f32 sum is rounded to the type of the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rounding {
+    /// To nearest, ties to even.
+    NearestEven,
+}
+
+/// The arithmetic that a user chooses for matrix products.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MatmulPrecision {
+    /// Factors in f32, fused multiply-adds.
+    #[default]
+    F32,
+    /// Factors rounded to bf16 (8 bits of precision). Twice as fast where the processor sums their products in pairs
+    /// at full rate; as fast as f32 elsewhere.
+    Bf16,
+    /// Factors rounded to integers of 12 bits and a sign, scaled by a power of two for each 128 of a row or column;
+    /// integers are multiplied and summed exactly. The error of a factor is at most 2⁻¹² of the largest in its block,
+    /// which is half precision's for that one. A factor that is not finite makes NaNs.
+    Int16,
+}
+
+impl MatmulPrecision {
+    /// All of them.
+    pub const ALL: [MatmulPrecision; 3] =
+        [MatmulPrecision::F32, MatmulPrecision::Bf16, MatmulPrecision::Int16];
+
+    /// The one called `name`.
+    pub fn named(name: &str) -> Option<MatmulPrecision> {
+        MatmulPrecision::ALL.into_iter().find(|math| math.name() == name)
+    }
+
+    /// Its name in flags and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            MatmulPrecision::F32 => "f32",
+            MatmulPrecision::Bf16 => "bf16",
+            MatmulPrecision::Int16 => "int16",
+        }
+    }
+
+    /// The processor features it needs, for messages.
+    pub fn needs(self) -> &'static str {
+        match self {
+            MatmulPrecision::F32 => "nothing",
+            MatmulPrecision::Bf16 => "AVX-512 with BF16",
+            MatmulPrecision::Int16 => "AVX-512 with VNNI",
+        }
+    }
+
+    /// The arithmetic it stands for.
+    pub const fn numerics(self) -> Numerics {
+        let (operands, accumulator) = match self {
+            MatmulPrecision::F32 => (Operands::F32, Accumulator::F32),
+            MatmulPrecision::Bf16 => (Operands::Bf16, Accumulator::F32),
+            MatmulPrecision::Int16 => (Operands::ScaledInt12, Accumulator::I32Blocks),
+        };
+        Numerics { operands, accumulator, rounding: Rounding::NearestEven }
+    }
+}

@@ -81,7 +81,7 @@ pub(crate) enum Kernel {
     Gather(Gather),
     Concat(Concat),
     Reference(Reference),
-    Rowwise(Rowwise),
+    Rowwise(Box<Rowwise>),
 }
 
 impl Kernel {

@@ -1,233 +1,73 @@
 //! Matrix products: `C ← αAB` or `C ← C + αAB` on strided views of slices, of f32 and f16 alike.
 //!
-//! Where the machine has AVX-512 or NEON, `blocked` packs operands straight from their element type and multiplies
-//! tiles; on macOS the arithmetic is Accelerate's, elsewhere `faer`'s (`portable`). Either way work is cut into pieces
-//! that run on the current rayon pool, by shape alone and never through the inner dimension, so the number of threads
-//! does not change a bit.
+//! `blocking` packs operands straight from their element type and multiplies tiles by a micro-kernel of `kernel`; `vector`
+//! computes products with hardly any rows or columns, `library` asks the system's library, which is Accelerate on macOS.
+//! Work is cut into pieces that run on the current rayon pool, by shape alone and never along the inner dimension, so
+//! the number of threads does not change a bit.
 
-mod blocked;
-mod portable;
+mod blocking;
+mod kernel;
+mod library;
+mod product;
 mod scratch;
 mod target;
 mod tasks;
+#[cfg(test)]
+mod tests;
+mod vector;
+mod view;
 
 pub use crate::buffer::Elements;
+pub use crate::numerics::MatmulPrecision;
 use crate::pool::for_each;
-use crate::simd::blas;
-pub use crate::simd::tile::MatmulPrecision;
-pub(crate) use crate::simd::tile::ROWS;
-use crate::simd::tile::{self, PackFormat};
-use half::f16;
+use blocking::Blocked;
+pub(crate) use kernel::record::Lhs;
+use product::Method;
+pub(crate) use product::Product;
+pub use product::{GemmKernel, Store, saves_time, supports};
 use rayon::prelude::*;
 use scratch::Shared;
 pub(crate) use target::Target;
 use tasks::{task_rows, with_own_right};
-
-/// What happens to the values already in an output buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Store {
-    /// They are overwritten without being read.
-    Replace,
-    /// The result is added to them.
-    Add,
-}
-
-/// A matrix to read: elements seen as rows and columns.
-#[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a> {
-    from: Elements<'a>,
-    at: usize,
-    rows: usize,
-    cols: usize,
-    down: usize,
-    across: usize,
-}
-
-impl<'a> Matrix<'a> {
-    /// Sees `data` as `[rows, cols]`, each row contiguous and right behind the one before.
-    ///
-    /// # Panics
-    /// If `data` does not hold exactly `rows·cols` values.
-    pub fn new(data: impl Into<Elements<'a>>, rows: usize, cols: usize) -> Self {
-        let from = data.into();
-        assert_eq!(from.len(), rows * cols, "values of a matrix [{rows}, {cols}]");
-        Self { from, at: 0, rows, cols, down: cols, across: 1 }
-    }
-
-    /// Sees `data` as `[rows, cols]`, each row contiguous and starting `stride` values after the one before.
-    ///
-    /// # Panics
-    /// If `stride < cols`, or if `data` is too short for that.
-    pub fn strided(data: impl Into<Elements<'a>>, rows: usize, cols: usize, stride: usize) -> Self {
-        assert!(stride >= cols, "rows of {cols} values cannot start {stride} apart");
-        Self::at(data.into(), 0, (rows, cols), (stride, 1))
-    }
-
-    /// Sees `rows` × `cols` elements of `from`: the first at `at`, the next of a column `down` behind it, the next of
-    /// a row `across` behind it.
-    ///
-    /// # Panics
-    /// If `from` is too short for that.
-    pub(crate) fn at(
-        from: Elements<'a>,
-        at: usize,
-        (rows, cols): (usize, usize),
-        (down, across): (usize, usize),
-    ) -> Self {
-        let last = at + rows.saturating_sub(1) * down + cols.saturating_sub(1) * across;
-        assert!(rows * cols == 0 || last < from.len(), "a matrix reaches to {last} of {} values", from.len());
-        Self { from, at, rows, cols, down, across }
-    }
-
-    /// The transpose, `[cols, rows]`: the same values seen the other way, nothing moves.
-    #[must_use]
-    pub fn t(self) -> Self {
-        Self { rows: self.cols, cols: self.rows, down: self.across, across: self.down, ..self }
-    }
-
-    /// The largest magnitude; infinite or NaN if some element is.
-    fn largest(&self) -> f32 {
-        // Rows that stand side by side, of the matrix or of its transpose.
-        let m = if self.across == 1 { *self } else { self.t() };
-        let line = |i: usize| m.at + i * m.down..m.at + i * m.down + m.cols;
-        let lines = 0..if m.cols == 0 { 0 } else { m.rows };
-        // Magnitudes are ordered as their bits are.
-        match (m.from, m.across) {
-            (Elements::F16(v), 1) => {
-                let largest = |v: &[f16]| v.iter().fold(0, |most: u16, x| most.max(x.to_bits() & 0x7FFF));
-                f16::from_bits(lines.map(|i| largest(&v[line(i)])).max().unwrap_or(0)).to_f32()
-            }
-            (Elements::F32(v), 1) => {
-                let largest =
-                    |v: &[f32]| v.iter().fold(0, |most: u32, x| most.max(x.to_bits() & 0x7FFF_FFFF));
-                f32::from_bits(lines.map(|i| largest(&v[line(i)])).max().unwrap_or(0))
-            }
-            _ => f32::INFINITY,
-        }
-    }
-
-    /// Rows `from` to `to`.
-    fn part(self, from: usize, to: usize) -> Self {
-        Self { at: self.at + from * self.down, rows: to.saturating_sub(from), ..self }
-    }
-}
-
-/// A matrix to write: a slice of rows, the columns of each side by side.
-#[derive(Debug)]
-pub struct MatrixMut<'a> {
-    data: &'a mut [f32],
-    rows: usize,
-    cols: usize,
-    stride: usize,
-    /// Whether it is seen as its transpose.
-    transposed: bool,
-}
-
-impl<'a> MatrixMut<'a> {
-    /// Sees `data` as `[rows, cols]`, each row contiguous and right behind the one before.
-    ///
-    /// # Panics
-    /// If `data` does not hold exactly `rows·cols` values.
-    pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
-        assert_eq!(data.len(), rows * cols, "values of a matrix [{rows}, {cols}]");
-        Self { data, rows, cols, stride: cols, transposed: false }
-    }
-
-    /// Sees `data` as `[rows, cols]`, each row contiguous and starting `stride` values after the one before.
-    ///
-    /// # Panics
-    /// If `stride < cols`, or if `data` is too short for that.
-    pub fn strided(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
-        assert!(stride >= cols, "rows of {cols} values cannot start {stride} apart");
-        let len = if rows == 0 { 0 } else { (rows - 1) * stride + cols };
-        Self { data: &mut data[..len], rows, cols, stride, transposed: false }
-    }
-
-    /// The transpose, `[cols, rows]`: the same values seen the other way, nothing moves.
-    #[must_use]
-    pub fn t(self) -> Self {
-        Self { transposed: !self.transposed, ..self }
-    }
-}
-
-/// What is computed: `C ← αAB + bias`, or `C ← C + αAB`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Product<'a> {
-    pub math: MatmulPrecision,
-    pub store: Store,
-    pub alpha: f32,
-    /// `[M, K]`
-    pub left: Matrix<'a>,
-    /// `[K, N]`
-    pub right: Matrix<'a>,
-    /// Added to each row of the result; empty for none.
-    pub bias: &'a [f32],
-}
-
-impl Product<'_> {
-    /// M, N, K.
-    fn shape(&self) -> (usize, usize, usize) {
-        (self.left.rows, self.right.cols, self.left.cols)
-    }
-
-    /// How its factors are packed.
-    fn form(&self) -> PackFormat {
-        self.math.form()
-    }
-
-    /// What no element of the product is larger than, factors rounded or not; infinite or NaN if some factor is.
-    pub fn largest(&self) -> f32 {
-        // Each factor may be rounded up by 2⁻⁸, and sums by less than that.
-        1.01 * self.alpha.abs() * self.left.cols as f32 * self.left.largest() * self.right.largest()
-    }
-
-    /// The rows from `first` on, at most `rows` of them.
-    pub fn rows(&self, first: usize, rows: usize) -> Self {
-        let left = self.left.part(first, self.left.rows.min(first + rows));
-        Self { left, bias: self.bias.get(first..).unwrap_or(&[]), ..*self }
-    }
-
-    /// The first `cols` columns.
-    fn columns(&self, cols: usize) -> Self {
-        Self { right: self.right.t().part(0, cols).t(), ..*self }
-    }
-}
+pub use view::{Matrix, MatrixMut};
 
 /// Computes `c ← α·a·b` (or adds it to `c`) on the current rayon pool.
 ///
 /// Shapes: `c` `[M, N]`, `a` `[M, K]`, `b` `[K, N]`; every one row-major, strided or transposed.
-/// Numerics: factors as `math` says, sums over K in f32 in blocks of a fixed length, so the last bits differ
-/// between instruction sets but not between runs, machines of one kind, or numbers of threads.
+/// Numerics: factors as `kernel` says, sums over K in f32 in blocks of a fixed length, so the last bits differ
+/// between instruction sets but not between runs, machines of one kind, or numbers of threads. With fewer than four rows
+/// or columns, factors are f32 whatever the kernel.
 ///
 /// # Panics
 /// If the shapes do not fit together.
 pub fn matmul(
-    math: MatmulPrecision,
+    kernel: impl Into<GemmKernel>,
     c: MatrixMut<'_>,
     store: Store,
     alpha: f32,
     a: Matrix<'_>,
     b: Matrix<'_>,
 ) {
-    in_parts(math, c, store, alpha, a, b, |c, stride, p, _| parallel(c, stride, p));
+    let p = Product { kernel: kernel.into(), store, alpha, left: a, right: b, bias: &[] };
+    in_parts(c, &p, |c, stride, p, _| parallel(c, stride, p));
 }
 
-/// Computes the same as [`matmul`]. Calls `done` with rows of `c` that are finished, and the number of the first: on the
-/// thread that has computed them, while they are in its cache. Every row is in one call.
+/// Computes the same as [`matmul`] of factors `[a, b]`. Calls `done` with finished rows of `c` and the number of the
+/// first: on the thread that has computed them, while they are in its cache. Every row is in one call.
 ///
 /// # Panics
 /// If the shapes do not fit together, or `c` is seen as its transpose.
 pub fn matmul_rows(
-    math: MatmulPrecision,
+    kernel: impl Into<GemmKernel>,
     c: MatrixMut<'_>,
     store: Store,
     alpha: f32,
-    a: Matrix<'_>,
-    b: Matrix<'_>,
+    [a, b]: [Matrix<'_>; 2],
     done: impl Fn(usize, &[f32]) + Sync,
 ) {
     assert!(!c.transposed, "rows of a transpose");
-    in_parts(math, c, store, alpha, a, b, |c, stride, p, last| {
+    let p = Product { kernel: kernel.into(), store, alpha, left: a, right: b, bias: &[] };
+    in_parts(c, &p, |c, stride, p, last| {
         parallel_rows(c, stride, p, &|first, rows: &[f32]| {
             if last {
                 done(first, rows);
@@ -241,32 +81,37 @@ pub fn matmul_rows(
 /// # Panics
 /// If the shapes do not fit together.
 pub fn matmul_serial(
-    math: MatmulPrecision,
+    kernel: impl Into<GemmKernel>,
     c: MatrixMut<'_>,
     store: Store,
     alpha: f32,
     a: Matrix<'_>,
     b: Matrix<'_>,
 ) {
-    in_parts(math, c, store, alpha, a, b, |c, stride, p, _| serial(c, stride, p));
+    let p = Product { kernel: kernel.into(), store, alpha, left: a, right: b, bias: &[] };
+    in_parts(c, &p, |c, stride, p, _| serial(c, stride, p));
 }
 
 /// The right side of several products, packed once for all of them.
 #[derive(Debug)]
 pub struct Packed<'a> {
-    math: MatmulPrecision,
+    kernel: GemmKernel,
     right: Matrix<'a>,
-    /// Panels, where products are computed from them.
+    /// Its panels, if products are computed from them.
     panels: Option<Shared>,
 }
 
 impl<'a> Packed<'a> {
     /// Packs `right`, `[K, N]`, on the current rayon pool.
-    pub fn new(math: MatmulPrecision, right: Matrix<'a>) -> Packed<'a> {
+    pub fn new(kernel: impl Into<GemmKernel>, right: Matrix<'a>) -> Packed<'a> {
+        let kernel = kernel.into();
         let left = Matrix::new(&[] as &[f32], 0, right.rows);
-        let p = Product { math, store: Store::Replace, alpha: 1.0, left, right, bias: &[] };
-        let panels = has_tiles(math, right.cols).then(|| blocked::pack(&p));
-        Packed { math, right, panels }
+        let product = Product { kernel, store: Store::Replace, alpha: 1.0, left, right, bias: &[] };
+        let panels = match kernel.0 {
+            Method::Tiles(kernel) if right.cols >= THIN => Some(Blocked { kernel, product }.pack()),
+            _ => None,
+        };
+        Packed { kernel, right, panels }
     }
 }
 
@@ -276,37 +121,29 @@ impl<'a> Packed<'a> {
 /// If the shapes do not fit together, or `c` is seen as its transpose.
 pub fn matmul_packed(c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: &Packed<'_>) {
     assert!(!c.transposed, "a transpose as the target of a packed product");
-    let p = Product { math: b.math, store, alpha, left: a, right: b.right, bias: &[] };
-    check((c.rows, c.cols), &p);
-    match &b.panels {
-        Some(panels) if c.rows * c.cols > 0 => {
-            blocked::serial_packed(c.data, c.stride, &p, panels, task_rows(p.shape()));
+    let product = Product { kernel: b.kernel, store, alpha, left: a, right: b.right, bias: &[] };
+    check((c.rows, c.cols), &product);
+    match (b.kernel.0, &b.panels) {
+        (Method::Tiles(kernel), Some(panels)) if c.rows * c.cols > 0 => {
+            let rows = task_rows(product.shape(), kernel.tile.mr);
+            Blocked { kernel, product }.serial_packed(c.data, c.stride, panels, rows);
         }
-        _ => serial(c.data, c.stride, &p),
+        _ => serial(c.data, c.stride, &product),
     }
 }
 
-/// Calls `run` with what [`matmul`] means for rows in memory, part after part of the inner dimension, and whether it is the
-/// last.
-fn in_parts(
-    math: MatmulPrecision,
-    c: MatrixMut<'_>,
-    store: Store,
-    alpha: f32,
-    a: Matrix<'_>,
-    b: Matrix<'_>,
-    run: impl Fn(&mut [f32], usize, &Product<'_>, bool),
-) {
+/// Calls `run` with what `p` means for the rows of `c` in memory: part after part of the inner dimension, and whether it
+/// is the last.
+fn in_parts(c: MatrixMut<'_>, p: &Product<'_>, run: impl Fn(&mut [f32], usize, &Product<'_>, bool)) {
     let (rows, cols) = if c.transposed { (c.cols, c.rows) } else { (c.rows, c.cols) };
-    let p = Product { math, store, alpha, left: a, right: b, bias: &[] };
-    check((rows, cols), &p);
-    let p = if c.transposed { Product { left: b.t(), right: a.t(), ..p } } else { p };
+    check((rows, cols), p);
+    let p = if c.transposed { Product { left: p.right.t(), right: p.left.t(), ..*p } } else { *p };
     // A long inner dimension goes in parts, so that what is read of both sides stays in the cache between tasks.
     let parts = p.left.cols.div_ceil(LONGEST).max(1);
     let each = p.left.cols.div_ceil(parts).next_multiple_of(2);
     for part in 0..parts {
         let (from, to) = (part * each, p.left.cols.min(part * each + each));
-        let store = if part == 0 { store } else { Store::Add };
+        let store = if part == 0 { p.store } else { Store::Add };
         let (left, right) = (p.left.t().part(from, to).t(), p.right.part(from, to));
         run(c.data, c.stride, &Product { store, left, right, ..p }, part + 1 == parts);
     }
@@ -315,46 +152,39 @@ fn in_parts(
 /// The longest inner dimension that is taken at once.
 const LONGEST: usize = 2048;
 
-/// Whether this processor has instructions for `math`.
-pub fn supports(math: MatmulPrecision) -> bool {
-    math == MatmulPrecision::F32 || tile::has(math)
-}
-
-/// Whether products in `math` take less time than in f32 here.
-pub fn saves_time(math: MatmulPrecision) -> bool {
-    match math {
-        MatmulPrecision::F32 => false,
-        MatmulPrecision::Bf16 => tile::has_quick_pairs(),
-        MatmulPrecision::Int16 => tile::has(math),
-    }
-}
+/// With fewer rows or columns, packing the matrix beside them costs more than it saves.
+const THIN: usize = 4;
 
 /// Computes `p` into rows that start `stride` elements apart, on the current rayon pool.
 pub(crate) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
     parallel_rows(c, stride, p, &|_, _| ());
 }
 
-/// The same; `done` hears of rows that are finished, and which is the first.
+/// The same; `done` is called with finished rows and the number of the first.
 fn parallel_rows<T: Target>(
     c: &mut [T],
     stride: usize,
     p: &Product<'_>,
     done: &(impl Fn(usize, &[T]) + Sync),
 ) {
-    let rows = task_rows(p.shape());
+    let rows = task_rows(p.shape(), p.kernel.rows());
     if rows >= p.left.rows {
         serial(c, stride, p);
         return done(0, c);
     }
-    if with_own_right(p.shape(), rows) {
-        return for_each(c.par_chunks_mut(rows * stride).enumerate(), |(i, c)| {
+    let each_alone = |c: &mut [T]| {
+        for_each(c.par_chunks_mut(rows * stride).enumerate(), |(i, c)| {
             serial(c, stride, &p.rows(i * rows, rows));
             done(i * rows, c);
         });
+    };
+    if with_own_right(p.shape(), rows) {
+        return each_alone(c);
     }
-    match is_tiled(p) {
-        true => blocked::parallel(c, stride, p, rows, done),
-        false => portable::parallel(c, stride, p, rows, done),
+    match way(p) {
+        Way::Tiles(blocked) => blocked.parallel(c, stride, rows, done),
+        Way::Library => library::parallel(c, stride, p, rows, done),
+        Way::Vector => each_alone(c),
     }
 }
 
@@ -364,18 +194,16 @@ pub(crate) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
     if m == 0 || n == 0 {
         return;
     }
-    let rows = task_rows(p.shape());
-    match is_tiled(p) {
-        true => blocked::serial(c, stride, p, rows),
-        false => portable::serial(c, stride, p, rows),
+    let rows = task_rows(p.shape(), p.kernel.rows());
+    match way(p) {
+        Way::Tiles(blocked) => blocked.serial(c, stride, rows),
+        Way::Library => library::serial(c, stride, p, rows),
+        Way::Vector => vector::serial(c, stride, p),
     }
 }
 
-/// Columns that are computed together.
-pub(crate) const PANEL: usize = tile::COLS;
-
 /// Computes `p` on the calling thread, `rows` rows at a time, each into `block`, where they begin N elements apart; of
-/// block `i` only the first `width(i)` columns. `each` hears of every block that is ready, and its number.
+/// block `i` only the first `width(i)` columns. `each` is called with every finished block and its number.
 pub(crate) fn by_blocks<T: Target>(
     p: &Product<'_>,
     rows: usize,
@@ -383,20 +211,34 @@ pub(crate) fn by_blocks<T: Target>(
     block: &mut [T],
     each: &mut dyn FnMut(usize, &mut [T]),
 ) {
-    match is_tiled(p) {
-        true => blocked::by_blocks(p, rows, width, block, each),
-        false => portable::by_blocks(p, rows, width, block, each),
+    match way(p) {
+        Way::Tiles(blocked) => blocked.by_blocks(rows, width, block, each),
+        Way::Library => library::by_blocks(p, rows, width, block, each),
+        Way::Vector => {
+            let (m, n, _) = p.shape();
+            for i in 0..m.div_ceil(rows) {
+                let p = p.rows(i * rows, rows).columns(width(i));
+                vector::serial(&mut block[..p.left.rows * n], n, &p);
+                each(i, block);
+            }
+        }
     }
 }
 
-/// Whether tiles are worth it: with a vector, packing the matrix beside it is not.
-fn is_tiled(p: &Product<'_>) -> bool {
-    has_tiles(p.math, p.right.cols) && p.left.rows >= 4
+/// How a product is computed.
+enum Way<'a> {
+    Tiles(Blocked<'a>),
+    Library,
+    Vector,
 }
 
-/// Whether there are tiles for a right side of so many columns; a library of the system's knows its processor better.
-fn has_tiles(math: MatmulPrecision, cols: usize) -> bool {
-    !(math == MatmulPrecision::F32 && blas::is_here()) && tile::has(math) && cols >= 4
+fn way<'a>(p: &Product<'a>) -> Way<'a> {
+    let (m, n, _) = p.shape();
+    match p.kernel.0 {
+        Method::Library if library::takes(p) => Way::Library,
+        _ if m < THIN || n < THIN => Way::Vector,
+        _ => Way::Tiles(Blocked { kernel: p.kernel.tiles(), product: *p }),
+    }
 }
 
 fn check((rows, cols): (usize, usize), p: &Product<'_>) {
@@ -410,6 +252,3 @@ fn check((rows, cols): (usize, usize), p: &Product<'_>) {
         b.cols,
     );
 }
-
-#[cfg(test)]
-mod tests;

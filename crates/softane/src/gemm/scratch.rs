@@ -1,10 +1,10 @@
-//! Working memory of matrix products: taken, given back, and kept, so that a steady step allocates nothing.
+//! Working memory of matrix products, kept between them, so that a steady step allocates nothing.
 
 use crate::buffer::Buffer;
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 
-/// What one thread needs while it multiplies; it starts no task of the pool meanwhile.
+/// The working memory of one thread, which starts no task of the pool while it uses it.
 #[derive(Default)]
 pub(super) struct Local {
     /// A packed block of the left side.
@@ -13,6 +13,8 @@ pub(super) struct Local {
     pub right: Buffer,
     /// Sums of tiles, if the inner dimension is taken in several parts.
     pub sums: Buffer,
+    /// The tile that is being computed.
+    pub tile: Buffer,
 }
 
 thread_local! {
@@ -24,7 +26,7 @@ pub(super) fn local<R>(f: impl FnOnce(&mut Local) -> R) -> R {
     LOCAL.with(|local| f(&mut local.borrow_mut()))
 }
 
-/// The first `len` f32 of `buffer`, which grows if it must; what they are is unspecified.
+/// The first `len` f32 of `buffer`, which grows if it must; their values are unspecified.
 pub(super) fn take(buffer: &mut Buffer, len: usize) -> &mut [f32] {
     if buffer.len() < 4 * len {
         *buffer = Buffer::zeroed(4 * len);

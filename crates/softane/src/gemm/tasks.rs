@@ -1,22 +1,20 @@
 //! How a product is cut into tasks: by its shape alone, so that the number of threads does not change a bit.
 
-use crate::simd::tile::ROWS;
-
 /// Multiplications of a task, about: long enough to hide what a task and the packing cost, short enough to share.
 const TASK: usize = 32 << 20;
 
-/// Multiplications that one thread is left with: a few microseconds.
+/// Multiplications that are not worth a second thread: a few microseconds.
 const SMALL: usize = 2 << 20;
 
-/// Elements of the right side, at most, that each of two tasks packs for itself: to wait for the other thread, and to read
-/// what it has written, would take longer.
+/// Elements of the right side, at most, that each of two tasks packs for itself: waiting for the other thread, and
+/// reading what it has written, would take longer.
 const OWN: usize = 1 << 18;
 
 /// Rows of a task, at least: with fewer, reading the right side would cost too much.
-const LEAST_ROWS: usize = 4 * ROWS;
+const LEAST_ROWS: usize = 48;
 
-/// Rows of a task: whole tiles, and a number of tasks that two, four or eight threads share evenly.
-pub(super) fn task_rows((m, n, k): (usize, usize, usize)) -> usize {
+/// Rows of a task: whole tiles of `mr` rows, and a number of tasks that two, four or eight threads share evenly.
+pub(super) fn task_rows((m, n, k): (usize, usize, usize), mr: usize) -> usize {
     let wanted = (TASK / (n * k).max(1)).max(LEAST_ROWS);
     let blocks = match m.div_ceil(wanted) {
         0 | 1 if m * n * k < SMALL => 1,
@@ -24,7 +22,7 @@ pub(super) fn task_rows((m, n, k): (usize, usize, usize)) -> usize {
         n if n <= 4 => n.next_multiple_of(2),
         n => n.next_multiple_of(8),
     };
-    m.div_ceil(blocks).next_multiple_of(ROWS)
+    m.div_ceil(blocks).next_multiple_of(mr)
 }
 
 /// Whether each task of `rows` rows packs the right side for itself.

@@ -1,6 +1,8 @@
-//! Products of every layout, size and math.
+//! Products of every layout, size and kernel.
 
+use super::kernel::frame::{LARGE, ODD};
 use super::*;
+use crate::numerics::Operands;
 
 /// A value in −1..1 for each index, the same everywhere: differences of a hash.
 fn noise(len: usize, seed: u64) -> Vec<f32> {
@@ -28,28 +30,33 @@ fn reference(
     (0..m).flat_map(|i| (0..n).map(move |j| (i, j))).map(|(i, j)| dot(i, j)).collect()
 }
 
-/// What a product of two values of −1..1 may be off by. In f32 2⁻²⁴ of itself, and as much for each sum; with factors
-/// rounded to bf16 2⁻⁹ of each; as integers 2⁻¹² of the largest factor beside it, of each.
-fn error(math: MatmulPrecision) -> f64 {
-    let rounded = match math {
-        MatmulPrecision::F32 => 0.0,
-        MatmulPrecision::Bf16 => 1.01 / 256.0,
-        MatmulPrecision::Int16 => 1.01 / 2048.0,
+/// The error bound of a product of two values of −1..1. In f32 2⁻²⁴ of itself, and as much for each sum; with factors
+/// rounded to bf16 2⁻⁹ of each; as integers 2⁻¹² of the largest factor in its block, of each.
+fn error(kernel: GemmKernel) -> f64 {
+    let rounded = match kernel.tiles().numerics.operands {
+        Operands::F32 => 0.0,
+        Operands::Bf16 => 1.01 / 256.0,
+        Operands::ScaledInt12 => 1.01 / 2048.0,
     };
     rounded + 2.0 * f64::from(f32::EPSILON)
 }
 
 /// Sums of `k` products of values of −1..1, with errors that grow at worst like K.
-fn assert_close(got: &[f32], want: &[f64], (k, math): (usize, MatmulPrecision), case: &str) {
-    let tolerance = k as f64 * error(math);
+fn assert_close(got: &[f32], want: &[f64], (k, kernel): (usize, GemmKernel), case: &str) {
+    let tolerance = k as f64 * error(kernel);
     for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
         assert!((f64::from(g) - w).abs() <= tolerance, "{case}: element {i} is {g}, not {w}");
     }
 }
 
-/// Those that this machine has.
-fn maths() -> impl Iterator<Item = MatmulPrecision> {
-    MatmulPrecision::ALL.into_iter().filter(|&math| supports(math))
+/// All kernels that this machine has, and those of the test frame.
+fn kernels() -> impl Iterator<Item = GemmKernel> {
+    let named = GemmKernel::names().into_iter().filter_map(GemmKernel::named);
+    named.chain([&ODD, &LARGE].map(|kernel| GemmKernel(Method::Tiles(kernel))))
+}
+
+fn f32_kernel() -> GemmKernel {
+    MatmulPrecision::F32.into()
 }
 
 const SHAPES: [(usize, usize, usize); 13] = [
@@ -81,26 +88,26 @@ fn every_layout_agrees_with_f64() {
             (Matrix::new(&*a, k, m).t(), Matrix::new(&*b, k, n), want_tn),
         );
         for (layout, (a, b, want)) in [("nn", nn), ("nt", nt), ("tn", tn)] {
-            for math in maths() {
-                let case = format!("{math:?} {layout} {shape:?}");
+            for kernel in kernels() {
+                let case = format!("{kernel:?} {layout} {shape:?}");
                 let mut c = vec![f32::NAN; m * n];
-                matmul(math, MatrixMut::new(&mut c, m, n), Store::Replace, 1.0, a, b);
-                assert_close(&c, &want, (k, math), &case);
+                matmul(kernel, MatrixMut::new(&mut c, m, n), Store::Replace, 1.0, a, b);
+                assert_close(&c, &want, (k, kernel), &case);
 
                 let mut c = old.clone();
-                matmul(math, MatrixMut::new(&mut c, m, n), Store::Add, -0.5, a, b);
+                matmul(kernel, MatrixMut::new(&mut c, m, n), Store::Add, -0.5, a, b);
                 let added: Vec<f64> = want.iter().zip(&old).map(|(w, &o)| f64::from(o) - 0.5 * w).collect();
-                assert_close(&c, &added, (k + 2, math), &format!("{case} added"));
+                assert_close(&c, &added, (k + 2, kernel), &format!("{case} added"));
 
                 let mut c = vec![f32::NAN; m * n];
-                let packed = Packed::new(math, b);
+                let packed = Packed::new(kernel, b);
                 matmul_packed(MatrixMut::new(&mut c, m, n), Store::Replace, 1.0, a, &packed);
-                assert_close(&c, &want, (k, math), &format!("{case} packed before"));
+                assert_close(&c, &want, (k, kernel), &format!("{case} packed before"));
 
                 let mut c = vec![f32::NAN; m * n];
-                matmul(math, MatrixMut::new(&mut c, n, m).t(), Store::Replace, 1.0, a, b);
+                matmul(kernel, MatrixMut::new(&mut c, n, m).t(), Store::Replace, 1.0, a, b);
                 let transposed: Vec<f32> = (0..m * n).map(|at| c[at % n * m + at / n]).collect();
-                assert_close(&transposed, &want, (k, math), &format!("{case} into a transpose"));
+                assert_close(&transposed, &want, (k, kernel), &format!("{case} into a transpose"));
             }
         }
     }
@@ -111,11 +118,11 @@ fn every_layout_agrees_with_f64() {
 fn what_is_not_finite_or_hardly_there_stays_so() {
     let (m, n, k) = (40, 70, 300);
     let (a, b) = (noise(m * k, 1), noise(k * n, 2));
-    for math in maths() {
+    for kernel in kernels() {
         let run = |a: &[f32], b: &[f32]| {
             let mut c = vec![0.0; m * n];
             let (a, b) = (Matrix::new(a, m, k), Matrix::new(b, k, n));
-            matmul(math, MatrixMut::new(&mut c, m, n), Store::Replace, 1.0, a, b);
+            matmul(kernel, MatrixMut::new(&mut c, m, n), Store::Replace, 1.0, a, b);
             c
         };
         let good = run(&a, &b);
@@ -125,8 +132,8 @@ fn what_is_not_finite_or_hardly_there_stays_so() {
             b[133 * n + 65] = bad;
             for (at, (&got, &good)) in run(&a, &b).iter().zip(&good).enumerate() {
                 match at / n == 17 || at % n == 65 {
-                    true => assert!(!got.is_finite(), "{math:?} {bad}: element {at} is {got}"),
-                    false => assert_eq!(got.to_bits(), good.to_bits(), "{math:?} {bad}: element {at}"),
+                    true => assert!(!got.is_finite(), "{kernel:?} {bad}: element {at} is {got}"),
+                    false => assert_eq!(got.to_bits(), good.to_bits(), "{kernel:?} {bad}: element {at}"),
                 }
             }
         }
@@ -135,7 +142,7 @@ fn what_is_not_finite_or_hardly_there_stays_so() {
         let (a, b) = (small(&a), small(&b));
         let want = reference((m, n, k), |i, l| a[i * k + l], |l, j| b[l * n + j]);
         for (at, (&got, want)) in run(&a, &b).iter().zip(want).enumerate() {
-            assert_eq!(f64::from(got), want, "{math:?}: element {at}");
+            assert_eq!(f64::from(got), want, "{kernel:?}: element {at}");
         }
     }
 }
@@ -155,7 +162,7 @@ fn strided_views_leave_the_gaps_alone() {
     );
     let want = reference((m, n, k), |i, l| a[i * stride + l], |l, j| b[l * stride + j]);
     for (i, row) in c.chunks(stride).enumerate() {
-        assert_close(&row[..n], &want[i * n..][..n], (k, MatmulPrecision::F32), "strided");
+        assert_close(&row[..n], &want[i * n..][..n], (k, f32_kernel()), "strided");
         assert!(row[n..].iter().all(|&x| x == 7.0), "row {i} was written past its end");
     }
 }
@@ -171,14 +178,14 @@ fn zeros_of_the_left_side_change_no_bit() {
         let a: Vec<f32> = (0..n * n).map(|at| if keep(at) { full[at] } else { 0.0 }).collect();
         // With a bias of 2⁻¹⁴⁹ no block of 16 is 0, and no sum changes.
         let dense: Vec<f32> = a.iter().map(|&x| if x == 0.0 { f32::from_bits(1) } else { x }).collect();
-        for math in maths() {
+        for kernel in kernels() {
             for transposed in [false, true] {
                 let run = |a: &[f32], b: &[f32]| {
                     let a = Matrix::new(a, n, n);
                     let a = if transposed { a.t() } else { a };
                     let mut c = vec![f32::NAN; n * 70];
                     matmul(
-                        math,
+                        kernel,
                         MatrixMut::new(&mut c, n, 70),
                         Store::Replace,
                         1.0,
@@ -188,7 +195,7 @@ fn zeros_of_the_left_side_change_no_bit() {
                     c
                 };
                 let same = |x: &[f32], y: &[f32]| x.iter().zip(y).all(|(x, y)| (x - y).abs() <= 1e-30);
-                assert!(same(&run(&a, &right), &run(&dense, &right)), "{math:?} {lower} {transposed}");
+                assert!(same(&run(&a, &right), &run(&dense, &right)), "{kernel:?} {lower} {transposed}");
                 let mut bad = right.clone();
                 bad[75 * 70 + 3] = f32::INFINITY;
                 let nan = |c: &[f32]| c.iter().skip(3).step_by(70).filter(|x| x.is_nan()).count();
@@ -215,18 +222,12 @@ fn an_empty_inner_dimension_gives_zeros() {
 #[test]
 fn threads_do_not_change_a_bit() {
     for (m, n, k) in [(500, 420, 260), (2000, 128, 296), (1100, 1100, 300)] {
-        assert!(task_rows((m, n, k)) < m, "this shape is cut into pieces");
+        assert!(task_rows((m, n, k), f32_kernel().rows()) < m, "this shape is cut into pieces");
         let (a, b) = (noise(m * k, 4), noise(k * n, 5));
         let (a, b) = (Matrix::new(&*a, m, k), Matrix::new(&*b, k, n));
         let mut whole = vec![f32::NAN; m * n];
-        let p = Product {
-            math: MatmulPrecision::F32,
-            store: Store::Replace,
-            alpha: 1.0,
-            left: a,
-            right: b,
-            bias: &[],
-        };
+        let p =
+            Product { kernel: f32_kernel(), store: Store::Replace, alpha: 1.0, left: a, right: b, bias: &[] };
         serial(&mut whole, n, &p);
         let whole: Vec<f64> = whole.into_iter().map(f64::from).collect();
         for by_columns in [false, true] {
@@ -243,7 +244,7 @@ fn threads_do_not_change_a_bit() {
             assert!(same, "{m}×{n}×{k} depends on the threads");
             let at = |i: usize| if by_columns { i % n * m + i / n } else { i };
             let rows: Vec<f32> = (0..m * n).map(|i| one[at(i)]).collect();
-            assert_close(&rows, &whole, (k, MatmulPrecision::F32), "cut into pieces");
+            assert_close(&rows, &whole, (k, f32_kernel()), "cut into pieces");
         }
     }
 }

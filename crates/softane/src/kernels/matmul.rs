@@ -1,13 +1,13 @@
 //! Matrix products of views, batch by batch.
 
 use super::{MANY, rows_of_each};
-use crate::gemm::{self, Elements, MatmulPrecision, Matrix, Product, Store, Target};
+use crate::gemm::{self, Elements, GemmKernel, Matrix, Product, Store, Target};
 use crate::memory::Reader;
 use crate::view::{View, Walk};
 use std::cell::RefCell;
 
-/// Multiply-adds of a product, at most, whose tasks pack its right side for themselves: to wait until several threads
-/// have packed it, for one product after the other, would take longer than it saves.
+/// Multiply-adds of a product, at most, whose tasks each pack its right side: waiting until several threads have packed
+/// it, one product after the other, would take longer than it saves.
 const SMALL: usize = 32 << 20;
 
 /// `out[b] ← left[b] · right[b] + bias[b]`, for every index `b` of the axes before the last two.
@@ -22,7 +22,7 @@ pub(crate) struct Matmul {
     n: usize,
     k: usize,
     batches: usize,
-    math: MatmulPrecision,
+    kernel: GemmKernel,
 }
 
 /// One operand: where it begins, and its steps along its rows and columns.
@@ -48,7 +48,7 @@ thread_local! {
 
 impl Matmul {
     /// `left` is `[…, M, K]`, `right` `[…, K, N]`, `bias` `[…, M, 1]`; all batch axes are equal (broadcast).
-    pub fn new(left: &View, right: &View, bias: Option<&View>, math: MatmulPrecision) -> Matmul {
+    pub fn new(left: &View, right: &View, bias: Option<&View>, kernel: GemmKernel) -> Matmul {
         let rank = left.shape.len();
         let batch = &left.shape[..rank - 2];
         let steps = |v: &View| v.strides[..rank - 2].to_vec();
@@ -71,7 +71,7 @@ impl Matmul {
             k: left.shape[rank - 1],
             n: right.shape[rank - 1],
             batches: batch.iter().product(),
-            math,
+            kernel,
         }
     }
 
@@ -88,7 +88,7 @@ impl Matmul {
             }
             return;
         }
-        rows_of_each(out, (self.m, self.n), gemm::ROWS, |b, first, out| {
+        rows_of_each(out, (self.m, self.n), self.kernel.rows(), |b, first, out| {
             self.with(reader, b, |p| gemm::serial(out, self.n, &p.rows(first, out.len() / self.n)));
         });
     }
@@ -108,7 +108,7 @@ impl Matmul {
             super::pointwise::load(from, side.offset + self.batch.row(2, b), side.down, &mut bias);
         }
         f(&Product {
-            math: self.math,
+            kernel: self.kernel,
             store: Store::Replace,
             alpha: 1.0,
             left: matrix(&self.left, 0, self.m, self.k),

@@ -1,7 +1,7 @@
-//! A product of matrices and what is computed of its rows, block by block: what lies between never reaches memory.
+//! Fused matmul and row epilogue, block by block; the intermediate is never stored.
 //!
 //! Where a softmax follows a mask, columns that the mask hides from every row of a block are not computed. That changes
-//! no bit: they are left out only if the factors show that no score can come near the mask, and then they come to 0.
+//! no bit: they are skipped only if the factors bound all scores far from the mask, and then their softmax is 0.
 
 use super::matmul::Matmul;
 use super::pointwise::{Group, Stream, load};
@@ -10,7 +10,7 @@ use super::{TILE, rows_of_each};
 use crate::arena::Workers;
 use crate::buffer::Buffer;
 use crate::convert::Element;
-use crate::gemm::{self, MatmulPrecision, Target};
+use crate::gemm::{self, GemmKernel, Target};
 use crate::memory::Reader;
 use crate::view::View;
 use half::f16;
@@ -40,6 +40,10 @@ pub(crate) struct Rowwise {
     /// Rows and columns of one product.
     m: usize,
     n: usize,
+    /// Rows of a block: whole tiles.
+    block: usize,
+    /// Columns of a block are computed in multiples of this: whole tiles.
+    columns: usize,
 }
 
 /// An operand that is added to the product, times `scale`, before a softmax, and is the same for all products.
@@ -49,7 +53,7 @@ struct Mask {
     scale: f32,
 }
 
-/// Rows of a block: whole tiles.
+/// Rows of a block, about.
 const BLOCK: usize = 48;
 
 /// The longest row: with a longer one, a block would not stay in the second-level cache.
@@ -79,7 +83,7 @@ impl Rowwise {
     pub fn new(
         group: &Group,
         product: &Deferred,
-        math: MatmulPrecision,
+        kernel: GemmKernel,
         stored_narrow: bool,
     ) -> Option<Rowwise> {
         let rank = group.shape.len();
@@ -100,13 +104,14 @@ impl Rowwise {
         };
         let mask = mask(&group.code, operand).filter(is_shared);
         let narrow = product.narrow;
-        let product = Matmul::new(&product.left, &product.right, None, math);
-        Some(Rowwise { product, narrow, stream, operand, mask, m, n })
+        let product = Matmul::new(&product.left, &product.right, None, kernel);
+        let block = BLOCK.next_multiple_of(kernel.rows());
+        Some(Rowwise { product, narrow, stream, operand, mask, m, n, block, columns: kernel.cols() })
     }
 
     /// Rows that are computed together after the product.
     fn rows(&self) -> usize {
-        (TILE / self.n).clamp(1, BLOCK)
+        (TILE / self.n).clamp(1, self.block)
     }
 
     /// Multiply-adds of all products.
@@ -117,16 +122,16 @@ impl Rowwise {
     /// f32 in each bank it needs: the last holds a block of the product.
     pub fn banks(&self) -> Vec<usize> {
         let mut banks = vec![self.rows() * self.n; self.stream.registers() + 1];
-        banks[self.stream.registers()] = BLOCK * self.n;
+        banks[self.stream.registers()] = self.block * self.n;
         banks
     }
 
     pub fn run<T: Element>(&self, reader: &Reader<'_, '_>, out: &mut [T], workers: &Workers) {
         let mut reach = REACH.take();
         self.reach(reader, &mut reach);
-        rows_of_each(out, (self.m, self.n), BLOCK, |b, first, out| {
+        rows_of_each(out, (self.m, self.n), self.block, |b, first, out| {
             let mut banks = workers.mine();
-            let reach = &reach[first / BLOCK..];
+            let reach = &reach[first / self.block..];
             match self.narrow {
                 true => self.task::<f16, T>(reader, (b, first), reach, out, &mut banks),
                 false => self.task::<f32, T>(reader, (b, first), reach, out, &mut banks),
@@ -154,14 +159,14 @@ impl Rowwise {
                 most < MOST[0] && most * mask.scale.abs() < MOST[1]
             });
             let width = |i: usize| if hides { reach[i] } else { n };
-            gemm::by_blocks(&p, BLOCK, &width, block, &mut |i, block| {
+            gemm::by_blocks(&p, self.block, &width, block, &mut |i, block| {
                 let width = width(i);
                 let block = P::slice(block);
-                let end = out.len().min((i + 1) * BLOCK * n);
-                let out = &mut out[i * BLOCK * n..end];
+                let end = out.len().min((i + 1) * self.block * n);
+                let out = &mut out[i * self.block * n..end];
                 for (j, out) in out.chunks_mut(self.rows() * n).enumerate() {
                     let at = j * self.rows();
-                    let start = b * self.m + first + i * BLOCK + at;
+                    let start = b * self.m + first + i * self.block + at;
                     let rows = start..start + out.len() / n;
                     let own = Some((self.operand, block.from(at * n, out.len()), n));
                     let values = self.stream.run_with(reader, registers, rows, 0..width, own);
@@ -178,13 +183,13 @@ impl Rowwise {
     /// For each block of rows, how many columns some row of it sees, as the mask says: whole registers.
     fn reach(&self, reader: &Reader<'_, '_>, reach: &mut Vec<usize>) {
         reach.clear();
-        reach.resize(self.m.div_ceil(BLOCK), self.n);
+        reach.resize(self.m.div_ceil(self.block), self.n);
         let Some(mask) = self.mask else { return };
         let (from, offset) = self.stream.operand(reader, mask.operand);
         let mut row = [0.0; LONGEST];
         let row = &mut row[..self.n];
         for (i, reach) in reach.iter_mut().enumerate() {
-            let rows = i * BLOCK..self.m.min(i * BLOCK + BLOCK);
+            let rows = i * self.block..self.m.min(i * self.block + self.block);
             let seen = rows.map(|r| {
                 load(from, offset + self.stream.walk.row(mask.operand, r), 1, row);
                 match row.iter().rposition(|&x| x > HIDES || x.is_nan()) {
@@ -195,7 +200,7 @@ impl Rowwise {
                 }
             });
             let most = seen.max().unwrap_or(self.n);
-            *reach = most.next_multiple_of(gemm::PANEL).min(self.n);
+            *reach = most.next_multiple_of(self.columns).min(self.n);
         }
     }
 }

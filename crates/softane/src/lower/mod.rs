@@ -9,7 +9,7 @@ mod rules;
 mod sources;
 
 use crate::exec::CompileError;
-use crate::gemm::MatmulPrecision;
+use crate::gemm::GemmKernel;
 use crate::kernels::concat::Concat;
 use crate::kernels::matmul::Matmul;
 use crate::kernels::pointwise::{Group, Pointwise};
@@ -25,7 +25,7 @@ use mil::{ArgValue, DType, Function, Literal, Operation, Program, TensorType, Va
 ///
 /// # Errors
 /// If the op table contradicts itself; weights are read later.
-pub(crate) fn lower(program: &Verified<Program>, math: MatmulPrecision) -> Result<Plan, CompileError> {
+pub(crate) fn lower(program: &Verified<Program>, gemm: GemmKernel) -> Result<Plan, CompileError> {
     let function = program.entry();
     let mut uses = vec![Vec::new(); function.values.len()];
     for (at, op) in function.ops.iter().enumerate() {
@@ -33,7 +33,7 @@ pub(crate) fn lower(program: &Verified<Program>, math: MatmulPrecision) -> Resul
     }
     let mut lowering = Lowering {
         function,
-        math,
+        gemm,
         literals: function.literals(),
         uses,
         values: vec![None; function.values.len()],
@@ -80,7 +80,7 @@ enum Given<'f> {
 struct Lowering<'f> {
     function: &'f Function,
     /// How matrix products are computed.
-    math: MatmulPrecision,
+    gemm: GemmKernel,
     literals: Vec<Option<&'f Literal>>,
     /// For each value, the operations that use it, once for each use.
     uses: Vec<Vec<usize>>,
@@ -167,7 +167,7 @@ impl<'f> Lowering<'f> {
     /// Computes `product` into its own buffer.
     fn settled(&mut self, product: Deferred) -> View {
         let Deferred { left, right, out, label, .. } = product;
-        let kernel = Kernel::Matmul(Matmul::new(&left, &right, None, self.math));
+        let kernel = Kernel::Matmul(Matmul::new(&left, &right, None, self.gemm));
         self.push(label, kernel, vec![left.buffer, right.buffer], out.buffer);
         out
     }
@@ -177,10 +177,10 @@ impl<'f> Lowering<'f> {
         let mut reads: Vec<usize> = group.operands.iter().map(|v| v.buffer).collect();
         let narrow = self.buffers[buffer].dtype == DType::F16;
         if let Some(product) = &group.product {
-            if let Some(kernel) = Rowwise::new(group, product, self.math, narrow) {
+            if let Some(kernel) = Rowwise::new(group, product, self.gemm, narrow) {
                 reads.retain(|&b| b != product.out.buffer);
                 reads.extend([product.left.buffer, product.right.buffer]);
-                return self.push(label, Kernel::Rowwise(kernel), reads, buffer);
+                return self.push(label, Kernel::Rowwise(Box::new(kernel)), reads, buffer);
             }
             self.settled(product.clone());
         }

@@ -371,7 +371,7 @@ impl<'f> Lowering<'f> {
         let out = self.scratch(dtype, &shape);
         let reads =
             [Some(&left), Some(&right), bias.as_ref()].into_iter().flatten().map(|v| v.buffer).collect();
-        let kernel = Kernel::Matmul(Matmul::new(&left, &right, bias.as_ref(), self.math));
+        let kernel = Kernel::Matmul(Matmul::new(&left, &right, bias.as_ref(), self.gemm));
         self.push(label, kernel, reads, out.buffer);
         out
     }

@@ -1,33 +1,22 @@
-//! Loops compiled for the widest vectors of the machine, and tiles of matrix products.
+//! Vector primitives: loops compiled for the widest vectors of the machine, conversions, transposes, prefetches.
 
-#[cfg(target_arch = "x86_64")]
-mod avx512;
-#[cfg(any(all(target_os = "macos", target_arch = "aarch64"), all(target_os = "linux", feature = "blas")))]
-pub(crate) mod blas;
-#[cfg(not(any(
-    all(target_os = "macos", target_arch = "aarch64"),
-    all(target_os = "linux", feature = "blas")
-)))]
-#[path = "no_blas.rs"]
-pub(crate) mod blas;
-mod form;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
-mod plain;
 pub(crate) mod strips;
-pub(crate) mod tile;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86;
 
 use pulp::{Arch, NullaryFnOnce};
 
-/// Writes 32 rows of `columns` elements, one behind the other, transposed and rounded to half precision to a strip 32
-/// wide: of its first rows as many as this machine has vectors for, and says how many.
+/// Writes the transpose of 32 contiguous rows of `columns` elements, rounded to half precision, to a strip 32 wide.
+/// Returns how many rows of the strip are written: as many as this machine has vectors for.
 ///
 /// # Panics
-/// If one is too short.
+/// If `from` or the strip is too short.
 pub(crate) fn narrow_transposed(from: &[f32], columns: usize, to: &mut strips::Strip<'_>) -> usize {
     #[cfg(target_arch = "x86_64")]
-    if tile::has(tile::MatmulPrecision::F32) {
-        return avx512::narrow_transposed(from, columns, to);
+    if x86::has_avx512() {
+        return x86::narrow_transposed(from, columns, to);
     }
     #[cfg(target_arch = "aarch64")]
     {
@@ -42,8 +31,8 @@ pub(crate) fn narrow_transposed(from: &[f32], columns: usize, to: &mut strips::S
 
 /// Runs `f`, compiled for AVX-512, AVX2 or NEON if the machine has them.
 ///
-/// `f` must be a closure marked `#[inline(always)]` and call inlined functions alone: only what becomes part of this
-/// function is compiled so.
+/// `f` must be a closure marked `#[inline(always)]` that calls inlined functions only: code that is not inlined into
+/// this function is compiled for the baseline.
 #[inline(always)]
 pub(crate) fn vectorised<R, F: FnMut() -> R>(f: F) -> R {
     struct Run<F>(F);
@@ -51,14 +40,14 @@ pub(crate) fn vectorised<R, F: FnMut() -> R>(f: F) -> R {
         type Output = R;
         #[inline(always)]
         fn call(mut self) -> R {
-            // Not `FnOnce`: the compiler would put a function in between that is not inlined.
+            // With `FnOnce` the compiler would put a function in between that is not inlined.
             (self.0)()
         }
     }
     Arch::new().dispatch(Run(f))
 }
 
-/// Asks for the line of the cache where element `at` of `values` lies, or would lie: nothing waits for it or changes.
+/// Prefetches the cache line of element `at` of `values`; `at` may be past the end.
 #[inline(always)]
 pub fn prefetch<T>(values: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]

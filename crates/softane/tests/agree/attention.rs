@@ -3,6 +3,7 @@
 use crate::close::run;
 use mil::{Builder, DType, Opset, Tensor, TensorType, Weights};
 use softane::Executable;
+use softane::gemm::{GemmKernel, MatmulPrecision};
 
 /// What is added to the scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,8 +20,19 @@ enum Mask {
 const HEADS: usize = 3;
 const ROWS: usize = 100;
 
-/// Softmax of `q·kᵀ/8 + mask`; `q` and `k` are of this size, `odd` stands in row 50 of the first `q`.
-fn probabilities(cols: usize, dtype: DType, mask: Mask, size: f64, odd: f64, in_parts: bool) -> Vec<f64> {
+/// What is computed: softmax of `q·kᵀ/8 + mask`; `q` and `k` are of `size`, `odd` stands in row 50 of the first `q`.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    kernel: GemmKernel,
+    cols: usize,
+    dtype: DType,
+    mask: Mask,
+    size: f64,
+    odd: f64,
+}
+
+fn probabilities(case: Case, in_parts: bool) -> Vec<f64> {
+    let Case { kernel, cols, dtype, mask, size, odd } = case;
     let b = Builder::new("main", Opset::Ios18);
     let ty = |shape: [usize; 4]| TensorType::new(dtype, shape);
     let types = [ty([1, HEADS, 64, ROWS]), ty([1, HEADS, cols, 64]), ty([1, 1, ROWS, cols])];
@@ -32,7 +44,7 @@ fn probabilities(cols: usize, dtype: DType, mask: Mask, size: f64, odd: f64, in_
     // What is a result, too, is not computed inside of anything else.
     let outputs = if in_parts { vec![("p", p), ("product", product)] } else { vec![("p", p)] };
     let program = b.finish(outputs).expect("valid");
-    let executable = Executable::compile(&program, &Weights::new()).expect("compiles");
+    let executable = Executable::compile_with(&program, &Weights::new(), kernel).expect("compiles");
     assert_eq!(executable.plan().contains("rowwise"), !in_parts, "{}", executable.plan());
 
     let noise = |n: usize, seed: usize| {
@@ -75,28 +87,44 @@ fn fused_is_what_it_is_in_parts() {
         Mask::Spot(-65504.0),
         Mask::Blind,
     ];
+    let kernel = MatmulPrecision::F32.into();
     for dtype in [DType::F16, DType::F32] {
         for mask in masks {
             // Scores of about 1, of some thousands, and beyond half precision; then one that is no number.
             for (size, odd) in [(1.0, 0.0), (25.0, 0.0), (60.0, 0.0), (1.0, f64::NAN), (1.0, f64::INFINITY)] {
                 for cols in [100, 37] {
-                    let what = format!("{dtype}, {mask:?}, {size}, {odd}, {cols} columns");
-                    let fused = probabilities(cols, dtype, mask, size, odd, false);
-                    let parts = probabilities(cols, dtype, mask, size, odd, true);
-                    for (i, (a, b)) in fused.iter().zip(&parts).enumerate() {
-                        // Products by a library may differ in the last bits with the size of the block.
-                        let close = (a - b).abs() <= 2e-3 * b.abs() || a.is_nan() && b.is_nan();
-                        assert!(close, "{what}: {a}, not {b}, at {i}");
-                    }
+                    compare(Case { kernel, cols, dtype, mask, size, odd });
                 }
             }
         }
     }
 }
 
+/// Tiles of other sizes make other blocks.
+#[test]
+fn each_kernel_computes_fused_what_it_computes_in_parts() {
+    for kernel in GemmKernel::names().into_iter().filter_map(GemmKernel::named) {
+        for mask in [Mask::None, Mask::Causal(-65504.0)] {
+            for (cols, dtype) in [(100, DType::F16), (37, DType::F32)] {
+                compare(Case { kernel, cols, dtype, mask, size: 1.0, odd: 0.0 });
+            }
+        }
+    }
+}
+
+fn compare(case: Case) {
+    let (fused, parts) = (probabilities(case, false), probabilities(case, true));
+    for (i, (a, b)) in fused.iter().zip(&parts).enumerate() {
+        // Products by a library may differ in the last bits with the size of the block.
+        let close = (a - b).abs() <= 2e-3 * b.abs() || a.is_nan() && b.is_nan();
+        assert!(close, "{case:?}: {a}, not {b}, at {i}");
+    }
+}
+
 #[test]
 fn what_the_mask_hides_is_0() {
-    let p = probabilities(ROWS, DType::F16, Mask::Causal(-65504.0), 1.0, 0.0, false);
+    let (kernel, mask) = (MatmulPrecision::F32.into(), Mask::Causal(-65504.0));
+    let p = probabilities(Case { kernel, cols: ROWS, dtype: DType::F16, mask, size: 1.0, odd: 0.0 }, false);
     for (n, p) in p.into_iter().enumerate() {
         assert_eq!(p == 0.0, n % ROWS > n / ROWS % ROWS, "{p} at {n}");
     }

@@ -4,7 +4,7 @@ use super::{Workload, median};
 use crate::step::StepError;
 use ane::Pool;
 use half::f16;
-use softane::gemm::{MatmulPrecision, Matrix, MatrixMut, Store, matmul};
+use softane::gemm::{GemmKernel, MatmulPrecision, Matrix, MatrixMut, Store, matmul};
 use std::time::{Duration, Instant};
 
 /// A product that was timed.
@@ -24,7 +24,7 @@ pub struct ProductTime {
 /// If the system starts no threads.
 pub fn limit(math: MatmulPrecision, threads: usize) -> Result<Option<f64>, StepError> {
     let pool = Pool::new(threads).map_err(StepError::Threads)?;
-    Ok(pool.install(|| softane::limits::peak(math)))
+    Ok(Some(pool.install(|| softane::limits::peak(math))))
 }
 
 /// What matrix products take.
@@ -38,17 +38,16 @@ pub struct ProductTimes {
     pub products: Vec<ProductTime>,
 }
 
-/// Times the products of a layer and of the classifier of `workload`, operands in half precision.
+/// Times the products of a layer and of the classifier of `workload` by `kernel`, operands in half precision.
 ///
 /// # Errors
-/// If this processor has no instructions for `math`, or the system starts no threads.
+/// If the system starts no threads.
 pub fn products(
     workload: &Workload,
-    math: MatmulPrecision,
+    kernel: GemmKernel,
     threads: usize,
     samples: usize,
 ) -> Result<ProductTimes, StepError> {
-    ane::check_math(math)?;
     let c = &workload.config;
     let (d, f, s, q) = (c.dim, c.hidden, c.seq, c.q_dim());
     let mut shapes = vec![
@@ -63,7 +62,7 @@ pub fn products(
     }
     let pool = Pool::new(threads).map_err(StepError::Threads)?;
     pool.busy(|| {
-        let limit = softane::limits::peak(math);
+        let limit = Some(softane::limits::peak(kernel));
         let timed = shapes.into_iter().map(|(name, shape, transposed)| {
             let [m, n, k] = shape;
             let numbers = |len: usize| -> Vec<f16> {
@@ -75,7 +74,7 @@ pub fn products(
                 .map(|_| {
                     let start = Instant::now();
                     let to = MatrixMut::new(&mut to, m, n);
-                    matmul(math, to, Store::Replace, 1.0, Matrix::new(&*a, m, k), right);
+                    matmul(kernel, to, Store::Replace, 1.0, Matrix::new(&*a, m, k), right);
                     start.elapsed()
                 })
                 .skip(2)

@@ -15,7 +15,7 @@ pub fn outer_product(math: MatmulPrecision, dw: Gradient<'_>, dz: Elements<'_>, 
     let (outputs, inputs) = (dz.len() / seq, a.len() / seq);
     let (dz, a) = (Matrix::new(dz, outputs, seq), Matrix::new(a, inputs, seq));
     let to = MatrixMut::new(dw.values, outputs, inputs);
-    matmul_rows(math, to, dw.store, 1.0, dz, a.t(), |first, rows| dw.squares.take(first, rows));
+    matmul_rows(math, to, dw.store, 1.0, [dz, a.t()], |first, rows| dw.squares.take(first, rows));
 }
 
 /// The same of activations that lie row-major: `dz` `[S, O]`, `a` `[S, I]`.
@@ -27,7 +27,7 @@ pub fn outer_product_of_rows(math: MatmulPrecision, dw: Gradient<'_>, dz: &[f32]
     let (outputs, inputs) = (dz.len() / seq, a.len() / seq);
     let (dz, a) = (Matrix::new(dz, seq, outputs), Matrix::new(a, seq, inputs));
     let to = MatrixMut::new(dw.values, outputs, inputs);
-    matmul_rows(math, to, dw.store, 1.0, dz.t(), a, |first, rows| dw.squares.take(first, rows));
+    matmul_rows(math, to, dw.store, 1.0, [dz.t(), a], |first, rows| dw.squares.take(first, rows));
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@ use crate::error::CommandError;
 use crate::plot::{self, Roof};
 use crate::ui::Ui;
 use serde::{Deserialize, Serialize};
+use softane::gemm::{GemmKernel, MatmulPrecision};
 use std::fmt::Write;
 use std::path::PathBuf;
 use train::bench::{Workload, products};
 use train::run::RunError;
+use train::step::StepError;
 
 /// Time the matrix products that a step is made of, beside the limit of this machine
 ///
@@ -21,6 +23,7 @@ use train::run::RunError;
 Examples:
   backpropane bench gemm                              the products of one layer, dim 768, S 512
   backpropane bench gemm --model stories110m --math bf16 --threads 1
+  backpropane bench gemm --kernel avx2-f32            as on a processor without AVX-512
   backpropane bench gemm --plot roofline.svg          speed over FLOP a byte, below the limit
   backpropane bench gemm --json > before.json
   backpropane bench gemm --compare before.json")]
@@ -32,6 +35,10 @@ pub struct GemmArgs {
     /// Runs of each product
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = positive::<usize>)]
     samples: usize,
+
+    /// The micro-kernel to use, instead of the best one for --math
+    #[arg(long, value_name = "NAME")]
+    kernel: Option<String>,
 
     #[command(flatten)]
     engine: EngineArgs,
@@ -65,7 +72,8 @@ pub fn run(ui: &Ui, args: &GemmArgs) -> Result<(), CommandError> {
     check_place(args.plot.as_deref())?;
     let workload = Workload::new(super::model(&args.model)?);
     let math = args.engine.device().math;
-    let times = products(&workload, math, args.engine.threads, args.samples).map_err(RunError::from)?;
+    let kernel = args.kernel(math)?;
+    let times = products(&workload, kernel, args.engine.threads, args.samples).map_err(RunError::from)?;
     let products = times.products.into_iter().map(|t| {
         let (ms, [m, n, k]) = (t.time.as_secs_f64() * 1e3, t.shape);
         let gflops = 2.0 * (m * n * k) as f64 / ms / 1e6;
@@ -77,7 +85,10 @@ pub fn run(ui: &Ui, args: &GemmArgs) -> Result<(), CommandError> {
             model: args.model.clone(),
             threads: times.threads,
             math: math.name().to_owned(),
-            variant: "operands in half precision".to_owned(),
+            variant: match &args.kernel {
+                Some(name) => format!("operands in half precision, kernel {name}"),
+                None => "operands in half precision".to_owned(),
+            },
         },
         limit_gflops: times.limit.map(|flops| flops / 1e9),
         products: products.collect(),
@@ -86,6 +97,22 @@ pub fn run(ui: &Ui, args: &GemmArgs) -> Result<(), CommandError> {
         write_file(path, &result.roofline()?)?;
     }
     args.output.show(ui, &result)
+}
+
+impl GemmArgs {
+    /// The micro-kernel to time.
+    fn kernel(&self, math: MatmulPrecision) -> Result<GemmKernel, CommandError> {
+        let Some(name) = &self.kernel else {
+            ane::check_math(math).map_err(|e| RunError::from(StepError::from(e)))?;
+            return Ok(math.into());
+        };
+        GemmKernel::named(name).ok_or_else(|| {
+            CommandError::input(
+                format!("this processor has no micro-kernel `{name}`"),
+                format!("Use one of {}.", GemmKernel::names().join(", ")),
+            )
+        })
+    }
 }
 
 impl Product {

@@ -1,4 +1,4 @@
-//! Transposes.
+//! Transposes of blocks.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
 use super::super::strips::Strip;
@@ -7,7 +7,7 @@ use std::arch::aarch64::*;
 /// Rows and columns of a block.
 const BLOCK: usize = 32;
 
-/// Turns and rounds 32 rows; see [`crate::simd::narrow_transposed`].
+/// Transposes and rounds 32 rows; see [`crate::simd::narrow_transposed`].
 pub(crate) fn narrow_transposed(from: &[f32], columns: usize, to: &mut Strip<'_>) -> usize {
     let whole = columns / BLOCK * BLOCK;
     assert!(from.len() >= BLOCK * columns && to.width() == BLOCK && to.rows() >= columns);
@@ -30,7 +30,7 @@ pub(crate) fn narrow_transposed(from: &[f32], columns: usize, to: &mut Strip<'_>
 /// The transpose of 4 × 4 words.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn transposed([a, b, c, d]: [float32x4_t; 4]) -> [float32x4_t; 4] {
+pub(crate) fn transposed([a, b, c, d]: [float32x4_t; 4]) -> [float32x4_t; 4] {
     // Pairs of rows, then both pairs.
     let pairs = [vtrn1q_f32(a, b), vtrn2q_f32(a, b), vtrn1q_f32(c, d), vtrn2q_f32(c, d)]
         .map(|x| vreinterpretq_f64_f32(x));

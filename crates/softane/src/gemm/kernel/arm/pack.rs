@@ -1,25 +1,31 @@
 //! Packing of panels of f32.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::super::tile::{Panel, ROW_STRIDE, ROWS};
-use super::transpose::transposed;
+use super::super::generic;
+use super::super::record::Panel;
+use super::tile::{ROW_STRIDE, ROWS};
 use crate::buffer::Elements;
 use crate::convert::Element;
+use crate::simd::neon::transposed;
 use half::f16;
 use std::arch::aarch64::*;
 
-/// Packs a panel whose elements stand side by side along one of its axes, and says whether it is one; see
-/// [`crate::simd::tile::pack`].
-pub(crate) fn pack<const W: usize>(panel: &Panel<'_>, to: &mut [f32]) -> bool {
-    match panel.from {
+/// Packs a panel of f32, `W` wide.
+pub(super) fn pack<const W: usize>(panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(panel.width <= W, "a panel of {} for {W}", panel.width);
+    let packed = match panel.from {
         Elements::F32(from) => pack_of::<f32, W>(from, panel, to),
         Elements::F16(from) => pack_of::<f16, W>(from, panel, to),
+    };
+    if !packed {
+        generic::pack::<W>(panel, to);
     }
 }
 
-/// Packs rows; see [`crate::simd::tile::pack_rows`].
-pub(crate) fn pack_rows(panel: &Panel<'_>, to: &mut [f32]) {
+/// Packs rows of f32.
+pub(super) fn pack_rows(panel: &Panel<'_>, to: &mut [f32]) {
     let Panel { at, across, width, depth, .. } = *panel;
+    assert!(width <= ROWS && panel.along == 1 && depth <= ROW_STRIDE, "rows that do not fit");
     for (i, to) in to.chunks_mut(ROW_STRIDE).enumerate().take(ROWS) {
         let to = &mut to[..depth];
         let row = at + i * across..at + i * across + depth;
@@ -31,6 +37,7 @@ pub(crate) fn pack_rows(panel: &Panel<'_>, to: &mut [f32]) {
     }
 }
 
+/// Packs a panel that is contiguous along one of its axes; `false` if it is not.
 fn pack_of<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) -> bool {
     let Panel { at, across, along, width, depth, .. } = *panel;
     if across == 1 && width == W {

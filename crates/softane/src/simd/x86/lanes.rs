@@ -4,17 +4,17 @@
 use half::f16;
 use std::arch::x86_64::*;
 
-// A [`super::PackFormat`], where it has to be known when this is compiled. The last two need BF16 beside AVX-512.
+// What a word holds, as a const parameter `FORM`. The last two need BF16 beside AVX-512.
 
-/// [`super::PackFormat::Single`]
-pub(super) const SINGLE: u8 = 0;
-/// [`super::PackFormat::Rounded`]
-pub(super) const ROUNDED: u8 = 1;
-/// [`super::PackFormat::Pairs`]
-pub(super) const PAIRS: u8 = 2;
+/// An f32.
+pub(crate) const SINGLE: u8 = 0;
+/// A number rounded to bf16, written as f32.
+pub(crate) const ROUNDED: u8 = 1;
+/// Two bf16.
+pub(crate) const PAIRS: u8 = 2;
 
 /// Elements that widen to f32 lanes.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     /// 16 elements from `from` on.
     ///
     /// # Safety
@@ -25,6 +25,7 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// AVX-512 F, BW and VL exist, and `from` points to the elements of `mask`.
     unsafe fn load_some(from: *const Self, mask: __mmask16) -> __m512;
+    /// One element widened.
     fn one(self) -> f32;
 }
 
@@ -69,7 +70,7 @@ impl Lanes for f16 {
 /// `count` elements from `at` on, each `step` behind the one before, and zeros.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn take<T: Lanes>(from: &[T], at: usize, step: usize, count: usize) -> __m512 {
+pub(crate) fn take<T: Lanes>(from: &[T], at: usize, step: usize, count: usize) -> __m512 {
     if step == 1
         && count > 0
         && let Some(from) = from.get(at..at + 16)
@@ -89,7 +90,7 @@ pub(super) fn take<T: Lanes>(from: &[T], at: usize, step: usize, count: usize) -
 /// Two vectors as bf16, rounded to nearest even: `low` in the lower half of each word.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-pub(super) fn paired(low: __m512, high: __m512) -> __m512 {
+pub(crate) fn paired(low: __m512, high: __m512) -> __m512 {
     // SAFETY: both types are 256 bits of anything.
     let bits = |x: __m512| unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x)) };
     let (low, high) = (_mm512_cvtepu16_epi32(bits(low)), _mm512_cvtepu16_epi32(bits(high)));
@@ -108,24 +109,24 @@ fn rounded(x: __m512) -> __m512 {
 /// 16 words of a panel from 16 elements from `from` on, or 32.
 ///
 /// # Safety
-/// They are there, and so is what `FORM` needs; see [`super::PackFormat`].
+/// `from` points to them, and the instructions for `FORM` exist; see [`SINGLE`], [`ROUNDED`] and [`PAIRS`].
 #[inline(always)]
-pub(super) unsafe fn words<T: Lanes, const FORM: u8>(from: *const T) -> __m512 {
+pub(crate) unsafe fn words<T: Lanes, const FORM: u8>(from: *const T) -> __m512 {
     // SAFETY: the caller vouches for the elements and the instructions.
     unsafe {
         match FORM {
             PAIRS => in_order(T::load(from), T::load(from.add(16))),
-            _ => alone::<FORM>(T::load(from)),
+            _ => as_words::<FORM>(T::load(from)),
         }
     }
 }
 
-/// 16 elements as words of a panel, each on its own.
+/// 16 elements as words of one element each.
 ///
 /// # Safety
-/// What `FORM` needs exists.
+/// The instructions for `FORM` exist.
 #[inline(always)]
-pub(super) unsafe fn alone<const FORM: u8>(x: __m512) -> __m512 {
+pub(crate) unsafe fn as_words<const FORM: u8>(x: __m512) -> __m512 {
     // SAFETY: the caller vouches for the instructions.
     if FORM == ROUNDED { unsafe { rounded(x) } } else { x }
 }
@@ -133,7 +134,7 @@ pub(super) unsafe fn alone<const FORM: u8>(x: __m512) -> __m512 {
 /// 32 numbers that follow one another, as bf16 in order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
-pub(super) fn in_order(low: __m512, high: __m512) -> __m512 {
+pub(crate) fn in_order(low: __m512, high: __m512) -> __m512 {
     // SAFETY: both types are 512 bits of anything.
     unsafe { std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low)) }
 }
@@ -141,7 +142,7 @@ pub(super) fn in_order(low: __m512, high: __m512) -> __m512 {
 /// The transpose of 16 × 16 words.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn transposed(rows: [__m512; 16]) -> [__m512; 16] {
+pub(crate) fn transposed(rows: [__m512; 16]) -> [__m512; 16] {
     let zero = _mm512_setzero_ps();
     let (mut a, mut b) = ([zero; 16], [zero; 16]);
     // Pairs of rows, then fours, within each quarter of a register.
@@ -175,9 +176,9 @@ pub(super) fn transposed(rows: [__m512; 16]) -> [__m512; 16] {
 /// 16 steps of each of `rows` rows.
 ///
 /// # Safety
-/// They are there, and so is what `FORM` needs.
+/// `from` points to them, and the instructions for `FORM` exist.
 #[inline(always)]
-pub(super) unsafe fn whole_rows<T: Lanes, const FORM: u8>(
+pub(crate) unsafe fn whole_rows<T: Lanes, const FORM: u8>(
     from: *const T,
     across: usize,
     rows: usize,

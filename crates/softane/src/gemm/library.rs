@@ -1,17 +1,23 @@
-//! Products by the system's library where there is one, otherwise by `faer`: for machines without tiles, and for
-//! vectors. Operands become f32 first.
+//! Products by the system's library. Operands become f32 first.
 
+use super::kernel::accelerate::{self, Operand};
+use super::product::{Product, Store};
 use super::scratch::{self, Local, Shared};
-use super::{Elements, Matrix, Product, Store, Target};
-use crate::buffer::Buffer;
+use super::target::Target;
+use super::view::Matrix;
+use crate::buffer::{Buffer, Elements};
 use crate::convert::Element;
 use crate::pool::for_each;
-use crate::simd::blas;
-use faer::linalg::matmul::matmul as multiply;
-use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-/// Computes `p` into rows `stride` apart, on the current rayon pool; a task takes `rows` rows, and `done` hears of them.
+/// Whether the library can compute `p`.
+pub(super) fn takes(p: &Product<'_>) -> bool {
+    let ((m, n, k), (a, b)) = (p.shape(), (p.left, p.right));
+    accelerate::takes(&[m, n, k])
+        && accelerate::takes(&[a.down, a.across, b.down, b.across].map(|s| s.max(1)))
+}
+
+/// Computes `p` into rows `stride` apart, on the current rayon pool; a task takes `rows` rows and calls `done` with them.
 pub(super) fn parallel<T: Target>(
     c: &mut [T],
     stride: usize,
@@ -26,12 +32,12 @@ pub(super) fn parallel<T: Target>(
         None => {
             let wide = &mut shared.f32s_mut()[..k * n];
             wide.par_chunks_mut(n).enumerate().for_each(|(i, row)| widen(&p.right.part(i, i + 1), row));
-            MatRef::from_row_major_slice(wide, k, n)
+            Operand { data: wide, shape: (k, n), stride: n, transposed: false }
         }
     };
     for_each(c.par_chunks_mut(rows * stride).enumerate(), |(i, c)| {
         scratch::local(|Local { left, sums, .. }| {
-            block(c, stride, &p.rows(i * rows, rows), right, left, sums)
+            block(c, stride, &p.rows(i * rows, rows), right, [left, sums]);
         });
         done(i * rows, c);
     });
@@ -39,10 +45,10 @@ pub(super) fn parallel<T: Target>(
 
 /// Computes `p` on the calling thread, `rows` rows at a time.
 pub(super) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>, rows: usize) {
-    scratch::local(|Local { left, right, sums }| {
-        let right = seen(&p.right, right);
+    scratch::local(|Local { left, right, sums, .. }| {
+        let right = operand(&p.right, right);
         for (i, c) in c.chunks_mut(rows * stride).enumerate() {
-            block(c, stride, &p.rows(i * rows, rows), right, left, sums);
+            block(c, stride, &p.rows(i * rows, rows), right, [left, sums]);
         }
     });
 }
@@ -67,17 +73,13 @@ fn block<T: Target>(
     c: &mut [T],
     stride: usize,
     p: &Product<'_>,
-    right: MatRef<'_, f32>,
-    left: &mut Buffer,
-    sums: &mut Buffer,
+    right: Operand<'_>,
+    [left, sums]: [&mut Buffer; 2],
 ) {
     let (rows, n) = (p.left.rows, p.right.cols);
-    let left = seen(&p.left, left);
+    let left = operand(&p.left, left);
     let sums = scratch::take(sums, rows * n);
-    let mut to = MatMut::from_row_major_slice_mut(sums, rows, n);
-    if !blas::multiply(to.as_mut(), left, right, p.alpha) {
-        multiply(to, Accum::Replace, left, right, p.alpha, Par::Seq);
-    }
+    accelerate::multiply(sums, left, right, p.alpha);
     for (i, (c, line)) in c.chunks_mut(stride).zip(sums.chunks_exact_mut(n)).enumerate() {
         let c = &mut c[..n];
         if let Some(bias) = p.bias.get(i) {
@@ -90,32 +92,33 @@ fn block<T: Target>(
     }
 }
 
-/// Sees a matrix as `faer` does: in place, or widened into `buffer`.
-fn seen<'a>(m: &Matrix<'a>, buffer: &'a mut Buffer) -> MatRef<'a, f32> {
+/// A matrix as the library takes it: in place, or widened into `buffer`.
+fn operand<'a>(m: &Matrix<'a>, buffer: &'a mut Buffer) -> Operand<'a> {
     in_place(m).unwrap_or_else(|| {
         let wide = scratch::take(buffer, m.rows * m.cols);
         widen(m, wide);
-        MatRef::from_row_major_slice(wide, m.rows, m.cols)
+        Operand { data: wide, shape: (m.rows, m.cols), stride: m.cols, transposed: false }
     })
 }
 
-/// Sees a matrix as `faer` does, if it is f32 and one of its axes is without gaps.
-fn in_place<'a>(m: &Matrix<'a>) -> Option<MatRef<'a, f32>> {
+/// A matrix as the library takes it, if it is f32 and contiguous along one axis.
+fn in_place<'a>(m: &Matrix<'a>) -> Option<Operand<'a>> {
     let Elements::F32(data) = m.from else { return None };
     if m.rows * m.cols == 0 {
-        return Some(MatRef::from_row_major_slice(&data[..0], m.rows, m.cols));
+        return None;
     }
     let data = &data[m.at..][..(m.rows - 1) * m.down + (m.cols - 1) * m.across + 1];
+    let shape = (m.rows, m.cols);
     if m.across == 1 && m.down >= m.cols {
-        Some(MatRef::from_row_major_slice_with_stride(data, m.rows, m.cols, m.down))
+        Some(Operand { data, shape, stride: m.down, transposed: false })
     } else if m.down == 1 && m.across >= m.rows {
-        Some(MatRef::from_column_major_slice_with_stride(data, m.rows, m.cols, m.across))
+        Some(Operand { data, shape, stride: m.across, transposed: true })
     } else {
         None
     }
 }
 
-/// The elements of a matrix, row by row.
+/// Writes the elements of a matrix row by row.
 fn widen(m: &Matrix<'_>, to: &mut [f32]) {
     for (r, to) in to.chunks_exact_mut(m.cols.max(1)).enumerate() {
         let at = m.at + r * m.down;

@@ -1,52 +1,90 @@
-//! Packing.
+//! Packing of panels with AVX-512: f32, rounded to bf16, and pairs of bf16.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::super::tile::{PackFormat, Panel, ROW_STRIDE, ROWS};
-use super::lanes::{
-    Lanes, PAIRS, ROUNDED, SINGLE, alone, in_order, paired, take, transposed, whole_rows, words,
-};
-use super::{has, scaled};
+use super::super::record::Panel;
+use super::tile512::{ROW_STRIDE, ROWS};
 use crate::buffer::Elements;
+use crate::simd::x86::lanes::{
+    Lanes, PAIRS, ROUNDED, SINGLE, as_words, in_order, paired, take, transposed, whole_rows, words,
+};
+use crate::simd::x86::{has_avx512, has_avx512_bf16};
 use half::f16;
 use std::arch::x86_64::*;
 
-/// Packs a panel; see [`crate::simd::tile::pack`].
-pub(crate) fn pack<const W: usize>(form: PackFormat, panel: &Panel<'_>, to: &mut [f32]) {
-    assert!(has(form));
-    // SAFETY: `has` says that the instructions exist.
+/// Packs a panel of f32, `W` wide.
+pub(super) fn single<const W: usize>(panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(has_avx512() && panel.width <= W);
+    // SAFETY: the instructions exist.
     unsafe {
-        match (form, panel.from) {
-            (PackFormat::Single, Elements::F32(from)) => pack_single::<f32, W>(from, panel, to),
-            (PackFormat::Single, Elements::F16(from)) => pack_single::<f16, W>(from, panel, to),
-            (PackFormat::Rounded, Elements::F32(from)) => pack_bf16::<f32, ROUNDED, W>(from, panel, to),
-            (PackFormat::Rounded, Elements::F16(from)) => pack_bf16::<f16, ROUNDED, W>(from, panel, to),
-            (PackFormat::Pairs, Elements::F32(from)) => pack_bf16::<f32, PAIRS, W>(from, panel, to),
-            (PackFormat::Pairs, Elements::F16(from)) => pack_bf16::<f16, PAIRS, W>(from, panel, to),
-            (PackFormat::Scaled, Elements::F32(from)) => scaled::pack::<f32, W>(from, panel, to),
-            (PackFormat::Scaled, Elements::F16(from)) => scaled::pack::<f16, W>(from, panel, to),
+        match panel.from {
+            Elements::F32(from) => pack_single::<f32, W>(from, panel, to),
+            Elements::F16(from) => pack_single::<f16, W>(from, panel, to),
         }
     }
 }
 
-/// Packs rows; see [`crate::simd::tile::pack_rows`].
-pub(crate) fn pack_rows(form: PackFormat, panel: &Panel<'_>, to: &mut [f32]) {
-    assert!(has(form));
-    // SAFETY: `has` says that the instructions exist.
+/// Packs rows of f32.
+pub(super) fn single_rows(panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(has_avx512() && fits_rows(panel, panel.depth));
+    // SAFETY: the instructions exist.
     unsafe {
-        match (form, panel.from) {
-            (PackFormat::Single, Elements::F32(from)) => rows_single(from, panel, to),
-            (PackFormat::Single, Elements::F16(from)) => rows_single(from, panel, to),
-            (PackFormat::Rounded, Elements::F32(from)) => rows_bf16::<_, ROUNDED>(from, panel, to),
-            (PackFormat::Rounded, Elements::F16(from)) => rows_bf16::<_, ROUNDED>(from, panel, to),
-            (PackFormat::Pairs, Elements::F32(from)) => rows_bf16::<_, PAIRS>(from, panel, to),
-            (PackFormat::Pairs, Elements::F16(from)) => rows_bf16::<_, PAIRS>(from, panel, to),
-            (PackFormat::Scaled, Elements::F32(from)) => scaled::pack_rows(from, panel, to),
-            (PackFormat::Scaled, Elements::F16(from)) => scaled::pack_rows(from, panel, to),
+        match panel.from {
+            Elements::F32(from) => rows_single(from, panel, to),
+            Elements::F16(from) => rows_single(from, panel, to),
         }
     }
 }
 
-// One function for each set of instructions, into which the loops below are inlined: only so are conversions, too.
+/// Packs a panel of f32 rounded to bf16, `W` wide.
+pub(super) fn rounded<const W: usize>(panel: &Panel<'_>, to: &mut [f32]) {
+    bf16::<ROUNDED, W>(panel, to);
+}
+
+/// Packs rows of f32 rounded to bf16.
+pub(super) fn rounded_rows(panel: &Panel<'_>, to: &mut [f32]) {
+    bf16_rows::<ROUNDED>(panel, to);
+}
+
+/// Packs a panel of pairs of bf16, `W` wide.
+pub(super) fn pairs<const W: usize>(panel: &Panel<'_>, to: &mut [f32]) {
+    bf16::<PAIRS, W>(panel, to);
+}
+
+/// Packs rows of pairs of bf16.
+pub(super) fn pairs_rows(panel: &Panel<'_>, to: &mut [f32]) {
+    bf16_rows::<PAIRS>(panel, to);
+}
+
+fn bf16<const FORM: u8, const W: usize>(panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(has_avx512_bf16() && panel.width <= W);
+    // SAFETY: the instructions exist.
+    unsafe {
+        match panel.from {
+            Elements::F32(from) => pack_bf16::<f32, FORM, W>(from, panel, to),
+            Elements::F16(from) => pack_bf16::<f16, FORM, W>(from, panel, to),
+        }
+    }
+}
+
+fn bf16_rows<const FORM: u8>(panel: &Panel<'_>, to: &mut [f32]) {
+    let steps = if FORM == PAIRS { panel.depth.div_ceil(2) } else { panel.depth };
+    assert!(has_avx512_bf16() && fits_rows(panel, steps));
+    // SAFETY: the instructions exist.
+    unsafe {
+        match panel.from {
+            Elements::F32(from) => rows_bf16::<_, FORM>(from, panel, to),
+            Elements::F16(from) => rows_bf16::<_, FORM>(from, panel, to),
+        }
+    }
+}
+
+/// Whether the panel has contiguous rows, of which a row-major panel holds all: packing touches up to 16 words behind
+/// `steps`.
+pub(super) fn fits_rows(panel: &Panel<'_>, steps: usize) -> bool {
+    panel.width <= ROWS && panel.along == 1 && steps + 16 <= ROW_STRIDE
+}
+
+// One function for each set of instructions: the loops below are inlined into it, and with them the conversions.
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn pack_single<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
@@ -73,13 +111,13 @@ fn rows_bf16<T: Lanes, const FORM: u8>(from: &[T], panel: &Panel<'_>, to: &mut [
 }
 
 /// # Safety
-/// What `FORM` needs exists.
+/// The instructions for `FORM` exist.
 #[inline(always)]
 unsafe fn pack_with<T: Lanes, const FORM: u8, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
     let Panel { at, across, along, width, depth, .. } = *panel;
     if along == 1 {
         // SAFETY: the caller vouches for the instructions.
-        return unsafe { pack_turned::<T, FORM, W>(from, panel, to) };
+        return unsafe { pack_transposed::<T, FORM, W>(from, panel, to) };
     }
     let pairs = FORM == PAIRS;
     let steps = depth.div_ceil(if pairs { 2 } else { 1 });
@@ -105,7 +143,7 @@ unsafe fn pack_with<T: Lanes, const FORM: u8, const W: usize>(from: &[T], panel:
                     };
                     paired(low, high)
                 } else {
-                    alone::<FORM>(take(from, start + step * along, across, count))
+                    as_words::<FORM>(take(from, start + step * along, across, count))
                 }
             };
             store(step, lane, x);
@@ -113,11 +151,11 @@ unsafe fn pack_with<T: Lanes, const FORM: u8, const W: usize>(from: &[T], panel:
     }
 }
 
-/// Packs steps of which all rows (or columns) stand side by side, 16 elements at a time, and says how many it has: as
-/// many as `from` has 16 elements for, of a panel 12 wide as of one 32 wide.
+/// Packs a panel whose steps are contiguous, 16 elements at a time. Returns how many steps are packed: those for which
+/// `from` has 16 elements, whether the panel is 12 wide or 32.
 ///
 /// # Safety
-/// What `FORM` needs exists.
+/// The instructions for `FORM` exist.
 #[inline(always)]
 unsafe fn pack_lines<T: Lanes, const FORM: u8, const W: usize>(
     from: &[T],
@@ -153,12 +191,12 @@ unsafe fn pack_lines<T: Lanes, const FORM: u8, const W: usize>(
     steps
 }
 
-/// Packs where the elements of one row (or column) of the panel stand side by side: in blocks of 16 × 16.
+/// Packs a panel whose rows (or columns) are contiguous, in transposed blocks of 16 × 16.
 ///
 /// # Safety
-/// What `FORM` needs exists.
+/// The instructions for `FORM` exist.
 #[inline(always)]
-unsafe fn pack_turned<T: Lanes, const FORM: u8, const W: usize>(
+unsafe fn pack_transposed<T: Lanes, const FORM: u8, const W: usize>(
     from: &[T],
     panel: &Panel<'_>,
     to: &mut [f32],
@@ -200,7 +238,7 @@ unsafe fn pack_turned<T: Lanes, const FORM: u8, const W: usize>(
 /// Up to 16 steps of each of `rows` rows, `left` elements at most; the rest is 0.
 ///
 /// # Safety
-/// What `FORM` needs exists.
+/// The instructions for `FORM` exist.
 #[inline(always)]
 unsafe fn parted_rows<T: Lanes, const FORM: u8>(
     from: &[T],
@@ -222,7 +260,7 @@ unsafe fn parted_rows<T: Lanes, const FORM: u8>(
                 };
                 in_order(low, high)
             } else {
-                alone::<FORM>(take(from, at, 1, left.min(16)))
+                as_words::<FORM>(take(from, at, 1, left.min(16)))
             };
         }
         block
@@ -230,7 +268,7 @@ unsafe fn parted_rows<T: Lanes, const FORM: u8>(
 }
 
 /// # Safety
-/// What `FORM` needs exists.
+/// The instructions for `FORM` exist.
 #[inline(always)]
 unsafe fn pack_rows_with<T: Lanes, const FORM: u8>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
     let Panel { at, across, width, depth, .. } = *panel;
@@ -262,7 +300,7 @@ unsafe fn pack_rows_with<T: Lanes, const FORM: u8>(from: &[T], panel: &Panel<'_>
                 };
                 in_order(low, high)
             } else {
-                alone::<FORM>(low)
+                as_words::<FORM>(low)
             };
             _mm512_storeu_ps(to.as_mut_ptr().add(whole * 16), x);
         }

@@ -1,19 +1,42 @@
-//! The loop that multiplies packed panels: a tile is computed in strips of 8 columns, 24 registers of sums each.
+//! f32 with NEON: a tile is computed in strips of 8 columns, 24 registers of sums each.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::super::tile::{COLS, Lhs, ROW_STRIDE, ROWS, TILE};
+use super::super::epilogue;
+use super::super::format::SINGLE;
+use super::super::record::{Lhs, MicroKernel, RowMajor, Tile};
+use super::pack;
+use super::tile::{COLS, ROW_STRIDE, ROWS};
+use crate::numerics::MatmulPrecision;
 use std::arch::aarch64::*;
+
+/// Multiply-adds in f32.
+pub(crate) const NEON_F32: MicroKernel = MicroKernel {
+    name: "neon-f32",
+    numerics: MatmulPrecision::F32.numerics(),
+    tile: Tile { mr: ROWS, nr: COLS, k_step: 1 },
+    lhs: SINGLE,
+    rhs: SINGLE,
+    alignment: 4,
+    // Every arm64 processor has NEON.
+    available: || true,
+    preferred: || true,
+    pack_lhs: pack::pack::<ROWS>,
+    pack_rhs: pack::pack::<COLS>,
+    row_major: Some(RowMajor { stride: ROW_STRIDE, pack: pack::pack_rows }),
+    run,
+    store_f32: epilogue::store::<f32, COLS>,
+    store_f16: epilogue::store::<half::f16, COLS>,
+};
 
 /// Columns of a strip: two registers.
 const STRIP: usize = 8;
 
-/// Multiplies packed panels of f32; see [`crate::simd::tile::multiply`].
-pub(crate) fn multiply(steps: usize, left: Lhs<'_>, right: &[f32], tile: &mut [f32; TILE]) {
-    assert!(right.len() >= steps * COLS, "a panel is too short");
+fn run(steps: usize, left: Lhs<'_>, right: &[f32], tile: &mut [f32]) {
+    assert!(right.len() >= steps * COLS && tile.len() == ROWS * COLS, "a panel is too short");
     for strip in (0..COLS).step_by(STRIP) {
         let right = &right[strip.min(right.len())..];
         // SAFETY: every arm64 processor has NEON; the lengths are checked before each pointer is taken, and the strip
-        // begins within each step. Steps of one row stand `ROW` words apart, rows `STEP` words.
+        // begins within each step.
         let sums = unsafe {
             match left {
                 Lhs::Packed(left) => {
@@ -40,6 +63,8 @@ pub(crate) fn multiply(steps: usize, left: Lhs<'_>, right: &[f32], tile: &mut [f
     }
 }
 
+/// The sums of one strip; rows of the left side are `ROW` words apart, the steps of one row `STEP`.
+///
 /// # Safety
 /// The pointers lead to `steps` steps each; eight words of each step of the right side are read.
 #[target_feature(enable = "neon")]

@@ -1,25 +1,82 @@
-//! Panels of integers with scales ([`PackFormat::Scaled`]): packing, and the loop that multiplies them.
+//! Scaled integers with AVX-512 VNNI: `vpdpwssd` multiplies pairs of 16 bits and sums them in 32.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::super::form::{PackFormat, SCALED, blocks_of};
-use super::super::tile::{COLS, Panel, ROW_STRIDE, ROWS, TILE};
-use super::has;
-use super::lanes::{Lanes, transposed};
-use super::multiply::prefetch;
+use super::super::format::{SCALED, SCALED_BLOCK, scaled_blocks, scaled_steps};
+use super::super::record::{Lhs, MicroKernel, Panel, RowMajor, Tile};
+use super::avx512::AVX512_F32;
+use super::pack::fits_rows;
+use super::tile512::{COLS, Left, ROW_STRIDE, ROWS, Sums, operands, prefetch};
+use crate::buffer::Elements;
+use crate::numerics::MatmulPrecision;
+use crate::simd::x86::has_avx512;
+use crate::simd::x86::lanes::{Lanes, transposed};
+use half::f16;
 use std::arch::x86_64::*;
+use std::sync::LazyLock;
 
-/// Packs a panel; see [`crate::simd::tile::pack`].
-pub(super) fn pack<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
-    assert!(has(PackFormat::Scaled));
+/// Integers of 16 bits in pairs, summed exactly in blocks of 128.
+pub(crate) const AVX512_INT16: MicroKernel = MicroKernel {
+    name: "avx512-int16",
+    numerics: MatmulPrecision::Int16.numerics(),
+    tile: Tile { k_step: 2, ..AVX512_F32.tile },
+    lhs: SCALED,
+    rhs: SCALED,
+    available: has_vnni,
+    pack_lhs: pack::<ROWS>,
+    pack_rhs: pack::<COLS>,
+    row_major: Some(RowMajor { stride: ROW_STRIDE, pack: pack_rows }),
+    run,
+    ..AVX512_F32
+};
+
+/// Whether the processor has AVX-512 with VNNI.
+fn has_vnni() -> bool {
+    static HAS: LazyLock<bool> = LazyLock::new(|| has_avx512() && is_x86_feature_detected!("avx512vnni"));
+    *HAS
+}
+
+/// Packs a panel, `W` wide.
+fn pack<const W: usize>(panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(panel.width <= W);
+    match panel.from {
+        Elements::F32(from) => pack_of::<f32, W>(from, panel, to),
+        Elements::F16(from) => pack_of::<f16, W>(from, panel, to),
+    }
+}
+
+/// Packs rows.
+fn pack_rows(panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(fits_rows(panel, scaled_steps(panel.depth)));
+    match panel.from {
+        Elements::F32(from) => pack_rows_of(from, panel, to),
+        Elements::F16(from) => pack_rows_of(from, panel, to),
+    }
+}
+
+fn run(depth: usize, lhs: Lhs<'_>, rhs: &[f32], tile: &mut [f32]) {
+    assert!(has_vnni());
+    let steps = scaled_steps(depth);
+    let (lhs, rhs, tile) = operands(steps, lhs, rhs, tile);
+    // SAFETY: the instructions exist; `operands` has checked that the steps are there.
+    unsafe {
+        match lhs {
+            Left::Packed(lhs) => multiply::<1, ROWS>(steps, lhs, rhs, tile),
+            Left::RowMajor(lhs) => multiply::<ROW_STRIDE, 1>(steps, lhs, rhs, tile),
+        }
+    }
+}
+
+fn pack_of<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(has_avx512());
     for (first, part) in blocks(panel) {
-        let to = &mut to[PackFormat::Scaled.steps(first) * W..];
+        let to = &mut to[scaled_steps(first) * W..];
         for lane in (0..W).step_by(16) {
             let rows = 16.min(W - lane).min(part.width.saturating_sub(lane));
             let part = Panel { at: part.at + lane * part.across, width: rows, ..part };
-            // SAFETY: `has` says that the instructions exist.
+            // SAFETY: the instructions exist.
             unsafe {
                 match (part.along, part.across) {
-                    (1, _) => pack_turned::<T, W>(from, &part, &mut to[lane..]),
+                    (1, _) => pack_transposed::<T, W>(from, &part, &mut to[lane..]),
                     (_, 1) => pack_lines::<T, W>(from, &part, &mut to[lane..]),
                     _ => pack_scattered::<T, W>(from, &part, &mut to[lane..]),
                 }
@@ -28,19 +85,18 @@ pub(super) fn pack<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: 
     }
 }
 
-/// Packs rows; see [`crate::simd::tile::pack_rows`].
-pub(super) fn pack_rows<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
-    assert!(has(PackFormat::Scaled));
+fn pack_rows_of<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(has_avx512());
     for (i, to) in to.chunks_exact_mut(ROW_STRIDE).enumerate().take(ROWS) {
         for (first, part) in blocks(panel) {
-            let at = PackFormat::Scaled.steps(first);
+            let at = scaled_steps(first);
             let words = part.depth.div_ceil(2);
             let to = &mut to[at..][..words.next_multiple_of(16) + 1];
             if i >= part.width {
                 to[..words + 1].fill(0.0);
                 continue;
             }
-            // SAFETY: `has` says that the instructions exist.
+            // SAFETY: the instructions exist.
             unsafe { pack_row(&from[part.at + i * part.across..][..part.depth], to) };
         }
     }
@@ -49,8 +105,8 @@ pub(super) fn pack_rows<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32])
 /// The panel in blocks that have a scale for each row (or column), and where each begins.
 fn blocks<'a>(panel: &Panel<'a>) -> impl Iterator<Item = (usize, Panel<'a>)> {
     let panel = *panel;
-    (0..panel.depth).step_by(SCALED).map(move |first| {
-        let depth = SCALED.min(panel.depth - first);
+    (0..panel.depth).step_by(SCALED_BLOCK).map(move |first| {
+        let depth = SCALED_BLOCK.min(panel.depth - first);
         (first, Panel { at: panel.at + first * panel.along, depth, ..panel })
     })
 }
@@ -60,7 +116,7 @@ fn first(count: usize) -> __mmask16 {
     if count >= 16 { !0 } else { (1 << count) - 1 }
 }
 
-/// What the factors of 16 rows (or columns) are divided by, and multiplied by for that.
+/// The scales of 16 rows (or columns) and their inverses.
 struct Scales {
     scale: __m512,
     inverse: __m512,
@@ -68,7 +124,7 @@ struct Scales {
     finite: __mmask16,
 }
 
-/// As [`scale_of`](super::super::form::scale_of), of the bits of 16 magnitudes.
+/// The scales of 16 blocks from the bits of their largest magnitudes, as the plain loop of the test frame computes them.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn scales(largest: __m512i) -> Scales {
@@ -114,11 +170,11 @@ fn in_order(low: __m512i, high: __m512i) -> __m512 {
     _mm512_castsi512_ps(_mm512_permutexvar_epi64(order, _mm512_packs_epi32(low, high)))
 }
 
-/// Words of a row that stands side by side, [`SCALED`] elements or fewer, and its scale in all lanes.
+/// Words of a row that is contiguous, [`SCALED_BLOCK`] elements or fewer, and its scale in all lanes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn words<T: Lanes>(from: &[T]) -> ([__m512; SCALED / 32], __m512) {
-    let mut x = [_mm512_setzero_ps(); SCALED / 16];
+fn words<T: Lanes>(from: &[T]) -> ([__m512; SCALED_BLOCK / 32], __m512) {
+    let mut x = [_mm512_setzero_ps(); SCALED_BLOCK / 16];
     for (i, x) in x.iter_mut().enumerate() {
         let mask = first(from.len().saturating_sub(16 * i));
         // SAFETY: elements behind the last are not read.
@@ -126,14 +182,14 @@ fn words<T: Lanes>(from: &[T]) -> ([__m512; SCALED / 32], __m512) {
     }
     let most = x.iter().fold(_mm512_setzero_si512(), |most, &x| _mm512_max_epi32(most, magnitudes(x)));
     let Scales { scale, inverse, finite } = scales(largest(most));
-    let mut words = [_mm512_setzero_ps(); SCALED / 32];
+    let mut words = [_mm512_setzero_ps(); SCALED_BLOCK / 32];
     for (words, [low, high]) in words.iter_mut().zip(x.as_chunks().0) {
         *words = in_order(integers(finite, *low, inverse), integers(finite, *high, inverse));
     }
     (words, scale)
 }
 
-/// Packs one row that stands side by side.
+/// Packs one contiguous row.
 ///
 /// # Safety
 /// AVX-512 exists.
@@ -148,14 +204,14 @@ unsafe fn pack_row<T: Lanes>(from: &[T], to: &mut [f32]) {
     to[steps] = _mm512_cvtss_f32(scale);
 }
 
-/// Packs up to 16 rows of up to [`SCALED`] elements, each of which stands side by side.
+/// Packs up to 16 rows of up to [`SCALED_BLOCK`] elements, each contiguous.
 ///
 /// # Safety
 /// AVX-512 exists.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn pack_turned<T: Lanes, const W: usize>(from: &[T], part: &Panel<'_>, to: &mut [f32]) {
+unsafe fn pack_transposed<T: Lanes, const W: usize>(from: &[T], part: &Panel<'_>, to: &mut [f32]) {
     let (at, steps) = (checked::<T, W>(from, part, to), part.depth.div_ceil(2));
-    let mut blocks = [[_mm512_setzero_ps(); 16]; SCALED / 32];
+    let mut blocks = [[_mm512_setzero_ps(); 16]; SCALED_BLOCK / 32];
     let mut scales = _mm512_setzero_ps();
     for i in 0..part.width {
         let (words, scale) = words(&from[at + i * part.across..][..part.depth]);
@@ -172,7 +228,7 @@ unsafe fn pack_turned<T: Lanes, const W: usize>(from: &[T], part: &Panel<'_>, to
     unsafe { _mm512_storeu_ps(to.as_mut_ptr().add(steps * W), scales) };
 }
 
-/// Packs up to 16 rows of up to [`SCALED`] elements, where elements of different rows stand side by side.
+/// Packs up to 16 rows of up to [`SCALED_BLOCK`] elements, whose steps are contiguous.
 ///
 /// # Safety
 /// AVX-512 exists.
@@ -200,13 +256,13 @@ unsafe fn pack_lines<T: Lanes, const W: usize>(from: &[T], part: &Panel<'_>, to:
     unsafe { _mm512_storeu_ps(to.as_mut_ptr().add(steps * W), scale) };
 }
 
-/// Packs up to 16 rows of up to [`SCALED`] elements, of which none stand side by side.
+/// Packs up to 16 rows of up to [`SCALED_BLOCK`] elements, contiguous along neither axis.
 ///
 /// # Safety
 /// AVX-512 exists.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn pack_scattered<T: Lanes, const W: usize>(from: &[T], part: &Panel<'_>, to: &mut [f32]) {
-    let mut near = [0.0f32; 16 * SCALED];
+    let mut near = [0.0f32; 16 * SCALED_BLOCK];
     for (k, line) in near.as_chunks_mut::<16>().0.iter_mut().enumerate().take(part.depth) {
         for (i, x) in line.iter_mut().enumerate().take(part.width) {
             *x = from[part.at + i * part.across + k * part.along].one();
@@ -227,22 +283,21 @@ fn checked<T, const W: usize>(from: &[T], part: &Panel<'_>, to: &[f32]) -> usize
     part.at
 }
 
-/// Multiplies packed panels; see [`crate::simd::tile::multiply`]. Rows of the left side stand `ROW` words apart, the steps of
-/// one row `STEP`.
+/// Multiplies panels whose left side has its rows `ROW` words apart, and the steps of one row `STEP`.
 ///
 /// # Safety
 /// AVX-512 exists with VNNI, and the pointers lead to `steps` steps each.
 #[target_feature(enable = "avx512f,avx512vnni")]
-pub(super) unsafe fn multiply<const ROW: usize, const STEP: usize>(
+unsafe fn multiply<const ROW: usize, const STEP: usize>(
     steps: usize,
     left: *const f32,
     right: *const f32,
-    tile: &mut [f32; TILE],
+    tile: &mut Sums,
 ) {
     if steps == 0 {
-        tile.fill(0.0);
+        *tile = [[0.0; COLS]; ROWS];
     }
-    for block in blocks_of(steps) {
+    for block in scaled_blocks(steps) {
         let before = if block.start == 0 { 0 } else { !0 };
         // SAFETY: the steps of a block and the one behind it are among `steps`.
         unsafe {
@@ -264,7 +319,7 @@ unsafe fn multiply_block<const ROW: usize, const STEP: usize>(
     steps: usize,
     mut left: *const f32,
     mut right: *const f32,
-    tile: &mut [f32; TILE],
+    tile: &mut Sums,
     before: __mmask16,
 ) {
     let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
@@ -282,7 +337,7 @@ unsafe fn multiply_block<const ROW: usize, const STEP: usize>(
             right = right.add(COLS);
         }
         let columns = [_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16))];
-        for (i, (sum, to)) in sums.iter().zip(tile.as_chunks_mut::<COLS>().0).enumerate() {
+        for (i, (sum, to)) in sums.iter().zip(tile).enumerate() {
             let x = _mm512_set1_ps(*left.add(i * ROW));
             for (j, sum) in sum.iter().enumerate() {
                 let to = to.as_mut_ptr().add(16 * j);

@@ -1,23 +1,22 @@
-//! Transposes.
+//! Transposes of blocks of 32 × 32, rounded to half precision.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
 use super::super::strips::Strip;
-use super::super::tile::PackFormat;
-use super::has;
+use super::has_avx512;
 use super::lanes::{SINGLE, transposed, whole_rows};
 use std::arch::x86_64::*;
 
-/// Rows and columns of a block: what one column comes to is a line of the cache.
+/// Rows and columns of a block: a column of it is one cache line of the result.
 const BLOCK: usize = 32;
 
-/// Turns and rounds 32 rows; see [`crate::simd::narrow_transposed`].
+/// Transposes and rounds 32 rows; see [`crate::simd::narrow_transposed`].
 pub(crate) fn narrow_transposed(from: &[f32], columns: usize, to: &mut Strip<'_>) -> usize {
     let blocks = columns / BLOCK;
-    assert!(has(PackFormat::Single) && from.len() >= BLOCK * columns);
+    assert!(has_avx512() && from.len() >= BLOCK * columns);
     assert!(to.width() == BLOCK && to.rows() >= columns);
     let past = to.is_aligned(64);
     for first in (0..blocks).map(|b| b * BLOCK) {
-        // SAFETY: `has` says that the instructions exist; 32 rows have 32 elements from `first` on.
+        // SAFETY: the instructions exist; 32 rows have 32 elements from `first` on.
         unsafe {
             match past {
                 true => block::<true>(from[first..].as_ptr(), columns, to, first),
@@ -32,8 +31,8 @@ pub(crate) fn narrow_transposed(from: &[f32], columns: usize, to: &mut Strip<'_>
     blocks * BLOCK
 }
 
-/// One block, to rows of `to` from `first` on. `PAST`: past the cache, where rows begin at multiples of 64 bytes; nobody
-/// reads them soon, and lines that are written whole need not be fetched.
+/// One block, to rows of `to` from `first` on. `PAST`: stores bypass the cache, where rows begin at multiples of 64
+/// bytes: they are not read soon, and lines written whole need not be fetched.
 ///
 /// # Safety
 /// 32 rows of 32 elements begin `stride` apart.

@@ -1,0 +1,17 @@
+//! Micro-kernels: how a processor packs and multiplies panels of a product.
+//!
+//! A kernel is one record in a file of its own, and one line of the registry. Blocking, packing, working memory and
+//! epilogues read tile and layout from the record.
+
+pub(super) mod accelerate;
+#[cfg(target_arch = "aarch64")]
+mod arm;
+mod epilogue;
+mod format;
+#[cfg(test)]
+pub(super) mod frame;
+mod generic;
+pub(super) mod record;
+pub(super) mod registry;
+#[cfg(target_arch = "x86_64")]
+mod x86;

@@ -1,0 +1,47 @@
+//! The list of micro-kernels, and which of them a product uses.
+
+#[cfg(target_arch = "aarch64")]
+use super::arm;
+use super::generic::GENERIC_F32;
+use super::record::MicroKernel;
+#[cfg(target_arch = "x86_64")]
+use super::x86;
+use crate::numerics::{MatmulPrecision, Numerics};
+use std::sync::LazyLock;
+
+/// All micro-kernels of this architecture; of those with the same arithmetic, the best first.
+pub(crate) static KERNELS: &[MicroKernel] = &[
+    #[cfg(target_arch = "x86_64")]
+    x86::AVX512_INT16,
+    #[cfg(target_arch = "x86_64")]
+    x86::AVX512_BF16,
+    #[cfg(target_arch = "x86_64")]
+    x86::AVX512_BF16_ROUNDED,
+    #[cfg(target_arch = "x86_64")]
+    x86::AVX512_F32,
+    #[cfg(target_arch = "x86_64")]
+    x86::AVX2_F32,
+    #[cfg(target_arch = "aarch64")]
+    arm::NEON_F32,
+    GENERIC_F32,
+];
+
+/// The best kernel that this processor has for `math`, if any; there is always one for f32.
+pub(crate) fn best(math: MatmulPrecision) -> Option<&'static MicroKernel> {
+    static BEST: LazyLock<[Option<&MicroKernel>; 3]> =
+        LazyLock::new(|| MatmulPrecision::ALL.map(|math| search(math.numerics())));
+    BEST[math as usize]
+}
+
+/// The best kernel for `math`, or for f32 if there is none.
+pub(crate) fn best_or_f32(math: MatmulPrecision) -> &'static MicroKernel {
+    best(math).or_else(|| best(MatmulPrecision::F32)).unwrap_or(&GENERIC)
+}
+
+/// What any processor can run.
+static GENERIC: MicroKernel = GENERIC_F32;
+
+fn search(numerics: Numerics) -> Option<&'static MicroKernel> {
+    let mut those = KERNELS.iter().filter(|k| k.numerics == numerics && (k.available)());
+    those.find(|k| (k.preferred)())
+}

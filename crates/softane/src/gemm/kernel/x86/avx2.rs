@@ -1,0 +1,332 @@
+//! f32 with AVX2, FMA and F16C: a tile of 6 × 16 summed in 12 of 16 registers.
+#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+
+use super::super::epilogue;
+use super::super::format::SINGLE;
+use super::super::record::{Epilogue, Lhs, MicroKernel, Panel, RowMajor, Tile};
+use crate::buffer::Elements;
+use crate::numerics::MatmulPrecision;
+use half::f16;
+use std::arch::x86_64::*;
+use std::sync::LazyLock;
+
+/// Rows of the tile.
+const ROWS: usize = 6;
+
+/// Columns of the tile: two registers.
+const COLS: usize = 16;
+
+/// Elements of a register.
+const LANES: usize = 8;
+
+/// From one row of a row-major panel to the next, in words: 1024 steps and what packing writes behind them.
+const ROW_STRIDE: usize = 1040;
+
+/// Steps that the right side is prefetched ahead of its use.
+const AHEAD: usize = 32;
+
+/// Multiply-adds in f32.
+pub(crate) const AVX2_F32: MicroKernel = MicroKernel {
+    name: "avx2-f32",
+    numerics: MatmulPrecision::F32.numerics(),
+    tile: Tile { mr: ROWS, nr: COLS, k_step: 1 },
+    lhs: SINGLE,
+    rhs: SINGLE,
+    alignment: 32,
+    available: has_avx2,
+    preferred: || true,
+    pack_lhs: pack::<ROWS>,
+    pack_rhs: pack::<COLS>,
+    row_major: Some(RowMajor { stride: ROW_STRIDE, pack: pack_rows }),
+    run,
+    store_f32,
+    store_f16,
+};
+
+/// Whether the processor has AVX2, FMA and F16C.
+fn has_avx2() -> bool {
+    static HAS: LazyLock<bool> = LazyLock::new(|| {
+        is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+    });
+    *HAS
+}
+
+fn run(depth: usize, lhs: Lhs<'_>, rhs: &[f32], tile: &mut [f32]) {
+    assert!(tile.len() == ROWS * COLS, "a tile of {} words for {ROWS} × {COLS}", tile.len());
+    let tile = tile.as_chunks_mut::<COLS>().0;
+    assert!(has_avx2() && rhs.len() >= depth * COLS, "a panel is too short");
+    // SAFETY: the instructions exist; the lengths are checked before each pointer is taken.
+    unsafe {
+        match lhs {
+            Lhs::Packed(lhs) => {
+                assert!(lhs.len() >= depth * ROWS, "a panel is too short");
+                multiply::<1, ROWS>(depth, lhs.as_ptr(), rhs.as_ptr(), tile);
+            }
+            Lhs::RowMajor(lhs) => {
+                assert!(depth == 0 || lhs.len() >= (ROWS - 1) * ROW_STRIDE + depth, "a panel is too short");
+                multiply::<ROW_STRIDE, 1>(depth, lhs.as_ptr(), rhs.as_ptr(), tile);
+            }
+        }
+    }
+}
+
+/// Multiplies panels whose left side has its rows `ROW` words apart, and the steps of one row `STEP`.
+///
+/// # Safety
+/// AVX2 and FMA exist, and the pointers lead to `steps` steps each.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn multiply<const ROW: usize, const STEP: usize>(
+    steps: usize,
+    mut lhs: *const f32,
+    mut rhs: *const f32,
+    tile: &mut [[f32; COLS]],
+) {
+    let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
+    for _ in 0..steps {
+        // SAFETY: this step is one of `steps`; a prefetch reads nothing.
+        unsafe {
+            let columns = [_mm256_loadu_ps(rhs), _mm256_loadu_ps(rhs.add(LANES))];
+            _mm_prefetch::<_MM_HINT_T0>(rhs.wrapping_add(AHEAD * COLS).cast());
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let x = _mm256_broadcast_ss(&*lhs.add(i * ROW));
+                sum[0] = _mm256_fmadd_ps(x, columns[0], sum[0]);
+                sum[1] = _mm256_fmadd_ps(x, columns[1], sum[1]);
+            }
+            lhs = lhs.add(STEP);
+            rhs = rhs.add(COLS);
+        }
+    }
+    for (sum, to) in sums.iter().zip(tile) {
+        // SAFETY: a row of the tile has 16 elements.
+        unsafe {
+            _mm256_storeu_ps(to.as_mut_ptr(), sum[0]);
+            _mm256_storeu_ps(to.as_mut_ptr().add(LANES), sum[1]);
+        }
+    }
+}
+
+/// Elements that widen to f32 lanes.
+trait Lanes: Copy {
+    /// Eight elements from `from` on.
+    ///
+    /// # Safety
+    /// AVX2 and F16C exist, and `from` points to eight elements.
+    unsafe fn load(from: *const Self) -> __m256;
+    /// One element widened.
+    fn one(self) -> f32;
+}
+
+impl Lanes for f32 {
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn load(from: *const f32) -> __m256 {
+        // SAFETY: the caller vouches for eight elements.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline]
+    fn one(self) -> f32 {
+        self
+    }
+}
+
+impl Lanes for f16 {
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn load(from: *const f16) -> __m256 {
+        // SAFETY: the caller vouches for eight elements, 16 bytes.
+        _mm256_cvtph_ps(unsafe { _mm_loadu_si128(from.cast()) })
+    }
+    #[inline]
+    fn one(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+/// Eight elements from `from[at]` on, `step` apart: the first `count` of them, and zeros.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn take<T: Lanes>(from: &[T], at: usize, step: usize, count: usize) -> __m256 {
+    if step == 1
+        && count >= LANES
+        && let Some(from) = from.get(at..at + LANES)
+    {
+        // SAFETY: the slice has eight elements.
+        return unsafe { T::load(from.as_ptr()) };
+    }
+    let mut lanes = [0.0; LANES];
+    for (i, lane) in lanes.iter_mut().enumerate().take(count) {
+        *lane = from[at + i * step].one();
+    }
+    // SAFETY: the array has eight elements.
+    unsafe { _mm256_loadu_ps(lanes.as_ptr()) }
+}
+
+/// Packs a panel of f32, `W` wide.
+fn pack<const W: usize>(panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(has_avx2() && panel.width <= W);
+    // SAFETY: the instructions exist.
+    unsafe {
+        match panel.from {
+            Elements::F32(from) => pack_of::<f32, W>(from, panel, to),
+            Elements::F16(from) => pack_of::<f16, W>(from, panel, to),
+        }
+    }
+}
+
+/// Packs eight lanes of a step at a time; those of a panel 6 wide reach into the next step, which is packed later.
+#[target_feature(enable = "avx2,f16c")]
+fn pack_of<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    let Panel { at, across, along, width, depth, .. } = *panel;
+    let mut store = |step: usize, lane: usize, x: __m256| {
+        let to = &mut to[step * W + lane..][..LANES];
+        // SAFETY: the slice has eight elements.
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), x) };
+    };
+    for first in (0..depth).step_by(LANES) {
+        let count = LANES.min(depth - first);
+        for lane in (0..W).step_by(LANES) {
+            let here = width.saturating_sub(lane).min(LANES);
+            if along == 1 {
+                let mut block = [_mm256_setzero_ps(); LANES];
+                for (i, row) in block.iter_mut().enumerate().take(here) {
+                    *row = take(from, at + (lane + i) * across + first, 1, count);
+                }
+                let block = transposed(block);
+                for (i, column) in block.into_iter().enumerate().take(count) {
+                    store(first + i, lane, column);
+                }
+            } else {
+                for step in first..first + count {
+                    // A panel 6 wide: the elements behind a row are overwritten or zeroed below.
+                    let whole = across == 1 && here == W.min(LANES);
+                    let lanes = if whole { from.get(at + step * along + lane..).unwrap_or(&[]) } else { &[] };
+                    let x = match lanes.get(..LANES) {
+                        // SAFETY: the slice has eight elements.
+                        Some(lanes) => unsafe { T::load(lanes.as_ptr()) },
+                        None => take(from, at + step * along + lane * across, across, here),
+                    };
+                    store(step, lane, x);
+                }
+            }
+        }
+    }
+}
+
+/// Packs rows of f32.
+fn pack_rows(panel: &Panel<'_>, to: &mut [f32]) {
+    assert!(has_avx2() && panel.width <= ROWS && panel.along == 1 && panel.depth + LANES <= ROW_STRIDE);
+    // SAFETY: the instructions exist.
+    unsafe {
+        match panel.from {
+            Elements::F32(from) => pack_rows_of(from, panel, to),
+            Elements::F16(from) => pack_rows_of(from, panel, to),
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,f16c")]
+fn pack_rows_of<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+    let Panel { at, across, width, depth, .. } = *panel;
+    for (i, to) in to.chunks_exact_mut(ROW_STRIDE).enumerate().take(ROWS) {
+        if i >= width {
+            to[..depth].fill(0.0);
+            continue;
+        }
+        let from = &from[at + i * across..][..depth];
+        for (block, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate().take(depth.div_ceil(LANES)) {
+            let x = take(from, block * LANES, 1, depth - block * LANES);
+            // SAFETY: the chunk has eight elements.
+            unsafe { _mm256_storeu_ps(to.as_mut_ptr(), x) };
+        }
+    }
+}
+
+/// The transpose of 8 × 8 words.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transposed(r: [__m256; LANES]) -> [__m256; LANES] {
+    // Pairs of rows, then fours, within each half of a register; then the halves.
+    let pairs = |a, b| (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    let ((a0, a1), (a2, a3), (a4, a5), (a6, a7)) =
+        (pairs(r[0], r[1]), pairs(r[2], r[3]), pairs(r[4], r[5]), pairs(r[6], r[7]));
+    let fours = |a, b| (_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xEE>(a, b));
+    let ((b0, b1), (b2, b3), (b4, b5), (b6, b7)) =
+        (fours(a0, a2), fours(a1, a3), fours(a4, a6), fours(a5, a7));
+    let low = |a, b| _mm256_permute2f128_ps::<0x20>(a, b);
+    let high = |a, b| _mm256_permute2f128_ps::<0x31>(a, b);
+    [
+        low(b0, b4),
+        low(b1, b5),
+        low(b2, b6),
+        low(b3, b7),
+        high(b0, b4),
+        high(b1, b5),
+        high(b2, b6),
+        high(b3, b7),
+    ]
+}
+
+/// Stores a tile as f32.
+fn store_f32(tile: &[f32], epilogue: &Epilogue<'_>, to: &mut [f32]) {
+    assert!(has_avx2());
+    match epilogue.cols {
+        // SAFETY: the instructions exist.
+        COLS => unsafe { store_whole(tile, epilogue, to) },
+        _ => epilogue::store::<f32, COLS>(tile, epilogue, to),
+    }
+}
+
+/// Stores a tile rounded to half precision.
+fn store_f16(tile: &[f32], epilogue: &Epilogue<'_>, to: &mut [f16]) {
+    assert!(has_avx2());
+    match epilogue.cols {
+        // SAFETY: the instructions exist.
+        COLS => unsafe { store_whole(tile, epilogue, to) },
+        _ => epilogue::store::<f16, COLS>(tile, epilogue, to),
+    }
+}
+
+/// Elements that f32 lanes are stored as.
+trait Stored: Lanes {
+    /// # Safety
+    /// AVX2 and F16C exist, and `to` points to eight elements.
+    unsafe fn store(x: __m256, to: *mut Self);
+}
+
+impl Stored for f32 {
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn store(x: __m256, to: *mut f32) {
+        // SAFETY: the caller vouches for eight elements.
+        unsafe { _mm256_storeu_ps(to, x) }
+    }
+}
+
+impl Stored for f16 {
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn store(x: __m256, to: *mut f16) {
+        // SAFETY: the caller vouches for eight elements, 16 bytes.
+        unsafe { _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x)) }
+    }
+}
+
+/// Stores a tile all of whose columns count. Not fused, as the plain loop is not: the bits are the same.
+#[target_feature(enable = "avx2,f16c")]
+fn store_whole<T: Stored>(tile: &[f32], epilogue: &Epilogue<'_>, to: &mut [T]) {
+    let alpha = _mm256_set1_ps(epilogue.alpha);
+    for (row, sums) in tile.as_chunks::<COLS>().0.iter().enumerate().take(epilogue.rows) {
+        let to = &mut to[row * epilogue.stride..][..COLS];
+        let bias = _mm256_set1_ps(epilogue.bias_of(row));
+        for lane in [0, LANES] {
+            // SAFETY: both have 16 elements.
+            unsafe {
+                let x = _mm256_add_ps(_mm256_mul_ps(_mm256_loadu_ps(sums[lane..].as_ptr()), alpha), bias);
+                let to = to.as_mut_ptr().add(lane);
+                T::store(if epilogue.add { _mm256_add_ps(x, T::load(to)) } else { x }, to);
+            }
+        }
+    }
+}

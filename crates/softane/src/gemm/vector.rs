@@ -1,0 +1,126 @@
+//! Products with hardly any rows or columns: a matrix times a few vectors. The matrix is read once, as it lies in memory.
+
+use super::product::{Product, Store};
+use super::scratch::{self, Local};
+use super::target::Target;
+use super::view::Matrix;
+use crate::buffer::Elements;
+use crate::convert::Element;
+use crate::simd::vectorised;
+use half::f16;
+
+/// Elements of the matrix that are widened at a time: they stay in the first-level cache.
+const CHUNK: usize = 1024;
+
+/// Partial sums of a dot product: enough to fill the pipelines of any processor's vectors.
+const LANES: usize = 32;
+
+/// Computes `p` into rows `stride` apart on the calling thread. The vectors are the rows of the left side, or the columns
+/// of the right, whichever are fewer.
+///
+/// Numerics: factors and sums in f32, products rounded; the bits depend on shape and layout, not on the processor.
+pub(super) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
+    let (m, n, k) = p.shape();
+    // `x`: the vectors, one a row; `matrix`: `[K, many]`.
+    let by_columns = n < m;
+    let (x, matrix) = if by_columns { (p.right.t(), p.left.t()) } else { (p.left, p.right) };
+    let (few, many) = (x.rows, matrix.cols);
+    scratch::local(|Local { left, sums, .. }| {
+        let vectors = scratch::take(left, few * k);
+        for (i, to) in vectors.chunks_exact_mut(k.max(1)).enumerate() {
+            load(&x, i, 0, to);
+        }
+        let sums = scratch::take(sums, few * many);
+        match (matrix.down, matrix.across) {
+            (2.., 1) => combine_rows(&matrix, vectors, sums),
+            _ => dot_columns(&matrix.t(), vectors, sums),
+        }
+        for (row, c) in c.chunks_mut(stride).enumerate().take(m) {
+            let bias = p.bias.get(row).copied().unwrap_or(0.0);
+            let mut line = [0.0; CHUNK];
+            for (first, c) in (0..n).step_by(CHUNK).zip(c[..n].chunks_mut(CHUNK)) {
+                let line = &mut line[..c.len()];
+                for (j, x) in line.iter_mut().enumerate() {
+                    let col = first + j;
+                    let sum = sums[if by_columns { col * many + row } else { row * many + col }];
+                    let old = if p.store == Store::Add { c[j].get() } else { 0.0 };
+                    *x = sum * p.alpha + bias + old;
+                }
+                T::narrow(line, c);
+            }
+        }
+    });
+}
+
+/// Elements of row `row` from column `first` on, widened.
+fn load(m: &Matrix<'_>, row: usize, first: usize, to: &mut [f32]) {
+    let at = m.at + row * m.down + first * m.across;
+    match (m.from, m.across) {
+        (Elements::F16(from), 1) => <f16 as Element>::widen(&from[at..at + to.len()], to),
+        (Elements::F32(from), 1) => <f32 as Element>::widen(&from[at..at + to.len()], to),
+        (from, across) => to.iter_mut().enumerate().for_each(|(i, x)| *x = from.get(at + i * across)),
+    }
+}
+
+/// Sums of the rows of `matrix`, `[K, many]`, weighted by each of the vectors, `[few, K]`.
+fn combine_rows(matrix: &Matrix<'_>, vectors: &[f32], sums: &mut [f32]) {
+    let (k, many) = (matrix.rows, matrix.cols);
+    let mut wide = [0.0; CHUNK];
+    sums.fill(0.0);
+    for first in (0..many).step_by(CHUNK) {
+        let wide = &mut wide[..CHUNK.min(many - first)];
+        for l in 0..k {
+            load(matrix, l, first, wide);
+            for (x, sums) in vectors.chunks_exact(k).zip(sums.chunks_exact_mut(many)) {
+                let (x, sums) = (x[l], &mut sums[first..first + wide.len()]);
+                vectorised(
+                    #[inline(always)]
+                    || sums.iter_mut().zip(&*wide).for_each(|(sum, y)| *sum += x * y),
+                );
+            }
+        }
+    }
+}
+
+/// Dot products of the rows of `matrix`, `[many, K]`, with each of the vectors, `[few, K]`.
+fn dot_columns(matrix: &Matrix<'_>, vectors: &[f32], sums: &mut [f32]) {
+    let (many, k) = (matrix.rows, matrix.cols);
+    let mut wide = [0.0; CHUNK];
+    sums.fill(0.0);
+    for row in 0..many {
+        for first in (0..k).step_by(CHUNK) {
+            let wide = &mut wide[..CHUNK.min(k - first)];
+            load(matrix, row, first, wide);
+            for (x, sums) in vectors.chunks_exact(k).zip(sums.chunks_exact_mut(many)) {
+                sums[row] += dot(&x[first..first + wide.len()], wide);
+            }
+        }
+    }
+}
+
+/// The sum of products, in [`LANES`] partial sums that are joined pairwise.
+fn dot(x: &[f32], y: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    vectorised(
+        #[inline(always)]
+        || {
+            let ((xs, x_tail), (ys, y_tail)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+            for (x, y) in xs.iter().zip(ys) {
+                for i in 0..LANES {
+                    lanes[i] += x[i] * y[i];
+                }
+            }
+            for ((lane, x), y) in lanes.iter_mut().zip(x_tail).zip(y_tail) {
+                *lane += x * y;
+            }
+        },
+    );
+    let mut n = LANES;
+    while n > 1 {
+        n /= 2;
+        for i in 0..n {
+            lanes[i] += lanes[i + n];
+        }
+    }
+    lanes[0]
+}
