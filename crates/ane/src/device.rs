@@ -1,7 +1,7 @@
 //! What every engine offers.
 
 use crate::apple;
-use crate::error::DeviceError;
+use crate::error::{DeviceError, Explain};
 use crate::facts::COMPILE_BUDGET;
 use crate::soft::SoftDevice;
 use crate::surface::Surface;
@@ -193,7 +193,7 @@ impl WeightMode {
 }
 
 /// Which engine is wanted, how it is to multiply, and how it gets weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct DeviceOptions {
     /// The engine.
     pub engine: DeviceKind,
@@ -208,6 +208,8 @@ pub struct DeviceOptions {
     pub compiles: Option<u64>,
     /// How a model's weights reach it.
     pub weights: WeightMode,
+    /// Names the rules that a refused program likely breaks. `None`: refusals name none.
+    pub explain: Option<Explain>,
 }
 
 impl DeviceOptions {

@@ -6,7 +6,7 @@ use softane::gemm::MatmulPrecision;
 use std::io;
 use std::path::PathBuf;
 
-pub use crate::refusal::{Answer, Call, Refusal};
+pub use crate::refusal::{Answer, Call, Explain, Refusal};
 
 /// What can go wrong between us and the engine.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +37,6 @@ pub enum DeviceError {
         "`{parameter}` of kernel `{kernel}` is {ty}: the Neural Engine computes in fp16, and may give zeros for others"
     )]
     Precision { kernel: String, parameter: String, ty: Box<TensorType> },
-    #[error("the trial itself is wrong: {problem}")]
-    Trial { problem: String },
     #[error("no memory for surface `{surface}`: {reason}")]
     SurfaceMemory { surface: String, reason: String },
     #[error("kernel `{kernel}` cannot use surface `{surface}`: the software engine made it")]
@@ -126,7 +124,6 @@ impl DeviceError {
             Self::SurfaceUnfit { .. } => Some("Cast the value to fp16 or fp32 inside the program."),
             Self::Run { .. }
             | Self::SurfaceMemory { .. }
-            | Self::Trial { .. }
             | Self::SurfaceCount { .. }
             | Self::SurfaceRange { .. }
             | Self::SurfaceBlock { .. }

@@ -2,31 +2,29 @@
 //!
 //! A [`Device`] compiles a verified program into a [`Kernel`] and makes [`Surface`]s, the memory that both sides
 //! touch. [`open`] finds one: an Apple Neural Engine, or the software engine (`softane`). Which it is stands in its
-//! [`DeviceInfo`]. [`pack`] brings any program into the form that an engine binds: one surface in, one out;
-//! [`repair`] rewrites what an engine would refuse.
+//! [`DeviceInfo`]. [`pack`] brings any program into the form that an engine binds: one surface in, one out.
 //!
-//! Not here: what a model is made of (`train`), how kernels compute (`softane`).
+//! Not here: what is said of engines, and repairs of what they refuse (`anelint`); what a model is made of (`train`); how
+//! kernels compute (`softane`).
 #![deny(unsafe_code)]
 
 pub mod apple;
 mod budget;
+pub mod chain;
 pub mod device;
 pub mod error;
 pub mod facts;
+mod hadamard;
 pub mod pack;
 mod ports;
-pub mod probe;
 mod refusal;
-pub mod repair;
-pub mod rules;
 mod soft;
 pub mod surface;
-pub mod trial;
 
 pub use device::{
     Device, DeviceInfo, DeviceKind, DeviceOptions, Engine, HAS_FFI, Kernel, KernelMemory, SoftOptions,
     WeightMode, check_math, open,
 };
-pub use error::{Answer, Call, DeviceError, Refusal};
+pub use error::{Answer, Call, DeviceError, Explain, Refusal};
 pub use softane::{Pool, SliceMut, gemm::MatmulPrecision};
 pub use surface::{Block, Surface};

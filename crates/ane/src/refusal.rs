@@ -1,14 +1,10 @@
-//! What an Apple engine says when it refuses, and which rule that is likely about.
+//! What an Apple engine says when it refuses a program.
 
-use crate::rules::{self, Chip, Consequence, Route};
-use mil::diag::Severity;
 use std::fmt;
 
-/// Rules that a refusal names at most.
-const MOST_RULES: usize = 3;
-
-/// Rules that the door keeps for any program: it binds by name, and surfaces of one size alone.
-const KEPT: [&str; 2] = ["S1", "S3"];
+/// Names the rules that a refused program likely breaks, the surest first: what was asked, what the engine said, the
+/// program's text. `ane` knows no rules: `anelint::explain` is such a function.
+pub type Explain = fn(Call, &Answer, &str) -> Vec<String>;
 
 /// What an engine was asked to do with a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,19 +41,6 @@ impl Call {
     pub fn is_compile(self) -> bool {
         matches!(self, Call::Describe | Call::Model | Call::Compile)
     }
-
-    /// What breaking a rule that this call trips over leads to.
-    fn trips_over(self, consequence: Consequence) -> bool {
-        match self {
-            Call::Describe | Call::Model | Call::Compile => {
-                matches!(consequence, Consequence::Refused | Consequence::Crash)
-            }
-            Call::Load => matches!(consequence, Consequence::LoadFailure),
-            Call::Bind | Call::Evaluate => {
-                matches!(consequence, Consequence::Evaluation | Consequence::WrongNumbers)
-            }
-        }
-    }
 }
 
 /// What an engine said: the parts of an `NSError`.
@@ -85,25 +68,22 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal of `kernel`, whose program is `text`.
-    pub fn new(kernel: &str, call: Call, answer: Answer, text: &str) -> Refusal {
-        let said = answer.text.as_deref().unwrap_or_default();
-        let mut named: Vec<String> = meant_by(call, said)
-            .iter()
-            .filter_map(|id| rules::find(id))
-            .map(|rule| format!("{}: {}", rule.id, rule.title.trim_end_matches('.')))
-            .collect();
-        let read = mil::text::read(text);
-        let mut found = rules::check(&read, &Chip::ALL, Route::InMemory);
-        found.retain(|f| {
-            call.trips_over(f.rule.consequence)
-                && f.severity() != Severity::Note
-                && !KEPT.contains(&f.rule.id)
-        });
-        found.sort_by_key(|f| (f.severity() != Severity::Error, f.rule.confidence));
-        named.extend(found.iter().map(|f| format!("{}: {}", f.rule.id, f.message)));
-        named.truncate(MOST_RULES);
-        Refusal { kernel: kernel.to_owned(), call, answer, rules: named }
+    /// A refusal of `kernel` that names no rules.
+    pub fn new(kernel: &str, call: Call, answer: Answer) -> Refusal {
+        Refusal { kernel: kernel.to_owned(), call, answer, rules: Vec::new() }
+    }
+
+    /// The same without the rules: the engine's own words.
+    #[must_use]
+    pub fn unexplained(self) -> Refusal {
+        Refusal { rules: Vec::new(), ..self }
+    }
+
+    /// The same with the rules that `explain` names for the program `text`.
+    #[must_use]
+    pub fn explained(self, explain: Option<Explain>, text: &str) -> Refusal {
+        let rules = explain.map_or_else(Vec::new, |explain| explain(self.call, &self.answer, text));
+        Refusal { rules, ..self }
     }
 
     /// What would help: one sentence.
@@ -113,17 +93,6 @@ impl Refusal {
             (Call::Load, true) => "Let other programs that use the engine end, then try again.",
             (_, true) => "Run `backpropane doctor`; if it is content, report the program.",
         }
-    }
-}
-
-/// Rules that status codes in `text` stand for.
-/// Source: Orion and maderix/ANE (0x1d), omlx (0x20004), ANE-Training-iPhone (0x50004): see rule W21.
-fn meant_by(call: Call, text: &str) -> &'static [&'static str] {
-    match call {
-        Call::Evaluate if text.contains("0x1d") => &["S4"],
-        Call::Load if text.contains("0x20004") => &["S17"],
-        Call::Load if text.contains("0x50004") => &["W6c"],
-        _ => &[],
     }
 }
 
@@ -149,32 +118,27 @@ impl fmt::Display for Refusal {
 mod tests {
     use super::*;
 
-    const NARROW: &str = "program(1.3)\n{\n    func main<ios18>(tensor<fp16, [1, 64, 1, 12]> x) {\n        \
-                          tensor<fp16, [1, 64, 1, 12]> y = relu(x = x)[name = string(\"y\")];\n    } -> (y);\n}\n";
-
     #[test]
-    fn a_refusal_names_kernel_call_code_and_rule() {
+    fn a_refusal_names_kernel_call_code_and_rules() {
         let answer = Answer {
             domain: Some("com.apple.appleneuralengine".to_owned()),
             code: Some(8),
             text: Some("Failed with status=0x1d".to_owned()),
         };
-        let refusal = Refusal::new("L0.fwdFFN", Call::Evaluate, answer, NARROW);
-        let said = refusal.to_string();
-        assert!(
-            said.starts_with(
-                "the Neural Engine does not run kernel `L0.fwdFFN`: Failed with status=0x1d \
-                 (com.apple.appleneuralengine 8); likely S4: "
-            ),
-            "{said}"
-        );
-        assert!(said.contains("S6: "), "the width of 12 is the program's own fault: {said}");
-        assert!(refusal.hint().contains("mil rules"));
+        let refusal = Refusal::new("L0.fwdFFN", Call::Evaluate, answer);
+        let said = "the Neural Engine does not run kernel `L0.fwdFFN`: Failed with status=0x1d \
+                    (com.apple.appleneuralengine 8)";
+        assert_eq!(refusal.to_string(), said);
+        assert!(refusal.hint().contains("doctor"));
+        let explained = refusal.clone().explained(Some(|_, _, text| vec![text.to_owned()]), "S4: a rule");
+        assert_eq!(explained.to_string(), format!("{said}; likely S4: a rule"));
+        assert!(explained.hint().contains("mil rules"));
+        assert_eq!(explained.unexplained(), refusal);
     }
 
     #[test]
-    fn silence_is_said_to_be_silence() {
-        let refusal = Refusal::new("k", Call::Load, Answer::default(), NARROW);
+    fn an_answer_without_a_reason_is_said_to_be_one() {
+        let refusal = Refusal::new("k", Call::Load, Answer::default());
         assert_eq!(refusal.to_string(), "the Neural Engine does not load kernel `k`: it does not say why");
         assert!(refusal.hint().starts_with("Let other programs"));
     }

@@ -95,7 +95,7 @@ impl Device for NoNorms {
     ) -> Result<Box<dyn Kernel>, DeviceError> {
         let text = mil::text::print(program);
         if text.contains("pow(") && text.contains("matmul(") {
-            let refusal = Refusal::new(name, Call::Compile, ane::Answer::default(), &text);
+            let refusal = Refusal::new(name, Call::Compile, ane::Answer::default());
             return Err(DeviceError::Refused(refusal.into()));
         }
         self.0.compile(name, program, weights)

@@ -1,6 +1,6 @@
 //! What the rules of real engines say of our own kernels: nothing is refused, and what is doubtful is known.
 
-use ane::rules::{self, Chip, Finding, Route};
+use anelint::rules::{self, Chip, Finding, Route};
 use mil::diag::Severity;
 use std::collections::BTreeSet;
 use train::config::{ModelConfig, PRESETS};

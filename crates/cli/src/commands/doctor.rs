@@ -6,8 +6,8 @@ use super::print_json;
 use crate::error::CommandError;
 use crate::ui::Ui;
 use ane::apple::{Examination, Kind, examine};
-use ane::trial::{Trial, run_all};
-use ane::{DeviceError, DeviceInfo, DeviceKind, SoftOptions};
+use ane::{DeviceError, DeviceInfo, DeviceKind, DeviceOptions, SoftOptions};
+use anelint::self_test::{self, SelfTest};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -108,12 +108,13 @@ fn find() -> Result<Finding, CommandError> {
     let engine_error = |e: DeviceError| CommandError::failure(e.to_string());
     let examination = examine();
     let options = SoftOptions::threads(0).map_err(engine_error)?;
-    let (device, problem) = match ane::open(DeviceKind::Ane, options.clone()) {
+    let engine = DeviceOptions { explain: Some(anelint::explain), ..DeviceKind::Ane.into() };
+    let (device, problem) = match ane::open(engine, options.clone()) {
         Ok(device) => (device, None),
         Err(e) => (ane::open(DeviceKind::Soft, options).map_err(engine_error)?, Some(e)),
     };
     let DeviceInfo { name, engine, .. } = device.info().clone();
-    let trials: Vec<TrialRecord> = run_all(device.as_ref()).iter().map(record).collect();
+    let trials: Vec<TrialRecord> = self_test::run(device.as_ref()).iter().map(record).collect();
     // Only a Mac with Apple silicon owes a Neural Engine.
     let owed = cfg!(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane"));
     let healthy = trials.iter().all(|t| t.passed) && (problem.is_none() || !owed);
@@ -144,7 +145,7 @@ fn members(examination: Examination) -> Vec<Member> {
     examination.members.into_iter().map(member).collect()
 }
 
-fn record(trial: &Trial) -> TrialRecord {
+fn record(trial: &SelfTest) -> TrialRecord {
     let ms = |t: std::time::Duration| t.as_secs_f64() * 1e3;
     let outcome = trial.outcome.as_ref();
     TrialRecord {

@@ -44,7 +44,13 @@ impl EngineArgs {
         };
         let math = self.math.unwrap_or_default();
         let compile_budget = self.compile_budget;
-        ane::DeviceOptions { engine, math, compile_budget, ..ane::DeviceOptions::default() }
+        ane::DeviceOptions {
+            engine,
+            math,
+            compile_budget,
+            explain: Some(anelint::explain),
+            ..ane::DeviceOptions::default()
+        }
     }
 }
 

@@ -115,7 +115,7 @@ fn limits(specs: &[KernelSpec]) -> Vec<Limit> {
     for k in specs {
         let reads = k.packed.reads().map(|ty| ("in", ty));
         for (side, ty) in reads.chain([("out", &k.packed.output)]) {
-            for remark in ane::facts::remarks(ty) {
+            for remark in anelint::facts::remarks(ty) {
                 let (breach, surface) = (remark.to_string(), format!("{}.{side}", k.name));
                 match limits.iter_mut().find(|l| l.breach == breach) {
                     Some(limit) if limit.surfaces.contains(&surface) => {}

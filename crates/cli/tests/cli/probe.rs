@@ -1,7 +1,7 @@
 //! Probes of the engine, where the software engine is all there is, and what their verdicts are good for.
 
 use crate::place::Place;
-use ane::probe;
+use anelint::probe;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

@@ -15,7 +15,7 @@ pub enum BenchError {
     #[error("a program to measure is not valid: {0}")]
     Program(#[from] mil::Report),
     #[error(transparent)]
-    Stack(#[from] ane::probe::chain::StackError),
+    Stack(#[from] ane::chain::StackError),
     #[error("nothing was measured: no size or sample was asked for")]
     Nothing,
     #[error("the meaning of kernel `{kernel}` cannot be computed: {source}")]

@@ -1,9 +1,9 @@
 //! The time of stacks of equal convolutions: what an engine can do at most, what a larger working set costs, and what
-//! int8 is worth. The programs, and how their results are known, are [`ane::probe::chain`]'s.
+//! int8 is worth. The programs, and how their results are known, are [`ane::chain`]'s.
 
 use super::{BenchError, Spread};
 use crate::step::StepError;
-use ane::probe::chain::{Precision, Stack};
+use ane::chain::{Precision, Stack};
 use ane::{Device, DeviceError, DeviceInfo, DeviceOptions, Engine, Pool, SoftOptions};
 use mil::ty;
 use std::time::{Duration, Instant};

@@ -182,7 +182,7 @@ mod tests {
         ) -> Result<Box<dyn Kernel>, DeviceError> {
             let text = mil::text::print(program);
             if self.refuses.iter().any(|form| text.contains(form)) {
-                let refusal = Refusal::new(name, Call::Compile, Answer::default(), "");
+                let refusal = Refusal::new(name, Call::Compile, Answer::default());
                 return Err(DeviceError::Refused(refusal.into()));
             }
             self.inner.compile(name, program, weights)

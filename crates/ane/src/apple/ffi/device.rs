@@ -7,7 +7,7 @@ use super::request::Request;
 use crate::apple::backoff::CompileBackoff;
 use crate::budget::Budget;
 use crate::device::{Device, DeviceInfo, DeviceOptions, Engine, Kernel, KernelMemory, SoftOptions};
-use crate::error::{Call, DeviceError};
+use crate::error::{Call, DeviceError, Explain};
 use crate::facts::COMPILE_BUDGET;
 use crate::ports::Ports;
 use crate::surface::Surface;
@@ -39,6 +39,7 @@ pub(super) struct AppleDevice {
     info: DeviceInfo,
     framework: &'static Framework,
     budget: Budget,
+    explain: Option<Explain>,
     /// Whether the engine is asked even what it is known to refuse: see [`Device::bare`].
     bare: bool,
 }
@@ -65,7 +66,7 @@ impl AppleDevice {
         };
         let limit = wanted.compile_budget.unwrap_or(COMPILE_BUDGET.value);
         let budget = Budget::new(Arc::clone(&COMPILED), limit);
-        Ok(AppleDevice { info, framework, budget, bare: false })
+        Ok(AppleDevice { info, framework, budget, explain: wanted.explain, bare: false })
     }
 }
 
@@ -103,7 +104,7 @@ impl Device for AppleDevice {
             let mut backoff = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
             thread::sleep(backoff.wait(name, Instant::now())?);
             self.budget.take(name)?;
-            let model = Model::open(self.framework, name, text.to_owned(), weights);
+            let model = Model::open(self.framework, name, text.to_owned(), weights, self.explain);
             match &model {
                 Ok(_) => backoff.compiled(),
                 Err(DeviceError::Refused(r)) if r.call == Call::Compile => backoff.refused(Instant::now()),

@@ -2,8 +2,7 @@
 
 use super::framework::Framework;
 use crate::apple::folder::Folder;
-use crate::error::{Call, DeviceError, Refusal};
-use crate::refusal::Answer;
+use crate::error::{Answer, Call, DeviceError, Explain, Refusal};
 use mil::Weights;
 use objc2::msg_send;
 use objc2::rc::{Retained, autoreleasepool};
@@ -31,6 +30,8 @@ pub(super) struct Model {
     object: Retained<AnyObject>,
     kernel: String,
     text: String,
+    /// Names the rules that a refusal is likely about.
+    explain: Option<Explain>,
     loaded: bool,
     /// Quality of service of evaluations.
     quality: u32,
@@ -53,9 +54,10 @@ impl Model {
         kernel: &str,
         text: String,
         weights: &Weights,
+        explain: Option<Explain>,
     ) -> Result<Model, DeviceError> {
         autoreleasepool(|_| {
-            let refused = |call, answer| refusal(kernel, call, answer, &text);
+            let refused = |call, answer| refusal(Refusal::new(kernel, call, answer), explain, &text);
             let data = NSData::with_bytes(text.as_bytes());
             let files = dictionary(weights);
             // SAFETY: the class method was compared: three objects, the last may be nil, and it returns an object or
@@ -86,7 +88,7 @@ impl Model {
             let root = NSTemporaryDirectory().to_string();
             let folder = Folder::create(Path::new(&root), &identifier, kernel, &text, weights)?;
             let kernel = kernel.to_owned();
-            let mut model = Model { object, kernel, text, loaded: false, quality: QOS, folder };
+            let mut model = Model { object, kernel, text, explain, loaded: false, quality: QOS, folder };
             model.compile()?;
             model.load()?;
             Ok(model)
@@ -160,7 +162,7 @@ impl Model {
         if !self.loaded {
             let text = Some("it is not loaded any more".to_owned());
             let answer = Answer { text, ..Answer::default() };
-            return Err(refusal(&self.kernel, Call::Evaluate, answer, &self.text));
+            return Err(self.refusal(Call::Evaluate, answer));
         }
         autoreleasepool(|_| {
             let options = Options::new();
@@ -181,7 +183,11 @@ impl Model {
 
     /// The refusal of a request for this program.
     pub(super) fn unbound(&self) -> DeviceError {
-        refusal(&self.kernel, Call::Bind, Answer::default(), &self.text)
+        self.refusal(Call::Bind, Answer::default())
+    }
+
+    fn refusal(&self, call: Call, answer: Answer) -> DeviceError {
+        refusal(Refusal::new(&self.kernel, call, answer), self.explain, &self.text)
     }
 
     /// What a call's answer means. An error that comes with a yes is none.
@@ -196,7 +202,7 @@ impl Model {
             code: Some(e.code() as i64),
             text: Some(e.localizedDescription().to_string()),
         });
-        Err(refusal(&self.kernel, call, answer, &self.text))
+        Err(self.refusal(call, answer))
     }
 }
 
@@ -208,8 +214,8 @@ impl Drop for Model {
     }
 }
 
-fn refusal(kernel: &str, call: Call, answer: Answer, text: &str) -> DeviceError {
-    DeviceError::Refused(Box::new(Refusal::new(kernel, call, answer, text)))
+fn refusal(refusal: Refusal, explain: Option<Explain>, text: &str) -> DeviceError {
+    DeviceError::Refused(Box::new(refusal.explained(explain, text)))
 }
 
 /// The weight files as the descriptor wants them: `{ path: { "offset": 0, "data": bytes } }`, empty if there are none.

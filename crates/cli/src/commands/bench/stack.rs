@@ -8,7 +8,7 @@ use crate::plot::{self, Series};
 use crate::ui::Ui;
 use crate::units;
 use ane::Engine;
-use ane::probe::chain::Precision;
+use ane::chain::Precision;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use super::weights::{Folder, WeightError};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::units;
-use ane::rules::{Profile, Route};
+use anelint::rules::{Profile, Route};
 use mil::diag::{Diagnostic, Place, Severity};
 use mil::text::Checked;
 use mil::text::tree::{Tree, Type, Value};
@@ -155,7 +155,7 @@ impl Verdict {
         verdict.add(blobs(&read.tree, &mut Folder::new(&source.folder, args.weights.as_deref())));
         verdict.mistakes = verdict.count(Severity::Error);
         if let Some(ChipList(chips)) = &args.chip {
-            let findings = ane::rules::check_with(&read, chips, args.route, profile);
+            let findings = anelint::rules::check_with(&read, chips, args.route, profile);
             verdict.broken = Some(findings.iter().map(|f| f.rule.id).collect());
             verdict.add(findings.iter().map(|f| f.diagnostic()));
         }

@@ -2,7 +2,7 @@
 
 use super::super::probe::read_submission;
 use crate::error::CommandError;
-use ane::rules::{Chip, Measured, Profile};
+use anelint::rules::{Chip, Measured, Profile};
 use std::path::Path;
 
 /// What probes saw on the chip that the file is of.

@@ -4,7 +4,7 @@ use super::super::print_json;
 use super::profile::profile;
 use crate::error::CommandError;
 use crate::ui::Ui;
-use ane::rules::{Check, Chip, Profile, Report, Route, Rule, Says};
+use anelint::rules::{Check, Chip, Profile, Report, Route, Rule, Says};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -64,7 +64,8 @@ pub fn route(text: &str) -> Result<Route, String> {
 }
 
 fn rule(id: &str) -> Result<&'static Rule, String> {
-    ane::rules::find(id).ok_or_else(|| "there is no such rule; `backpropane mil rules` lists them".to_owned())
+    anelint::rules::find(id)
+        .ok_or_else(|| "there is no such rule; `backpropane mil rules` lists them".to_owned())
 }
 
 /// A rule in JSON.
@@ -140,7 +141,7 @@ fn measured(rule: &Rule, profile: Option<&Profile>) -> Option<String> {
 
 /// What `mil check --fix` does about a rule.
 fn fixes(rule: &Rule) -> Vec<&'static str> {
-    let repairs = ane::repair::REPAIRS.iter().filter(|r| r.rules.contains(&rule.id));
+    let repairs = anelint::repair::REPAIRS.iter().filter(|r| r.rules.contains(&rule.id));
     repairs.map(|r| r.does).collect()
 }
 
@@ -156,7 +157,7 @@ pub fn run(ui: &Ui, args: &RulesArgs) -> Result<(), CommandError> {
         None => true,
     };
     let named: Vec<&'static Rule> = match args.ids.is_empty() {
-        true => ane::rules::all().filter(holds).collect(),
+        true => anelint::rules::all().filter(holds).collect(),
         false => args.ids.iter().copied().filter(holds).collect(),
     };
     if args.json {

@@ -2,9 +2,9 @@
 
 use crate::commands::doctor::{chip, system};
 use crate::error::CommandError;
-use ane::probe::{Finding, Seen, Verdict};
-use ane::rules::{self, Chip, Consequence, Rule};
 use ane::{DeviceInfo, Engine};
+use anelint::probe::{Finding, Seen, Verdict};
+use anelint::rules::{self, Chip, Consequence, Rule};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;

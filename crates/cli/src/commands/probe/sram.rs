@@ -3,8 +3,8 @@
 use crate::commands::engine::EngineArgs;
 use crate::error::CommandError;
 use crate::units;
-use ane::facts::WORKING_SET_KNEE;
-use ane::probe::{Finding, Seen};
+use anelint::facts::WORKING_SET_KNEE;
+use anelint::probe::{Finding, Seen};
 use std::time::Duration;
 use train::bench::{StackOptions, knee, sram_sizes, stacks};
 

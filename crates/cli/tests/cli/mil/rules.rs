@@ -17,7 +17,7 @@ fn a_rule_is_explained() {
         assert!(text.contains(part), "{part}: {text}");
     }
     let all = place.succeed("mil rules --json").json();
-    assert_eq!(all.as_array().map(Vec::len), Some(ane::rules::all().count()));
+    assert_eq!(all.as_array().map(Vec::len), Some(anelint::rules::all().count()));
     let some = place.succeed("mil rules --json --chip m3").json();
     assert!(some.as_array().map(Vec::len) < all.as_array().map(Vec::len));
     let unknown = place.run("mil rules S99");

@@ -1,0 +1,343 @@
+//! Stacks of equal 1×1 convolutions whose results are known: the programs of `bench peak`, `sram` and `int8`.
+//!
+//! Weights are dense, different in each layer, and all ±1 times a scale, so that two layers undo each other up to a
+//! shift of the channels: with `H` a Hadamard matrix,
+//!
+//! ```text
+//! layer 2k      s₁·H[o, i + rₖ]      rₖ = 3k + 1
+//! layer 2k + 1  s₂·H[i, o + qₖ]      qₖ = 3k + 2,    s₁·s₂·C ≈ 1
+//! ```
+//!
+//! The input is −1, 0 or 1 by a hash of its place. After an even number of layers it comes back, shifted by one channel
+//! for each two; after an odd one an output is a sum of C inputs. So the right numbers cost nothing, whatever the depth,
+//! and a layer that is left out, zeros, or a copy of the input are found. In fp16 all partial sums are exact where C is a
+//! power of two.
+
+use crate::hadamard::Hadamard;
+use half::f16;
+use mil::blob::{BlobError, BlobWriter};
+use mil::{
+    Builder, DType, Data, Literal, Opset, Program, Report, Tensor, TensorType, Var, Verified, Weights, ty,
+};
+
+/// Outputs that are compared where each costs a sum of all channels.
+const SAMPLES: usize = 4096;
+
+/// How far an output may be off, as a share of the largest, of one layer; engines may sum in fp16.
+const CLOSE: f64 = 1.0 / 256.0;
+
+/// Layers that may be off by that much together.
+const CLOSE_LAYERS: f64 = 16.0;
+
+/// The weight file.
+const PATH: &str = "@model_path/weights/stack.bin";
+
+/// The step of activations in int8 between pairs of layers: ±1 is ±8 of them.
+const UNIT: f64 = 0.125;
+
+/// The most channels of a stack in int8: sums stay within 127 of their steps.
+pub const MOST_INT8_CHANNELS: usize = 512;
+
+/// In what a stack computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Weights and activations in fp16.
+    F16,
+    /// Weights in int8, by `constexpr_affine_dequantize`; activations in int8 between layers, by `quantize` and
+    /// `dequantize`.
+    W8A8,
+}
+
+/// Why a stack cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum StackError {
+    #[error("no stack of {channels} channels: their number is a power of two, or 12 or 20 times one")]
+    Channels { channels: usize },
+    #[error("no stack of {channels} channels in int8: sums stay within it for at most {MOST_INT8_CHANNELS}")]
+    Int8Channels { channels: usize },
+    #[error("the stack is not valid: {0}")]
+    Program(#[from] Report),
+    #[error("the stack's weights: {0}")]
+    Weights(#[from] BlobError),
+}
+
+/// A stack: a program of input `x` and output `y`, both `[1, C, H, W]` in fp16.
+#[derive(Debug)]
+pub struct Stack {
+    /// The program.
+    pub program: Verified<Program>,
+    /// Its weights, one record for each layer.
+    pub weights: Weights,
+    /// Of input and output.
+    pub shape: [usize; 4],
+    /// Convolutions.
+    pub depth: usize,
+    /// In what it computes.
+    pub precision: Precision,
+    matrix: Hadamard,
+    /// What two layers multiply by, and how they are split.
+    scales: [f64; 2],
+}
+
+impl Stack {
+    /// `depth` convolutions of `channels` channels on an image of `[height, width]`.
+    ///
+    /// # Errors
+    /// If there are no such weights, or the program is too large for MIL.
+    pub fn new(
+        channels: usize,
+        depth: usize,
+        [height, width]: [usize; 2],
+        precision: Precision,
+    ) -> Result<Stack, StackError> {
+        let matrix = Hadamard::new(channels).ok_or(StackError::Channels { channels })?;
+        if precision == Precision::W8A8 && channels > MOST_INT8_CHANNELS {
+            return Err(StackError::Int8Channels { channels });
+        }
+        // A power of two near 1/√C, so that sums of many signs stay around 1.
+        let first = 2f64.powi(-((channels.ilog2() / 2) as i32));
+        let second = f16::from_f64(1.0 / (channels as f64 * first)).to_f64();
+        let shape = [1, channels, height, width];
+        let mut stack = Stack {
+            program: identity(shape)?,
+            weights: Weights::new(),
+            shape,
+            depth,
+            precision,
+            matrix,
+            scales: [first, second],
+        };
+        let offsets = stack.write_weights()?;
+        stack.program = stack.write_program(&offsets)?;
+        Ok(stack)
+    }
+
+    fn write_weights(&mut self) -> Result<Vec<u64>, StackError> {
+        let n = self.matrix.n();
+        let dtype = self.weight_dtype();
+        let ty = TensorType::new(dtype, [n, n, 1, 1]);
+        let mut writer = BlobWriter::new(PATH);
+        let mut offsets = Vec::with_capacity(self.depth);
+        for layer in 0..self.depth {
+            let scale = f16::from_f64(self.scales[layer % 2]);
+            let [plus, minus] = [scale.to_le_bytes(), (-scale).to_le_bytes()];
+            let mut bytes = Vec::with_capacity(n * n * 2);
+            for (o, i) in (0..n).flat_map(|o| (0..n).map(move |i| (o, i))) {
+                let negative = self.is_negative(layer, o, i);
+                match dtype {
+                    DType::I8 => bytes.push(if negative { 0xff } else { 1 }),
+                    _ => bytes.extend(if negative { minus } else { plus }),
+                }
+            }
+            offsets.push(writer.add_raw(&ty, &bytes)?);
+        }
+        self.weights.insert(PATH, writer.finish());
+        Ok(offsets)
+    }
+
+    fn weight_dtype(&self) -> DType {
+        match self.precision {
+            Precision::F16 => DType::F16,
+            Precision::W8A8 => DType::I8,
+        }
+    }
+
+    fn write_program(&self, offsets: &[u64]) -> Result<Verified<Program>, Report> {
+        let b = Builder::new("main", Opset::Ios18);
+        let n = self.matrix.n();
+        let ty = TensorType::new(self.weight_dtype(), [n, n, 1, 1]);
+        let mut y = b.input("x", ty::f16(self.shape));
+        for (layer, &offset) in offsets.iter().enumerate() {
+            let literal = Literal::blob(ty.clone(), PATH, offset);
+            let scale = self.scales[layer % 2];
+            let weight = match self.precision {
+                Precision::F16 => b.literal(&format!("w{layer}"), literal),
+                Precision::W8A8 => unpacked(&b, literal, scale),
+            };
+            y = y.conv1x1(weight, 1);
+            if self.precision == Precision::W8A8 && layer + 1 < self.depth {
+                y = through_int8(y, if layer % 2 == 0 { scale } else { UNIT });
+            }
+        }
+        b.finish([("y", y)])
+    }
+
+    /// Whether an element of a layer's weights is negative.
+    fn is_negative(&self, layer: usize, o: usize, i: usize) -> bool {
+        let (n, k) = (self.matrix.n(), layer / 2);
+        match layer % 2 {
+            0 => self.matrix.is_negative(o, (i + 3 * k + 1) % n),
+            _ => self.matrix.is_negative(i, (o + 3 * k + 2) % n),
+        }
+    }
+
+    /// The input.
+    pub fn input(&self) -> Vec<f32> {
+        let columns = self.columns();
+        (0..self.matrix.n() * columns).map(|at| value(at / columns, at % columns) as f32).collect()
+    }
+
+    /// The first output that is not what it has to be: its place, what it is, what it has to be. All are looked at if
+    /// the depth is even, 4096 that are spread evenly if it is odd.
+    pub fn wrong(&self, got: &[f32]) -> Option<(usize, f32, f64)> {
+        let (n, columns) = (self.matrix.n(), self.columns());
+        let pairs = self.depth / 2;
+        // Each pair shifts by q − r = 1.
+        let shift = pairs % n;
+        let factor = match self.precision {
+            Precision::F16 => self.pair().powi(pairs as i32),
+            // Int8 takes ±1 for what is near it; the last result is what the convolution gives.
+            Precision::W8A8 if self.depth.is_multiple_of(2) => self.pair(),
+            Precision::W8A8 => 1.0,
+        };
+        let odd = !self.depth.is_multiple_of(2);
+        let want = |at: usize| {
+            let (o, column) = (at / columns, at % columns);
+            let paired = |channel: usize| value((channel + shift) % n, column);
+            let sum = match odd {
+                false => paired(o),
+                true => {
+                    let signed = |i: usize| {
+                        if self.is_negative(self.depth - 1, o, i) { -paired(i) } else { paired(i) }
+                    };
+                    (0..n).map(signed).sum()
+                }
+            };
+            factor * f64::from(sum) * if odd { self.scales[0] } else { 1.0 }
+        };
+        let total = n * columns;
+        if got.len() != total {
+            return Some((got.len().min(total), f32::NAN, 0.0));
+        }
+        // A step that divides no power of two meets every channel and column.
+        let step = if odd { (total / SAMPLES).max(1) | 1 } else { 1 };
+        let all: Vec<(usize, f64)> = (0..total).step_by(step).map(|at| (at, want(at))).collect();
+        let largest = all.iter().fold(f64::MIN_POSITIVE, |m: f64, (_, w)| m.max(w.abs()));
+        let close = CLOSE * largest * (1.0 + self.depth as f64 / CLOSE_LAYERS);
+        let far = |&(at, want): &(usize, f64)| {
+            let apart = (f64::from(got[at]) - want).abs();
+            apart.is_nan() || apart > close
+        };
+        all.into_iter().find(far).map(|(at, want)| (at, got[at], want))
+    }
+
+    /// What two layers multiply by.
+    fn pair(&self) -> f64 {
+        self.scales[0] * self.scales[1] * self.matrix.n() as f64
+    }
+
+    fn columns(&self) -> usize {
+        self.shape[2] * self.shape[3]
+    }
+
+    /// Multiplications and additions of a run.
+    pub fn flops(&self) -> f64 {
+        let n = self.matrix.n() as f64;
+        2.0 * n * n * self.columns() as f64 * self.depth as f64
+    }
+
+    /// Bytes of all weights.
+    pub fn weight_bytes(&self) -> usize {
+        let n = self.matrix.n();
+        n * n * self.depth * self.weight_dtype().size().unwrap_or(1)
+    }
+
+    /// Bytes of an input, which are those of an output.
+    pub fn surface_bytes(&self) -> usize {
+        ty::f16(self.shape).bytes().unwrap_or(0)
+    }
+}
+
+/// A program in the place of one that is not written yet.
+fn identity(shape: [usize; 4]) -> Result<Verified<Program>, Report> {
+    let b = Builder::new("main", Opset::Ios18);
+    let x = b.input("x", ty::f16(shape));
+    b.finish([("y", x + 0.0)])
+}
+
+/// A number of an attribute.
+fn number(dtype: DType, data: Data) -> Literal {
+    Literal::inline(Tensor { ty: TensorType::scalar(dtype), data })
+}
+
+/// Weights that are stored in int8, `scale` times them.
+pub fn unpacked(b: &Builder, quantized: Literal, scale: f64) -> Var<'_> {
+    b.op(
+        "constexpr_affine_dequantize",
+        [
+            ("quantized_data", quantized.into()),
+            ("zero_point", number(DType::I8, Data::Int(vec![0])).into()),
+            ("scale", number(DType::F16, Data::Float(vec![scale])).into()),
+            ("axis", number(DType::I32, Data::Int(vec![0])).into()),
+        ],
+    )
+}
+
+/// The same in steps of `scale`, by way of int8.
+fn through_int8(x: Var<'_>, scale: f64) -> Var<'_> {
+    let b = x.builder();
+    let scale = b.scalar(DType::F16, scale);
+    let q = b.op("quantize", [("input", x.into()), ("scale", scale.into()), ("output_dtype", "int8".into())]);
+    b.op("dequantize", [("input", q.into()), ("scale", scale.into())])
+}
+
+/// The input at a place: −1, 0 or 1.
+fn value(channel: usize, column: usize) -> i32 {
+    let mut h = (channel as u32).wrapping_mul(0x9e37_79b1) ^ (column as u32).wrapping_mul(0x85eb_ca77);
+    h = (h ^ h >> 15).wrapping_mul(0x2c1b_3c6d);
+    h = (h ^ h >> 12).wrapping_mul(0x297a_2d39);
+    ((h ^ h >> 15) % 3) as i32 - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mil::eval::{Rounding, run};
+
+    /// What the stack means, by the reference.
+    fn meant(stack: &Stack) -> Vec<f32> {
+        let x = Tensor::floats(ty::f16(stack.shape), stack.input().into_iter().map(f64::from));
+        let y = run(&stack.program, &stack.weights, &[x], Rounding::AsTyped).unwrap();
+        y[0].to_floats().into_iter().map(|x| x as f32).collect()
+    }
+
+    #[test]
+    fn the_known_results_are_those_of_the_reference() {
+        for precision in [Precision::F16, Precision::W8A8] {
+            for (channels, depth) in [(16, 1), (16, 2), (16, 5), (32, 6), (12, 4), (24, 3)] {
+                let stack = Stack::new(channels, depth, [2, 8], precision).unwrap();
+                let y = meant(&stack);
+                assert_eq!(stack.wrong(&y), None, "{channels} channels, {depth} layers, {precision:?}");
+                assert_eq!(stack.flops(), (2 * channels * channels * 16 * depth) as f64);
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_zeros_and_one_wrong_element_are_found() {
+        for depth in [3, 4] {
+            let stack = Stack::new(16, depth, [1, 16], Precision::F16).unwrap();
+            assert!(stack.wrong(&stack.input()).is_some());
+            assert!(stack.wrong(&vec![0.0; 256]).is_some());
+            let mut y = meant(&stack);
+            y[77] += 1.0;
+            assert_eq!(stack.wrong(&y).map(|w| w.0), Some(77));
+            assert!(stack.wrong(&y[1..]).is_some());
+            // One layer less is another result.
+            assert!(
+                stack.wrong(&meant(&Stack::new(16, depth - 2, [1, 16], Precision::F16).unwrap())).is_some()
+            );
+        }
+    }
+
+    #[test]
+    fn channels_without_a_matrix_are_refused() {
+        assert!(matches!(Stack::new(28, 1, [1, 16], Precision::F16), Err(StackError::Channels { .. })));
+        assert!(matches!(
+            Stack::new(1024, 1, [1, 16], Precision::W8A8),
+            Err(StackError::Int8Channels { .. })
+        ));
+    }
+}

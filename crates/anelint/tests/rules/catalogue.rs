@@ -1,0 +1,63 @@
+//! The table is whole, and its entries can be shown.
+
+use anelint::rules::{self, Check, Chip, Chips, Confidence, Consequence, Route};
+use std::collections::HashSet;
+
+/// The ids of the facts that the table is made from, letter by letter.
+fn expected() -> Vec<String> {
+    let count = |letter: &str, n: usize| (1..=n).map(|i| format!("{letter}{i}")).collect::<Vec<_>>();
+    let mut ids = count("W", 21);
+    ids.extend(["W5b", "W6b", "W6c"].map(str::to_owned));
+    for (letter, n) in [("S", 22), ("T", 39), ("N", 31), ("P", 15)] {
+        ids.extend(count(letter, n));
+    }
+    ids.sort();
+    ids
+}
+
+#[test]
+fn every_rule_is_there_once() {
+    let mut ids: Vec<_> = rules::all().map(|r| r.id.to_owned()).collect();
+    ids.sort();
+    assert_eq!(ids, expected());
+}
+
+#[test]
+fn every_rule_is_explained() {
+    for rule in rules::all() {
+        let id = rule.id;
+        assert_eq!(rules::find(&id.to_lowercase()).map(|r| r.id), Some(id));
+        for (what, text) in [("title", rule.title), ("repair", rule.repair)] {
+            assert!(text.len() > 10 && text.ends_with('.') && !text.contains('\n'), "{what} of {id}: {text}");
+        }
+        assert!(!rule.source.is_empty(), "{id} has no source");
+        assert!(rule.conflict.is_none_or(|c| c.len() > 10), "{id}");
+        if let Check::Never(why) = rule.check {
+            assert!(why.len() > 10, "{id}: {why}");
+        }
+    }
+    assert!(rules::find("X1").is_none());
+}
+
+#[test]
+fn conflicts_stay_visible() {
+    let disputed: HashSet<_> = rules::all().filter(|r| r.conflict.is_some()).map(|r| r.id).collect();
+    for id in ["W5b", "S2", "S3", "S4", "S12", "T9", "T12", "T14", "T16", "T17", "T18", "T22", "T30"] {
+        assert!(disputed.contains(id), "{id}");
+    }
+}
+
+#[test]
+fn words_are_parsed_and_shown() {
+    for chip in Chip::ALL {
+        assert_eq!(Chip::parse(&chip.to_string().to_lowercase()), Some(chip));
+    }
+    assert_eq!(Chip::parse("m9"), None);
+    for route in Route::ALL {
+        assert_eq!(Route::parse(&route.to_string()), Some(route));
+    }
+    assert_eq!(Chips::Any.to_string(), "any");
+    assert_eq!(Chips::Only(&[Chip::M1, Chip::M4]).to_string(), "M1, M4");
+    assert_eq!(Consequence::Evaluation.to_string(), "error 0x1d at evaluation");
+    assert!(Confidence::A.to_string().starts_with("A ("));
+}
