@@ -1,10 +1,16 @@
 //! What an entry of the op table is, and what its rules get to see.
 
+mod axes;
+mod param;
+
+pub use axes::Axes;
+pub use param::*;
+
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::ir::{ArgValue, Function, Literal, Operation};
 use crate::tensor::{Data, Tensor};
-use crate::ty::{DType, Opset, TensorType};
+use crate::ty::{Opset, TensorType};
 use std::fmt;
 use std::ops::Deref;
 
@@ -17,6 +23,10 @@ pub struct OpDef {
     pub since: Opset,
     /// Parameters, in the order of coremltools' documentation.
     pub params: &'static [Param],
+    /// How it treats the axes of what it takes.
+    pub axes: Axes,
+    /// How its floating-point operations are counted.
+    pub work: Work,
     /// The type rule: the types of the results. Required arguments are present, parameters that must be
     /// constant are, and dtypes are among those listed.
     pub infer: fn(&Call<'_>) -> Result<Vec<TensorType>, Reject>,
@@ -26,6 +36,15 @@ pub struct OpDef {
     pub grad: Grad,
 }
 
+/// How the floating-point operations of an operation are counted.
+#[derive(Debug)]
+pub enum Work {
+    /// They count as none: it moves data, or works element by element.
+    Free,
+    /// Multiply-adds of a call that gives a result of this type; `None` if an argument is missing.
+    MulAdds(fn(&Call<'_>, &TensorType) -> Option<u64>),
+}
+
 /// How an operation is differentiated.
 #[derive(Debug)]
 pub enum Grad {
@@ -33,123 +52,6 @@ pub enum Grad {
     Rule(fn(&mut GradCall<'_, '_>)),
     /// Has none, for this reason.
     None(&'static str),
-}
-
-/// A parameter of an operation.
-#[derive(Debug)]
-pub struct Param {
-    /// Its name in MIL text.
-    pub name: &'static str,
-    /// What can be given.
-    pub role: Role,
-    /// Element types it takes.
-    pub dtypes: &'static [DType],
-    /// What holds when it is absent.
-    pub absent: Absent,
-    /// The first opset that has it.
-    pub since: Opset,
-}
-
-/// What can be given for a parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Any value.
-    Tensor,
-    /// A value that a `const` defines, with its elements in the program.
-    Const,
-    /// A value whose elements the type rule reads. MIL lets it be computed; here it is constant once constants are
-    /// folded, or the operation runs in the reference engine alone, which knows every value.
-    Known,
-    /// A value whose elements say where, as the bounds of a slice do. The type rule reads them if they are known; it
-    /// refuses with `data-dependent` if it cannot do without.
-    Bound,
-    /// One or more values in brackets.
-    Variadic,
-    /// A literal in the attributes, as `val` of `const`.
-    Attribute,
-}
-
-/// What holds when a parameter is absent.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Absent {
-    /// It must not be.
-    Refused,
-    /// It may be: the rules ask with [`Call::has`].
-    Allowed,
-    /// This integer.
-    Int(i64),
-    /// This float.
-    Float(f64),
-    /// This boolean.
-    Bool(bool),
-    /// This string.
-    Str(&'static str),
-}
-
-/// fp16 and fp32.
-pub const FLOATS: &[DType] = &[DType::F16, DType::F32];
-/// Floats and int32: what arithmetic takes.
-pub const NUMBERS: &[DType] = &[DType::F16, DType::F32, DType::I32];
-/// Every element type.
-pub const ANY: &[DType] = &DType::ALL;
-/// int32 alone.
-pub const I32: &[DType] = &[DType::I32];
-/// The signed integers that name sizes and places, since iOS17 also narrow ones.
-pub const INDEX: &[DType] = &[DType::I32, DType::I16, DType::I8];
-/// bool alone.
-pub const BOOL: &[DType] = &[DType::Bool];
-/// string alone.
-pub const STR: &[DType] = &[DType::Str];
-
-const fn param(name: &'static str, role: Role, dtypes: &'static [DType]) -> Param {
-    Param { name, role, dtypes, absent: Absent::Refused, since: Opset::Ios15 }
-}
-
-/// A parameter that takes any value.
-pub const fn tensor(name: &'static str, dtypes: &'static [DType]) -> Param {
-    param(name, Role::Tensor, dtypes)
-}
-
-/// A parameter that must be constant.
-pub const fn constant(name: &'static str, dtypes: &'static [DType]) -> Param {
-    param(name, Role::Const, dtypes)
-}
-
-/// A parameter whose elements the type rule reads, constant or computed.
-pub const fn known(name: &'static str, dtypes: &'static [DType]) -> Param {
-    param(name, Role::Known, dtypes)
-}
-
-/// A parameter whose elements say where, constant or computed: the type rule asks with [`Call::data`] for them.
-pub const fn bound(name: &'static str, dtypes: &'static [DType]) -> Param {
-    param(name, Role::Bound, dtypes)
-}
-
-/// A parameter that takes several values.
-pub const fn variadic(name: &'static str, dtypes: &'static [DType]) -> Param {
-    param(name, Role::Variadic, dtypes)
-}
-
-/// A parameter that stands among the attributes.
-pub const fn attribute(name: &'static str, dtypes: &'static [DType]) -> Param {
-    param(name, Role::Attribute, dtypes)
-}
-
-impl Param {
-    /// Gives what holds when it is absent.
-    pub const fn or(self, absent: Absent) -> Param {
-        Param { name: self.name, role: self.role, dtypes: self.dtypes, absent, since: self.since }
-    }
-
-    /// Says which opset brought it.
-    pub const fn since(self, since: Opset) -> Param {
-        Param { name: self.name, role: self.role, dtypes: self.dtypes, absent: self.absent, since }
-    }
-
-    /// Allows it to be absent.
-    pub const fn optional(self) -> Param {
-        self.or(Absent::Allowed)
-    }
 }
 
 /// An operation of the table.
@@ -312,6 +214,11 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// The sizes of parameter `name`, if it is given.
+    pub fn sizes(&self, name: &str) -> Option<&'a [usize]> {
+        self.given(name).next().map(|o| o.ty.shape.as_slice())
+    }
+
     /// The types of variadic parameter `name`.
     pub fn tys(&self, name: &str) -> Vec<&'a TensorType> {
         self.given(name).map(|o| o.ty).collect()
@@ -408,6 +315,11 @@ pub fn resolve_axis(value: i64, rank: usize) -> Option<usize> {
     let rank = i64::try_from(rank).ok()?;
     let at = if value < 0 { value + rank } else { value };
     (0..rank).contains(&at).then_some(at as usize)
+}
+
+/// The number of elements of a tensor of these sizes; saturates.
+pub fn elements(sizes: &[usize]) -> u64 {
+    sizes.iter().fold(1, |n, &d| n.saturating_mul(d as u64))
 }
 
 /// A call with the values of its arguments, as a meaning sees it.

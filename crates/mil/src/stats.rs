@@ -2,7 +2,8 @@
 
 use crate::bytes::packed_size;
 use crate::ir::{ArgValue, Function, Literal, LiteralData, Operation, ValueId};
-use crate::ty::{DType, TensorType};
+use crate::op::{Call, Work};
+use crate::ty::DType;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Counts of one function, those of its blocks included; a block is taken to run once. Sizes must be known.
@@ -30,7 +31,7 @@ pub struct Stats {
 impl Stats {
     /// Counts `function`.
     pub fn of(function: &Function) -> Stats {
-        let mut stats = Stats { peak_bytes: Memory::peak(function), ..Stats::default() };
+        let mut stats = Stats { peak_bytes: Liveness::peak(function), ..Stats::default() };
         let literals = function.literals();
         let mut compressed: HashSet<ValueId> = HashSet::new();
         for operation in function.operations().filter(|o| is_decompression(o)) {
@@ -107,80 +108,14 @@ fn is_weight(literal: &Literal) -> bool {
 
 /// Two for each multiply-add of an operation that is made of them; 0 for anything else.
 fn flops(function: &Function, literals: &[Option<&Literal>], operation: &Operation) -> u64 {
-    let elements = |ty: &TensorType| ty.elements() as u64;
-    let out = operation.results.first().map_or(0, |&r| elements(function.ty(r)));
-    let ty = |name: &str| match operation.arg(name)? {
-        ArgValue::Value(v) => Some(function.ty(*v)),
-        ArgValue::Literal(l) => Some(&l.ty),
-        ArgValue::List(_) => None,
-    };
-    let shape = |name: &str| ty(name).map(|ty| ty.shape.as_slice());
-    let last = |name: &str| shape(name).and_then(|s| s.last()).map(|&d| d as u64);
-    let product = |s: &[usize]| s.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64));
-    // How many multiply-adds.
-    let terms = match operation.op.name() {
-        // Weight [O, I/groups, *K]: each output element sums over all but the first axis.
-        "conv" => shape("weight").and_then(|w| w.get(1..)).map(|w| out.saturating_mul(product(w))),
-        // Weight [I, O/groups, *K]: each input element goes to all but the first axis.
-        "conv_transpose" => shape("weight")
-            .and_then(|w| w.get(1..))
-            .zip(ty("x"))
-            .map(|(w, x)| elements(x).saturating_mul(product(w))),
-        "linear" => last("weight").map(|inner| out.saturating_mul(inner)),
-        // Each output element sums over the last axis of `x`, or the one before if it is transposed.
-        "matmul" => shape("x").map(|x| {
-            let flag = operation.arg_value("transpose_x").and_then(|v| literals.get(v.index()).copied()?);
-            let inline = match operation.arg("transpose_x") {
-                Some(ArgValue::Literal(l)) => Some(l),
-                _ => flag,
-            };
-            let turned = inline
-                .and_then(Literal::data)
-                .is_some_and(|data| matches!(data, crate::Data::Bool(v) if v.first() == Some(&true)));
-            let inner = x.iter().rev().nth(usize::from(turned && x.len() > 1));
-            out.saturating_mul(inner.map_or(1, |&d| d as u64))
-        }),
-        // Scores, then their product with the values: rows · keys · (E + EV).
-        "scaled_dot_product_attention" => last("query").zip(last("value")).and_then(|(e, ev)| {
-            let keys = shape("key")?.iter().rev().nth(1).map(|&d| d as u64)?;
-            Some((out / ev.max(1)).saturating_mul(keys).saturating_mul(e + ev))
-        }),
-        "einsum" => einsum(function, literals, operation),
-        // For each element of the sequence, every weight once.
-        "lstm" | "gru" | "rnn" => shape("x").map(|x| {
-            let steps = product(x.get(..2).unwrap_or_default());
-            let weights = operation.op.params.iter().filter(|p| p.name.starts_with("weight"));
-            let weights = weights.filter_map(|p| ty(p.name)).map(elements).fold(0, u64::saturating_add);
-            steps.saturating_mul(weights)
-        }),
-        _ => None,
-    };
-    terms.unwrap_or(0).saturating_mul(2)
-}
-
-/// The multiply-adds of an `einsum` of two values: the product of the sizes of all letters.
-fn einsum(function: &Function, literals: &[Option<&Literal>], operation: &Operation) -> Option<u64> {
-    let literal = match operation.arg("equation")? {
-        ArgValue::Literal(l) => l,
-        ArgValue::Value(v) => (*literals.get(v.index())?)?,
-        ArgValue::List(_) => return None,
-    };
-    let Some(crate::Data::Str(text)) = literal.data() else { return None };
-    let (operands, _) = text.first()?.split_once("->")?;
-    let Some(ArgValue::List(values)) = operation.arg("values") else { return None };
-    let mut sizes: BTreeMap<char, u64> = BTreeMap::new();
-    for (letters, &v) in operands.split(',').zip(values) {
-        let letters = letters.chars().filter(|c| c.is_alphabetic());
-        for (letter, &size) in letters.zip(&function.ty(v).shape) {
-            let known = sizes.entry(letter).or_insert(1);
-            *known = (*known).max(size as u64);
-        }
-    }
-    Some(sizes.values().fold(1, |n, &d| n.saturating_mul(d)))
+    let Work::MulAdds(count) = operation.op.work else { return 0 };
+    let Some(&result) = operation.results.first() else { return 0 };
+    let call = Call::new(function, literals, operation);
+    count(&call, function.ty(result)).unwrap_or(0).saturating_mul(2)
 }
 
 /// What is alive while a function runs in order.
-struct Memory<'f> {
+struct Liveness<'f> {
     function: &'f Function,
     /// Values that follow from constants alone.
     constant: Vec<bool>,
@@ -188,10 +123,10 @@ struct Memory<'f> {
     peak: u64,
 }
 
-impl<'f> Memory<'f> {
+impl<'f> Liveness<'f> {
     fn peak(function: &'f Function) -> u64 {
         let constant = vec![false; function.values.len()];
-        let mut memory = Memory { function, constant, now: 0, peak: 0 };
+        let mut memory = Liveness { function, constant, now: 0, peak: 0 };
         function.inputs.iter().for_each(|&v| memory.now = memory.now.saturating_add(memory.size(v)));
         memory.peak = memory.now;
         let states = function.states.iter().map(|s| s.output);

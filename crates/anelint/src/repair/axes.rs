@@ -3,8 +3,7 @@
 //! Along a *free* class of axes the program computes each element from those at the same place alone: it can be padded,
 //! whatever the padding holds, and it can be cut. Along a *tied* one, elements meet: they are summed, moved, counted.
 
-use super::kinds::{Kind, kind};
-use mil::op::{Role, resolve_axis};
+use mil::op::{Axes, Role, resolve_axis};
 use mil::{ArgValue, Data, Function, Literal, Operation, ValueId};
 use std::collections::HashMap;
 
@@ -12,7 +11,7 @@ use std::collections::HashMap;
 pub(super) type Axis = (ValueId, usize);
 
 /// The axes of a function, and which belong together.
-pub(super) struct Axes<'f> {
+pub(super) struct AxisGroups<'f> {
     function: &'f Function,
     literals: Vec<Option<&'f Literal>>,
     /// Where the axes of each value begin in `parent`.
@@ -41,8 +40,8 @@ impl Class {
     }
 }
 
-impl<'f> Axes<'f> {
-    pub fn of(function: &'f Function) -> Axes<'f> {
+impl<'f> AxisGroups<'f> {
+    pub fn of(function: &'f Function) -> AxisGroups<'f> {
         let mut first = Vec::with_capacity(function.values.len());
         let mut count = 0;
         for value in &function.values {
@@ -52,7 +51,7 @@ impl<'f> Axes<'f> {
         let parent = (0..count).collect();
         let (literals, tied) = (function.literals(), HashMap::new());
         let mut axes =
-            Axes { function, literals, first, parent, tied, at: String::new(), has_literals: false };
+            AxisGroups { function, literals, first, parent, tied, at: String::new(), has_literals: false };
         function.ops.iter().for_each(|op| axes.operation(op));
         for state in &function.states {
             axes.at = format!("state `{}`", state.name);
@@ -138,18 +137,18 @@ impl<'f> Axes<'f> {
             ArgValue::Literal(l) => l.ty.rank() > 0 && op.op.params[a.param].role == Role::Tensor,
             _ => false,
         });
-        let done = match kind(name) {
-            Some(Kind::Elementwise) => self.elementwise(&operands, result),
-            Some(Kind::Along(parameter)) => self.along(op, parameter, &operands),
-            Some(Kind::Reshape) => self.reshape(op, result),
-            Some(Kind::Transpose) => self.transpose(op, result),
-            Some(Kind::Slice) => self.slice(op, result),
-            Some(Kind::Tile) => self.tile(op, result),
-            Some(Kind::Matmul) => self.matmul(op, result),
-            Some(Kind::Linear) => self.linear(op, result),
-            Some(Kind::Conv) => self.conv(op, result),
-            Some(Kind::Attention) => self.attention(op, result),
-            None => None,
+        let done = match op.op.axes {
+            Axes::Elementwise => self.elementwise(&operands, result),
+            Axes::Along(parameter) => self.along(op, parameter, &operands),
+            Axes::Reshape => self.reshape(op, result),
+            Axes::Transpose => self.transpose(op, result),
+            Axes::Slice => self.slice(op, result),
+            Axes::Tile => self.tile(op, result),
+            Axes::Matmul => self.matmul(op, result),
+            Axes::Linear => self.linear(op, result),
+            Axes::Conv => self.conv(op, result),
+            Axes::Attention => self.attention(op, result),
+            Axes::Tied => None,
         };
         if done.is_none() {
             let values = [op.captures(), op.results.clone()].concat();

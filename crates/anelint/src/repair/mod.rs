@@ -29,7 +29,6 @@ mod axes;
 mod call;
 mod defaults;
 mod header;
-mod kinds;
 mod masks;
 mod names;
 mod pad;

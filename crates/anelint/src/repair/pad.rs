@@ -1,6 +1,6 @@
 //! Padding of the last axis.
 
-use super::axes::Axes;
+use super::axes::AxisGroups;
 use super::call::{constant, ints};
 use super::ports::{Ports, width};
 use super::{Apply, EXACT, Repair, Rewritten};
@@ -33,7 +33,7 @@ fn pad(function: &Function) -> Result<Option<Rewritten>, String> {
     if !ports.iter().any(unfit) {
         return Ok(None);
     }
-    let (mut axes, literals) = (Axes::of(function), function.literals());
+    let (mut axes, literals) = (AxisGroups::of(function), function.literals());
     let mut new = function.clone();
     let mut changes = Vec::new();
     // All or nothing: an engine that takes one of them only takes none.

@@ -1,6 +1,6 @@
 //! Inputs that are too wide.
 
-use super::axes::{Axes, Class};
+use super::axes::{AxisGroups, Class};
 use super::call::{boolean, constant, int, unused};
 use super::pad::Fit;
 use super::ports::{Piece, Port, Ports, width};
@@ -43,7 +43,7 @@ fn split_one(function: &Function) -> Result<Option<Rewritten>, String> {
     };
     let wide = width(function.ty(input));
     let sizes = parts(wide, limit);
-    let class = Axes::of(function).class((input, function.ty(input).rank() - 1));
+    let class = AxisGroups::of(function).class((input, function.ty(input).rank() - 1));
     let mut ports = function.inputs.iter().chain(&function.outputs);
     let last = ports.all(|&p| class.axis(p).is_none_or(|axis| axis + 1 == function.ty(p).rank()));
     let name = &function.value(input).name;

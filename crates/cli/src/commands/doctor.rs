@@ -51,7 +51,7 @@ pub struct DoctorArgs {
 
 /// All that was found, as programs read it.
 #[derive(Debug, Serialize)]
-struct Finding {
+struct Diagnosis {
     version: &'static str,
     system: String,
     chip: String,
@@ -95,16 +95,16 @@ pub fn run(ui: &Ui, args: &DoctorArgs) -> Result<(), CommandError> {
     if args.kernels {
         return kernels::run(ui, args);
     }
-    let finding = find()?;
+    let diagnosis = diagnose()?;
     if args.json {
-        print_json(ui, &finding)?;
+        print_json(ui, &diagnosis)?;
     } else {
-        ui.result(finding.shown().trim_end())?;
+        ui.result(diagnosis.shown().trim_end())?;
     }
-    if finding.healthy { Ok(()) } else { Err(CommandError::negative()) }
+    if diagnosis.healthy { Ok(()) } else { Err(CommandError::negative()) }
 }
 
-fn find() -> Result<Finding, CommandError> {
+fn diagnose() -> Result<Diagnosis, CommandError> {
     let engine_error = |e: DeviceError| CommandError::failure(e.to_string());
     let examination = examine();
     let options = SoftOptions::threads(0).map_err(engine_error)?;
@@ -118,7 +118,7 @@ fn find() -> Result<Finding, CommandError> {
     // Only a Mac with Apple silicon owes a Neural Engine.
     let owed = cfg!(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane"));
     let healthy = trials.iter().all(|t| t.passed) && (problem.is_none() || !owed);
-    Ok(Finding {
+    Ok(Diagnosis {
         version: env!("CARGO_PKG_VERSION"),
         system: system(),
         chip: chip(),
@@ -159,7 +159,7 @@ fn record(trial: &SelfTest) -> TrialRecord {
     }
 }
 
-impl Finding {
+impl Diagnosis {
     /// For people: a line a thing.
     fn shown(&self) -> String {
         let mut out = String::new();

@@ -3,7 +3,7 @@
 use super::unary::{apply, erfc, map, same_type, unary};
 use crate::build::Var;
 use crate::diag::Reject;
-use crate::op::{Absent, FLOATS, Grad, I32, OpDef, STR, constant, tensor};
+use crate::op::{Absent, Axes, FLOATS, Grad, I32, OpDef, STR, Work, constant, tensor};
 use crate::tensor::{Tensor, strides};
 use crate::ty::Opset;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, PI};
@@ -83,6 +83,8 @@ pub static GELU: OpDef = OpDef {
     name: "gelu",
     since: Opset::Ios15,
     params: &[tensor("x", FLOATS), constant("mode", STR).or(Absent::Str("EXACT"))],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: |a| match a.str("mode") {
         "EXACT" | "TANH_APPROXIMATION" | "SIGMOID_APPROXIMATION" => same_type(a),
         other => Err(Reject::new("gelu-mode", format!("`gelu` knows no mode `{other}`"))
@@ -110,6 +112,8 @@ pub static SOFTMAX: OpDef = OpDef {
     name: "softmax",
     since: Opset::Ios15,
     params: &[tensor("x", FLOATS), constant("axis", I32).or(Absent::Int(-1))],
+    axes: Axes::Along("axis"),
+    work: Work::Free,
     infer: |a| {
         a.check_axis("axis", a.int("axis"), a.ty("x").rank())?;
         same_type(a)

@@ -6,7 +6,7 @@ use super::resize::one_of;
 use super::unary::{equal_dtypes, one_number};
 use crate::build::{Input, Var};
 use crate::diag::Reject;
-use crate::op::{BOOL, Call, FLOATS, Grad, I32, OpDef, STR, constant, tensor};
+use crate::op::{Axes, BOOL, Call, FLOATS, Grad, I32, OpDef, STR, Work, constant, tensor};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
 /// `affine(x, transform_matrix, output_height, output_width, sampling_mode, padding_mode, padding_value,
@@ -31,6 +31,8 @@ pub static AFFINE: OpDef = OpDef {
         constant("coordinates_mode", STR),
         constant("align_corners", BOOL),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: affine_type,
     eval: |a| {
         let (scheme, [h, w]) = (Scheme::of(a), size(a));

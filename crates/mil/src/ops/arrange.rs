@@ -6,7 +6,7 @@ use super::unary::same_type;
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
-use crate::op::{ANY, Absent, Call, Eval, Grad, I32, INDEX, OpDef, constant, tensor};
+use crate::op::{ANY, Absent, Axes, Call, Eval, Grad, I32, INDEX, OpDef, Work, constant, tensor};
 use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
@@ -16,6 +16,8 @@ pub static REVERSE: OpDef = OpDef {
     name: "reverse",
     since: Opset::Ios15,
     params: &[tensor("x", ANY), constant("axes", I32).optional()],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         turned(a)?;
         same_type(a)
@@ -51,6 +53,8 @@ pub static REVERSE_SEQUENCE: OpDef = OpDef {
         constant("seq_axis", I32).or(Absent::Int(0)),
         constant("batch_axis", I32).or(Absent::Int(0)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let (x, lengths) = (a.ty("x"), a.ty("lengths"));
         let seq = a.check_axis("seq_axis", a.int("seq_axis"), x.rank())?;
@@ -106,6 +110,8 @@ pub static BAND_PART: OpDef = OpDef {
         constant("lower", I32).or(Absent::Int(-1)),
         constant("upper", I32).or(Absent::Int(-1)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| match a.ty("x").rank() {
         2.. => same_type(a),
         rank => Err(Reject::new("rank", "`band_part` needs matrices").label("x", format!("{rank} axes"))),
@@ -132,6 +138,8 @@ pub static SLIDING_WINDOWS: OpDef = OpDef {
         constant("size", I32),
         constant("stride", I32).or(Absent::Int(1)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let (x, Windows { axis, count, size, .. }) = (a.ty("x"), Windows::of(a)?);
         let shape = [&x.shape[..axis], &[count, size], &x.shape[axis + 1..]].concat();

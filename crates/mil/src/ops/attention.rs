@@ -6,7 +6,7 @@ use super::unary::equal_dtypes;
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
-use crate::op::{Call, Eval, FLOATS, Grad, OpDef, tensor};
+use crate::op::{Axes, Call, Eval, FLOATS, Grad, OpDef, Work, elements, tensor};
 use crate::tensor::{Data, Tensor, broadcast, broadcast_strides, flatten, unflatten};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
@@ -25,6 +25,14 @@ pub static SCALED_DOT_PRODUCT_ATTENTION: OpDef = OpDef {
         tensor("value", FLOATS),
         tensor("attn_mask", &[DType::Bool, DType::F16, DType::F32]).optional(),
     ],
+    axes: Axes::Attention,
+    work: Work::MulAdds(|c, out| {
+        // Scores, then their product with the values: rows · keys · (E + EV).
+        let last = |name: &str| c.sizes(name)?.last().map(|&d| d as u64);
+        let (e, ev) = (last("query")?, last("value")?);
+        let keys = *c.sizes("key")?.iter().rev().nth(1)? as u64;
+        Some((elements(&out.shape) / ev.max(1)).saturating_mul(keys).saturating_mul(e + ev))
+    }),
     infer: attention_type,
     eval: attention,
     grad: Grad::Rule(attention_gradient),

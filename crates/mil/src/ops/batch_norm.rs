@@ -6,7 +6,7 @@ use super::unary::{equal_dtypes, same_type};
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
-use crate::op::{Absent, Call, Eval, FLOATS, Grad, I32, OpDef, constant, tensor};
+use crate::op::{Absent, Axes, Call, Eval, FLOATS, Grad, I32, OpDef, Work, constant, tensor};
 use crate::tensor::{Data, Tensor};
 use crate::ty::{Opset, Shape, TensorType};
 
@@ -26,6 +26,8 @@ pub static BATCH_NORM: OpDef = OpDef {
         tensor("beta", FLOATS).optional(),
         constant("epsilon", FLOATS).or(Absent::Float(1e-5)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         check_channels(a, 5, &["mean", "variance", "gamma", "beta"])?;
         same_type(a)
@@ -55,6 +57,8 @@ pub static INSTANCE_NORM: OpDef = OpDef {
         tensor("beta", FLOATS).optional(),
         constant("epsilon", FLOATS).or(Absent::Float(1e-5)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         check_channels(a, 4, &["gamma", "beta"])?;
         same_type(a)
@@ -88,6 +92,8 @@ pub static LOCAL_RESPONSE_NORM: OpDef = OpDef {
         constant("beta", FLOATS).or(Absent::Float(0.75)),
         constant("k", FLOATS).or(Absent::Float(1.0)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         check_channels(a, 4, &[])?;
         if a.int("size") < 1 {

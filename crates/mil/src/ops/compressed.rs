@@ -4,7 +4,7 @@
 
 use super::packed::{STORED, spread};
 use crate::diag::Reject;
-use crate::op::{Absent, Call, Eval, FLOATS, Grad, I32, OpDef, constant, resolve_axis, tensor};
+use crate::op::{Absent, Axes, Call, Eval, FLOATS, Grad, I32, OpDef, Work, constant, resolve_axis, tensor};
 use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
@@ -17,6 +17,8 @@ pub static CONSTEXPR_BLOCKWISE_SHIFT_SCALE: OpDef = OpDef {
     name: "constexpr_blockwise_shift_scale",
     since: Opset::Ios18,
     params: &[tensor("data", SHIFTED), tensor("scale", FLOATS), tensor("offset", SHIFTED).optional()],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let (data, scale) = (a.ty("data"), a.ty("scale"));
         check_scale(a, &data.shape, data.dtype)?;
@@ -42,6 +44,8 @@ pub static CONSTEXPR_LUT_TO_DENSE: OpDef = OpDef {
         tensor("lut", STORED),
         constant("vector_axis", I32).or(Absent::Int(0)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let shape = looked_up(a, &a.ty("indices").shape, a.ty("indices").dtype)?;
         Ok(vec![TensorType::new(a.ty("lut").dtype, shape)])
@@ -59,6 +63,8 @@ pub static CONSTEXPR_SPARSE_TO_DENSE: OpDef = OpDef {
     name: "constexpr_sparse_to_dense",
     since: Opset::Ios18,
     params: &[tensor("nonzero_data", SHIFTED), tensor("mask", &[DType::U1])],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         check_sparse(a, "nonzero_data", "mask")?;
         Ok(vec![a.ty("mask").with_dtype(a.ty("nonzero_data").dtype)])
@@ -79,6 +85,8 @@ pub static CONSTEXPR_LUT_TO_SPARSE: OpDef = OpDef {
         tensor("lut", STORED),
         constant("vector_axis", I32).or(Absent::Int(0)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         check_sparse(a, "indices_nonzero_data", "indices_mask")?;
         let (mask, data, lut) = (a.ty("indices_mask"), a.ty("indices_nonzero_data"), a.ty("lut"));
@@ -110,6 +118,8 @@ pub static CONSTEXPR_SPARSE_BLOCKWISE_SHIFT_SCALE: OpDef = OpDef {
         tensor("scale", FLOATS),
         tensor("offset", SHIFTED).optional(),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         check_sparse(a, "nonzero_data", "data_mask")?;
         let (mask, data) = (a.ty("data_mask"), a.ty("nonzero_data"));

@@ -1,7 +1,7 @@
 //! Control flow: a choice of blocks, and a loop. What runs the blocks is [`crate::eval`].
 
 use crate::diag::Reject;
-use crate::op::{ANY, BOOL, Call, Grad, OpDef, tensor, variadic};
+use crate::op::{ANY, Axes, BOOL, Call, Grad, OpDef, Work, tensor, variadic};
 use crate::ty::{DType, Opset, TensorType};
 
 /// `cond(pred)() {…}() {…}`: what the first block gives if `pred`, else what the second does. Both see the values defined
@@ -11,6 +11,8 @@ pub static COND: OpDef = OpDef {
     name: "cond",
     since: Opset::Ios15,
     params: &[tensor("pred", BOOL)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let [yes, no] = &a.blocks[..] else { return blocks(a, "two blocks, one for each case") };
         if a.ty("pred").elements() != 1 {
@@ -37,6 +39,8 @@ pub static WHILE_LOOP: OpDef = OpDef {
     name: "while_loop",
     since: Opset::Ios15,
     params: &[variadic("loop_vars", ANY)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let [condition, body] = &a.blocks[..] else { return blocks(a, "two blocks, condition and body") };
         let vars: Vec<TensorType> = a.tys("loop_vars").into_iter().cloned().collect();

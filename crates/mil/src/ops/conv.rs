@@ -6,7 +6,7 @@ use super::window::{Axis, Rest, check_image, convolved, windows};
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
-use crate::op::{Absent, Call, Eval, FLOATS, Grad, I32, OpDef, STR, constant, tensor};
+use crate::op::{Absent, Axes, Call, Eval, FLOATS, Grad, I32, OpDef, STR, Work, constant, elements, tensor};
 use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
 use crate::ty::{Opset, Shape, TensorType};
 
@@ -25,6 +25,11 @@ pub static CONV: OpDef = OpDef {
         constant("dilations", I32).optional(),
         constant("groups", I32).or(Absent::Int(1)),
     ],
+    axes: Axes::Conv,
+    work: Work::MulAdds(|c, out| {
+        // Weight [O, I/groups, *K]: each output element sums over all but the first axis.
+        Some(elements(&out.shape).saturating_mul(elements(c.sizes("weight")?.get(1..)?)))
+    }),
     infer: |a| Ok(vec![Plan::of(a)?.out]),
     eval: conv,
     grad: Grad::Rule(conv_gradient),

@@ -3,7 +3,7 @@
 use super::conv::{channels, check_bias, check_weight, groups, over_channels, weight_cotangent};
 use super::window::{Axis, check_image, convolved, written_windows};
 use crate::diag::Reject;
-use crate::op::{Absent, Call, Eval, FLOATS, Grad, I32, OpDef, STR, constant, tensor};
+use crate::op::{Absent, Axes, Call, Eval, FLOATS, Grad, I32, OpDef, STR, Work, constant, elements, tensor};
 use crate::tensor::{Data, Tensor, strides, unflatten};
 use crate::ty::{Opset, Shape, TensorType};
 
@@ -28,6 +28,11 @@ pub static CONV_TRANSPOSE: OpDef = OpDef {
         constant("dilations", I32).optional(),
         constant("groups", I32).or(Absent::Int(1)),
     ],
+    axes: Axes::Tied,
+    work: Work::MulAdds(|c, _| {
+        // Weight [I, O/groups, *K]: each input element goes to all but the first axis.
+        Some(elements(c.sizes("x")?).saturating_mul(elements(c.sizes("weight")?.get(1..)?)))
+    }),
     infer: |a| Ok(vec![Plan::of(a)?.out]),
     eval: conv_transpose,
     grad: Grad::Rule(|g| {

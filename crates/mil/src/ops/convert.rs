@@ -2,7 +2,7 @@
 
 use super::unary::wrap;
 use crate::diag::Reject;
-use crate::op::{Eval, Grad, OpDef, STR, constant, tensor};
+use crate::op::{Axes, Eval, Grad, OpDef, STR, Work, constant, tensor};
 use crate::tensor::{Data, Tensor};
 use crate::ty::{DType, Opset};
 
@@ -15,6 +15,8 @@ pub static CAST: OpDef = OpDef {
     name: "cast",
     since: Opset::Ios15,
     params: &[tensor("x", CASTABLE), constant("dtype", STR)],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: |a| {
         let wanted = a.str("dtype");
         match DType::from_name(wanted).filter(|d| CASTABLE.contains(d)) {

@@ -7,7 +7,7 @@ use super::unary::{equal_dtypes, one_number};
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
-use crate::op::{Absent, BOOL, Call, Eval, FLOATS, Grad, I32, OpDef, STR, constant, tensor};
+use crate::op::{Absent, Axes, BOOL, Call, Eval, FLOATS, Grad, I32, OpDef, STR, Work, constant, tensor};
 use crate::tensor::{Data, Tensor};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
@@ -32,6 +32,8 @@ pub static CROP_RESIZE: OpDef = OpDef {
         constant("sampling_mode", STR).or(Absent::Str("DEFAULT")),
         constant("pad_value", FLOATS).or(Absent::Float(0.0)).since(Opset::Ios16),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         equal_dtypes(a, &["x", "roi", "pad_value"])?;
         let (x, [h, w]) = cut(a)?;
@@ -103,6 +105,8 @@ pub static CROP_RESIZE_BOXES: OpDef = OpDef {
         constant("sampling_mode", STR).or(Absent::Str("DEFAULT")),
         constant("pad_value", FLOATS).or(Absent::Float(0.0)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: boxes_type,
     eval: |a| {
         let (boxes, images) = (a.tensor("boxes").to_floats(), a.ty("x").shape[0]);

@@ -3,9 +3,10 @@
 use super::slice::zeros;
 use crate::build::Var;
 use crate::diag::Reject;
-use crate::op::{Call, Eval, FLOATS, Grad, OpDef, STR, constant, variadic};
+use crate::op::{Axes, Call, Eval, FLOATS, Grad, OpDef, STR, Work, constant, variadic};
 use crate::tensor::{Data, Tensor, broadcast_strides, flatten, unflatten};
 use crate::ty::{Opset, Shape, TensorType};
+use std::collections::BTreeMap;
 
 /// `einsum(values, equation)`: the product of two tensors whose axes `equation` names, as `"nchw,nwhu->nchu"`, summed
 /// over the axes that the result does not have. An axis of size 1 is stretched to that of the other tensor.
@@ -18,6 +19,8 @@ pub static EINSUM: OpDef = OpDef {
     name: "einsum",
     since: Opset::Ios15,
     params: &[variadic("values", FLOATS), constant("equation", STR)],
+    axes: Axes::Tied,
+    work: Work::MulAdds(|c, _| mul_adds(c)),
     infer: |a| {
         let Sum { sizes, z, .. } = Sum::of(a)?;
         let shape: Vec<usize> = z.iter().map(|axis| size_of(&sizes, *axis)).collect();
@@ -188,4 +191,19 @@ fn ordered<'b>(v: Var<'b>, axes: &[char], wanted: &[char], sizes: &[(char, usize
         return v;
     }
     v.builder().op("tile", [("x", v.into()), ("reps", reps.into())])
+}
+
+/// The multiply-adds of an `einsum`: the product of the sizes of all letters.
+fn mul_adds(call: &Call<'_>) -> Option<u64> {
+    let Data::Str(text) = call.data("equation")? else { return None };
+    let (operands, _) = text.first()?.split_once("->")?;
+    let mut sizes: BTreeMap<char, u64> = BTreeMap::new();
+    for (letters, ty) in operands.split(',').zip(call.tys("values")) {
+        let letters = letters.chars().filter(|c| c.is_alphabetic());
+        for (letter, &size) in letters.zip(&ty.shape) {
+            let known = sizes.entry(letter).or_insert(1);
+            *known = (*known).max(size as u64);
+        }
+    }
+    Some(sizes.values().fold(1, |n, &d| n.saturating_mul(d)))
 }

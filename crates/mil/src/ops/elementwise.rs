@@ -5,7 +5,7 @@ use super::unary::{apply, equal_dtypes, wrap};
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
-use crate::op::{Call, Eval, Grad, NUMBERS, OpDef, tensor};
+use crate::op::{Axes, Call, Eval, Grad, NUMBERS, OpDef, Work, tensor};
 use crate::tensor::{Data, Tensor, broadcast, broadcast_strides, flatten, unflatten};
 use crate::ty::{Opset, Shape, TensorType};
 
@@ -15,6 +15,8 @@ pub static ADD: OpDef = OpDef {
     name: "add",
     since: Opset::Ios15,
     params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: binary_type,
     eval: |a| binary(a, |x, y| x + y, i64::wrapping_add),
     grad: Grad::Rule(|g| {
@@ -30,6 +32,8 @@ pub static SUB: OpDef = OpDef {
     name: "sub",
     since: Opset::Ios15,
     params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: binary_type,
     eval: |a| binary(a, |x, y| x - y, i64::wrapping_sub),
     grad: Grad::Rule(|g| {
@@ -47,6 +51,8 @@ pub static MUL: OpDef = OpDef {
     name: "mul",
     since: Opset::Ios15,
     params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: binary_type,
     eval: |a| binary(a, |x, y| x * y, i64::wrapping_mul),
     grad: Grad::Rule(|g| {
@@ -66,6 +72,8 @@ pub static REAL_DIV: OpDef = OpDef {
     name: "real_div",
     since: Opset::Ios15,
     params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: binary_type,
     eval: |a| binary(a, |x, y| x / y, |x, y| x.checked_div(y).unwrap_or(0)),
     grad: Grad::Rule(|g| {
@@ -85,6 +93,8 @@ pub static POW: OpDef = OpDef {
     name: "pow",
     since: Opset::Ios15,
     params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: binary_type,
     eval: |a| binary(a, f64::powf, integer_power),
     grad: Grad::Rule(|g| {
@@ -106,6 +116,8 @@ pub static MAXIMUM: OpDef = OpDef {
     name: "maximum",
     since: Opset::Ios15,
     params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: binary_type,
     eval: |a| binary(a, |x, y| if x.is_nan() || x > y { x } else { y }, i64::max),
     grad: Grad::Rule(|g| {
@@ -120,6 +132,8 @@ pub static MINIMUM: OpDef = OpDef {
     name: "minimum",
     since: Opset::Ios15,
     params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: binary_type,
     eval: |a| binary(a, |x, y| if x.is_nan() || x < y { x } else { y }, i64::min),
     grad: Grad::Rule(|g| {
@@ -136,6 +150,8 @@ pub static FLOOR_DIV: OpDef = OpDef {
     name: "floor_div",
     since: Opset::Ios15,
     params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: binary_type,
     eval: |a| binary(a, floor_quotient, |x, y| floor_parts(x, y).0),
     grad: Grad::None("it is constant between its jumps"),
@@ -147,6 +163,8 @@ pub static MOD: OpDef = OpDef {
     name: "mod",
     since: Opset::Ios15,
     params: &[tensor("x", NUMBERS), tensor("y", NUMBERS)],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: binary_type,
     eval: |a| binary(a, floor_remainder, |x, y| floor_parts(x, y).1),
     grad: Grad::Rule(|g| {

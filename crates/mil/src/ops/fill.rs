@@ -3,7 +3,9 @@
 use super::slice::zeros;
 use crate::build::{Builder, Var};
 use crate::diag::Reject;
-use crate::op::{ANY, Absent, Call, Eval, Grad, I32, NUMBERS, OpDef, STR, constant, known, tensor};
+use crate::op::{
+    ANY, Absent, Axes, Call, Eval, Grad, I32, NUMBERS, OpDef, STR, Work, constant, known, tensor,
+};
 use crate::tensor::{Data, Tensor, round_float, strides, unflatten};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
@@ -13,6 +15,8 @@ pub static SHAPE: OpDef = OpDef {
     name: "shape",
     since: Opset::Ios15,
     params: &[tensor("x", ANY), constant("output_dtype", STR).or(Absent::Str("int32")).since(Opset::Ios16)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let (x, name) = (a.ty("x"), a.str("output_dtype"));
         let dtype = match name {
@@ -46,6 +50,8 @@ pub static RANGE_1D: OpDef = OpDef {
     name: "range_1d",
     since: Opset::Ios15,
     params: &[known("end", NUMBERS), known("start", NUMBERS), known("step", NUMBERS)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         super::unary::equal_dtypes(a, &["start", "end", "step"])?;
         Ok(vec![TensorType::new(a.ty("start").dtype, [range_len(a)?])])
@@ -73,6 +79,8 @@ pub static FILL: OpDef = OpDef {
     name: "fill",
     since: Opset::Ios15,
     params: &[known("shape", I32), constant("value", VALUES).or(Absent::Float(0.0))],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| Ok(vec![TensorType::new(value_dtype(a), wanted_shape(a)?)]),
     eval: filled,
     grad: Grad::None("its arguments are constant"),
@@ -84,6 +92,8 @@ pub static FILL_LIKE: OpDef = OpDef {
     name: "fill_like",
     since: Opset::Ios16,
     params: &[tensor("ref_tensor", VALUES), constant("value", VALUES).or(Absent::Float(0.0))],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| Ok(vec![a.ty("ref_tensor").with_dtype(value_dtype(a))]),
     eval: filled,
     grad: Grad::Rule(|g| {
@@ -107,6 +117,8 @@ pub static ONE_HOT: OpDef = OpDef {
         constant("on_value", VALUES).or(Absent::Int(1)),
         constant("off_value", VALUES).or(Absent::Int(0)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let indices = a.ty("indices");
         let axis = a.check_axis("axis", a.int("axis"), indices.rank().saturating_add(1))?;
@@ -152,6 +164,8 @@ pub static NON_ZERO: OpDef = OpDef {
     name: "non_zero",
     since: Opset::Ios15,
     params: &[tensor("x", VALUES)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let x = a.ty("x");
         let Some(data) = a.data("x") else {

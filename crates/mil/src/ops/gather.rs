@@ -5,7 +5,7 @@ use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::ir::Literal;
-use crate::op::{Absent, BOOL, Call, Eval, Grad, I32, OpDef, constant, tensor};
+use crate::op::{Absent, Axes, BOOL, Call, Eval, Grad, I32, OpDef, Work, constant, tensor};
 use crate::tensor::{Data, Tensor, strides};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
@@ -25,6 +25,8 @@ pub static GATHER: OpDef = OpDef {
         constant("batch_dims", I32).or(Absent::Int(0)).since(Opset::Ios16),
         constant("validate_indices", BOOL).or(Absent::Bool(false)).since(Opset::Ios17),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| Ok(vec![Plan::of(a)?.out]),
     eval: gather,
     grad: Grad::Rule(gather_gradient),

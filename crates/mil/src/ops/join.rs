@@ -3,7 +3,9 @@
 use super::slice::zeros;
 use crate::build::Var;
 use crate::diag::Reject;
-use crate::op::{ANY, Absent, BOOL, Call, Grad, I32, OpDef, constant, known, resolve_axis, tensor, variadic};
+use crate::op::{
+    ANY, Absent, Axes, BOOL, Call, Grad, I32, OpDef, Work, constant, known, resolve_axis, tensor, variadic,
+};
 use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
 use crate::ty::{Opset, TensorType};
 
@@ -18,6 +20,8 @@ pub static CONCAT: OpDef = OpDef {
         constant("axis", I32),
         constant("interleave", BOOL).or(Absent::Bool(false)),
     ],
+    axes: Axes::Along("axis"),
+    work: Work::Free,
     infer: concat_type,
     eval: |a| {
         let (values, out) = (a.tensors("values"), a.out());
@@ -68,6 +72,8 @@ pub static SPLIT: OpDef = OpDef {
         constant("split_sizes", I32).optional(),
         constant("axis", I32),
     ],
+    axes: Axes::Along("axis"),
+    work: Work::Free,
     infer: split_types,
     eval: |a| {
         let x = a.tensor("x");
@@ -99,6 +105,8 @@ pub static STACK: OpDef = OpDef {
     name: "stack",
     since: Opset::Ios15,
     params: &[variadic("values", ANY), constant("axis", I32)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: stack_type,
     eval: |a| {
         let (values, out) = (a.tensors("values"), a.out());
@@ -122,6 +130,8 @@ pub static TILE: OpDef = OpDef {
     name: "tile",
     since: Opset::Ios15,
     params: &[tensor("x", ANY), known("reps", I32)],
+    axes: Axes::Tile,
+    work: Work::Free,
     infer: tile_type,
     eval: |a| {
         let x = a.tensor("x");

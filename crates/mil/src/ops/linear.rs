@@ -3,8 +3,8 @@
 use super::unary::{equal_dtypes, whole};
 use crate::build::Var;
 use crate::diag::Reject;
-use crate::op::{Absent, BOOL, Call, Eval, Grad, NUMBERS, OpDef, constant, tensor};
-use crate::tensor::{Tensor, broadcast, broadcast_strides, flatten, unflatten};
+use crate::op::{Absent, Axes, BOOL, Call, Eval, Grad, NUMBERS, OpDef, Work, constant, elements, tensor};
+use crate::tensor::{Data, Tensor, broadcast, broadcast_strides, flatten, unflatten};
 use crate::ty::{Opset, Shape, TensorType};
 
 /// `matmul(x, y, transpose_x, transpose_y)`: the product of the last two axes; those before broadcast.
@@ -20,6 +20,14 @@ pub static MATMUL: OpDef = OpDef {
         constant("transpose_x", BOOL).or(Absent::Bool(false)),
         constant("transpose_y", BOOL).or(Absent::Bool(false)),
     ],
+    axes: Axes::Matmul,
+    work: Work::MulAdds(|c, out| {
+        // Each output element sums over the last axis of `x`, or the one before if it is transposed.
+        let x = c.sizes("x")?;
+        let transposed = matches!(c.data("transpose_x"), Some(Data::Bool(v)) if v.first() == Some(&true));
+        let inner = x.iter().rev().nth(usize::from(transposed && x.len() > 1));
+        Some(elements(&out.shape).saturating_mul(inner.map_or(1, |&d| d as u64)))
+    }),
     infer: |a| Ok(vec![product(a)?]),
     eval: matmul,
     grad: Grad::Rule(|g| {
@@ -56,6 +64,11 @@ pub static LINEAR: OpDef = OpDef {
     name: "linear",
     since: Opset::Ios15,
     params: &[tensor("x", NUMBERS), tensor("weight", NUMBERS), tensor("bias", NUMBERS).optional()],
+    axes: Axes::Linear,
+    work: Work::MulAdds(|c, out| {
+        let inner = *c.sizes("weight")?.last()?;
+        Some(elements(&out.shape).saturating_mul(inner as u64))
+    }),
     infer: linear_type,
     eval: |a| {
         let (x, w) = (a.tensor("x").to_floats(), a.tensor("weight").to_floats());

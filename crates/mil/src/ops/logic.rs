@@ -4,7 +4,7 @@ use super::elementwise::{broadcast_type, walk};
 use super::unary::equal_dtypes;
 use crate::build::Var;
 use crate::diag::Reject;
-use crate::op::{BOOL, Call, Eval, Grad, NUMBERS, OpDef, Param, tensor};
+use crate::op::{Axes, BOOL, Call, Eval, Grad, NUMBERS, OpDef, Param, Work, tensor};
 use crate::tensor::{Data, Tensor};
 use crate::ty::{DType, Opset, TensorType};
 
@@ -50,6 +50,8 @@ pub static LOGICAL_NOT: OpDef = OpDef {
     name: "logical_not",
     since: Opset::Ios15,
     params: &[tensor("x", BOOL)],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: super::unary::same_type,
     eval: |a| {
         let data = truths(a.tensor("x")).iter().map(|x| !x).collect();
@@ -64,6 +66,8 @@ pub static SELECT: OpDef = OpDef {
     name: "select",
     since: Opset::Ios15,
     params: &[tensor("cond", BOOL), tensor("a", VALUES), tensor("b", VALUES)],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: |a| {
         equal_dtypes(a, &["a", "b"])?;
         Ok(vec![broadcast_type(a, &["cond", "a", "b"])?.with_dtype(a.ty("a").dtype)])
@@ -87,11 +91,29 @@ const XY_NUMBER: &[Param] = &[tensor("x", NUMBERS), tensor("y", NUMBERS)];
 const XY_BOOL: &[Param] = &[tensor("x", BOOL), tensor("y", BOOL)];
 
 const fn comparison(name: &'static str, eval: fn(&Eval<'_>) -> Vec<Tensor>) -> OpDef {
-    OpDef { name, since: Opset::Ios15, params: XY_NUMBER, infer: truth_type, eval, grad: Grad::None(TRUTH) }
+    OpDef {
+        name,
+        since: Opset::Ios15,
+        params: XY_NUMBER,
+        axes: Axes::Elementwise,
+        work: Work::Free,
+        infer: truth_type,
+        eval,
+        grad: Grad::None(TRUTH),
+    }
 }
 
 const fn connective(name: &'static str, eval: fn(&Eval<'_>) -> Vec<Tensor>) -> OpDef {
-    OpDef { name, since: Opset::Ios15, params: XY_BOOL, infer: truth_type, eval, grad: Grad::None(TRUTH) }
+    OpDef {
+        name,
+        since: Opset::Ios15,
+        params: XY_BOOL,
+        axes: Axes::Elementwise,
+        work: Work::Free,
+        infer: truth_type,
+        eval,
+        grad: Grad::None(TRUTH),
+    }
 }
 
 fn truth_type(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {

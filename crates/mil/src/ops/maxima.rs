@@ -6,7 +6,7 @@ use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::ir::Literal;
-use crate::op::{Absent, BOOL, Call, Eval, FLOATS, Grad, I32, OpDef, constant, tensor};
+use crate::op::{Absent, Axes, BOOL, Call, Eval, FLOATS, Grad, I32, OpDef, Work, constant, tensor};
 use crate::tensor::{Data, Tensor};
 use crate::ty::{DType, Opset, Shape, TensorType};
 use std::cmp::Ordering;
@@ -32,6 +32,8 @@ pub static NON_MAXIMUM_SUPPRESSION_IOS15: OpDef = OpDef {
         constant("max_boxes", I32),
         constant("per_class_suppression", BOOL).or(Absent::Bool(false)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         equal_dtypes(a, &["boxes", "scores", "iou_threshold", "score_threshold"])?;
         let sizes = Sizes::of(a, BOX_BY_BOX)?;
@@ -60,6 +62,8 @@ pub static NON_MAXIMUM_SUPPRESSION: OpDef = OpDef {
         constant("max_boxes", I32),
         constant("per_class_suppression", BOOL).or(Absent::Bool(false)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         equal_dtypes(a, &["boxes", "scores", "iou_threshold"])?;
         let sizes = Sizes::of(a, BOXES_LAST)?;

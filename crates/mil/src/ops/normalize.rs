@@ -4,7 +4,7 @@ use super::unary::{equal_dtypes, same_type};
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
-use crate::op::{Absent, Call, Eval, FLOATS, Grad, I32, OpDef, constant, tensor};
+use crate::op::{Absent, Axes, Call, Eval, FLOATS, Grad, I32, OpDef, Work, constant, tensor};
 use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
 use crate::ty::{Opset, Shape};
 
@@ -23,6 +23,8 @@ pub static LAYER_NORM: OpDef = OpDef {
         tensor("beta", FLOATS).optional(),
         constant("epsilon", FLOATS).or(Absent::Float(1e-5)),
     ],
+    axes: Axes::Along("axes"),
+    work: Work::Free,
     infer: |a| {
         equal_dtypes(a, &["x", "gamma", "beta"])?;
         let normalised = Normalised::of(a)?;
@@ -46,6 +48,8 @@ pub static L2_NORM: OpDef = OpDef {
     name: "l2_norm",
     since: Opset::Ios15,
     params: &[tensor("x", FLOATS), constant("epsilon", FLOATS).or(Absent::Float(1e-6))],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         if a.ty("x").rank() < 3 {
             return Err(Reject::new("rank", "`l2_norm` needs `x` of at least 3 axes")

@@ -6,7 +6,9 @@ use super::unary::{same_type, wrap};
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
-use crate::op::{Absent, BOOL, Call, Eval, Grad, I32, INDEX, NUMBERS, OpDef, Param, STR, constant, tensor};
+use crate::op::{
+    Absent, Axes, BOOL, Call, Eval, Grad, I32, INDEX, NUMBERS, OpDef, Param, STR, Work, constant, tensor,
+};
 use crate::tensor::{Data, Tensor, strides};
 use crate::ty::{DType, Opset, TensorType};
 use std::cmp::Ordering;
@@ -24,6 +26,8 @@ pub static CUMSUM: OpDef = OpDef {
         constant("exclusive", BOOL).or(Absent::Bool(false)),
         constant("reverse", BOOL).or(Absent::Bool(false)),
     ],
+    axes: Axes::Along("axis"),
+    work: Work::Free,
     infer: |a| {
         a.check_axis("axis", a.int("axis"), a.ty("x").rank())?;
         same_type(a)
@@ -68,6 +72,8 @@ pub static TOPK: OpDef = OpDef {
         constant("return_indices", BOOL).or(Absent::Bool(true)).since(Opset::Ios16),
         constant("output_indices_dtype", STR).or(Absent::Str("int32")).since(Opset::Ios17),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: topk_types,
     eval: |a| {
         let x = a.tensor("x");
@@ -98,6 +104,8 @@ pub static ARGSORT: OpDef = OpDef {
     name: "argsort",
     since: Opset::Ios15,
     params: SORT,
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         a.check_axis("axis", a.int("axis"), a.ty("x").rank())?;
         Ok(vec![a.ty("x").with_dtype(DType::I32)])

@@ -2,7 +2,7 @@
 
 use crate::bytes::unpack;
 use crate::diag::Reject;
-use crate::op::{Call, Grad, OpDef, STR, attribute};
+use crate::op::{Axes, Call, Grad, OpDef, STR, Work, attribute};
 use crate::tensor::{Data, Tensor};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
@@ -19,6 +19,8 @@ pub static CONSTEXPR_LUT_TO_DENSE: OpDef = OpDef {
         attribute("lut", STORED),
         attribute("shape", &[DType::U32]),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let (shape, lut) = (stored_shape(a)?, a.ty("lut"));
         let bits = match lut.shape[..] {
@@ -54,6 +56,8 @@ pub static CONSTEXPR_SPARSE_TO_DENSE: OpDef = OpDef {
         attribute("nonzero_data", STORED),
         attribute("shape", &[DType::U32]),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let (shape, data) = (stored_shape(a)?, a.ty("nonzero_data"));
         if data.rank() != 1 {
@@ -79,6 +83,8 @@ pub static CONSTEXPR_CAST: OpDef = OpDef {
     name: "constexpr_cast",
     since: Opset::Ios16,
     params: &[attribute("source_val", &[DType::F16]), attribute("output_dtype", STR)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| match a.is_inline("output_dtype").then(|| a.str("output_dtype")) {
         Some("fp32") => Ok(vec![a.ty("source_val").with_dtype(DType::F32)]),
         _ => Err(Reject::new("cast-dtype", "`constexpr_cast` makes fp32 alone").help("write `fp32`")),

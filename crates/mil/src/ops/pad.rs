@@ -6,7 +6,7 @@ use super::unary::equal_dtypes;
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
-use crate::op::{Absent, Call, Eval, FLOATS, Grad, I32, OpDef, STR, constant, known, tensor};
+use crate::op::{Absent, Axes, Call, Eval, FLOATS, Grad, I32, OpDef, STR, Work, constant, known, tensor};
 use crate::tensor::{Data, Tensor, strides, unflatten};
 use crate::ty::{Opset, Shape, TensorType};
 
@@ -24,6 +24,8 @@ pub static PAD: OpDef = OpDef {
         constant("mode", STR).or(Absent::Str("constant")),
         constant("constant_val", FLOATS).or(Absent::Float(0.0)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         equal_dtypes(a, &["x", "constant_val"])?;
         let (x, ends, mode) = (a.ty("x"), ends(a)?, Mode::of(a)?);

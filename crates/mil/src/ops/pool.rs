@@ -7,7 +7,9 @@ use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::ir::Literal;
-use crate::op::{Absent, BOOL, Call, Eval, FLOATS, Grad, I32, OpDef, Param, STR, constant, tensor};
+use crate::op::{
+    Absent, Axes, BOOL, Call, Eval, FLOATS, Grad, I32, OpDef, Param, STR, Work, constant, tensor,
+};
 use crate::tensor::{Data, Tensor, strides, unflatten};
 use crate::ty::{DType, Opset, TensorType};
 
@@ -18,6 +20,8 @@ pub static MAX_POOL: OpDef = OpDef {
     name: "max_pool",
     since: Opset::Ios15,
     params: PARAMS,
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| Ok(vec![Plan::of(a)?.out]),
     eval: |a| pooled(a, |window, _| window.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
     grad: Grad::Rule(max_pool_gradient),
@@ -40,6 +44,8 @@ pub static AVG_POOL: OpDef = OpDef {
         constant("exclude_padding_from_average", BOOL).or(Absent::Bool(false)),
         constant("ceil_mode", BOOL).or(Absent::Bool(false)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| Ok(vec![Plan::of(a)?.out]),
     eval: |a| {
         let exclude = a.bool("exclude_padding_from_average");
@@ -57,6 +63,8 @@ pub static L2_POOL: OpDef = OpDef {
     name: "l2_pool",
     since: Opset::Ios15,
     params: PARAMS,
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| match a.ty("x").rank() {
         5 => {
             Err(Reject::new("rank", "`l2_pool` works on one or two spatial axes").label("x", "it has three"))

@@ -4,7 +4,7 @@
 //! they are constant; here their type alone counts, as long vectors stand in weight files.
 
 use crate::diag::Reject;
-use crate::op::{Call, Eval, FLOATS, Grad, I32, OpDef, STR, attribute, constant, tensor};
+use crate::op::{Axes, Call, Eval, FLOATS, Grad, I32, OpDef, STR, Work, attribute, constant, tensor};
 use crate::tensor::{Data, Tensor, strides};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
@@ -22,6 +22,8 @@ pub static QUANTIZE: OpDef = OpDef {
         constant("axis", I32).optional(),
         constant("output_dtype", STR),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let wanted = a.str("output_dtype");
         let Some(dtype) = DType::from_name(wanted).filter(|d| BYTES.contains(d)) else {
@@ -65,6 +67,8 @@ pub static DEQUANTIZE: OpDef = OpDef {
         tensor("scale", FLOATS),
         constant("axis", I32).optional(),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         super::unary::equal_dtypes(a, &["input", "zero_point"])?;
         check_grain(a)?;
@@ -86,6 +90,8 @@ pub static CONSTEXPR_AFFINE_DEQUANTIZE: OpDef = OpDef {
         attribute("scale", FLOATS),
         attribute("axis", I32),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         if !a.is_inline("axis") {
             return Err(Reject::new("must-be-inline", "`axis` must stand in the program")

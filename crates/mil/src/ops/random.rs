@@ -6,7 +6,7 @@
 use super::fill::wanted_shape;
 use super::unary::equal_dtypes;
 use crate::diag::Reject;
-use crate::op::{Absent, Call, Eval, FLOATS, Grad, I32, OpDef, STR, constant, known, tensor};
+use crate::op::{Absent, Axes, Call, Eval, FLOATS, Grad, I32, OpDef, STR, Work, constant, known, tensor};
 use crate::tensor::{Data, Tensor, round_float};
 use crate::ty::{DType, Opset, TensorType};
 
@@ -21,6 +21,8 @@ pub static RANDOM_UNIFORM: OpDef = OpDef {
         constant("high", FLOATS).or(Absent::Float(1.0)),
         constant("seed", I32).or(Absent::Int(-1)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let (low, high) = (a.float("low"), a.float("high"));
         if low <= high {
@@ -51,6 +53,8 @@ pub static RANDOM_NORMAL: OpDef = OpDef {
         constant("stddev", FLOATS).or(Absent::Float(1.0)),
         constant("seed", I32).or(Absent::Int(-1)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         if a.float("stddev") >= 0.0 {
             return drawn_type(a, &["mean", "stddev"]);
@@ -79,6 +83,8 @@ pub static RANDOM_BERNOULLI: OpDef = OpDef {
         constant("prob", FLOATS).or(Absent::Float(0.5)),
         constant("seed", I32).or(Absent::Int(-1)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         if (0.0..=1.0).contains(&a.float("prob")) {
             return drawn_type(a, &["prob"]);
@@ -108,6 +114,8 @@ pub static RANDOM_CATEGORICAL: OpDef = OpDef {
         constant("size", I32).or(Absent::Int(1)),
         constant("seed", I32).or(Absent::Int(-1)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let x = a.ty("x");
         if !matches!(a.str("mode"), "logits" | "probs") {

@@ -7,7 +7,7 @@ use super::unary::{apply, map, one_number, same_type, unary};
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
-use crate::op::{Call, Eval, FLOATS, Grad, OpDef, Param, constant, tensor};
+use crate::op::{Axes, Call, Eval, FLOATS, Grad, OpDef, Param, Work, constant, tensor};
 use crate::tensor::{Data, Tensor, strides};
 use crate::ty::{Opset, Shape, TensorType};
 
@@ -29,6 +29,8 @@ pub static LEAKY_RELU: OpDef = OpDef {
     name: "leaky_relu",
     since: Opset::Ios15,
     params: ALPHA,
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: scalars,
     eval: |a| {
         let alpha = a.float("alpha");
@@ -50,6 +52,8 @@ pub static PRELU: OpDef = OpDef {
     name: "prelu",
     since: Opset::Ios15,
     params: ALPHA,
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         channels(a, &["alpha"], 5)?;
         let alpha = floats(a, "alpha");
@@ -81,6 +85,8 @@ pub static CLAMPED_RELU: OpDef = OpDef {
     name: "clamped_relu",
     since: Opset::Ios15,
     params: ALPHA_BETA,
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: scalars,
     eval: |a| {
         let (alpha, beta) = (a.float("alpha"), a.float("beta"));
@@ -103,6 +109,8 @@ pub static THRESHOLDED_RELU: OpDef = OpDef {
     name: "thresholded_relu",
     since: Opset::Ios15,
     params: ALPHA,
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: scalars,
     eval: |a| {
         let alpha = a.float("alpha");
@@ -121,6 +129,8 @@ pub static ELU: OpDef = OpDef {
     name: "elu",
     since: Opset::Ios15,
     params: ALPHA,
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: scalars,
     eval: |a| {
         let alpha = a.float("alpha");
@@ -140,6 +150,8 @@ pub static LINEAR_ACTIVATION: OpDef = OpDef {
     name: "linear_activation",
     since: Opset::Ios15,
     params: ALPHA_BETA,
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: scalars,
     eval: |a| {
         let (alpha, beta) = (a.float("alpha"), a.float("beta"));
@@ -157,6 +169,8 @@ pub static SIGMOID_HARD: OpDef = OpDef {
     name: "sigmoid_hard",
     since: Opset::Ios15,
     params: ALPHA_BETA,
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: scalars,
     eval: |a| {
         let (alpha, beta) = (a.float("alpha"), a.float("beta"));
@@ -176,6 +190,8 @@ pub static SCALED_TANH: OpDef = OpDef {
     name: "scaled_tanh",
     since: Opset::Ios15,
     params: ALPHA_BETA,
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: scalars,
     eval: |a| {
         let (alpha, beta) = (a.float("alpha"), a.float("beta"));
@@ -196,6 +212,8 @@ pub static SOFTPLUS_PARAMETRIC: OpDef = OpDef {
     name: "softplus_parametric",
     since: Opset::Ios15,
     params: ALPHA_BETA,
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         channels(a, &["alpha", "beta"], usize::MAX)?;
         same_type(a)

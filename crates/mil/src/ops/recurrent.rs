@@ -4,7 +4,7 @@ mod unroll;
 
 use super::unary::equal_dtypes;
 use crate::diag::Reject;
-use crate::op::{Absent, BOOL, Call, Eval, FLOATS, Grad, OpDef, STR, constant, tensor};
+use crate::op::{Absent, Axes, BOOL, Call, Eval, FLOATS, Grad, OpDef, STR, Work, constant, elements, tensor};
 use crate::tensor::{Data, Tensor};
 use crate::ty::{Opset, Shape, TensorType};
 
@@ -45,6 +45,8 @@ pub static LSTM: OpDef = OpDef {
         constant("activation", STR).or(Absent::Str("tanh")),
         constant("clip", FLOATS).optional(),
     ],
+    axes: Axes::Tied,
+    work: Work::MulAdds(|c, _| mul_adds(c)),
     infer: |a| {
         let plan = Plan::of(a, 4)?;
         check_activations(a, &["recurrent_activation", "cell_activation", "activation"])?;
@@ -103,6 +105,8 @@ pub static GRU: OpDef = OpDef {
         constant("reset_after", BOOL).or(Absent::Bool(false)).since(Opset::Ios18),
         tensor("input_bias", FLOATS).optional().since(Opset::Ios18),
     ],
+    axes: Axes::Tied,
+    work: Work::MulAdds(|c, _| mul_adds(c)),
     infer: |a| {
         let plan = Plan::of(a, 3)?;
         check_activations(a, &["recurrent_activation", "activation"])?;
@@ -154,6 +158,8 @@ pub static RNN: OpDef = OpDef {
         constant("output_sequence", BOOL).or(Absent::Bool(false)),
         constant("activation", STR).or(Absent::Str("tanh")),
     ],
+    axes: Axes::Tied,
+    work: Work::MulAdds(|c, _| mul_adds(c)),
     infer: |a| {
         let plan = Plan::of(a, 1)?;
         check_activations(a, &["activation"])?;
@@ -363,4 +369,12 @@ fn recurrent(a: &Eval<'_>, gates: usize, step: &Step<'_>) -> Vec<Tensor> {
     }
     let data = [sequence, last_h, last_c].map(Data::Float);
     a.outs().iter().zip(data).map(|(&ty, data)| Tensor { ty: ty.clone(), data }).collect()
+}
+
+/// The multiply-adds of a recurrent layer: for each element of the sequence, every weight once.
+fn mul_adds(call: &Call<'_>) -> Option<u64> {
+    let steps = elements(call.sizes("x")?.get(..2).unwrap_or_default());
+    let weights = call.op.params.iter().filter(|p| p.name.starts_with("weight"));
+    let weights = weights.filter_map(|p| call.sizes(p.name)).map(elements).fold(0, u64::saturating_add);
+    Some(steps.saturating_mul(weights))
 }

@@ -6,7 +6,8 @@ use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::op::{
-    Absent, BOOL, Call, Eval, Grad, I32, NUMBERS, OpDef, Param, STR, constant, resolve_axis, tensor,
+    Absent, Axes, BOOL, Call, Eval, Grad, I32, NUMBERS, OpDef, Param, STR, Work, constant, resolve_axis,
+    tensor,
 };
 use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
 use crate::ty::{DType, Opset, TensorType};
@@ -152,12 +153,30 @@ const AXIS: &[Param] = &[
 ];
 
 const fn reduction(name: &'static str, eval: fn(&Eval<'_>) -> Vec<Tensor>, grad: Grad) -> OpDef {
-    OpDef { name, since: Opset::Ios15, params: AXES, infer: reduced_type, eval, grad }
+    OpDef {
+        name,
+        since: Opset::Ios15,
+        params: AXES,
+        axes: Axes::Along("axes"),
+        work: Work::Free,
+        infer: reduced_type,
+        eval,
+        grad,
+    }
 }
 
 const fn index_of(name: &'static str, eval: fn(&Eval<'_>) -> Vec<Tensor>) -> OpDef {
     let grad = Grad::None("its result is an index");
-    OpDef { name, since: Opset::Ios15, params: AXIS, infer: index_type, eval, grad }
+    OpDef {
+        name,
+        since: Opset::Ios15,
+        params: AXIS,
+        axes: Axes::Along("axis"),
+        work: Work::Free,
+        infer: index_type,
+        eval,
+        grad,
+    }
 }
 
 /// Which axes of `x` are reduced.

@@ -8,7 +8,7 @@ use super::unary::{apply, equal_dtypes, one_number};
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
-use crate::op::{BOOL, Call, Eval, FLOATS, Grad, OpDef, STR, constant, tensor};
+use crate::op::{Axes, BOOL, Call, Eval, FLOATS, Grad, OpDef, STR, Work, constant, tensor};
 use crate::tensor::{Data, Tensor};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
@@ -37,6 +37,8 @@ pub static RESAMPLE: OpDef = OpDef {
         constant("coordinates_mode", STR),
         constant("align_corners", BOOL),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         equal_dtypes(a, &["x", "padding_value"])?;
         one_number(a, "padding_value")?;

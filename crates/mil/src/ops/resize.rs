@@ -8,7 +8,9 @@ use super::slice::{between_zeros, zeros};
 use super::unary::{equal_dtypes, one_number};
 use crate::diag::Reject;
 use crate::grad::GradCall;
-use crate::op::{Absent, BOOL, Call, Eval, FLOATS, Grad, I32, NUMBERS, OpDef, STR, constant, known, tensor};
+use crate::op::{
+    Absent, Axes, BOOL, Call, Eval, FLOATS, Grad, I32, NUMBERS, OpDef, STR, Work, constant, known, tensor,
+};
 use crate::tensor::{Data, Tensor, flatten, strides};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
@@ -24,6 +26,8 @@ pub static UPSAMPLE_NEAREST_NEIGHBOR: OpDef = OpDef {
         constant("scale_factor_height", SCALES).or(Absent::Int(1)),
         constant("scale_factor_width", SCALES).or(Absent::Int(1)),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| Ok(vec![Plan::of(a)?.out]),
     eval: resized,
     grad: Grad::Rule(resized_gradient),
@@ -48,6 +52,8 @@ pub static UPSAMPLE_BILINEAR: OpDef = OpDef {
         constant("align_corners", BOOL).or(Absent::Bool(true)),
         constant("half_pixel_centers", BOOL).optional().since(Opset::Ios16),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| Ok(vec![Plan::of(a)?.out]),
     eval: resized,
     grad: Grad::Rule(resized_gradient),
@@ -61,6 +67,8 @@ pub static RESIZE_NEAREST_NEIGHBOR: OpDef = OpDef {
     name: "resize_nearest_neighbor",
     since: Opset::Ios15,
     params: &[tensor("x", FLOATS), constant("target_size_height", I32), constant("target_size_width", I32)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| Ok(vec![Plan::of(a)?.out]),
     eval: resized,
     grad: Grad::Rule(resized_gradient),
@@ -86,6 +94,8 @@ pub static RESIZE_BILINEAR: OpDef = OpDef {
         constant("target_size_width", I32).or(Absent::Int(1)),
         constant("sampling_mode", STR).or(Absent::Str("DEFAULT")),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| Ok(vec![Plan::of(a)?.out]),
     eval: resized,
     grad: Grad::Rule(resized_gradient),
@@ -108,6 +118,8 @@ pub static RESIZE: OpDef = OpDef {
         constant("interpolation_mode", STR).or(Absent::Str("LINEAR")),
         constant("sampling_mode", STR).or(Absent::Str("DEFAULT")),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| Ok(vec![Plan::of(a)?.out]),
     eval: resized,
     grad: Grad::Rule(resized_gradient),
@@ -119,6 +131,8 @@ pub static CROP: OpDef = OpDef {
     name: "crop",
     since: Opset::Ios15,
     params: &[tensor("x", FLOATS), constant("crop_height", I32), constant("crop_width", I32)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| Ok(vec![TensorType::new(a.ty("x").dtype, cropped(a)?.1)]),
     eval: |a| {
         let (x, (begin, _)) = (a.tensor("x"), cropped(a).unwrap_or_default());

@@ -11,7 +11,9 @@ use crate::build::{Input, Var};
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::ir::Literal;
-use crate::op::{Absent, BOOL, Call, Eval, Grad, I32, OpDef, STR, constant, resolve_axis, tensor};
+use crate::op::{
+    Absent, Axes, BOOL, Call, Eval, Grad, I32, OpDef, STR, Work, constant, resolve_axis, tensor,
+};
 use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
@@ -27,6 +29,8 @@ pub static GATHER_ALONG_AXIS: OpDef = OpDef {
         constant("axis", I32).or(Absent::Int(0)),
         constant("validate_indices", BOOL).or(Absent::Bool(false)).since(Opset::Ios17),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         along_axis(a, "x")?;
         Ok(vec![TensorType::new(a.ty("x").dtype, a.ty("indices").shape.clone())])
@@ -56,6 +60,8 @@ pub static GATHER_ND: OpDef = OpDef {
         constant("batch_dims", I32).or(Absent::Int(0)).since(Opset::Ios16),
         constant("validate_indices", BOOL).or(Absent::Bool(false)).since(Opset::Ios17),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let (batch, depth) = rows(a, "x")?;
         let (x, indices) = (a.ty("x"), a.ty("indices"));
@@ -93,6 +99,8 @@ pub static SCATTER: OpDef = OpDef {
         constant("mode", STR).or(Absent::Str("add")),
         constant("validate_indices", BOOL).or(Absent::Bool(false)).since(Opset::Ios17),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let (data, indices) = (a.ty("data"), a.ty("indices"));
         let axis = a.check_axis("axis", a.int("axis"), data.rank())?;
@@ -113,6 +121,8 @@ pub static SCATTER_ALONG_AXIS: OpDef = OpDef {
     name: "scatter_along_axis",
     since: Opset::Ios15,
     params: SCATTER.params,
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         along_axis(a, "data")?;
         scattered_type(a, &a.ty("indices").shape)
@@ -137,6 +147,8 @@ pub static SCATTER_ND: OpDef = OpDef {
         constant("mode", STR).or(Absent::Str("add")),
         constant("validate_indices", BOOL).or(Absent::Bool(false)).since(Opset::Ios17),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let (_, depth) = rows(a, "data")?;
         let (data, indices) = (a.ty("data"), a.ty("indices"));

@@ -4,7 +4,8 @@ use super::slice::zeros;
 use super::unary::same_type;
 use crate::diag::Reject;
 use crate::op::{
-    ANY, Absent, BOOL, Call, Eval, Grad, I32, INDEX, OpDef, constant, known, resolve_axis, tensor, variadic,
+    ANY, Absent, Axes, BOOL, Call, Eval, Grad, I32, INDEX, OpDef, Work, constant, known, resolve_axis,
+    tensor, variadic,
 };
 use crate::tensor::{Data, Tensor, flatten, strides};
 use crate::ty::{Opset, Shape, TensorType};
@@ -15,6 +16,8 @@ pub static IDENTITY: OpDef = OpDef {
     name: "identity",
     since: Opset::Ios15,
     params: &[tensor("x", ANY)],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: same_type,
     eval: same_elements,
     grad: Grad::Rule(|g| {
@@ -32,6 +35,8 @@ pub static RESHAPE: OpDef = OpDef {
     name: "reshape",
     since: Opset::Ios15,
     params: &[tensor("x", ANY), known("shape", INDEX)],
+    axes: Axes::Reshape,
+    work: Work::Free,
     infer: reshaped,
     eval: same_elements,
     grad: SHAPE_BACK,
@@ -43,6 +48,8 @@ pub static TRANSPOSE: OpDef = OpDef {
     name: "transpose",
     since: Opset::Ios15,
     params: &[tensor("x", ANY), constant("perm", I32)],
+    axes: Axes::Transpose,
+    work: Work::Free,
     infer: |a| {
         let x = a.ty("x");
         let perm = permutation(a)?;
@@ -72,6 +79,8 @@ pub static EXPAND_DIMS: OpDef = OpDef {
     name: "expand_dims",
     since: Opset::Ios15,
     params: &[tensor("x", ANY), constant("axes", I32)],
+    axes: Axes::Reshape,
+    work: Work::Free,
     infer: expanded,
     eval: same_elements,
     grad: SHAPE_BACK,
@@ -83,6 +92,8 @@ pub static SQUEEZE: OpDef = OpDef {
     name: "squeeze",
     since: Opset::Ios15,
     params: &[tensor("x", ANY), constant("axes", I32).optional()],
+    axes: Axes::Reshape,
+    work: Work::Free,
     infer: |a| {
         let x = a.ty("x");
         let mut named = vec![!a.has("axes"); x.rank()];
@@ -102,6 +113,8 @@ pub static FLATTEN2D: OpDef = OpDef {
     name: "flatten2d",
     since: Opset::Ios15,
     params: &[tensor("x", ANY), constant("axis", I32).or(Absent::Int(1))],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let x = a.ty("x");
         // It stands between two axes, so there is one place more than axes; but −1 is before the last axis.
@@ -131,6 +144,8 @@ pub static RESHAPE_LIKE: OpDef = OpDef {
         variadic("ends", I32),
         variadic("end_masks", BOOL),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: reshaped_like,
     eval: same_elements,
     grad: Grad::Rule(|g| {

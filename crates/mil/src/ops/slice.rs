@@ -6,7 +6,7 @@ use crate::build::{Builder, Input, Var};
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::ir::Literal;
-use crate::op::{ANY, BOOL, Call, Grad, INDEX, OpDef, bound, constant, known, tensor};
+use crate::op::{ANY, Axes, BOOL, Call, Grad, INDEX, OpDef, Work, bound, constant, known, tensor};
 use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
@@ -17,6 +17,8 @@ pub static SLICE_BY_SIZE: OpDef = OpDef {
     name: "slice_by_size",
     since: Opset::Ios15,
     params: &[tensor("x", ANY), bound("begin", INDEX), known("size", INDEX)],
+    axes: Axes::Slice,
+    work: Work::Free,
     infer: |a| {
         let size = match a.data("begin") {
             Some(_) => part(a)?.1,
@@ -66,6 +68,8 @@ pub static SLICE_BY_INDEX: OpDef = OpDef {
         constant("end_mask", BOOL).optional(),
         constant("squeeze_mask", BOOL).optional(),
     ],
+    axes: Axes::Slice,
+    work: Work::Free,
     infer: |a| {
         let shape =
             if is_placed(a) { Some(kept_shape(&ranges(a)?)) } else { sizes(a)?.into_iter().collect() };
@@ -129,6 +133,8 @@ pub static SLICE_UPDATE: OpDef = OpDef {
         constant("end_mask", BOOL).optional(),
         constant("squeeze_mask", BOOL).optional(),
     ],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         equal_dtypes(a, &["x", "update"])?;
         let update = a.ty("update");

@@ -4,7 +4,7 @@ use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::ir::Literal;
-use crate::op::{Call, Eval, FLOATS, Grad, I32, OpDef, constant, tensor};
+use crate::op::{Axes, Call, Eval, FLOATS, Grad, I32, OpDef, Work, constant, tensor};
 use crate::tensor::{Data, Tensor, unflatten};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
@@ -16,6 +16,8 @@ pub static DEPTH_TO_SPACE: OpDef = OpDef {
     name: "depth_to_space",
     since: Opset::Ios15,
     params: &[tensor("x", FLOATS), constant("block_size", I32)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| spread(a, "block_size"),
     eval: |a| spread_out(a, "block_size", Order::BlockFirst),
     grad: Grad::Rule(|g| {
@@ -30,6 +32,8 @@ pub static SPACE_TO_DEPTH: OpDef = OpDef {
     name: "space_to_depth",
     since: Opset::Ios15,
     params: &[tensor("x", FLOATS), constant("block_size", I32)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| gather(a, "block_size"),
     eval: |a| gathered(a, "block_size", Order::BlockFirst),
     grad: Grad::Rule(|g| {
@@ -44,6 +48,8 @@ pub static PIXEL_SHUFFLE: OpDef = OpDef {
     name: "pixel_shuffle",
     since: Opset::Ios15,
     params: &[tensor("x", FLOATS), constant("upscale_factor", I32)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| spread(a, "upscale_factor"),
     eval: |a| spread_out(a, "upscale_factor", Order::ChannelFirst),
     grad: Grad::Rule(|g| {
@@ -62,6 +68,8 @@ pub static PIXEL_UNSHUFFLE: OpDef = OpDef {
     name: "pixel_unshuffle",
     since: Opset::Ios16,
     params: &[tensor("x", FLOATS), constant("downscale_factor", FACTOR)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| gather(a, "downscale_factor"),
     eval: |a| gathered(a, "downscale_factor", Order::ChannelFirst),
     grad: Grad::Rule(|g| {
@@ -78,6 +86,8 @@ pub static SPACE_TO_BATCH: OpDef = OpDef {
     name: "space_to_batch",
     since: Opset::Ios15,
     params: &[tensor("x", FLOATS), constant("block_shape", I32), constant("paddings", I32)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let (x, Tiling { block: [h, w], edge }) = (image(a)?, Tiling::of(a, "paddings")?);
         let padded = |i: usize| x[i + 2].checked_add(edge[i][0])?.checked_add(edge[i][1]);
@@ -116,6 +126,8 @@ pub static BATCH_TO_SPACE: OpDef = OpDef {
     name: "batch_to_space",
     since: Opset::Ios15,
     params: &[tensor("x", FLOATS), constant("block_shape", I32), constant("crops", I32)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         let (x, Tiling { block, edge }) = (image(a)?, Tiling::of(a, "crops")?);
         let cropped =

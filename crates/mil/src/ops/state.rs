@@ -4,7 +4,7 @@
 //! values: what is written is what the next reading finds.
 
 use crate::diag::Reject;
-use crate::op::{ANY, Call, Grad, OpDef, tensor};
+use crate::op::{ANY, Axes, Call, Grad, OpDef, Work, tensor};
 use crate::tensor::Tensor;
 use crate::ty::{Opset, TensorType};
 
@@ -14,6 +14,8 @@ pub static READ_STATE: OpDef = OpDef {
     name: "read_state",
     since: Opset::Ios18,
     params: &[tensor("input", ANY)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| Ok(vec![a.ty("input").clone()]),
     eval: |a| vec![a.tensor("input").clone()],
     grad: Grad::Rule(|g| {
@@ -28,6 +30,8 @@ pub static WRITE_STATE: OpDef = OpDef {
     name: "write_state",
     since: Opset::Ios18,
     params: &[tensor("data", ANY), tensor("input", ANY)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         same_types(a, "input", "data")?;
         Ok(Vec::new())
@@ -42,6 +46,8 @@ pub static COREML_UPDATE_STATE: OpDef = OpDef {
     name: "coreml_update_state",
     since: Opset::Ios18,
     params: &[tensor("state", ANY), tensor("value", ANY)],
+    axes: Axes::Tied,
+    work: Work::Free,
     infer: |a| {
         same_types(a, "state", "value")?;
         Ok(vec![a.ty("value").clone()])

@@ -2,7 +2,7 @@
 
 use crate::build::Var;
 use crate::diag::Reject;
-use crate::op::{Absent, Call, Eval, FLOATS, Grad, NUMBERS, OpDef, Param, constant, tensor};
+use crate::op::{Absent, Axes, Call, Eval, FLOATS, Grad, NUMBERS, OpDef, Param, Work, constant, tensor};
 use crate::tensor::{Data, Tensor};
 use crate::ty::{Opset, Shape, TensorType};
 
@@ -24,6 +24,8 @@ pub static RSQRT: OpDef = OpDef {
     name: "rsqrt",
     since: Opset::Ios15,
     params: &[tensor("x", FLOATS), constant("epsilon", FLOATS).or(Absent::Float(1e-12))],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: same_type,
     eval: |a| map(a, |x| 1.0 / (x + a.float("epsilon")).sqrt()),
     grad: Grad::Rule(|g| {
@@ -39,6 +41,8 @@ pub static INVERSE: OpDef = OpDef {
     name: "inverse",
     since: Opset::Ios15,
     params: &[tensor("x", FLOATS), constant("epsilon", FLOATS).or(Absent::Float(1e-4))],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: same_type,
     eval: |a| map(a, |x| 1.0 / (x + a.float("epsilon"))),
     grad: Grad::Rule(|g| {
@@ -77,6 +81,8 @@ pub static LOG: OpDef = OpDef {
     name: "log",
     since: Opset::Ios15,
     params: &[tensor("x", FLOATS), constant("epsilon", FLOATS).or(Absent::Float(SMALLEST_F32))],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: same_type,
     eval: |a| map(a, |x| (x + a.float("epsilon")).ln()),
     grad: Grad::Rule(|g| {
@@ -174,6 +180,8 @@ pub static CLIP: OpDef = OpDef {
     name: "clip",
     since: Opset::Ios15,
     params: &[tensor("x", FLOATS), constant("alpha", FLOATS), constant("beta", FLOATS)],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: |a| {
         equal_dtypes(a, &["x", "alpha", "beta"])?;
         let (alpha, beta) = (a.float("alpha"), a.float("beta"));
@@ -200,6 +208,8 @@ pub static THRESHOLD: OpDef = OpDef {
     name: "threshold",
     since: Opset::Ios15,
     params: &[tensor("x", NUMBERS), constant("alpha", NUMBERS)],
+    axes: Axes::Elementwise,
+    work: Work::Free,
     infer: |a| {
         equal_dtypes(a, &["x", "alpha"])?;
         one_number(a, "alpha")?;
@@ -226,11 +236,29 @@ const X_NUMBER: &[Param] = &[tensor("x", NUMBERS)];
 
 /// A function of single floats that keeps the type.
 pub(super) const fn unary(name: &'static str, eval: fn(&Eval<'_>) -> Vec<Tensor>, grad: Grad) -> OpDef {
-    OpDef { name, since: Opset::Ios15, params: X, infer: same_type, eval, grad }
+    OpDef {
+        name,
+        since: Opset::Ios15,
+        params: X,
+        axes: Axes::Elementwise,
+        work: Work::Free,
+        infer: same_type,
+        eval,
+        grad,
+    }
 }
 
 const fn unary_number(name: &'static str, eval: fn(&Eval<'_>) -> Vec<Tensor>, grad: Grad) -> OpDef {
-    OpDef { name, since: Opset::Ios15, params: X_NUMBER, infer: same_type, eval, grad }
+    OpDef {
+        name,
+        since: Opset::Ios15,
+        params: X_NUMBER,
+        axes: Axes::Elementwise,
+        work: Work::Free,
+        infer: same_type,
+        eval,
+        grad,
+    }
 }
 
 /// The type rule of operations that keep the type of `x`.

@@ -1,6 +1,7 @@
 //! Tests that loop over the op table: whoever adds an operation adds a line to `cases`, and is tested.
 
 mod answers;
+mod axes;
 mod cases;
 mod computed;
 mod fuzz;

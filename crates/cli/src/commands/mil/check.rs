@@ -194,7 +194,7 @@ impl Verdict {
             errors: self.count(Severity::Error),
             warnings: self.count(Severity::Warning),
             notes: self.count(Severity::Note),
-            diagnostics: self.report.diagnostics.iter().map(|d| Finding::of(source, d)).collect(),
+            diagnostics: self.report.diagnostics.iter().map(|d| DiagnosticRecord::of(source, d)).collect(),
         }
     }
 }
@@ -248,11 +248,11 @@ struct Listed {
     errors: usize,
     warnings: usize,
     notes: usize,
-    diagnostics: Vec<Finding>,
+    diagnostics: Vec<DiagnosticRecord>,
 }
 
 #[derive(Debug, Serialize)]
-struct Finding {
+struct DiagnosticRecord {
     severity: &'static str,
     code: &'static str,
     message: String,
@@ -285,14 +285,14 @@ impl Span {
     }
 }
 
-impl Finding {
-    fn of(source: &Source, d: &Diagnostic) -> Finding {
+impl DiagnosticRecord {
+    fn of(source: &Source, d: &Diagnostic) -> DiagnosticRecord {
         let at = |place: &Place| match place {
             Place::Text(range) => Some(Span::of(source, range)),
             _ => None,
         };
         let labels = d.labels.iter().map(|(place, text)| Label { text: text.clone(), at: at(place) });
-        Finding {
+        DiagnosticRecord {
             severity: d.severity.name(),
             code: d.code,
             message: d.message.clone(),
