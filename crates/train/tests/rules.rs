@@ -1,6 +1,6 @@
 //! What the rules of real engines say of our own kernels: nothing is refused, and what is doubtful is known.
 
-use anelint::rules::{self, Chip, Finding, Route};
+use anelint::rules::{self, Chip, Route, Violation};
 use mil::diag::Severity;
 use std::collections::BTreeSet;
 use train::config::{ModelConfig, PRESETS};
@@ -51,7 +51,7 @@ fn besides(preset: &str, dynamic: bool) -> &'static [(&'static str, &'static str
 }
 
 /// The findings of every kernel of `preset`, for every chip, with the kernel's name.
-fn findings(preset: &str, dynamic: bool) -> Vec<(String, Finding)> {
+fn findings(preset: &str, dynamic: bool) -> Vec<(String, Violation)> {
     let cfg = ModelConfig::preset(preset).expect("a preset");
     let layer = Layer::new(&cfg, Precision::F16).expect("a layer");
     let make = if dynamic { LayerKernels::dynamic } else { LayerKernels::new };

@@ -274,7 +274,7 @@ mod tests {
     fn broken(text: &str) -> Vec<&'static str> {
         let read = mil::text::read(text);
         let found = rules::check(&read, &[Chip::M4], Route::InMemory);
-        let refused = |f: &rules::Finding| f.rule.consequence == rules::Consequence::Refused;
+        let refused = |v: &rules::Violation| v.rule.consequence == rules::Consequence::Refused;
         found.iter().filter(|f| refused(f)).map(|f| f.rule.id).collect()
     }
 

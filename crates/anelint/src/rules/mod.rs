@@ -1,228 +1,61 @@
 //! The rules of real Neural Engines: one table, and the checker that applies it to a program's text.
 //!
 //! Each [`Rule`] says what holds on which chips and which way to the engine, what happens if it is broken, who reports
-//! it and how sure that is; where reports differ, the rule says so. Most carry a check, which looks at the text alone;
-//! the others say why a text cannot decide them. A new rule is one entry in the file of its letter. Numbers stand in
-//! [`facts`](crate::facts).
+//! it and how sure that is; where reports differ, the rule says so. Most carry a check of the text, which stands below the
+//! entry; the others say why a text cannot decide them. A new rule is one entry in the file of its subject, its name in
+//! that file's `RULES`, and a file of examples (`tests/rules/examples`). Numbers stand in [`facts`](crate::facts).
 //!
 //! Nothing here was measured by us: [`Rule::source`] names who did.
 
 mod affine;
 mod chip;
 mod evidence;
-mod finding;
-mod forms;
-mod hazards;
+mod functions;
+mod limits;
+mod matches;
 mod numeric;
 mod peers;
-mod ports;
 mod process;
+mod products;
 mod profile;
+mod rule;
+mod sizes;
 mod speed;
 mod subject;
-mod surface;
-mod text;
+mod surfaces;
+mod training;
+mod values;
+mod violation;
+mod work;
 mod written;
 
 pub use chip::{Chip, Chips};
 pub use evidence::{Report, Says};
-pub use finding::{Finding, Matches};
+pub use matches::Matches;
 pub use profile::{Measured, Profile};
-pub use subject::{FunctionIndex, Known, Port, Shape, Step, Subject};
+pub use rule::{Check, Confidence, Consequence, Route, Rule};
+pub use subject::{FunctionIndex, Known, OpCall, Port, Shape, Subject};
+pub use violation::Violation;
 
 use mil::text::Read;
-use std::fmt;
-
-/// Something that holds of real engines.
-#[derive(Clone, Copy, Debug)]
-pub struct Rule {
-    /// A letter and a number: W for process and daemon, S for surfaces and shapes, T for text, N for numbers, P for
-    /// speed.
-    pub id: &'static str,
-    /// One sentence: what a program or its user has to keep to.
-    pub title: &'static str,
-    /// The chips that it holds on.
-    pub chips: Chips,
-    /// The way to the engine that it holds on.
-    pub route: Route,
-    /// What happens if it is broken.
-    pub consequence: Consequence,
-    /// How sure it is.
-    pub confidence: Confidence,
-    /// What projects report of it: those that saw it hold, and those for which what it speaks against ran.
-    pub source: &'static [Report],
-    /// How reports differ, if they do.
-    pub conflict: Option<&'static str>,
-    /// What to do: one sentence.
-    pub repair: &'static str,
-    /// How a text is checked, or why it cannot be.
-    pub check: Check,
-}
-
-impl Rule {
-    /// What most entries share.
-    const DEFAULT: Rule = Rule {
-        id: "",
-        title: "",
-        chips: Chips::Any,
-        route: Route::Both,
-        consequence: Consequence::Informative,
-        confidence: Confidence::C,
-        source: &[],
-        conflict: None,
-        repair: "",
-        check: Check::Never(""),
-    };
-
-    /// Whether what is reported is enough to call a breach an error: two independent reports, or one with a published
-    /// test, and none of success.
-    pub fn is_sure(&self) -> bool {
-        self.conflict.is_none() && self.confidence != Confidence::C && evidence::suffice(self.source)
-    }
-
-    /// Whether a text can be checked for it.
-    pub fn is_checked(&self) -> bool {
-        !matches!(self.check, Check::Never(_))
-    }
-}
-
-/// How a text is checked.
-#[derive(Clone, Copy)]
-pub enum Check {
-    /// The same for all chips.
-    Text(fn(&Subject<'_>, &mut Matches)),
-    /// For one chip at a time.
-    Chip(fn(&Subject<'_>, Chip, &mut Matches)),
-    /// Why a text cannot decide it.
-    Never(&'static str),
-}
-
-impl fmt::Debug for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Check::Text(_) => f.write_str("Text"),
-            Check::Chip(_) => f.write_str("Chip"),
-            Check::Never(why) => write!(f, "Never({why:?})"),
-        }
-    }
-}
-
-/// What happens if a rule is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Consequence {
-    /// The compiler refuses the program.
-    Refused,
-    /// It compiles, and does not load.
-    LoadFailure,
-    /// It loads, and each evaluation fails.
-    Evaluation,
-    /// The process or the compiler service dies or never answers.
-    Crash,
-    /// It runs, and the numbers are zeros or wrong.
-    WrongNumbers,
-    /// It runs, slower than it need.
-    Slow,
-    /// Nothing: it is good to know.
-    Informative,
-}
-
-impl Consequence {
-    /// Every consequence, the worst first.
-    pub const ALL: [Consequence; 7] = [
-        Consequence::Refused,
-        Consequence::LoadFailure,
-        Consequence::Evaluation,
-        Consequence::Crash,
-        Consequence::WrongNumbers,
-        Consequence::Slow,
-        Consequence::Informative,
-    ];
-
-    /// The consequence that is shown as `text`.
-    pub fn parse(text: &str) -> Option<Consequence> {
-        Consequence::ALL.into_iter().find(|c| c.to_string() == text)
-    }
-}
-
-impl fmt::Display for Consequence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Consequence::Refused => "refused at compile",
-            Consequence::LoadFailure => "load failure",
-            Consequence::Evaluation => "error 0x1d at evaluation",
-            Consequence::Crash => "crash or hang",
-            Consequence::WrongNumbers => "silent zeros or wrong numbers",
-            Consequence::Slow => "slow",
-            Consequence::Informative => "good to know",
-        })
-    }
-}
-
-/// How sure a rule is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Confidence {
-    /// Measured by two or more projects, or with a published test.
-    A,
-    /// One project, with a test or probe.
-    B,
-    /// Asserted only.
-    C,
-}
-
-impl fmt::Display for Confidence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Confidence::A => "A (measured by several, or with a published test)",
-            Confidence::B => "B (measured by one)",
-            Confidence::C => "C (asserted only)",
-        })
-    }
-}
-
-/// A way to the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Route {
-    /// MIL text handed to the compiler in memory (`_ANEInMemoryModel`).
-    InMemory,
-    /// The C interface of the runtime beneath Core ML (`e5rt`).
-    E5rt,
-    /// Both of them.
-    Both,
-}
-
-impl Route {
-    /// Every route.
-    pub const ALL: [Route; 3] = [Route::InMemory, Route::E5rt, Route::Both];
-
-    /// The route called `name`: `in-memory`, `e5rt` or `both`.
-    pub fn parse(name: &str) -> Option<Route> {
-        Route::ALL.into_iter().find(|r| r.name() == name)
-    }
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Route::InMemory => "in-memory",
-            Route::E5rt => "e5rt",
-            Route::Both => "both",
-        }
-    }
-
-    /// Whether a rule of this route matters to who takes `route`.
-    fn meets(self, route: Route) -> bool {
-        self == route || self == Route::Both || route == Route::Both
-    }
-}
-
-impl fmt::Display for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// Every rule: W, S, T, N, P.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    [process::RULES, surface::RULES, text::RULES, numeric::RULES, speed::RULES].into_iter().flatten()
+    let tables = [
+        process::RULES,
+        surfaces::RULES,
+        sizes::RULES,
+        written::RULES,
+        products::RULES,
+        functions::RULES,
+        values::RULES,
+        limits::RULES,
+        affine::RULES,
+        numeric::RULES,
+        training::RULES,
+        speed::RULES,
+    ];
+    tables.into_iter().flatten()
 }
 
 /// The rule called `id`, in any case.
@@ -230,43 +63,48 @@ pub fn find(id: &str) -> Option<&'static Rule> {
     all().find(|r| r.id.eq_ignore_ascii_case(id))
 }
 
-/// What a program breaks that goes to engines of `chips` by `route`, in the order of the table.
+/// The rules that a program breaks on engines of `chips`, reached by `route`, in the order of the table.
 ///
 /// Works on what is written, so programs with operations that are not in MIL's table or with unknown sizes are checked
-/// as far as they say something; what the language itself refuses is [`mil::text::check`]'s. One finding stands for all
-/// places that break a rule in the same way.
-pub fn check(read: &Read<'_>, chips: &[Chip], route: Route) -> Vec<Finding> {
+/// as far as they say something; what the language itself refuses is [`mil::text::check`]'s. One violation stands for
+/// all places that break a rule in the same way.
+pub fn check(read: &Read<'_>, chips: &[Chip], route: Route) -> Vec<Violation> {
     check_with(read, chips, route, None)
 }
 
-/// The same, where what `profile` saw on its chip counts more than the table.
-pub fn check_with(read: &Read<'_>, chips: &[Chip], route: Route, profile: Option<&Profile>) -> Vec<Finding> {
+/// [`check`], where the measurements of `profile` override the table on its chip.
+pub fn check_with(
+    read: &Read<'_>,
+    chips: &[Chip],
+    route: Route,
+    profile: Option<&Profile>,
+) -> Vec<Violation> {
     let subject = Subject::new(&read.tree);
-    let mut findings = Vec::new();
+    let mut violations = Vec::new();
     for rule in all().filter(|r| r.route.meets(route)) {
         let measured = |chip| profile.and_then(|p| p.on(rule, chip));
         let holds = |&chip: &Chip| measured(chip).map_or_else(|| rule.chips.has(chip), |m| m.holds);
-        // What was measured is said apart from what is reported.
-        let (seen, told): (Vec<Chip>, Vec<Chip>) =
+        // Violations on chips where the rule was measured are kept apart from those that are only reported.
+        let (on_measured, on_reported): (Vec<Chip>, Vec<Chip>) =
             chips.iter().copied().filter(holds).partition(|&c| measured(c).is_some());
-        for chips in [told, seen] {
+        for chips in [on_reported, on_measured] {
             let Some(measured) = chips.first().map(|&c| measured(c)) else { continue };
             match rule.check {
                 Check::Never(_) => {}
                 Check::Text(check) => {
-                    let mut hits = Matches::default();
-                    check(&subject, &mut hits);
-                    hits.file(rule, &chips, measured, &mut findings);
+                    let mut matches = Matches::default();
+                    check(&subject, &mut matches);
+                    violation::file(matches, rule, &chips, measured, &mut violations);
                 }
                 Check::Chip(check) => {
                     for chip in chips {
-                        let mut hits = Matches::default();
-                        check(&subject, chip, &mut hits);
-                        hits.file(rule, &[chip], measured, &mut findings);
+                        let mut matches = Matches::default();
+                        check(&subject, chip, &mut matches);
+                        violation::file(matches, rule, &[chip], measured, &mut violations);
                     }
                 }
             }
         }
     }
-    findings
+    violations
 }

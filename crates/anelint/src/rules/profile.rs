@@ -1,6 +1,7 @@
 //! What a chip itself answered: verdicts of probes, which override the table for that chip.
 
-use super::{Chip, Consequence, Rule};
+use super::chip::Chip;
+use super::rule::{Consequence, Rule};
 use std::collections::BTreeMap;
 
 /// What was seen of rules on one chip.

@@ -3,47 +3,49 @@
 //! Everything comes from what is written: the type of a value is the one that stands before its name. So rules work for
 //! operations that are not in MIL's table, and for sizes that are not known.
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use mil::op::Axes;
 use mil::text::tree::{Arg, ArgValue, Dim, Func, Item, Literal, Param, Span, Statement, Tree, Type, Value};
-use mil::{DType, Data};
+use mil::{DType, Data, Op};
+use std::fmt::Display;
 
 /// A text, indexed.
 pub struct Subject<'t> {
     /// The text as a tree.
     pub tree: &'t Tree<'t>,
     /// Its functions.
-    pub scenes: Vec<FunctionIndex<'t>>,
+    pub functions: Vec<FunctionIndex<'t>>,
 }
 
 impl<'t> Subject<'t> {
     /// Indexes each function of `tree`.
     pub fn new(tree: &'t Tree<'t>) -> Subject<'t> {
-        Subject { tree, scenes: tree.functions.iter().map(FunctionIndex::new).collect() }
+        Subject { tree, functions: tree.functions.iter().map(FunctionIndex::new).collect() }
     }
 
     /// Every operation called `op`, in order of the text within each function.
-    pub fn each<'a>(&'a self, op: &str) -> impl Iterator<Item = Step<'a, 't>> {
-        self.scenes.iter().flat_map(move |s| s.each(op))
+    pub fn each<'a>(&'a self, op: &str) -> impl Iterator<Item = OpCall<'a, 't>> {
+        self.functions.iter().flat_map(move |f| f.each(op))
     }
 
     /// Every operation that has one of these names: name by name.
-    pub fn each_of<'a>(&'a self, ops: &[&str]) -> impl Iterator<Item = Step<'a, 't>> {
+    pub fn each_of<'a>(&'a self, ops: &[&str]) -> impl Iterator<Item = OpCall<'a, 't>> {
         ops.iter().flat_map(|op| self.each(op))
     }
 
     /// Every operation.
-    pub fn steps<'a>(&'a self) -> impl Iterator<Item = Step<'a, 't>> {
-        self.scenes.iter().flat_map(FunctionIndex::steps)
+    pub fn calls<'a>(&'a self) -> impl Iterator<Item = OpCall<'a, 't>> {
+        self.functions.iter().flat_map(FunctionIndex::calls)
     }
 
     /// Every surface: the parameters and results of every function.
     pub fn surfaces<'a>(&'a self) -> impl Iterator<Item = Port<'t>> + 'a {
-        self.scenes.iter().flat_map(|s| s.inputs().chain(s.outputs()))
+        self.functions.iter().flat_map(|f| f.inputs().chain(f.outputs()))
     }
 
     /// Every parameter.
     pub fn inputs<'a>(&'a self) -> impl Iterator<Item = Port<'t>> + 'a {
-        self.scenes.iter().flat_map(FunctionIndex::inputs)
+        self.functions.iter().flat_map(FunctionIndex::inputs)
     }
 
     /// Every entry of a weight file that the text names: path, offset, place.
@@ -52,7 +54,7 @@ impl<'t> Subject<'t> {
             Value::Blob { path, offset } => Some((&**path, *offset, literal.span)),
             _ => None,
         };
-        self.steps().flat_map(|s| &s.op.attrs).filter_map(move |a| blob(&a.literal))
+        self.calls().flat_map(|c| &c.statement.attrs).filter_map(move |a| blob(&a.literal))
     }
 }
 
@@ -89,35 +91,42 @@ pub struct Port<'t> {
     pub span: Span,
 }
 
+impl Port<'_> {
+    /// "input `x`", and what is so of it.
+    pub(super) fn says(&self, what: impl Display) -> String {
+        format!("{} `{}` {what}", self.side, self.name)
+    }
+}
+
 impl<'t> FunctionIndex<'t> {
     fn new(func: &'t Func<'t>) -> FunctionIndex<'t> {
-        let mut scene =
+        let mut index =
             FunctionIndex { func, ops: Vec::new(), values: HashMap::new(), named: HashMap::new() };
         for param in &func.params {
-            scene.define(param, None);
+            index.define(param, None);
         }
         let mut waiting: Vec<_> = func.block.statements.iter().rev().collect();
         while let Some(op) = waiting.pop() {
-            scene.named.entry(op.op.text).or_default().push(scene.ops.len());
-            scene.ops.push(op);
+            index.named.entry(op.op.text).or_default().push(index.ops.len());
+            index.ops.push(op);
             for output in &op.outputs {
-                scene.define(output, Some(op));
+                index.define(output, Some(op));
             }
             for block in op.blocks.iter().rev() {
-                block.params.iter().for_each(|p| scene.define(p, Some(op)));
+                block.params.iter().for_each(|p| index.define(p, Some(op)));
                 waiting.extend(block.block.statements.iter().rev());
             }
         }
-        for op in scene.ops.iter().copied() {
+        for op in index.ops.iter().copied() {
             for item in op.args.iter().flat_map(|a| a.value.items()) {
                 if let Item::Name(name) = item
-                    && let Some(known) = scene.values.get_mut(name.text)
+                    && let Some(known) = index.values.get_mut(name.text)
                 {
                     known.uses.push(op);
                 }
             }
         }
-        scene
+        index
     }
 
     fn define(&mut self, param: &'t Param<'t>, maker: Option<&'t Statement<'t>>) {
@@ -131,14 +140,26 @@ impl<'t> FunctionIndex<'t> {
     }
 
     /// Every operation called `op`.
-    pub fn each<'a>(&'a self, op: &str) -> impl Iterator<Item = Step<'a, 't>> {
+    pub fn each<'a>(&'a self, op: &str) -> impl Iterator<Item = OpCall<'a, 't>> {
         let found = self.named.get(op).map_or(&[][..], Vec::as_slice);
-        found.iter().filter_map(|&i| self.ops.get(i)).map(|op| Step { scene: self, op })
+        found.iter().filter_map(|&i| self.ops.get(i)).map(|op| OpCall { function: self, statement: op })
     }
 
     /// Every operation.
-    pub fn steps<'a>(&'a self) -> impl Iterator<Item = Step<'a, 't>> {
-        self.ops.iter().map(|op| Step { scene: self, op })
+    pub fn calls<'a>(&'a self) -> impl Iterator<Item = OpCall<'a, 't>> {
+        self.ops.iter().map(|op| OpCall { function: self, statement: op })
+    }
+
+    /// Values that convolutions take or give.
+    pub fn conv_values(&self) -> HashSet<&'t str> {
+        let mut names = HashSet::new();
+        for call in self.each("conv") {
+            names.insert(call.name());
+            if let Some(Item::Name(x)) = call.item("x") {
+                names.insert(x.text);
+            }
+        }
+        names
     }
 
     /// Parameters that are tensors; states are not bound to surfaces.
@@ -161,37 +182,54 @@ impl<'t> FunctionIndex<'t> {
 
 /// An operation in its function.
 #[derive(Clone, Copy)]
-pub struct Step<'a, 't> {
+pub struct OpCall<'a, 't> {
     /// The function.
-    pub scene: &'a FunctionIndex<'t>,
+    pub function: &'a FunctionIndex<'t>,
     /// As it is written.
-    pub op: &'t Statement<'t>,
+    pub statement: &'t Statement<'t>,
 }
 
-impl<'a, 't> Step<'a, 't> {
+impl<'a, 't> OpCall<'a, 't> {
     /// Where its name stands.
     pub fn span(&self) -> Span {
-        self.op.op.span
+        self.statement.op.span
     }
 
     /// The name of its first result.
     pub fn name(&self) -> &'t str {
-        self.op.outputs.first().map_or("", |o| o.name.text)
+        self.statement.outputs.first().map_or("", |o| o.name.text)
+    }
+
+    /// "`y` is an `acos`".
+    pub(super) fn described(&self) -> String {
+        let op = self.statement.op;
+        let article = if op.text.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+        format!("`{}` is {article} `{op}`", self.name())
+    }
+
+    /// The operation that gives the value of `param`; nothing gives parameters of a function.
+    pub(super) fn maker(&self, param: &str) -> Option<&'t Statement<'t>> {
+        self.value(param)?.maker
+    }
+
+    /// The name of the operation that gives the value of `param`.
+    pub(super) fn maker_name(&self, param: &str) -> Option<&'t str> {
+        Some(self.maker(param)?.op.text)
     }
 
     /// Whether its result is known when the program is compiled.
     pub fn makes_constant(&self) -> bool {
-        makes_constant(self.op)
+        makes_constant(self.statement)
     }
 
     /// The type of its first result.
     pub fn out(&self) -> Option<Shape<'t>> {
-        self.op.outputs.first().and_then(|o| Shape::of(&o.ty))
+        self.statement.outputs.first().and_then(|o| Shape::of(&o.ty))
     }
 
     /// The one thing that is given for `param`.
     pub fn item(&self, param: &str) -> Option<&'t Item<'t>> {
-        match &self.op.arg(param)?.value {
+        match &self.statement.arg(param)?.value {
             ArgValue::One(item) => Some(item),
             ArgValue::List(_) => None,
         }
@@ -200,7 +238,7 @@ impl<'a, 't> Step<'a, 't> {
     /// What is known of the value given for `param`.
     pub fn value(&self, param: &str) -> Option<&'a Known<'t>> {
         match self.item(param)? {
-            Item::Name(name) => self.scene.value(name.text),
+            Item::Name(name) => self.function.value(name.text),
             Item::Literal(_) => None,
         }
     }
@@ -208,7 +246,7 @@ impl<'a, 't> Step<'a, 't> {
     /// The type of what is given for `param`.
     pub fn shape(&self, param: &str) -> Option<Shape<'t>> {
         match self.item(param)? {
-            Item::Name(name) => Shape::of(self.scene.value(name.text)?.ty),
+            Item::Name(name) => Shape::of(self.function.value(name.text)?.ty),
             Item::Literal(literal) => Shape::of(&literal.ty),
         }
     }
@@ -217,7 +255,7 @@ impl<'a, 't> Step<'a, 't> {
     pub fn is_constant(&self, param: &str) -> Option<bool> {
         Some(match self.item(param)? {
             Item::Literal(_) => true,
-            Item::Name(name) => self.scene.value(name.text)?.maker.is_some_and(makes_constant),
+            Item::Name(name) => self.function.value(name.text)?.maker.is_some_and(makes_constant),
         })
     }
 
@@ -225,7 +263,7 @@ impl<'a, 't> Step<'a, 't> {
     pub fn data(&self, param: &str) -> Option<&'t Data> {
         let literal = match self.item(param)? {
             Item::Literal(literal) => literal,
-            Item::Name(name) => self.scene.value(name.text)?.maker?.const_literal()?,
+            Item::Name(name) => self.function.value(name.text)?.maker?.const_literal()?,
         };
         match &literal.value {
             Value::Tensor { data, .. } => Some(data),
@@ -268,13 +306,23 @@ impl<'a, 't> Step<'a, 't> {
 
     /// Its argument called `param`.
     pub fn arg(&self, param: &str) -> Option<&'t Arg<'t>> {
-        self.op.arg(param)
+        self.statement.arg(param)
     }
 }
 
 /// `const` and the operations that make constants of compressed weights.
 fn makes_constant(op: &Statement<'_>) -> bool {
     op.op.text == "const" || op.op.text.starts_with("constexpr_")
+}
+
+/// Whether the op table has `op` as one that works element by element.
+pub(super) fn is_elementwise(op: &str) -> bool {
+    Op::find(op).is_some_and(|op| matches!(op.axes, Axes::Elementwise))
+}
+
+/// Whether `op` reduces axes.
+pub(super) fn is_reduction(op: Option<&str>) -> bool {
+    op.is_some_and(|op| op.starts_with("reduce_"))
 }
 
 /// Element type and sizes.

@@ -1,7 +1,7 @@
 //! What a finding says, how bad it is, and that one stands for many.
 
 use super::check;
-use anelint::rules::{self, Chip, Confidence, Consequence, Finding, Route, Says};
+use anelint::rules::{self, Chip, Confidence, Consequence, Route, Says, Violation};
 use mil::diag::{Diagnostic, Place, Severity};
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ fn program(params: &str, body: &str, results: &str) -> String {
 }
 
 /// The findings of rule `id` in a program, for `chips`.
-fn of(id: &str, [params, body, results]: [&str; 3], chips: &[Chip]) -> Vec<Finding> {
+fn of(id: &str, [params, body, results]: [&str; 3], chips: &[Chip]) -> Vec<Violation> {
     let found = check(&program(params, body, results), chips);
     found.into_iter().filter(|f| f.rule.id == id).collect()
 }
@@ -107,7 +107,7 @@ fn an_error_has_evidence_enough() {
     };
     let mut errors = Vec::new();
     for rule in rules::all() {
-        let finding = Finding {
+        let finding = Violation {
             rule,
             chips: vec![Chip::M4],
             place: Place::Nowhere,
@@ -130,7 +130,11 @@ fn an_error_has_evidence_enough() {
         assert!(rule.conflict.is_none() && rule.confidence != Confidence::C, "{}", rule.id);
         errors.push(rule.id);
         // A form that somebody disputes is no error.
-        assert!(Finding { disputed: Some("it ran"), ..finding }.severity() < Severity::Error, "{}", rule.id);
+        assert!(
+            Violation { disputed: Some("it ran"), ..finding }.severity() < Severity::Error,
+            "{}",
+            rule.id
+        );
     }
     assert_eq!(errors.join(" "), ERRORS);
 }

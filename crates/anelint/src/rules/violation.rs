@@ -1,13 +1,15 @@
-//! What a check finds, and how it is said.
+//! A rule that a program breaks, and how it is said.
 
 use super::chip::{Chip, Chips};
-use super::{Consequence, Measured, Rule};
+use super::matches::{Group, Matches};
+use super::profile::Measured;
+use super::rule::{Consequence, Rule};
 use mil::diag::{Diagnostic, Place, Severity};
 use mil::text::tree::Span;
 
 /// A rule that a program breaks.
 #[derive(Clone, Debug)]
-pub struct Finding {
+pub struct Violation {
     /// The rule.
     pub rule: &'static Rule,
     /// The chips, of those asked for, that it concerns.
@@ -24,7 +26,7 @@ pub struct Finding {
     pub measured: Option<Measured>,
 }
 
-impl Finding {
+impl Violation {
     /// What comes of it: as it was measured, or as the table has it.
     pub fn consequence(&self) -> Consequence {
         self.measured.and_then(|m| m.consequence).unwrap_or(self.rule.consequence)
@@ -67,66 +69,31 @@ impl Finding {
     }
 }
 
-/// What one check finds: of sure and of disputed places, the first and how many.
-#[derive(Default)]
-pub struct Matches {
-    sure: Group,
-    disputed: Group,
-}
-
-/// Places that are said to break a rule in the same way.
-#[derive(Default)]
-struct Group {
-    disputed: Option<&'static str>,
-    first: Option<(Span, String)>,
-    count: usize,
-}
-
-impl Group {
-    fn add(&mut self, span: Span, message: impl FnOnce() -> String) {
-        self.count += 1;
-        self.first.get_or_insert_with(|| (span, message()));
-    }
-}
-
-impl Matches {
-    /// The rule is broken at `span`; `message` is asked for the first place alone.
-    pub fn at(&mut self, span: Span, message: impl FnOnce() -> String) {
-        self.sure.add(span, message);
-    }
-
-    /// The same, but there is `reason` to believe that this form is taken.
-    pub fn disputed(&mut self, span: Span, reason: &'static str, message: impl FnOnce() -> String) {
-        self.disputed.disputed.get_or_insert(reason);
-        self.disputed.add(span, message);
-    }
-
-    /// As findings on `chips`; those that say the same of other chips are extended.
-    pub(super) fn file(
-        self,
-        rule: &'static Rule,
-        chips: &[Chip],
-        measured: Option<Measured>,
-        findings: &mut Vec<Finding>,
-    ) {
-        for Group { disputed, first, count } in [self.sure, self.disputed] {
-            let Some((span, message)) = first else { continue };
-            let same = findings.iter_mut().rev().take_while(|f| f.rule.id == rule.id).find(|f| {
-                f.message == message && f.disputed == disputed && f.count == count && f.measured == measured
-            });
-            match same {
-                Some(finding) => finding.chips.extend(chips),
-                None => findings.push(Finding {
-                    rule,
-                    chips: chips.to_vec(),
-                    // A tree that was not read from a text has no places.
-                    place: if span == Span::default() { Place::Nowhere } else { Place::Text(span.range()) },
-                    message,
-                    count,
-                    disputed,
-                    measured,
-                }),
-            }
+/// Adds what `matches` found of `rule` on `chips` to `violations`; one that says the same of other chips is extended.
+pub(super) fn file(
+    matches: Matches,
+    rule: &'static Rule,
+    chips: &[Chip],
+    measured: Option<Measured>,
+    violations: &mut Vec<Violation>,
+) {
+    for Group { disputed, first, count } in matches.into_groups() {
+        let Some((span, message)) = first else { continue };
+        let same = violations.iter_mut().rev().take_while(|v| v.rule.id == rule.id).find(|v| {
+            v.message == message && v.disputed == disputed && v.count == count && v.measured == measured
+        });
+        match same {
+            Some(violation) => violation.chips.extend(chips),
+            None => violations.push(Violation {
+                rule,
+                chips: chips.to_vec(),
+                // A tree that was not read from a text has no places.
+                place: if span == Span::default() { Place::Nowhere } else { Place::Text(span.range()) },
+                message,
+                count,
+                disputed,
+                measured,
+            }),
         }
     }
 }
