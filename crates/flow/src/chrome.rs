@@ -108,10 +108,11 @@ mod tests {
 
     #[test]
     fn waits_and_idle_time_are_bars_of_their_lane() {
-        let mut graph = Graph::<()>::new();
-        let a = graph.resource("a");
-        graph.task("first").on(Lane::Engine).writes([a]).run(|| Ok(()));
-        graph.task("then").on(Lane::Cpu).reads([a]).run(|| Ok(()));
+        let mut arena = crate::Arena::new();
+        let a = arena.cell("a", ());
+        let mut graph = Graph::<()>::new(&arena);
+        graph.task("first").on(Lane::Engine).writes(a.clone()).run(|(), _| Ok(()));
+        graph.task("then").on(Lane::Cpu).reads(a).run(|_, ()| Ok(()));
         let plan = graph.plan().expect("a plan");
         let at = |micros: u64| Duration::from_micros(1000 + micros);
         let span = |start, end| Span { start: at(start), end: at(end) };

@@ -1,117 +1,138 @@
-//! Declarations: resources, and tasks that say what they read and write.
+//! Declarations: tasks that say what they read and write.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use crate::access::{Declaration, Permit};
+use crate::arena::Shared;
 use crate::plan::TaskInfo;
-use crate::{GraphError, Lane, Plan};
+use crate::{Arena, GraphError, Lane, Plan, Read, Resource, TaskError, Write};
 
-/// Something tasks read and write: a buffer, a surface, a file.
-///
-/// Two resources are independent of each other, so memory that overlaps must be one resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Resource(pub(crate) u32);
+/// A task's work with its declared cells bound to it.
+pub type Work<'a, E> = dyn Fn() -> Result<(), TaskError<E>> + Send + Sync + 'a;
 
-impl Resource {
-    /// The resource's place among those of its graph, counted from 0.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// What a task does when its turn comes.
-pub(crate) type Work<'a, E> = Box<dyn Fn() -> Result<(), E> + Send + Sync + 'a>;
+/// How a task's work is called.
+pub(crate) type Around<'a, E> = Box<dyn Fn(&Work<'a, E>) -> Result<(), TaskError<E>> + Send + Sync + 'a>;
 
 /// Tasks in the order in which one thread alone would run them.
 ///
 /// `'a` is how long the data borrowed by the tasks lives, `E` what a task may fail with.
 pub struct Graph<'a, E> {
-    resources: Vec<String>,
+    arena: Arc<Shared>,
+    names: Vec<Arc<str>>,
     tasks: Vec<TaskInfo>,
-    work: Vec<Work<'a, E>>,
+    work: Vec<Box<Work<'a, E>>>,
+    around: Option<Around<'a, E>>,
+    /// What is wrong with the first task that declares what it must not.
+    refused: Option<GraphError>,
 }
 
 impl<'a, E> Graph<'a, E> {
-    /// A graph without tasks.
-    pub fn new() -> Self {
-        Self { resources: Vec::new(), tasks: Vec::new(), work: Vec::new() }
+    /// A graph without tasks on the cells that `arena` has declared so far.
+    pub fn new(arena: &Arena) -> Self {
+        Self {
+            arena: Arc::clone(&arena.shared),
+            names: arena.names.clone(),
+            tasks: Vec::new(),
+            work: Vec::new(),
+            around: None,
+            refused: None,
+        }
     }
 
-    /// Makes a resource; the name is for people and need not be unique.
-    pub fn resource(&mut self, name: impl Into<String>) -> Resource {
-        let id = Resource(self.resources.len() as u32);
-        self.resources.push(name.into());
-        id
+    /// Calls each task's work through `call`, for example on the threads of a pool.
+    pub fn around(&mut self, call: impl Fn(&Work<'a, E>) -> Result<(), TaskError<E>> + Send + Sync + 'a) {
+        self.around = Some(Box::new(call));
     }
 
     /// Begins a task, which joins the graph at [`TaskBuilder::run`].
-    pub fn task(&mut self, name: impl Into<String>) -> TaskBuilder<'_, 'a, E> {
-        let info = TaskInfo {
-            name: name.into(),
-            lane: Lane::Cpu,
-            reads: Vec::new(),
-            writes: Vec::new(),
-            waits: Vec::new(),
-        };
-        TaskBuilder { graph: self, info }
+    pub fn task(&mut self, name: impl Into<String>) -> TaskBuilder<'_, 'a, E, (), ()> {
+        TaskBuilder { graph: self, name: name.into(), lane: Lane::Cpu, reads: (), writes: () }
     }
 
     /// Derives who waits for whom.
     ///
     /// # Errors
-    /// If two tasks share a name, or a task names a resource this graph did not make.
+    /// If two tasks share a name, or a task declares a cell of another arena, or one twice of which it writes.
     pub fn plan(self) -> Result<Plan<'a, E>, GraphError> {
-        let known = self.resources.len();
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        let known = self.names.len();
         let mut names = HashMap::with_capacity(self.tasks.len());
         for (second, task) in self.tasks.iter().enumerate() {
             if let Some(first) = names.insert(task.name.as_str(), second) {
                 return Err(GraphError::DuplicateTask { name: task.name.clone(), first, second });
             }
             if let Some(r) = task.reads.iter().chain(&task.writes).find(|r| r.index() >= known) {
-                return Err(GraphError::UnknownResource { task: task.name.clone(), resource: r.0, known });
+                return Err(GraphError::UnknownCell { task: task.name.clone(), cell: r.0, known });
             }
         }
-        Ok(Plan::new(self.resources, self.tasks, self.work))
+        Ok(Plan::new(self.arena, self.names, self.tasks, self.work, self.around))
     }
 }
 
-impl<E> Default for Graph<'_, E> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// A task being declared.
+/// A task being declared: on which lane, and the cells `R` that it reads and `W` that it writes.
 #[must_use = "a task joins the graph only when `run` is called"]
-pub struct TaskBuilder<'g, 'a, E> {
+pub struct TaskBuilder<'g, 'a, E, R, W> {
     graph: &'g mut Graph<'a, E>,
-    info: TaskInfo,
+    name: String,
+    lane: Lane,
+    reads: R,
+    writes: W,
 }
 
-impl<'a, E> TaskBuilder<'_, 'a, E> {
+impl<'g, 'a, E, R, W> TaskBuilder<'g, 'a, E, R, W> {
     /// Puts the task on `lane`; a task that does not say is on [`Lane::Cpu`].
-    pub fn on(mut self, lane: Lane) -> Self {
-        self.info.lane = lane;
-        self
+    pub fn on(self, lane: Lane) -> Self {
+        Self { lane, ..self }
     }
 
-    /// Adds resources the task reads.
-    pub fn reads(mut self, resources: impl IntoIterator<Item = Resource>) -> Self {
-        self.info.reads.extend(resources);
-        self
+    /// Declares the cells that the task reads.
+    pub fn reads<R2: Read + 'a>(self, reads: R2) -> TaskBuilder<'g, 'a, E, R2, W> {
+        let Self { graph, name, lane, writes, .. } = self;
+        TaskBuilder { graph, name, lane, reads, writes }
     }
 
-    /// Adds resources the task writes; one it also needs the old content of belongs in `reads` as well.
-    pub fn writes(mut self, resources: impl IntoIterator<Item = Resource>) -> Self {
-        self.info.writes.extend(resources);
-        self
+    /// Declares the cells that the task writes; one whose old content it needs too is an [`Update`](crate::Update).
+    pub fn writes<W2: Write + 'a>(self, writes: W2) -> TaskBuilder<'g, 'a, E, R, W2> {
+        let Self { graph, name, lane, reads, .. } = self;
+        TaskBuilder { graph, name, lane, reads, writes }
     }
+}
 
+impl<'a, E, R: Read + 'a, W: Write + 'a> TaskBuilder<'_, 'a, E, R, W> {
     /// Adds the task, with what it does, at the end of the graph.
     ///
-    /// `work` is called once a run and touches shared data only as declared. Tasks that share nothing may run
-    /// while it does.
-    pub fn run(self, work: impl Fn() -> Result<(), E> + Send + Sync + 'a) {
-        self.graph.tasks.push(self.info);
-        self.graph.work.push(Box::new(work));
+    /// `work` is called once a run, with guards of the declared cells. Tasks that share nothing may run while it does.
+    pub fn run<F>(self, work: F)
+    where
+        F: for<'c> Fn(R::Guard<'c>, W::Guard<'c>) -> Result<(), E> + Send + Sync + 'a,
+    {
+        let Self { graph, name, lane, reads, writes } = self;
+        let mut to = Declaration {
+            arena: Arc::clone(&graph.arena),
+            reads: Vec::new(),
+            writes: Vec::new(),
+            foreign: None,
+        };
+        reads.declare_reads(&mut to);
+        let read = to.reads.len();
+        writes.declare_writes(&mut to);
+        if let Some(cell) = to.foreign {
+            graph.refused.get_or_insert_with(|| GraphError::ForeignCell { task: name.clone(), cell });
+        }
+        let twice = |(i, r): &(usize, &Resource)| to.reads[..read].contains(r) || to.writes[..*i].contains(r);
+        if let Some((_, r)) = to.writes.iter().enumerate().find(twice) {
+            let cell = graph.names.get(r.index()).map_or(String::new(), |name| name.to_string());
+            graph.refused.get_or_insert_with(|| GraphError::DeclaredTwice { task: name.clone(), cell });
+        }
+        graph.tasks.push(TaskInfo { name, lane, reads: to.reads, writes: to.writes, waits: Vec::new() });
+        graph.work.push(Box::new(move || {
+            let permit = Permit(());
+            let read = reads.lock_reads(&permit)?;
+            let written = writes.lock_writes(&permit)?;
+            work(read, written).map_err(TaskError::Work)
+        }));
     }
 }

@@ -1,8 +1,8 @@
 //! Who waits for whom, derived from declarations.
 //!
-//! A lane serves its tasks in order, so "task `t` is done" means "its lane has finished so many tasks", and
-//! all a task needs to know about another lane is one number. A task's clock holds these three numbers; with
-//! it a wait that another wait or the lane's own order already implies is seen, and dropped.
+//! A lane serves its tasks in order, so "task `t` is done" means "its lane has finished so many tasks": all
+//! that a task needs to know of another lane is one number. A task's clock holds one such number a lane. It tells
+//! which waits another wait or the order of the lane already implies; these are dropped.
 
 use std::fmt;
 

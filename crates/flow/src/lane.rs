@@ -1,4 +1,4 @@
-//! The three queues a step is spread over.
+//! The queues a step is spread over.
 
 use std::fmt;
 
@@ -9,22 +9,19 @@ pub enum Lane {
     Engine,
     /// Mathematics on the host.
     Cpu,
-    /// Reading and writing files.
-    Disk,
 }
 
 impl Lane {
     /// Every lane, in the order in which they are listed and drawn.
-    pub const ALL: [Self; Self::COUNT] = [Self::Engine, Self::Cpu, Self::Disk];
+    pub const ALL: [Self; Self::COUNT] = [Self::Engine, Self::Cpu];
 
-    pub(crate) const COUNT: usize = 3;
+    pub(crate) const COUNT: usize = 2;
 
     /// The lane's name in listings, drawings and traces.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Engine => "engine",
             Self::Cpu => "cpu",
-            Self::Disk => "disk",
         }
     }
 

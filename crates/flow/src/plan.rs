@@ -1,10 +1,10 @@
-//! The ordered graph as data: listed, drawn, simulated, run.
+//! The ordered graph as data: listed and run.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use crate::graph::Work;
+use crate::arena::Shared;
+use crate::graph::{Around, Work};
 use crate::hazard::{self, Clock};
 use crate::{Lane, Resource, Wait};
 
@@ -13,7 +13,7 @@ use crate::{Lane, Resource, Wait};
 pub struct TaskInfo {
     /// Its name, unique in the plan.
     pub name: String,
-    /// The queue it stands in.
+    /// The lane that serves it.
     pub lane: Lane,
     /// What it reads.
     pub reads: Vec<Resource>,
@@ -29,22 +29,29 @@ pub struct TaskInfo {
 /// `Display` lists one task a line in declaration order: its lane, its name, what it waits for and why.
 pub struct Plan<'a, E> {
     pub(crate) tasks: Arc<[TaskInfo]>,
-    pub(crate) work: Vec<Work<'a, E>>,
+    pub(crate) work: Vec<Box<Work<'a, E>>>,
+    pub(crate) around: Option<Around<'a, E>>,
     /// The tasks of each lane, in order.
     pub(crate) lanes: [Vec<usize>; Lane::COUNT],
     /// For each task, `waits` as numbers of finished tasks.
     pub(crate) needs: Vec<Clock>,
-    /// Set while the plan runs.
-    pub(crate) busy: AtomicBool,
-    resources: Vec<String>,
+    /// The memory that it runs on.
+    pub(crate) arena: Arc<Shared>,
+    names: Vec<Arc<str>>,
 }
 
 impl<'a, E> Plan<'a, E> {
-    pub(crate) fn new(resources: Vec<String>, mut tasks: Vec<TaskInfo>, work: Vec<Work<'a, E>>) -> Self {
-        let needs = hazard::derive(&mut tasks, resources.len());
+    pub(crate) fn new(
+        arena: Arc<Shared>,
+        names: Vec<Arc<str>>,
+        mut tasks: Vec<TaskInfo>,
+        work: Vec<Box<Work<'a, E>>>,
+        around: Option<Around<'a, E>>,
+    ) -> Self {
+        let needs = hazard::derive(&mut tasks, names.len());
         let of = |lane| (0..tasks.len()).filter(|&t| tasks[t].lane == lane).collect();
         let lanes = Lane::ALL.map(of);
-        Self { tasks: tasks.into(), work, lanes, needs, busy: AtomicBool::new(false), resources }
+        Self { tasks: tasks.into(), work, around, lanes, needs, arena, names }
     }
 
     /// The tasks, in declaration order.
@@ -52,36 +59,9 @@ impl<'a, E> Plan<'a, E> {
         &self.tasks
     }
 
-    /// The name `resource` was made with, or `?` if another graph made it.
+    /// The name of the cell `resource`, or `?` if the plan's arena has no such cell.
     pub fn resource_name(&self, resource: Resource) -> &str {
-        self.resources.get(resource.index()).map_or("?", String::as_str)
-    }
-
-    /// The plan as a Graphviz drawing: a box a lane, dotted lines for its order, an arrow for each wait.
-    pub fn to_dot(&self) -> String {
-        let mut dot = String::from("digraph plan {\n  rankdir=LR;\n  node [shape=box];\n");
-        for lane in Lane::ALL {
-            let queue = &self.lanes[lane.index()];
-            if queue.is_empty() {
-                continue;
-            }
-            dot.push_str(&format!("  subgraph cluster_{lane} {{\n    label=\"{lane}\";\n"));
-            for &t in queue {
-                dot.push_str(&format!("    t{t} [label={}];\n", Quoted(&self.tasks[t].name)));
-            }
-            for pair in queue.windows(2) {
-                dot.push_str(&format!("    t{} -> t{} [style=dotted];\n", pair[0], pair[1]));
-            }
-            dot.push_str("  }\n");
-        }
-        for (t, task) in self.tasks.iter().enumerate() {
-            for wait in &task.waits {
-                let why = format!("{}: {}", self.resource_name(wait.resource), wait.hazard);
-                dot.push_str(&format!("  t{} -> t{t} [label={}];\n", wait.task, Quoted(&why)));
-            }
-        }
-        dot.push_str("}\n");
-        dot
+        self.names.get(resource.index()).map_or("?", |name| name)
     }
 }
 
@@ -108,24 +88,6 @@ impl<E> fmt::Display for Plan<'_, E> {
 
 impl<E> fmt::Debug for Plan<'_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (tasks, resources) = (&self.tasks, &self.resources);
-        f.debug_struct("Plan").field("tasks", tasks).field("resources", resources).finish_non_exhaustive()
-    }
-}
-
-/// Text as a quoted DOT string.
-struct Quoted<'t>(&'t str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_char('"')?;
-        for c in self.0.chars() {
-            match c {
-                '"' | '\\' => write!(f, "\\{c}")?,
-                '\n' => f.write_str("\\n")?,
-                c => f.write_char(c)?,
-            }
-        }
-        f.write_char('"')
+        f.debug_struct("Plan").field("tasks", &self.tasks).field("cells", &self.names).finish_non_exhaustive()
     }
 }

@@ -15,44 +15,33 @@ use std::time::Instant;
 
 use crate::hazard::Clock;
 use crate::trace::Record;
-use crate::{Lane, Plan, RunError, Span, Trace};
+use crate::{Lane, Plan, RunError, Span, TaskError, Trace};
 
 /// How often a lane looks before it sleeps: a few microseconds, what falling asleep and waking cost.
 const SPINS: u32 = 100;
 
-impl<E: Send> Plan<'_, E> {
+impl<'a, E: Send + 'a> Plan<'a, E> {
     /// Runs every task once, each lane on a thread of its own; the calling thread serves the first lane.
     ///
     /// # Errors
     /// The first task to fail or to panic, by name. Tasks under way are then waited for, others never
-    /// begin. The plan may be run again afterwards. `Busy` if it is running already.
+    /// begin. The plan may be run again afterwards. `Busy` if it or another plan of its arena is running already.
     pub fn run(&self) -> Result<(), RunError<E>> {
-        self.execute([None, None, None], None)
+        self.execute([const { None }; Lane::COUNT], None)
     }
 
-    /// Like [`Plan::run`], and adds to `trace` when each task ran.
+    /// Like [`Plan::run`], and adds to `trace` when each task ran. While the calling thread waits, it calls `idle` again and
+    /// again instead of sleeping.
+    ///
+    /// For threads of a pool that tasks use too: `idle` does one job of the pool, so that no task waits for the very
+    /// thread that waits for it.
     ///
     /// # Errors
     /// As [`Plan::run`]; `trace` then holds the tasks that did begin.
-    pub fn run_traced(&self, trace: &mut Trace) -> Result<(), RunError<E>> {
-        self.traced(trace, None)
-    }
-
-    /// Like [`Plan::run_traced`]; while the calling thread waits, it calls `idle` again and again instead of sleeping.
-    ///
-    /// This is for threads of a pool that tasks use too: `idle` does a piece of the pool's work, so that no task waits
-    /// for the very thread that waits for it.
-    ///
-    /// # Errors
-    /// As there.
     pub fn run_busy(&self, trace: &mut Trace, idle: &dyn Fn()) -> Result<(), RunError<E>> {
-        self.traced(trace, Some(idle))
-    }
-
-    fn traced(&self, trace: &mut Trace, idle: Option<&dyn Fn()>) -> Result<(), RunError<E>> {
         let (began, origin, plan) = (Instant::now(), trace.origin, trace.place(&self.tasks));
         let recorder = |records| Some(Recorder { origin, plan, records });
-        let done = self.execute(trace.lanes.each_mut().map(recorder), idle);
+        let done = self.execute(trace.lanes.each_mut().map(recorder), Some(idle));
         trace.elapsed += began.elapsed();
         done
     }
@@ -62,7 +51,7 @@ impl<E: Send> Plan<'_, E> {
         recorders: [Option<Recorder<'_>>; Lane::COUNT],
         idle: Option<&dyn Fn()>,
     ) -> Result<(), RunError<E>> {
-        let _running = Running::begin(&self.busy).ok_or(RunError::Busy)?;
+        let _running = Running::begin(&self.arena.running).ok_or(RunError::Busy)?;
         let progress = Progress::new();
         let mut served =
             Lane::ALL.into_iter().zip(recorders).filter(|(lane, _)| !self.queue(*lane).is_empty());
@@ -92,6 +81,13 @@ impl<E: Send> Plan<'_, E> {
         progress.outcome()
     }
 
+    fn perform(&self, t: usize) -> Result<(), TaskError<E>> {
+        match &self.around {
+            Some(call) => call(&self.work[t]),
+            None => self.work[t](),
+        }
+    }
+
     fn queue(&self, lane: Lane) -> &[usize] {
         &self.lanes[lane.index()]
     }
@@ -109,8 +105,8 @@ impl<E: Send> Plan<'_, E> {
                 return;
             }
             let start = Instant::now();
-            // Whoever sees the data of a task that panicked sees it through the caller's locks, which say so.
-            let result = panic::catch_unwind(AssertUnwindSafe(&self.work[t]));
+            // A task that panics poisons the cells that it writes.
+            let result = panic::catch_unwind(AssertUnwindSafe(|| self.perform(t)));
             if let Some(recorder) = &mut recorder {
                 recorder.record(t, start);
             }
@@ -120,7 +116,8 @@ impl<E: Send> Plan<'_, E> {
                     progress.advance(lane);
                     continue;
                 }
-                Ok(Err(source)) => RunError::Task { task: task(), lane, source },
+                Ok(Err(TaskError::Work(source))) => RunError::Task { task: task(), lane, source },
+                Ok(Err(TaskError::Access(source))) => RunError::Access { task: task(), lane, source },
                 Err(payload) => RunError::Panic { task: task(), lane, message: message(payload) },
             };
             progress.stop(failure);
@@ -216,12 +213,12 @@ impl<E> Progress<E> {
     }
 }
 
-/// A plan's `busy` mark, taken off in the end.
+/// Marks an arena as in use until it is dropped.
 struct Running<'p>(&'p AtomicBool);
 
 impl<'p> Running<'p> {
-    fn begin(busy: &'p AtomicBool) -> Option<Self> {
-        (!busy.swap(true, Ordering::Acquire)).then_some(Self(busy))
+    fn begin(running: &'p AtomicBool) -> Option<Self> {
+        (!running.swap(true, Ordering::AcqRel)).then_some(Self(running))
     }
 }
 

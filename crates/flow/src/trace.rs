@@ -20,16 +20,11 @@ impl Span {
     pub fn duration(&self) -> Duration {
         self.end.saturating_sub(self.start)
     }
-
-    /// Whether the two ran at the same time for longer than nothing.
-    pub fn overlaps(&self, other: &Self) -> bool {
-        self.start < other.end && other.start < self.end
-    }
 }
 
 /// A record of runs, of one plan or of several; times count from [`Trace::new`].
 ///
-/// Runs are added by [`crate::Plan::run_traced`]. Cleared between steps it keeps its memory, so recording
+/// Runs are added by [`crate::Plan::run_busy`]. Cleared between steps it keeps its memory, so recording
 /// then allocates nothing.
 #[derive(Clone, Debug)]
 pub struct Trace {

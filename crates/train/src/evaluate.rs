@@ -6,7 +6,7 @@ use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::model::Start;
 use crate::run::{RunError, Storage, Validation};
-use crate::step::{Build, Heard, Network, compile};
+use crate::step::{Build, Heard, Network, Request, compile};
 use ane::{DeviceOptions, Pool};
 use std::path::Path;
 
@@ -61,7 +61,9 @@ pub fn evaluate(
     let split = file.split(cfg.seq, 0.0)?;
     let starts = data::windows(0..file.len(), split.seq, options.windows.unwrap_or(usize::MAX));
     let build = Build::infer(options.storage.precision()).on(options.device);
-    let network = compile(&cfg, model.params, options.device, &pool, &build, options.start, heard)?;
+    let (wanted, start) = (options.device, options.start);
+    let request = Request { cfg: &cfg, wanted, pool: &pool, build: &build, start };
+    let network = compile(request, model.params, heard)?;
     let lengths = tokenizer.map(|t| t.text_lengths());
     let total = starts.len();
     measure(&network, &file, &starts, lengths.as_deref(), 0, &mut |done| progress(done, total))

@@ -5,7 +5,7 @@ use crate::demand::{self, Use};
 use crate::model::Start;
 use crate::run::{RunError, Storage};
 use crate::sample::Sampler;
-use crate::step::{Build, Heard, Network, compile};
+use crate::step::{Build, Heard, Network, Request, compile};
 use crate::tokenizer::Tokenizer;
 use ane::{DeviceOptions, Pool};
 use std::path::Path;
@@ -81,7 +81,8 @@ pub fn open(
     let pool = Pool::new(options.threads).map_err(crate::step::StepError::Threads)?;
     let build = Build::infer(options.storage.precision()).on(options.device);
     let (wanted, start) = (options.device, options.start);
-    let network = compile(&model.config, model.params, wanted, &pool, &build, start, heard)?;
+    let request = Request { cfg: &model.config, wanted, pool: &pool, build: &build, start };
+    let network = compile(request, model.params, heard)?;
     Ok(OwnedGenerator { network, tokenizer, ends })
 }
 

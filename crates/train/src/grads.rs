@@ -6,7 +6,7 @@ use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::model::Start;
 use crate::run::{RunError, Storage};
-use crate::step::{Build, Heard, StepError, StepGraph, Window, compile};
+use crate::step::{Build, Heard, Request, StepError, StepGraph, Window, compile};
 use ane::{DeviceOptions, Pool};
 use std::path::Path;
 use std::sync::Arc;
@@ -61,7 +61,9 @@ pub fn grads(
     demand::check(&cfg, Use::Train { windows: 1 })?;
     let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
     let build = Build::train(options.storage.precision()).on(options.device);
-    let network = compile(&cfg, model.params, options.device, &pool, &build, options.start, heard)?;
+    let (wanted, start) = (options.device, options.start);
+    let request = Request { cfg: &cfg, wanted, pool: &pool, build: &build, start };
+    let network = compile(request, model.params, heard)?;
     network.set_loss_scale(options.loss_scale);
     let network = Arc::new(network);
     let by_row = network.logits(&ids)?;
@@ -78,9 +80,13 @@ pub fn grads(
     let (s, v) = (cfg.seq, cfg.vocab);
     let logits: Vec<f32> = (0..s * v).map(|i| by_row[i % v * s + i / v]).collect();
     let mean = [loss as f32];
-    let gradient = |p: &ParamSpec| network.gradient(&p.name).ok_or(StepError::Poisoned);
-    let gradients = network.specs.iter().map(gradient).collect::<Result<Vec<_>, _>>()?;
-    for (spec, gradient) in network.specs.iter().zip(&gradients) {
+    let specs: Vec<&ParamSpec> = network.params.specs().collect();
+    let gradient = |p: &&ParamSpec| {
+        let missing = || StepError::internal(format!("`{}` has no gradient", p.name));
+        network.gradient(&p.name).ok_or_else(missing)
+    };
+    let gradients = specs.iter().map(gradient).collect::<Result<Vec<_>, _>>()?;
+    for (spec, gradient) in specs.iter().zip(&gradients) {
         let count = gradient.iter().filter(|g| !g.is_finite()).count();
         if count > 0 {
             let (name, of, scale) = (spec.name.clone(), spec.count(), options.loss_scale);
@@ -91,7 +97,7 @@ pub fn grads(
         Tensor { name: "loss".to_owned(), shape: vec![1], data: &mean },
         Tensor { name: "logits".to_owned(), shape: vec![1, s, v], data: &logits },
     ];
-    tensors.extend(network.specs.iter().zip(&gradients).map(|(p, data)| Tensor {
+    tensors.extend(specs.iter().zip(&gradients).map(|(p, data)| Tensor {
         name: format!("grad.{}", p.name),
         shape: p.shape.clone(),
         data,

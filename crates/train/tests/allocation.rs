@@ -50,7 +50,7 @@ fn allocations(model: &str, weights: WeightMode) -> usize {
     let mut step = |t: u32| {
         trace.clear();
         graph.run(windows.pop().expect("a window"), &mut trace).expect("step");
-        assert!(network.gradient_norm().is_finite());
+        assert!(network.gradient_norm().expect("a norm").is_finite());
         let update = Update { t, lr: 1e-3, grad_scale: 1.0 };
         network.apply_update(&optimizer, update, &mut m, &mut v).expect("update");
     };

@@ -25,7 +25,7 @@ fn gradients(cfg: &ModelConfig, plan: Plan) -> (f64, u64, Vec<Vec<f32>>) {
     let graph = StepGraph::new(Arc::clone(&network), 1).expect("schedule");
     let tokens = (0..=cfg.seq as u32).map(|i| i * i * 7 % cfg.vocab as u32).collect();
     let loss = graph.run(vec![Window::Tokens(tokens)], &mut flow::Trace::new()).expect("step");
-    let gradients = network.specs.iter().map(|p| network.gradient(&p.name).expect("gradient")).collect();
+    let gradients = network.params.specs().map(|p| network.gradient(&p.name).expect("gradient")).collect();
     (loss, network.take_engine_time().1, gradients)
 }
 

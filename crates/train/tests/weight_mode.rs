@@ -41,17 +41,17 @@ fn trained(cfg: &ModelConfig, build: &Build, budget: Option<u32>) -> Result<Trai
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for t in 1..=STEPS {
         losses.push(graph.run(vec![window(7), window(11)], &mut flow::Trace::new())?);
-        norms.push(network.gradient_norm());
+        norms.push(network.gradient_norm()?);
         assert!((norms[t as usize - 1] / norm_of_all(&network) - 1.0).abs() < 1e-12);
         network.apply_update(&optimizer, Update { t, lr: 1e-2, grad_scale: 1.0 / 512.0 }, &mut m, &mut v)?;
     }
-    let theta = network.theta.read().expect("no thread failed").clone();
+    let theta = network.params.theta.read().expect("no thread failed").clone();
     Ok(Trained { losses, norms, theta })
 }
 
 /// The norm of all gradients, with the loss scale, as it is defined.
 fn norm_of_all(network: &Network) -> f64 {
-    let gradients = network.specs.iter().map(|spec| network.gradient(&spec.name).expect("a gradient"));
+    let gradients = network.params.specs().map(|spec| network.gradient(&spec.name).expect("a gradient"));
     let square = |x: f32| (f64::from(x) * f64::from(network.loss_scale())).powi(2);
     gradients.map(|g| g.into_iter().map(square).sum::<f64>()).sum::<f64>().sqrt()
 }

@@ -1,10 +1,9 @@
 //! Random graphs: the waits are right and fewest, and runs on threads give what one thread would.
 
 use std::collections::BTreeSet;
-use std::sync::RwLock;
 use std::thread;
 
-use flow::{Graph, Lane, Plan, Resource};
+use flow::{AccessError, Arena, Graph, Handle, Lane, Plan};
 
 /// Knuth's MMIX generator, its high bits.
 struct Lcg(u64);
@@ -22,19 +21,19 @@ impl Lcg {
     }
 }
 
-/// A task by resource numbers.
+/// A task by numbers of cells.
 struct Task {
     lane: Lane,
     reads: Vec<usize>,
     writes: Vec<usize>,
-    /// How often it gives way to other threads while it holds its resources.
+    /// How often it gives way to other threads while it holds its cells.
     yields: usize,
 }
 
 fn tasks(seed: u64, len: usize, resources: usize) -> Vec<Task> {
     let mut lcg = Lcg(seed);
     let mut task = || Task {
-        lane: Lane::ALL[lcg.below(3)],
+        lane: Lane::ALL[lcg.below(Lane::ALL.len())],
         reads: lcg.subset(resources, 3),
         writes: lcg.subset(resources, 2),
         yields: lcg.below(4),
@@ -42,57 +41,57 @@ fn tasks(seed: u64, len: usize, resources: usize) -> Vec<Task> {
     (0..len).map(|_| task()).collect()
 }
 
-/// Resources as values; each write makes a new one out of the task and all it read.
-type Values = Vec<RwLock<u64>>;
-
-fn values(resources: usize) -> Values {
-    (0..resources as u64).map(RwLock::new).collect()
+/// What a task makes of all that it reads, in this order.
+fn mixed(t: usize, read: impl Iterator<Item = u64>) -> u64 {
+    let stir = |mix: u64, value: u64| (mix ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    read.fold(t as u64, stir)
 }
 
-fn contents(values: &Values) -> Vec<u64> {
-    values.iter().map(|value| *value.read().expect("no task panicked")).collect()
+/// What one thread makes of `values`: each write makes a new value of the task and all that it reads.
+fn work(t: usize, task: &Task, values: &mut [u64]) {
+    let mix = mixed(t, order(task).map(|r| values[r]));
+    task.writes.iter().for_each(|&r| values[r] = mix ^ r as u64);
 }
 
-/// What task `t` does to `values`; an error if another task holds what it needs.
-fn work(t: usize, task: &Task, values: &Values) -> Result<(), String> {
-    let held = |r: &usize| format!("task {t} found resource {r} in use");
-    let mut mix = t as u64;
-    let mut stir = |value: u64| mix = (mix ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    let mut writing = Vec::new();
-    let mut reading = Vec::new();
-    for r in &task.writes {
-        writing.push((r, values[*r].try_write().map_err(|_| held(r))?));
-    }
-    for r in &task.reads {
-        match writing.iter().find(|(w, _)| *w == r) {
-            Some((_, guard)) => stir(**guard),
-            None => {
-                let guard = values[*r].try_read().map_err(|_| held(r))?;
-                stir(*guard);
-                reading.push(guard);
-            }
-        }
-    }
-    (0..task.yields).for_each(|_| thread::yield_now());
-    for (r, guard) in &mut writing {
-        **guard = mix ^ (**r as u64);
-    }
-    Ok(())
+/// What a task reads: first what it does not write, then the rest.
+fn order(task: &Task) -> impl Iterator<Item = usize> {
+    let (updated, read): (Vec<_>, Vec<_>) = task.reads.iter().partition(|r| task.writes.contains(r));
+    read.into_iter().chain(updated)
 }
 
-fn plan<'a>(tasks: &'a [Task], values: &'a Values) -> Plan<'a, String> {
-    let mut graph = Graph::new();
-    let resources: Vec<Resource> = (0..values.len()).map(|r| graph.resource(format!("r{r}"))).collect();
-    let of = |numbers: &[usize]| numbers.iter().map(|&r| resources[r]).collect::<Vec<_>>();
+/// Its cells, and the plan of the same on them. A guard that another task holds is an error.
+fn plan(tasks: &[Task], cells: usize) -> (Vec<Handle<u64>>, Plan<'static, AccessError>) {
+    let mut arena = Arena::new();
+    let handles: Vec<_> = (0..cells).map(|r| arena.cell(format!("r{r}"), r as u64)).collect();
+    let mut graph = Graph::new(&arena);
     for (t, task) in tasks.iter().enumerate() {
+        let yields = task.yields;
+        let of = |numbers: Vec<usize>| numbers.iter().map(|&r| handles[r].clone()).collect::<Vec<_>>();
+        let (updated, read): (Vec<_>, Vec<_>) = task.reads.iter().partition(|r| task.writes.contains(r));
+        let written: Vec<_> = task.writes.iter().copied().filter(|r| !task.reads.contains(r)).collect();
+        let numbers = (updated.clone(), written.clone());
         graph
             .task(format!("t{t}"))
             .on(task.lane)
-            .reads(of(&task.reads))
-            .writes(of(&task.writes))
-            .run(move || work(t, task, values));
+            .reads(of(read))
+            .writes((of(updated).iter().map(Handle::update).collect::<Vec<_>>(), of(written)))
+            .run(move |read, (updated, written)| {
+                let read = (0..read.len()).map(|i| read.read(i)).collect::<Result<Vec<_>, _>>()?;
+                let lock = |i| updated.write(i);
+                let mut old = (0..updated.len()).map(lock).collect::<Result<Vec<_>, _>>()?;
+                let mut new = (0..written.len()).map(|i| written.write(i)).collect::<Result<Vec<_>, _>>()?;
+                let mix = mixed(t, read.iter().map(|r| **r).chain(old.iter().map(|r| **r)));
+                (0..yields).for_each(|_| thread::yield_now());
+                old.iter_mut().zip(&numbers.0).for_each(|(to, &r)| **to = mix ^ r as u64);
+                new.iter_mut().zip(&numbers.1).for_each(|(to, &r)| **to = mix ^ r as u64);
+                Ok(())
+            });
     }
-    graph.plan().expect("names differ and resources are the graph's own")
+    (handles, graph.plan().expect("names differ and cells are the arena's own"))
+}
+
+fn contents(handles: &[Handle<u64>]) -> Vec<u64> {
+    handles.iter().map(|cell| *cell.read().expect("no task panicked")).collect()
 }
 
 #[test]
@@ -100,16 +99,16 @@ fn threads_leave_what_one_thread_would() {
     for seed in 0..60 {
         let resources = 2 + seed as usize % 9;
         let tasks = tasks(seed, 60, resources);
-        let (alone, threaded) = (values(resources), values(resources));
-        let plan = plan(&tasks, &threaded);
+        let mut alone: Vec<u64> = (0..resources as u64).collect();
+        let (threaded, plan) = plan(&tasks, resources);
         for round in 0..5 {
             for (t, task) in tasks.iter().enumerate() {
-                work(t, task, &alone).expect("one thread never meets itself");
+                work(t, task, &mut alone);
             }
             if let Err(error) = plan.run() {
                 panic!("seed {seed}, round {round}: {error:?}\n{plan}");
             }
-            assert_eq!(contents(&threaded), contents(&alone), "seed {seed}, round {round}\n{plan}");
+            assert_eq!(contents(&threaded), alone, "seed {seed}, round {round}\n{plan}");
         }
     }
 }
@@ -121,7 +120,7 @@ fn conflict(a: &Task, b: &Task) -> bool {
 
 /// `before[t][u]`: following waits and the order of lanes, but not the wait of `t` for `skip`, `u` comes
 /// before `t`.
-fn ancestors(plan: &Plan<'_, String>, skip: Option<(usize, usize)>) -> Vec<Vec<bool>> {
+fn ancestors(plan: &Plan<'_, AccessError>, skip: Option<(usize, usize)>) -> Vec<Vec<bool>> {
     let tasks = plan.tasks();
     let mut before: Vec<Vec<bool>> = Vec::new();
     for t in 0..tasks.len() {
@@ -142,8 +141,7 @@ fn waits_order_every_conflict_and_none_is_spare() {
     for seed in 100..140 {
         let resources = 2 + seed as usize % 11;
         let tasks = tasks(seed, 40, resources);
-        let values = values(resources);
-        let plan = plan(&tasks, &values);
+        let (_, plan) = plan(&tasks, resources);
         let before = ancestors(&plan, None);
         for t in 0..tasks.len() {
             for u in (0..t).filter(|&u| conflict(&tasks[u], &tasks[t])) {

@@ -1,12 +1,13 @@
 //! What each optimisation of maderix/ANE is worth here: steps with one of them switched off, and with one more of them
 //! on from none to all.
 
+use super::slow::{Layout, SlowMath};
 use super::{BenchError, Spread, StepBench, StepBenchOptions, Workload};
-use crate::host::Layout;
 use crate::model::{Fusion, Plan};
 use crate::run::Storage;
-use crate::step::{Build, StepOptions};
+use crate::step::Build;
 use ane::DeviceInfo;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An optimisation that can be switched off.
@@ -40,18 +41,17 @@ impl Optimisation {
     /// How a model is built with these optimisations and no others.
     pub fn build(storage: Storage, on: &[Optimisation]) -> Build {
         let has = |o| on.contains(&o);
-        let layout = if has(Optimisation::ChannelFirst) { Layout::ChannelFirst } else { Layout::RowMajor };
+        let mut host = SlowMath::new();
+        host.layout = if has(Optimisation::ChannelFirst) { Layout::ChannelFirst } else { Layout::RowMajor };
+        host.vector_norms = has(Optimisation::VectorNorms);
+        host.gradients_beside = has(Optimisation::GradientsBeside);
+        host.deferred_waits = has(Optimisation::DeferredWaits);
         Build {
             plan: Plan::fused(Fusion {
                 norms: has(Optimisation::FusedNorms),
                 wo: has(Optimisation::FusedWo),
             }),
-            options: StepOptions {
-                layout,
-                vector_norms: has(Optimisation::VectorNorms),
-                gradients_beside: has(Optimisation::GradientsBeside),
-                deferred_waits: has(Optimisation::DeferredWaits),
-            },
+            host: Arc::new(host),
             ..Build::train(storage.precision())
         }
     }
@@ -194,8 +194,10 @@ mod tests {
             }
         }
         let all = Optimisation::build(Storage::F16, &Optimisation::ALL);
-        assert_eq!((all.options, all.plan.kernels().len()), (StepOptions::default(), 6));
+        assert_eq!((all.host.gradient_lane(), all.host.waits_for_each_layer()), (flow::Lane::Cpu, false));
+        assert_eq!(all.plan.kernels().len(), 6);
         let none = Optimisation::build(Storage::F16, &[]);
+        assert_eq!((none.host.gradient_lane(), none.host.waits_for_each_layer()), (flow::Lane::Engine, true));
         assert_eq!(none.plan.kernels().len(), 7);
     }
 }

@@ -83,7 +83,7 @@ fn once(
         parts[1].1 += start.elapsed();
         for l in 0..cfg.layers {
             let start = Instant::now();
-            pool.install(|| spec.rewrite(&specs, l, theta, &mut files)).map_err(blob)?;
+            pool.install(|| spec.rewrite(specs.iter(), l, theta, &mut files)).map_err(blob)?;
             parts[1].1 += start.elapsed();
             let start = Instant::now();
             loaded.push(device.compile(&spec.name, &spec.packed.program, &files)?);

@@ -8,6 +8,7 @@ mod error;
 mod gemm;
 mod kernel;
 mod scaling;
+mod slow;
 mod stack;
 mod step;
 mod workload;

@@ -4,7 +4,7 @@ use super::Workload;
 use crate::model::Start;
 use crate::optim::{AdamW, Update};
 use crate::run::{RunError, Storage};
-use crate::step::{Build, Chosen, Heard, Network, StepError, StepGraph, Window, compile};
+use crate::step::{Build, Chosen, Heard, Network, Request, StepError, StepGraph, Window, compile};
 use ane::{DeviceInfo, DeviceOptions, Pool, SoftOptions};
 use flow::{Lane, Trace};
 use std::sync::Arc;
@@ -93,8 +93,9 @@ impl StepBench {
         let build = Build::train(options.storage.precision()).on(options.device);
         let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
         let began = Instant::now();
-        let (cfg, theta) = (&workload.config, workload.weights());
-        let network = compile(cfg, theta, options.device, &pool, &build, options.start, heard)?;
+        let (wanted, start) = (options.device, options.start);
+        let request = Request { cfg: &workload.config, wanted, pool: &pool, build: &build, start };
+        let network = compile(request, workload.weights(), heard)?;
         StepBench::of(&workload, network, began.elapsed(), 1)
     }
 
@@ -136,7 +137,7 @@ impl StepBench {
         self.trace.clear();
         let loss = self.graph.run(self.windows.clone(), &mut self.trace)?;
         let scale = 1.0 / (f64::from(LOSS_SCALE) * self.windows.len() as f64);
-        let norm = self.network.gradient_norm() * scale;
+        let norm = self.network.gradient_norm()? * scale;
         let updating = Instant::now();
         self.steps += 1;
         let update = Update { t: self.steps, lr: LEARNING_RATE, grad_scale: scale as f32 };
@@ -199,10 +200,10 @@ impl StepBench {
             gradient_norm,
             loss3,
             compile: self.compile,
-            dynamic: self.network.is_dynamic(),
+            dynamic: self.network.kernels.is_dynamic(),
             rung: self.network.rung(),
-            surfaces: self.network.buffers.surface_bytes(),
-            kernels: self.network.kernel_bytes(),
+            surfaces: self.network.memory.surface_bytes(),
+            kernels: self.network.kernels.bytes(),
             device: self.network.device().info().clone(),
             trace: self.trace,
         })

@@ -13,7 +13,6 @@ pub mod error;
 pub mod head;
 pub mod loss;
 pub mod norm;
-pub mod norm_scalar;
 pub mod residual;
 pub mod squared_norms;
 pub mod transpose;
@@ -24,7 +23,6 @@ mod outliers;
 mod scratch;
 
 pub use error::HostError;
-pub use norm_scalar::Layout;
 pub use scratch::Scratch;
 pub use softane::gemm;
 pub use softane::gemm::Store;

@@ -6,7 +6,7 @@ use softane::pool::for_each;
 use super::{LANES, Scratch, Store, simd};
 
 /// Rows whose contributions to the sums along the channels are added up first, in one chunk.
-pub(super) const ROWS: usize = 32;
+const ROWS: usize = 32;
 
 /// RMSNorm of `groups` stacks of `channels` rows that share one weight.
 ///
@@ -28,6 +28,23 @@ pub struct RmsNorm {
     pub seq: usize,
     /// ε: added to the mean square.
     pub eps: f32,
+}
+
+/// The tensors of a norm's backward pass; activations `[G·C, S]`, weights `[C]`.
+#[derive(Debug)]
+pub struct NormGradient<'a> {
+    /// The norm's input.
+    pub x: &'a [f32],
+    /// The norm's weight.
+    pub weight: &'a [f32],
+    /// The gradient of the norm's output.
+    pub dy: &'a [f32],
+    /// The gradient of its input.
+    pub dx: &'a mut [f32],
+    /// Whether `dx` is replaced or added to.
+    pub store: Store,
+    /// The gradient of its weight, which is added to.
+    pub dw: &'a mut [f32],
 }
 
 impl RmsNorm {
@@ -75,21 +92,10 @@ impl RmsNorm {
     /// dx = r·( w·dy − x·r²·Σ_c(w·dy·x)/C )      dw_c += Σ_{g,t} dy·x·r
     /// ```
     ///
-    /// `dx` is written or added to as `store` says; `dw` is always added to.
-    ///
     /// # Panics
     /// If a size is 0, or a slice does not have the shape that the sizes say.
-    #[expect(clippy::too_many_arguments, reason = "each is one tensor of the formula")]
-    pub fn backward(
-        &self,
-        x: &[f32],
-        weight: &[f32],
-        dy: &[f32],
-        dx: &mut [f32],
-        store: Store,
-        dw: &mut [f32],
-        scratch: &mut Scratch,
-    ) {
+    pub fn backward(&self, gradient: NormGradient<'_>, scratch: &mut Scratch) {
+        let NormGradient { x, weight, dy, dx, store, dw } = gradient;
         self.check(&[x.len(), dy.len(), dx.len()], &[weight.len(), dw.len()]);
         let (c, s) = (self.channels, self.seq);
         let scratch = scratch.take(self.blocks() * 2 * s + self.groups * c);
@@ -262,14 +268,17 @@ mod tests {
 
             let (mut dx, mut dw) = (vec![f32::NAN; x.len()], vec![0.0; weight.len()]);
             let mut scratch = Scratch::new();
-            norm.backward(&x, &weight, &dy, &mut dx, Store::Replace, &mut dw, &mut scratch);
+            let mut back = |dx: &mut [f32], store, dw: &mut [f32]| {
+                norm.backward(NormGradient { x: &x, weight: &weight, dy: &dy, dx, store, dw }, &mut scratch);
+            };
+            back(&mut dx, Store::Replace, &mut dw);
             // f32 sums of up to 185 terms; the differences themselves are good to 1e-9.
             assert_close(&dx, &want_dx, 2e-6);
             assert_close(&dw, &want_dw, 2e-6);
 
             let before = noise(x.len(), 4);
             let mut sum = before.clone();
-            norm.backward(&x, &weight, &dy, &mut sum, Store::Add, &mut dw, &mut scratch);
+            back(&mut sum, Store::Add, &mut dw);
             let want: Vec<f32> = before.iter().zip(&dx).map(|(b, dx)| b + dx).collect();
             assert_eq!(bits(&sum), bits(&want), "dx is added to what was there");
             assert_close(&dw, &want_dw.iter().map(|dw| 2.0 * dw).collect::<Vec<_>>(), 2e-6);
@@ -285,7 +294,8 @@ mod tests {
             on_threads(threads, || {
                 let mut scratch = Scratch::new();
                 norm.forward(&x, &weight, &mut y, &mut scratch);
-                norm.backward(&x, &weight, &dy, &mut dx, Store::Replace, &mut dw, &mut scratch);
+                let (weight, dx, dw, store) = (&weight, &mut dx, &mut dw, Store::Replace);
+                norm.backward(NormGradient { x: &x, weight, dy: &dy, dx, store, dw }, &mut scratch);
             });
             [bits(&y), bits(&dx), bits(&dw)]
         };

@@ -1,4 +1,4 @@
-//! The norm of a gradient, from sums of squares that whoever writes a row takes while it is in the cache.
+//! The norm of a gradient: each writer of a row records its squared norm while the row is cached.
 
 use super::{LANES, Store, simd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,7 +72,7 @@ fn sum_of_squares(row: &[f32]) -> f64 {
 #[cfg(test)]
 impl RowSquaredNorms {
     /// Whether they are those of `grad`.
-    pub(super) fn are_of(&self, grad: &[f32]) -> bool {
+    pub(crate) fn are_of(&self, grad: &[f32]) -> bool {
         let want = RowSquaredNorms::new(self.rows.len(), self.columns);
         want.take(0, grad);
         let bits =

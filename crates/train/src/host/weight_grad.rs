@@ -18,18 +18,6 @@ pub fn outer_product(math: MatmulPrecision, dw: Gradient<'_>, dz: Elements<'_>, 
     matmul_rows(math, to, dw.store, 1.0, [dz, a.t()], |first, rows| dw.squares.take(first, rows));
 }
 
-/// The same of activations that lie row-major: `dz` `[S, O]`, `a` `[S, I]`.
-///
-/// # Panics
-/// As [`outer_product`].
-pub fn outer_product_of_rows(math: MatmulPrecision, dw: Gradient<'_>, dz: &[f32], a: &[f32], seq: usize) {
-    assert!(seq > 0, "a gradient along no positions");
-    let (outputs, inputs) = (dz.len() / seq, a.len() / seq);
-    let (dz, a) = (Matrix::new(dz, seq, outputs), Matrix::new(a, seq, inputs));
-    let to = MatrixMut::new(dw.values, outputs, inputs);
-    matmul_rows(math, to, dw.store, 1.0, [dz.t(), a], |first, rows| dw.squares.take(first, rows));
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Store;
@@ -60,25 +48,6 @@ mod tests {
         assert!(squares.are_of(&dw));
         let want: Vec<f64> = want.iter().zip(&before).map(|(g, &b)| f64::from(b) + g).collect();
         assert_close(&dw, &want, 1e-6);
-    }
-
-    #[test]
-    fn rows_give_the_bits_of_columns() {
-        let (o, i, s) = (70, 50, 37);
-        let (dz, a) = (noise(o * s, 1), noise(i * s, 2));
-        let rows = |x: &[f32], c: usize| -> Vec<f32> { (0..c * s).map(|n| x[n % c * s + n / c]).collect() };
-        let (mut want, mut got) = (noise(o * i, 3), noise(o * i, 3));
-        let squares = [RowSquaredNorms::new(o, i), RowSquaredNorms::new(o, i)];
-        outer_product(MatmulPrecision::F32, add_to(&mut want, &squares[0]), (&*dz).into(), (&*a).into(), s);
-        outer_product_of_rows(
-            MatmulPrecision::F32,
-            add_to(&mut got, &squares[1]),
-            &rows(&dz, o),
-            &rows(&a, i),
-            s,
-        );
-        assert_eq!(bits(&got), bits(&want));
-        assert!(squares.iter().all(|squares| squares.are_of(&got)));
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl KernelSpec {
     /// If a weight has another size than the program wants: `specs` are another model's.
     pub fn weights(&self, specs: &[ParamSpec], layer: usize, theta: &[f32]) -> Result<Weights, BlobError> {
         let mut weights = self.empty_weights()?;
-        self.rewrite(specs, layer, theta, &mut weights)?;
+        self.rewrite(specs.iter(), layer, theta, &mut weights)?;
         Ok(weights)
     }
 
@@ -142,16 +142,16 @@ impl KernelSpec {
     ///
     /// # Errors
     /// As there.
-    pub fn rewrite(
+    pub fn rewrite<'p>(
         &self,
-        specs: &[ParamSpec],
+        specs: impl Iterator<Item = &'p ParamSpec> + Clone,
         layer: usize,
         theta: &[f32],
         weights: &mut Weights,
     ) -> Result<(), BlobError> {
         for b in &self.baked {
-            let found = specs.iter().find(|s| s.layer == Some(layer) && s.kind == b.kind);
-            let Some(spec) = found else { continue };
+            let found = specs.clone().find(|s| s.layer == Some(layer) && s.kind == b.kind);
+            let spec = found.ok_or_else(|| BlobError::Missing { path: b.path.clone() })?;
             let values = &theta[spec.range()];
             let mut entry = weights.entry_mut(&b.path, FIRST_ENTRY)?;
             // The same bits as `mil` writes, by vectors and on all threads.

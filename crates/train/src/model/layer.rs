@@ -92,8 +92,11 @@ pub struct NormSite {
     pub input: ValueId,
     /// What comes of it.
     pub output: ValueId,
-    /// How many groups of channels are normalised apart: 1, or the number of heads.
+    /// How many groups of channels are normalised separately: 1, or the number of heads.
     pub groups: usize,
+    /// For a norm of the residual stream, the stream after the branch that the norm begins: its gradient reaches the
+    /// norm's input past the norm.
+    pub past: Option<ValueId>,
 }
 
 struct Statement<'b> {
@@ -126,7 +129,10 @@ impl Layer {
         let ffn = l.feed_forward(x2);
         builder.enter("residual2");
         let y = (x2 + ffn).named("y");
-        let (weights, norms) = (l.weights, l.norms);
+        let (weights, mut norms) = (l.weights, l.norms);
+        for (input, after) in [(x, x2), (x2, y)] {
+            norms.iter_mut().filter(|n| n.input == input.id()).for_each(|n| n.past = Some(after.id()));
+        }
 
         let forward = builder.finish([("y", y)])?;
         let function = forward.entry();
@@ -277,7 +283,7 @@ impl<'b> Statement<'b> {
     fn norm(&mut self, x: Var<'b>, name: &str, kind: ParamKind) -> Var<'b> {
         let w = self.weight(name, kind, [1, self.cfg.dim, 1, 1]);
         let y = self.rms_normed(x, name, 1) * w;
-        self.norms.push(NormSite { kind, input: x.id(), output: y.id(), groups: 1 });
+        self.norms.push(NormSite { kind, input: x.id(), output: y.id(), groups: 1, past: None });
         y
     }
 
@@ -287,7 +293,7 @@ impl<'b> Statement<'b> {
         let w = self.weight(name, kind, [1, 1, e, 1]);
         let z = x.reshape(&[1, heads, e, s]); //                               [1, heads, E, S]
         let y = (self.rms_normed(z, name, heads) * w).reshape(&[1, heads * e, 1, s]);
-        self.norms.push(NormSite { kind, input: x.id(), output: y.id(), groups: heads });
+        self.norms.push(NormSite { kind, input: x.id(), output: y.id(), groups: heads, past: None });
         y
     }
 

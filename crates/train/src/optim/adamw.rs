@@ -26,46 +26,6 @@ impl Default for AdamW {
     }
 }
 
-/// Which parameters of a flat slice decay: runs of them, one for each tensor.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Decay {
-    /// Where each run ends, and whether it decays.
-    runs: Vec<(usize, bool)>,
-}
-
-impl Decay {
-    /// Lays down tensors one after another, each as its length and whether it decays.
-    pub fn new(tensors: impl IntoIterator<Item = (usize, bool)>) -> Self {
-        let mut end = 0;
-        let runs = tensors.into_iter().map(|(len, decays)| {
-            end += len;
-            (end, decays)
-        });
-        Self { runs: runs.collect() }
-    }
-
-    /// Parameters in all tensors together.
-    pub fn len(&self) -> usize {
-        self.runs.last().map_or(0, |&(end, _)| end)
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The parts of `start..end` that lie in one run each: offset from `start`, length, whether it decays.
-    fn parts(&self, start: usize, end: usize) -> impl Iterator<Item = (usize, usize, bool)> {
-        let first = self.runs.partition_point(|&(run_end, _)| run_end <= start);
-        let mut at = start;
-        self.runs[first..].iter().map_while(move |&(run_end, decays)| {
-            let (from, to) = (at, run_end.min(end));
-            at = to;
-            (from < end).then_some((from - start, to - from, decays))
-        })
-    }
-}
-
 /// How many elements ahead of their use the memory is asked for them: 1 KiB of each array.
 const AHEAD: usize = 256;
 
@@ -80,57 +40,52 @@ pub struct Update {
     pub grad_scale: f32,
 }
 
+/// A tensor of parameters with its gradient and moments, `[N]` each.
+#[derive(Debug)]
+pub struct Tensor<'a> {
+    /// θ: the parameters.
+    pub theta: &'a mut [f32],
+    /// g: their gradient, times the loss scale.
+    pub grad: &'a [f32],
+    /// m: the first moment.
+    pub m: &'a mut [f32],
+    /// v: the second moment.
+    pub v: &'a mut [f32],
+    /// Whether weight decay applies.
+    pub decays: bool,
+}
+
 impl AdamW {
-    /// Takes one AdamW step on a flat slice of parameters, in place.
+    /// Takes one AdamW step on a tensor of parameters, in place.
     ///
     /// ```text
     /// m ← β₁m + (1−β₁)g      v ← β₂v + (1−β₂)g²
     /// θ ← θ − lr·( m̂ / (√v̂ + ε) + λθ ),   m̂ = m/(1−β₁ᵗ),  v̂ = v/(1−β₂ᵗ)
     /// ```
     ///
-    /// with g the gradient times `grad_scale`, and λ = 0 where `decay` says so.
+    /// with g the gradient times `grad_scale`, and λ = 0 for a tensor that does not decay.
     ///
-    /// Shapes: `theta`, `grad`, `m`, `v` are `[N]`, in checkpoint order; `decay` covers N parameters.
     /// Numerics: all f32, the two bias corrections in f64 and rounded once; the result does not depend on how the
-    /// slice is split among threads.
+    /// tensor is split among threads.
     /// Source: Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2.
     ///
     /// # Panics
     /// If `t` is 0 or the lengths differ.
-    pub fn step(
-        &self,
-        update: Update,
-        decay: &Decay,
-        theta: &mut [f32],
-        grad: &[f32],
-        m: &mut [f32],
-        v: &mut [f32],
-    ) {
+    pub fn step(&self, update: Update, tensor: Tensor<'_>) {
+        let Tensor { theta, grad, m, v, decays } = tensor;
         let n = theta.len();
         assert!(update.t > 0, "steps count from 1");
         assert!(
-            [grad.len(), m.len(), v.len(), decay.len()] == [n; 4],
-            "{n} parameters with {} gradients, moments of {} and {}, and decay for {}",
+            [grad.len(), m.len(), v.len()] == [n; 3],
+            "{n} parameters with {} gradients and moments of {} and {}",
             grad.len(),
             m.len(),
             v.len(),
-            decay.len(),
         );
-        let coefficients = [false, true].map(|decays| self.coefficients(update, decays));
+        let coefficients = self.coefficients(update, decays);
         let state = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK));
         let chunks = theta.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK)).zip(state);
-        for_each(chunks.enumerate(), |(chunk, ((theta, grad), (m, v)))| {
-            let start = chunk * CHUNK;
-            for (at, len, decays) in decay.parts(start, start + theta.len()) {
-                let part = at..at + len;
-                coefficients[usize::from(decays)].apply(
-                    &mut theta[part.clone()],
-                    &grad[part.clone()],
-                    &mut m[part.clone()],
-                    &mut v[part],
-                );
-            }
-        });
+        for_each(chunks, |((theta, grad), (m, v))| coefficients.apply(theta, grad, m, v));
     }
 
     fn coefficients(&self, update: Update, decays: bool) -> Coefficients {
@@ -213,7 +168,8 @@ mod tests {
         let (mut theta, mut m, mut v) = ([1.0], [0.0], [0.0]);
         for (t, (grad, want)) in [4.0, -2.0, 0.0].into_iter().zip(want).enumerate() {
             let update = Update { t: t as u32 + 1, lr: 0.1, grad_scale: 0.5 };
-            ADAMW.step(update, &Decay::new([(1, true)]), &mut theta, &[grad], &mut m, &mut v);
+            let (theta, m, v) = (&mut theta, &mut m, &mut v);
+            ADAMW.step(update, Tensor { theta, grad: &[grad], m, v, decays: true });
             for (got, want) in [theta[0], m[0], v[0]].into_iter().zip(want) {
                 assert!((got - want).abs() <= 2e-7_f32, "step {}: {got}, not {want}", t + 1);
             }
@@ -221,15 +177,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_tensors_that_decay_do() {
-        let decay = Decay::new([(3, true), (0, true), (CHUNK, false), (5, true)]);
-        let n = decay.len();
-        assert_eq!(n, CHUNK + 8);
-        let (mut theta, grad, mut m, mut v) = (vec![1.0; n], vec![0.0; n], vec![0.0; n], vec![0.0; n]);
-        ADAMW.step(Update { t: 1, lr: 0.1, grad_scale: 1.0 }, &decay, &mut theta, &grad, &mut m, &mut v);
-        let decayed = |i: usize| !(3..CHUNK + 3).contains(&i);
-        for (i, &theta) in theta.iter().enumerate() {
-            assert_eq!(theta, if decayed(i) { 0.95 } else { 1.0 }, "parameter {i}");
+    fn only_a_tensor_that_decays_does() {
+        let n = CHUNK + 3;
+        for (decays, want) in [(true, 0.95), (false, 1.0)] {
+            let (mut theta, grad, mut m, mut v) = (vec![1.0; n], vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+            let tensor = Tensor { theta: &mut theta, grad: &grad, m: &mut m, v: &mut v, decays };
+            ADAMW.step(Update { t: 1, lr: 0.1, grad_scale: 1.0 }, tensor);
+            assert!(theta.iter().all(|&theta| theta == want), "{decays}");
         }
     }
 
@@ -241,8 +195,10 @@ mod tests {
         let update = Update { t: 7, lr: 1e-2, grad_scale: 0.3 };
         let run = |threads| {
             let (mut theta, mut m, mut v) = (theta.clone(), m.clone(), v.clone());
-            let decay = Decay::new([(n, true)]);
-            on_threads(threads, || ADAMW.step(update, &decay, &mut theta, &grad, &mut m, &mut v));
+            on_threads(threads, || {
+                let (theta, m, v) = (&mut theta, &mut m, &mut v);
+                ADAMW.step(update, Tensor { theta, grad: &grad, m, v, decays: true });
+            });
             [bits(&theta), bits(&m), bits(&v)]
         };
         assert!(run(1) == run(2) && run(1) == run(3));
@@ -252,15 +208,10 @@ mod tests {
         let (mut theta, mut m, mut v) = (theta, m, v);
         for i in (0..n).step_by(97) {
             let at = i..i + 1;
-            let one = Decay::new([(1, true)]);
-            ADAMW.step(
-                update,
-                &one,
-                &mut theta[at.clone()],
-                &grad[at.clone()],
-                &mut m[at.clone()],
-                &mut v[at],
-            );
+            let (one, moment) = (&mut theta[at.clone()], &mut m[at.clone()]);
+            let tensor =
+                Tensor { theta: one, grad: &grad[at.clone()], m: moment, v: &mut v[at], decays: true };
+            ADAMW.step(update, tensor);
             assert_eq!([theta[i], m[i], v[i]].map(f32::to_bits), [whole[0][i], whole[1][i], whole[2][i]]);
         }
     }

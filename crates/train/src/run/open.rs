@@ -10,7 +10,7 @@ use crate::data::{self, Source, TextSource, TokenFile};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::model::Rung;
-use crate::step::{Build, Chosen, Heard, Network, StepError, StepGraph, compile_on, open_engine};
+use crate::step::{Build, Chosen, Heard, Network, Request, StepError, StepGraph};
 use crate::tokenizer::Tokenizer;
 use ane::{DeviceOptions, Engine};
 use std::path::{Path, PathBuf};
@@ -147,8 +147,9 @@ impl Run {
         let pool = ane::Pool::new(options.threads).map_err(|reason| StepError::Threads(reason.clone()))?;
         let wanted = launch.fill(DeviceOptions { math: settings.math, ..options.device });
         let build = Build::train(settings.storage.precision()).on(wanted);
-        let ladder = settings.start(known);
-        let device = open_engine(&cfg, wanted, &pool, &build, ladder)?;
+        let start = settings.start(known);
+        let request = Request { cfg: &cfg, wanted, pool: &pool, build: &build, start };
+        let device = request.open_engine()?;
         let source = Known { tokenizer, missing };
         let before = resumed.as_ref().map(|r| &r.checkpoint);
         let (corpus, tokenizer) =
@@ -163,11 +164,11 @@ impl Run {
                 heard => Notice::Kernels(heard),
             });
         };
-        let network = compile_on(&cfg, theta, device, wanted, &pool, &build, ladder, heard)?;
+        let network = request.compile_on(device, theta, heard)?;
         if let Some(Chosen { rung, engine: Engine::Apple, .. }) = network.rung() {
             settings.rung = Some(rung.name.to_owned());
         }
-        let programs = u32::try_from(network.programs()).unwrap_or(u32::MAX);
+        let programs = u32::try_from(network.kernels.programs()).unwrap_or(u32::MAX);
         let budget = network.device().compiles_left().map(|left| left.saturating_add(programs));
         network.set_loss_scale(settings.loss_scale);
         let network = Arc::new(network);
@@ -321,7 +322,7 @@ fn publish(
     }
     folder.save_origin(origin, &network.cfg, tokenizer)?;
     if transposed {
-        let theta = network.theta.read().map_err(|_| StepError::Poisoned)?;
+        let theta = network.params.theta.read().map_err(StepError::from)?;
         save_model(&path, &network.cfg, &theta)?;
     }
     Ok(())

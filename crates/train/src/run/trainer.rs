@@ -190,14 +190,17 @@ impl Run {
 
     /// Kernels that a layer's step dispatches.
     pub fn kernels_per_layer(&self) -> usize {
-        self.parts.network.kernels.kernels.len()
+        self.parts.network.kernels.per_layer()
     }
 
     /// What this process compiles for the run, if the engine counts it.
     pub fn compiles(&self) -> Option<Compiles> {
         let network = &self.parts.network;
-        let of =
-            |budget| Compiles { budget, first: network.programs(), step: network.programs_with_weights() };
+        let of = |budget| Compiles {
+            budget,
+            first: network.kernels.programs(),
+            step: network.kernels.programs_with_weights(),
+        };
         self.parts.budget.map(of)
     }
 
@@ -214,7 +217,7 @@ impl Run {
 
     /// Whether weights travel on surfaces, so that all layers share one set of kernels.
     pub fn has_dynamic_weights(&self) -> bool {
-        self.parts.network.is_dynamic()
+        self.parts.network.kernels.is_dynamic()
     }
 
     /// The rung of the ladder that its kernels are of.
@@ -240,8 +243,8 @@ impl Run {
     /// Bytes held.
     pub fn memory(&self) -> Memory {
         let n = 4 * self.config().param_count();
-        let (kernels, shared) = self.parts.network.kernel_bytes();
-        let surfaces = self.parts.network.buffers.surface_bytes();
+        let (kernels, shared) = self.parts.network.kernels.bytes();
+        let surfaces = self.parts.network.memory.surface_bytes();
         Memory { weights: n, optimizer: 3 * n, surfaces, kernels, shared }
     }
 
@@ -293,7 +296,7 @@ impl Run {
         let scale = 1.0 / (f64::from(network.loss_scale()) * self.settings().windows() as f64);
         let measured = Measured {
             loss,
-            grad_norm: network.gradient_norm() * scale,
+            grad_norm: network.gradient_norm()? * scale,
             scale,
             took: started.elapsed(),
             engine,

@@ -1,11 +1,12 @@
 //! What is decided before a model is compiled.
 
-use super::StepOptions;
+use super::{FastMath, HostMath};
 use crate::config::ModelConfig;
 use crate::model::{Layer, LayerKernels, ModelError, Plan, Precision, Rung};
 use ane::{DeviceKind, DeviceOptions, Engine, WeightMode};
+use std::sync::Arc;
 
-/// How a model is transposed into kernels.
+/// How a model is built into kernels.
 #[derive(Clone, Debug)]
 pub struct Build {
     /// The element type of programs and surfaces.
@@ -14,11 +15,11 @@ pub struct Build {
     pub backward: bool,
     /// Which kernel computes what.
     pub plan: Plan,
-    /// How the host's work goes.
-    pub options: StepOptions,
+    /// How the host computes its share.
+    pub host: Arc<dyn HostMath>,
     /// How weights reach the engine.
     pub weights: WeightMode,
-    /// Whether each value that a kernel reads lies on a surface of its own; weights are baked in then.
+    /// Whether each value that a kernel reads has a surface of its own; weights are baked in then.
     pub apart: bool,
 }
 
@@ -29,7 +30,7 @@ impl Build {
             precision,
             backward: true,
             plan: Plan::six(),
-            options: StepOptions::default(),
+            host: Arc::new(FastMath),
             weights: WeightMode::Auto,
             apart: false,
         }

@@ -6,6 +6,7 @@ use crate::host::HostError;
 use crate::model::ModelError;
 use ane::{DeviceError, Engine};
 use mil::blob::BlobError;
+use std::panic::Location;
 
 /// What can go wrong between a model and its engine.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +47,10 @@ pub enum StepError {
     WeightRange { name: String, count: usize, of: usize },
     #[error("the schedule of a step: {0}")]
     Graph(#[from] flow::GraphError),
-    #[error("another thread failed while it held the step's memory")]
-    Poisoned,
+    #[error("the memory of a step: {0}")]
+    Memory(#[from] flow::AccessError),
+    #[error("{what} ({place}): a mistake of backpropane")]
+    Internal { what: String, place: &'static Location<'static> },
     #[error("{0}")]
     Task(String),
     #[error("no threads: {0}")]
@@ -80,6 +83,9 @@ impl StepError {
             StepError::WeightRange { .. } => {
                 Some("Run with `--storage f32`: the software engine then computes in fp32.".to_owned())
             }
+            StepError::Internal { .. } => {
+                Some("Please report it with the command that led to it.".to_owned())
+            }
             StepError::BudgetExhausted(_) => Some("Save, and go on from the checkpoint in a new process.".to_owned()),
             _ => None,
         }
@@ -94,7 +100,13 @@ impl StepError {
         }
     }
 
-    /// What an engine answered that does not compile a kernel, of which it is known whether RMSNorm is in it.
+    /// A state that cannot be, found by the caller of this function.
+    #[track_caller]
+    pub(crate) fn internal(what: impl Into<String>) -> StepError {
+        StepError::Internal { what: what.into(), place: Location::caller() }
+    }
+
+    /// What an engine answered that does not compile a kernel; `has_norm` says whether RMSNorm is in it.
     pub(super) fn of_kernel(error: DeviceError, has_norm: bool) -> StepError {
         match &error {
             DeviceError::Refused(refusal) if has_norm && refusal.call.is_compile() => {
@@ -110,8 +122,9 @@ fn began(found: Option<&OutOfRange>) -> String {
 }
 
 impl<T> From<std::sync::PoisonError<T>> for StepError {
+    #[track_caller]
     fn from(_: std::sync::PoisonError<T>) -> Self {
-        StepError::Poisoned
+        StepError::internal("another thread panicked while it held a lock")
     }
 }
 
@@ -119,6 +132,7 @@ impl From<flow::RunError<StepError>> for StepError {
     fn from(e: flow::RunError<StepError>) -> Self {
         match e {
             flow::RunError::Task { source, .. } => source,
+            flow::RunError::Access { source, .. } => source.into(),
             other => StepError::Task(other.to_string()),
         }
     }

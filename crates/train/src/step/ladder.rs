@@ -38,118 +38,118 @@ pub enum Heard<'a> {
     Chosen(Chosen),
 }
 
-/// Compiles the model `cfg` with weights `theta` on the engine that is `wanted`, by the first plan that it takes of those
-/// that `start` allows; `build` says all but the plan. The host's work runs on `pool`.
+/// What a model is compiled from, besides its weights.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    /// The configuration.
+    pub cfg: &'a ModelConfig,
+    /// The engine that is wanted.
+    pub wanted: DeviceOptions,
+    /// The threads of the host's work.
+    pub pool: &'a Pool,
+    /// All but the plan of kernels.
+    pub build: &'a Build,
+    /// The plans that are allowed.
+    pub start: Start,
+}
+
+/// Compiles a model with weights `theta` by the first plan that the engine takes.
 ///
 /// # Errors
 /// As [`Network::new`]; `Ladder`, if the engine refuses several plans and there is no other.
 pub(crate) fn compile(
-    cfg: &ModelConfig,
+    request: Request<'_>,
     theta: Vec<f32>,
-    wanted: DeviceOptions,
-    pool: &Pool,
-    build: &Build,
-    start: Start,
     heard: &mut dyn FnMut(Heard<'_>),
 ) -> Result<Network, StepError> {
-    let opened = open_engine(cfg, wanted, pool, build, start)?;
-    compile_on(cfg, theta, opened, wanted, pool, build, start, heard)
+    request.compile_on(request.open_engine()?, theta, heard)
 }
 
-/// The engine that is wanted for the first plan that `start` allows.
-///
-/// # Errors
-/// If it cannot be had, or its process cannot compile so many programs.
-pub(crate) fn open_engine(
-    cfg: &ModelConfig,
-    wanted: DeviceOptions,
-    pool: &Pool,
-    build: &Build,
-    start: Start,
-) -> Result<Box<dyn Device>, StepError> {
-    let first = start.rungs(build.weights, true);
-    let Some(first) = first.first() else { return Err(StepError::Poisoned) };
-    let build = build.clone().rung(first, cfg);
-    let device = ane::open(build.wanted(wanted, cfg.layers), SoftOptions { pool: pool.clone() })?;
-    check_budget(device.as_ref(), build.programs(cfg.layers, device.info().engine))?;
-    Ok(device)
-}
-
-/// As [`compile`], on an engine that [`open_engine`] gave.
-///
-/// # Errors
-/// As there.
-#[expect(clippy::too_many_arguments, reason = "each is a part of what a model is compiled from")]
-pub(crate) fn compile_on(
-    cfg: &ModelConfig,
-    theta: Vec<f32>,
-    device: Box<dyn Device>,
-    wanted: DeviceOptions,
-    pool: &Pool,
-    build: &Build,
-    start: Start,
-    heard: &mut dyn FnMut(Heard<'_>),
-) -> Result<Network, StepError> {
-    let engine = device.info().engine;
-    let again = || {
-        let kind = if engine == Engine::Apple { DeviceKind::Ane } else { DeviceKind::Soft };
-        ane::open(DeviceOptions { engine: kind, ..wanted }, SoftOptions { pool: pool.clone() })
-    };
-    let rungs = start.rungs(build.weights, engine == Engine::Apple);
-    descend(cfg, theta, device, &again, pool, build, &rungs, heard)
-}
-
-/// Tries one plan after the other; `again` opens the engine anew for each but the first.
-#[expect(clippy::too_many_arguments, reason = "each is a part of what a model is compiled from")]
-pub(super) fn descend(
-    cfg: &ModelConfig,
-    mut theta: Vec<f32>,
-    device: Box<dyn Device>,
-    again: &dyn Fn() -> Result<Box<dyn Device>, DeviceError>,
-    pool: &Pool,
-    build: &Build,
-    rungs: &[&'static Rung],
-    heard: &mut dyn FnMut(Heard<'_>),
-) -> Result<Network, StepError> {
-    let mut device = Some(device);
-    let (mut refused, mut first_refusal) = (0, None);
-    for (i, &rung) in rungs.iter().enumerate() {
-        let device = match device.take() {
-            Some(device) => device,
-            None => again()?,
-        };
-        let engine = device.info().engine;
-        let next = rungs.get(i + 1).copied();
-        let theta = if next.is_some() { theta.clone() } else { std::mem::take(&mut theta) };
-        let rung_build = build.clone().rung(rung, cfg);
-        let mut layers = |done| heard(Heard::Layers(done));
-        let error = match Network::new(cfg, theta, device, pool.clone(), &rung_build, &mut layers) {
-            Ok(mut network) => {
-                let chosen = Chosen { rung, refused, engine };
-                network.rung = Some(chosen);
-                heard(Heard::Chosen(chosen));
-                return Ok(network);
-            }
-            Err(error) => error,
-        };
-        let is_refusal = error.is_refusal();
-        // A plan of more programs than the process may compile, or of larger surfaces than there are, is passed over once
-        // the engine is known to refuse plans.
-        let passed_over = refused > 0 && matches!(error, StepError::Budget { .. } | StepError::Model(_));
-        if !is_refusal && !passed_over {
-            return Err(error);
-        }
-        refused += usize::from(is_refusal);
-        if let Some(next) = next {
-            let pause = if is_refusal { REFUSED_PAUSE.value } else { Duration::ZERO };
-            heard(Heard::Refused { rung, next, error: &error, pause });
-        }
-        first_refusal.get_or_insert(error);
+impl Request<'_> {
+    /// The engine that is wanted, for the first plan that is allowed.
+    ///
+    /// # Errors
+    /// If it cannot be had, or its process cannot compile so many programs.
+    pub(crate) fn open_engine(&self) -> Result<Box<dyn Device>, StepError> {
+        let Request { cfg, wanted, pool, build, start } = *self;
+        let rungs = start.rungs(build.weights, true);
+        let first = rungs.first().ok_or_else(|| StepError::internal("no plan is allowed"))?;
+        let build = build.clone().rung(first, cfg);
+        let device = ane::open(build.wanted(wanted, cfg.layers), SoftOptions { pool: pool.clone() })?;
+        check_budget(device.as_ref(), build.programs(cfg.layers, device.info().engine))?;
+        Ok(device)
     }
-    match (first_refusal, rungs) {
-        (Some(error), [_]) => Err(error),
-        (Some(error), _) => Err(StepError::Ladder { plans: rungs.len(), first: Box::new(error) }),
-        (None, _) => Err(StepError::Poisoned),
+
+    /// As [`compile`], on an engine that [`Request::open_engine`] gave.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn compile_on(
+        &self,
+        device: Box<dyn Device>,
+        theta: Vec<f32>,
+        heard: &mut dyn FnMut(Heard<'_>),
+    ) -> Result<Network, StepError> {
+        let engine = device.info().engine;
+        let again = || {
+            let kind = if engine == Engine::Apple { DeviceKind::Ane } else { DeviceKind::Soft };
+            let options = SoftOptions { pool: self.pool.clone() };
+            ane::open(DeviceOptions { engine: kind, ..self.wanted }, options)
+        };
+        let rungs = self.start.rungs(self.build.weights, engine == Engine::Apple);
+        self.descend(device, &again, theta, &rungs, heard)
+    }
+
+    /// Tries one plan after the other; `again` opens the engine anew for each but the first.
+    fn descend(
+        &self,
+        device: Box<dyn Device>,
+        again: &dyn Fn() -> Result<Box<dyn Device>, DeviceError>,
+        mut theta: Vec<f32>,
+        rungs: &[&'static Rung],
+        heard: &mut dyn FnMut(Heard<'_>),
+    ) -> Result<Network, StepError> {
+        let Request { cfg, pool, build, .. } = *self;
+        let mut device = Some(device);
+        let (mut refused, mut first_refusal) = (0, None);
+        for (i, &rung) in rungs.iter().enumerate() {
+            let device = match device.take() {
+                Some(device) => device,
+                None => again()?,
+            };
+            let engine = device.info().engine;
+            let next = rungs.get(i + 1).copied();
+            let theta = if next.is_some() { theta.clone() } else { std::mem::take(&mut theta) };
+            let rung_build = build.clone().rung(rung, cfg);
+            let mut layers = |done| heard(Heard::Layers(done));
+            let error = match Network::new(cfg, theta, device, pool.clone(), &rung_build, &mut layers) {
+                Ok(mut network) => {
+                    let chosen = Chosen { rung, refused, engine };
+                    network.kernels.rung = Some(chosen);
+                    heard(Heard::Chosen(chosen));
+                    return Ok(network);
+                }
+                Err(error) => error,
+            };
+            let is_refusal = error.is_refusal();
+            // A plan of more programs than the process may compile, or of larger surfaces than there are, is passed over
+            // once the engine is known to refuse plans.
+            let passed_over = refused > 0 && matches!(error, StepError::Budget { .. } | StepError::Model(_));
+            if !is_refusal && !passed_over {
+                return Err(error);
+            }
+            refused += usize::from(is_refusal);
+            if let Some(next) = next {
+                let pause = if is_refusal { REFUSED_PAUSE.value } else { Duration::ZERO };
+                heard(Heard::Refused { rung, next, error: &error, pause });
+            }
+            first_refusal.get_or_insert(error);
+        }
+        match (first_refusal, rungs) {
+            (Some(error), [_]) => Err(error),
+            (Some(error), _) => Err(StepError::Ladder { plans: rungs.len(), first: Box::new(error) }),
+            (None, _) => Err(StepError::internal("no plan is allowed")),
+        }
     }
 }
 
@@ -220,7 +220,9 @@ mod tests {
             }
         };
         let (theta, device) = (init_params(&cfg, 3), choosy(refuses, budget, &pool));
-        let network = descend(&cfg, theta, device, &again, &pool, &build, &rungs, heard);
+        let (wanted, start) = (DeviceKind::Soft.into(), Start::default());
+        let request = Request { cfg: &cfg, wanted, pool: &pool, build: &build, start };
+        let network = request.descend(device, &again, theta, &rungs, heard);
         (network.map(|n| n.rung().unwrap()), past)
     }
 

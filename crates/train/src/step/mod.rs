@@ -1,32 +1,35 @@
-//! One training step: a model compiled on a device, its buffers, and the tasks of forward and backward.
+//! One training step: a model compiled on a device, its memory, and the tasks of forward and backward.
 //!
 //! The engine's kernels compute what the plan of [`crate::model`] gives them. The rest is here, in f32: embedding,
 //! residual additions, the backward pass of norms, classifier and loss, gradients of matrices.
 
-mod apply_update;
-mod budget;
-mod buffers;
-mod build;
-mod clock;
-mod error;
-mod graph;
-mod head_norm;
-mod ladder;
-mod layout;
-mod network;
-mod options;
-mod range;
-mod tasks;
-mod upload;
+mod apply_update; // gradients → new weights, in the model and in its kernels
+mod budget; //       how many programs a process may compile
+mod build; //        what is decided before a model is compiled
+mod clock; //        time that a kind of work takes
+mod error; //        what can go wrong
+mod graph; //        the builder of all graphs, and the graph of a step
+mod host_math; //    how the host computes its share: the seam for variants
+mod kernels; //      the compiled kernels
+mod ladder; //       plans of kernels, tried one after the other
+mod memory; //       surfaces and activations, each declared once
+mod network; //      all of it together
+mod params; //       the table of parameters
+mod passes; //       forward passes alone
+mod range; //        values that leave their range
+mod shared; //       what tasks share that is no memory
+mod weights; //      weights on their way to the kernels
 
 pub use budget::BudgetExhausted;
 use budget::check_budget;
-pub use buffers::{Buffers, Window};
 pub use build::Build;
 pub use error::StepError;
 pub use graph::StepGraph;
+pub use host_math::{FastMath, HostMath, Operand};
+pub use kernels::Kernels;
 pub use ladder::{Chosen, Heard};
-pub(crate) use ladder::{compile, compile_on, open_engine};
+pub(crate) use ladder::{Request, compile};
+pub use memory::{Memory, Window};
 pub use network::Network;
-pub use options::StepOptions;
+pub use params::{GradientSum, Param, Params};
 pub use range::OutOfRange;

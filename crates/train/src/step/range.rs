@@ -1,11 +1,10 @@
-//! Values that leave the range of their element type, found by a forward pass that looks at all of them.
+//! Values that leave the range of their element type, found by a forward pass that checks all of them.
 
-use super::buffers::Window;
-use super::{Network, StepError};
+use super::{Network, Params, StepError};
 use crate::host::gemm::Elements;
+use crate::model::Layer;
 use ane::Engine;
 use half::f16;
-use mil::pass::Provider;
 use mil::{DType, ValueId};
 use rayon::prelude::*;
 use std::fmt;
@@ -85,19 +84,72 @@ fn survey(elements: Elements<'_>, limit: f32) -> (usize, f32) {
     }
 }
 
+/// A value of a layer that is checked to be in the range of its element type.
+#[derive(Debug)]
+pub(super) struct Watched {
+    layer: usize,
+    value: String,
+    dtype: DType,
+    /// Its elements.
+    pub(super) of: usize,
+}
+
+impl Watched {
+    /// Refuses elements that the element type does not hold.
+    ///
+    /// # Errors
+    /// `NotFinite`.
+    pub(super) fn check(&self, elements: Elements<'_>) -> Result<(), StepError> {
+        let limit = if self.dtype == DType::F16 { f16::MAX.to_f32() } else { f32::MAX };
+        match survey(elements, limit) {
+            (0, _) => Ok(()),
+            (count, largest) => Err(self.left_by("the forward pass", count, largest)),
+        }
+    }
+
+    /// Refuses a residual stream of which the host's norms cannot take the mean square. Elements that are not finite show
+    /// in the result.
+    ///
+    /// # Errors
+    /// `NotFinite`.
+    pub(super) fn check_stream(&self, x: &[f32]) -> Result<(), StepError> {
+        let (count, largest) = survey(Elements::F32(x), LARGEST_RESIDUAL);
+        if count == 0 || x.iter().any(|x| !x.is_finite()) {
+            return Ok(());
+        }
+        Err(self.left_by("the mean square of the residual stream", count, largest))
+    }
+
+    fn left_by(&self, what: &'static str, count: usize, largest: f32) -> StepError {
+        let Watched { layer, dtype, of, .. } = *self;
+        let found = OutOfRange { layer, value: self.value.clone(), count, of, largest, dtype };
+        StepError::NotFinite { what, found: Some(found) }
+    }
+}
+
+/// Refuses weights of layers that are too large for the engine's element type.
+///
+/// # Errors
+/// `WeightRange`.
+pub(super) fn check_weights(params: &Params, layer: &Layer) -> Result<(), StepError> {
+    if layer.joint.function.ty(layer.x).dtype != DType::F16 {
+        return Ok(());
+    }
+    let theta = params.theta.read()?;
+    for spec in params.specs().filter(|s| s.layer.is_some()) {
+        let (count, _) = survey(Elements::F32(&theta[spec.range()]), f16::MAX.to_f32());
+        if count > 0 {
+            return Err(StepError::WeightRange { name: spec.name.clone(), count, of: spec.count() });
+        }
+    }
+    Ok(())
+}
+
 impl Network {
     /// Whether the engine may turn an infinite intermediate value into a finite result, so that results alone do not
     /// tell (rule N5).
     pub(crate) fn hides_infinity(&self) -> bool {
         self.device().info().engine == Engine::Apple
-    }
-
-    /// Runs the forward pass on the first S of S + 1 `tokens`, and looks at every value that crosses the engine's door.
-    ///
-    /// # Errors
-    /// `NotFinite` with the first layer and value that left their range; otherwise as [`Network::logits`].
-    pub(crate) fn check_range(&self, tokens: &[u32]) -> Result<(), StepError> {
-        self.pool().install(|| self.pass(Window::Tokens(tokens.to_vec()), true))
     }
 
     /// The error for a result of `tokens` that is not finite: with the layer where that began, if one is to blame.
@@ -109,57 +161,21 @@ impl Network {
         }
     }
 
-    /// Refuses what kernel `k` of `layer` is about to read from the host, if it does not fit onto a surface.
-    pub(super) fn check_inputs(&self, k: usize, layer: usize) -> Result<(), StepError> {
-        let inputs = self.kernels.kernels[k].inputs.iter().filter(|l| l.from == Provider::Host);
-        inputs.into_iter().try_for_each(|l| self.check_value(layer, l.value))
-    }
-
-    /// Refuses what kernel `k` of `layer` has written, if it is not finite.
-    pub(super) fn check_outputs(&self, k: usize, layer: usize) -> Result<(), StepError> {
-        self.kernels.kernels[k].outputs.iter().try_for_each(|l| self.check_value(layer, l.value))
-    }
-
-    /// Refuses a residual stream after the last layer that the host's norms cannot take.
-    pub(super) fn check_residual(&self) -> Result<(), StepError> {
-        let last = self.cfg.layers;
-        let x = self.buffers.x[last].read()?;
-        let (count, largest) = survey(Elements::F32(&x), LARGEST_RESIDUAL);
-        // What is not finite shows in the result.
-        if count == 0 || x.iter().any(|x| !x.is_finite()) {
-            return Ok(());
-        }
-        let (layer, value) = (last.saturating_sub(1), "y".to_owned());
-        let found = OutOfRange { layer, value, count, of: x.len(), largest, dtype: DType::F32 };
-        Err(StepError::NotFinite { what: "the mean square of the residual stream", found: Some(found) })
-    }
-
-    fn check_value(&self, layer: usize, v: ValueId) -> Result<(), StepError> {
-        let dtype = self.layer.joint.function.ty(v).dtype;
-        let limit = if dtype == DType::F16 { f16::MAX.to_f32() } else { f32::MAX };
-        let (count, largest) = self.with_value(layer, v, |elements| survey(elements, limit))?;
-        if count == 0 {
-            return Ok(());
-        }
-        let (value, of) = (self.value_name(v).to_owned(), self.elements(v));
-        let found = OutOfRange { layer, value, count, of, largest, dtype };
-        Err(StepError::NotFinite { what: "the forward pass", found: Some(found) })
-    }
-
     /// Refuses weights of layers that are too large for the engine's element type.
     pub(crate) fn check_weights(&self) -> Result<(), StepError> {
-        let dtype = self.layer.joint.function.ty(self.layer.x).dtype;
-        if dtype != DType::F16 {
-            return Ok(());
-        }
-        let theta = self.theta.read()?;
-        for spec in self.specs.iter().filter(|s| s.layer.is_some()) {
-            let (count, _) = survey(Elements::F32(&theta[spec.range()]), f16::MAX.to_f32());
-            if count > 0 {
-                return Err(StepError::WeightRange { name: spec.name.clone(), count, of: spec.count() });
-            }
-        }
-        Ok(())
+        check_weights(&self.params, &self.layer)
+    }
+
+    /// Value `v` of `layer`, to be checked.
+    pub(super) fn watched(&self, layer: usize, v: ValueId) -> Watched {
+        let ty = self.layer.joint.function.ty(v);
+        Watched { layer, value: self.value_name(v).to_owned(), dtype: ty.dtype, of: ty.elements() }
+    }
+
+    /// The residual stream after the last layer, to be checked.
+    pub(super) fn watched_stream(&self) -> Watched {
+        let (layer, of) = (self.cfg.layers.saturating_sub(1), self.layer.elements(self.layer.y));
+        Watched { layer, value: "y".to_owned(), dtype: DType::F32, of }
     }
 }
 

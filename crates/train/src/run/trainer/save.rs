@@ -48,7 +48,7 @@ impl Run {
         self.parts.state.settings = settings.unwrap_or(serde_json::Value::Null);
         self.parts.state.measured = self.spent().is_none();
         let network = Arc::clone(&self.parts.network);
-        let theta = network.theta.read().map_err(|_| StepError::Poisoned)?;
+        let theta = network.params.theta.read().map_err(StepError::from)?;
         let Parts { folder, state, m, v, metrics, .. } = &self.parts;
         metrics.sync()?;
         if self.saved == Some(state.step) {
@@ -86,12 +86,12 @@ impl Run {
             return Ok(Some(Unfit::Validation { loss, found: None }));
         }
         let network = Arc::clone(&self.parts.network);
-        let theta = network.theta.read().map_err(|_| StepError::Poisoned)?;
+        let theta = network.params.theta.read().map_err(StepError::from)?;
         let (m, v) = (&self.parts.m, &self.parts.v);
         // No early end, so that it runs as fast as memory does.
         let finite = |x: &[f32]| x.iter().fold(true, |finite, x| finite & x.is_finite());
         let bad = |spec: &&ParamSpec| ![&theta[..], m, v].iter().all(|x| finite(&x[spec.range()]));
-        if let Some(spec) = network.specs.iter().find(bad) {
+        if let Some(spec) = network.params.specs().find(bad) {
             return Ok(Some(Unfit::Weights { name: spec.name.clone() }));
         }
         // The pass reads the weights too.

@@ -1,0 +1,170 @@
+//! The backward pass of the layers, and the gradients of their weights.
+
+use super::super::StepError;
+use super::super::params::GradientSum;
+use super::builder::{Builder, tokens, window};
+use crate::config::ParamKind;
+use crate::host::norm::NormGradient;
+use crate::host::squared_norms::Gradient;
+use crate::host::{Store, embed};
+use crate::model::{NormSite, WeightGrad};
+use crate::step::Operand;
+use flow::{Handle, Lane};
+use mil::ValueId;
+
+impl Builder<'_> {
+    /// The backward pass of micro-batch `micro`, from the gradient of the last layer's output on.
+    pub(super) fn backward(&mut self, micro: usize, store: Store) -> Result<(), StepError> {
+        for layer in (0..self.network.cfg.layers).rev() {
+            self.backward_layer(micro, layer, store)?;
+        }
+        match self.network.is_language() {
+            true => self.embedding_gradient(micro),
+            false => Ok(()),
+        }
+    }
+
+    /// The backward kernels of a layer in order; after each, the host's work whose operands are known then.
+    fn backward_layer(&mut self, micro: usize, l: usize, store: Store) -> Result<(), StepError> {
+        let n = self.network;
+        let (layer, specs) = (&n.layer, &n.kernels.specs);
+        let mut waiting: Vec<WeightGrad> = layer.outers.clone();
+        let mut known: Vec<ValueId> = vec![layer.dy];
+        self.matrix_gradients(micro, l, store, (&mut waiting, &known))?;
+        for k in specs.forward..specs.kernels.len() {
+            self.kernel(format!("{micro}.L{l}.{}", specs.kernels[k].name), k, l)?;
+            known.extend(specs.kernels[k].outputs.iter().map(|o| o.value));
+            for site in &layer.norms {
+                let dy = layer.cotangent(site.output)?;
+                if specs.provider(dy).is_some_and(|(p, _)| p == k) {
+                    self.norm_backward(format!("{micro}.L{l}.{:?}.dx", site.kind), l, site)?;
+                    known.push(layer.cotangent(site.input)?);
+                }
+            }
+            self.matrix_gradients(micro, l, store, (&mut waiting, &known))?;
+        }
+        if n.shared.host.waits_for_each_layer() {
+            let of = |outer: &WeightGrad| n.params.get(Some(l), outer.kind).map(|p| p.gradient.clone());
+            let gradients: Vec<_> = layer.outers.iter().map(of).collect::<Result<_, _>>()?;
+            self.graph
+                .task(format!("{micro}.L{l}.wait"))
+                .on(Lane::Engine)
+                .reads(gradients)
+                .run(|_, ()| Ok(()));
+        }
+        Ok(())
+    }
+
+    /// The backward pass of a norm: from the gradient of its output to that of its input, with the gradient that reaches
+    /// the input past the norm.
+    fn norm_backward(&mut self, name: String, layer: usize, site: &NormSite) -> Result<(), StepError> {
+        let n = self.network;
+        let param = n.params.get(Some(layer), site.kind)?;
+        let (weight, dw) = (param.spec.range(), self.gradient(param)?.update());
+        let dy = self.value(layer, n.layer.cotangent(site.output)?)?;
+        let x = self.value(layer, site.input)?;
+        let past = site.past.map(|v| self.host(layer, n.layer.cotangent(v)?)).transpose()?;
+        let dx = self.host(layer, n.layer.cotangent(site.input)?)?;
+        let norm = n.shared.norm(param.spec.count(), site.groups);
+        let (elements, s) = (n.layer.elements(site.output), self.shared());
+        self.graph
+            .task(name)
+            .on(Lane::Engine)
+            .reads((dy, x, past, n.params.theta.clone()))
+            .writes((dx, dw, n.memory.scratch.clone()))
+            .run(move |(dy, x, past, theta), (mut dx, mut dw, mut scratch)| {
+                let [scratch, dy_values, x_values] = &mut *scratch;
+                let (dy_values, x_values) = (dy_values.take(elements), x_values.take(elements));
+                s.download(&dy, dy_values)?;
+                s.download(&x, x_values)?;
+                let store = match &past {
+                    Some(past) => {
+                        dx.copy_from_slice(past);
+                        Store::Add
+                    }
+                    None => Store::Replace,
+                };
+                let gradient = NormGradient {
+                    x: x_values,
+                    weight: &theta[weight.clone()],
+                    dy: dy_values,
+                    dx: &mut dx,
+                    store,
+                    dw: &mut dw.values,
+                };
+                s.host.norm_gradient(&norm, gradient, scratch);
+                dw.squares.take(0, &dw.values);
+                Ok(())
+            });
+        Ok(())
+    }
+
+    /// Schedules the matrix gradients among `waiting` whose cotangent is `known`.
+    fn matrix_gradients(
+        &mut self,
+        micro: usize,
+        layer: usize,
+        store: Store,
+        (waiting, known): (&mut Vec<WeightGrad>, &[ValueId]),
+    ) -> Result<(), StepError> {
+        let (ready, rest) = waiting.iter().partition(|outer| known.contains(&outer.dz));
+        *waiting = rest;
+        let ready: Vec<WeightGrad> = ready;
+        for outer in ready {
+            let param = self.network.params.get(Some(layer), outer.kind)?;
+            if let Some(dw) = &param.gradient {
+                let name = format!("{micro}.L{layer}.{:?}.dw", outer.kind);
+                self.matrix_gradient(name, layer, &outer, dw, store)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn matrix_gradient(
+        &mut self,
+        name: String,
+        layer: usize,
+        outer: &WeightGrad,
+        dw: &Handle<GradientSum>,
+        store: Store,
+    ) -> Result<(), StepError> {
+        let operands = (self.value(layer, outer.dz)?, self.value(layer, outer.a)?);
+        let s = self.shared();
+        self.graph.task(name).on(s.host.gradient_lane()).reads(operands).writes(dw.update()).run(
+            move |(dz, a), mut dw| {
+                let GradientSum { values, squares } = &mut *dw;
+                let product = dz.with(|dz, is_host| {
+                    let dz = Operand { elements: dz, is_host };
+                    a.with(|a, is_host| {
+                        let to = Gradient { values, squares, store };
+                        s.host.weight_gradient(s.math, to, [dz, Operand { elements: a, is_host }], s.seq);
+                    })
+                });
+                Ok(product??)
+            },
+        );
+        Ok(())
+    }
+
+    /// Adds the gradient of the embedded tokens to that of the embedding.
+    fn embedding_gradient(&mut self, micro: usize) -> Result<(), StepError> {
+        let n = self.network;
+        let Some(dw) = &n.params.get(None, ParamKind::Embedding)?.gradient else { return Ok(()) };
+        let (dx, s) = (self.host(0, n.layer.cotangent(n.layer.x)?)?, self.shared());
+        self.graph
+            .task(format!("{micro}.embed.dw"))
+            .on(s.host.gradient_lane())
+            .reads((dx, n.memory.windows.clone()))
+            .writes((dw.update(), n.memory.gradient_scratch.clone()))
+            .run(move |(dx, windows), (mut dw, mut scratch)| {
+                let tokens = &tokens(window(&windows, micro)?)?[..s.seq];
+                let GradientSum { values, squares } = &mut *dw;
+                let mut added = Ok(());
+                s.host.with_channel_first(&dx, s.seq, &mut |dx| {
+                    added = embed::scatter_add(values, squares, s.dim, tokens, dx, &mut scratch);
+                });
+                Ok(added?)
+            });
+        Ok(())
+    }
+}

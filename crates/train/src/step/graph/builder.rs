@@ -1,0 +1,194 @@
+//! The builder of a network's graphs: the forward pass, which training, evaluation and decoding share.
+
+use super::super::memory::{Activation, Value, Window};
+use super::super::params::GradientSum;
+use super::super::shared::Shared;
+use super::super::{Network, Param, StepError};
+use crate::config::ParamKind;
+use crate::host::{embed, residual};
+use crate::model::{ModelError, NormSite};
+use flow::{Graph, Handle, Lane, Plan};
+use mil::ValueId;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Adds tasks of a network to a graph.
+pub(in crate::step) struct Builder<'n> {
+    pub(super) network: &'n Network,
+    pub(super) graph: Graph<'static, StepError>,
+    /// Whether each value that reaches a kernel or leaves one is checked to be in its range.
+    pub(super) is_checked: bool,
+}
+
+/// The window of micro-batch `micro`.
+///
+/// # Errors
+/// `Internal`, if there are fewer.
+pub(super) fn window(windows: &[Window], micro: usize) -> Result<&Window, StepError> {
+    let got = windows.len();
+    windows.get(micro).ok_or_else(|| StepError::internal(format!("window {micro} of {got} is wanted")))
+}
+
+/// The tokens of a window.
+///
+/// # Errors
+/// `Internal`, if it has none.
+pub(super) fn tokens(window: &Window) -> Result<&[u32], StepError> {
+    match window {
+        Window::Tokens(tokens) => Ok(tokens),
+        _ => Err(StepError::internal("a language model is given a window of activations")),
+    }
+}
+
+impl<'n> Builder<'n> {
+    /// An empty graph on the memory of `network`.
+    pub(in crate::step) fn new(network: &'n Network, is_checked: bool) -> Builder<'n> {
+        let mut graph = Graph::new(&network.arena);
+        let pool = network.pool.clone();
+        graph.around(move |task| pool.install(task));
+        Builder { network, graph, is_checked }
+    }
+
+    /// The graph as a plan.
+    ///
+    /// # Errors
+    /// If the tasks make no plan: a mistake of this module.
+    pub(in crate::step) fn plan(self) -> Result<Plan<'static, StepError>, StepError> {
+        Ok(self.graph.plan()?)
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.network.shared)
+    }
+
+    /// The forward pass of micro-batch `micro`, up to the residual stream after the last layer.
+    pub(in crate::step) fn forward(&mut self, micro: usize) -> Result<(), StepError> {
+        let n = self.network;
+        let (x, layer) = (&n.memory.activations.x, &n.layer);
+        self.embed(micro)?;
+        for l in 0..n.cfg.layers {
+            let at = |name: &str| format!("{micro}.L{l}.{name}");
+            for k in 0..n.kernels.specs.forward {
+                for (_, site) in n.host_norms.iter().filter(|(reader, _)| *reader == k) {
+                    self.host_norm(at(&format!("{:?}", site.kind)), l, site)?;
+                }
+                self.kernel(at(&n.kernels.specs.kernels[k].name), k, l)?;
+                let is_from_here = |v| n.kernels.specs.provider(v).is_some_and(|(p, _)| p == k);
+                let x2 = self.host(l, layer.x2)?;
+                if is_from_here(layer.o) {
+                    self.residual(at("residual1"), [&x[l], &x2], self.value(l, layer.o)?);
+                }
+                if is_from_here(layer.ffn) {
+                    self.residual(at("residual2"), [&x2, &x[l + 1]], self.value(l, layer.ffn)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The host's activation that holds value `v` of `layer`.
+    ///
+    /// # Errors
+    /// `Internal`, if none does.
+    pub(super) fn host(&self, layer: usize, v: ValueId) -> Result<Activation, StepError> {
+        let found = self.network.memory.activations.host(layer, v).cloned();
+        found.ok_or_else(|| {
+            StepError::internal(format!("the host has no memory for `{}`", self.network.value_name(v)))
+        })
+    }
+
+    /// Where value `v` of `layer` is.
+    ///
+    /// # Errors
+    /// If neither the host nor a kernel has it.
+    pub(super) fn value(&self, layer: usize, v: ValueId) -> Result<Value, StepError> {
+        let n = self.network;
+        if let Some(cell) = n.memory.activations.host(layer, v) {
+            return Ok(Value::Host(cell.clone()));
+        }
+        let Some((k, slot)) = n.kernels.specs.provider(v) else {
+            return Err(ModelError::Unprovided { value: n.value_name(v).to_owned() }.into());
+        };
+        let on = n.memory.activations.output(k, layer).clone();
+        Ok(Value::Surface { on, channel: slot.channel, elements: n.layer.elements(v) })
+    }
+
+    /// A parameter's gradient.
+    ///
+    /// # Errors
+    /// `Internal`, if it is not trained.
+    pub(super) fn gradient(&self, param: &Param) -> Result<Handle<GradientSum>, StepError> {
+        let not_trained = || StepError::internal(format!("`{}` has no gradient", param.spec.name));
+        param.gradient.clone().ok_or_else(not_trained)
+    }
+
+    /// The weight of the final norm, and that of the classifier: the embedding if they are tied.
+    pub(super) fn head_params(&self) -> Result<(&'n Param, &'n Param), StepError> {
+        let n = self.network;
+        let kind = if n.cfg.tied { ParamKind::Embedding } else { ParamKind::Classifier };
+        Ok((n.params.get(None, ParamKind::FinalNorm)?, n.params.get(None, kind)?))
+    }
+
+    /// Writes the embedded tokens of a micro-batch, or its input, before the first layer.
+    fn embed(&mut self, micro: usize) -> Result<(), StepError> {
+        let n = self.network;
+        let table: Option<Range<usize>> = match n.is_language() {
+            true => Some(n.params.get(None, ParamKind::Embedding)?.spec.range()),
+            false => None,
+        };
+        let s = self.shared();
+        self.graph
+            .task(format!("{micro}.embed"))
+            .on(Lane::Engine)
+            .reads((n.memory.windows.clone(), n.params.theta.clone()))
+            .writes(n.memory.activations.x[0].clone())
+            .run(move |(windows, theta), mut x| {
+                match (window(&windows, micro)?, &table) {
+                    (Window::Tokens(tokens), Some(table)) => {
+                        embed::gather(&theta[table.clone()], s.dim, &tokens[..s.seq], &mut x)?;
+                    }
+                    (Window::Sample { x: input, .. } | Window::Linear { x: input, .. }, None) => {
+                        x.copy_from_slice(input);
+                    }
+                    _ => return Err(StepError::internal("a window is not of the model's task")),
+                }
+                s.host.to_host_layout(&mut x, s.seq);
+                Ok(())
+            });
+        Ok(())
+    }
+
+    /// A norm of the forward pass that no kernel computes.
+    fn host_norm(&mut self, name: String, layer: usize, site: &NormSite) -> Result<(), StepError> {
+        let n = self.network;
+        let spec = &n.params.get(Some(layer), site.kind)?.spec;
+        let (weight, norm, s) = (spec.range(), n.shared.norm(spec.count(), site.groups), self.shared());
+        let elements = n.layer.elements(site.input);
+        let (x, y) = (self.value(layer, site.input)?, self.host(layer, site.output)?);
+        self.graph
+            .task(name)
+            .on(Lane::Engine)
+            .reads((x, n.params.theta.clone()))
+            .writes((y, n.memory.scratch.clone()))
+            .run(move |(x, theta), (mut y, mut scratch)| {
+                let [scratch, columns, _] = &mut *scratch;
+                let weight = &theta[weight.clone()];
+                let x = s.host_values(&x, columns.take(elements))?;
+                s.host.norm(&norm, x, weight, &mut y, scratch);
+                Ok(())
+            });
+        Ok(())
+    }
+
+    /// `sum = x + branch`.
+    fn residual(&mut self, name: String, [x, sum]: [&Activation; 2], branch: Value) {
+        let s = self.shared();
+        self.graph.task(name).on(Lane::Engine).reads((branch, x.clone())).writes(sum.clone()).run(
+            move |(branch, x), mut sum| {
+                s.download(&branch, &mut sum)?;
+                residual::add(&mut sum, &x);
+                Ok(())
+            },
+        );
+    }
+}

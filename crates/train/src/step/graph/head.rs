@@ -1,0 +1,250 @@
+//! What follows the last layer: in training the loss with the head's backward pass, in forward-only plans an ending.
+
+use super::super::StepError;
+use super::super::memory::Window;
+use super::super::shared::Shared;
+use super::builder::{Builder, tokens, window};
+use crate::host::gemm::{Matrix, MatrixMut, matmul};
+use crate::host::head::Head;
+use crate::host::norm::NormGradient;
+use crate::host::squared_norms::Gradient;
+use crate::host::{Scratch, Store, loss};
+use flow::Lane;
+use std::ops::Range;
+
+/// How a forward-only plan ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::step) enum Ending {
+    /// With the residual stream after the last layer.
+    Stream,
+    /// With the logits of all positions.
+    Logits,
+    /// With the logits of one position.
+    LastLogits,
+    /// With the loss.
+    Loss,
+}
+
+/// A loss of the last layer's output against a target or a gradient, with its scale; it writes its gradient.
+type ActivationLoss = fn(&[f32], &[f32], f32, &mut [f32]) -> f64;
+
+/// The weights of the final norm and of the classifier, in the flat slice.
+#[derive(Clone)]
+struct HeadRanges {
+    norm: Range<usize>,
+    classifier: Range<usize>,
+}
+
+impl Builder<'_> {
+    fn head_ranges(&self) -> Result<HeadRanges, StepError> {
+        let (norm, classifier) = self.head_params()?;
+        Ok(HeadRanges { norm: norm.spec.range(), classifier: classifier.spec.range() })
+    }
+
+    /// Ends a forward-only plan.
+    pub(in crate::step) fn end(&mut self, ending: Ending) -> Result<(), StepError> {
+        self.check_stream();
+        match ending {
+            Ending::Stream => Ok(()),
+            Ending::Logits | Ending::Loss => self.logits(ending == Ending::Loss),
+            Ending::LastLogits => self.last_logits(),
+        }
+    }
+
+    /// Refuses a residual stream of which the host's norms cannot take the mean square.
+    fn check_stream(&mut self) {
+        let n = self.network;
+        let watched = n.watched_stream();
+        self.graph
+            .task("check.stream")
+            .on(Lane::Engine)
+            .reads(n.memory.activations.x[n.cfg.layers].clone())
+            .run(move |x, ()| watched.check_stream(&x));
+    }
+
+    /// Logits of all positions, and if wanted the loss that they mean.
+    fn logits(&mut self, with_loss: bool) -> Result<(), StepError> {
+        let n = self.network;
+        let (ranges, s, m) = (self.head_ranges()?, self.shared(), &n.memory);
+        self.graph
+            .task("logits")
+            .on(Lane::Engine)
+            .reads((m.activations.x[n.cfg.layers].clone(), n.params.theta.clone()))
+            .writes((m.head.clone(), m.logits.clone(), m.scratch.clone()))
+            .run(move |(x, theta), (mut head, mut logits, mut scratch)| {
+                let [scratch, ..] = &mut *scratch;
+                s.final_norm(&x, &theta[ranges.norm.clone()], &mut head, scratch);
+                logits.resize(s.vocab * s.seq, 0.0);
+                s.host.with_channel_first(&head, s.seq, &mut |head| {
+                    s.classify(&theta[ranges.classifier.clone()], head, &mut logits);
+                });
+                Ok(())
+            });
+        if with_loss {
+            self.graph
+                .task("loss")
+                .on(Lane::Engine)
+                .reads((m.logits.clone(), m.windows.clone()))
+                .writes((m.loss.clone(), m.scratch.clone()))
+                .run(move |(logits, windows), (mut loss, mut scratch)| {
+                    let targets = &tokens(window(&windows, 0)?)?[1..];
+                    let [scratch, ..] = &mut *scratch;
+                    *loss = loss::cross_entropy(&logits, targets, scratch)?;
+                    Ok(())
+                });
+        }
+        Ok(())
+    }
+
+    /// Logits of one position.
+    fn last_logits(&mut self) -> Result<(), StepError> {
+        let n = self.network;
+        let (ranges, s, m) = (self.head_ranges()?, self.shared(), &n.memory);
+        self.graph
+            .task("logits")
+            .on(Lane::Engine)
+            .reads((m.activations.x[n.cfg.layers].clone(), n.params.theta.clone(), m.position.clone()))
+            .writes((m.head.clone(), m.last_logits.clone(), m.scratch.clone()))
+            .run(move |(x, theta, position), (mut head, mut logits, mut scratch)| {
+                let [scratch, column, _] = &mut *scratch;
+                s.final_norm(&x, &theta[ranges.norm.clone()], &mut head, scratch);
+                let column = column.take(s.dim);
+                s.host.with_channel_first(&head, s.seq, &mut |head| {
+                    let values = head.iter().skip(*position).step_by(s.seq);
+                    column.iter_mut().zip(values).for_each(|(to, x)| *to = *x);
+                });
+                logits.resize(s.vocab, 0.0);
+                s.classify(&theta[ranges.classifier.clone()], column, &mut logits);
+                Ok(())
+            });
+        Ok(())
+    }
+
+    /// The loss of a micro-batch and its gradient in the output of the last layer; `store` says whether the classifier's
+    /// gradient is replaced or added to.
+    pub(super) fn loss(&mut self, micro: usize, store: Store) -> Result<(), StepError> {
+        match self.network.is_language() {
+            true => {
+                self.token_loss(micro)?;
+                self.head_backward(micro, store)
+            }
+            false => self.activation_loss(micro),
+        }
+    }
+
+    fn token_loss(&mut self, micro: usize) -> Result<(), StepError> {
+        let n = self.network;
+        let (ranges, s, m) = (self.head_ranges()?, self.shared(), &n.memory);
+        self.graph
+            .task(format!("{micro}.loss"))
+            .on(Lane::Engine)
+            .reads((m.activations.x[n.cfg.layers].clone(), m.windows.clone(), n.params.theta.clone()))
+            .writes((
+                m.loss.update(),
+                m.scratch.clone(),
+                m.logits.clone(),
+                m.head.clone(),
+                m.head_stats.clone(),
+            ))
+            .run(move |(x, windows, theta), (mut loss, mut scratch, mut logits, mut head, mut stats)| {
+                let [scratch, ..] = &mut *scratch;
+                s.final_norm(&x, &theta[ranges.norm.clone()], &mut head, scratch);
+                let targets = &tokens(window(&windows, micro)?)?[1..];
+                logits.resize(s.vocab * s.seq, 0.0);
+                let mut found = Ok(0.0);
+                s.host.with_channel_first(&head, s.seq, &mut |x| {
+                    let head = s.head(&theta[ranges.classifier.clone()], x, targets);
+                    found = head.forward(&mut logits, &mut stats, scratch);
+                });
+                *loss += found?;
+                Ok(())
+            });
+        Ok(())
+    }
+
+    /// From the logits to the gradients of the head's weights and of the last layer's output.
+    fn head_backward(&mut self, micro: usize, store: Store) -> Result<(), StepError> {
+        let n = self.network;
+        let (norm, classifier) = self.head_params()?;
+        let gradients = (self.gradient(norm)?.update(), self.gradient(classifier)?.update());
+        let dx = self.host(n.cfg.layers - 1, n.layer.dy)?;
+        let (ranges, s, m) = (self.head_ranges()?, self.shared(), &n.memory);
+        let stream = (m.activations.x[n.cfg.layers].clone(), m.windows.clone(), n.params.theta.clone());
+        self.graph
+            .task(format!("{micro}.head.dx"))
+            .on(Lane::Engine)
+            .reads((m.logits.clone(), m.head.clone(), stream))
+            .writes((dx, m.d_head.clone(), (m.scratch.clone(), m.head_stats.update()), gradients))
+            .run(move |(logits, head, (x, windows, theta)), (mut dx, mut d_head, scratches, gradients)| {
+                let (mut scratch, mut stats) = scratches;
+                let (mut d_norm, mut d_classifier) = gradients;
+                let [scratch, ..] = &mut *scratch;
+                let targets = &tokens(window(&windows, micro)?)?[1..];
+                s.host.with_channel_first(&head, s.seq, &mut |x| {
+                    let d = &mut *d_classifier;
+                    let to = Gradient { values: &mut d.values, squares: &d.squares, store };
+                    let head = s.head(&theta[ranges.classifier.clone()], x, targets);
+                    head.backward(&logits, &mut stats, to, &mut d_head, scratch);
+                });
+                s.host.to_host_layout(&mut d_head, s.seq);
+                let gradient = NormGradient {
+                    x: &x,
+                    weight: &theta[ranges.norm.clone()],
+                    dy: &d_head,
+                    dx: &mut dx,
+                    store: Store::Replace,
+                    dw: &mut d_norm.values,
+                };
+                s.host.norm_gradient(&s.norm(s.dim, 1), gradient, scratch);
+                d_norm.squares.take(0, &d_norm.values);
+                Ok(())
+            });
+        Ok(())
+    }
+
+    /// The loss of the last layer's output, and its gradient.
+    fn activation_loss(&mut self, micro: usize) -> Result<(), StepError> {
+        let n = self.network;
+        let (s, m) = (self.shared(), &n.memory);
+        let dx = self.host(n.cfg.layers - 1, n.layer.dy)?;
+        self.graph
+            .task(format!("{micro}.loss"))
+            .on(Lane::Engine)
+            .reads((m.activations.x[n.cfg.layers].clone(), m.windows.clone()))
+            .writes((m.loss.update(), dx))
+            .run(move |(y, windows), (mut loss, mut dy)| {
+                let (of, with): (ActivationLoss, _) = match window(&windows, micro)? {
+                    Window::Sample { target, .. } => (loss::mse, target),
+                    Window::Linear { dy, .. } => (loss::linear, dy),
+                    Window::Tokens(_) => {
+                        return Err(StepError::internal("a model of activations is given tokens"));
+                    }
+                };
+                s.host.with_channel_first(&y, s.seq, &mut |y| {
+                    *loss += of(y, with, s.loss_scale(), &mut dy);
+                });
+                s.host.to_host_layout(&mut dy, s.seq);
+                Ok(())
+            });
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// The final norm, of the host's activation `x`.
+    fn final_norm(&self, x: &[f32], weight: &[f32], y: &mut [f32], scratch: &mut Scratch) {
+        self.host.norm(&self.norm(self.dim, 1), x, weight, y, scratch);
+    }
+
+    /// `logits = classifier · x`: `[V, D] · [D, n]`.
+    fn classify(&self, classifier: &[f32], x: &[f32], logits: &mut [f32]) {
+        let (v, d, columns) = (self.vocab, self.dim, x.len() / self.dim);
+        let (classifier, x) = (Matrix::new(classifier, v, d), Matrix::new(x, d, columns));
+        matmul(self.math, MatrixMut::new(logits, v, columns), Store::Replace, 1.0, classifier, x);
+    }
+
+    /// The classifier with its loss.
+    fn head<'a>(&self, weight: &'a [f32], x: &'a [f32], targets: &'a [u32]) -> Head<'a> {
+        Head { math: self.math, weight, x, targets, scale: self.loss_scale() }
+    }
+}

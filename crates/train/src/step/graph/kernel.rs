@@ -1,0 +1,113 @@
+//! The task of a kernel: its inputs onto surfaces, and the dispatch.
+
+use super::super::StepError;
+use super::super::memory::{Value, ValueGuard};
+use super::super::range::Watched;
+use super::super::shared::Shared;
+use super::builder::Builder;
+use crate::model::Binding;
+use ane::{Block, Kernel, Surface};
+use flow::{AccessError, Handle, Lane, List, ListMut};
+use mil::pass::Provider;
+
+/// An input of a kernel.
+struct Input {
+    /// The surface that it goes to, of those that the kernel reads, and where.
+    surface: usize,
+    block: Block,
+}
+
+/// Checks that what a kernel reads and writes is in the range of its element type.
+struct Check {
+    /// By the place of the input.
+    inputs: Vec<(usize, Watched)>,
+    /// With the first channel on the output surface.
+    outputs: Vec<(usize, Watched)>,
+}
+
+type Inputs<'a> = ListMut<'a, Handle<Surface>>;
+
+impl Builder<'_> {
+    /// Brings the inputs of kernel `k` of `layer` onto its surfaces and runs it.
+    pub(super) fn kernel(&mut self, name: String, k: usize, layer: usize) -> Result<(), StepError> {
+        let n = self.network;
+        let spec = &n.kernels.specs.kernels[k];
+        let values = spec.inputs.iter().map(|b| self.source(layer, b)).collect::<Result<Vec<_>, _>>()?;
+        let place = |b: &Binding| Input { surface: b.slot.surface, block: b.slot.block() };
+        let places: Vec<Input> = spec.inputs.iter().map(place).collect();
+        let check = self.is_checked.then(|| self.check(k, layer));
+        let (activations, s) = (&n.memory.activations, self.shared());
+        self.graph
+            .task(name)
+            .on(Lane::Engine)
+            .reads((values, n.kernels.kernel(k, layer).clone()))
+            .writes((activations.inputs(k, layer).to_vec(), activations.output(k, layer).clone()))
+            .run(move |(values, kernel), (inputs, output)| {
+                if let Some(check) = &check {
+                    check.inputs.iter().try_for_each(|(i, watched)| {
+                        values.read(*i)?.with(|elements, _| watched.check(elements))?
+                    })?;
+                }
+                s.converting.time(|| s.feed(&places, &values, &inputs))?;
+                s.run(kernel.as_ref(), &inputs, &output)?;
+                check.iter().flat_map(|check| &check.outputs).try_for_each(|(channel, watched)| {
+                    output.with(*channel, watched.of, |elements| watched.check(elements.into()))?
+                })
+            });
+        Ok(())
+    }
+
+    /// Where an input of a kernel of `layer` comes from.
+    fn source(&self, layer: usize, binding: &Binding) -> Result<Value, StepError> {
+        let n = self.network;
+        match binding.from {
+            Provider::Host => Ok(Value::Host(self.host(layer, binding.value)?)),
+            Provider::Part(from) => {
+                let outputs = &n.kernels.specs.kernels[from].outputs;
+                let found = outputs.iter().find(|output| output.value == binding.value);
+                let source = found.ok_or_else(|| {
+                    let value = n.value_name(binding.value);
+                    StepError::internal(format!("kernel {from} of a layer does not write `{value}`"))
+                })?;
+                let on = n.memory.activations.output(from, layer).clone();
+                let elements = n.layer.elements(binding.value);
+                Ok(Value::Surface { on, channel: source.slot.channel, elements })
+            }
+        }
+    }
+
+    fn check(&self, k: usize, layer: usize) -> Check {
+        let n = self.network;
+        let spec = &n.kernels.specs.kernels[k];
+        let inputs = spec.inputs.iter().enumerate().filter(|(_, b)| b.from == Provider::Host);
+        Check {
+            inputs: inputs.map(|(i, b)| (i, n.watched(layer, b.value))).collect(),
+            outputs: spec.outputs.iter().map(|b| (b.slot.channel, n.watched(layer, b.value))).collect(),
+        }
+    }
+}
+
+impl Shared {
+    /// Copies what a kernel reads onto its surfaces.
+    fn feed(&self, places: &[Input], values: &List<'_, Value>, inputs: &Inputs<'_>) -> Result<(), StepError> {
+        for (i, Input { surface, block }) in places.iter().enumerate() {
+            let surface = inputs.write(*surface)?;
+            match values.read(i)? {
+                ValueGuard::Host(values) => self.upload(&values, &surface, block)?,
+                ValueGuard::Surface { on, channel, .. } => surface.copy_block(block, &on, channel)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Dispatches a kernel on its surfaces.
+    fn run(&self, kernel: &dyn Kernel, inputs: &Inputs<'_>, output: &Surface) -> Result<(), StepError> {
+        if inputs.len() == 1 {
+            let input = inputs.write(0)?;
+            return self.dispatch(kernel, &[&*input], output);
+        }
+        let inputs = (0..inputs.len()).map(|i| inputs.write(i));
+        let inputs = inputs.collect::<Result<Vec<_>, AccessError>>()?;
+        self.dispatch(kernel, &inputs.iter().map(|input| &**input).collect::<Vec<_>>(), output)
+    }
+}

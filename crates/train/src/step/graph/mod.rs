@@ -1,0 +1,87 @@
+//! The graphs of a network: one builder makes the training step and the forward-only plans.
+
+mod backward; // backward kernels, norms, gradients of weights
+mod builder; //  the builder, and the forward pass
+mod head; //     the loss, and the endings of forward-only plans
+mod kernel; //   a kernel with its inputs, and the range check around it
+
+pub(super) use builder::Builder;
+pub(super) use head::Ending;
+
+use super::memory::Window;
+use super::params::GradientSum;
+use super::{Network, StepError};
+use crate::config::ParamKind;
+use crate::host::Store;
+use flow::{Handle, Plan, Trace};
+use std::sync::Arc;
+
+/// Forward and backward pass of all micro-batches of an optimizer step, as a plan that runs many times.
+#[derive(Debug)]
+pub struct StepGraph {
+    plan: Plan<'static, StepError>,
+    network: Arc<Network>,
+    micro_batches: usize,
+    /// Gradients that every task adds to, so that a step begins with zeros.
+    cleared: Vec<Handle<GradientSum>>,
+}
+
+impl StepGraph {
+    /// The plan for `micro_batches` windows.
+    ///
+    /// # Errors
+    /// `Internal`, if the network has no backward pass.
+    pub fn new(network: Arc<Network>, micro_batches: usize) -> Result<StepGraph, StepError> {
+        let n = &network;
+        if n.params.gradients().next().is_none() {
+            return Err(StepError::internal("a network without backward pass is to be trained"));
+        }
+        let mut builder = Builder::new(n, false);
+        for micro in 0..micro_batches {
+            // The first micro-batch overwrites the gradients of matrices.
+            let store = if micro == 0 { Store::Replace } else { Store::Add };
+            builder.forward(micro)?;
+            builder.loss(micro, store)?;
+            builder.backward(micro, store)?;
+        }
+        let plan = builder.plan()?;
+        let classifier = if n.cfg.tied { ParamKind::Embedding } else { ParamKind::Classifier };
+        let is_matrix = |kind| n.layer.outers.iter().any(|outer| outer.kind == kind);
+        let added_to = n.params.iter().filter(|p| p.spec.kind != classifier && !is_matrix(p.spec.kind));
+        let cleared = added_to.filter_map(|p| p.gradient.clone()).collect();
+        Ok(StepGraph { plan, network, micro_batches, cleared })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan<'static, StepError> {
+        &self.plan
+    }
+
+    /// Computes the gradients of `windows`, one a micro-batch, and returns the mean loss.
+    ///
+    /// The gradients are left in the network's memory: sums over windows, times the loss scale.
+    ///
+    /// # Errors
+    /// If number or length of the windows is not the model's, one has a token out of range, or the device fails.
+    pub fn run(&self, windows: Vec<Window>, trace: &mut Trace) -> Result<f64, StepError> {
+        let n = &self.network;
+        if windows.len() != self.micro_batches {
+            return Err(StepError::Windows { want: self.micro_batches, got: windows.len() });
+        }
+        windows.iter().try_for_each(|window| n.check_window(window))?;
+        *n.memory.windows.write()? = windows;
+        *n.memory.loss.write()? = 0.0;
+        self.cleared.iter().try_for_each(|gradient| -> Result<(), StepError> {
+            gradient.write()?.clear();
+            Ok(())
+        })?;
+        // The engine's lane is one of the pool's own threads: its tasks need not be handed over and waited for.
+        let idle = || {
+            if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                std::thread::yield_now();
+            }
+        };
+        n.pool().busy(|| self.plan.run_busy(trace, &idle).map_err(StepError::from))?;
+        Ok(*n.memory.loss.read()? / self.micro_batches as f64)
+    }
+}

@@ -1,0 +1,116 @@
+//! The compiled kernels of a model on its device.
+
+use super::ladder::Chosen;
+use super::weights::{LayerWeights, WeightFiles};
+use super::{Params, StepError};
+use crate::model::{KernelSpec, LayerKernels};
+use ane::{Device, Kernel};
+use flow::{Arena, Handle};
+use mil::Weights;
+
+/// A compiled kernel.
+pub(super) type Compiled = Handle<Box<dyn Kernel>>;
+
+/// The compiled kernels of a model.
+pub struct Kernels {
+    /// What the kernels of a layer are.
+    pub(super) specs: LayerKernels,
+    /// The kernels of each layer; one set for all of them if weights are on surfaces.
+    pub(super) compiled: Vec<Vec<Compiled>>,
+    pub(super) device: Box<dyn Device>,
+    /// The rung of the ladder that they are of, if one is.
+    pub(super) rung: Option<Chosen>,
+}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernels").field("specs", &self.specs).finish_non_exhaustive()
+    }
+}
+
+impl Kernels {
+    /// No compiled kernels yet of those that `specs` are.
+    pub(super) fn new(specs: LayerKernels, device: Box<dyn Device>) -> Kernels {
+        Kernels { specs, compiled: Vec::new(), device, rung: None }
+    }
+
+    /// Compiles the first `used` kernels of `sets` layers; `progress` hears the number of layers compiled.
+    ///
+    /// # Errors
+    /// If the device takes a kernel not, or a weight has another size than the kernel wants.
+    pub(super) fn compile(
+        &mut self,
+        (sets, used): (usize, usize),
+        params: &Params,
+        files: &WeightFiles,
+        arena: &mut Arena,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<(), StepError> {
+        let theta = params.theta.read()?;
+        for layer in 0..sets {
+            let mut set = Vec::new();
+            for (k, spec) in self.specs.kernels.iter().take(used).enumerate() {
+                let weights = LayerWeights { params, layer, theta: &theta };
+                let compile = |files: &Weights| load(self.device.as_ref(), spec, layer, files);
+                let kernel = files.with(k, spec, weights, compile)?;
+                set.push(arena.cell(format!("L{layer}.{}", spec.name), kernel));
+            }
+            self.compiled.push(set);
+            progress(layer + 1);
+        }
+        Ok(())
+    }
+
+    /// Kernel `k` of `layer`.
+    pub(super) fn kernel(&self, k: usize, layer: usize) -> &Compiled {
+        &self.compiled[layer % self.compiled.len()][k]
+    }
+
+    /// Every compiled kernel with its description.
+    fn all(&self) -> impl Iterator<Item = (&Compiled, &KernelSpec)> {
+        self.compiled.iter().flat_map(|layer| layer.iter().zip(&self.specs.kernels))
+    }
+
+    /// Kernels that a layer's step dispatches.
+    pub fn per_layer(&self) -> usize {
+        self.specs.kernels.len()
+    }
+
+    /// Whether weights are on surfaces, so that one set of kernels serves all layers.
+    pub fn is_dynamic(&self) -> bool {
+        self.all().any(|(_, spec)| !spec.carried.is_empty())
+    }
+
+    /// Programs that are compiled.
+    pub fn programs(&self) -> u64 {
+        self.all().count() as u64
+    }
+
+    /// Programs that a change of weights means compiling again, on an engine that counts them.
+    pub fn programs_with_weights(&self) -> u64 {
+        self.all().filter(|(_, spec)| !spec.baked.is_empty()).count() as u64
+    }
+
+    /// Bytes of all kernels' constants, and of the memory that they share.
+    pub fn bytes(&self) -> (usize, usize) {
+        self.all().fold((0, 0), |(constants, shared), (kernel, _)| match kernel.read() {
+            Ok(kernel) => {
+                let m = kernel.memory();
+                (constants + m.constants, shared.max(m.scratch))
+            }
+            Err(_) => (constants, shared),
+        })
+    }
+}
+
+/// Compiles a kernel of `layer` with its weight files as they are.
+pub(super) fn load(
+    device: &dyn Device,
+    spec: &KernelSpec,
+    layer: usize,
+    files: &Weights,
+) -> Result<Box<dyn Kernel>, StepError> {
+    let name = format!("L{layer}.{}", spec.name);
+    let kernel = device.compile(&name, &spec.packed.program, files);
+    kernel.map_err(|e| StepError::of_kernel(e, spec.has_norm))
+}

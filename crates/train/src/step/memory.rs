@@ -1,0 +1,283 @@
+//! The memory of a step: each buffer is declared here once, as a cell of the arena.
+
+use super::StepError;
+use crate::config::{ModelConfig, Task};
+use crate::host::Scratch;
+use crate::host::gemm::Elements;
+use crate::model::{Layer, LayerKernels, NormSite};
+use ane::{Device, DeviceError, Surface};
+use flow::{AccessError, Arena, Declaration, Handle, Permit};
+use mil::{TensorType, ValueId};
+use std::collections::HashMap;
+use std::sync::RwLockReadGuard;
+
+/// Layers whose backward memory is held at once: the matrix gradients of one are computed beside the dispatches of the
+/// next.
+const RING: usize = 2;
+
+/// An activation of the host, `[C, S]`, f32.
+pub(super) type Activation = Handle<Vec<f32>>;
+
+/// What one micro-batch learns from.
+#[derive(Clone, Debug)]
+pub enum Window {
+    /// S + 1 tokens: inputs are all but the last, targets all but the first.
+    Tokens(Vec<u32>),
+    /// For regression: the input of the layers and the target of their output, `[D, S]` each.
+    Sample {
+        /// The input.
+        x: Vec<f32>,
+        /// The target.
+        target: Vec<f32>,
+    },
+    /// For measurements: the loss `Σ y·dy`, linear in the output y of the layers; `[D, S]` each.
+    Linear {
+        /// The input.
+        x: Vec<f32>,
+        /// The gradient of the layers' output.
+        dy: Vec<f32>,
+    },
+}
+
+/// Where a value of a layer is.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// In an activation of the host.
+    Host(Activation),
+    /// On a surface that a kernel writes.
+    Surface {
+        /// The surface.
+        on: Handle<Surface>,
+        /// Its first channel there.
+        channel: usize,
+        /// Its elements.
+        elements: usize,
+    },
+}
+
+/// A value that a task may read.
+pub(super) enum ValueGuard<'a> {
+    Host(RwLockReadGuard<'a, Vec<f32>>),
+    Surface { on: RwLockReadGuard<'a, Surface>, channel: usize, elements: usize },
+}
+
+impl flow::Read for Value {
+    type Guard<'a> = ValueGuard<'a>;
+
+    fn declare_reads(&self, to: &mut Declaration) {
+        match self {
+            Value::Host(cell) => cell.declare_reads(to),
+            Value::Surface { on, .. } => on.declare_reads(to),
+        }
+    }
+
+    fn lock_reads<'a>(&'a self, permit: &'a Permit) -> Result<ValueGuard<'a>, AccessError> {
+        Ok(match self {
+            Value::Host(cell) => ValueGuard::Host(cell.lock_reads(permit)?),
+            Value::Surface { on, channel, elements } => {
+                ValueGuard::Surface { on: on.lock_reads(permit)?, channel: *channel, elements: *elements }
+            }
+        })
+    }
+}
+
+impl ValueGuard<'_> {
+    /// Calls `f` with its elements, and whether it is an activation of the host.
+    pub(super) fn with<R>(&self, f: impl FnOnce(Elements<'_>, bool) -> R) -> Result<R, DeviceError> {
+        match self {
+            ValueGuard::Host(values) => Ok(f(Elements::F32(values), true)),
+            ValueGuard::Surface { on, channel, elements } => {
+                on.with(*channel, *elements, |elements| f(elements.into(), false))
+            }
+        }
+    }
+}
+
+/// The memory of a model beside its parameters.
+#[derive(Debug)]
+pub struct Memory {
+    /// What each micro-batch learns from.
+    pub(super) windows: Handle<Vec<Window>>,
+    /// The sum of the losses of the micro-batches.
+    pub(super) loss: Handle<f64>,
+    /// The activations of one window at a time.
+    pub(super) activations: Activations,
+    /// The final norm's result, `[D, S]`.
+    pub(super) head: Activation,
+    /// The gradient of [`Memory::head`]; empty without a backward pass.
+    pub(super) d_head: Activation,
+    /// Logits `[V, S]`, then their exponentials in a training step. Grown by whoever writes them.
+    pub(super) logits: Activation,
+    /// The largest logits and the sums of exponentials that the head's forward pass leaves to its backward pass.
+    pub(super) head_stats: Handle<Scratch>,
+    /// For [`LastLogits`](super::passes::Ending): the position, and the logits there, `[V]`.
+    pub(super) position: Handle<usize>,
+    pub(super) last_logits: Activation,
+    /// Working memory of the engine's lane.
+    pub(super) scratch: Handle<[Scratch; 3]>,
+    /// Working memory of the lane of matrix gradients.
+    pub(super) gradient_scratch: Handle<Scratch>,
+}
+
+/// What the memory of a model follows from.
+pub(super) struct Sizes<'a> {
+    pub cfg: &'a ModelConfig,
+    pub layer: &'a Layer,
+    pub kernels: &'a LayerKernels,
+    /// Norms of the forward pass that the host computes.
+    pub host_norms: &'a [(usize, NormSite)],
+    /// Whether there is a backward pass.
+    pub backward: bool,
+}
+
+impl Memory {
+    /// # Errors
+    /// If the device gives no surface, or the layer has no gradient of a value that it should have.
+    pub(super) fn new(
+        sizes: &Sizes<'_>,
+        device: &dyn Device,
+        arena: &mut Arena,
+    ) -> Result<Memory, StepError> {
+        let Sizes { cfg, backward, .. } = *sizes;
+        let stream = cfg.dim * cfg.seq;
+        let logits = if cfg.task == Task::Language && backward { cfg.vocab * cfg.seq } else { 0 };
+        Ok(Memory {
+            windows: arena.cell("windows", Vec::new()),
+            loss: arena.cell("loss", 0.0),
+            activations: Activations::new(sizes, device, arena)?,
+            head: arena.cell("head", vec![0.0; stream]),
+            d_head: arena.cell("dhead", vec![0.0; if backward { stream } else { 0 }]),
+            logits: arena.cell("logits", vec![0.0; logits]),
+            head_stats: arena.cell("head stats", Scratch::new()),
+            position: arena.cell("position", 0),
+            last_logits: arena.cell("last logits", Vec::new()),
+            scratch: arena.cell("scratch", Default::default()),
+            gradient_scratch: arena.cell("gradient scratch", Scratch::new()),
+        })
+    }
+
+    /// Bytes of all surfaces.
+    pub fn surface_bytes(&self) -> usize {
+        let (inputs, outputs) = (&self.activations.inputs, &self.activations.outputs);
+        let all = inputs.iter().flatten().flatten().chain(outputs.iter().flatten());
+        all.map(|surface| surface.read().map_or(0, |s| s.bytes())).sum()
+    }
+}
+
+/// The surfaces and the host's activations of one window.
+#[derive(Debug)]
+pub(super) struct Activations {
+    /// The surfaces that each kernel reads, more than one if values are on surfaces of their own: for each layer if
+    /// weights are on them, else such that all layers share.
+    inputs: Vec<Vec<Vec<Handle<Surface>>>>,
+    /// The surface that each kernel writes: one a layer for forward kernels, whose outputs live until the backward
+    /// pass, and a ring for backward ones.
+    outputs: Vec<Vec<Handle<Surface>>>,
+    /// The residual stream before each layer and after the last, `[D, S]`.
+    pub(super) x: Vec<Activation>,
+    /// The host's activations of each layer, by the value of the layer that they hold.
+    host: Vec<HashMap<ValueId, Activation>>,
+}
+
+impl Activations {
+    fn new(sizes: &Sizes<'_>, device: &dyn Device, arena: &mut Arena) -> Result<Activations, StepError> {
+        let (inputs, outputs) = surfaces(sizes, device, arena)?;
+        let Sizes { cfg, layer, host_norms, backward, .. } = *sizes;
+        let layers = cfg.layers;
+        let mut list = |stem: &str, count: usize, v: ValueId| -> Vec<Activation> {
+            let zeros = || vec![0.0; layer.elements(v)];
+            (0..count).map(|i| arena.cell(format!("{stem} {i}"), zeros())).collect()
+        };
+        let x = list("x", layers + 1, layer.x);
+        let x2 = list("x2", layers, layer.x2);
+        let mut host: Vec<HashMap<ValueId, Activation>> = Vec::new();
+        for l in 0..layers {
+            host.push([(layer.x, x[l].clone()), (layer.x2, x2[l].clone())].into());
+        }
+        for (i, (_, site)) in host_norms.iter().enumerate() {
+            let normed = list(&format!("normed {i}"), layers, site.output);
+            host.iter_mut().zip(normed).for_each(|(host, cell)| {
+                host.insert(site.output, cell);
+            });
+        }
+        if backward {
+            // The gradient of the stream after layer l is that before layer l + 1.
+            let dx = list("dx", RING, layer.dy);
+            let dx_value = layer.cotangent(layer.x)?;
+            let mut of_layer = vec![(layer.cotangent(layer.x2)?, "dx2".to_owned())];
+            for site in layer.norms.iter().filter(|site| site.past.is_none()) {
+                of_layer.push((layer.cotangent(site.input)?, format!("d {:?}", site.kind)));
+            }
+            for (l, host) in host.iter_mut().enumerate() {
+                host.insert(layer.dy, dx[(l + 1) % RING].clone());
+                host.insert(dx_value, dx[l % RING].clone());
+            }
+            for (v, name) in of_layer {
+                let ring = list(&name, RING, v);
+                host.iter_mut().enumerate().for_each(|(l, host)| {
+                    host.insert(v, ring[l % RING].clone());
+                });
+            }
+        }
+        Ok(Activations { inputs, outputs, x, host })
+    }
+
+    /// The surfaces that kernel `k` reads for `layer`.
+    pub(super) fn inputs(&self, k: usize, layer: usize) -> &[Handle<Surface>] {
+        let ring = &self.inputs[k];
+        &ring[layer % ring.len()]
+    }
+
+    /// The surface that kernel `k` writes for `layer`.
+    pub(super) fn output(&self, k: usize, layer: usize) -> &Handle<Surface> {
+        let ring = &self.outputs[k];
+        &ring[layer % ring.len()]
+    }
+
+    /// The host's activation that holds value `v` of `layer`, if one does.
+    pub(super) fn host(&self, layer: usize, v: ValueId) -> Option<&Activation> {
+        self.host.get(layer)?.get(&v)
+    }
+
+    /// The number of kernels of a layer that have surfaces.
+    pub(super) fn kernels(&self) -> usize {
+        self.inputs.len()
+    }
+}
+
+/// The surfaces that each kernel reads and writes.
+type Surfaces = (Vec<Vec<Vec<Handle<Surface>>>>, Vec<Vec<Handle<Surface>>>);
+
+fn surfaces(sizes: &Sizes<'_>, device: &dyn Device, arena: &mut Arena) -> Result<Surfaces, DeviceError> {
+    let Sizes { cfg, kernels, backward, .. } = *sizes;
+    let used = if backward { kernels.kernels.len() } else { kernels.forward };
+    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+    for (k, kernel) in kernels.kernels.iter().take(used).enumerate() {
+        let (count, what) = if kernel.carried.is_empty() { (1, "shared") } else { (cfg.layers, "layer") };
+        // An engine binds inputs of one size.
+        let least = kernel.packed.reads().filter_map(TensorType::bytes).max().unwrap_or(0);
+        let mut ring = Vec::new();
+        for i in 0..count {
+            let name = format!("{}.in {what} {i}", kernel.name);
+            let made = kernel.packed.reads().map(|ty| device.surface_of(&name, ty, least));
+            let made = made.collect::<Result<Vec<_>, _>>()?.into_iter();
+            ring.push(made.map(|surface| arena.cell(format!("{}.in {i}", kernel.name), surface)).collect());
+        }
+        inputs.push(ring);
+        let (count, what) = if !backward {
+            (1, "shared")
+        } else if k < kernels.forward {
+            (cfg.layers, "layer")
+        } else {
+            (RING, "ring")
+        };
+        let mut ring = Vec::new();
+        for i in 0..count {
+            let name = format!("{}.out {what} {i}", kernel.name);
+            let surface = device.surface(&name, &kernel.packed.output)?;
+            ring.push(arena.cell(format!("{}.out {i}", kernel.name), surface));
+        }
+        outputs.push(ring);
+    }
+    Ok((inputs, outputs))
+}

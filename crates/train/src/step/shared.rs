@@ -1,0 +1,138 @@
+//! What all tasks of a network share that is no memory: sizes, arithmetic, dispatch, and counters.
+
+use super::clock::Clock;
+use super::memory::ValueGuard;
+use super::{BudgetExhausted, HostMath, StepError};
+use crate::config::ModelConfig;
+use crate::host::gemm::Elements;
+use crate::host::norm::RmsNorm;
+use ane::{Block, Kernel, MatmulPrecision, Surface};
+use softane::convert;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// What all tasks of a network share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Channels of the residual stream, D.
+    pub dim: usize,
+    /// Positions, S.
+    pub seq: usize,
+    /// The tokens that there are, V.
+    pub vocab: usize,
+    eps: f32,
+    /// How matrix products are computed, here and on the device.
+    pub math: MatmulPrecision,
+    /// How the host's share is computed.
+    pub host: Arc<dyn HostMath>,
+    loss_scale: AtomicU32,
+    engine_ns: AtomicU64,
+    dispatches: AtomicU64,
+    /// Time of conversions onto surfaces and off them.
+    pub converting: Clock,
+    /// Time of compiling kernels again.
+    pub compiling: Clock,
+    /// Why the kernels have older weights than the model, if they have.
+    pub exhausted: OnceLock<BudgetExhausted>,
+}
+
+impl Shared {
+    pub(super) fn new(cfg: &ModelConfig, math: MatmulPrecision, host: Arc<dyn HostMath>) -> Shared {
+        Shared {
+            dim: cfg.dim,
+            seq: cfg.seq,
+            vocab: cfg.vocab,
+            eps: cfg.rms_eps as f32,
+            math,
+            host,
+            loss_scale: AtomicU32::new(1f32.to_bits()),
+            engine_ns: AtomicU64::new(0),
+            dispatches: AtomicU64::new(0),
+            converting: Clock::default(),
+            compiling: Clock::default(),
+            exhausted: OnceLock::new(),
+        }
+    }
+
+    /// The factor on the loss's gradient that keeps small gradients in the range of fp16.
+    pub(super) fn loss_scale(&self) -> f32 {
+        f32::from_bits(self.loss_scale.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_loss_scale(&self, scale: f32) {
+        self.loss_scale.store(scale.to_bits(), Ordering::Relaxed);
+    }
+
+    /// A norm of `groups` stacks of `channels` channels.
+    pub(super) fn norm(&self, channels: usize, groups: usize) -> RmsNorm {
+        RmsNorm { channels, groups, seq: self.seq, eps: self.eps }
+    }
+
+    /// Runs a kernel once on its surfaces.
+    ///
+    /// # Errors
+    /// `BudgetExhausted`, if it has older weights than the model; if the device fails.
+    pub(super) fn dispatch(
+        &self,
+        kernel: &dyn Kernel,
+        inputs: &[&Surface],
+        output: &Surface,
+    ) -> Result<(), StepError> {
+        if let Some(exhausted) = self.exhausted.get() {
+            return Err(StepError::BudgetExhausted(exhausted.clone()));
+        }
+        let took = kernel.dispatch(inputs, &[output])?;
+        self.engine_ns.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+        self.dispatches.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Time of the engine and number of dispatches since the last call.
+    pub(super) fn take_engine_time(&self) -> (Duration, u64) {
+        let ns = self.engine_ns.swap(0, Ordering::Relaxed);
+        (Duration::from_nanos(ns), self.dispatches.swap(0, Ordering::Relaxed))
+    }
+}
+
+// Values on their way between surfaces and the host's activations.
+impl Shared {
+    /// Copies a value to `out` in the host's layout, widened.
+    pub(super) fn download(&self, value: &ValueGuard<'_>, out: &mut [f32]) -> Result<(), StepError> {
+        self.converting.time(|| {
+            let is_host = value.with(|elements, is_host| {
+                match elements {
+                    Elements::F16(from) => convert::par_widen(from, out),
+                    Elements::F32(from) => out.copy_from_slice(from),
+                }
+                is_host
+            })?;
+            if !is_host {
+                self.host.to_host_layout(out, self.seq);
+            }
+            Ok(())
+        })
+    }
+
+    /// A value in the host's layout: the host's own activation, or a copy in `buffer`.
+    pub(super) fn host_values<'a>(
+        &self,
+        value: &'a ValueGuard<'_>,
+        buffer: &'a mut [f32],
+    ) -> Result<&'a [f32], StepError> {
+        if let ValueGuard::Host(values) = value {
+            return Ok(values);
+        }
+        self.download(value, buffer)?;
+        Ok(buffer)
+    }
+
+    /// Writes an activation of the host to `block` of a surface.
+    pub(super) fn upload(&self, values: &[f32], surface: &Surface, block: &Block) -> Result<(), StepError> {
+        let mut written = Ok(());
+        self.host.with_channel_first(values, self.seq, &mut |values| {
+            written = surface.write_block(block, values);
+        });
+        Ok(written?)
+    }
+}
