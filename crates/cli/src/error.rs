@@ -138,10 +138,10 @@ impl From<TrainError> for CommandError {
     }
 }
 
-impl From<train::bench::BenchError> for CommandError {
-    fn from(error: train::bench::BenchError) -> CommandError {
+impl From<::bench::BenchError> for CommandError {
+    fn from(error: ::bench::BenchError) -> CommandError {
         match error {
-            train::bench::BenchError::Run(error) => (*error).into(),
+            ::bench::BenchError::Run(error) => (*error).into(),
             error => CommandError::new(Kind::Failure, &error, error.hint()),
         }
     }

@@ -1,7 +1,6 @@
 //! The trainer.
 #![forbid(unsafe_code)]
 
-pub mod bench;
 pub mod checkpoint;
 pub mod config;
 pub mod data;

@@ -40,7 +40,7 @@ pub enum Heard<'a> {
 
 /// What a model is compiled from, besides its weights.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Request<'a> {
+pub struct Request<'a> {
     /// The configuration.
     pub cfg: &'a ModelConfig,
     /// The engine that is wanted.
@@ -57,7 +57,7 @@ pub(crate) struct Request<'a> {
 ///
 /// # Errors
 /// As [`Network::new`]; `Ladder`, if the engine refuses several plans and there is no other.
-pub(crate) fn compile(
+pub fn compile(
     request: Request<'_>,
     theta: Vec<f32>,
     heard: &mut dyn FnMut(Heard<'_>),

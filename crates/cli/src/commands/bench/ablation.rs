@@ -7,10 +7,10 @@ use crate::error::CommandError;
 use crate::plot::{self, Bar};
 use crate::ui::Ui;
 use crate::units;
+use ::bench::{Ablation, StepBenchOptions, What, Workload, ablation, limit};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
-use train::bench::{Ablation, StepBenchOptions, What, Workload, ablation, limit};
 use train::model::Norms;
 use train::run::RunError;
 

@@ -5,9 +5,9 @@ use crate::commands::engine::{EngineArgs, StorageArg, positive};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::units;
+use ::bench::{Workload, compilations};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use train::bench::{Workload, compilations};
 
 /// Time how long the kernels of a model take to compile, forward and backward
 ///

@@ -4,9 +4,9 @@ use super::output::{Measured, OutputArgs, Subject};
 use crate::commands::engine::{EngineArgs, positive};
 use crate::error::CommandError;
 use crate::ui::Ui;
+use ::bench::{Spread, dispatches};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use train::bench::{Spread, dispatches};
 
 /// Time dispatches of kernels with almost nothing to do: what the way to the engine costs
 ///

@@ -6,11 +6,11 @@ use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
 use crate::plot::{self, Roof};
 use crate::ui::Ui;
+use ::bench::{Workload, products};
 use serde::{Deserialize, Serialize};
 use softane::gemm::{GemmKernel, MatmulPrecision};
 use std::fmt::Write;
 use std::path::PathBuf;
-use train::bench::{Workload, products};
 use train::run::RunError;
 use train::step::StepError;
 

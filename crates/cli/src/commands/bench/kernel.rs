@@ -4,10 +4,10 @@ use super::output::{Measured, OutputArgs, Subject};
 use crate::commands::engine::{NormsArgs, StorageArg, math, positive, threads};
 use crate::error::CommandError;
 use crate::ui::Ui;
+use ::bench::{KernelTimes, Workload, kernels};
 use ane::MatmulPrecision;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
-use train::bench::{KernelTimes, Workload, kernels};
 use train::model::Norms;
 use train::run::RunError;
 

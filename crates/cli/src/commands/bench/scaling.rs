@@ -6,11 +6,11 @@ use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
 use crate::plot::{self, Series};
 use crate::ui::Ui;
+use ::bench::{Over, StepBenchOptions, scaling};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
-use train::bench::{Over, StepBenchOptions, scaling};
 use train::model::Norms;
 
 /// Time a training step at several sizes of one thing, to see how its cost grows

@@ -7,12 +7,12 @@ use crate::error::CommandError;
 use crate::plot::{self, Series};
 use crate::ui::Ui;
 use crate::units;
+use ::bench::{StackOptions, StackSize, StackTime, int8_sizes, knee, peak_sizes, sram_sizes, stacks};
 use ane::Engine;
 use ane::chain::Precision;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
-use train::bench::{StackOptions, StackSize, StackTime, int8_sizes, knee, peak_sizes, sram_sizes, stacks};
 
 /// Time stacks of equal convolutions: what an engine can do at most
 ///

@@ -9,10 +9,10 @@ use crate::plot::{self, Series};
 use crate::report::process_peak;
 use crate::ui::Ui;
 use crate::units;
+use ::bench::{StepBench, StepBenchOptions, StepTimes, Workload};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
-use train::bench::{StepBench, StepBenchOptions, StepTimes, Workload};
 
 /// Time a full training step: forward, backward and AdamW
 ///

@@ -3,10 +3,10 @@
 use crate::commands::engine::EngineArgs;
 use crate::error::CommandError;
 use crate::units;
+use ::bench::{StackOptions, knee, sram_sizes, stacks};
 use anelint::facts::WORKING_SET_KNEE;
 use anelint::probe::{Finding, Seen};
 use std::time::Duration;
-use train::bench::{StackOptions, knee, sram_sizes, stacks};
 
 pub const ID: &str = "sram";
 pub const QUESTION: &str = "From which working set on does throughput fall for good?";

@@ -1,11 +1,11 @@
 //! The speed of the matrix products that a step is made of.
 
 use super::{Workload, median};
-use crate::step::StepError;
 use ane::Pool;
 use half::f16;
 use softane::gemm::{GemmKernel, MatmulPrecision, Matrix, MatrixMut, Store, matmul};
 use std::time::{Duration, Instant};
+use train::step::StepError;
 
 /// A product that was timed.
 #[derive(Clone, Debug)]

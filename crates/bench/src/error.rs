@@ -1,9 +1,9 @@
 //! What can go wrong in a measurement.
 
-use crate::run::RunError;
-use crate::step::StepError;
 use ane::DeviceError;
 use mil::eval::EvalError;
+use train::run::RunError;
+use train::step::StepError;
 
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]

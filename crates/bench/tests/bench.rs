@@ -1,7 +1,7 @@
 //! Measured steps are the steps that other programs take.
 
+use bench::{StepBench, StepBenchOptions, StepTimes, Workload};
 use std::time::Duration;
-use train::bench::{StepBench, StepBenchOptions, StepTimes, Workload};
 use train::config::ModelConfig;
 use train::model::Norms;
 use train::run::Storage;

@@ -1,5 +1,6 @@
 //! Measurements of a training step that anybody can repeat: fixed models, numbers that every other program can make
-//! too, and checks that the work done is the work meant.
+//! too, and checks that the work done is the work meant. Not here: how they are shown (`cli`).
+#![forbid(unsafe_code)]
 
 mod ablation;
 mod compile;

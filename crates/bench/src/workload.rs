@@ -1,7 +1,7 @@
 //! What is trained in a benchmark: a model, weights and data that follow from splitmix64.
 
-use crate::config::{ModelConfig, ParamKind};
-use crate::step::Window;
+use train::config::{ModelConfig, ParamKind};
+use train::step::Window;
 
 /// A model with numbers that other programs can make: weights, tokens and inputs come from splitmix64.
 ///

@@ -1,7 +1,7 @@
 //! Whatever is switched off, the step computes the same.
 
+use bench::{Optimisation, StepBench, StepBenchOptions, Workload, variants};
 use std::time::Duration;
-use train::bench::{Optimisation, StepBench, StepBenchOptions, Workload, variants};
 use train::config::ModelConfig;
 use train::model::Norms;
 use train::run::Storage;

@@ -3,14 +3,14 @@
 //!
 //! Sums go in the same order as in the fast way, so results have the same bits.
 
-use crate::host::gemm::{Elements, MatmulPrecision, Matrix, MatrixMut, Store, matmul_rows};
-use crate::host::norm::{NormGradient, RmsNorm};
-use crate::host::squared_norms::Gradient;
-use crate::host::transpose::transpose;
-use crate::host::{Scratch, weight_grad};
-use crate::step::{HostMath, Operand};
 use flow::Lane;
 use std::sync::{Mutex, PoisonError};
+use train::host::gemm::{Elements, MatmulPrecision, Matrix, MatrixMut, Store, matmul_rows};
+use train::host::norm::{NormGradient, RmsNorm};
+use train::host::squared_norms::Gradient;
+use train::host::transpose::transpose;
+use train::host::{Scratch, weight_grad};
+use train::step::{HostMath, Operand};
 
 /// Rows whose sum is taken first, and interleaved sums along a row: as in [`RmsNorm`], so that bits agree.
 const ROWS: usize = 32;
@@ -165,7 +165,7 @@ fn outer_product_of_rows(math: MatmulPrecision, dw: Gradient<'_>, dz: &[f32], a:
     let (outputs, inputs) = (dz.len() / seq, a.len() / seq);
     let (dz, a) = (Matrix::new(dz, seq, outputs), Matrix::new(a, seq, inputs));
     let to = MatrixMut::new(dw.values, outputs, inputs);
-    matmul_rows(math, to, dw.store, 1.0, dz.t(), a, |first, rows| dw.squares.take(first, rows));
+    matmul_rows(math, to, dw.store, 1.0, [dz.t(), a], |first, rows| dw.squares.take(first, rows));
 }
 
 /// The strides of an activation.
@@ -255,8 +255,23 @@ fn blocks(c: usize, term: impl Fn(usize) -> f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::squared_norms::RowSquaredNorms;
-    use crate::host::testing::{bits, noise};
+    use train::host::squared_norms::RowSquaredNorms;
+
+    /// Noise in −1..1, the same for the same seed on every machine.
+    fn noise(len: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|x| x.to_bits()).collect()
+    }
 
     #[test]
     fn both_layouts_give_the_bits_of_the_vectorised_norm() {
@@ -321,7 +336,9 @@ mod tests {
             let to = Gradient { values: &mut got, squares: &squares, store: Store::Add };
             slow.weight_gradient(MatmulPrecision::F32, to, [dz, a], s);
             assert_eq!(bits(&got), bits(&want));
-            assert!(squares.are_of(&got));
+            let whole = RowSquaredNorms::new(o, i);
+            whole.take(0, &got);
+            assert_eq!(squares.sum().to_bits(), whole.sum().to_bits());
         }
     }
 

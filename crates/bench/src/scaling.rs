@@ -1,11 +1,10 @@
 //! How the time of a step grows with the model and its batch.
 
 use super::{BenchError, Spread, StepBench, StepBenchOptions, Workload};
-use crate::config::{ModelConfig, Task};
-use crate::error::TrainError;
-use crate::run::RunError;
-use crate::step::Build;
 use ane::DeviceInfo;
+use train::config::{ModelConfig, Task};
+use train::run::RunError;
+use train::step::Build;
 
 /// What grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,18 +30,18 @@ impl Over {
     }
 
     /// `config` and the windows of a step at `size`.
-    fn at(self, config: &ModelConfig, size: usize) -> Result<(ModelConfig, usize), RunError> {
+    fn at(self, config: &ModelConfig, size: usize) -> Result<(ModelConfig, usize), BenchError> {
         let (mut config, mut batch) = (config.clone(), 1);
         match self {
             Over::Layers => config.layers = size,
             Over::Batch => batch = size,
             Over::Vocab if config.task != Task::Language => {
-                return Err(RunError::NotLanguage { what: "the size of a vocabulary" });
+                return Err(RunError::NotLanguage { what: "the size of a vocabulary" }.into());
             }
             Over::Vocab => config.vocab = size,
             Over::Seq => config.seq = size,
         }
-        config.validate().map_err(|e: TrainError| RunError::from(e))?;
+        config.validate().map_err(RunError::from)?;
         Ok((config, batch))
     }
 }
@@ -71,7 +70,7 @@ pub fn scaling(
 ) -> Result<(DeviceInfo, Vec<ScalingTime>), BenchError> {
     // All are checked before the first is timed.
     let models = sizes.iter().map(|&size| Ok((size, over.at(config, size)?)));
-    let models: Vec<_> = models.collect::<Result<_, RunError>>()?;
+    let models: Vec<_> = models.collect::<Result<_, BenchError>>()?;
     let (mut times, mut device) = (Vec::new(), None);
     for (i, (size, (config, batch))) in models.into_iter().enumerate() {
         let workload = Workload::new(config);
@@ -88,8 +87,8 @@ pub fn scaling(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Storage;
     use std::time::Duration;
+    use train::run::Storage;
 
     #[test]
     fn each_size_does_the_work_that_it_says() {
@@ -97,7 +96,7 @@ mod tests {
         let device = ane::DeviceOptions::from(ane::DeviceKind::Soft);
         let options = StepBenchOptions {
             threads: 1,
-            start: crate::model::Norms::Engine.into(),
+            start: train::model::Norms::Engine.into(),
             device,
             storage: Storage::F16,
             samples: 1,

@@ -1,11 +1,11 @@
 //! The time of a dispatch of kernels with almost nothing to do.
 
 use super::{BenchError, Spread};
-use crate::step::StepError;
 use ane::{Device, DeviceInfo, DeviceOptions, Kernel, Pool, SoftOptions, Surface};
 use mil::eval::{Rounding, run};
 use mil::{Builder, Opset, Program, Tensor, Verified, Weights, ty};
 use std::time::{Duration, Instant};
+use train::step::StepError;
 
 /// What dispatches of a kernel take.
 #[derive(Clone, Debug)]

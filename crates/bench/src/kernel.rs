@@ -1,12 +1,12 @@
 //! The time of each step inside the kernels of a layer, on the software engine.
 
 use super::{Workload, median};
-use crate::model::{Layer, LayerKernels, Norms, Start};
-use crate::run::Storage;
-use crate::step::StepError;
 use ane::{DeviceError, Engine, MatmulPrecision, Pool};
 use softane::{Arena, Buffer, Executable, Slice, SliceMut};
 use std::time::Duration;
+use train::model::{Layer, LayerKernels, Norms, Start};
+use train::run::Storage;
+use train::step::StepError;
 
 /// What a kernel takes.
 #[derive(Clone, Debug)]

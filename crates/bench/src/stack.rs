@@ -2,11 +2,11 @@
 //! int8 is worth. The programs, and how their results are known, are [`ane::chain`]'s.
 
 use super::{BenchError, Spread};
-use crate::step::StepError;
 use ane::chain::{Precision, Stack};
 use ane::{Device, DeviceError, DeviceInfo, DeviceOptions, Engine, Pool, SoftOptions};
 use mil::ty;
 use std::time::{Duration, Instant};
+use train::step::StepError;
 
 /// Dispatches of a stack that are timed at least, if its time allows no more.
 const LEAST: usize = 3;

@@ -3,12 +3,12 @@
 
 use super::slow::{Layout, SlowMath};
 use super::{BenchError, Spread, StepBench, StepBenchOptions, Workload};
-use crate::model::{Fusion, Plan};
-use crate::run::Storage;
-use crate::step::Build;
 use ane::DeviceInfo;
 use std::sync::Arc;
 use std::time::Duration;
+use train::model::{Fusion, Plan};
+use train::run::Storage;
+use train::step::Build;
 
 /// An optimisation that can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

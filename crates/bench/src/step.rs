@@ -1,14 +1,14 @@
 //! The time of a training step.
 
-use super::Workload;
-use crate::model::Start;
-use crate::optim::{AdamW, Update};
-use crate::run::{RunError, Storage};
-use crate::step::{Build, Chosen, Heard, Network, Request, StepError, StepGraph, Window, compile};
+use super::{BenchError, Workload};
 use ane::{DeviceInfo, DeviceOptions, Pool, SoftOptions};
 use flow::{Lane, Trace};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use train::model::Start;
+use train::optim::{AdamW, Update};
+use train::run::Storage;
+use train::step::{Build, Chosen, Heard, Network, Request, StepError, StepGraph, Window, compile};
 
 /// How a step is measured.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +89,7 @@ impl StepBench {
         workload: Workload,
         options: &StepBenchOptions,
         heard: &mut dyn FnMut(Heard<'_>),
-    ) -> Result<StepBench, RunError> {
+    ) -> Result<StepBench, BenchError> {
         let build = Build::train(options.storage.precision()).on(options.device);
         let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
         let began = Instant::now();
@@ -108,7 +108,7 @@ impl StepBench {
         options: &StepBenchOptions,
         build: &Build,
         batch: usize,
-    ) -> Result<StepBench, RunError> {
+    ) -> Result<StepBench, BenchError> {
         let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
         let device = ane::open(options.device, SoftOptions { pool: pool.clone() })?;
         let theta = workload.weights();
@@ -122,7 +122,7 @@ impl StepBench {
         network: Network,
         compile: Duration,
         batch: usize,
-    ) -> Result<StepBench, RunError> {
+    ) -> Result<StepBench, BenchError> {
         let n = workload.config.param_count();
         network.set_loss_scale(LOSS_SCALE);
         let network = Arc::new(network);
@@ -185,7 +185,7 @@ impl StepBench {
         mut self,
         options: &StepBenchOptions,
         progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<StepTimes, RunError> {
+    ) -> Result<StepTimes, BenchError> {
         let total = WARM_UP + options.samples;
         let [loss0, gradient_norm, loss3] = self.warm_up(&mut |done| progress(done, total))?;
         let mut samples = Vec::with_capacity(options.samples);

@@ -1,11 +1,11 @@
 //! The time that compiling the kernels of a model takes.
 
 use super::{BenchError, Spread, Workload, median};
-use crate::model::{Layer, LayerKernels, Plan};
-use crate::run::Storage;
-use crate::step::StepError;
 use ane::{Device, DeviceInfo, DeviceOptions, Kernel, Pool, SoftOptions};
 use std::time::{Duration, Instant};
+use train::model::{Layer, LayerKernels, Plan};
+use train::run::Storage;
+use train::step::StepError;
 
 /// What compiling a model takes.
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ fn once(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ModelConfig;
+    use train::config::ModelConfig;
 
     #[test]
     fn every_kernel_has_its_share_of_the_whole() {
