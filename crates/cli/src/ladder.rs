@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use train::checkpoint::write_atomically;
+use train::fs::write_atomically;
 use train::model::Rung;
 use train::run::{Chosen, Heard};
 

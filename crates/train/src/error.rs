@@ -24,6 +24,22 @@ pub enum TrainError {
     UnknownModel {
         /// The name that was asked for.
         name: String,
+        /// The names of presets.
+        presets: &'static [&'static str],
+    },
+    /// A file whose content is no model.
+    #[error("`{}` is not a model that this program reads: it is neither {}", path.display(), formats.join(" nor "))]
+    ModelFormat {
+        /// The file.
+        path: PathBuf,
+        /// The formats that are read, each with its article.
+        formats: Vec<&'static str>,
+    },
+    /// A configuration where weights are needed.
+    #[error("`{}` is the configuration of a model and has no weights", path.display())]
+    NoWeights {
+        /// The file.
+        path: PathBuf,
     },
     /// A configuration file that is not valid JSON or TOML, or lacks a key.
     #[error("`{}`, line {line}, column {column}: {problem}", path.display())]
@@ -185,8 +201,10 @@ pub enum TrainError {
         end: u64,
     },
     /// A tokenizer with tokens that the model has no embedding for.
-    #[error("the tokenizer has {tokenizer} tokens, the model's vocabulary is {model}")]
+    #[error("the tokenizer{} has {tokenizer} tokens, the model's vocabulary has {model}", quoted(path.as_deref()))]
     TokenizerTooLarge {
+        /// Its file; `None` if it was trained here.
+        path: Option<PathBuf>,
         /// The tokenizer's size.
         tokenizer: usize,
         /// The model's.
@@ -352,6 +370,11 @@ pub enum TrainError {
     },
 }
 
+/// ` \`path\`` when there is one, for the middle of a message.
+fn quoted(path: Option<&Path>) -> String {
+    path.map(|path| format!(" `{}`", path.display())).unwrap_or_default()
+}
+
 /// `file: ` when there is one, for the start of a message.
 fn in_file(file: Option<&Path>) -> String {
     file.map(|path| format!("`{}`: ", path.display())).unwrap_or_default()
@@ -387,12 +410,14 @@ impl TrainError {
                 }
                 _ => return None,
             },
-            Self::UnknownModel { .. } => {
+            Self::UnknownModel { presets, .. } => {
                 return Some(Cow::Owned(format!(
                     "Name a preset ({}), a `.toml` or `.json` file, or a folder with `config.json`.",
-                    crate::config::PRESETS.join(", ")
+                    presets.join(", ")
                 )));
             }
+            Self::ModelFormat { .. } => "Name a file or folder of one of these formats.",
+            Self::NoWeights { .. } => "Name a folder with `model.safetensors`, or a llama2.c checkpoint.",
             Self::ConfigSyntax { .. } => "Correct the file at that place.",
             Self::ConfigValue { remedy, .. } => return Some(Cow::Borrowed(remedy)),
             Self::Memory { keys, .. } => return Some(Cow::Owned(format!("Make {keys} smaller."))),
@@ -420,7 +445,7 @@ impl TrainError {
             Self::TokenFileShrank { .. } | Self::TokenFileChanged { .. } => {
                 "Restore the token file, then go on from the last checkpoint with `--resume`."
             }
-            Self::TokenizerTooLarge { .. } => "Use the tokenizer that belongs to the model.",
+            Self::TokenizerTooLarge { .. } => "Name the tokenizer of the model with `--tokenizer`.",
             Self::TokenizerFormat { .. } => {
                 "Name the model's tokenizer with `--tokenizer`: the `tokenizer.json` of a byte-level or SentencePiece \
                  BPE, or llama2.c's `tokenizer.bin`."

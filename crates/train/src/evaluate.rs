@@ -1,9 +1,9 @@
 //! The loss of a model on data.
 
-use crate::checkpoint::open_model;
 use crate::data::{self, Source, TokenFile};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
+use crate::formats::open_model;
 use crate::model::Start;
 use crate::run::{RunError, Storage, Validation};
 use crate::step::{Build, Heard, Network, Request, compile};

@@ -1,7 +1,7 @@
 //! Text from a model.
 
-use crate::checkpoint::open_model;
 use crate::demand::{self, Use};
+use crate::formats::open_model;
 use crate::model::Start;
 use crate::run::{RunError, Storage};
 use crate::sample::Sampler;
@@ -73,7 +73,7 @@ pub fn open(
     let Some(tokenizer) = model.tokenizer else {
         return Err(RunError::no_tokenizer(dir, model.unfit));
     };
-    let ends = model.origin.ends().to_vec();
+    let ends = model.metadata.ends().to_vec();
     let needed = tokenizer.encode_prompt(prompt)?.len().saturating_add(options.tokens);
     let seq = &mut model.config.seq;
     *seq = needed.checked_next_multiple_of(STEP).map_or(*seq, |needed| needed.min(*seq));

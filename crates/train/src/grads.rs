@@ -1,9 +1,10 @@
 //! One forward and backward pass, written down: how anybody compares this trainer with another.
 
-use crate::checkpoint::{Tensor, TensorFile, open_model, write_tensors};
 use crate::config::ParamSpec;
 use crate::demand::{self, Use};
 use crate::error::TrainError;
+use crate::formats::open_model;
+use crate::fs::{Tensor, TensorFile, write_tensors};
 use crate::model::Start;
 use crate::run::{RunError, Storage};
 use crate::step::{Build, Heard, Request, StepError, StepGraph, Window, compile};

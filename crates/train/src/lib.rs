@@ -7,6 +7,8 @@ pub mod data;
 pub mod demand;
 pub mod error;
 pub mod evaluate;
+pub mod formats;
+pub mod fs;
 pub mod generate;
 pub mod grads;
 pub mod host;

@@ -99,7 +99,7 @@ fn gradients_of_integer_products_in_fp16() {
 /// gradients have the same size in every weight.
 #[test]
 fn stories260k_is_what_pytorch_says() {
-    let model = train::checkpoint::open_model(&fixtures().join("stories260K.bin"), None).expect("a model");
+    let model = train::formats::open_model(&fixtures().join("stories260K.bin"), None).expect("a model");
     let reference = std::fs::read_to_string(fixtures().join("stories260K.reference.json")).expect("a file");
     let reference: serde_json::Value = serde_json::from_str(&reference).expect("JSON");
     let tokens: Vec<u32> = serde_json::from_value(reference["token_ids"].clone()).expect("tokens");

@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use train::checkpoint::{Checkpoint, RunFolder, Snapshot, load_checkpoint, load_model, save_checkpoint};
+use train::checkpoint::{Checkpoint, RunFolder, Snapshot, load_checkpoint, save_checkpoint};
 use train::config::ModelConfig;
 use train::error::TrainError;
+use train::formats::load_model;
 use train::run::{Metrics, Notice, Options, Overrides, Run, RunError, Saved, ScheduleKind};
 
 const MODEL: &str = "preset = \"tiny\"\ndim = 16\nhidden = 32\nlayers = 2\nheads = 2\nkv_heads = 1\nhead_dim = 8\n\

@@ -3,9 +3,11 @@
 use ane::MatmulPrecision;
 use softane::gemm::supports;
 use std::path::{Path, PathBuf};
-use train::checkpoint::{RunFolder, Tensor, save_model, write_tensors};
+use train::checkpoint::RunFolder;
 use train::config::{ModelConfig, RopeKind};
 use train::evaluate::{EvaluateOptions, evaluate};
+use train::formats::{FolderMetadata, save_model};
+use train::fs::{Tensor, write_tensors};
 use train::model::Norms;
 use train::run::{BudgetExhausted, Metrics, Options, Overrides, Run, RunError, ScheduleKind, Storage};
 use train::step::StepError;
@@ -303,13 +305,14 @@ fn losses_go_as_pytorchs() {
     for name in ["llama_mha", "llama_gqa", "qwen3_tiny"] {
         let dir = tempfile::tempdir().expect("a folder");
         let mut cfg = ModelConfig::read(&fixtures.join(format!("{name}.json"))).expect("config");
-        let file = train::checkpoint::TensorFile::open(&fixtures.join(format!("{name}.safetensors")))
-            .expect("fixture");
+        let file =
+            train::fs::TensorFile::open(&fixtures.join(format!("{name}.safetensors"))).expect("fixture");
         let (_, tokens) = file.read_tokens("tokens").expect("tokens");
         cfg.seq = tokens.len() - 1;
-        let params = train::checkpoint::load_params_from(&file, &cfg, "param.").expect("weights");
+        let params = train::formats::load_params_from(&file, &cfg, "param.").expect("weights");
         let start = dir.path().join("start");
-        RunFolder::create(&start).expect("made").save_config(&cfg).expect("saved");
+        let folder = RunFolder::create(&start).expect("made");
+        folder.save_metadata(&FolderMetadata::default(), &cfg, None).expect("saved");
         save_model(&start.join("model.safetensors"), &cfg, &params).expect("saved");
         let data = dir.path().join("window.bin");
         let bytes: Vec<u8> = tokens.iter().flat_map(|&t| (t as u16).to_le_bytes()).collect();

@@ -237,7 +237,7 @@ fn a_llama2c_file_finds_its_tokenizer() {
         ("train --model unfit/model.bin --data text.txt --out new", &["unfit/tokenizer.bin"], "--tokenizer"),
         (
             "generate --model interleaved.bin --tokenizer llama2c/tokenizer.bin --prompt x",
-            &["vocabulary is 64"],
+            &["vocabulary has 64"],
             "tokenizer",
         ),
         ("generate --model one.bin --prompt x", &["one.bin", "version 1"], "--version 0"),

@@ -3,7 +3,7 @@
 use crate::place::Place;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use train::checkpoint::TensorFile;
+use train::fs::TensorFile;
 
 /// A file of `tests/smollm2`.
 fn file(name: &str) -> PathBuf {

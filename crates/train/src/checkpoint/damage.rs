@@ -9,6 +9,8 @@ use tempfile::{TempDir, tempdir};
 use super::*;
 use crate::config::{ModelConfig, init_params};
 use crate::error::TrainError;
+use crate::formats::load_model;
+use crate::fs::{AtomicFile, RunLock, write_atomically};
 
 /// A model whose two layers have the same shapes.
 fn small() -> ModelConfig {
@@ -94,10 +96,10 @@ impl Parts {
 
     /// Edits the checksums' own entry.
     fn edit_sums(&mut self, edit: impl FnOnce(&mut Value)) {
-        let text = self.header["__metadata__"][super::sums::KEY].as_str().unwrap();
+        let text = self.header["__metadata__"][crate::fs::CHECKSUMS_KEY].as_str().unwrap();
         let mut sums = serde_json::from_str(text).unwrap();
         edit(&mut sums);
-        self.header["__metadata__"][super::sums::KEY] = sums.to_string().into();
+        self.header["__metadata__"][crate::fs::CHECKSUMS_KEY] = sums.to_string().into();
     }
 }
 
@@ -164,11 +166,11 @@ const DAMAGES: [Damage; 19] = [
         f.edit_sums(|sums| sums["xxh3"]["tensors"][V] = "0000000000000001".into());
     }),
     ("no checksums", "checksums are missing", |f, _| {
-        f.header["__metadata__"].as_object_mut().unwrap().remove(super::sums::KEY);
+        f.header["__metadata__"].as_object_mut().unwrap().remove(crate::fs::CHECKSUMS_KEY);
     }),
     ("checksums under another name", "backpropane.checksum", |f, _| {
         let metadata = f.header["__metadata__"].as_object_mut().unwrap();
-        let sums = metadata.remove(super::sums::KEY).unwrap();
+        let sums = metadata.remove(crate::fs::CHECKSUMS_KEY).unwrap();
         metadata.insert("backpropane.checksumt".to_owned(), sums);
     }),
     ("a cut", "its tensors end at byte", |f, _| f.data.truncate(f.data.len() - 100)),
@@ -249,7 +251,7 @@ fn no_flipped_bit_goes_unnoticed() {
 fn numbers_that_are_not_finite_are_named_with_their_count() {
     let (_dir, run) = run();
     let mut parts = Parts::of(&run.model());
-    parts.header["__metadata__"].as_object_mut().unwrap().remove(super::sums::KEY);
+    parts.header["__metadata__"].as_object_mut().unwrap().remove(crate::fs::CHECKSUMS_KEY);
     parts.write(&run.model());
     let whole = load_model(&run.model(), &small()).unwrap();
     let norm = parts.range("model.layers.1.input_layernorm.weight");

@@ -4,11 +4,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{load_params_from, named};
-use super::rope;
-use super::tensors::{TensorFile, write_tensors};
 use crate::config::{ModelConfig, RopeKind};
 use crate::error::TrainError;
+use crate::formats::{config_in_folder, load_params_from, named};
+use crate::fs::{TensorFile, write_tensors};
 
 /// Version of the state's metadata; since version 2 a file has checksums.
 const VERSION: u32 = 2;
@@ -147,7 +146,7 @@ pub fn load_checkpoint(path: &Path, config: &ModelConfig) -> Result<Checkpoint, 
         return Err(TrainError::Damaged { path: path.to_owned(), problem });
     }
     let theirs = ModelConfig::from_json_in(path, &entry.config)?;
-    let (in_folder, wanted) = (rope::config_in_folder(&theirs), rope::config_in_folder(config));
+    let (in_folder, wanted) = (config_in_folder(&theirs), config_in_folder(config));
     if let Some((key, got, want)) = in_folder.difference(&wanted) {
         return Err(TrainError::StateOfOtherModel { path: path.to_owned(), key: key.to_owned(), got, want });
     }

@@ -138,7 +138,7 @@ impl ModelConfig {
         format!("{:#}\n", Value::from(self.keys()))
     }
 
-    /// The keys of `config.json` in a folder whose weights [`crate::checkpoint::save_model`] writes: all readers see the
+    /// The keys of `config.json` in a folder whose weights [`crate::formats::save_model`] writes: all readers see the
     /// same model in it.
     pub(crate) fn folder_keys(&self) -> Map<String, Value> {
         let mut keys = self.keys();

@@ -1,7 +1,7 @@
 //! What a model is: its sizes, its variants, and where each weight lies in the flat parameter slice.
 //!
-//! A [`ModelConfig`] comes from a preset ([`ModelConfig::preset`]), from a file with Hugging Face's keys or
-//! our own short ones ([`ModelConfig::read`]), or from either by name ([`ModelConfig::find`]).
+//! A [`ModelConfig`] comes from a preset ([`ModelConfig::preset`]), from a file with Hugging Face's keys or our own short
+//! ones ([`ModelConfig::read`]), or from any model by its name ([`ModelConfig::find`], in `formats`).
 
 mod hugging_face;
 mod init;
@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{is_llama2c, llama2c_config};
 use crate::error::TrainError;
 
 pub use init::init_params;
@@ -108,37 +107,16 @@ impl fmt::Display for Task {
 }
 
 impl ModelConfig {
-    /// The configuration a name on the command line means: a preset, a `.toml` or `.json` file, a model
-    /// folder with a `config.json`, or llama2.c's `.bin`; a preset's name wins over a file of that name.
-    ///
-    /// # Errors
-    /// [`TrainError::UnknownModel`] if it is none of these, otherwise as [`ModelConfig::read`] or [`llama2c_config`].
-    pub fn find(name: &str) -> Result<Self, TrainError> {
-        if let Some(config) = Self::preset(name) {
-            return Ok(config);
-        }
-        let path = Path::new(name);
-        if path.is_dir() {
-            Self::read(&path.join("config.json"))
-        } else if is_llama2c(path) {
-            llama2c_config(path)
-        } else if path.exists() {
-            Self::read(path)
-        } else {
-            Err(TrainError::UnknownModel { name: name.to_owned() })
-        }
-    }
-
-    /// Reads and validates a configuration file: TOML with our short keys if its name ends in `.toml`,
-    /// otherwise JSON, with Hugging Face's keys if there is a `hidden_size` and our short ones if not.
+    /// Reads and validates a configuration file: JSON if its first character is `{`, with Hugging Face's keys if there is a
+    /// `hidden_size` and our short ones if not; otherwise TOML with our short keys.
     ///
     /// # Errors
     /// [`TrainError::Io`], [`TrainError::ConfigSyntax`] with line and column, or
     /// [`TrainError::ConfigValue`] with the key.
     pub fn read(path: &Path) -> Result<Self, TrainError> {
         let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
-        let toml = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"));
-        let parsed = if toml { short::from_toml(&text) } else { Self::from_json(&text) };
+        let is_json = text.trim_start().starts_with('{');
+        let parsed = if is_json { Self::from_json(&text) } else { short::from_toml(&text) };
         parsed.map_err(|problem| problem.in_file(path))
     }
 

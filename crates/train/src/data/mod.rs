@@ -7,7 +7,6 @@
 //! signal or of other training.
 
 mod split;
-mod steady;
 mod synthetic;
 mod text;
 mod token_file;

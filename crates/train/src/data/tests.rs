@@ -318,7 +318,7 @@ fn a_large_vocabulary_is_written_in_32_bits() {
     fs::write(&out, token_bytes(&[1; 18])).unwrap();
     assert_eq!(all_tokens(&TokenFile::open_counted(&out, 65_537, 18).unwrap()), [1; 18]);
     let error = tokenize(&source, &tokenizer, (256, 4), &out, &mut |_| ()).unwrap_err();
-    assert_eq!(error.to_string(), "the tokenizer has 257 tokens, the model's vocabulary is 256");
+    assert_eq!(error.to_string(), "the tokenizer has 257 tokens, the model's vocabulary has 256");
 }
 
 #[test]

@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::split::Split;
-use super::steady::SteadyFile;
 use super::token_layout::Layout;
 use crate::error::TrainError;
+use crate::fs::SteadyFile;
 
 /// Tokens read at a time when the whole file is walked through.
 const CHUNK: usize = 1 << 19;

@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use super::text::TextSource;
 use super::token_layout::width_of;
-use crate::checkpoint::AtomicFile;
 use crate::error::TrainError;
+use crate::fs::AtomicFile;
 use crate::tokenizer::Tokenizer;
 
 /// Chunks encoded at a time: enough for the threads of a large machine, some megabytes of memory.
@@ -50,9 +50,7 @@ pub fn tokenize(
     path: &Path,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, TrainError> {
-    if tokenizer.vocab_size() > vocab {
-        return Err(TrainError::TokenizerTooLarge { tokenizer: tokenizer.vocab_size(), model: vocab });
-    }
+    tokenizer.check_vocab(vocab)?;
     let width = width_of(vocab) as usize;
     let mut file = AtomicFile::create(path)?;
     let (mut tokens_written, mut bytes_done) = (0, 0);

@@ -1,8 +1,8 @@
 //! `metrics.jsonl`: one line a step, a validation or another event.
 
 use super::RunError;
-use crate::checkpoint::{refuse_link, write_atomically};
 use crate::error::TrainError;
+use crate::fs::{refuse_link, write_atomically};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::Write;

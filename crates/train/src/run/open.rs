@@ -1,14 +1,13 @@
 //! Opening a run: new or resumed, with everything checked before anything is written.
 
 use super::{Metrics, Overrides, Run, RunError, Settings};
-use crate::checkpoint::{
-    Checkpoint, DataMark, Launch, Origin, RunFolder, RunLock, TrainState, foreign_weights, is_llama2c,
-    open_model, save_model, tokenizer_of,
-};
+use crate::checkpoint::{Checkpoint, DataMark, Launch, RunFolder, TrainState};
 use crate::config::{ModelConfig, RopeKind, Task, init_params};
 use crate::data::{self, Source, TextSource, TokenFile};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
+use crate::formats::{FolderMetadata, Initial, open_initial, save_model};
+use crate::fs::RunLock;
 use crate::model::Rung;
 use crate::step::{Build, Chosen, Heard, Network, Request, StepError, StepGraph};
 use crate::tokenizer::Tokenizer;
@@ -58,7 +57,7 @@ struct Start {
     settings: Settings,
     tokenizer: Option<Tokenizer>,
     theta: Vec<f32>,
-    origin: Origin,
+    metadata: FolderMetadata,
     /// What to say if text needs a tokenizer and there is none: weights that were trained with one take no other.
     missing: Option<RunError>,
     resumed: Option<Resumed>,
@@ -141,7 +140,7 @@ impl Run {
             (false, false) => Start::new(options)?,
         };
         start.settings.validate()?;
-        let Start { cfg, mut settings, tokenizer, theta, origin, missing, resumed } = start;
+        let Start { cfg, mut settings, tokenizer, theta, metadata, missing, resumed } = start;
         let launch = Launch::of(options, resumed.as_ref().map(|r| &r.checkpoint.state.launch));
 
         let pool = ane::Pool::new(options.threads).map_err(|reason| StepError::Threads(reason.clone()))?;
@@ -175,7 +174,7 @@ impl Run {
         let graph = StepGraph::new(Arc::clone(&network), settings.windows())?;
 
         let folder = place.take()?;
-        publish(&folder, &origin, &network, tokenizer.as_ref())?;
+        publish(&folder, &metadata, &network, tokenizer.as_ref())?;
         let n = cfg.param_count();
         let has_model = resumed.as_ref().is_some_and(|r| r.has_model);
         let (mut state, m, v) = match resumed {
@@ -204,7 +203,7 @@ impl Run {
             corpus,
             tokenizer,
             lengths,
-            ends: origin.ends().to_vec(),
+            ends: metadata.ends().to_vec(),
             m,
             v,
             metrics,
@@ -218,26 +217,9 @@ impl Run {
 impl Start {
     fn new(options: &Options) -> Result<Start, RunError> {
         let name = options.model.as_deref().unwrap_or("shakespeare");
-        let path = Path::new(name);
-        let given = options.tokenizer.as_deref();
-        let named = ModelConfig::preset(name).is_none();
-        if let Some(found) = foreign_weights(path).filter(|_| named) {
-            return Err(TrainError::WeightsFormat { path: path.to_owned(), found }.into());
-        }
-        let weights = named && (path.join("model.safetensors").exists() || is_llama2c(path));
-        let (mut cfg, theta, tokenizer, origin, missing) = if weights {
-            let model = open_model(path, given)?;
-            let missing = RunError::no_tokenizer(path, model.unfit);
-            (model.config, Some(model.params), model.tokenizer, model.origin, Some(missing))
-        } else {
-            let cfg = ModelConfig::find(name)?;
-            let tokenizer = match given {
-                Some(given) => Some(Tokenizer::load(given, None)?),
-                None if named && path.is_dir() => tokenizer_of(path, &cfg)?,
-                None => None,
-            };
-            (cfg, None, tokenizer, Origin::default(), None)
-        };
+        let Initial { config: mut cfg, params: theta, tokenizer, unfit, metadata } =
+            open_initial(name, options.tokenizer.as_deref())?;
+        let missing = theta.is_some().then(|| RunError::no_tokenizer(Path::new(name), unfit));
         if let Some(seq) = options.overrides.seq {
             cfg.seq = seq;
         }
@@ -246,7 +228,7 @@ impl Start {
         settings.validate()?;
         demand::check(&cfg, Use::Train { windows: settings.windows() })?;
         let theta = theta.unwrap_or_else(|| init_params(&cfg, settings.seed));
-        Ok(Start { cfg, settings, tokenizer, theta, origin, missing, resumed: None })
+        Ok(Start { cfg, settings, tokenizer, theta, metadata, missing, resumed: None })
     }
 
     fn resumed(
@@ -297,13 +279,13 @@ impl Start {
         demand::check(&cfg, Use::Train { windows: settings.windows() })?;
         let tokenizer = match &options.tokenizer {
             Some(path) => Some(Tokenizer::load(path, None)?),
-            None => Tokenizer::load_from_folder(folder.dir(), Some(cfg.vocab))?,
+            None => Tokenizer::load_from_folder(folder.dir(), cfg.vocab)?,
         };
         let theta = std::mem::take(&mut checkpoint.params);
-        let origin = Origin::read(folder.dir())?;
+        let metadata = FolderMetadata::read(folder.dir())?;
         let has_model = folder.has_model(&cfg, &theta);
         let resumed = Some(Resumed { checkpoint, is_newest, has_model });
-        Ok(Start { cfg, settings, tokenizer, theta, origin, missing: None, resumed })
+        Ok(Start { cfg, settings, tokenizer, theta, metadata, missing: None, resumed })
     }
 }
 
@@ -311,17 +293,17 @@ impl Start {
 /// queries and keys in another order. At no time is there a model that means something else.
 fn publish(
     folder: &RunFolder,
-    origin: &Origin,
+    metadata: &FolderMetadata,
     network: &Network,
     tokenizer: Option<&Tokenizer>,
 ) -> Result<(), RunError> {
     let path = folder.model();
-    let transposed = path.exists() && ModelConfig::read(&folder.config())?.rope.kind == RopeKind::Interleaved;
-    if transposed {
+    let is_old = path.exists() && ModelConfig::read(&folder.config())?.rope.kind == RopeKind::Interleaved;
+    if is_old {
         std::fs::remove_file(&path).map_err(TrainError::io("remove", &path))?;
     }
-    folder.save_origin(origin, &network.cfg, tokenizer)?;
-    if transposed {
+    folder.save_metadata(metadata, &network.cfg, tokenizer)?;
+    if is_old {
         let theta = network.params.theta.read().map_err(StepError::from)?;
         save_model(&path, &network.cfg, &theta)?;
     }
@@ -388,11 +370,7 @@ fn corpus(
         }
         return Ok((Corpus::Synthetic, None));
     }
-    let fits = |t: &Tokenizer| match t.vocab_size() {
-        size if size > cfg.vocab => Err(TrainError::TokenizerTooLarge { tokenizer: size, model: cfg.vocab }),
-        _ => Ok(()),
-    };
-    tokenizer.iter().try_for_each(fits)?;
+    tokenizer.iter().try_for_each(|tokenizer| tokenizer.check_vocab(cfg.vocab))?;
     let known = folder.tokens().exists();
     let bundled = || if known { folder.tokens() } else { "the built-in text".into() };
     let shown = options.data.clone().unwrap_or_else(bundled);
@@ -439,7 +417,7 @@ fn corpus(
                     data::train_tokenizer(&text, cfg.vocab)?
                 }
             };
-            fits(&tokenizer)?;
+            tokenizer.check_vocab(cfg.vocab)?;
             place.take()?;
             let total = text.bytes();
             let mut tokenize = |path: &Path| {

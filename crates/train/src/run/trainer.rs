@@ -4,9 +4,10 @@ mod save;
 
 use super::open::Corpus;
 use super::{Metrics, RunError, Settings, StepRecord, Unfit, Validation};
-use crate::checkpoint::{RunFolder, RunLock, TrainState};
+use crate::checkpoint::{RunFolder, TrainState};
 use crate::config::ModelConfig;
 use crate::data::{Sampler, regression_sample};
+use crate::fs::RunLock;
 use crate::generate::Generator;
 use crate::optim::{Update, clip_factor};
 use crate::step::{BudgetExhausted, Chosen, Network, OutOfRange, StepError, StepGraph, Window};

@@ -19,8 +19,8 @@ pub use decode::Decoder;
 pub use library::MIN_BPE_VOCAB;
 pub(crate) use words::last_cut;
 
-use crate::checkpoint::write_atomically;
 use crate::error::TrainError;
+use crate::fs::write_atomically;
 use decode::TokenTable;
 use library::Library;
 use llama2c::Llama2c;
@@ -29,6 +29,8 @@ use llama2c::Llama2c;
 pub struct Tokenizer {
     kind: Kind,
     table: TokenTable,
+    /// The file it was read from.
+    path: Option<PathBuf>,
 }
 
 enum Kind {
@@ -98,21 +100,32 @@ impl Tokenizer {
         } else {
             Self::from_llama2c(bytes, vocab)
         };
-        parsed.map_err(refused)
+        parsed.map(|tokenizer| Self { path: Some(path.to_owned()), ..tokenizer }).map_err(refused)
     }
 
-    /// The tokenizer of a model folder: its `tokenizer.json`, else its `tokenizer.bin`, else `None`.
+    /// Loads the tokenizer of the folder of a model with `vocab` tokens: `tokenizer.json`, else `tokenizer.bin`, else `None`.
     ///
     /// # Errors
-    /// As [`Tokenizer::load`].
-    pub fn load_from_folder(dir: &Path, vocab: Option<usize>) -> Result<Option<Self>, TrainError> {
-        for name in ["tokenizer.json", "tokenizer.bin"] {
-            let path = dir.join(name);
-            if path.exists() {
-                return Self::load(&path, vocab).map(Some);
+    /// As [`Tokenizer::load`] and [`Tokenizer::check_vocab`].
+    pub fn load_from_folder(dir: &Path, vocab: usize) -> Result<Option<Self>, TrainError> {
+        let mut paths = ["tokenizer.json", "tokenizer.bin"].into_iter().map(|name| dir.join(name));
+        let found = paths.find(|path| path.exists());
+        let tokenizer = found.map(|path| Self::load(&path, Some(vocab))).transpose()?;
+        tokenizer.iter().try_for_each(|tokenizer| tokenizer.check_vocab(vocab))?;
+        Ok(tokenizer)
+    }
+
+    /// Refuses a tokenizer with tokens that a model of `vocab` tokens has no embedding for.
+    ///
+    /// # Errors
+    /// [`TrainError::TokenizerTooLarge`].
+    pub fn check_vocab(&self, vocab: usize) -> Result<(), TrainError> {
+        match self.vocab_size() {
+            size if size > vocab => {
+                Err(TrainError::TokenizerTooLarge { path: self.path.clone(), tokenizer: size, model: vocab })
             }
+            _ => Ok(()),
         }
-        Ok(None)
     }
 
     /// Writes the tokenizer into a model folder, all at once or not at all, and returns the file's path.
@@ -139,12 +152,12 @@ impl Tokenizer {
 
     fn from_json(bytes: &[u8]) -> Result<Self, String> {
         let (library, table) = Library::parse(bytes)?;
-        Ok(Self { kind: Kind::Library(Box::new(library)), table })
+        Ok(Self { kind: Kind::Library(Box::new(library)), table, path: None })
     }
 
     fn from_llama2c(bytes: Vec<u8>, vocab: Option<usize>) -> Result<Self, String> {
         let (llama, table) = Llama2c::parse(bytes, vocab)?;
-        Ok(Self { kind: Kind::Llama2c(Box::new(llama)), table })
+        Ok(Self { kind: Kind::Llama2c(Box::new(llama)), table, path: None })
     }
 
     /// The tokens of a whole text, with what the tokenizer puts before and behind it: nothing for a trained byte-pair

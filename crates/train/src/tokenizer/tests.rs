@@ -111,11 +111,11 @@ fn both_kinds_are_saved_and_loaded() {
         let folder = dir.path().join(format!("with-{}", tokenizer.file_name()));
         std::fs::create_dir(&folder).unwrap();
         tokenizer.save_to_folder(&folder).unwrap();
-        let loaded = Tokenizer::load_from_folder(&folder, Some(tokenizer.vocab_size())).unwrap().unwrap();
+        let loaded = Tokenizer::load_from_folder(&folder, tokenizer.vocab_size()).unwrap().unwrap();
         let text = "abab a élan, to be";
         assert_eq!(loaded.encode(text).unwrap(), tokenizer.encode(text).unwrap());
     }
-    assert!(Tokenizer::load_from_folder(dir.path(), None).unwrap().is_none());
+    assert!(Tokenizer::load_from_folder(dir.path(), 0).unwrap().is_none());
 }
 
 #[test]

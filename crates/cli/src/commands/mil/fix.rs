@@ -8,7 +8,7 @@ use crate::units;
 use anelint::repair::{Port, Repaired, repair_proven};
 use mil::text::Checked;
 use std::path::{Path, PathBuf};
-use train::checkpoint::write_atomically;
+use train::fs::write_atomically;
 
 /// Random inputs of proofs are drawn from this.
 const SEED: u64 = 0;

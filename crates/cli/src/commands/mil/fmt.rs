@@ -6,7 +6,7 @@ use crate::ui::Ui;
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use train::checkpoint::write_atomically;
+use train::fs::write_atomically;
 
 /// Lay MIL programs out as Apple's compiler does
 ///

@@ -9,7 +9,7 @@ use mil::diag::{Diagnostic, Place};
 use mil::grad::{GradError, backward_function};
 use mil::{Function, Program, Report, ValueId};
 use std::path::PathBuf;
-use train::checkpoint::write_atomically;
+use train::fs::write_atomically;
 
 /// Derive the backward program of a MIL program
 ///

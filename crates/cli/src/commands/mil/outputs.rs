@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use train::checkpoint::write_atomically;
+use train::fs::write_atomically;
 
 /// Elements of a value that a person is shown.
 const SHOWN: usize = 4;

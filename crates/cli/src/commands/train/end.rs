@@ -7,8 +7,8 @@ use crate::report::{self, Report, Work};
 use crate::ui::{Ui, resume_command};
 use crate::{plot, units};
 use std::path::{Path, PathBuf};
-use train::checkpoint::write_atomically;
 use train::config::{ModelConfig, Task};
+use train::fs::write_atomically;
 use train::generate::GenerateOptions;
 use train::run::{Metrics, Run, RunError, Validation};
 

@@ -4,9 +4,9 @@
 //! "backpropane.checksums": {"xxh3": {"header": "0123456789abcdef", "tensors": {"NAME": "fedcba9876543210", …}}}
 //! ```
 //!
-//! Each is XXH3 with 64 bits. That of a tensor covers name, number format, shape and bytes, so tensors that have
-//! changed places are noticed; that of the header covers all other metadata, the list of tensors with their places,
-//! and the tensors' checksums, so they belong together. Files of other programs have none.
+//! Each is XXH3 with 64 bits. A tensor's checksum covers name, number format, shape and bytes, so exchanged tensors are
+//! noticed. The header's covers all other metadata, the list of tensors with their offsets, and the tensors' checksums, which
+//! ties them together. Files of other programs have none.
 //! Source: Cyan4973/xxHash, `doc/xxhash_spec.md`.
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,40 +16,45 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// The metadata entry.
-pub(super) const KEY: &str = "backpropane.checksums";
+pub(crate) const KEY: &str = "backpropane.checksums";
 
-/// How the entry's text begins, under whatever name it is found.
+/// First characters of the entry's text, by which it is found under a damaged key.
 const BEGINNING: &str = "{\"xxh3\":";
 
 /// The checksums of a file.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Sums {
+pub(super) struct Checksums {
     #[serde(with = "hexadecimal")]
     header: u64,
-    tensors: BTreeMap<String, Sum>,
+    tensors: BTreeMap<String, Checksum>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Sum(#[serde(with = "hexadecimal")] u64);
+struct Checksum(#[serde(with = "hexadecimal")] u64);
 
 /// The entry's text.
 #[derive(Serialize, Deserialize)]
 struct Entry {
-    xxh3: Sums,
+    xxh3: Checksums,
 }
 
-impl Sums {
-    /// Of a file with this header, whose tensors have these checksums.
+impl Checksums {
+    /// Checksums of a file with this header and these tensors.
     pub(super) fn new(header: &Metadata, tensors: impl IntoIterator<Item = (String, u64)>) -> Self {
-        let mut sums =
-            Self { header: 0, tensors: tensors.into_iter().map(|(name, sum)| (name, Sum(sum))).collect() };
+        let mut sums = Self {
+            header: 0,
+            tensors: tensors.into_iter().map(|(name, sum)| (name, Checksum(sum))).collect(),
+        };
         sums.header = sums.of_header(header);
         sums
     }
 
-    /// Those that the file's metadata holds; `None` if it has none, an error if they are damaged.
+    /// Reads them from a file's metadata; `None` if it has none.
+    ///
+    /// # Errors
+    /// If they are damaged.
     pub(super) fn read(metadata: &HashMap<String, String>) -> Result<Option<Self>, String> {
-        // A name with a wrong letter must not turn the file into one without checksums.
+        // A damaged key must not turn the file into one without checksums.
         let named = metadata.get_key_value(KEY);
         let Some((key, text)) = named.or_else(|| metadata.iter().find(|(_, v)| v.starts_with(BEGINNING)))
         else {
@@ -64,12 +69,12 @@ impl Sums {
         }
     }
 
-    /// As metadata holds them.
+    /// The text of the metadata entry.
     pub(super) fn into_text(self) -> Result<String, serde_json::Error> {
         serde_json::to_string(&Entry { xxh3: self })
     }
 
-    /// That of a tensor.
+    /// The checksum of a tensor.
     pub(super) fn tensor(&self, name: &str) -> Option<u64> {
         self.tensors.get(name).map(|sum| sum.0)
     }
@@ -101,14 +106,14 @@ impl Sums {
     }
 }
 
-/// The checksum of a tensor, to be fed with its bytes.
+/// Starts the checksum of a tensor; the caller adds its bytes.
 pub(super) fn hash_of(name: &str, info: &TensorInfo) -> Xxh3Default {
     let mut hash = Xxh3Default::new();
     hash.update(format!("{name} {} {:?}\n", info.dtype, info.shape).as_bytes());
     hash
 }
 
-/// 16 digits: JSON has no whole numbers of 64 bits for every reader.
+/// 16 hexadecimal digits: many JSON readers lose bits of 64-bit numbers.
 mod hexadecimal {
     use serde::de::{Deserialize, Deserializer, Error};
     use serde::ser::Serializer;

@@ -1,29 +1,20 @@
-//! The folder of a run: where its files are, which checkpoint is the newest, which may go.
+//! The folder of a run: paths of its files, its newest checkpoint, which checkpoints are removed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::atomic::is_remains;
-use super::model::{is_saved, save_model};
-use super::origin::COMPANIONS;
 use super::state::{Checkpoint, Snapshot, load_checkpoint, save_checkpoint};
-use super::{Origin, RunLock, foreign_weights, write_atomically};
 use crate::config::ModelConfig;
 use crate::error::TrainError;
+use crate::formats::{COMPANIONS, CONFIG, FolderMetadata, WEIGHTS, foreign_weights, is_saved, save_model};
+use crate::fs::{RunLock, is_remains, write_atomically};
 use crate::tokenizer::Tokenizer;
 
-/// Files of a run's folder, besides those that come with the model it started from.
-const FILES: [&str; 7] = [
-    "config.json",
-    "loss.svg",
-    "metrics.jsonl",
-    "model.safetensors",
-    "tokenizer.bin",
-    "tokenizer.json",
-    "tokens.bin",
-];
+/// Files that a run writes into its folder, besides the companion files of the model it started from.
+const FILES: [&str; 7] =
+    [CONFIG, "loss.svg", "metrics.jsonl", WEIGHTS, "tokenizer.bin", "tokenizer.json", "tokens.bin"];
 
-/// Checkpoints that stay: should the newest turn out damaged, there is one more.
+/// Checkpoints that are kept; more than one, because the newest may be damaged.
 const KEPT: usize = 2;
 
 /// A run's folder.
@@ -38,10 +29,10 @@ impl RunFolder {
         Self { dir: dir.to_owned() }
     }
 
-    /// The folder at `dir`, made with all it needs to receive a run.
+    /// Creates the folder at `dir`, with its subfolders.
     ///
     /// # Errors
-    /// [`TrainError::Io`] if it cannot be made.
+    /// [`TrainError::Io`].
     pub fn create(dir: &Path) -> Result<Self, TrainError> {
         let folder = Self::at(dir);
         let checkpoints = folder.checkpoints();
@@ -56,12 +47,12 @@ impl RunFolder {
 
     /// `config.json`.
     pub fn config(&self) -> PathBuf {
-        self.dir.join("config.json")
+        self.dir.join(CONFIG)
     }
 
     /// `model.safetensors`.
     pub fn model(&self) -> PathBuf {
-        self.dir.join("model.safetensors")
+        self.dir.join(WEIGHTS)
     }
 
     /// `tokens.bin`, the text as tokens.
@@ -73,27 +64,18 @@ impl RunFolder {
         self.dir.join("checkpoints")
     }
 
-    /// Writes `config.json` of a model that comes from nowhere else and has no tokenizer.
+    /// Writes `config.json` and the files that `metadata` came with.
     ///
     /// # Errors
     /// [`TrainError::Io`].
-    pub fn save_config(&self, config: &ModelConfig) -> Result<(), TrainError> {
-        self.save_origin(&Origin::default(), config, None)
-    }
-
-    /// Writes what goes along with the weights of a model that comes from `origin`: `config.json` and the files of its
-    /// origin.
-    ///
-    /// # Errors
-    /// [`TrainError::Io`].
-    pub fn save_origin(
+    pub fn save_metadata(
         &self,
-        origin: &Origin,
+        metadata: &FolderMetadata,
         config: &ModelConfig,
         tokenizer: Option<&Tokenizer>,
     ) -> Result<(), TrainError> {
-        origin.write_companions(&self.dir)?;
-        write_atomically(&self.config(), origin.config_json(config, tokenizer).as_bytes())
+        metadata.write_companions(&self.dir)?;
+        write_atomically(&self.config(), metadata.config_json(config, tokenizer).as_bytes())
     }
 
     /// Writes a checkpoint of the snapshot's step, then `model.safetensors` with the same weights, then removes
@@ -149,8 +131,8 @@ impl RunFolder {
         is_saved(&self.model(), config, params)
     }
 
-    /// Takes back the checkpoint of `step`, of weights that transposed out not to be fit: the one before it becomes the
-    /// newest, and the model that of its step. Without a good one before it nothing happens.
+    /// Removes the checkpoint of `step`, whose weights turned out to be unfit: the checkpoint before it becomes the
+    /// newest, and the model gets its weights. Without an undamaged one before it nothing happens.
     ///
     /// # Errors
     /// [`TrainError::Io`].

@@ -1,18 +1,18 @@
-//! The order of rows in projections of queries and keys.
+//! The order of rows in query and key projections.
 //!
-//! Every reader of Hugging Face's folders turns channels i and i + E/2 of a head together. A model whose RoPE turns 2i
-//! and 2i + 1 is the same model once rows 2i, 2i + 1 of each head stand at i, i + E/2. Source: huggingface/transformers
+//! Readers of Hugging Face's folders rotate channels i and i + E/2 of a head together. A model whose RoPE rotates 2i and
+//! 2i + 1 is the same model once rows 2i and 2i + 1 of each head are moved to i and i + E/2. Source: huggingface/transformers
 //! `models/llama/convert_llama_weights_to_hf.py`, `permute`.
 
 use std::borrow::Cow;
 
 use crate::config::{ModelConfig, ParamKind, ParamSpec, RopeKind};
 
-/// The rows of a weight as a folder has them; `data` is the weight in the model's own order.
+/// The weight `data` with its rows in the order of a folder.
 pub(super) fn in_folder<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f32]) -> Cow<'a, [f32]> {
-    let transposed =
+    let is_permuted =
         matches!(spec.kind, ParamKind::Wq | ParamKind::Wk | ParamKind::QueryNorm | ParamKind::KeyNorm);
-    if config.rope.kind != RopeKind::Interleaved || !transposed {
+    if config.rope.kind != RopeKind::Interleaved || !is_permuted {
         return Cow::Borrowed(data);
     }
     // A norm's weight is one head whose rows are single numbers.
@@ -28,8 +28,8 @@ pub(super) fn in_folder<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f
     Cow::Owned(rows)
 }
 
-/// The configuration of the same model with the rows of a folder.
-pub(super) fn config_in_folder(config: &ModelConfig) -> ModelConfig {
+/// The configuration of the same model with its rows in the order of a folder.
+pub(crate) fn config_in_folder(config: &ModelConfig) -> ModelConfig {
     let mut config = config.clone();
     if config.rope.kind == RopeKind::Interleaved {
         config.rope.kind = RopeKind::RotateHalf;

@@ -1,4 +1,4 @@
-//! A file that stays what it was when it was read first.
+//! A file whose content must not change while it is open.
 
 use std::fs::File;
 use std::io;
@@ -6,31 +6,30 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Bytes that have one checksum: little beside what a step computes, and 8 bytes of memory for each.
+/// Bytes per checksum: hashing a block is little work beside a step, and each costs 8 bytes of memory.
 const BLOCK: u64 = 1 << 16;
 
-/// A file read at given positions, by any number of threads, whose blocks must be the same whenever they are read.
+/// A file read at given positions, by any number of threads. Each block must hold the same bytes at every read.
 #[derive(Debug)]
-pub(super) struct SteadyFile {
+pub(crate) struct SteadyFile {
     file: Positioned,
     bytes: u64,
-    /// Of each block the checksum that it had when it was read first; 0 before that.
+    /// The checksum of each block at its first read; 0 before that.
     sums: Vec<AtomicU64>,
 }
 
 impl SteadyFile {
     /// A file of `bytes` bytes.
-    pub(super) fn new(file: File, bytes: u64) -> Self {
+    pub(crate) fn new(file: File, bytes: u64) -> Self {
         let sums = (0..bytes.div_ceil(BLOCK)).map(|_| AtomicU64::new(0)).collect();
         Self { file: Positioned::new(file), bytes, sums }
     }
 
-    /// Fills `out` with what stands from byte `offset` on.
+    /// Fills `out` with the bytes from `offset` on.
     ///
     /// # Errors
-    /// `UnexpectedEof` if the file does not reach that far, `InvalidData` if a block is not what it was; the
-    /// system's others.
-    pub(super) fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+    /// `UnexpectedEof` if the file ends before that, `InvalidData` if a block has changed, or the system's error.
+    pub(crate) fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset.saturating_add(out.len() as u64);
         if end > self.bytes {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -1,4 +1,4 @@
-//! One process a run.
+//! The lock of a run's folder: one process at a time trains in it.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -6,26 +6,26 @@ use std::path::Path;
 
 use crate::error::TrainError;
 
-/// The file that is locked.
+/// Name of the locked file.
 const NAME: &str = ".lock";
 
-/// A run's folder, taken until this is dropped or the process ends, however it ends.
+/// The lock on a run's folder; released on drop, and by the system when the process ends.
 #[derive(Debug)]
 pub(crate) struct RunLock {
-    /// `None` where the file system knows no locks.
+    /// `None` if the file system has no locks.
     _file: Option<File>,
 }
 
 impl RunLock {
-    /// Whether a process has ever taken the folder `dir`.
+    /// Whether the folder `dir` was ever locked.
     pub(crate) fn is_in(dir: &Path) -> bool {
         dir.join(NAME).exists()
     }
 
-    /// Takes the folder `dir`, which exists; `None` if another process has it.
+    /// Locks the existing folder `dir`; `None` if another process holds the lock.
     ///
     /// # Errors
-    /// [`TrainError::Io`] if the file of the lock cannot be made, [`TrainError::Link`] if it is a link.
+    /// [`TrainError::Io`] if the lock file cannot be created, [`TrainError::Link`] if it is a symbolic link.
     pub(crate) fn take(dir: &Path) -> Result<Option<Self>, TrainError> {
         let path = dir.join(NAME);
         refuse_link(&path)?;
@@ -34,13 +34,16 @@ impl RunLock {
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: Some(file) })),
             Err(TryLockError::WouldBlock) => Ok(None),
-            // Some network file systems have no locks; training there is as good as it ever was.
+            // Some network file systems have no locks: train without one.
             Err(TryLockError::Error(_)) => Ok(Some(Self { _file: None })),
         }
     }
 }
 
-/// Refuses to write to `path` where that would write elsewhere.
+/// Refuses a `path` that is a symbolic link: writing to it would write elsewhere.
+///
+/// # Errors
+/// [`TrainError::Link`], or [`TrainError::Io`].
 pub(crate) fn refuse_link(path: &Path) -> Result<(), TrainError> {
     match path.symlink_metadata() {
         Ok(found) if found.is_symlink() => Err(TrainError::Link { path: path.to_owned() }),

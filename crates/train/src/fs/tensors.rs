@@ -1,4 +1,4 @@
-//! Safetensors files, read and written one tensor at a time.
+//! Safetensors files with checksums, read and written one tensor at a time.
 //!
 //! File: u64 length of the header, the header (JSON: name, number format, shape and byte range of each tensor,
 //! and text metadata), then the tensors' bytes without gaps; little-endian. Source: huggingface/safetensors.
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use super::AtomicFile;
-use super::sums::{self, Sums};
+use super::atomic::AtomicFile;
+use super::checksums::{self, Checksums};
 use crate::error::TrainError;
 
 /// Bytes converted at a time.
@@ -27,15 +27,15 @@ pub struct Tensor<'a> {
     pub name: String,
     /// Its shape, row-major.
     pub shape: Vec<usize>,
-    /// As many numbers as the shape says.
+    /// Its numbers, row-major.
     pub data: &'a [f32],
 }
 
-/// Writes tensors in the order given, with at most one entry of metadata and the checksums of all, all at once or
-/// not at all. Equal input gives equal bytes.
+/// Writes `tensors` in this order, with at most one entry of metadata and a checksum of each, atomically. Equal input gives
+/// equal bytes.
 ///
 /// # Errors
-/// [`TrainError::Io`]; an earlier file of that name is then as it was. [`TrainError::FileFormat`] if a tensor's
+/// [`TrainError::Io`]; an earlier file of that name is then unchanged. [`TrainError::FileFormat`] if a tensor's
 /// shape and data disagree.
 pub fn write_tensors(
     path: &Path,
@@ -51,7 +51,7 @@ pub fn write_tensors(
     });
     let infos: Vec<_> = infos.collect();
     let sums = infos.iter().zip(tensors).map(|((name, info), tensor)| {
-        let mut hash = sums::hash_of(name, info);
+        let mut hash = checksums::hash_of(name, info);
         each_part(tensor.data, &mut |bytes| {
             hash.update(bytes);
             Ok(())
@@ -84,7 +84,8 @@ fn header(
     let mut metadata: HashMap<_, _> =
         metadata.into_iter().map(|(key, text)| (key.to_owned(), text)).collect();
     let bare = Metadata::new(Some(metadata.clone()), infos.clone()).map_err(|e| said(&e))?;
-    metadata.insert(sums::KEY.to_owned(), Sums::new(&bare, sums).into_text().map_err(|e| said(&e))?);
+    metadata
+        .insert(checksums::KEY.to_owned(), Checksums::new(&bare, sums).into_text().map_err(|e| said(&e))?);
     let whole = Metadata::new(Some(metadata), infos).map_err(|e| said(&e))?;
     let mut whole = serde_json::to_value(&whole).map_err(|e| said(&e))?;
     // A hash map has its entries in any order, the file in one.
@@ -96,7 +97,7 @@ fn header(
     Ok(text)
 }
 
-/// Hands numbers to `visit` as the bytes of a file.
+/// Calls `visit` with the little-endian bytes of `numbers`.
 fn each_part(
     numbers: &[f32],
     visit: &mut dyn FnMut(&[u8]) -> Result<(), TrainError>,
@@ -118,7 +119,7 @@ pub struct TensorFile {
     header: Metadata,
     /// Where the tensors' bytes begin.
     start: u64,
-    sums: Option<Sums>,
+    sums: Option<Checksums>,
 }
 
 impl TensorFile {
@@ -151,7 +152,7 @@ impl TensorFile {
             return Err(refused(format!("its tensors end at byte {end}, the file at byte {bytes}")));
         }
         let damaged = |problem: String| TrainError::Damaged { path: path.to_owned(), problem };
-        let sums = header.metadata().as_ref().map(Sums::read).transpose().map_err(damaged)?.flatten();
+        let sums = header.metadata().as_ref().map(Checksums::read).transpose().map_err(damaged)?.flatten();
         let opened = Self { path: path.to_owned(), file, header, start, sums };
         if opened.sums.as_ref().is_some_and(|sums| !sums.fit(&opened.header)) {
             // If it is a tensor's entry that has changed, the tensor is named.
@@ -169,12 +170,12 @@ impl TensorFile {
         self.names().iter().try_for_each(|name| self.for_each_chunk(name, self.info(name)?, |_| {}))
     }
 
-    /// Whether the file holds exactly these tensors, bit for bit, as its checksums say; the bytes are not read.
-    pub(super) fn claims(&self, tensors: &[Tensor<'_>]) -> bool {
+    /// Whether the file's checksums are those of exactly these tensors; the file's own bytes are not read.
+    pub(crate) fn claims(&self, tensors: &[Tensor<'_>]) -> bool {
         let Some(sums) = &self.sums else { return false };
         let claimed = |tensor: &Tensor<'_>| {
             let info = self.header.info(&tensor.name)?;
-            let mut hash = sums::hash_of(&tensor.name, info);
+            let mut hash = checksums::hash_of(&tensor.name, info);
             each_part(tensor.data, &mut |bytes| {
                 hash.update(bytes);
                 Ok(())
@@ -200,7 +201,7 @@ impl TensorFile {
         self.header.metadata().as_ref()?.get(key).map(String::as_str)
     }
 
-    /// Whether it says what its tensors' checksums are.
+    /// Whether the file has checksums.
     pub fn has_checksums(&self) -> bool {
         self.sums.is_some()
     }
@@ -292,7 +293,7 @@ impl TensorFile {
         TrainError::TensorType { path: self.path.clone(), name: name.to_owned(), got: format!("{got:?}") }
     }
 
-    /// Hands the bytes of a tensor to `visit`, in chunks of whole numbers, then compares their checksum.
+    /// Calls `visit` with the bytes of a tensor, in chunks of whole numbers, then compares their checksum.
     fn for_each_chunk(
         &self,
         name: &str,
@@ -301,7 +302,7 @@ impl TensorFile {
     ) -> Result<(), TrainError> {
         let (start, end) = info.data_offsets;
         let want = self.sums.as_ref().and_then(|sums| sums.tensor(name));
-        let mut hash = sums::hash_of(name, info);
+        let mut hash = checksums::hash_of(name, info);
         let mut file = &self.file;
         let mut read = || -> io::Result<()> {
             file.seek(SeekFrom::Start(self.start + start as u64))?;
@@ -328,7 +329,7 @@ impl TensorFile {
     }
 }
 
-/// Fills the next places of `out` from little-endian numbers of `N` bytes.
+/// Writes the little-endian numbers of `N` bytes in `bytes` to the next elements of `out`.
 fn convert<'a, const N: usize, T: 'a>(
     bytes: &[u8],
     out: &mut impl Iterator<Item = &'a mut T>,
@@ -336,5 +337,47 @@ fn convert<'a, const N: usize, T: 'a>(
 ) {
     for (raw, place) in bytes.as_chunks::<N>().0.iter().zip(out) {
         *place = number(*raw);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::tensor::TensorView;
+    use tempfile::tempdir;
+
+    /// A tensor as another program writes it.
+    type ForeignTensor = (String, Dtype, Vec<usize>, Vec<u8>);
+
+    fn write_foreign(path: &Path, tensors: &[ForeignTensor]) {
+        let views = tensors
+            .iter()
+            .map(|(name, dtype, shape, data)| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+        std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn tokens_are_read_from_any_integer_format() {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("t.safetensors");
+        let i32s = [1i32, 2, 3, 70_000].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let i64s = [5i64, -1].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let u16s = [9u16, 65_535].iter().flat_map(|x| x.to_le_bytes()).collect();
+        write_foreign(
+            &path,
+            &[
+                ("tokens".into(), Dtype::I32, vec![2, 2], i32s),
+                ("negative".into(), Dtype::I64, vec![2], i64s),
+                ("short".into(), Dtype::U16, vec![2], u16s),
+                ("real".into(), Dtype::F32, vec![1], vec![0; 4]),
+            ],
+        );
+        let file = TensorFile::open(&path).unwrap();
+        assert_eq!(file.read_tokens("tokens").unwrap(), (vec![2, 2], vec![1, 2, 3, 70_000]));
+        assert_eq!(file.read_tokens("short").unwrap().1, [9, 65_535]);
+        let error = file.read_tokens("negative").unwrap_err().to_string();
+        assert!(error.ends_with("number 1 of tensor `negative` is -1, which is no token"), "{error}");
+        assert!(matches!(file.read_tokens("real"), Err(TrainError::TensorType { .. })));
+        assert!(matches!(file.read_tokens("none"), Err(TrainError::TensorMissing { .. })));
     }
 }

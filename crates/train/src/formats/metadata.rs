@@ -1,17 +1,17 @@
-//! What a model's folder says besides sizes and weights, and how a folder made from it says the same.
+//! What a Hugging Face folder says besides configuration and weights, and how it is copied to the folders of runs.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::write_atomically;
 use crate::config::ModelConfig;
 use crate::error::TrainError;
+use crate::fs::write_atomically;
 use crate::tokenizer::Tokenizer;
 
-/// Files that go along with a model.
-pub(super) const COMPANIONS: [&str; 10] = [
+/// Files that are copied with a model.
+pub(crate) const COMPANIONS: [&str; 10] = [
     GENERATION,
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -26,20 +26,20 @@ pub(super) const COMPANIONS: [&str; 10] = [
 
 const GENERATION: &str = "generation_config.json";
 
-/// Keys with the number format of the weights: the older one and the newer one.
+/// Keys of the weights' number format: the older and the newer.
 const DTYPE: [&str; 2] = ["torch_dtype", "dtype"];
 
-/// What a folder says of its model that no [`ModelConfig`] has.
+/// What a folder says of its model that is not in [`ModelConfig`].
 #[derive(Clone, Debug, Default)]
-pub struct Origin {
+pub struct FolderMetadata {
     /// `config.json`, if it has Hugging Face's keys; else nothing.
     config: Map<String, Value>,
     ends: Vec<u32>,
     companions: Vec<(&'static str, Vec<u8>)>,
 }
 
-impl Origin {
-    /// What the model's folder `dir` says.
+impl FolderMetadata {
+    /// Reads the folder `dir`.
     ///
     /// # Errors
     /// [`TrainError::Io`] for a file that cannot be read, [`TrainError::ConfigSyntax`] for one that is no JSON,
@@ -66,20 +66,20 @@ impl Origin {
         Ok(origin)
     }
 
-    /// What a llama2.c checkpoint of `config` says: its ids of start and end are fixed.
-    pub(super) fn llama2c(config: &ModelConfig) -> Self {
+    /// The metadata of a model without a folder whose texts start with token `start` and end with `end`.
+    pub(super) fn with_ids(config: &ModelConfig, start: u32, end: u32) -> Self {
         let mut keys = config.folder_keys();
-        keys.insert("bos_token_id".to_owned(), json!(1));
-        keys.insert("eos_token_id".to_owned(), json!(2));
-        Self { config: keys, ends: vec![2], companions: Vec::new() }
+        keys.insert("bos_token_id".to_owned(), json!(start));
+        keys.insert("eos_token_id".to_owned(), json!(end));
+        Self { config: keys, ends: vec![end], companions: Vec::new() }
     }
 
-    /// Tokens that end a text, besides those of its tokenizer.
+    /// Tokens that end a text, besides those of the tokenizer.
     pub fn ends(&self) -> &[u32] {
         &self.ends
     }
 
-    /// Without what belongs to a tokenizer that is not used: its files, and the ids of its tokens.
+    /// Removes what belongs to a tokenizer that is not used: its files and token ids.
     pub(crate) fn without_tokenizer(mut self) -> Self {
         self.companions.clear();
         self.ends.clear();
@@ -108,13 +108,13 @@ impl Origin {
         Ok(())
     }
 
-    /// The text of `config.json` for a model of this origin that is trained with windows of `config.seq` tokens. All
-    /// that the origin says stays, but for the number format, which is that of [`super::save_model`].
+    /// The text of `config.json` for a model trained from this one with windows of `config.seq` tokens. All keys stay;
+    /// the number format is that of [`super::save_model`].
     pub fn config_json(&self, config: &ModelConfig, tokenizer: Option<&Tokenizer>) -> String {
         let own = config.folder_keys();
         let is_new = self.config.is_empty();
         let mut keys = if is_new { own.clone() } else { self.config.clone() };
-        // Without these keys, readers take tokens 1 and 2.
+        // Without these keys, readers use tokens 1 and 2.
         for (key, id) in [
             ("bos_token_id", tokenizer.and_then(Tokenizer::start)),
             ("eos_token_id", tokenizer.and_then(Tokenizer::end)),
@@ -133,7 +133,7 @@ impl Origin {
         if let Some(most) = keys.get("max_position_embeddings").and_then(Value::as_u64) {
             keys.insert("max_position_embeddings".to_owned(), json!(most.max(config.seq as u64)));
         }
-        // Readers that know our type alone know what such a model is.
+        // Only readers that know this type can read such a model.
         if own.get("model_type").is_some_and(|kind| kind == "backpropane") {
             for key in ["model_type", "architectures"] {
                 keys.extend(own.get(key).map(|value| (key.to_owned(), value.clone())));
@@ -146,7 +146,7 @@ impl Origin {
         format!("{:#}\n", Value::from(keys))
     }
 
-    /// Writes the files that go along with the model into the folder `dir`, each all at once or not at all.
+    /// Writes the model's companion files into the folder `dir`, each atomically.
     ///
     /// # Errors
     /// [`TrainError::Io`].

@@ -1,4 +1,4 @@
-//! llama2.c's first checkpoint form: seven i32 (dim, hidden, layers, heads, key/value heads, vocabulary,
+//! llama2.c's checkpoints of version 0: seven i32 (dim, hidden, layers, heads, key/value heads, vocabulary,
 //! longest sequence; a negative vocabulary means a classifier of its own), then f32 tensors kind by kind, each
 //! for all layers: embedding, attention norms, Wq, Wk, Wv, Wo, feed-forward norms, W1, W2, W3, final norm, two
 //! tables of RoPE frequencies, classifier. Source: karpathy/llama2.c `export.py`, `legacy_export`.
@@ -8,30 +8,87 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::model::check_finite;
+use super::metadata::FolderMetadata;
 use super::rope;
+use super::source::{Candidate, Model, ModelSource};
+use super::weights::check_finite;
 use crate::config::{ModelConfig, ParamKind, Rope, RopeKind, Task};
 use crate::error::TrainError;
+use crate::tokenizer::Tokenizer;
 
 const HEADER: usize = 28;
 
-/// What later versions begin with: "ak42".
-const MARK: u32 = 0x616b_3432;
+/// The first word of later versions, "ak42".
+const MARK: i32 = 0x616b_3432;
 
-/// Whether `path` is a file with the name of a llama2.c checkpoint.
-pub fn is_llama2c(path: &Path) -> bool {
-    path.is_file() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("bin"))
+/// Largest size in a header by which a checkpoint is recognized: text and most token files have larger words.
+const LARGEST: i32 = 1 << 20;
+
+/// The format.
+pub(super) struct Llama2c;
+
+impl ModelSource for Llama2c {
+    fn name(&self) -> &'static str {
+        "a llama2.c checkpoint"
+    }
+
+    /// By the header: the mark of later versions, or seven plausible sizes.
+    fn detect(&self, candidate: &Candidate) -> bool {
+        let is_size = |size: i32| (1..=LARGEST).contains(&size);
+        match words(&candidate.head)[..] {
+            [MARK, ..] => true,
+            [dim, hidden, layers, heads, kv_heads, vocab, seq, ..] => {
+                [dim, hidden, layers, heads, kv_heads, seq].into_iter().all(is_size) && vocab != 0
+            }
+            _ => false,
+        }
+    }
+
+    fn config(&self, path: &Path) -> Result<ModelConfig, TrainError> {
+        config_of(path)
+    }
+
+    fn has_weights(&self, _: &Path) -> Result<bool, TrainError> {
+        Ok(true)
+    }
+
+    /// A folder of several models has the tokenizer of one of them.
+    fn tokenizer(&self, path: &Path, config: &ModelConfig) -> Result<Option<Tokenizer>, TrainError> {
+        Tokenizer::load_from_folder(path.parent().unwrap_or(Path::new("")), config.vocab)
+    }
+
+    fn open(&self, path: &Path, tokenizer: Option<&Path>) -> Result<Model, TrainError> {
+        let given = tokenizer.map(|path| Tokenizer::load(path, None)).transpose()?;
+        let (config, params) = load(path)?;
+        given.iter().try_for_each(|given| given.check_vocab(config.vocab))?;
+        let found = match given {
+            Some(given) => Ok(Some(given)),
+            None => self.tokenizer(path, &config),
+        };
+        let (tokenizer, unfit) = found.map_or_else(|unfit| (None, Some(unfit)), |found| (found, None));
+        let metadata = FolderMetadata::with_ids(&config, START, END);
+        Ok(Model { config, params, tokenizer, unfit, metadata })
+    }
 }
 
-/// Reads a llama2.c checkpoint: its configuration, and its weights in checkpoint order. Rows of queries and keys are
-/// put into the order of Hugging Face's folders.
+/// Ids of the tokens that start and end a text, the same in all checkpoints.
+const START: u32 = 1;
+const END: u32 = 2;
+
+/// The little-endian i32 words of `bytes`.
+fn words(bytes: &[u8]) -> Vec<i32> {
+    bytes.as_chunks::<4>().0.iter().map(|&word| i32::from_le_bytes(word)).collect()
+}
+
+/// Reads configuration and weights; the weights are in checkpoint order, rows of query and key projections in Hugging
+/// Face's.
 ///
 /// # Errors
 /// [`TrainError::Io`], [`TrainError::Llama2cVersion`], [`TrainError::FileFormat`] if it is truncated or of another
 /// kind, or [`TrainError::TensorNotFinite`].
-pub fn load_llama2c(path: &Path) -> Result<(ModelConfig, Vec<f32>), TrainError> {
+fn load(path: &Path) -> Result<(ModelConfig, Vec<f32>), TrainError> {
     let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
-    check_version(path, &bytes)?;
+    check_version(path, bytes.get(..HEADER).unwrap_or(&bytes))?;
     let (config, mut params) = parse(&bytes).map_err(|problem| not_complete(path, problem))?;
     for spec in config.params() {
         let place = spec.range();
@@ -43,11 +100,11 @@ pub fn load_llama2c(path: &Path) -> Result<(ModelConfig, Vec<f32>), TrainError> 
     Ok((rope::config_in_folder(&config), params))
 }
 
-/// Reads the configuration of a llama2.c checkpoint, and not its weights.
+/// Reads the configuration alone.
 ///
 /// # Errors
-/// As [`load_llama2c`].
-pub fn llama2c_config(path: &Path) -> Result<ModelConfig, TrainError> {
+/// As [`load`].
+fn config_of(path: &Path) -> Result<ModelConfig, TrainError> {
     let reading = || TrainError::io("read", path);
     let file = File::open(path).map_err(reading())?;
     let length = file.metadata().map_err(reading())?.len();
@@ -59,11 +116,8 @@ pub fn llama2c_config(path: &Path) -> Result<ModelConfig, TrainError> {
 }
 
 fn check_version(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    match bytes.as_chunks::<4>().0 {
-        &[mark, version, ..] if u32::from_le_bytes(mark) == MARK => {
-            let version = i32::from_le_bytes(version);
-            Err(TrainError::Llama2cVersion { path: path.to_owned(), version })
-        }
+    match words(bytes)[..] {
+        [MARK, version, ..] => Err(TrainError::Llama2cVersion { path: path.to_owned(), version }),
         _ => Ok(()),
     }
 }
@@ -72,7 +126,10 @@ fn not_complete(path: &Path, problem: String) -> TrainError {
     TrainError::FileFormat { path: path.to_owned(), kind: "llama2.c checkpoint", problem }
 }
 
-/// The configuration in the header of a file of `length` bytes, which must be those that it asks for.
+/// The configuration in the header of a file of `length` bytes.
+///
+/// # Errors
+/// If the header is impossible, or asks for another length.
 fn sized(bytes: &[u8], length: u64) -> Result<ModelConfig, String> {
     let Some(header) = bytes.get(..HEADER) else {
         return Err(format!("it has {length} bytes, too few for a header"));
@@ -85,7 +142,7 @@ fn sized(bytes: &[u8], length: u64) -> Result<ModelConfig, String> {
     Ok(config)
 }
 
-/// A checkpoint with its rows as they lie in the file.
+/// Parses a checkpoint; rows keep the file's order.
 pub(super) fn parse(bytes: &[u8]) -> Result<(ModelConfig, Vec<f32>), String> {
     let config = sized(bytes, bytes.len() as u64)?;
     let tables = config.seq * config.head_dim;
@@ -105,7 +162,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(ModelConfig, Vec<f32>), String> {
     Ok((config, params))
 }
 
-/// The order of the tensors in the file; the frequency tables stand before the classifier.
+/// The order of the tensors in the file; the RoPE tables come before the classifier.
 const ORDER: [ParamKind; 12] = [
     ParamKind::Embedding,
     ParamKind::AttentionNorm,
@@ -122,7 +179,7 @@ const ORDER: [ParamKind; 12] = [
 ];
 
 fn config(header: &[u8]) -> Result<ModelConfig, String> {
-    let mut words = header.as_chunks::<4>().0.iter().map(|&b| i32::from_le_bytes(b));
+    let mut words = words(header).into_iter();
     let mut next = |name: &str, least: i32| match words.next() {
         Some(word) if word >= least => Ok(word),
         word => Err(format!("its header says {name} = {}", word.unwrap_or_default())),

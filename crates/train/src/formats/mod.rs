@@ -1,0 +1,123 @@
+//! Model formats: which ones are read, and which one a file or folder has.
+//!
+//! Adding a format is one file that implements [`ModelSource`] and one line in [`SOURCES`]. Nothing outside of this folder
+//! detects a format.
+
+mod config_file;
+mod hf;
+mod llama2c;
+mod metadata;
+mod rope;
+mod source;
+mod weights;
+
+use std::path::Path;
+
+use crate::config::ModelConfig;
+use crate::error::TrainError;
+use crate::tokenizer::Tokenizer;
+use source::{Candidate, ModelSource};
+
+pub(crate) use hf::{CONFIG, WEIGHTS, foreign_weights};
+pub(crate) use metadata::COMPANIONS;
+pub use metadata::FolderMetadata;
+pub(crate) use rope::config_in_folder;
+pub use source::Model;
+pub(crate) use weights::{is_saved, named};
+pub use weights::{load_model, load_params_from, save_model};
+
+/// All formats, in the order in which they are tried.
+static SOURCES: [&dyn ModelSource; 3] = [&hf::HuggingFace, &llama2c::Llama2c, &config_file::ConfigFile];
+
+/// The format of the file or folder at `path`.
+///
+/// # Errors
+/// [`TrainError::Io`], or [`TrainError::ModelFormat`] if it has none of them.
+fn detect(path: &Path) -> Result<&'static dyn ModelSource, TrainError> {
+    let candidate = Candidate::read(path)?;
+    SOURCES.into_iter().find(|source| source.detect(&candidate)).ok_or_else(|| TrainError::ModelFormat {
+        path: path.to_owned(),
+        formats: SOURCES.iter().map(|source| source.name()).collect(),
+    })
+}
+
+/// Reads the model at `path`: configuration, weights, tokenizer. The tokenizer at `tokenizer`, if given, replaces the
+/// model's own.
+///
+/// # Errors
+/// [`TrainError::ModelFormat`] for a file that is no model, [`TrainError::NoWeights`] for a configuration alone,
+/// [`TrainError::WeightsFormat`] for weights in other files, [`TrainError::TokenizerTooLarge`]; otherwise what is wrong with
+/// one of its files.
+pub fn open_model(path: &Path, tokenizer: Option<&Path>) -> Result<Model, TrainError> {
+    detect(path)?.open(path, tokenizer)
+}
+
+/// What a training starts from.
+#[derive(Debug)]
+pub(crate) struct Initial {
+    /// The configuration.
+    pub(crate) config: ModelConfig,
+    /// The weights; `None` if they are still to be drawn.
+    pub(crate) params: Option<Vec<f32>>,
+    /// The tokenizer that was given, else the model's own.
+    pub(crate) tokenizer: Option<Tokenizer>,
+    /// As in [`Model`].
+    pub(crate) unfit: Option<TrainError>,
+    /// As in [`Model`].
+    pub(crate) metadata: FolderMetadata,
+}
+
+impl Initial {
+    fn untrained(config: ModelConfig, tokenizer: Option<Tokenizer>) -> Self {
+        Self { config, params: None, tokenizer, unfit: None, metadata: FolderMetadata::default() }
+    }
+}
+
+/// Reads what a training of `name` starts from: a preset's name, or a path as [`open_model`] takes it. The tokenizer at
+/// `tokenizer`, if given, replaces the model's own.
+///
+/// # Errors
+/// As [`ModelConfig::find`] and [`open_model`].
+pub(crate) fn open_initial(name: &str, tokenizer: Option<&Path>) -> Result<Initial, TrainError> {
+    let given = || tokenizer.map(|path| Tokenizer::load(path, None)).transpose();
+    if let Some(config) = ModelConfig::preset(name) {
+        return Ok(Initial::untrained(config, given()?));
+    }
+    let (path, source) = find(name)?;
+    if source.has_weights(path)? {
+        let Model { config, params, tokenizer, unfit, metadata } = source.open(path, tokenizer)?;
+        return Ok(Initial { config, params: Some(params), tokenizer, unfit, metadata });
+    }
+    let config = source.config(path)?;
+    let tokenizer = match given()? {
+        Some(given) => Some(given),
+        None => source.tokenizer(path, &config)?,
+    };
+    Ok(Initial::untrained(config, tokenizer))
+}
+
+/// The path that `name` is, and its format.
+fn find(name: &str) -> Result<(&Path, &'static dyn ModelSource), TrainError> {
+    let path = Path::new(name);
+    if !path.exists() {
+        return Err(TrainError::UnknownModel { name: name.to_owned(), presets: crate::config::PRESETS });
+    }
+    Ok((path, detect(path)?))
+}
+
+impl ModelConfig {
+    /// The configuration that `name` means: a preset, else a file or folder in one of the formats that are read.
+    ///
+    /// # Errors
+    /// [`TrainError::UnknownModel`], [`TrainError::ModelFormat`], or what is wrong with the file.
+    pub fn find(name: &str) -> Result<Self, TrainError> {
+        if let Some(config) = Self::preset(name) {
+            return Ok(config);
+        }
+        let (path, source) = find(name)?;
+        source.config(path)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! What a model format has to provide, and what a model is made of.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::metadata::FolderMetadata;
+use crate::config::ModelConfig;
+use crate::error::TrainError;
+use crate::tokenizer::Tokenizer;
+
+/// A format in which models are stored. One file implements it, one line lists it.
+pub(super) trait ModelSource: Sync {
+    /// The format's name in a list: a noun with its article.
+    fn name(&self) -> &'static str;
+
+    /// Whether `candidate` has this format, by its content.
+    fn detect(&self, candidate: &Candidate) -> bool;
+
+    /// Reads the configuration, without the weights.
+    ///
+    /// # Errors
+    /// What is wrong with the file that holds it.
+    fn config(&self, path: &Path) -> Result<ModelConfig, TrainError>;
+
+    /// Whether weights that can be read belong to the configuration at `path`.
+    ///
+    /// # Errors
+    /// [`TrainError::WeightsFormat`] if there are weights, but not in a format that is read.
+    fn has_weights(&self, path: &Path) -> Result<bool, TrainError>;
+
+    /// Reads the tokenizer that is stored with the model.
+    ///
+    /// # Errors
+    /// What is wrong with its file, or [`TrainError::TokenizerTooLarge`].
+    fn tokenizer(&self, path: &Path, config: &ModelConfig) -> Result<Option<Tokenizer>, TrainError>;
+
+    /// Reads the whole model. The tokenizer at `tokenizer`, if given, replaces the model's own.
+    ///
+    /// # Errors
+    /// What is wrong with a file, or [`TrainError::TokenizerTooLarge`].
+    fn open(&self, path: &Path, tokenizer: Option<&Path>) -> Result<Model, TrainError>;
+}
+
+/// A model with its weights.
+#[derive(Debug)]
+pub struct Model {
+    /// Its configuration.
+    pub config: ModelConfig,
+    /// Its weights, `[N]` in checkpoint order ([`ModelConfig::params`]).
+    pub params: Vec<f32>,
+    /// Its tokenizer, if it has one.
+    pub tokenizer: Option<Tokenizer>,
+    /// Why the tokenizer beside a llama2.c checkpoint does not belong to it.
+    pub unfit: Option<TrainError>,
+    /// What its folder says besides.
+    pub metadata: FolderMetadata,
+}
+
+/// Bytes of a file that formats are detected by.
+const HEAD: u64 = 4096;
+
+/// A file or folder whose format is to be detected.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    /// Whether it is a folder.
+    pub(super) is_folder: bool,
+    /// The first 4 KiB of a regular file.
+    pub(super) head: Vec<u8>,
+    /// Whether that is the whole file.
+    pub(super) is_whole: bool,
+}
+
+impl Candidate {
+    /// Reads as much of `path` as detection needs.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`].
+    pub(super) fn read(path: &Path) -> Result<Self, TrainError> {
+        let reading = || TrainError::io("read", path);
+        let found = path.metadata().map_err(reading())?;
+        let mut head = Vec::new();
+        // A pipe or a device would be consumed, or never end.
+        if found.is_file() {
+            File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head)).map_err(reading())?;
+        }
+        let is_whole = found.is_file() && head.len() as u64 == found.len();
+        Ok(Self { is_folder: found.is_dir(), head, is_whole })
+    }
+
+    /// Whether it is a file that begins as UTF-8 text, without control characters of binary files.
+    pub(super) fn is_text(&self) -> bool {
+        let end = match std::str::from_utf8(&self.head) {
+            Ok(_) => self.head.len(),
+            // The head may end within a character.
+            Err(error) if error.error_len().is_none() && !self.is_whole => error.valid_up_to(),
+            Err(_) => return false,
+        };
+        let is_binary = |b: &u8| matches!(b, 0..=8 | 14..=31);
+        !self.is_folder && (self.is_whole || end > 0) && !self.head[..end].iter().any(is_binary)
+    }
+}

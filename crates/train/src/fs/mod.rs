@@ -1,0 +1,17 @@
+//! Files: written whole or not at all, locked by one process, and checked against what was written.
+//!
+//! Not here: what the files mean (`formats`, `checkpoint`, `data`).
+
+mod atomic;
+mod checksums;
+mod lock;
+mod steady;
+mod tensors;
+
+pub use atomic::write_atomically;
+pub(crate) use atomic::{AtomicFile, is_remains};
+#[cfg(test)]
+pub(crate) use checksums::KEY as CHECKSUMS_KEY;
+pub(crate) use lock::{RunLock, refuse_link};
+pub(crate) use steady::SteadyFile;
+pub use tensors::{Tensor, TensorFile, write_tensors};
