@@ -88,6 +88,12 @@ pub enum TrainError {
         /// The file, or the folder whose files are all empty.
         path: PathBuf,
     },
+    /// A device or a pipe where a file is read more than once.
+    #[error("`{}` is a device or a pipe, not a file", path.display())]
+    NotAFile {
+        /// Its path.
+        path: PathBuf,
+    },
     /// A folder of training text without any `.txt` file.
     #[error("the folder `{}` holds no `.txt` file", path.display())]
     NoTextFiles {
@@ -422,6 +428,7 @@ impl TrainError {
             Self::ConfigValue { remedy, .. } => return Some(Cow::Borrowed(remedy)),
             Self::Memory { keys, .. } => return Some(Cow::Owned(format!("Make {keys} smaller."))),
             Self::EmptyText { .. } => "Give a file with text in it.",
+            Self::NotAFile { .. } => "Write the text into a file, and name that.",
             Self::NoTextFiles { .. } => "Put the text into files that end in `.txt`, or name one file.",
             Self::NotUtf8 { .. } | Self::NotText { .. } => {
                 "Convert the text to UTF-8; a file of tokens must have a name that ends in `.bin` or `.npy`."

@@ -61,6 +61,8 @@ fn bad_input_is_named_with_its_remedy_and_changes_nothing() {
     let mut rows: Vec<Row<'_>> = vec![
         ("train --model tiny --out new --data missing.txt", &["missing.txt"], "Check"),
         ("train --model tiny --out new --data empty.txt", &["empty.txt", "empty"], "text in it"),
+        #[cfg(unix)]
+        ("train --model tiny --out new --data /dev/zero", &["/dev/zero", "device"], "into a file"),
         ("train --model tiny --out new --data short.txt", &["short.txt", "33"], "--seq"),
         ("train --model tiny --out new --data latin1.txt", &["latin1.txt", "byte 3"], "UTF-8"),
         ("train --model tiny --out new --data novels", &["novels"], ".txt"),

@@ -42,9 +42,12 @@ impl TextSource {
     ///
     /// # Errors
     /// [`TrainError::Io`], [`TrainError::NoTextFiles`] for a folder without any, [`TrainError::EmptyText`] if
-    /// there is not one byte of text.
+    /// there is not one byte of text, [`TrainError::NotAFile`] for a device or a pipe.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
-        let size = |file: &Path| fs::metadata(file).map(|m| m.len()).map_err(TrainError::io("read", file));
+        let size = |file: &Path| match fs::metadata(file).map_err(TrainError::io("read", file))? {
+            found if found.is_file() => Ok(found.len()),
+            _ => Err(TrainError::NotAFile { path: file.to_owned() }),
+        };
         let mut files = Vec::new();
         if path.is_dir() {
             collect(path, &mut files)?;
