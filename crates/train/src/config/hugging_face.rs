@@ -15,12 +15,12 @@ use super::{ModelConfig, Problem, Rope, RopeKind, Spelling, Task, validate};
 /// maximum of 40960 would be no sensible training window.
 const DEFAULT_MAX_SEQ: usize = 1024;
 
-/// The type of a model that other programs must not read as a llama.
+/// `model_type` of a model that other programs must not read as a llama.
 const OURS: &str = "backpropane";
 
-/// The file as it is written; keys not listed are ignored.
+/// The keys that are read; others are ignored.
 #[derive(Deserialize)]
-struct RopeLayout {
+struct ConfigJson {
     model_type: Option<String>,
     hidden_size: Option<usize>,
     intermediate_size: Option<usize>,
@@ -44,14 +44,14 @@ struct RopeLayout {
     backpropane: Option<Ours>,
 }
 
-/// Where newer files keep the base of RoPE.
+/// Settings of RoPE in newer files.
 #[derive(Deserialize)]
 struct RopeParameters {
     rope_theta: Option<f64>,
     rope_type: Option<String>,
 }
 
-/// What Hugging Face has no key for.
+/// Keys of our own.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ours {
@@ -62,8 +62,8 @@ struct Ours {
 }
 
 pub(super) fn from_json(text: &str) -> Result<ModelConfig, Problem> {
-    let form: RopeLayout = serde_json::from_str(text).map_err(Problem::json)?;
-    let qwen3 = match form.model_type.as_deref() {
+    let json: ConfigJson = serde_json::from_str(text).map_err(Problem::json)?;
+    let qwen3 = match json.model_type.as_deref() {
         None | Some("llama" | OURS) => false,
         Some("qwen3") => true,
         Some(other) => {
@@ -71,46 +71,49 @@ pub(super) fn from_json(text: &str) -> Result<ModelConfig, Problem> {
             return Err(Problem::value("model_type", problem, "Use a model of type `llama` or `qwen3`."));
         }
     };
-    form.refuse_unsupported()?;
+    json.refuse_unsupported()?;
 
     let spelling = Spelling::HuggingFace;
     let needed = |short, value: Option<usize>| value.ok_or_else(|| Problem::missing(spelling.of(short)));
-    let dim = needed("dim", form.hidden_size)?;
-    let heads = needed("heads", form.num_attention_heads)?;
-    let ours = form.backpropane.unwrap_or_default();
-    let rope_theta = form.rope_parameters.and_then(|p| p.rope_theta).or(form.rope_theta);
+    let dim = needed("dim", json.hidden_size)?;
+    let heads = needed("heads", json.num_attention_heads)?;
+    let ours = json.backpropane.unwrap_or_default();
+    let rope_theta = json.rope_parameters.and_then(|p| p.rope_theta).or(json.rope_theta);
     let config = ModelConfig {
         dim,
-        hidden: needed("hidden", form.intermediate_size)?,
-        layers: needed("layers", form.num_hidden_layers)?,
+        hidden: needed("hidden", json.intermediate_size)?,
+        layers: needed("layers", json.num_hidden_layers)?,
         heads,
-        kv_heads: form.num_key_value_heads.unwrap_or(heads),
-        head_dim: match form.head_dim {
+        kv_heads: json.num_key_value_heads.unwrap_or(heads),
+        head_dim: match json.head_dim {
             Some(head_dim) => head_dim,
             None if qwen3 => 128,
             None => default_head_dim(dim, heads, spelling)?,
         },
-        vocab: needed("vocab", form.vocab_size)?,
+        vocab: needed("vocab", json.vocab_size)?,
         seq: ours
             .seq
-            .or(form.seq_len)
-            .unwrap_or_else(|| form.max_position_embeddings.unwrap_or(DEFAULT_MAX_SEQ).min(DEFAULT_MAX_SEQ)),
-        rms_eps: form.rms_norm_eps.unwrap_or(1e-6),
+            .or(json.seq_len)
+            .unwrap_or_else(|| json.max_position_embeddings.unwrap_or(DEFAULT_MAX_SEQ).min(DEFAULT_MAX_SEQ)),
+        rms_eps: json.rms_norm_eps.unwrap_or(1e-6),
         rope: Rope { kind: ours.rope.unwrap_or(RopeKind::RotateHalf), theta: rope_theta.unwrap_or(10_000.0) },
-        qk_norm: ours.qk_norm.or(form.qk_norm).unwrap_or(qwen3),
-        tied: form.tie_word_embeddings.unwrap_or(false),
+        qk_norm: ours.qk_norm.or(json.qk_norm).unwrap_or(qwen3),
+        tied: json.tie_word_embeddings.unwrap_or(false),
         task: ours.task.unwrap_or(Task::Language),
     };
     validate::check(&config, spelling)?;
     Ok(config)
 }
 
-impl RopeLayout {
-    /// Refuses settings that change what the model computes and that this program does not have.
+impl ConfigJson {
+    /// Refuses settings that change what the model computes and that this program does not implement.
     fn refuse_unsupported(&self) -> Result<(), Problem> {
         let rope_type = self.rope_parameters.as_ref().and_then(|p| p.rope_type.as_deref());
         let foreign_rope = rope_type.filter(|&t| t != "default").map(str::to_owned);
-        let scaling = self.rope_scaling.as_ref().filter(|v| !v.is_null()).map(Value::to_string);
+        // `rope_type` was called `type`; `default` is plain RoPE.
+        let is_plain =
+            |v: &Value| v.is_null() || v.get("rope_type").or(v.get("type")).is_some_and(|t| t == "default");
+        let scaling = self.rope_scaling.as_ref().filter(|v| !is_plain(v)).map(Value::to_string);
         let act = self.hidden_act.clone().filter(|act| act != "silu");
         let on = |flag: Option<bool>| flag.filter(|&on| on).map(|_| "true".to_owned());
         let unsupported = [

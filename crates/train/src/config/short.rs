@@ -1,4 +1,4 @@
-//! Our own configuration form: short keys, in TOML or JSON.
+//! Our own configuration files: short keys, in TOML or JSON.
 //!
 //! ```toml
 //! preset = "shakespeare"   # optional: where keys that are not given come from
@@ -13,10 +13,10 @@ use serde::Deserialize;
 
 use super::{ModelConfig, PRESETS, Problem, Rope, RopeKind, Spelling, Task, validate};
 
-/// The file as it is written: every key may be absent, none may be unknown.
+/// The keys of a file: each may be absent, none may be unknown.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ShortForm {
+struct ShortKeys {
     preset: Option<String>,
     dim: Option<usize>,
     hidden: Option<usize>,
@@ -35,14 +35,14 @@ struct ShortForm {
 }
 
 pub(super) fn from_toml(text: &str) -> Result<ModelConfig, Problem> {
-    toml::from_str::<ShortForm>(text).map_err(|error| toml_problem(text, &error))?.complete()
+    toml::from_str::<ShortKeys>(text).map_err(|error| toml_problem(text, &error))?.complete()
 }
 
 pub(super) fn from_json(text: &str) -> Result<ModelConfig, Problem> {
-    serde_json::from_str::<ShortForm>(text).map_err(Problem::json)?.complete()
+    serde_json::from_str::<ShortKeys>(text).map_err(Problem::json)?.complete()
 }
 
-/// A TOML error with its byte offset transposed into line and column.
+/// A TOML error with its byte offset converted to line and column.
 fn toml_problem(text: &str, error: &toml::de::Error) -> Problem {
     let start = error.span().map_or(0, |span| span.start).min(text.len());
     let before = &text.as_bytes()[..start];
@@ -51,7 +51,7 @@ fn toml_problem(text: &str, error: &toml::de::Error) -> Problem {
     Problem::Syntax { line, column, problem: error.message().to_owned() }
 }
 
-impl ShortForm {
+impl ShortKeys {
     fn complete(self) -> Result<ModelConfig, Problem> {
         let base = match &self.preset {
             None => None,

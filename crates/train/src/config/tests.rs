@@ -227,3 +227,18 @@ proptest! {
         prop_assert_eq!(parse_json(&config.to_hugging_face()).unwrap(), config);
     }
 }
+
+#[test]
+fn plain_rope_may_be_named_and_scaled_rope_is_refused() {
+    let with = |keys: &str| {
+        let text = ModelConfig::preset("tiny").unwrap().to_hugging_face();
+        parse_json(&text.replacen('{', &format!("{{{keys},"), 1))
+    };
+    for plain in ["null", r#"{"rope_type": "default"}"#, r#"{"type": "default"}"#] {
+        assert!(with(&format!("\"rope_scaling\": {plain}")).is_ok(), "{plain}");
+    }
+    for scaled in [r#"{"rope_type": "yarn", "factor": 4.0}"#, r#"{"type": "linear"}"#, "{}"] {
+        let refused = refusal(with(&format!("\"rope_scaling\": {scaled}")));
+        assert!(refused.contains("`rope_scaling` = "), "{refused}");
+    }
+}
