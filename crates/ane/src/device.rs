@@ -169,6 +169,20 @@ pub enum DeviceKind {
     Soft,
 }
 
+impl DeviceKind {
+    /// All there are.
+    pub const ALL: [DeviceKind; 3] = [DeviceKind::Auto, DeviceKind::Ane, DeviceKind::Soft];
+
+    /// Its name, as flags and checkpoints have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            DeviceKind::Auto => "auto",
+            DeviceKind::Ane => "ane",
+            DeviceKind::Soft => "soft",
+        }
+    }
+}
+
 /// How weights reach an engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum WeightMode {
@@ -182,6 +196,18 @@ pub enum WeightMode {
 }
 
 impl WeightMode {
+    /// All there are.
+    pub const ALL: [WeightMode; 3] = [WeightMode::Auto, WeightMode::Baked, WeightMode::Dynamic];
+
+    /// Its name, as flags and checkpoints have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            WeightMode::Auto => "auto",
+            WeightMode::Baked => "baked",
+            WeightMode::Dynamic => "dynamic",
+        }
+    }
+
     /// Whether weights travel on surfaces to this engine.
     pub fn is_dynamic(self, engine: Engine) -> bool {
         match self {

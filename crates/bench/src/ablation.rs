@@ -6,8 +6,7 @@ use super::{BenchError, Spread, StepBench, StepBenchOptions, Workload};
 use ane::DeviceInfo;
 use std::sync::Arc;
 use std::time::Duration;
-use train::model::{Fusion, Plan};
-use train::run::Storage;
+use train::model::{Fusion, Plan, Precision};
 use train::step::Build;
 
 /// An optimisation that can be switched off.
@@ -39,7 +38,7 @@ impl Optimisation {
     ];
 
     /// How a model is built with these optimisations and no others.
-    pub fn build(storage: Storage, on: &[Optimisation]) -> Build {
+    pub fn build(storage: Precision, on: &[Optimisation]) -> Build {
         let has = |o| on.contains(&o);
         let mut host = SlowMath::new();
         host.layout = if has(Optimisation::ChannelFirst) { Layout::ChannelFirst } else { Layout::RowMajor };
@@ -52,7 +51,7 @@ impl Optimisation {
                 wo: has(Optimisation::FusedWo),
             }),
             host: Arc::new(host),
-            ..Build::train(storage.precision())
+            ..Build::train(storage)
         }
     }
 
@@ -193,10 +192,10 @@ mod tests {
                 What::Added(o) => assert!(on.last() == Some(o) && Optimisation::ALL.starts_with(on)),
             }
         }
-        let all = Optimisation::build(Storage::F16, &Optimisation::ALL);
+        let all = Optimisation::build(Precision::F16, &Optimisation::ALL);
         assert_eq!((all.host.gradient_lane(), all.host.waits_for_each_layer()), (flow::Lane::Cpu, false));
         assert_eq!(all.plan.kernels().len(), 6);
-        let none = Optimisation::build(Storage::F16, &[]);
+        let none = Optimisation::build(Precision::F16, &[]);
         assert_eq!((none.host.gradient_lane(), none.host.waits_for_each_layer()), (flow::Lane::Engine, true));
         assert_eq!(none.plan.kernels().len(), 7);
     }

@@ -3,8 +3,8 @@
 use super::{BenchError, Spread, Workload, median};
 use ane::{Device, DeviceInfo, DeviceOptions, Kernel, Pool, SoftOptions};
 use std::time::{Duration, Instant};
+use train::model::Precision;
 use train::model::{Layer, LayerKernels, Plan};
-use train::run::Storage;
 use train::step::StepError;
 
 /// What compiling a model takes.
@@ -27,7 +27,7 @@ pub struct CompileTimes {
 /// If the engine cannot be had or refuses a kernel.
 pub fn compilations(
     workload: &Workload,
-    storage: Storage,
+    storage: Precision,
     wanted: DeviceOptions,
     threads: usize,
     samples: usize,
@@ -61,14 +61,14 @@ pub fn compilations(
 /// Compiles everything once; the kernels live until all are compiled, as in a network.
 fn once(
     workload: &Workload,
-    storage: Storage,
+    storage: Precision,
     device: &dyn Device,
     pool: &Pool,
     theta: &[f32],
 ) -> Result<Vec<(String, Duration)>, BenchError> {
     let cfg = &workload.config;
     let began = Instant::now();
-    let layer = Layer::new(cfg, storage.precision()).map_err(StepError::from)?;
+    let layer = Layer::new(cfg, storage).map_err(StepError::from)?;
     let kernels = LayerKernels::new(&layer, &Plan::six()).map_err(StepError::from)?.kernels;
     let mut parts =
         vec![("programs".to_owned(), began.elapsed()), ("weight files".to_owned(), Duration::ZERO)];
@@ -102,7 +102,7 @@ mod tests {
     fn every_kernel_has_its_share_of_the_whole() {
         let workload = Workload::new(ModelConfig::preset("tiny").unwrap());
         let wanted = DeviceOptions::from(ane::DeviceKind::Soft);
-        let times = compilations(&workload, Storage::F16, wanted, 2, 1, &mut |_, _| {}).unwrap();
+        let times = compilations(&workload, Precision::F16, wanted, 2, 1, &mut |_, _| {}).unwrap();
         let names: Vec<&str> = times.parts.iter().map(|p| p.0.as_str()).collect();
         let kernels = ["fwdAttn", "fwdFFN", "ffnBwd", "sdpaBwd1", "sdpaBwd2", "qkvBwd"];
         assert_eq!(names, [&["programs", "weight files"], &kernels[..]].concat());

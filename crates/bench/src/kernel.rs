@@ -4,8 +4,8 @@ use super::{Workload, median};
 use ane::{DeviceError, Engine, MatmulPrecision, Pool};
 use softane::{Arena, Buffer, Executable, Slice, SliceMut};
 use std::time::Duration;
+use train::model::Precision;
 use train::model::{Layer, LayerKernels, Norms, Start};
-use train::run::Storage;
 use train::step::StepError;
 
 /// What a kernel takes.
@@ -28,7 +28,7 @@ pub struct KernelTimes {
 /// If the layer makes no kernels that the software engine takes.
 pub fn kernels(
     workload: &Workload,
-    storage: Storage,
+    storage: Precision,
     norms: Norms,
     math: MatmulPrecision,
     threads: usize,
@@ -36,7 +36,7 @@ pub fn kernels(
 ) -> Result<(usize, Vec<KernelTimes>), StepError> {
     ane::check_math(math)?;
     let cfg = &workload.config;
-    let layer = Layer::new(cfg, storage.precision())?;
+    let layer = Layer::new(cfg, storage)?;
     let rung = Start::from(norms).rung(Engine::Soft);
     let layer_kernels = LayerKernels::new(&layer, &rung.plan(cfg))?;
     let (specs, theta) = (cfg.params(), workload.weights());

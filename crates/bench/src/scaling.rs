@@ -74,7 +74,7 @@ pub fn scaling(
     let (mut times, mut device) = (Vec::new(), None);
     for (i, (size, (config, batch))) in models.into_iter().enumerate() {
         let workload = Workload::new(config);
-        let build = Build::train(options.storage.precision());
+        let build = Build::train(options.storage);
         let step = StepBench::with(&workload, options, &build, batch)?.run(options, &mut |_, _| {})?;
         let flops = workload.flops() * batch as f64;
         times.push(ScalingTime { size, time: Spread::of(step.samples), flops });
@@ -88,7 +88,7 @@ pub fn scaling(
 mod tests {
     use super::*;
     use std::time::Duration;
-    use train::run::Storage;
+    use train::model::Precision;
 
     #[test]
     fn each_size_does_the_work_that_it_says() {
@@ -98,7 +98,7 @@ mod tests {
             threads: 1,
             start: train::model::Norms::Engine.into(),
             device,
-            storage: Storage::F16,
+            storage: Precision::F16,
             samples: 1,
             budget: Duration::ZERO,
         };

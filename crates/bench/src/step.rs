@@ -5,9 +5,8 @@ use ane::{DeviceInfo, DeviceOptions, Pool, SoftOptions};
 use flow::{Lane, Trace};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use train::model::Start;
+use train::model::{Precision, Start};
 use train::optim::{AdamW, Update};
-use train::run::Storage;
 use train::step::{Build, Chosen, Heard, Network, Request, StepError, StepGraph, Window, compile};
 
 /// How a step is measured.
@@ -20,7 +19,7 @@ pub struct StepBenchOptions {
     /// Which plan of kernels, by [`StepBench::new`].
     pub start: Start,
     /// The element type of programs and surfaces.
-    pub storage: Storage,
+    pub storage: Precision,
     /// Steps that are timed.
     pub samples: usize,
     /// Timing ends after this time, with at least ten samples.
@@ -90,7 +89,7 @@ impl StepBench {
         options: &StepBenchOptions,
         heard: &mut dyn FnMut(Heard<'_>),
     ) -> Result<StepBench, BenchError> {
-        let build = Build::train(options.storage.precision()).on(options.device);
+        let build = Build::train(options.storage).on(options.device);
         let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
         let began = Instant::now();
         let (wanted, start) = (options.device, options.start);

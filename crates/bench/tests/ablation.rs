@@ -3,11 +3,10 @@
 use bench::{Optimisation, StepBench, StepBenchOptions, Workload, variants};
 use std::time::Duration;
 use train::config::ModelConfig;
-use train::model::Norms;
-use train::run::Storage;
+use train::model::{Norms, Precision};
 
 /// Loss, norm of the gradient, and loss after three steps.
-fn numbers(cfg: &ModelConfig, storage: Storage, on: &[Optimisation], batch: usize) -> [f64; 3] {
+fn numbers(cfg: &ModelConfig, storage: Precision, on: &[Optimisation], batch: usize) -> [f64; 3] {
     let device = ane::DeviceOptions::from(ane::DeviceKind::Soft);
     let options = StepBenchOptions {
         threads: 2,
@@ -48,7 +47,7 @@ fn what_changes_no_arithmetic_changes_no_bit() {
             let same = variants().into_iter().filter(|v| v.1.contains(&Optimisation::FusedNorms) == fused);
             let mut want = None;
             for (what, on) in same {
-                let got = numbers(&cfg, Storage::F16, &on, batch).map(f64::to_bits);
+                let got = numbers(&cfg, Precision::F16, &on, batch).map(f64::to_bits);
                 assert_eq!(got, *want.get_or_insert(got), "{what:?} of {cfg:?}");
             }
         }
@@ -60,7 +59,7 @@ fn what_changes_no_arithmetic_changes_no_bit() {
 #[test]
 fn norms_on_the_host_change_no_more_than_roundings() {
     for cfg in models() {
-        for (storage, tolerance) in [(Storage::F16, 2e-3), (Storage::F32, 2e-5)] {
+        for (storage, tolerance) in [(Precision::F16, 2e-3), (Precision::F32, 2e-5)] {
             let [want, got] = [&Optimisation::ALL[..], &[]].map(|on| numbers(&cfg, storage, on, 1));
             for (got, want) in got.into_iter().zip(want) {
                 assert!((got / want - 1.0).abs() < tolerance, "{storage:?}: {got}, not {want}");

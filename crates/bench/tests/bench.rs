@@ -3,10 +3,9 @@
 use bench::{StepBench, StepBenchOptions, StepTimes, Workload};
 use std::time::Duration;
 use train::config::ModelConfig;
-use train::model::Norms;
-use train::run::Storage;
+use train::model::{Norms, Precision};
 
-fn measure(model: &str, threads: usize, math: ane::MatmulPrecision, storage: Storage) -> StepTimes {
+fn measure(model: &str, threads: usize, math: ane::MatmulPrecision, storage: Precision) -> StepTimes {
     let workload = Workload::new(ModelConfig::preset(model).expect("a preset"));
     let device = ane::DeviceOptions { math, ..ane::DeviceKind::Soft.into() };
     let options = StepBenchOptions {
@@ -26,7 +25,7 @@ fn measure(model: &str, threads: usize, math: ane::MatmulPrecision, storage: Sto
 #[test]
 fn the_layer_takes_the_steps_that_its_peers_take() {
     let want = [-1.132328, 16.54098, -10.58510];
-    for (storage, tolerance) in [(Storage::F32, 2e-6), (Storage::F16, 5e-4)] {
+    for (storage, tolerance) in [(Precision::F32, 2e-6), (Precision::F16, 5e-4)] {
         let times = measure("layer768", 2, ane::MatmulPrecision::F32, storage);
         for (got, want) in [times.loss0, times.gradient_norm, times.loss3].into_iter().zip(want) {
             assert!((got / want - 1.0).abs() < tolerance, "{storage:?}: {got}, not {want}");
@@ -37,7 +36,7 @@ fn the_layer_takes_the_steps_that_its_peers_take() {
 #[test]
 fn threads_do_not_change_a_bit_of_a_step() {
     let run = |threads| {
-        let t = measure("tiny", threads, ane::MatmulPrecision::F32, Storage::F16);
+        let t = measure("tiny", threads, ane::MatmulPrecision::F32, Precision::F16);
         [t.loss0, t.gradient_norm, t.loss3].map(f64::to_bits)
     };
     assert_eq!(run(1), run(2));
@@ -55,7 +54,7 @@ fn rounded_products_take_about_the_same_steps_or_are_refused_by_name() {
             Ok(device) => {
                 assert!(device.info().name.contains(math.name()), "{}", device.info().name);
                 let [exact, rounded] =
-                    [ane::MatmulPrecision::F32, math].map(|math| measure("tiny", 2, math, Storage::F16));
+                    [ane::MatmulPrecision::F32, math].map(|math| measure("tiny", 2, math, Precision::F16));
                 for (got, want) in [(rounded.loss0, exact.loss0), (rounded.loss3, exact.loss3)] {
                     assert!((got / want - 1.0).abs() < close, "{math:?}: {got} {want}");
                 }

@@ -31,7 +31,7 @@ pub struct Report {
     /// The last validation, on all held-out windows.
     pub validation: Option<Validation>,
     /// Bytes.
-    pub memory: Memory,
+    pub memory: MemoryReport,
     /// The run's folder.
     pub folder: PathBuf,
     /// Files in it.
@@ -77,7 +77,7 @@ pub struct Work {
 
 /// Bytes of a run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Memory {
+pub struct MemoryReport {
     /// Weights in f32.
     pub weights: usize,
     /// Gradients and moments of the optimizer.
@@ -186,15 +186,16 @@ impl Report {
 
 /// `loss 1.765, perplexity 5.84, 2.48 bits per byte`
 pub fn loss(v: &Validation) -> String {
-    match v.bits_per_byte {
-        Some(bits) => {
-            format!("loss {:.4}, perplexity {:.2}, {bits:.3} bits per byte", v.loss, v.perplexity)
-        }
-        None => format!("loss {:.4}, perplexity {:.2}", v.loss, v.perplexity),
-    }
+    let perplexity = match v.perplexity {
+        // A loss above 709.78.
+        x if x.is_infinite() => format!("perplexity above {:.1e}", f64::MAX),
+        x => format!("perplexity {x:.2}"),
+    };
+    let bits = v.bits_per_byte.map_or(String::new(), |bits| format!(", {bits:.3} bits per byte"));
+    format!("loss {:.4}, {perplexity}{bits}", v.loss)
 }
 
-impl Memory {
+impl MemoryReport {
     fn text(&self) -> String {
         let parts = [
             ("weights", self.weights),
@@ -218,4 +219,17 @@ pub fn process_peak() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_perplexity_beyond_all_numbers_is_bounded() {
+        let v =
+            |loss: f64| Validation { step: 1, loss, perplexity: loss.exp(), bits_per_byte: None, windows: 1 };
+        assert_eq!(loss(&v(2.0)), "loss 2.0000, perplexity 7.39");
+        assert_eq!(loss(&v(800.0)), "loss 800.0000, perplexity above 1.8e308");
+    }
 }

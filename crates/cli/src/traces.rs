@@ -37,7 +37,7 @@ impl<'a> Traces<'a> {
     ///
     /// # Errors
     /// If they cannot be written.
-    pub fn write(mut self) -> Result<(), CommandError> {
+    pub fn write(&mut self) -> Result<(), CommandError> {
         let Some(path) = self.path else { return Ok(()) };
         let Some(mut all) = self.last.pop_back() else { return Ok(()) };
         self.last.iter().rev().for_each(|trace| all.append(trace));

@@ -4,8 +4,8 @@ use crate::data::{self, Source, TokenFile};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::formats::open_model;
-use crate::model::Start;
-use crate::run::{RunError, Storage, Validation};
+use crate::model::{Precision, Start};
+use crate::run::{RunError, Validation};
 use crate::step::{Build, Heard, Network, Request, compile};
 use ane::{DeviceOptions, Pool};
 use std::path::Path;
@@ -20,7 +20,7 @@ pub struct EvaluateOptions {
     /// Which plan of kernels.
     pub start: Start,
     /// The element type of programs and surfaces.
-    pub storage: Storage,
+    pub storage: Precision,
     /// At most so many windows, spread evenly; all if `None`.
     pub windows: Option<usize>,
 }
@@ -60,7 +60,7 @@ pub fn evaluate(
     };
     let split = file.split(cfg.seq, 0.0)?;
     let starts = data::windows(0..file.len(), split.seq, options.windows.unwrap_or(usize::MAX));
-    let build = Build::infer(options.storage.precision()).on(options.device);
+    let build = Build::infer(options.storage).on(options.device);
     let (wanted, start) = (options.device, options.start);
     let request = Request { cfg: &cfg, wanted, pool: &pool, build: &build, start };
     let network = compile(request, model.params, heard)?;

@@ -2,8 +2,8 @@
 
 use crate::demand::{self, Use};
 use crate::formats::open_model;
-use crate::model::Start;
-use crate::run::{RunError, Storage};
+use crate::model::{Precision, Start};
+use crate::run::RunError;
 use crate::sample::Sampler;
 use crate::step::{Build, Heard, Network, Request, compile};
 use crate::tokenizer::Tokenizer;
@@ -49,7 +49,7 @@ pub struct OpenOptions {
     /// Which plan of kernels.
     pub start: Start,
     /// The element type of programs and surfaces.
-    pub storage: Storage,
+    pub storage: Precision,
     /// Tokens to write after the prompt: windows are no longer than these need.
     pub tokens: usize,
 }
@@ -79,7 +79,7 @@ pub fn open(
     *seq = needed.checked_next_multiple_of(STEP).map_or(*seq, |needed| needed.min(*seq));
     demand::check(&model.config, Use::Infer)?;
     let pool = Pool::new(options.threads).map_err(crate::step::StepError::Threads)?;
-    let build = Build::infer(options.storage.precision()).on(options.device);
+    let build = Build::infer(options.storage).on(options.device);
     let (wanted, start) = (options.device, options.start);
     let request = Request { cfg: &model.config, wanted, pool: &pool, build: &build, start };
     let network = compile(request, model.params, heard)?;

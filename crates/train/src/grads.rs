@@ -5,8 +5,8 @@ use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::formats::open_model;
 use crate::fs::{Tensor, TensorFile, write_tensors};
-use crate::model::Start;
-use crate::run::{RunError, Storage};
+use crate::model::{Precision, Start};
+use crate::run::RunError;
 use crate::step::{Build, Heard, Request, StepError, StepGraph, Window, compile};
 use ane::{DeviceOptions, Pool};
 use std::path::Path;
@@ -22,7 +22,7 @@ pub struct GradsOptions {
     /// Which plan of kernels.
     pub start: Start,
     /// The element type of programs and surfaces.
-    pub storage: Storage,
+    pub storage: Precision,
     /// The factor on the loss's gradient on its way through the layers; it is taken out again.
     pub loss_scale: f32,
 }
@@ -61,7 +61,7 @@ pub fn grads(
     cfg.seq = ids.len() - 1;
     demand::check(&cfg, Use::Train { windows: 1 })?;
     let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
-    let build = Build::train(options.storage.precision()).on(options.device);
+    let build = Build::train(options.storage).on(options.device);
     let (wanted, start) = (options.device, options.start);
     let request = Request { cfg: &cfg, wanted, pool: &pool, build: &build, start };
     let network = compile(request, model.params, heard)?;

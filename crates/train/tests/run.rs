@@ -8,8 +8,8 @@ use train::config::{ModelConfig, RopeKind};
 use train::evaluate::{EvaluateOptions, evaluate};
 use train::formats::{FolderMetadata, save_model};
 use train::fs::{Tensor, write_tensors};
-use train::model::Norms;
-use train::run::{BudgetExhausted, Metrics, Options, Overrides, Run, RunError, ScheduleKind, Storage};
+use train::model::{Norms, Precision};
+use train::run::{BudgetExhausted, Metrics, Options, Overrides, Run, RunError, ScheduleKind};
 use train::step::StepError;
 
 fn options(out: &Path, data: &Path) -> Options {
@@ -256,7 +256,7 @@ fn an_interleaved_run_of_an_earlier_version_keeps_its_bits_and_gets_a_plain_fold
             threads: 2,
             device: ane::DeviceKind::Soft.into(),
             start: Norms::Engine.into(),
-            storage: Storage::F16,
+            storage: Precision::F16,
             windows: Some(8),
         };
         let dir = dir.path().join(name);
@@ -325,7 +325,7 @@ fn losses_go_as_pytorchs() {
                 lr: Some(1e-3),
                 warmup: Some(0),
                 schedule: Some(ScheduleKind::Constant),
-                storage: Some(Storage::F16),
+                storage: Some(Precision::F16),
                 ..Overrides::default()
             },
             ..options(&dir.path().join("run"), &data)

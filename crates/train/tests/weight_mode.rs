@@ -6,7 +6,7 @@ use std::sync::Arc;
 use train::config::{ModelConfig, Rope, RopeKind, init_params};
 use train::model::{Fusion, Plan, Precision};
 use train::optim::{AdamW, Update};
-use train::run::{Metrics, Options, Overrides, Run, Storage};
+use train::run::{Metrics, Options, Overrides, Run};
 use train::step::{Build, Network, StepError, StepGraph, Window};
 
 /// Steps of a comparison: the kernels compute with weights that have changed twice.
@@ -153,7 +153,7 @@ fn options(out: &Path, data: &Path, weights: WeightMode) -> Options {
             batch: Some(2),
             save_every: Some(3),
             warmup: Some(2),
-            storage: Some(Storage::F32),
+            storage: Some(Precision::F32),
             ..Overrides::default()
         },
         threads: 2,

@@ -51,7 +51,7 @@ pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {
         threads: args.on.engine.threads,
         device: args.on.device(),
         start: args.on.start(ladder.known()),
-        storage: args.on.storage().into(),
+        storage: args.on.storage(),
         windows: args.windows,
     };
     let mut bar = None;

@@ -61,7 +61,7 @@ pub fn run(ui: &Ui, args: &GenerateArgs) -> Result<(), CommandError> {
         threads: args.on.engine.threads,
         device: args.on.device(),
         start: args.on.start(ladder.known()),
-        storage: args.on.storage().into(),
+        storage: args.on.storage(),
         tokens: args.tokens,
     };
     let generator =

@@ -49,7 +49,7 @@ pub fn run(ui: &Ui, args: &GradsArgs) -> Result<(), CommandError> {
         threads: args.on.engine.threads,
         device: args.on.device(),
         start: args.on.start(ladder.known()),
-        storage: args.on.storage().into(),
+        storage: args.on.storage(),
         loss_scale: args.loss_scale,
     };
     let heard = &mut |heard: Heard<'_>| ladder.hear(ui, heard);

@@ -19,7 +19,7 @@ use train::demand::{self, Use};
 use train::error::TrainError;
 use train::fs::write_atomically;
 use train::model::{KernelSpec, Layer};
-use train::run::{RunError, Settings, Storage};
+use train::run::{RunError, Settings};
 use train::step::Build;
 
 /// Where weight files are, in the text of a program.
@@ -67,11 +67,11 @@ pub fn run(ui: &Ui, args: &KernelsArgs) -> Result<(), CommandError> {
     if let Some(dir) = &args.emit {
         refuse_occupied(dir)?;
     }
-    let storage = Storage::from(args.on.storage());
-    let layer = Layer::new(&cfg, storage.precision())?;
+    let storage = args.on.storage();
+    let layer = Layer::new(&cfg, storage)?;
     let options = SoftOptions::threads(args.on.engine.threads).map_err(RunError::from)?;
     // What it is to run on decides what `auto` means.
-    let build = Build::train(storage.precision()).on(args.on.device());
+    let build = Build::train(storage).on(args.on.device());
     let wanted = build.wanted(args.on.device(), cfg.layers);
     let engine = ane::open(wanted, options).map_err(RunError::from)?.info().engine;
     let build = build.rung(args.on.start(Ladder::here().known()).rung(engine), &cfg);

@@ -167,6 +167,33 @@ fn damage_is_said_aloud_and_the_run_goes_on_before_it() {
     }
 }
 
+/// Without its tokenizer, or with another, a run would go on and its texts would mean something else.
+#[test]
+fn a_run_without_its_tokenizer_is_not_resumed() {
+    let place = Place::new();
+    place.succeed(&format!("{RUN} --out run"));
+    let tokenizer = place.read("run/tokenizer.json");
+    let refused = |command: &str, named: &str| {
+        let before = place.snapshot();
+        let outcome = place.run(command);
+        assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains(named) && outcome.stderr.contains("--tokenizer"),
+            "{}",
+            outcome.stderr
+        );
+        assert!(before == place.snapshot(), "files have changed");
+    };
+    let resume = "train --resume --out run --steps 9 --quiet";
+    place.write("run/tokenizer.json", [&tokenizer[..], b" "].concat());
+    refused(resume, "`run/tokenizer.json` is not the tokenizer that the run in `run` was started with");
+    fs::remove_file(place.path("run/tokenizer.json")).expect("removed");
+    refused(resume, "`run` has no tokenizer any more");
+    place.write("kept.json", &tokenizer);
+    place.succeed(&format!("{resume} --tokenizer kept.json"));
+    assert!(place.read("run/tokenizer.json") == tokenizer, "it is back");
+}
+
 /// What is printed is taken by a shell as it stands, whatever the folder is called.
 #[cfg(unix)]
 #[test]

@@ -233,3 +233,19 @@ fn a_refused_write_leaves_the_earlier_checkpoint() {
     assert!(after.insert(metrics.clone(), before[&metrics].clone()).is_some());
     assert!(before == after, "files have changed");
 }
+
+/// Each finds a folder that no other has taken, whoever is first.
+#[test]
+fn runs_that_start_at_once_get_a_folder_each() {
+    let place = Place::new();
+    let children: Vec<_> = (0..3).map(|_| start(&place, &format!("{SMALL} --steps 3 --quiet"))).collect();
+    for mut child in children {
+        assert!(child.wait().expect("it ends").success());
+    }
+    for folder in ["runs/tiny", "runs/tiny-2", "runs/tiny-3"] {
+        assert_eq!(
+            place.metrics(&format!("{folder}/metrics.jsonl")).iter().filter(|l| l["kind"] == "step").count(),
+            3
+        );
+    }
+}

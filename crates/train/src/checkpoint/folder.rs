@@ -60,6 +60,11 @@ impl RunFolder {
         self.dir.join("tokens.bin")
     }
 
+    /// `metrics.jsonl`.
+    pub fn metrics(&self) -> PathBuf {
+        self.dir.join("metrics.jsonl")
+    }
+
     fn checkpoints(&self) -> PathBuf {
         self.dir.join("checkpoints")
     }

@@ -45,7 +45,7 @@ pub struct TrainState {
     pub measured: bool,
 }
 
-/// What a run was started with that its settings do not say, so that nobody has to say it again to resume.
+/// How a run was started, besides its settings, so that nobody has to say it again to resume.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Launch {
@@ -57,6 +57,10 @@ pub struct Launch {
     pub engine: Option<String>,
     /// How weights reach the engine, if that was said: `baked` or `dynamic`.
     pub weights: Option<String>,
+    /// The name of the plan of kernels, once a Neural Engine has taken it.
+    pub rung: Option<String>,
+    /// [`crate::tokenizer::Tokenizer::fingerprint`] of the tokenizer; `None` if there is none.
+    pub tokenizer: Option<String>,
 }
 
 /// What earlier versions, which have no such field, are taken to say.

@@ -34,6 +34,17 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// All there are.
+    pub const ALL: [Precision; 2] = [Precision::F16, Precision::F32];
+
+    /// Its name, as flags and checkpoints have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F16 => "f16",
+            Precision::F32 => "f32",
+        }
+    }
+
     /// As MIL calls it.
     pub fn dtype(self) -> DType {
         match self {

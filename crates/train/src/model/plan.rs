@@ -4,7 +4,6 @@ use crate::config::{ModelConfig, RopeKind};
 use mil::Scope;
 use mil::ir::Phase;
 use mil::pass::Selection;
-use serde::{Deserialize, Serialize};
 
 /// A plan: kernels in order of dispatch. What no kernel computes is the host's: residual additions, the backward pass of
 /// norms, and norms of the forward pass that are in no kernel.
@@ -98,8 +97,7 @@ impl Fusion {
 }
 
 /// Where RMSNorm of the forward pass is computed; the backward pass of norms is always the host's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Norms {
     /// In the kernels where the engine takes them; else down the [`LADDER`](super::LADDER).
     #[default]
@@ -108,6 +106,20 @@ pub enum Norms {
     Engine,
     /// By the host, in f32, on the way to those kernels.
     Host,
+}
+
+impl Norms {
+    /// All there are.
+    pub const ALL: [Norms; 3] = [Norms::Auto, Norms::Engine, Norms::Host];
+
+    /// Its name, as flags and checkpoints have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Norms::Auto => "auto",
+            Norms::Engine => "engine",
+            Norms::Host => "host",
+        }
+    }
 }
 
 /// The scopes of norms.

@@ -35,6 +35,10 @@ pub enum RunError {
     Busy { dir: PathBuf },
     #[error("the run in `{}` was started with `{}`: {source}", dir.display(), data.display())]
     NoData { dir: PathBuf, data: PathBuf, source: Box<TrainError> },
+    #[error("`{}` has no tokenizer any more, and the run was started with one", dir.display())]
+    TokenizerGone { dir: PathBuf },
+    #[error("`{}` is not the tokenizer that the run in `{}` was started with", tokenizer.display(), dir.display())]
+    OtherTokenizer { dir: PathBuf, tokenizer: PathBuf },
     #[error("{steps} steps in a row had gradients that are not finite (step {step}, loss {loss}{}); {}", began(found.as_deref()), kept(*saved))]
     NotFinite { step: u64, steps: u32, loss: f64, saved: Option<u64>, found: Option<Box<OutOfRange>> },
     #[error("the training has diverged by step {step}: {unfit}; {}", kept(*saved))]
@@ -137,6 +141,9 @@ impl RunError {
                 "Wait for it or stop it, then go on with `--resume`; or choose another folder with `--out`."
             }
             RunError::NoData { .. } => "Put it back, or say with `--data` where it is now.",
+            RunError::TokenizerGone { .. } | RunError::OtherTokenizer { .. } => {
+                "Restore the file, or name the run's tokenizer with `--tokenizer`."
+            }
             // A model that does not fit from the start is not made to fit by smaller steps.
             RunError::NotFinite { saved: None, .. } | RunError::Diverged { saved: None, .. }
                 if self.found().is_some() =>

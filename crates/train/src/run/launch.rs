@@ -1,16 +1,12 @@
 //! What a run remembers of how it was started, so that nobody has to say it again.
 
-use super::Options;
-use crate::checkpoint::Launch;
+use super::{Options, RunError};
+use crate::checkpoint::{Launch, TrainState};
 use crate::data::Source;
+use crate::model::Rung;
+use crate::tokenizer::Tokenizer;
 use ane::{DeviceKind, DeviceOptions, WeightMode};
 use std::path::Path;
-
-/// Names of engines in a checkpoint; `auto` is not remembered.
-const ENGINES: [(&str, DeviceKind); 2] = [("ane", DeviceKind::Ane), ("soft", DeviceKind::Soft)];
-
-/// Names of deliveries of weights.
-const WEIGHTS: [(&str, WeightMode); 2] = [("baked", WeightMode::Baked), ("dynamic", WeightMode::Dynamic)];
 
 /// What people call the model: the name of its preset, file or folder.
 pub fn model_name(model: Option<&str>, otherwise: &Path) -> String {
@@ -20,9 +16,9 @@ pub fn model_name(model: Option<&str>, otherwise: &Path) -> String {
 }
 
 impl Launch {
-    /// What is remembered of a run that is opened with `options`, if `before` was.
-    pub(super) fn of(options: &Options, before: Option<&Launch>) -> Launch {
-        let before = before.cloned().unwrap_or_default();
+    /// What is remembered of a run that is opened with `options`; `state` is that of the checkpoint it is resumed from.
+    pub(super) fn of(options: &Options, state: Option<&TrainState>) -> Launch {
+        let before = state.map(|state| state.launch.clone()).unwrap_or_default();
         let tokens = match options.data.as_deref() {
             None => before.data,
             Some(path) => match Source::open(path) {
@@ -33,28 +29,60 @@ impl Launch {
                 _ => None,
             },
         };
+        // Earlier versions stored the plan with the settings.
+        let old = || Some(state?.settings.get("rung")?.as_str()?.to_owned());
+        let (device, norms) = (options.device, options.overrides.norms);
+        let engine = Some(device.engine).filter(|&engine| engine != DeviceKind::Auto);
+        let weights = Some(device.weights).filter(|&weights| weights != WeightMode::Auto);
         Launch {
             model: before.model.or_else(|| Some(model_name(options.model.as_deref(), &options.out))),
             data: tokens,
-            engine: name_of(&ENGINES, options.device.engine).or(before.engine),
-            weights: name_of(&WEIGHTS, options.device.weights).or(before.weights),
+            engine: engine.map(|engine| engine.name().to_owned()).or(before.engine),
+            weights: weights.map(|weights| weights.name().to_owned()).or(before.weights),
+            rung: before.rung.or_else(old).filter(|_| norms.is_none()),
+            tokenizer: before.tokenizer,
         }
     }
 
     /// `wanted`, with what it leaves open as it was before.
     pub(super) fn fill(&self, wanted: DeviceOptions) -> DeviceOptions {
+        let engine = DeviceKind::ALL.into_iter().find(|e| Some(e.name()) == self.engine.as_deref());
+        let weights = WeightMode::ALL.into_iter().find(|w| Some(w.name()) == self.weights.as_deref());
         DeviceOptions {
-            engine: named(&ENGINES, self.engine.as_deref()).unwrap_or(wanted.engine),
-            weights: named(&WEIGHTS, self.weights.as_deref()).unwrap_or(wanted.weights),
+            engine: engine.unwrap_or(wanted.engine),
+            weights: weights.unwrap_or(wanted.weights),
             ..wanted
         }
     }
-}
 
-fn name_of<T: PartialEq>(names: &[(&str, T)], value: T) -> Option<String> {
-    names.iter().find(|(_, v)| *v == value).map(|(name, _)| (*name).to_owned())
-}
+    /// The plan of kernels that the run's engine has taken.
+    ///
+    /// # Errors
+    /// If this version has no such plan.
+    pub(super) fn rung(&self) -> Result<Option<&'static Rung>, RunError> {
+        let Some(name) = &self.rung else { return Ok(None) };
+        let unknown = || RunError::Setting {
+            what: "the run's plan of kernels",
+            got: name.clone(),
+            want: "one that this version knows",
+        };
+        Rung::named(name).map(Some).ok_or_else(unknown)
+    }
 
-fn named<T: Copy>(names: &[(&str, T)], name: Option<&str>) -> Option<T> {
-    names.iter().find(|(n, _)| Some(*n) == name).map(|(_, value)| *value)
+    /// Refuses a tokenizer that is not the run's, and none if it had one.
+    ///
+    /// # Errors
+    /// `TokenizerGone` or `OtherTokenizer`; the run's folder is `dir`.
+    pub(super) fn check_tokenizer(&self, dir: &Path, tokenizer: Option<&Tokenizer>) -> Result<(), RunError> {
+        match (&self.tokenizer, tokenizer) {
+            (Some(_), None) => Err(RunError::TokenizerGone { dir: dir.to_owned() }),
+            (Some(want), Some(tokenizer)) if tokenizer.fingerprint() != *want => {
+                Err(RunError::OtherTokenizer {
+                    dir: dir.to_owned(),
+                    tokenizer: tokenizer.path().map_or_else(|| dir.to_owned(), Path::to_owned),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
 }

@@ -1,13 +1,17 @@
 //! A training run in a folder: settings, data, steps, validation, checkpoints, metrics.
 //!
-//! A run is a function of its settings, its data and its seed. Everything that a step needs follows from them and
-//! from the step's number, so a run that was killed goes on from its newest checkpoint with the bits it would have
-//! had.
+//! A run is a function of its settings, its data and its seed. Everything that a step needs follows from them and from
+//! the number of the step, so a killed run goes on from its newest checkpoint with the bits it would have had.
 
+mod claim;
+mod corpus;
 mod error;
 mod launch;
 mod metrics;
 mod open;
+mod options;
+mod prepare;
+mod setting;
 mod settings;
 mod trainer;
 
@@ -16,6 +20,8 @@ pub use error::{RunError, Unfit};
 pub use flow::Trace;
 pub use launch::model_name;
 pub use metrics::{Metrics, StepRecord, Validation};
-pub use open::{Notice, Options};
-pub use settings::{Overrides, ScheduleKind, Settings, Storage};
-pub use trainer::{Compiles, Memory, Run, Saved};
+pub use options::{Notice, Options};
+pub use setting::{Check, ScheduleKind, Setting, SettingValue};
+pub use settings::{Overrides, Settings, flags};
+pub use trainer::save::Saved;
+pub use trainer::{Compiles, Run, RunMemory};

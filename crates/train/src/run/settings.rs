@@ -1,142 +1,161 @@
-//! The settings of a run.
+//! The settings of a run, in one table: structs, flags, checks and the record in checkpoints follow from it.
 
 use super::RunError;
-use crate::config::ModelConfig;
-use crate::model::{Norms, Precision, Rung, Start};
+use super::setting::{Check, ScheduleKind, Setting, SettingValue};
+use crate::config::{ModelConfig, Task};
+use crate::model::{Norms, Precision};
 use crate::optim::{AdamW, Schedule};
 use ane::MatmulPrecision;
-use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-/// How the learning rate goes over a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ScheduleKind {
-    /// Warm-up, then half a cosine down to a tenth.
-    Cosine,
-    /// Warm-up, then level.
-    Constant,
-}
-
-/// The element type of programs and surfaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Storage {
-    /// fp16: what an engine computes with.
-    F16,
-    /// f32: a debugging switch of the software engine.
-    F32,
-}
-
-impl Storage {
-    /// As the model's programs want it.
-    pub fn precision(self) -> Precision {
-        match self {
-            Storage::F16 => Precision::F16,
-            Storage::F32 => Precision::F32,
+/// `name: type = default, flag and placeholder, which values it takes, help`.
+///
+/// A row without a default belongs to the model: it can be given, and is stored in `config.json`. A row without a flag
+/// here has none, or one that all commands share (`cli/src/commands/engine.rs`).
+macro_rules! settings {
+    ($($name:ident: $ty:ty $(= $default:expr)?, $flag:expr, $check:expr, $help:literal;)*) => {
+        /// The settings of a run; they are stored in each checkpoint.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Settings {
+            $($(#[doc = $help] pub $name: first_type!($ty, $default),)?)*
         }
+
+        /// Settings that were given; the others are as they were, or as the model is best trained.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Overrides {
+            $(#[doc = $help] pub $name: Option<$ty>,)*
+        }
+
+        impl Default for Settings {
+            fn default() -> Settings {
+                Settings { $($($name: $default,)?)* }
+            }
+        }
+
+        impl Settings {
+            /// These settings with those of `given`.
+            #[must_use]
+            pub fn with(mut self, given: &Overrides) -> Settings {
+                $($(self.$name = given.$name.unwrap_or(first!(self.$name, $default));)?)*
+                self
+            }
+
+            /// As checkpoints have them.
+            pub fn to_json(&self) -> Value {
+                let mut all = Map::new();
+                $($(all.insert(stringify!($name).to_owned(), first!(self.$name.to_json(), $default));)?)*
+                all.into()
+            }
+
+            /// The inverse of [`Settings::to_json`]; settings that earlier versions did not have get their defaults.
+            ///
+            /// # Errors
+            /// If one is missing or impossible.
+            pub fn from_json(all: &Value) -> Result<Settings, String> {
+                Ok(Settings { $($($name: stored(all, stringify!($name), $default)?,)?)* })
+            }
+
+            /// Refuses the first setting whose value is not one it takes.
+            fn check_each(&self) -> Result<(), RunError> {
+                $($(check(concat!("`", stringify!($name), "`"), &first!(self.$name, $default), $check)?;)?)*
+                Ok(())
+            }
+        }
+
+        impl Overrides {
+            /// Sets the setting `name` to the value that `text` is.
+            ///
+            /// # Errors
+            /// If there is no such setting or value.
+            pub fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
+                match name {
+                    $(stringify!($name) => self.$name = Some($check.parse::<$ty>(text)?),)*
+                    _ => return Err(format!("there is no setting `{name}`")),
+                }
+                Ok(())
+            }
+        }
+
+        /// Settings with a flag of their own, in the order of the table.
+        pub fn flags() -> impl Iterator<Item = Setting> {
+            let all = [$($flag.map(|flag| Setting {
+                name: stringify!($name),
+                flag,
+                help: $help,
+                values: <$ty as SettingValue>::names,
+                check: |text| $check.parse::<$ty>(text).map(|_| ()),
+            })),*];
+            all.into_iter().flatten()
+        }
+    };
+}
+
+/// The first of two expressions; the second makes a row without a default yield nothing.
+macro_rules! first {
+    ($first:expr, $second:expr) => {
+        $first
+    };
+}
+
+/// The same for a type.
+macro_rules! first_type {
+    ($first:ty, $second:expr) => {
+        $first
+    };
+}
+
+settings! {
+    steps: u64 = 1000, Some(("steps", "N")), Check::Positive, "Optimizer steps of the whole run, also with --resume";
+    seq: usize, Some(("seq", "N")), Check::Positive, "Tokens of a window";
+    batch: usize = 4, Some(("batch", "N")), Check::Positive, "Windows of a micro-batch";
+    accum: usize = 1, Some(("accum", "N")), Check::Positive,
+        "Micro-batches of an optimizer step, whose gradients are averaged";
+    lr: f64 = 1e-3, Some(("lr", "F")), Check::AboveZero, "The highest learning rate";
+    warmup: u32 = 100, Some(("warmup", "N")), Check::Any, "Steps in which the learning rate rises from 0";
+    schedule: ScheduleKind = ScheduleKind::Cosine, Some(("schedule", "KIND")), Check::Any,
+        "How the learning rate goes on: down to a tenth, or level";
+    weight_decay: f32 = 0.1, Some(("weight-decay", "F")), Check::NotNegative,
+        "AdamW's decoupled weight decay, of matrices";
+    clip: f64 = 1.0, Some(("clip", "F")), Check::NotNegative, "The largest global norm of the gradient; 0: any";
+    loss_scale: f32 = 256.0, Some(("loss-scale", "F")), Check::AboveZero,
+        "The factor that keeps small gradients in the range of fp16";
+    save_every: u64 = 100, Some(("save-every", "N")), Check::Any, "Steps between checkpoints; 0: only at the end";
+    val_every: u64 = 100, NO_FLAG, Check::Any, "Steps between validations; 0: only at the end";
+    seed: u64 = 42, Some(("seed", "N")), Check::Any, "What all randomness follows from: same seed, same bits";
+    storage: Precision = Precision::F16, NO_FLAG, Check::Any, "Element type of programs and surfaces";
+    math: MatmulPrecision = MatmulPrecision::F32, NO_FLAG, Check::Any, "How matrix products are computed";
+    norms: Norms = Norms::Auto, NO_FLAG, Check::Any, "Where norms of the forward pass are computed";
+}
+
+/// The flag of a row that has none here.
+const NO_FLAG: Option<(&str, &str)> = None;
+
+/// Settings that checkpoints of earlier versions lack.
+const ADDED_LATER: [&str; 2] = ["math", "norms"];
+
+/// The setting `name` in a checkpoint's settings.
+fn stored<T: SettingValue>(all: &Value, name: &str, default: T) -> Result<T, String> {
+    match all.get(name) {
+        Some(value) => T::from_json(value).ok_or_else(|| format!("`{name}` is {value}")),
+        None if ADDED_LATER.contains(&name) => Ok(default),
+        None => Err(format!("`{name}` is missing")),
     }
 }
 
-/// The settings of a run; they stand in each checkpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
-    /// Optimizer steps of the whole run.
-    pub steps: u64,
-    /// Windows of a micro-batch.
-    pub batch: usize,
-    /// Micro-batches of an optimizer step.
-    pub accum: usize,
-    /// The highest learning rate.
-    pub lr: f64,
-    /// Steps in which the learning rate rises.
-    pub warmup: u32,
-    /// How it goes on.
-    pub schedule: ScheduleKind,
-    /// The share of each matrix, times the learning rate, that it loses a step.
-    pub weight_decay: f32,
-    /// The largest global norm of the gradient; 0 for none.
-    pub clip: f64,
-    /// The factor on the loss's gradient that keeps small gradients in the range of fp16.
-    pub loss_scale: f32,
-    /// Steps between checkpoints; 0 for the last alone.
-    pub save_every: u64,
-    /// Steps between validations; 0 for the last alone.
-    pub val_every: u64,
-    /// What all randomness of the run follows from.
-    pub seed: u64,
-    /// The element type of programs and surfaces.
-    pub storage: Storage,
-    /// How matrix products are computed.
-    #[serde(default, with = "math_name")]
-    pub math: MatmulPrecision,
-    /// Where norms of the forward pass are computed.
-    #[serde(default)]
-    pub norms: Norms,
-    /// The name of the rung of the ladder that the run's kernels are of, once a Neural Engine has taken it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rung: Option<String>,
-}
-
-/// [`MatmulPrecision`] by its name.
-mod math_name {
-    use ane::MatmulPrecision;
-    use serde::de::{Deserialize, Deserializer, Error};
-    use serde::ser::Serializer;
-
-    pub fn serialize<S: Serializer>(math: &MatmulPrecision, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(math.name())
+fn check<T: SettingValue>(what: &'static str, value: &T, check: Check) -> Result<(), RunError> {
+    match value.number() {
+        Some(x) if !check.accepts(x) => {
+            Err(RunError::Setting { what, got: x.to_string(), want: check.want() })
+        }
+        _ => Ok(()),
     }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<MatmulPrecision, D::Error> {
-        let name = String::deserialize(from)?;
-        MatmulPrecision::named(&name)
-            .ok_or_else(|| D::Error::custom(format!("no products are computed in `{name}`")))
-    }
-}
-
-/// What the command line gave; the rest is as it was, or as the model is best trained.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[expect(missing_docs, reason = "each is the setting of that name")]
-pub struct Overrides {
-    pub steps: Option<u64>,
-    pub seq: Option<usize>,
-    pub batch: Option<usize>,
-    pub accum: Option<usize>,
-    pub lr: Option<f64>,
-    pub warmup: Option<u32>,
-    pub schedule: Option<ScheduleKind>,
-    pub weight_decay: Option<f32>,
-    pub clip: Option<f64>,
-    pub loss_scale: Option<f32>,
-    pub save_every: Option<u64>,
-    pub seed: Option<u64>,
-    pub storage: Option<Storage>,
-    pub math: Option<MatmulPrecision>,
-    pub norms: Option<Norms>,
 }
 
 impl Settings {
     /// Settings that train `cfg` well: small models with few tokens a step and a high rate, large ones the other way.
     pub fn for_model(cfg: &ModelConfig) -> Settings {
-        let settings = Settings {
-            steps: 1000,
-            batch: 4,
-            accum: 1,
-            lr: 1e-3,
-            warmup: 100,
-            schedule: ScheduleKind::Cosine,
-            weight_decay: 0.1,
-            clip: 1.0,
-            loss_scale: 256.0,
-            save_every: 100,
-            val_every: 100,
-            seed: 42,
-            storage: Storage::F16,
-            math: MatmulPrecision::F32,
-            norms: Norms::Auto,
-            rung: None,
-        };
-        if cfg.task == crate::config::Task::Regression {
+        let settings = Settings::default();
+        if cfg.task == Task::Regression {
             // As maderix/ANE trains it: Adam at 1e-3 on one sample.
             return Settings {
                 batch: 1,
@@ -156,67 +175,21 @@ impl Settings {
         }
     }
 
-    /// These settings with what `given` says.
-    pub fn with(mut self, given: &Overrides) -> Settings {
-        macro_rules! take {
-            ($($field:ident),*) => { $(if let Some(x) = given.$field { self.$field = x; })* };
-        }
-        take!(
-            steps,
-            batch,
-            accum,
-            lr,
-            warmup,
-            schedule,
-            weight_decay,
-            clip,
-            loss_scale,
-            save_every,
-            seed,
-            storage,
-            math,
-            norms
-        );
-        if given.norms.is_some() {
-            self.rung = None;
-        }
-        self
-    }
-
     /// Refuses settings that train nothing.
     ///
     /// # Errors
     /// `Setting`, with the first that is wrong.
     pub fn validate(&self) -> Result<(), RunError> {
-        let wrong = |what, got: String, want| Err(RunError::Setting { what, got, want });
-        if let Some(rung) = self.rung.as_ref().filter(|name| Rung::named(name).is_none()) {
-            return wrong("the run's plan of kernels", rung.clone(), "one that this version knows");
+        self.check_each()?;
+        if u32::try_from(self.steps).is_err() {
+            let (got, want) = (self.steps.to_string(), "at most 4294967295");
+            return Err(RunError::Setting { what: "the number of steps", got, want });
         }
-        if self.steps == 0 || u32::try_from(self.steps).is_err() {
-            return wrong("the number of steps", self.steps.to_string(), "from 1 to 4294967295");
-        }
-        if self.batch == 0 || self.accum == 0 || self.batch.saturating_mul(self.accum) > 1 << 20 {
+        if self.windows() > 1 << 20 {
             let got = format!("{} × {}", self.batch, self.accum);
-            return wrong("batch × accumulation", got, "at least 1 and at most 1048576");
-        }
-        if !(self.lr.is_finite() && self.lr >= 0.0) {
-            return wrong("the learning rate", self.lr.to_string(), "a number that is not negative");
-        }
-        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return wrong("the weight decay", self.weight_decay.to_string(), "a number that is not negative");
-        }
-        if self.clip.is_nan() || self.clip < 0.0 {
-            return wrong("the largest gradient norm", self.clip.to_string(), "positive, or 0 for none");
-        }
-        if !(self.loss_scale.is_finite() && self.loss_scale > 0.0) {
-            return wrong("the loss scale", self.loss_scale.to_string(), "a positive number");
+            return Err(RunError::Setting { what: "batch × accumulation", got, want: "at most 1048576" });
         }
         Ok(())
-    }
-
-    /// Which plans of kernels are tried; `known` is what such an engine took before.
-    pub(super) fn start(&self, known: Option<&'static Rung>) -> Start {
-        Start { norms: self.norms, known, exact: self.rung.as_deref().and_then(Rung::named) }
     }
 
     /// Windows of an optimizer step.
@@ -234,5 +207,77 @@ impl Settings {
 
     pub(super) fn optimizer(&self) -> AdamW {
         AdamW { weight_decay: self.weight_decay, ..AdamW::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_go_through_a_checkpoint_unchanged() {
+        let mut settings =
+            Settings { lr: 0.1 + 0.2, loss_scale: 1e-3, seed: u64::MAX, ..Settings::default() };
+        (settings.schedule, settings.math) = (ScheduleKind::Constant, MatmulPrecision::Bf16);
+        (settings.norms, settings.storage) = (Norms::Host, Precision::F32);
+        let text = settings.to_json().to_string();
+        let stored: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(Settings::from_json(&stored), Ok(settings));
+    }
+
+    #[test]
+    fn stored_settings_are_whole_and_possible() {
+        let all = Settings::default().to_json();
+        for name in all.as_object().unwrap().keys() {
+            let mut without = all.clone();
+            without.as_object_mut().unwrap().shift_remove(name);
+            let read = Settings::from_json(&without);
+            match ADDED_LATER.contains(&name.as_str()) {
+                true => assert_eq!(read, Ok(Settings::default())),
+                false => assert_eq!(read, Err(format!("`{name}` is missing"))),
+            }
+            let mut wrong = all.clone();
+            wrong[name] = Value::from("octonions");
+            assert_eq!(Settings::from_json(&wrong), Err(format!("`{name}` is \"octonions\"")));
+        }
+    }
+
+    #[test]
+    fn each_flag_sets_its_setting_and_refuses_what_it_cannot_be() {
+        for flag in flags() {
+            let names = (flag.values)();
+            let (good, bad) = names.last().map_or(("2", "-1"), |name| (*name, "octonions"));
+            let mut given = Overrides::default();
+            assert!((flag.check)(bad).is_err() && given.set(flag.name, bad).is_err(), "{flag:?}");
+            assert_eq!(given, Overrides::default());
+            assert_eq!(((flag.check)(good), given.set(flag.name, good)), (Ok(()), Ok(())), "{flag:?}");
+            assert_ne!(given, Overrides::default(), "{flag:?}");
+            // `seq` is the model's.
+            assert_eq!(
+                Settings::default().with(&given) == Settings::default(),
+                flag.name == "seq",
+                "{flag:?}"
+            );
+        }
+        assert!(Overrides::default().set("colour", "1").is_err());
+    }
+
+    #[test]
+    fn settings_that_train_nothing_are_refused() {
+        let good = Settings::default();
+        let refused = |settings: Settings| settings.validate().expect_err("refused").to_string();
+        assert!(good.validate().is_ok());
+        assert_eq!(
+            refused(Settings { lr: f64::NAN, ..good.clone() }),
+            "`lr` is NaN, it must be a number above 0"
+        );
+        assert_eq!(
+            refused(Settings { steps: 1 << 32, ..good.clone() }),
+            "the number of steps is 4294967296, it must be at most 4294967295"
+        );
+        assert_eq!(
+            refused(Settings { batch: 1 << 11, accum: 1 << 10, ..good }),
+            "batch × accumulation is 2048 × 1024, it must be at most 1048576"
+        );
     }
 }

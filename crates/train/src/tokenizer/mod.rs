@@ -24,6 +24,7 @@ use crate::fs::write_atomically;
 use decode::TokenTable;
 use library::Library;
 use llama2c::Llama2c;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A tokenizer of any kind this program reads.
 pub struct Tokenizer {
@@ -134,12 +135,25 @@ impl Tokenizer {
     /// [`TrainError::Io`].
     pub fn save_to_folder(&self, dir: &Path) -> Result<PathBuf, TrainError> {
         let path = dir.join(self.file_name());
-        let bytes = match &self.kind {
+        write_atomically(&path, self.file())?;
+        Ok(path)
+    }
+
+    /// The file it was read from; `None` if it was trained here.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// XXH3 of its file in 16 digits, to tell whether a resumed run still has the same tokenizer.
+    pub fn fingerprint(&self) -> String {
+        format!("{:016x}", xxh3_64(self.file()))
+    }
+
+    fn file(&self) -> &[u8] {
+        match &self.kind {
             Kind::Library(library) => library.json(),
             Kind::Llama2c(llama) => llama.file(),
-        };
-        write_atomically(&path, bytes)?;
-        Ok(path)
+        }
     }
 
     /// `tokenizer.json` or `tokenizer.bin`, as the kind demands.

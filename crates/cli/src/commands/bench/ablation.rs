@@ -1,7 +1,7 @@
 //! `backpropane bench ablation`.
 
 use super::output::{Measured, OutputArgs, Subject};
-use crate::commands::engine::{EngineArgs, StorageArg, positive};
+use crate::commands::engine::{EngineArgs, positive, storage};
 use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
 use crate::plot::{self, Bar};
@@ -11,7 +11,7 @@ use ::bench::{Ablation, StepBenchOptions, What, Workload, ablation, limit};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
-use train::model::Norms;
+use train::model::{Norms, Precision};
 use train::run::RunError;
 
 /// Time a training step without each optimisation of maderix/ANE, and with one after the other
@@ -45,8 +45,8 @@ pub struct AblationArgs {
     samples: usize,
 
     /// Element type of programs and surfaces
-    #[arg(long, value_name = "TYPE", default_value = "f16")]
-    storage: StorageArg,
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = storage())]
+    storage: Precision,
 
     #[command(flatten)]
     engine: EngineArgs,
@@ -97,7 +97,7 @@ pub fn run(ui: &Ui, args: &AblationArgs) -> Result<(), CommandError> {
         threads: args.engine.threads,
         device: args.engine.device(),
         start: Norms::Engine.into(),
-        storage: args.storage.into(),
+        storage: args.storage,
         samples: args.samples,
         budget: Duration::from_secs(60),
     };
@@ -112,7 +112,12 @@ pub fn run(ui: &Ui, args: &AblationArgs) -> Result<(), CommandError> {
             model: args.model.clone(),
             threads: device.threads,
             math: device.math.name().to_owned(),
-            variant: format!("{}, S {}, batch {}", args.storage.said(), workload.config.seq, args.batch),
+            variant: format!(
+                "{}, S {}, batch {}",
+                super::storage_name(args.storage),
+                workload.config.seq,
+                args.batch
+            ),
         },
         chip: device.chip.clone(),
         gflop: flops / 1e9,

@@ -1,13 +1,14 @@
 //! `backpropane bench compile`.
 
 use super::output::{Measured, OutputArgs, Subject};
-use crate::commands::engine::{EngineArgs, StorageArg, positive};
+use crate::commands::engine::{EngineArgs, positive, storage};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::units;
 use ::bench::{Workload, compilations};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use train::model::Precision;
 
 /// Time how long the kernels of a model take to compile, forward and backward
 ///
@@ -29,8 +30,8 @@ pub struct CompileArgs {
     samples: usize,
 
     /// Element type of programs and surfaces
-    #[arg(long, value_name = "TYPE", default_value = "f16")]
-    storage: StorageArg,
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = storage())]
+    storage: Precision,
 
     #[command(flatten)]
     engine: EngineArgs,
@@ -64,10 +65,9 @@ pub fn run(ui: &Ui, args: &CompileArgs) -> Result<(), CommandError> {
     let workload = Workload::new(super::model(&args.model)?);
     let (wanted, threads) = (args.engine.device(), args.engine.threads);
     let bar = ui.steps("compiling");
-    let times =
-        compilations(&workload, args.storage.into(), wanted, threads, args.samples, &mut |done, of| {
-            bar.at(done, of);
-        })?;
+    let times = compilations(&workload, args.storage, wanted, threads, args.samples, &mut |done, of| {
+        bar.at(done, of);
+    })?;
     drop(bar);
     let ms = |t: Duration| t.as_secs_f64() * 1e3;
     let result = CompileResult {
@@ -76,7 +76,7 @@ pub fn run(ui: &Ui, args: &CompileArgs) -> Result<(), CommandError> {
             model: args.model.clone(),
             threads: times.device.threads,
             math: times.device.math.name().to_owned(),
-            variant: args.storage.said(),
+            variant: super::storage_name(args.storage),
         },
         chip: times.device.chip.clone(),
         layers: times.layers,

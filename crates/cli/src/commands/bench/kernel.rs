@@ -1,14 +1,14 @@
 //! `backpropane bench kernel`.
 
 use super::output::{Measured, OutputArgs, Subject};
-use crate::commands::engine::{NormsArgs, StorageArg, math, positive, threads};
+use crate::commands::engine::{NormsArgs, math, positive, storage, threads};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use ::bench::{KernelTimes, Workload, kernels};
 use ane::MatmulPrecision;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
-use train::model::Norms;
+use train::model::{Norms, Precision};
 use train::run::RunError;
 
 /// Time each step inside the kernels of a layer, on the software engine
@@ -34,8 +34,8 @@ pub struct KernelArgs {
     threads: usize,
 
     /// Element type of programs and surfaces
-    #[arg(long, value_name = "TYPE", default_value = "f16")]
-    storage: StorageArg,
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = storage())]
+    storage: Precision,
 
     /// Matrix products, as `train` has them
     #[arg(long, value_name = "MATH", default_value = "f32", value_parser = math())]
@@ -73,7 +73,7 @@ struct StepTime {
 pub fn run(ui: &Ui, args: &KernelArgs) -> Result<(), CommandError> {
     args.output.check("bench kernel")?;
     let workload = Workload::new(super::model(&args.model)?);
-    let (storage, norms) = (args.storage.into(), args.norms.get());
+    let (storage, norms) = (args.storage, args.norms.get());
     let (threads, all) =
         kernels(&workload, storage, norms, args.math, args.threads, args.samples).map_err(RunError::from)?;
     let result = KernelResult {
@@ -82,7 +82,8 @@ pub fn run(ui: &Ui, args: &KernelArgs) -> Result<(), CommandError> {
             model: args.model.clone(),
             threads,
             math: args.math.name().to_owned(),
-            variant: args.storage.said() + if norms == Norms::Host { ", norms on the host" } else { "" },
+            variant: super::storage_name(args.storage)
+                + if norms == Norms::Host { ", norms on the host" } else { "" },
         },
         kernels: all.into_iter().map(Kernel::from).collect(),
     };

@@ -14,6 +14,7 @@ use crate::error::CommandError;
 use crate::ui::Ui;
 use train::config::ModelConfig;
 use train::demand::{self, Use};
+use train::model::Precision;
 
 /// Measure how fast this machine trains, and what its engine can do
 ///
@@ -61,6 +62,11 @@ pub fn run(ui: &Ui, args: &BenchArgs) -> Result<(), CommandError> {
         Command::Sram(args) => stack::sram(ui, args),
         Command::Int8(args) => stack::int8(ui, args),
     }
+}
+
+/// The element type of programs and surfaces, as results name it: `storage f16`.
+fn storage_name(storage: Precision) -> String {
+    format!("storage {}", storage.name())
 }
 
 /// The model of that name, if this machine has the memory for it.

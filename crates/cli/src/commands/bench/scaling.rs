@@ -1,7 +1,7 @@
 //! `backpropane bench scaling`.
 
 use super::output::{Measured, OutputArgs, Subject};
-use crate::commands::engine::{EngineArgs, StorageArg, positive};
+use crate::commands::engine::{EngineArgs, positive, storage};
 use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
 use crate::plot::{self, Series};
@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
-use train::model::Norms;
+use train::model::{Norms, Precision};
 
 /// Time a training step at several sizes of one thing, to see how its cost grows
 ///
@@ -41,8 +41,8 @@ pub struct ScalingArgs {
     samples: usize,
 
     /// Element type of programs and surfaces
-    #[arg(long, value_name = "TYPE", default_value = "f16")]
-    storage: StorageArg,
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = storage())]
+    storage: Precision,
 
     #[command(flatten)]
     engine: EngineArgs,
@@ -111,7 +111,7 @@ pub fn run(ui: &Ui, args: &ScalingArgs) -> Result<(), CommandError> {
         threads: args.engine.threads,
         device: args.engine.device(),
         start: Norms::Engine.into(),
-        storage: args.storage.into(),
+        storage: args.storage,
         samples: args.samples,
         budget: Duration::from_secs(60),
     };
@@ -140,7 +140,7 @@ pub fn run(ui: &Ui, args: &ScalingArgs) -> Result<(), CommandError> {
             model: args.model.clone(),
             threads: device.threads,
             math: device.math.name().to_owned(),
-            variant: format!("{}, over {name}", args.storage.said()),
+            variant: format!("{}, over {name}", super::storage_name(args.storage)),
         },
         chip: device.chip.clone(),
         over: name.to_owned(),

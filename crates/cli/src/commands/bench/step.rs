@@ -95,7 +95,7 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
         threads: args.on.engine.threads,
         device: args.on.device(),
         start: args.on.start(ladder.known()),
-        storage: args.on.storage().into(),
+        storage: args.on.storage(),
         samples: args.samples,
         budget: Duration::from_secs(args.budget),
     };
@@ -140,7 +140,7 @@ fn variant(args: &StepArgs, times: &StepTimes) -> String {
         Some(rung) => format!(", plan {}", rung.name),
         None => String::new(),
     };
-    args.on.storage().said() + dynamic + &plan
+    super::storage_name(args.on.storage()) + dynamic + &plan
 }
 
 fn summary(subject: Subject, tokens: usize, parameters: usize, flops: f64, times: &StepTimes) -> StepResult {

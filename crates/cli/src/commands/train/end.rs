@@ -29,7 +29,7 @@ fn picture_of(run: &Run) -> PathBuf {
 
 /// The picture of the loss, if there is anything to draw.
 fn picture(run: &Run) -> Result<Option<String>, CommandError> {
-    let (steps, validations) = Metrics::read(&run.folder().dir().join("metrics.jsonl"))?;
+    let (steps, validations) = Metrics::read(&run.folder().metrics())?;
     let (unit, cfg) = (loss_unit(run.config()), run.config());
     let title = format!("{}: {} parameters", run.name(), units::count(cfg.param_count() as f64));
     plot::loss_svg(&title, unit, &steps, &validations)
@@ -125,8 +125,8 @@ pub fn sample(
     Ok(Some(text))
 }
 
+/// What the run came to.
 pub fn report(
-    model: String,
     run: &Run,
     work: Work,
     loss: Option<f64>,
@@ -138,7 +138,7 @@ pub fn report(
         ["model.safetensors", "config.json", "tokenizer.json", "tokenizer.bin", "metrics.jsonl", "loss.svg"];
     let files = FILES.iter().filter(|name| folder.dir().join(name).exists()).map(|&name| name.to_owned());
     Report {
-        model,
+        model: run.name().to_owned(),
         parameters: run.config().param_count(),
         device: device.name.clone(),
         chip: device.chip.clone(),
@@ -148,7 +148,7 @@ pub fn report(
         work,
         loss,
         validation,
-        memory: report::Memory {
+        memory: report::MemoryReport {
             weights: memory.weights,
             optimizer: memory.optimizer,
             surfaces: memory.surfaces,

@@ -44,8 +44,7 @@ impl Run {
         if self.is_saved() {
             return Ok(Saved::Done);
         }
-        let settings = serde_json::to_value(&self.parts.settings);
-        self.parts.state.settings = settings.unwrap_or(serde_json::Value::Null);
+        self.parts.state.settings = self.parts.settings.to_json();
         self.parts.state.measured = self.spent().is_none();
         let network = Arc::clone(&self.parts.network);
         let theta = network.params.theta.read().map_err(StepError::from)?;

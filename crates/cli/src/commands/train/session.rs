@@ -1,0 +1,298 @@
+//! What one process does of a run: it opens the run, takes steps, and finishes it or leaves it to the next process.
+
+use super::TrainArgs;
+use super::end::{diverged, draw, has_held_out, interrupted, is_finished, report, sample};
+use super::folder::choose_folder;
+use crate::commands::print_json;
+use crate::error::CommandError;
+use crate::header;
+use crate::interrupt::Interrupt;
+use crate::ladder::Ladder;
+use crate::progress::Progress;
+use crate::report::Work;
+use crate::restart::{ResumeState, Timestamp};
+use crate::traces::Traces;
+use crate::ui::Ui;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use train::data::Source;
+use train::run::{
+    BudgetExhausted, Notice, Options, Overrides, Run, RunError, Saved, Unfit, Validation, model_name,
+};
+
+/// The model that is trained if none is named.
+const MODEL: &str = "shakespeare";
+/// Windows of the validations on the way: enough to see the course.
+const VALIDATION: usize = 32;
+/// Windows of the last validation: all, unless there are very many.
+const FINAL_VALIDATION: usize = 4096;
+/// How often another folder is chosen, if other processes take the chosen ones.
+const TRIES: usize = 20;
+
+/// How a process ends its part of a run.
+pub enum Outcome {
+    /// It was the last one.
+    Done,
+    /// It has compiled what it may: the run goes on in a new process.
+    Restart(Box<ResumeState>),
+}
+
+/// A process of a run.
+pub struct Session<'a> {
+    ui: &'a Ui,
+    args: &'a TrainArgs,
+    interrupt: &'a Interrupt,
+    /// What the process before this one has handed over.
+    before: Option<ResumeState>,
+    options: Options,
+    traces: Traces<'a>,
+    progress: Progress<'a>,
+    work: Work,
+    began: Timestamp,
+    /// Whether the run began with the built-in text.
+    bundled: bool,
+}
+
+impl<'a> Session<'a> {
+    /// Prepares what can be prepared without the run.
+    ///
+    /// # Errors
+    /// If the folder of the run or of a trace cannot be used.
+    pub fn new(
+        ui: &'a Ui,
+        args: &'a TrainArgs,
+        interrupt: &'a Interrupt,
+        before: Option<ResumeState>,
+    ) -> Result<Session<'a>, CommandError> {
+        let options = options(ui, args, before.as_ref())?;
+        let bundled =
+            before.as_ref().map_or(options.data.is_none() && !options.resume, |before| before.bundled);
+        Ok(Session {
+            ui,
+            args,
+            interrupt,
+            traces: Traces::new(args.trace.as_deref(), args.trace_steps)?,
+            progress: Progress::new(ui),
+            work: before.as_ref().map(|before| before.work.clone()).unwrap_or_default(),
+            began: before.as_ref().map_or_else(Timestamp::now, |before| before.began),
+            before,
+            options,
+            bundled,
+        })
+    }
+
+    /// Trains as long as this process can.
+    ///
+    /// # Errors
+    /// If the run fails, has diverged, or was interrupted.
+    pub fn run(mut self) -> Result<Outcome, CommandError> {
+        let mut run = match self.open()? {
+            Ok(run) => run,
+            Err(next) => return Ok(Outcome::Restart(next)),
+        };
+        if !self.begin(&mut run)? {
+            return Ok(Outcome::Done);
+        }
+        self.interrupt.guard();
+        self.take_steps(&mut run)?;
+        let left = Timestamp::now();
+        self.progress.busy("saving");
+        run.save_last().map_err(|e| diverged(e, &run))?;
+        self.traces.write()?;
+        if self.interrupt.release() && (run.spent().is_some() || !run.is_done()) {
+            self.progress.clear();
+            draw(&run)?;
+            return Err(interrupted(&self.options.out, run.step_count(), run.settings().steps));
+        }
+        if let Some(spent) = run.spent() {
+            return self.hand_over(&run, spent, left).map(|next| Outcome::Restart(next.into()));
+        }
+        self.finish(run)?;
+        Ok(Outcome::Done)
+    }
+
+    /// Opens the run; where an engine refuses now what it may take in a new process, the next process.
+    fn open(&mut self) -> Result<Result<Run, Box<ResumeState>>, CommandError> {
+        let ladder = Ladder::here();
+        let silent = self.before.is_some() && !self.ui.is_watched();
+        let mut tries = 0;
+        loop {
+            let opened = Run::open_knowing(&self.options, ladder.known(), &mut |notice| match notice {
+                Notice::Kernels(heard) => ladder.hear(self.ui, heard),
+                notice if !silent || matches!(notice, Notice::Warning(_)) => self.progress.notice(notice),
+                _ => {}
+            });
+            self.progress.clear();
+            return match (opened, &self.before) {
+                (Ok(run), _) => Ok(Ok(run)),
+                // Another process has taken the folder that this one has chosen.
+                (Err(RunError::Busy { .. } | RunError::Occupied { .. }), None)
+                    if self.args.out.is_none() && !self.args.resume && tries < TRIES =>
+                {
+                    tries += 1;
+                    self.options.out = folder_of(self.ui, self.args)?;
+                    continue;
+                }
+                (Err(e), Some(before)) if e.is_retryable() => {
+                    if self.interrupt.release() {
+                        return Err(interrupted(&self.options.out, before.step, before.steps));
+                    }
+                    before.clone().again(&self.options.out, e.into()).map(|next| Err(next.into()))
+                }
+                (Err(e), _) => Err(e.into()),
+            };
+        }
+    }
+
+    /// Shows what the run will do, or takes up what the process before has handed over; says whether anything is to be done.
+    fn begin(&mut self, run: &mut Run) -> Result<bool, CommandError> {
+        let steps = run.settings().steps;
+        if let Some(before) = &self.before {
+            let took = before.left.elapsed();
+            self.work.restart_s += took;
+            run.note_restart(Duration::from_secs_f64(took));
+            self.progress.go_on(&before.pace, run.step_count(), steps);
+            return Ok(true);
+        }
+        header::say(self.ui, run.name(), &self.options, run);
+        if run.is_done() && is_finished(run, FINAL_VALIDATION)? {
+            self.ui.say(format!("all {steps} steps are taken; more with --steps"));
+            return Ok(false);
+        }
+        if run.is_done() {
+            self.ui.say(format!("all {steps} steps are taken; what was not written after them follows"));
+        }
+        self.progress.start(run.step_count(), steps);
+        Ok(true)
+    }
+
+    /// Takes steps, validates and saves until the run is done, this process can do no more, or is interrupted.
+    fn take_steps(&mut self, run: &mut Run) -> Result<(), CommandError> {
+        while run.spent().is_none() && !self.interrupt.asked() {
+            // What is due after a step, whichever process took it.
+            if run.validation_due() && !run.is_done() {
+                self.progress.busy("validating");
+                let validation = run.validate(VALIDATION);
+                self.progress.validation(&validation.map_err(|e| diverged(e, run))?);
+            }
+            if run.save_due() {
+                self.progress.busy("saving");
+                // After the last step the reason is an error.
+                if let Saved::Withheld(unfit) = run.save()?
+                    && !run.is_done()
+                {
+                    self.ui.say(format!("step {}: no checkpoint, as {unfit}", run.step_count()));
+                }
+            }
+            if run.is_done() {
+                break;
+            }
+            let record = run.step().map_err(|e| diverged(e, run))?;
+            self.work.add(&record, run.tokens_per_step());
+            self.traces.add(run.trace());
+            self.progress.step(&record);
+        }
+        Ok(())
+    }
+
+    /// What the next process has to know.
+    fn hand_over(
+        mut self,
+        run: &Run,
+        spent: &BudgetExhausted,
+        left: Timestamp,
+    ) -> Result<ResumeState, CommandError> {
+        ResumeState::check_progress(self.before.as_ref(), run.step_count())?;
+        self.progress.clear();
+        if let (BudgetExhausted::Refused { said }, 0) = (spent, self.work.restarts) {
+            self.ui.say(format!("{said}; the run goes on in a new process"));
+        }
+        self.work.restarts += 1;
+        Ok(ResumeState {
+            out: self.args.out.is_none().then(|| self.options.out.to_string_lossy().into_owned()),
+            bundled: self.bundled,
+            step: run.step_count(),
+            steps: run.settings().steps,
+            failures: 0,
+            began: self.began,
+            left,
+            pace: self.progress.pace(),
+            work: self.work,
+        })
+    }
+
+    /// Validates the finished run, draws its loss, writes a sample and the report.
+    fn finish(mut self, mut run: Run) -> Result<(), CommandError> {
+        let last = self.last_validation(&mut run)?;
+        draw(&run)?;
+        if let Some(loss) = last.as_ref().map(|v| v.loss).filter(|loss| !loss.is_finite()) {
+            let (step, saved) = (run.step_count(), Some(run.step_count()));
+            let unfit = Unfit::Validation { loss, found: None };
+            return Err(diverged(RunError::Diverged { step, unfit, saved }, &run));
+        }
+        self.work.wall_s = self.began.elapsed();
+        self.progress.busy("writing a sample");
+        let loss = self.progress.loss();
+        let sample = sample(self.ui, self.args, &run, self.bundled, || self.progress.clear())?;
+        self.progress.clear();
+        let report = report(&run, self.work, loss, last, sample);
+        if self.args.json {
+            return print_json(self.ui, &report);
+        }
+        self.ui.result(&report.text(self.ui))?;
+        if self.args.profile {
+            self.ui.result(&format!("\n{}", report.work.profile()))?;
+        }
+        Ok(())
+    }
+
+    /// The validation after the last step, if there are data for it.
+    fn last_validation(&mut self, run: &mut Run) -> Result<Option<Validation>, CommandError> {
+        if !has_held_out(run) {
+            return Ok(None);
+        }
+        self.progress.busy("validating");
+        let validation = match run.validation(FINAL_VALIDATION) {
+            Some(made) => made,
+            None => run.validate(FINAL_VALIDATION).map_err(|e| diverged(e, run))?,
+        };
+        self.progress.validation(&validation);
+        Ok(Some(validation))
+    }
+}
+
+/// The folder of a run that was given none.
+fn folder_of(ui: &Ui, args: &TrainArgs) -> Result<PathBuf, CommandError> {
+    choose_folder(ui, &model_name(args.model.as_deref(), Path::new(MODEL)), args.resume)
+}
+
+/// What the library is asked for.
+fn options(ui: &Ui, args: &TrainArgs, before: Option<&ResumeState>) -> Result<Options, CommandError> {
+    let out = match (before, &args.out) {
+        (Some(before), out) => before.folder(out.as_deref()),
+        (None, Some(out)) => out.clone(),
+        (None, None) => folder_of(ui, args)?,
+    };
+    // The folder of a run that goes on has its model, and its text as tokens.
+    let (mut model, mut data) = (args.model.clone(), args.data.clone());
+    if before.is_some() {
+        model = None;
+        data = data.filter(|path| !matches!(Source::open(path), Ok(Source::Text(_))));
+    }
+    Ok(Options {
+        model,
+        data,
+        tokenizer: args.tokenizer.clone(),
+        out,
+        resume: args.resume || before.is_some(),
+        overrides: Overrides {
+            storage: args.on.given_storage(),
+            math: args.on.engine.math,
+            // A new process of a run takes the plan of the one before it.
+            norms: args.on.given_norms().filter(|_| before.is_none()),
+            ..args.settings.0.clone()
+        },
+        threads: args.on.engine.threads,
+        device: args.on.device(),
+    })
+}

@@ -1,0 +1,48 @@
+//! Flags of a run's settings, as the table in `train::run` has them.
+
+use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
+use train::run::{Overrides, Setting, flags};
+
+/// The settings that were given.
+#[derive(Debug)]
+pub struct SettingFlags(pub Overrides);
+
+fn arg(setting: Setting) -> Arg {
+    let (flag, value) = setting.flag;
+    let arg = Arg::new(setting.name).long(flag).value_name(value).help(setting.help);
+    let names = (setting.values)();
+    if names.is_empty() {
+        arg.value_parser(move |text: &str| (setting.check)(text).map(|()| text.to_owned()))
+    } else {
+        arg.value_parser(PossibleValuesParser::new(names))
+    }
+}
+
+impl Args for SettingFlags {
+    fn augment_args(command: Command) -> Command {
+        command.args(flags().map(arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let mut given = SettingFlags(Overrides::default());
+        given.update_from_arg_matches(matches)?;
+        Ok(given)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        for setting in flags() {
+            if let Some(text) = matches.get_one::<String>(setting.name) {
+                self.0.set(setting.name, text).map_err(|e| Error::raw(ErrorKind::ValueValidation, e))?;
+            }
+        }
+        Ok(())
+    }
+}

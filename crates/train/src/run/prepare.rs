@@ -1,0 +1,120 @@
+//! The model of a run before it is compiled: a new one, or one that a checkpoint holds.
+
+use super::claim::Claim;
+use super::{Notice, Options, RunError, Settings};
+use crate::checkpoint::{Checkpoint, RunFolder};
+use crate::config::{ModelConfig, RopeKind, init_params};
+use crate::demand::{self, Use};
+use crate::error::TrainError;
+use crate::formats::{FolderMetadata, Initial, open_initial};
+use crate::tokenizer::Tokenizer;
+use std::path::Path;
+
+/// The model that is trained if none is named.
+const MODEL: &str = "shakespeare";
+
+/// A model to train, before it is compiled.
+pub(super) struct Prepared {
+    pub(super) cfg: ModelConfig,
+    pub(super) settings: Settings,
+    pub(super) tokenizer: Option<Tokenizer>,
+    pub(super) theta: Vec<f32>,
+    pub(super) metadata: FolderMetadata,
+    /// The error if text needs a tokenizer and there is none: trained weights accept no other than theirs.
+    pub(super) missing: Option<RunError>,
+    pub(super) resumed: Option<Resumed>,
+}
+
+/// What a run is resumed from.
+pub(super) struct Resumed {
+    pub(super) checkpoint: Checkpoint,
+    /// Whether it is the newest checkpoint of all.
+    pub(super) is_newest: bool,
+    /// Whether the folder's model is of the same step.
+    pub(super) has_model: bool,
+}
+
+impl Prepared {
+    /// A new model, or the start of a new training of an old one.
+    pub(super) fn new(options: &Options) -> Result<Prepared, RunError> {
+        let name = options.model.as_deref().unwrap_or(MODEL);
+        let Initial { config: mut cfg, params, tokenizer, unfit, metadata } =
+            open_initial(name, options.tokenizer.as_deref())?;
+        let missing = params.is_some().then(|| RunError::no_tokenizer(Path::new(name), unfit));
+        if let Some(seq) = options.overrides.seq {
+            cfg.seq = seq;
+        }
+        cfg.validate()?;
+        let settings = Settings::for_model(&cfg).with(&options.overrides);
+        settings.validate()?;
+        demand::check(&cfg, Use::Train { windows: settings.windows() })?;
+        let theta = params.unwrap_or_else(|| init_params(&cfg, settings.seed));
+        Ok(Prepared { cfg, settings, tokenizer, theta, metadata, missing, resumed: None })
+    }
+
+    /// The model in the newest undamaged checkpoint of the run's folder.
+    pub(super) fn resumed(
+        options: &Options,
+        claim: &mut Claim<'_>,
+        notice: &mut (dyn FnMut(Notice<'_>) + Send),
+    ) -> Result<Prepared, RunError> {
+        let folder = &RunFolder::at(&options.out);
+        let mut cfg = ModelConfig::read(&folder.config())?;
+        if let Some(name) = &options.model {
+            check_same_model(&ModelConfig::find(name)?, &cfg, &folder.config())?;
+        }
+        if let Some(seq) = options.overrides.seq {
+            cfg.seq = seq;
+        }
+        cfg.validate()?;
+        demand::check(&cfg, Use::Train { windows: options.overrides.batch.unwrap_or(1) })?;
+        if folder.newest()?.is_some() {
+            claim.take()?;
+        }
+        let (mut checkpoint, passed_over) = folder.load_newest(&cfg)?;
+        cfg.rope.kind = checkpoint.rope;
+        let is_newest = passed_over.is_empty();
+        for damage in passed_over {
+            let step = checkpoint.state.step;
+            notice(Notice::Warning(&format!("{damage}; going on from the checkpoint of step {step}")));
+        }
+        let unreadable = |problem| TrainError::FileFormat {
+            path: folder.dir().to_owned(),
+            kind: "checkpoint",
+            problem: format!("its settings cannot be read: {problem}"),
+        };
+        let settings = Settings::from_json(&checkpoint.state.settings).map_err(unreadable)?;
+        let settings = settings.with(&options.overrides);
+        settings.validate()?;
+        demand::check(&cfg, Use::Train { windows: settings.windows() })?;
+        let tokenizer = match &options.tokenizer {
+            Some(path) => Some(Tokenizer::load(path, None)?),
+            None => Tokenizer::load_from_folder(folder.dir(), cfg.vocab)?,
+        };
+        checkpoint.state.launch.check_tokenizer(folder.dir(), tokenizer.as_ref())?;
+        let theta = std::mem::take(&mut checkpoint.params);
+        let metadata = FolderMetadata::read(folder.dir())?;
+        let has_model = folder.has_model(&cfg, &theta);
+        let resumed = Some(Resumed { checkpoint, is_newest, has_model });
+        Ok(Prepared { cfg, settings, tokenizer, theta, metadata, missing: None, resumed })
+    }
+}
+
+/// Refuses a model `named` that is not the run's, whose configuration is in the file `path`.
+fn check_same_model(named: &ModelConfig, run: &ModelConfig, path: &Path) -> Result<(), TrainError> {
+    let mut named = named.clone();
+    (named.seq, named.vocab) = (run.seq, run.vocab);
+    // The order of rows in a folder does not depend on the model's own.
+    if named.rope.kind == RopeKind::Interleaved || run.rope.kind == RopeKind::Interleaved {
+        named.rope.kind = run.rope.kind;
+    }
+    match named.difference(run) {
+        Some((key, got, want)) => Err(TrainError::StateOfOtherModel {
+            path: path.to_owned(),
+            key: key.to_owned(),
+            got: want,
+            want: got,
+        }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,150 @@
+//! One optimizer step: forward and backward pass, update, record.
+
+use super::{Measured, Parts, Run};
+use crate::data::regression_sample;
+use crate::optim::{Update, clip_factor};
+use crate::run::corpus::Corpus;
+use crate::run::{RunError, StepRecord};
+use crate::step::{OutOfRange, StepError, Window};
+use flow::Lane;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A run ends after this many steps in a row without a finite gradient.
+const MAX_SKIPPED: u32 = 10;
+
+impl Run {
+    fn windows(&self) -> Result<Vec<Window>, RunError> {
+        let (step, cfg) = (self.parts.state.step, self.config());
+        let window = |i: usize| -> Result<Window, RunError> {
+            match (&self.parts.corpus, &self.sampler) {
+                (Corpus::Tokens { file, .. }, Some(sampler)) => {
+                    let mut tokens = vec![0; cfg.seq + 1];
+                    file.window(sampler.start(step, i as u64), &mut tokens)?;
+                    Ok(Window::Tokens(tokens))
+                }
+                _ => {
+                    let (x, target) = regression_sample(cfg, self.settings().seed, i as u64);
+                    Ok(Window::Sample { x, target })
+                }
+            }
+        };
+        (0..self.settings().windows()).map(window).collect()
+    }
+
+    /// Takes the forward and backward pass of the next step, if that is not done already.
+    pub(super) fn measure(&mut self) -> Result<Measured, RunError> {
+        if let Some(measured) = self.measured {
+            return Ok(measured);
+        }
+        let started = Instant::now();
+        let windows = self.windows()?;
+        let network = Arc::clone(&self.parts.network);
+        network.take_engine_time();
+        network.take_convert_time();
+        network.take_compile_time();
+        let trace = &mut self.next_trace;
+        trace.clear();
+        let loss = self.parts.graph.run(windows, trace)?;
+        let (engine, dispatches) = network.take_engine_time();
+        let lanes = trace.busy(Lane::Engine) + trace.busy(Lane::Cpu);
+        let waiting = trace.elapsed().saturating_sub(trace.busy(Lane::Engine));
+        let scale = 1.0 / (f64::from(network.loss_scale()) * self.settings().windows() as f64);
+        let measured = Measured {
+            loss,
+            grad_norm: network.gradient_norm()? * scale,
+            scale,
+            took: started.elapsed(),
+            engine,
+            dispatches,
+            converting: network.take_convert_time(),
+            waiting,
+            lanes,
+        };
+        self.measured = Some(measured);
+        Ok(measured)
+    }
+
+    /// Takes one optimizer step, and notes it in `metrics.jsonl`.
+    ///
+    /// A loss or a gradient that is not finite leaves the weights as they are, and the step is noted as skipped. After a
+    /// step whose weights mean compiling more than this process may, [`Run::spent`] says so: nothing but saving works
+    /// then.
+    ///
+    /// # Errors
+    /// If data or engine fail, or gradients stay not finite.
+    pub fn step(&mut self) -> Result<StepRecord, RunError> {
+        let measured = self.measure()?;
+        self.measured = None;
+        std::mem::swap(&mut self.trace, &mut self.next_trace);
+        let network = Arc::clone(&self.parts.network);
+        let updating = Instant::now();
+        let Measured { loss, grad_norm, .. } = measured;
+        let lr = self
+            .settings()
+            .schedule()
+            .lr_at(u32::try_from(self.step_count()).unwrap_or(u32::MAX), self.settings().lr);
+        let finite = measured.is_finite();
+        if finite {
+            let factor = clip_factor(grad_norm, self.settings().clip);
+            self.update(lr, (measured.scale * factor) as f32)?;
+            self.trace.mark(Lane::Cpu, "AdamW, new weights", updating);
+            self.not_finite = 0;
+            self.unmeasured = None;
+        } else {
+            self.not_finite += 1;
+        }
+        self.parts.state.step += 1;
+        let tokens = self.tokens_per_step();
+        self.parts.state.tokens_seen += tokens;
+
+        let (updated, compiling) = (updating.elapsed(), network.take_compile_time());
+        let wall = (measured.took + updated).as_secs_f64();
+        let host = measured.lanes.saturating_sub(measured.engine) + updated;
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let record = StepRecord {
+            step: self.step_count(),
+            loss,
+            lr: f64::from(lr),
+            grad_norm,
+            ms: wall * 1e3,
+            tokens_per_s: tokens as f64 / wall,
+            engine_ms: ms(measured.engine),
+            host_ms: ms(host),
+            convert_ms: ms(measured.converting),
+            wait_ms: ms(measured.waiting),
+            update_ms: ms(updated.saturating_sub(compiling)),
+            compile_ms: ms(compiling),
+            restart_ms: ms(std::mem::take(&mut self.restarted)),
+            dispatches: measured.dispatches,
+            skipped: !finite,
+        };
+        self.parts.metrics.step(&record)?;
+        if self.not_finite >= MAX_SKIPPED {
+            let (step, steps, saved) = (record.step, self.not_finite, self.fall_back()?);
+            let found = self.out_of_range()?.map(Box::new);
+            return Err(RunError::NotFinite { step, steps, loss, saved, found });
+        }
+        Ok(record)
+    }
+
+    /// Where a forward pass on the data of the next step leaves its range, if it does.
+    pub(super) fn out_of_range(&self) -> Result<Option<OutOfRange>, RunError> {
+        for window in self.windows()? {
+            if let Window::Tokens(tokens) = window
+                && let StepError::NotFinite { found: Some(found), .. } =
+                    self.parts.network.blame("the loss", &tokens)
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn update(&mut self, lr: f32, grad_scale: f32) -> Result<(), RunError> {
+        let t = u32::try_from(self.parts.state.step + 1).unwrap_or(u32::MAX);
+        let (optimizer, update) = (self.parts.settings.optimizer(), Update { t, lr, grad_scale });
+        let Parts { network, m, v, .. } = &mut self.parts;
+        Ok(network.apply_update(&optimizer, update, m, v)?)
+    }
+}

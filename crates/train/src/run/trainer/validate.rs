@@ -1,0 +1,65 @@
+//! Validations of a run.
+
+use super::Run;
+use crate::data::regression_sample;
+use crate::run::corpus::Corpus;
+use crate::run::{RunError, Unfit, Validation};
+use crate::step::StepError;
+use std::sync::Arc;
+
+impl Run {
+    /// Whether the settings ask for a validation after the last step, and there was none yet, whichever process took
+    /// the step.
+    pub fn validation_due(&self) -> bool {
+        let (every, step) = (self.settings().val_every, self.step_count());
+        every > 0 && step > 0 && step.is_multiple_of(every) && self.validated().is_none()
+    }
+
+    /// The validation after the last step, whichever process made it.
+    pub(super) fn validated(&self) -> Option<&Validation> {
+        self.parts.metrics.validations().last().filter(|v| v.step == self.step_count())
+    }
+
+    /// The validation after the last step on at most `windows` windows, if it was made already.
+    pub fn validation(&self, windows: usize) -> Option<Validation> {
+        let count = match &self.parts.corpus {
+            Corpus::Tokens { split, .. } => split.val_windows(windows).len(),
+            Corpus::Synthetic => 1,
+        };
+        self.validated().filter(|v| v.windows == count).cloned()
+    }
+
+    /// Measures the loss on at most `windows` validation windows, and notes it in `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// `Diverged` if it is not finite; if data or engine fail.
+    pub fn validate(&mut self, windows: usize) -> Result<Validation, RunError> {
+        // It uses the memory of the next step's pass.
+        self.measured = None;
+        let network = Arc::clone(&self.parts.network);
+        let step = self.step_count();
+        let validation = match &self.parts.corpus {
+            Corpus::Tokens { file, split } => {
+                let starts = split.val_windows(windows);
+                let lengths = self.parts.lengths.as_deref();
+                match crate::evaluate::measure(&network, file, &starts, lengths, step, &mut |_| {}) {
+                    Err(RunError::Step(StepError::NotFinite { found, .. })) => {
+                        let unfit = Unfit::Validation { loss: f64::NAN, found: found.map(Box::new) };
+                        return Err(RunError::Diverged { step, unfit, saved: self.fall_back()? });
+                    }
+                    measured => measured?,
+                }
+            }
+            Corpus::Synthetic => {
+                let (x, target) = regression_sample(&network.cfg, self.settings().seed, 0);
+                let loss = network.evaluate_sample(&x, &target)?;
+                Validation { step, loss, perplexity: loss.exp(), bits_per_byte: None, windows: 1 }
+            }
+        };
+        let state = &mut self.parts.state;
+        state.last_val = Some(validation.loss);
+        state.best_val = Some(state.best_val.map_or(validation.loss, |best| best.min(validation.loss)));
+        self.parts.metrics.validation(&validation)?;
+        Ok(validation)
+    }
+}
