@@ -60,7 +60,7 @@ if [ $# -gt 0 ]; then
     exit
 fi
 cargo clippy --quiet --all-targets "${all[@]}" -- -D warnings
-cargo test --quiet "${all[@]}" --lib -- simd::blas
+cargo test --quiet "${all[@]}" --lib -- accelerate
 cargo test "${all[@]}" --test fake_ane
 # Once more with the dead kept as zombies: a message to an object that was released once too often ends the process.
 # They use up memory, so that nothing can be said of growth. The large layer sends no other messages than small models do.

@@ -237,7 +237,7 @@ impl Surface {
             SliceMut::F16(to) => {
                 convert::par_narrow_transposed_rows(values, rows, columns, &mut to[start..], width);
             }
-            SliceMut::F32(to) => convert::par_turn_rows(values, rows, columns, &mut to[start..], width),
+            SliceMut::F32(to) => convert::par_transpose_rows(values, rows, columns, &mut to[start..], width),
             SliceMut::Other(..) => {}
         }
         Ok(())

@@ -1,7 +1,6 @@
 //! Working memory that all programs of a device share.
 
 use crate::buffer::Buffer;
-use crate::exec::Executable;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Working memory for one run at a time; grows to the largest program it has been made ready for.
@@ -9,14 +8,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct Arena {
     /// Values between operations.
     pub(crate) values: Buffer,
-    /// What each thread needs inside an operation.
+    /// Working memory of each thread inside an operation.
     pub(crate) workers: Workers,
 }
 
 impl Arena {
-    /// Grows to what `executable` needs on `threads` threads. [`Executable::run`] does it where nobody else has.
-    pub fn make_ready(&mut self, executable: &Executable, threads: usize) {
-        let (values, banks) = executable.needs();
+    /// Grows to `values` bytes of values, and banks of so many f32 for each of `threads` threads.
+    pub(crate) fn grow(&mut self, values: usize, banks: &[usize], threads: usize) {
         if self.values.len() < values {
             self.values = Buffer::zeroed(values);
         }
@@ -53,7 +51,8 @@ impl Workers {
         self.banks = (0..threads).map(|_| worker()).collect();
     }
 
-    /// The calling thread's banks. Whoever holds them starts no task of the pool, or could meet itself here.
+    /// The calling thread's banks. While they are held, the thread must not start tasks of the pool: one could wait for the
+    /// same lock.
     pub fn mine(&self) -> MutexGuard<'_, Vec<Buffer>> {
         let me = rayon::current_thread_index().unwrap_or(0) % self.banks.len();
         self.banks[me].lock().unwrap_or_else(PoisonError::into_inner)

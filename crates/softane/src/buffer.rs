@@ -23,7 +23,7 @@ impl Buffer {
         Buffer { words, start, bytes }
     }
 
-    /// Its size.
+    /// Its size in bytes.
     pub fn len(&self) -> usize {
         self.bytes
     }
@@ -33,7 +33,7 @@ impl Buffer {
         self.bytes == 0
     }
 
-    /// All of it.
+    /// Its bytes.
     pub fn bytes(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.words[self.start..])[..self.bytes]
     }
@@ -48,7 +48,7 @@ impl Buffer {
         &mut bytemuck::cast_slice_mut(&mut self.words[self.start..])[..self.bytes / 4]
     }
 
-    /// All of it, to write.
+    /// Its bytes, to write.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut bytemuck::cast_slice_mut(&mut self.words[self.start..])[..self.bytes]
     }
@@ -114,6 +114,15 @@ impl<'a> Slice<'a> {
         }
     }
 
+    /// The same elements, if they are of a type that kernels compute with.
+    pub fn floats(self) -> Option<Elements<'a>> {
+        match self {
+            Slice::F16(data) => Some(Elements::F16(data)),
+            Slice::F32(data) => Some(Elements::F32(data)),
+            Slice::Other(..) => None,
+        }
+    }
+
     pub(crate) fn bytes(&self) -> &'a [u8] {
         match self {
             Slice::F16(v) => bytemuck::cast_slice(v),
@@ -155,13 +164,9 @@ impl Elements<'_> {
 }
 
 impl<'a> From<Slice<'a>> for Elements<'a> {
-    /// Elements of other types count as none: matrices of them are refused.
+    /// Elements of other types count as none: a matrix of them is refused. [`Slice::floats`] tells them apart.
     fn from(slice: Slice<'a>) -> Self {
-        match slice {
-            Slice::F16(data) => Elements::F16(data),
-            Slice::F32(data) => Elements::F32(data),
-            Slice::Other(..) => Elements::F32(&[]),
-        }
+        slice.floats().unwrap_or(Elements::F32(&[]))
     }
 }
 

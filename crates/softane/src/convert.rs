@@ -5,7 +5,7 @@ use crate::simd::strips::strips;
 use half::f16;
 use rayon::prelude::*;
 
-/// An element type that kernels compute on, by way of f32.
+/// An element type that kernels widen to f32 and round from it.
 pub(crate) trait Element: bytemuck::Pod + Send + Sync {
     /// Widens; both slices are equally long.
     fn widen(from: &[Self], to: &mut [f32]);
@@ -74,7 +74,7 @@ pub fn par_copy_rows<T: Copy + Send + Sync>(from: &[T], columns: usize, to: &mut
     rows(from, columns, to, stride).for_each(|(from, to)| to.copy_from_slice(from));
 }
 
-/// Rows that stand side by side, each with its place; tasks are as long as others.
+/// Contiguous rows, each with its target; a task moves about [`TASK`] elements.
 fn rows<'a, T: Sync, U: Send>(
     from: &'a [T],
     columns: usize,
@@ -93,7 +93,7 @@ fn rows<'a, T: Sync, U: Send>(
     from.zip(to).map(move |(from, to)| (from, &mut to[..columns]))
 }
 
-/// Rows and columns of a block that is transposed at a time: what it comes to in one column is a cache line.
+/// Rows and columns of a block that is transposed at a time: one column of it is a cache line of the result.
 const BLOCK: usize = 32;
 
 /// Rounds `from`, `[rows, columns]`, to half precision and writes its transpose to `to`, on the current rayon pool.
@@ -111,7 +111,7 @@ pub fn par_narrow_transposed(from: &[f32], rows: usize, columns: usize, to: &mut
 /// If `from` does not have `rows · columns` elements, or `to` ends before the last row does.
 pub fn par_narrow_transposed_rows(from: &[f32], rows: usize, columns: usize, to: &mut [f16], stride: usize) {
     assert!(from.len() == rows * columns, "[{rows}, {columns}] transposed");
-    // A task reads rows as they lie in memory, and writes a line of the cache at a time.
+    // A task reads rows contiguously, and writes a cache line at a time.
     for_each(strips(to, (columns, rows, stride), BLOCK).enumerate(), |(i, mut to)| {
         let from = &from[i * BLOCK * columns..][..to.width() * columns];
         let by_vectors =
@@ -129,7 +129,7 @@ pub fn par_narrow_transposed_rows(from: &[f32], rows: usize, columns: usize, to:
 ///
 /// # Panics
 /// If `from` does not have `rows · columns` elements, or `to` ends before the last row does.
-pub fn par_turn_rows(from: &[f32], rows: usize, columns: usize, to: &mut [f32], stride: usize) {
+pub fn par_transpose_rows(from: &[f32], rows: usize, columns: usize, to: &mut [f32], stride: usize) {
     assert!(from.len() == rows * columns && rows <= stride, "[{rows}, {columns}] transposed");
     if from.is_empty() {
         return;
@@ -185,7 +185,7 @@ pub fn narrow(from: &[f32], to: &mut [f16]) {
     );
 }
 
-/// Rounds each value to one that half precision has.
+/// Rounds each value to the nearest that half precision can represent.
 pub fn round(values: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     if let Some(v4) = pulp::x86::V4::try_new() {
@@ -208,7 +208,7 @@ pub fn round(values: &mut [f32]) {
 fn widened(h: u16) -> u32 {
     let h = u32::from(h);
     let magnitude = (h & 0x7FFF) << 13;
-    // The exponent's bias differs by 112; multiplying also brings subnormals to their place.
+    // The exponent's bias differs by 112; multiplying also normalises subnormals.
     let scaled = f32::from_bits(magnitude) * f32::from_bits((127 + 112) << 23);
     let special = if magnitude >= 0x7C00 << 13 { 0x7F80_0000 } else { 0 };
     scaled.to_bits() | special | (h & 0x8000) << 16
@@ -223,7 +223,7 @@ fn narrowed(x: u32) -> u16 {
     let odd = magnitude >> 13 & 1;
     let rebias = 15u32.wrapping_sub(127) << 23;
     let normal = magnitude.wrapping_add(rebias.wrapping_add(0xFFF)).wrapping_add(odd) >> 13;
-    // Subnormal results: let an addition shift the bits out, it rounds as wanted.
+    // Subnormal results: an addition shifts the bits out and rounds to nearest even.
     let magic = (127 - 15 + 23 - 10 + 1) << 23;
     let subnormal = (f32::from_bits(magnitude) + f32::from_bits(magic)).to_bits().wrapping_sub(magic);
     let special = if magnitude > 0x7F80_0000 { 0x7E00 } else { 0x7C00 };
@@ -318,7 +318,7 @@ mod tests {
             let from: Vec<f32> = (0..rows * columns).map(|i| i as f32 / 3.0).collect();
             let mut memory = vec![f16::ZERO; from.len() + 33];
             let line = memory.as_ptr().align_offset(64);
-            // At the beginning of a line of the cache, and not.
+            // Aligned to a cache line, and not.
             for start in [line, line + 1] {
                 let to = &mut memory[start..start + from.len()];
                 par_narrow_transposed(&from, rows, columns, to);
@@ -347,7 +347,7 @@ mod tests {
             }
             let stride = rows + gap;
             let mut to = vec![0.0; columns * stride];
-            par_turn_rows(&from, rows, columns, &mut to, stride);
+            par_transpose_rows(&from, rows, columns, &mut to, stride);
             let mut half = vec![f16::ZERO; columns * stride];
             par_narrow_transposed_rows(&from, rows, columns, &mut half, stride);
             for (i, &x) in to.iter().enumerate() {

@@ -1,58 +1,25 @@
 //! A compiled program, and how it runs.
 
 use crate::arena::Arena;
-use crate::bake;
 use crate::buffer::{Buffer, Slice, SliceMut};
+use crate::constants;
+use crate::error::{CompileError, RunError};
 use crate::gemm::{GemmKernel, MatmulPrecision};
 use crate::lower;
-use crate::memory::Memory as Space;
-use crate::plan::{Constant, Elements, Plan};
+use crate::memory::RunMemory;
+use crate::plan::{Constant, ConstantSource, Plan};
 use crate::pool::{self, Pool};
-use mil::blob::BlobError;
-use mil::eval::EvalError;
 use mil::ir::LiteralData;
-use mil::{ArgValue, DType, Function, Literal, Program, Report, TensorType, Verified, Weights};
+use mil::{ArgValue, DType, Function, Literal, Program, TensorType, Verified, Weights};
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
 
-/// Why a program could not be compiled.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum CompileError {
-    #[error("weights: {0}")]
-    Weights(#[from] BlobError),
-    #[error("a constant cannot be computed: {0}")]
-    Constant(EvalError),
-    #[error("operation `{name}` is refused on its own: {report}")]
-    Operation { name: &'static str, report: Report },
-    #[error("`{name}` is {ty}: no memory holds that")]
-    TooLarge { name: String, ty: TensorType },
-    #[error("`{name}` is {ty}, and computed: this engine keeps strings as constants alone")]
-    Strings { name: String, ty: TensorType },
-    #[error("the program needs {bytes} bytes of memory: this machine does not have them")]
-    Memory { bytes: usize },
-}
-
-/// Why a compiled program could not be run.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum RunError {
-    #[error("the program takes {want} {side}, {got} are given")]
-    Count { side: &'static str, want: usize, got: usize },
-    #[error("`{name}` is {want}, {got} elements of {dtype} are given")]
-    Elements { name: String, want: TensorType, got: usize, dtype: DType },
-    #[error("an operation that runs by its meaning: {0}")]
-    Reference(#[from] EvalError),
-}
-
 /// Bytes a compiled program needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// Weights and other constants, in the forms the kernels read.
+pub struct MemoryUse {
+    /// Weights and other constants, in the layout that kernels read.
     pub constants: usize,
-    /// The most that values between operations take at one time; shared with other programs.
+    /// The most that intermediate values take at one time; shared with other programs.
     pub scratch: usize,
 }
 
@@ -87,11 +54,14 @@ impl Executable {
         let function = program.entry();
         sizes(function)?;
         let plan = lower::lower(program, gemm.into())?;
-        plan.constants.iter().try_for_each(|c| bake::check(c, weights))?;
+        plan.constants.iter().try_for_each(|c| constants::check(c, weights))?;
         reserve(&plan)?;
         let mut constants: Vec<Buffer> =
-            plan.constants.iter().map(|c| Buffer::zeroed(bake::size(c))).collect();
-        plan.constants.par_iter().zip(&mut constants).try_for_each(|(c, to)| bake::bake(c, weights, to))?;
+            plan.constants.iter().map(|c| Buffer::zeroed(constants::size(c))).collect();
+        plan.constants
+            .par_iter()
+            .zip(&mut constants)
+            .try_for_each(|(c, to)| constants::fill(c, weights, to))?;
         let side = |ids: &[mil::ValueId]| -> Vec<(String, TensorType)> {
             ids.iter().map(|&v| (function.value(v).name.clone(), function.ty(v).clone())).collect()
         };
@@ -112,8 +82,8 @@ impl Executable {
         self.run_steps(rayon::current_num_threads(), inputs, outputs, arena, |_| ())
     }
 
-    /// Runs once as [`Executable::run`] does, on `pool`. What is so little that one thread has done it before another is
-    /// awake, the calling thread does itself, if it is not one of the pool's.
+    /// Runs once as [`Executable::run`] does, on `pool`. If the calling thread is not one of the pool's, it runs small
+    /// programs itself: that takes less time than waking another thread.
     ///
     /// # Errors
     /// As there.
@@ -124,14 +94,14 @@ impl Executable {
         outputs: &mut [SliceMut<'s>],
         arena: &mut Arena,
     ) -> Result<(), RunError> {
-        if self.plan.work <= ALONE && !pool.is_here() {
-            pool::alone(|| self.run_steps(1, inputs, outputs, arena, |_| ()))
+        if self.plan.work <= INLINE_WORK && !pool.is_here() {
+            pool::inline(|| self.run_steps(1, inputs, outputs, arena, |_| ()))
         } else {
             pool.install(|| self.run(inputs, outputs, arena))
         }
     }
 
-    /// Runs once as [`Executable::run`] does, and says what each step took; the lines are those of
+    /// Runs once as [`Executable::run`] does. Returns the time of each step, in the order of the lines of
     /// [`Executable::plan`].
     ///
     /// # Errors
@@ -161,7 +131,7 @@ impl Executable {
         check("inputs", &self.inputs, inputs.iter().copied())?;
         check("outputs", &self.outputs, outputs.iter().map(SliceMut::as_slice))?;
         arena.make_ready(self, threads);
-        let mut memory = Space {
+        let mut memory = RunMemory {
             places: &self.plan.places,
             inputs,
             outputs,
@@ -182,24 +152,27 @@ impl Executable {
     /// If a weight is missing, or is not what the program says; the old ones stay.
     pub fn rebake(&mut self, weights: &Weights) -> Result<(), CompileError> {
         let constants = &self.plan.constants;
-        constants.iter().try_for_each(|c| bake::check(c, weights))?;
+        constants.iter().try_for_each(|c| constants::check(c, weights))?;
         constants
             .par_iter()
             .zip(&mut self.constants)
-            .filter(|(c, _)| bake::is_weight(c))
-            .try_for_each(|(c, to)| bake::bake(c, weights, to))
+            .filter(|(c, _)| constants::is_weight(c))
+            .try_for_each(|(c, to)| constants::fill(c, weights, to))
     }
 
-    /// The memory from which the kernels read the weight at `offset` of file `path`, if what is written there is all
-    /// that [`Executable::rebake`] would change for it: it is kept once, as it stands in the file, and nothing is
-    /// computed from weights beforehand.
+    /// The memory from which the kernels read the weight at `offset` of file `path`. `None` if writing there would not do
+    /// all that [`Executable::rebake`] does for it: if the weight is kept twice, in another type than in the file, or
+    /// constants are computed from weights.
     pub fn weight_mut(&mut self, path: &str, offset: u64) -> Option<SliceMut<'_>> {
         let constants = &self.plan.constants;
-        if constants.iter().any(|c| matches!(c.elements, Elements::Program(_)) && bake::is_weight(c)) {
+        if constants
+            .iter()
+            .any(|c| matches!(c.elements, ConstantSource::Program(_)) && constants::is_weight(c))
+        {
             return None;
         }
         let is_it = |c: &Constant| match &c.elements {
-            Elements::Literal(Literal { ty, data: LiteralData::Blob { path: at, offset: from } }) => {
+            ConstantSource::Literal(Literal { ty, data: LiteralData::Blob { path: at, offset: from } }) => {
                 at == path && *from == offset && c.used && c.dtype == ty.dtype
             }
             _ => false,
@@ -210,29 +183,31 @@ impl Executable {
     }
 
     /// Bytes it needs.
-    pub fn memory(&self) -> Memory {
-        Memory { constants: self.constants.iter().map(Buffer::len).sum(), scratch: self.plan.scratch }
+    pub fn memory(&self) -> MemoryUse {
+        MemoryUse { constants: self.constants.iter().map(Buffer::len).sum(), scratch: self.plan.scratch }
     }
 
     /// The steps it takes, one a line: kernel, result, place. Those called `reference` have no kernel and are slow.
     pub fn plan(&self) -> String {
         self.plan.to_string()
     }
+}
 
-    /// Bytes of values, and f32 in each bank of a thread.
-    pub(crate) fn needs(&self) -> (usize, &[usize]) {
-        (self.plan.scratch, &self.plan.banks)
+impl Arena {
+    /// Grows to what `executable` needs on `threads` threads. [`Executable::run`] does so if nobody has.
+    pub fn make_ready(&mut self, executable: &Executable, threads: usize) {
+        self.grow(executable.plan.scratch, &executable.plan.banks, threads);
     }
 }
 
-/// Work that one thread does in the time that it takes to wake another, in elements: 5 to 10 µs.
-const ALONE: usize = 1 << 15;
+/// Elements that one thread handles in the time it takes to wake another, 5 to 10 µs.
+const INLINE_WORK: usize = 1 << 15;
 
-/// Elements of a value, empty axes counted as 1, at most: with fewer, sizes and offsets can be added and multiplied
-/// without care.
+/// Elements of a value at most, empty axes counted as 1: up to here, sums and products of sizes and offsets do not
+/// overflow.
 const LARGEST: usize = 1 << 40;
 
-/// Checks that sizes of values can be reckoned with.
+/// Checks that sizes of values do not overflow arithmetic with them.
 fn sizes(function: &Function) -> Result<(), CompileError> {
     let check = |name: &str, ty: &TensorType| {
         let elements = ty.shape.iter().fold(1, |n: usize, &d| n.saturating_mul(d.max(1)));
@@ -254,11 +229,11 @@ fn sizes(function: &Function) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// Asks for all memory that `plan` needs, and gives it back: so the program is refused, where otherwise the process
-/// would end.
+/// Reserves all memory that `plan` needs and releases it: a program that needs too much is refused here, and does not
+/// abort the process later.
 fn reserve(plan: &Plan) -> Result<(), CompileError> {
     let threads = rayon::current_num_threads();
-    let constants = plan.constants.iter().map(bake::size);
+    let constants = plan.constants.iter().map(constants::size);
     let banks = plan.banks.iter().map(|n| n.saturating_mul(4 * threads));
     let bytes = constants.chain(banks).fold(plan.scratch, usize::saturating_add);
     match Vec::<u8>::new().try_reserve_exact(bytes) {

@@ -8,9 +8,10 @@
 #![deny(unsafe_code)]
 
 pub mod arena;
-mod bake;
 pub mod buffer;
+mod constants;
 pub mod convert;
+mod error;
 pub mod exec;
 pub mod gemm;
 mod kernels;
@@ -27,7 +28,8 @@ mod view;
 
 pub use arena::Arena;
 pub use buffer::{Buffer, Slice, SliceMut};
-pub use exec::{CompileError, Executable, Memory, RunError};
+pub use error::{CompileError, PlanError, RunError};
+pub use exec::{Executable, MemoryUse};
 pub use pool::Pool;
 pub use simd::prefetch;
 

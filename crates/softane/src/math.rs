@@ -23,7 +23,7 @@ pub fn exp_of_negative(x: f32) -> f32 {
     if x < LOWEST { 0.0 } else { y }
 }
 
-/// `ln 2⁻¹²⁶`: subnormal numbers would cost more than they are worth.
+/// `ln 2⁻¹²⁶`: smaller results would be subnormal, and are 0.
 const LOWEST: f32 = -87.336_54;
 
 /// `eˣ = y·2ⁿ`, for `x` up to 89; `x` below [`LOWEST`] counts as that.

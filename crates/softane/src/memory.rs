@@ -1,10 +1,10 @@
-//! Where values live while a program runs, and who may touch them.
+//! The memory of values while a program runs: one buffer is written, all others are read.
 
 use crate::buffer::{Buffer, Slice, SliceMut};
 use mil::DType;
 use std::ops::Range;
 
-/// Whose memory a value lives in.
+/// The memory that a value is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Space {
     /// The caller's input, by position.
@@ -26,7 +26,7 @@ pub(crate) struct Place {
 }
 
 /// All memory of one run.
-pub(crate) struct Memory<'m, 's> {
+pub(crate) struct RunMemory<'m, 's> {
     pub places: &'m [Place],
     pub inputs: &'m [Slice<'s>],
     pub outputs: &'m mut [SliceMut<'s>],
@@ -34,7 +34,7 @@ pub(crate) struct Memory<'m, 's> {
     pub scratch: &'m mut [u8],
 }
 
-/// All memory of one run but the buffer that is being written.
+/// All memory of one run except the buffer that is being written.
 pub(crate) struct Reader<'r, 's> {
     places: &'r [Place],
     inputs: &'r [Slice<'s>],
@@ -50,7 +50,7 @@ pub(crate) struct Reader<'r, 's> {
     scratch: &'r [u8],
 }
 
-impl<'s> Memory<'_, 's> {
+impl<'s> RunMemory<'_, 's> {
     /// Buffer `target` to write, and everything else to read.
     ///
     /// # Panics
@@ -85,6 +85,11 @@ impl<'s> Memory<'_, 's> {
 }
 
 impl Reader<'_, '_> {
+    /// The element type of buffer `id`.
+    pub fn dtype(&self, id: usize) -> DType {
+        self.places[id].dtype
+    }
+
     /// The elements of buffer `id`.
     ///
     /// # Panics

@@ -1,8 +1,9 @@
 //! The plan: what runs in which order on which memory.
 
 use crate::arena::Workers;
-use crate::buffer::{ALIGN, SliceMut};
-use crate::exec::RunError;
+use crate::buffer::{ALIGN, Slice, SliceMut};
+use crate::error::{PlanError, RunError};
+use crate::gemm::Target;
 use crate::kernels::concat::Concat;
 use crate::kernels::matmul::Matmul;
 use crate::kernels::pointwise::Pointwise;
@@ -10,7 +11,7 @@ use crate::kernels::reduce::Reduce;
 use crate::kernels::reference::Reference;
 use crate::kernels::rowwise::Rowwise;
 use crate::kernels::transpose::{Gather, Transpose};
-use crate::memory::{Memory, Place, Space};
+use crate::memory::{Place, Reader, RunMemory, Space};
 use mil::{DType, Literal, Program, Verified};
 use std::fmt;
 
@@ -33,12 +34,12 @@ impl BufferInfo {
     }
 }
 
-/// Whether kernels compute with elements of this type; other floats are moved and run by their meaning.
+/// Whether kernels compute with elements of this type; operations on other floats run by their meaning.
 pub(crate) fn is_native(dtype: DType) -> bool {
     matches!(dtype, DType::F16 | DType::F32)
 }
 
-/// Where a buffer has to be.
+/// The memory that a buffer has to be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BufferHome {
     /// Anywhere in the arena.
@@ -56,7 +57,7 @@ pub(crate) enum BufferHome {
 /// A constant of the program in the form that kernels read.
 #[derive(Clone, Debug)]
 pub(crate) struct Constant {
-    pub elements: Elements,
+    pub elements: ConstantSource,
     /// As which type its elements are kept.
     pub dtype: DType,
     /// Whether any kernel reads it.
@@ -65,7 +66,7 @@ pub(crate) struct Constant {
 
 /// Where a constant's elements come from.
 #[derive(Clone, Debug)]
-pub(crate) enum Elements {
+pub(crate) enum ConstantSource {
     Literal(Literal),
     /// The result of a program without parameters: an operation on literals alone.
     Program(Verified<Program>),
@@ -73,132 +74,153 @@ pub(crate) enum Elements {
 
 /// What computes a step.
 #[derive(Debug)]
-pub(crate) enum Kernel {
+pub(crate) enum CpuKernel {
+    /// Computes floats of floats.
+    Float(FloatKernel),
+    /// Moves elements of any type.
+    Move(MoveKernel),
+    /// Runs an operation by its meaning.
+    Reference(Reference),
+}
+
+#[derive(Debug)]
+pub(crate) enum FloatKernel {
     Pointwise(Pointwise),
     Matmul(Matmul),
     Reduce(Reduce),
-    Transpose(Transpose),
-    Gather(Gather),
-    Concat(Concat),
-    Reference(Reference),
     Rowwise(Box<Rowwise>),
 }
 
-impl Kernel {
+#[derive(Debug)]
+pub(crate) enum MoveKernel {
+    /// Of fp16 or fp32 alone.
+    Transpose(Transpose),
+    Gather(Gather),
+    Concat(Concat),
+}
+
+impl CpuKernel {
     fn name(&self) -> &'static str {
         match self {
-            Kernel::Pointwise(_) => "pointwise",
-            Kernel::Matmul(_) => "matmul",
-            Kernel::Reduce(_) => "reduce",
-            Kernel::Transpose(_) => "transpose",
-            Kernel::Gather(_) => "gather",
-            Kernel::Concat(_) => "concat",
-            Kernel::Reference(_) => "reference",
-            Kernel::Rowwise(_) => "rowwise",
+            CpuKernel::Float(FloatKernel::Pointwise(_)) => "pointwise",
+            CpuKernel::Float(FloatKernel::Matmul(_)) => "matmul",
+            CpuKernel::Float(FloatKernel::Reduce(_)) => "reduce",
+            CpuKernel::Float(FloatKernel::Rowwise(_)) => "rowwise",
+            CpuKernel::Move(MoveKernel::Transpose(_)) => "transpose",
+            CpuKernel::Move(MoveKernel::Gather(_)) => "gather",
+            CpuKernel::Move(MoveKernel::Concat(_)) => "concat",
+            CpuKernel::Reference(_) => "reference",
         }
     }
 
-    /// What it does beside reading and writing, as elements that could be read meanwhile.
+    /// The cost beside reading and writing, as elements that could be read meanwhile.
     fn work(&self) -> usize {
         match self {
-            Kernel::Matmul(k) => k.multiplications() / 64,
-            Kernel::Rowwise(k) => k.multiplications() / 64,
-            // Nobody knows: loops, sorting, whatever there is.
-            Kernel::Reference(_) => usize::MAX,
-            Kernel::Pointwise(_)
-            | Kernel::Reduce(_)
-            | Kernel::Transpose(_)
-            | Kernel::Gather(_)
-            | Kernel::Concat(_) => 0,
+            CpuKernel::Float(FloatKernel::Matmul(k)) => k.multiplications() / 64,
+            CpuKernel::Float(FloatKernel::Rowwise(k)) => k.multiplications() / 64,
+            CpuKernel::Float(FloatKernel::Pointwise(_) | FloatKernel::Reduce(_)) | CpuKernel::Move(_) => 0,
+            // Unknown: loops, sorting, whatever the operation does.
+            CpuKernel::Reference(_) => usize::MAX,
         }
     }
 
     /// f32 in each bank of a thread.
     fn banks(&self) -> Vec<usize> {
         match self {
-            Kernel::Pointwise(k) => k.banks(),
-            Kernel::Reduce(k) => k.banks(),
-            Kernel::Rowwise(k) => k.banks(),
-            Kernel::Matmul(_)
-            | Kernel::Transpose(_)
-            | Kernel::Gather(_)
-            | Kernel::Concat(_)
-            | Kernel::Reference(_) => Vec::new(),
+            CpuKernel::Float(FloatKernel::Pointwise(k)) => k.banks(),
+            CpuKernel::Float(FloatKernel::Reduce(k)) => k.banks(),
+            CpuKernel::Float(FloatKernel::Rowwise(k)) => k.banks(),
+            CpuKernel::Float(FloatKernel::Matmul(_)) | CpuKernel::Move(_) | CpuKernel::Reference(_) => {
+                Vec::new()
+            }
+        }
+    }
+}
+
+impl FloatKernel {
+    fn run<T: Target>(&self, reader: &Reader<'_, '_>, out: &mut [T], workers: &Workers) {
+        match self {
+            FloatKernel::Pointwise(k) => k.run(reader, out, workers),
+            FloatKernel::Matmul(k) => k.run(reader, out),
+            FloatKernel::Reduce(k) => k.run(reader, out, workers),
+            FloatKernel::Rowwise(k) => k.run(reader, out, workers),
         }
     }
 }
 
 /// One kernel, the buffers it reads and those it writes.
 #[derive(Debug)]
-pub(crate) struct Step {
+pub(crate) struct PlanStep {
     /// The operations it stands for, as their results are called.
     pub label: String,
-    pub kernel: Kernel,
+    pub kernel: CpuKernel,
     pub reads: Vec<usize>,
     pub writes: Vec<usize>,
 }
 
-impl Step {
+impl PlanStep {
     /// Runs it on `memory`.
     ///
     /// # Errors
-    /// What the reference meaning says; fast kernels have none.
-    pub fn run(&self, memory: &mut Memory<'_, '_>, workers: &Workers) -> Result<(), RunError> {
+    /// What the reference meaning says; `Plan`, if a kernel is given elements that it cannot compute with.
+    pub fn run(&self, memory: &mut RunMemory<'_, '_>, workers: &Workers) -> Result<(), RunError> {
         let target = self.writes[0];
-        if let Kernel::Reference(k) = &self.kernel {
-            return k.run(memory, &self.writes);
-        }
-        let (reader, mut out) = memory.write(target);
-        if out.as_slice().is_empty() {
-            return Ok(());
-        }
-        match (&self.kernel, &mut out) {
-            (Kernel::Pointwise(k), SliceMut::F16(out)) => k.run(&reader, out, workers),
-            (Kernel::Pointwise(k), SliceMut::F32(out)) => k.run(&reader, out, workers),
-            (Kernel::Matmul(k), SliceMut::F16(out)) => k.run(&reader, out),
-            (Kernel::Matmul(k), SliceMut::F32(out)) => k.run(&reader, out),
-            (Kernel::Reduce(k), SliceMut::F16(out)) => k.run(&reader, out, workers),
-            (Kernel::Reduce(k), SliceMut::F32(out)) => k.run(&reader, out, workers),
-            (Kernel::Rowwise(k), SliceMut::F16(out)) => k.run(&reader, out, workers),
-            (Kernel::Rowwise(k), SliceMut::F32(out)) => k.run(&reader, out, workers),
-            (Kernel::Transpose(k), out) => match reader.read(k.buffer()) {
-                crate::Slice::F16(from) => k.run(from, bytemuck::cast_slice_mut(out.bytes_mut())),
-                crate::Slice::F32(from) => k.run(from, bytemuck::cast_slice_mut(out.bytes_mut())),
-                crate::Slice::Other(..) => {}
-            },
-            (Kernel::Gather(k), out) => k.run(&reader, out.element(), out.bytes_mut()),
-            (Kernel::Concat(k), out) => k.run(&reader, out.element(), out.bytes_mut()),
-            // Lowering gives float kernels float results alone.
-            (
-                Kernel::Pointwise(_)
-                | Kernel::Matmul(_)
-                | Kernel::Reduce(_)
-                | Kernel::Reference(_)
-                | Kernel::Rowwise(_),
-                _,
-            ) => {}
+        match &self.kernel {
+            CpuKernel::Reference(k) => return k.run(memory, &self.writes),
+            CpuKernel::Float(k) => {
+                let (reader, mut out) = memory.write(target);
+                self.reads.iter().try_for_each(|&id| self.check_float(reader.dtype(id)))?;
+                match &mut out {
+                    SliceMut::F16([]) | SliceMut::F32([]) => {}
+                    SliceMut::F16(out) => k.run(&reader, out, workers),
+                    SliceMut::F32(out) => k.run(&reader, out, workers),
+                    SliceMut::Other(dtype, _) => return Err(self.not_float(*dtype)),
+                }
+            }
+            CpuKernel::Move(k) => {
+                let (reader, mut out) = memory.write(target);
+                let (element, out) = (out.element(), out.bytes_mut());
+                match k {
+                    _ if out.is_empty() => {}
+                    MoveKernel::Gather(k) => k.run(&reader, element, out),
+                    MoveKernel::Concat(k) => k.run(&reader, element, out),
+                    MoveKernel::Transpose(k) => match reader.read(k.buffer()) {
+                        Slice::F16(from) => k.run(from, bytemuck::cast_slice_mut(out)),
+                        Slice::F32(from) => k.run(from, bytemuck::cast_slice_mut(out)),
+                        Slice::Other(dtype, _) => return Err(self.not_float(dtype)),
+                    },
+                }
+            }
         }
         Ok(())
+    }
+
+    fn check_float(&self, dtype: DType) -> Result<(), RunError> {
+        if is_native(dtype) { Ok(()) } else { Err(self.not_float(dtype)) }
+    }
+
+    fn not_float(&self, dtype: DType) -> RunError {
+        PlanError::NotFloat { step: self.label.clone(), kernel: self.kernel.name(), dtype }.into()
     }
 }
 
 /// A compiled program.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub steps: Vec<Step>,
+    pub steps: Vec<PlanStep>,
     pub places: Vec<Place>,
     pub constants: Vec<Constant>,
     /// Bytes of the arena that values take.
     pub scratch: usize,
     /// f32 in each bank of a thread.
     pub banks: Vec<usize>,
-    /// How much there is to do: elements that are read and written, with what products weigh as much.
+    /// An estimate of the work: elements read and written, and multiplications at a rate.
     pub work: usize,
 }
 
 impl Plan {
-    /// Gives every buffer its place: values of the arena that live at the same time stand apart.
-    pub fn new(buffers: &[BufferInfo], steps: Vec<Step>, mut constants: Vec<Constant>) -> Plan {
+    /// Gives every buffer its place: values of the arena whose lifetimes overlap do not share memory.
+    pub fn new(buffers: &[BufferInfo], steps: Vec<PlanStep>, mut constants: Vec<Constant>) -> Plan {
         let root = |mut id: usize| {
             let mut offset = 0;
             while let BufferHome::Inside(parent, at) = buffers[id].home {
@@ -231,7 +253,7 @@ impl Plan {
             Place { space, bytes: start..start + info.size(), dtype: info.dtype }
         };
         let places = (0..buffers.len()).map(place).collect();
-        let work = |step: &Step| {
+        let work = |step: &PlanStep| {
             let touched = step.reads.iter().chain(&step.writes).map(|&id| buffers[id].elements);
             touched.fold(step.kernel.work(), usize::saturating_add)
         };
@@ -248,8 +270,8 @@ impl Plan {
     }
 }
 
-/// Places each buffer of the arena, the largest first, at the lowest offset where it meets no other that lives at the
-/// same time. Returns the offsets and the size of the whole.
+/// Places each buffer of the arena, the largest first, at the lowest offset where no buffer overlaps it whose lifetime
+/// does. Returns the offsets and the total size.
 fn arrange(buffers: &[BufferInfo], lives: &[Option<(usize, usize)>]) -> (Vec<usize>, usize) {
     let mut order: Vec<usize> = (0..buffers.len())
         .filter(|&i| buffers[i].home == BufferHome::Scratch && lives[i].is_some())
@@ -302,6 +324,30 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::View;
+
+    /// The error names step, kernel and type.
+    #[test]
+    fn a_kernel_of_floats_refuses_other_types() {
+        let kernel = CpuKernel::Move(MoveKernel::Transpose(
+            Transpose::new(&View::packed(0, &[64, 64]).permuted(&[1, 0])).expect("a transpose"),
+        ));
+        let places = [
+            Place { space: Space::Input(0), bytes: 0..64 * 64 * 8, dtype: DType::I64 },
+            Place { space: Space::Output(0), bytes: 0..64 * 64 * 8, dtype: DType::I64 },
+        ];
+        let step = PlanStep { label: "y = transpose".into(), kernel, reads: vec![0], writes: vec![1] };
+        let (from, mut to) = (vec![1u8; 64 * 64 * 8], vec![7u8; 64 * 64 * 8]);
+        let mut memory = RunMemory {
+            places: &places,
+            inputs: &[Slice::Other(DType::I64, &from)],
+            outputs: &mut [SliceMut::Other(DType::I64, &mut to)],
+            constants: &[],
+            scratch: &mut [],
+        };
+        let error = step.run(&mut memory, &Workers::default()).expect_err("integers");
+        assert!(error.to_string().contains("step `y = transpose`, transpose"), "{error}");
+    }
 
     #[test]
     fn values_that_live_together_stand_apart() {

@@ -6,13 +6,13 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// How often a busy thread looks for work before it lets others have the processor: some microseconds.
+/// How often a busy thread looks for work before it yields the processor: some microseconds.
 const SPINS: u32 = 200;
 
-/// Sets a flag to what it is to be in the end, also if there is a panic.
-struct Finally<'a>(&'a AtomicBool, bool);
+/// Sets the flag on drop, including on unwind.
+struct SetOnDrop<'a>(&'a AtomicBool, bool);
 
-impl Drop for Finally<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(self.1, Ordering::Release);
     }
@@ -64,14 +64,14 @@ impl Pool {
         self.0.pool.current_thread_index().is_some()
     }
 
-    /// Runs `f` as [`Pool::install`] does; meanwhile threads that have nothing to do look for work instead of falling
-    /// asleep, as waking them for every product would take a tenth of its time. For work of some milliseconds that the
-    /// threads share all along. Inside of such work, or beside it, it is the same as [`Pool::install`].
+    /// Runs `f` as [`Pool::install`] does; idle threads look for work meanwhile instead of falling asleep, as waking them
+    /// for every product would take a tenth of its time. For work of some milliseconds that all threads share. Nested in
+    /// such work, or concurrent with it, it is the same as [`Pool::install`].
     pub fn busy<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         if self.0.busy.swap(true, Ordering::AcqRel) {
             return self.install(f);
         }
-        let _end = Finally(&self.0.busy, false);
+        let _end = SetOnDrop(&self.0.busy, false);
         let (done, looking) = (AtomicBool::new(false), AtomicUsize::new(1));
         self.install(|| {
             let mine = rayon::current_thread_index();
@@ -86,7 +86,7 @@ impl Pool {
                         backoff.look();
                     }
                 });
-                let _done = Finally(&done, true);
+                let _done = SetOnDrop(&done, true);
                 // A thread that already has a task of `f` would begin to look for work where it waits for the rest of
                 // that task, and never end it, as `f` waits for it: all have to look before there is a task.
                 let mut backoff = SpinBackoff(0);
@@ -100,26 +100,26 @@ impl Pool {
 }
 
 thread_local! {
-    /// Whether this thread keeps all tasks for itself.
-    static ALONE: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread runs all tasks of [`for_each`] itself.
+    static INLINE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `f`, in which this thread gives no task of [`for_each`] away: for what is done before another one is awake.
-pub(crate) fn alone<R>(f: impl FnOnce() -> R) -> R {
+/// Runs `f` with all tasks of [`for_each`] on this thread: for work that takes less time than waking another thread.
+pub(crate) fn inline<R>(f: impl FnOnce() -> R) -> R {
     struct Before(bool);
     impl Drop for Before {
         fn drop(&mut self) {
-            ALONE.set(self.0);
+            INLINE.set(self.0);
         }
     }
-    let _before = Before(ALONE.replace(true));
+    let _before = Before(INLINE.replace(true));
     f()
 }
 
 /// Calls `f` with each item, every one a task that any thread of the current rayon pool can take over.
 ///
-/// A thread that waits for the last items, which others have, stays awake, unlike in `ParallelIterator::for_each`: to fall
-/// asleep and be woken takes as long as a small task, and much longer where a virtual processor is given to others
+/// A thread that waits for the last items of others stays awake, unlike in `ParallelIterator::for_each`: falling asleep
+/// and being woken takes as long as a small task, and much longer where the host schedules another virtual processor
 /// meanwhile.
 pub fn for_each<I: IndexedParallelIterator>(items: I, f: impl Fn(I::Item) + Sync) {
     struct Split<F>(usize, F);
@@ -129,7 +129,7 @@ pub fn for_each<I: IndexedParallelIterator>(items: I, f: impl Fn(I::Item) + Sync
             halves(self.0, items, &self.1);
         }
     }
-    let tasks = if ALONE.get() { 1 } else { items.len() };
+    let tasks = if INLINE.get() { 1 } else { items.len() };
     items.with_producer(Split(tasks, f));
 }
 
@@ -142,7 +142,7 @@ fn halves<P: Producer>(len: usize, items: P, f: &(impl Fn(P::Item) + Sync)) {
     rayon::join(
         || {
             halves(len / 2, left, f);
-            // Nobody has begun the other half: it is this thread's, too.
+            // If no other thread has begun the other half, this thread runs it, too.
             let taken = begun.load(Ordering::Acquire);
             let mut backoff = SpinBackoff(0);
             while taken && !done.load(Ordering::Acquire) {
@@ -151,17 +151,17 @@ fn halves<P: Producer>(len: usize, items: P, f: &(impl Fn(P::Item) + Sync)) {
         },
         || {
             begun.store(true, Ordering::Release);
-            let _done = Finally(&done, true);
+            let _done = SetOnDrop(&done, true);
             halves(len - len / 2, right, f);
         },
     );
 }
 
-/// How often a thread has found nothing to do.
+/// Counts how often a thread has found nothing to do.
 struct SpinBackoff(u32);
 
 impl SpinBackoff {
-    /// Does a piece of the pool's work, or waits a moment if there is none.
+    /// Runs one task of the pool, or waits a moment if there is none.
     fn look(&mut self) {
         match rayon::yield_now() {
             Some(rayon::Yield::Executed) => self.0 = 0,
@@ -169,7 +169,7 @@ impl SpinBackoff {
         }
     }
 
-    /// Waits a moment; after some microseconds, whoever else wants the processor gets it.
+    /// Waits a moment; after some microseconds, yields the processor.
     fn wait(&mut self) {
         if self.0 < SPINS {
             self.0 += 1;
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn who_works_alone_keeps_all_items() {
+    fn inline_work_stays_on_its_thread() {
         let here = std::thread::current().id();
         let met = AtomicUsize::new(0);
         let meet = || {
@@ -223,9 +223,9 @@ mod tests {
                 met.fetch_add(1, Ordering::Relaxed);
             });
         };
-        alone(|| alone(meet));
-        let panics = std::panic::catch_unwind(|| alone(|| panic!("as it should")));
-        assert!(panics.is_err() && !ALONE.get(), "no longer than asked for");
+        inline(|| inline(meet));
+        let panics = std::panic::catch_unwind(|| inline(|| panic!("as it should")));
+        assert!(panics.is_err() && !INLINE.get(), "no longer than asked for");
         assert_eq!(met.load(Ordering::Relaxed), 100);
     }
 

@@ -9,25 +9,25 @@ use pulp::{Arch, Simd, WithSimd};
 /// One register of the widest kind.
 const LANES: usize = 16;
 
-/// Blocks of 16 after which lanes start anew, which keeps long sums accurate.
+/// Blocks of 16 after which partial sums are added up and start again at 0, which keeps long sums accurate.
 const RESTART: usize = 64;
 
 /// Below this, the exponential is nearer to 0 than to the smallest f32: −104 < ln 2⁻¹⁵⁰ = −103.97.
 const VANISHES: f32 = -104.0;
 
-/// What becomes of a row.
+/// How a row is folded to one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fold {
     /// The sum; 0 of nothing.
     Sum,
-    /// The greatest, NaN passed over; −∞ of nothing.
+    /// The greatest, NaN ignored; −∞ of nothing.
     Max,
-    /// The smallest, NaN passed over; +∞ of nothing.
+    /// The smallest, NaN ignored; +∞ of nothing.
     Min,
 }
 
 impl Fold {
-    /// What nothing folds to.
+    /// The result of an empty row.
     pub fn start(self) -> f32 {
         match self {
             Fold::Sum => 0.0,
@@ -75,7 +75,7 @@ impl Fold {
 
     /// Folds each of `x` into its place of `totals`.
     pub fn into(self, totals: &mut [f32], x: &[f32]) {
-        // One loop for each, or none would be vectors.
+        // One loop for each: a common loop would not be vectorised.
         crate::simd::vectorised(
             #[inline(always)]
             || match self {
@@ -167,7 +167,7 @@ pub fn softmax(values: &[f32], out: &mut [f32], row: usize) {
                 for (blocks, from) in blocks.chunks_mut(RESTART).zip(from.chunks(RESTART)) {
                     let mut lanes = [0.0; LANES];
                     for (block, from) in blocks.iter_mut().zip(from) {
-                        // What a causal mask hides comes to 0: half of all rows need no exponentials.
+                        // Hidden by a causal mask: the result is 0 without exponentials.
                         if from.iter().fold(true, |all, &x| all & (x - top < VANISHES)) {
                             block.fill(0.0);
                             continue;

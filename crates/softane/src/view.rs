@@ -7,7 +7,7 @@ use mil::tensor::strides;
 pub(crate) struct View {
     /// Which buffer.
     pub buffer: usize,
-    /// Where the first element is, in elements.
+    /// The index of the first element.
     pub offset: usize,
     /// The size of each axis.
     pub shape: Vec<usize>,
@@ -49,13 +49,13 @@ impl View {
     /// The part that begins at `begin` and takes every `step`-th element, `shape` in all.
     pub fn part(&self, begin: &[usize], step: &[usize], shape: &[usize]) -> View {
         let within = begin.iter().zip(&self.strides).map(|(b, s)| b * s).sum::<usize>();
-        // Nothing may begin behind the end, where no buffer has a place.
+        // An empty part may begin at the end of the buffer, which is no valid offset.
         let offset = self.offset + if shape.contains(&0) { 0 } else { within };
         let strides = self.strides.iter().zip(step).map(|(s, n)| s * n).collect();
         View { buffer: self.buffer, offset, shape: shape.to_vec(), strides }
     }
 
-    /// Stretched to `shape` as NumPy does it.
+    /// Broadcast to `shape` by NumPy's rules.
     pub fn broadcast(&self, shape: &[usize]) -> View {
         let lead = shape.len() - self.shape.len();
         let step = |i: usize| match i.checked_sub(lead) {

@@ -1,4 +1,4 @@
-//! Values behind one another.
+//! Concatenation.
 
 use super::TASK;
 use crate::memory::Reader;
@@ -6,7 +6,7 @@ use crate::pool::for_each;
 use crate::view::{View, Walk};
 use rayon::prelude::*;
 
-/// Writes several views behind one another along an axis.
+/// Writes several views one after another along an axis.
 #[derive(Clone, Debug)]
 pub(crate) struct Concat {
     /// For each view: buffer, offset, how it is walked, and elements it gives to each chunk of the result.

@@ -1,4 +1,4 @@
-//! What an instruction computes of the elements of a tile.
+//! The functions of instructions, on the elements of a tile.
 
 use crate::math;
 use crate::rows;

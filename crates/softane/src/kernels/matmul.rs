@@ -1,7 +1,7 @@
 //! Matrix products of views, batch by batch.
 
 use super::{MANY, rows_of_each};
-use crate::gemm::{self, Elements, GemmKernel, Matrix, Product, Store, Target};
+use crate::gemm::{self, GemmKernel, Matrix, Product, Store, Target};
 use crate::memory::Reader;
 use crate::view::{View, Walk};
 use std::cell::RefCell;
@@ -96,8 +96,10 @@ impl Matmul {
     /// Calls `f` with product `b`.
     pub fn with(&self, reader: &Reader<'_, '_>, b: usize, f: impl FnOnce(&Product<'_>)) {
         let matrix = |side: &Side, t: usize, rows: usize, cols: usize| {
-            // Lowering sends other types than floats to their meaning.
-            let from = Elements::from(reader.read(side.buffer));
+            let from = reader
+                .read(side.buffer)
+                .floats()
+                .expect("steps check that kernels of floats read floats alone");
             Matrix::at(from, side.offset + self.batch.row(t, b), (rows, cols), (side.down, side.across))
         };
         let mut bias = BIAS.take();

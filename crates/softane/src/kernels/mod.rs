@@ -1,13 +1,14 @@
-//! What computes. Every kernel writes one packed buffer, and reads views of others.
+//! Kernels. Each writes one packed buffer and reads views of others.
 
 pub(crate) mod concat;
 mod functions;
+pub(crate) mod group;
 pub(crate) mod matmul;
 pub(crate) mod pointwise;
 pub(crate) mod reduce;
 pub(crate) mod reference;
 pub(crate) mod rowwise;
-pub(crate) mod tile;
+pub(crate) mod tile_program;
 pub(crate) mod transpose;
 
 use crate::pool::for_each;
@@ -19,14 +20,14 @@ const TASK: usize = 1 << 13;
 /// Elements of a tile: a few of them fit the first-level cache.
 const TILE: usize = 1 << 10;
 
-/// Tasks that several matrices make together, at least: each one or more.
+/// Tasks of several matrices together, at least.
 const MANY: usize = 8;
 
 /// Rows of such a task, at least.
 const LEAST_ROWS: usize = 48;
 
-/// Calls `f` with rows of each of the `[m, n]` that `out` holds, as tasks: which matrix, which row is the first, and the
-/// rows, a multiple of `unit` but for the last.
+/// Cuts the matrices `[m, n]` that `out` holds into tasks of rows, a multiple of `unit` except the last, and calls `f` with
+/// the matrix, the first row and the rows of each.
 fn rows_of_each<T: Send>(
     out: &mut [T],
     (m, n): (usize, usize),

@@ -1,28 +1,15 @@
 //! Elementwise operations, alone or in chains, and functions of rows among them.
 
-use super::rowwise::Deferred;
-use super::tile::{Code, Tile};
+use super::group::Group;
+use super::tile_program::TileProgram;
 use super::{TASK, TILE};
 use crate::arena::Workers;
 use crate::buffer::{Buffer, Slice};
 use crate::convert::Element;
 use crate::memory::Reader;
 use crate::pool::for_each;
-use crate::view::{View, Walk};
+use crate::view::Walk;
 use rayon::prelude::*;
-
-/// Operands of one shape and what is computed of them, element by element or row by row.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Group {
-    pub shape: Vec<usize>,
-    /// Broadcast to `shape`.
-    pub operands: Vec<View>,
-    pub code: Code,
-    /// Whether some instruction works on rows, which are the last axis.
-    pub rows: bool,
-    /// An operand that has not been computed.
-    pub product: Option<Deferred>,
-}
 
 /// Operands and code, and how they are walked.
 #[derive(Clone, Debug)]
@@ -31,7 +18,7 @@ pub(crate) struct Stream {
     pub walk: Walk,
     /// Which operands are row-major without gaps.
     packed: Vec<bool>,
-    tile: Tile,
+    tile: TileProgram,
 }
 
 impl Stream {
@@ -43,7 +30,7 @@ impl Stream {
             operands: group.operands.iter().map(|v| (v.buffer, v.offset)).collect(),
             packed: (0..strides.len()).map(|t| walk.is_packed(t)).collect(),
             walk,
-            tile: Tile::new(&group.code, stored_narrow),
+            tile: TileProgram::new(&group.code, stored_narrow),
         }
     }
 
@@ -104,8 +91,9 @@ pub(super) fn load(from: Slice<'_>, at: usize, step: usize, to: &mut [f32]) {
     match from {
         Slice::F16(from) => gather(from, at, step, to),
         Slice::F32(from) => gather(from, at, step, to),
-        // Lowering sends other types to their meaning.
-        Slice::Other(..) => {}
+        Slice::Other(dtype, _) => {
+            unreachable!("{dtype}: steps check that kernels of floats read floats alone")
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Sums, means and extremes along axes that follow one another.
 
 use super::TILE;
-use super::pointwise::{Group, Stream};
+use super::group::Group;
+use super::pointwise::Stream;
 use crate::arena::Workers;
 use crate::convert::Element;
 use crate::memory::Reader;

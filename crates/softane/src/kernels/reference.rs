@@ -1,8 +1,8 @@
-//! The way out: operations without a kernel run by their meaning in the op table.
+//! Operations without a kernel: they run by their meaning in the op table.
 
 use crate::buffer::{Slice, SliceMut};
-use crate::exec::RunError;
-use crate::memory::Memory;
+use crate::error::{PlanError, RunError};
+use crate::memory::RunMemory;
 use half::f16;
 use mil::bytes;
 use mil::eval::Rounding;
@@ -26,7 +26,7 @@ impl Reference {
     ///
     /// # Errors
     /// What `mil::eval` says.
-    pub fn run(&self, memory: &mut Memory<'_, '_>, writes: &[usize]) -> Result<(), RunError> {
+    pub fn run(&self, memory: &mut RunMemory<'_, '_>, writes: &[usize]) -> Result<(), RunError> {
         let tensors: Vec<Tensor> = {
             let (reader, _) = memory.write(writes[0]);
             self.inputs
@@ -35,8 +35,11 @@ impl Reference {
                 .collect()
         };
         let results = mil::eval::run(&self.program, &Weights::new(), &tensors, Rounding::AsTyped)?;
+        if results.len() != writes.len() {
+            return Err(PlanError::Results { got: results.len(), want: writes.len() }.into());
+        }
         for (tensor, &id) in results.iter().zip(writes) {
-            from_tensor(tensor, &mut memory.write(id).1);
+            from_tensor(tensor, &mut memory.write(id).1)?;
         }
         Ok(())
     }
@@ -53,24 +56,38 @@ pub(crate) fn to_tensor(ty: &TensorType, from: Slice<'_>) -> Tensor {
 }
 
 /// Writes the elements of `tensor`, rounded to the type of `to`.
-pub(crate) fn from_tensor(tensor: &Tensor, to: &mut SliceMut<'_>) {
+///
+/// # Errors
+/// `Kind`, if `to` holds floats and `tensor` does not.
+pub(crate) fn from_tensor(tensor: &Tensor, to: &mut SliceMut<'_>) -> Result<(), PlanError> {
+    let want = to.as_slice().dtype();
     match (&tensor.data, to) {
         (Data::Float(from), SliceMut::F16(to)) => {
-            for (to, &x) in to.iter_mut().zip(from) {
-                *to = f16::from_f64(x);
-            }
+            to.iter_mut().zip(from).for_each(|(to, &x)| *to = f16::from_f64(x));
         }
         (Data::Float(from), SliceMut::F32(to)) => {
-            for (to, &x) in to.iter_mut().zip(from) {
-                *to = x as f32;
-            }
+            to.iter_mut().zip(from).for_each(|(to, &x)| *to = x as f32);
         }
         (data, SliceMut::Other(dtype, to)) => {
-            for (to, byte) in to.iter_mut().zip(bytes::to_memory(*dtype, data)) {
-                *to = byte;
-            }
+            to.iter_mut().zip(bytes::to_memory(*dtype, data)).for_each(|(to, byte)| *to = byte);
         }
-        // The verifier lets no value change its kind, and strings live in constants alone.
-        _ => {}
+        (_, SliceMut::F16(_) | SliceMut::F32(_)) => {
+            return Err(PlanError::Kind { got: tensor.ty.dtype, want });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mil::DType;
+
+    #[test]
+    fn a_result_of_another_kind_is_an_error() {
+        let tensor = Tensor { ty: TensorType::new(DType::I32, vec![1]), data: Data::Int(vec![7]) };
+        let mut to = [1.0f32];
+        let error = from_tensor(&tensor, &mut SliceMut::F32(&mut to)).expect_err("no float");
+        assert_eq!(error.to_string(), "a result of type int32 is to be written as fp32");
     }
 }

@@ -3,38 +3,26 @@
 //! Where a softmax follows a mask, columns that the mask hides from every row of a block are not computed. That changes
 //! no bit: they are skipped only if the factors bound all scores far from the mask, and then their softmax is 0.
 
+use super::group::{Deferred, Group};
 use super::matmul::Matmul;
-use super::pointwise::{Group, Stream, load};
-use super::tile::{Binary, Code, Function, Row, Source};
+use super::pointwise::{Stream, load};
+use super::tile_program::{Binary, Code, Function, Row, Source};
 use super::{TILE, rows_of_each};
 use crate::arena::Workers;
 use crate::buffer::Buffer;
 use crate::convert::Element;
 use crate::gemm::{self, GemmKernel, Target};
 use crate::memory::Reader;
-use crate::view::View;
 use half::f16;
 use std::cell::RefCell;
 
-/// A product that has not been computed: `left · right`, which is to be `out`.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Deferred {
-    pub left: View,
-    pub right: View,
-    /// Where it goes if it is stored; the group that has it as an operand sees it so.
-    pub out: View,
-    /// Whether it is rounded to half precision.
-    pub narrow: bool,
-    pub label: String,
-}
-
-/// Stores a [`Group`] of rows of which one operand is a product.
+/// Stores a [`Group`] of rows one operand of which is a product.
 #[derive(Clone, Debug)]
 pub(crate) struct Rowwise {
     product: Matmul,
     narrow: bool,
     stream: Stream,
-    /// Which operand the product is.
+    /// The position of the product among the operands.
     operand: usize,
     mask: Option<Mask>,
     /// Rows and columns of one product.
@@ -59,22 +47,22 @@ const BLOCK: usize = 48;
 /// The longest row: with a longer one, a block would not stay in the second-level cache.
 const LONGEST: usize = 4096;
 
-/// What a mask adds, at most, where it hides.
+/// The largest value of a mask that hides.
 const HIDES: f32 = -60_000.0;
 
-/// What a mask adds, at least, where it does not.
+/// The smallest value of a mask that does not hide.
 const SHOWS: f32 = -1000.0;
 
-/// What a mask adds, at most, anywhere in a row that it hides parts of: scores stay finite in half precision.
+/// The largest value of a mask in a row that it hides parts of: scores stay finite in half precision.
 const FARTHEST: f32 = 30_000.0;
 
-/// What the elements of the product may come to, before and after scaling, if hidden columns are left out. In half
-/// precision none is infinite then, and what is hidden lies at least `60 000 − 1000 − 2·29 000 − 64 = 936` below what
-/// is shown, 64 being for roundings: 104 are enough for its exponential to be 0.
+/// Bounds of the elements of the product, before and after scaling, within which hidden columns are skipped. In half
+/// precision none is infinite then, and hidden scores are at least `60 000 − 1000 − 2·29 000 − 64 = 936` below others,
+/// 64 being for roundings: at 104 the exponential is 0.
 const MOST: [f32; 2] = [60_000.0, 29_000.0];
 
 thread_local! {
-    /// How far each block of rows reaches.
+    /// The columns that each block of rows computes.
     static REACH: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -180,7 +168,7 @@ impl Rowwise {
         });
     }
 
-    /// For each block of rows, how many columns some row of it sees, as the mask says: whole registers.
+    /// For each block of rows, the number of columns that the mask shows to some row of it: whole tiles.
     fn reach(&self, reader: &Reader<'_, '_>, reach: &mut Vec<usize>) {
         reach.clear();
         reach.resize(self.m.div_ceil(self.block), self.n);

@@ -6,7 +6,7 @@ use crate::pool::for_each;
 use crate::view::{View, Walk};
 use rayon::prelude::*;
 
-/// Rows and columns of a block that is transposed at a time: what is read and written of it fits the first-level cache.
+/// Rows and columns of a block that is transposed at a time: both sides of it fit the first-level cache.
 const BLOCK: usize = 32;
 
 /// Writes a view whose last two axes are transposed: the elements of one column stand side by side.

@@ -1,7 +1,7 @@
 //! Convolutions: matrix products on channels, of the elements of each window.
 
-use super::{Given, Lowering};
-use crate::plan::Elements;
+use super::{Argument, Lowering};
+use crate::plan::ConstantSource;
 use crate::view::View;
 use mil::op::Call;
 use mil::ops::window::Axis;
@@ -10,7 +10,7 @@ use mil::{Literal, Operation, Tensor, TensorType};
 
 impl<'f> Lowering<'f> {
     /// `conv` in all its forms. Windows of one element are a view of `x`; others are written out side by side first.
-    pub(super) fn conv(&mut self, operation: &'f Operation, call: &Call<'f>, x: Given<'f>) -> bool {
+    pub(super) fn conv(&mut self, operation: &'f Operation, call: &Call<'f>, x: Argument<'f>) -> bool {
         let (id, out) = self.result(operation);
         let (xs, ws) = (&call.ty("x").shape, &call.ty("weight").shape);
         let Some((axes, groups)) = mil::ops::conv::geometry(call) else { return false };
@@ -82,7 +82,7 @@ impl<'f> Lowering<'f> {
     fn zeros(&mut self, ty: &TensorType, shape: &[usize]) -> View {
         let one = TensorType::new(ty.dtype, vec![1; shape.len()]);
         let literal = Literal::inline(Tensor::floats(one.clone(), [0.0]));
-        let buffer = self.constant(Elements::Literal(literal), &one);
+        let buffer = self.constant(ConstantSource::Literal(literal), &one);
         View::packed(buffer, &one.shape).broadcast(shape)
     }
 }

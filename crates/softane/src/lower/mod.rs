@@ -1,23 +1,28 @@
 //! From verified MIL to a plan.
 //!
-//! Operations that only rename elements become views. Elementwise operations are gathered into groups that one pass
-//! computes. Whatever has no kernel runs by its meaning; [`rules`] is the one place that decides.
+//! Operations that only rearrange elements become views. Elementwise operations are gathered into groups that one pass
+//! computes. An operation without a kernel runs by its meaning; [`rules`] is the one place that decides.
 
-mod alone;
 mod conv;
+mod fusion;
+mod products;
 mod rules;
-mod sources;
+mod single_op;
 
-use crate::exec::CompileError;
+use crate::error::CompileError;
 use crate::gemm::GemmKernel;
 use crate::kernels::concat::Concat;
+use crate::kernels::group::{Deferred, Group};
 use crate::kernels::matmul::Matmul;
-use crate::kernels::pointwise::{Group, Pointwise};
+use crate::kernels::pointwise::Pointwise;
 use crate::kernels::reference::Reference;
-use crate::kernels::rowwise::{Deferred, Rowwise};
-use crate::kernels::tile::{Code, Source};
+use crate::kernels::rowwise::Rowwise;
+use crate::kernels::tile_program::{Code, Source};
 use crate::kernels::transpose::{Gather, Transpose};
-use crate::plan::{BufferHome, BufferInfo, Constant, Elements, Kernel, Plan, Step, is_native};
+use crate::plan::{
+    BufferHome, BufferInfo, Constant, ConstantSource, CpuKernel, FloatKernel, MoveKernel, Plan, PlanStep,
+    is_native,
+};
 use crate::view::View;
 use mil::{ArgValue, DType, Function, Literal, Operation, Program, TensorType, ValueId, Verified};
 
@@ -47,7 +52,7 @@ pub(crate) fn lower(program: &Verified<Program>, gemm: GemmKernel) -> Result<Pla
         lowering.define(id, View::packed(buffer, &ty.shape));
     }
     for operation in &function.ops {
-        // What has no results, such as the writing of a state, computes nothing.
+        // An operation without results, such as writing a state, computes nothing.
         let computes = operation.op.name() != "const" && !operation.results.is_empty();
         if computes && !lowering.fast(operation) {
             lowering.reference(operation)?;
@@ -59,7 +64,7 @@ pub(crate) fn lower(program: &Verified<Program>, gemm: GemmKernel) -> Result<Pla
     Ok(Plan::new(&lowering.buffers, lowering.steps, lowering.constants))
 }
 
-/// What is known of a value before anything needs its elements.
+/// A value whose elements are computed when they are needed.
 #[derive(Clone, Debug)]
 enum LazyValue {
     /// Elements of a buffer.
@@ -72,7 +77,7 @@ enum LazyValue {
 
 /// An argument of an operation.
 #[derive(Clone, Copy, Debug)]
-enum Given<'f> {
+enum Argument<'f> {
     Value(ValueId),
     Literal(&'f Literal),
 }
@@ -86,7 +91,7 @@ struct Lowering<'f> {
     uses: Vec<Vec<usize>>,
     values: Vec<Option<LazyValue>>,
     buffers: Vec<BufferInfo>,
-    steps: Vec<Step>,
+    steps: Vec<PlanStep>,
     constants: Vec<Constant>,
 }
 
@@ -115,27 +120,27 @@ impl<'f> Lowering<'f> {
         (id, self.function.ty(id))
     }
 
-    fn given(&self, operation: &'f Operation, name: &str) -> Option<Given<'f>> {
+    fn given(&self, operation: &'f Operation, name: &str) -> Option<Argument<'f>> {
         match operation.arg(name)? {
-            ArgValue::Value(v) => Some(Given::Value(*v)),
-            ArgValue::Literal(l) => Some(Given::Literal(l)),
-            ArgValue::List(vs) => vs.first().map(|&v| Given::Value(v)),
+            ArgValue::Value(v) => Some(Argument::Value(*v)),
+            ArgValue::Literal(l) => Some(Argument::Literal(l)),
+            ArgValue::List(vs) => vs.first().map(|&v| Argument::Value(v)),
         }
     }
 
-    fn constant(&mut self, elements: Elements, ty: &TensorType) -> usize {
+    fn constant(&mut self, elements: ConstantSource, ty: &TensorType) -> usize {
         self.constants.push(Constant { elements, dtype: ty.dtype, used: false });
         self.buffer(ty.dtype, ty.elements(), BufferHome::Constant(self.constants.len() - 1))
     }
 
     /// The elements of an argument; computes them if that has not been done.
-    fn view(&mut self, given: Given<'f>) -> View {
+    fn view(&mut self, given: Argument<'f>) -> View {
         let id = match given {
-            Given::Literal(l) => {
-                let buffer = self.constant(Elements::Literal(l.clone()), &l.ty);
+            Argument::Literal(l) => {
+                let buffer = self.constant(ConstantSource::Literal(l.clone()), &l.ty);
                 return View::packed(buffer, &l.ty.shape);
             }
-            Given::Value(id) => id,
+            Argument::Value(id) => id,
         };
         let view = match (self.values[id.index()].take(), self.literals[id.index()]) {
             (Some(LazyValue::View(view)), _) => view,
@@ -147,10 +152,10 @@ impl<'f> Lowering<'f> {
                 to
             }
             (None, literal) => {
-                // Verified: what is used was defined, and what no step defines is a constant.
+                // Verified: each value that is used is defined, by a step or as a constant.
                 let ty = self.function.ty(id);
                 let buffer = match literal {
-                    Some(l) => self.constant(Elements::Literal(l.clone()), ty),
+                    Some(l) => self.constant(ConstantSource::Literal(l.clone()), ty),
                     None => self.buffer(ty.dtype, ty.elements(), BufferHome::Scratch),
                 };
                 View::packed(buffer, &ty.shape)
@@ -160,14 +165,14 @@ impl<'f> Lowering<'f> {
         view
     }
 
-    fn push(&mut self, label: String, kernel: Kernel, reads: Vec<usize>, write: usize) {
-        self.steps.push(Step { label, kernel, reads, writes: vec![write] });
+    fn push(&mut self, label: String, kernel: CpuKernel, reads: Vec<usize>, write: usize) {
+        self.steps.push(PlanStep { label, kernel, reads, writes: vec![write] });
     }
 
     /// Computes `product` into its own buffer.
     fn settled(&mut self, product: Deferred) -> View {
         let Deferred { left, right, out, label, .. } = product;
-        let kernel = Kernel::Matmul(Matmul::new(&left, &right, None, self.gemm));
+        let kernel = CpuKernel::Float(FloatKernel::Matmul(Matmul::new(&left, &right, None, self.gemm)));
         self.push(label, kernel, vec![left.buffer, right.buffer], out.buffer);
         out
     }
@@ -180,25 +185,37 @@ impl<'f> Lowering<'f> {
             if let Some(kernel) = Rowwise::new(group, product, self.gemm, narrow) {
                 reads.retain(|&b| b != product.out.buffer);
                 reads.extend([product.left.buffer, product.right.buffer]);
-                return self.push(label, Kernel::Rowwise(Box::new(kernel)), reads, buffer);
+                return self.push(
+                    label,
+                    CpuKernel::Float(FloatKernel::Rowwise(Box::new(kernel))),
+                    reads,
+                    buffer,
+                );
             }
             self.settled(product.clone());
         }
-        self.push(label, Kernel::Pointwise(Pointwise::new(group, narrow)), reads, buffer);
+        self.push(
+            label,
+            CpuKernel::Float(FloatKernel::Pointwise(Pointwise::new(group, narrow))),
+            reads,
+            buffer,
+        );
     }
 
     /// Copies `view` into `buffer`, packed and converted to its type.
     fn copy_to(&mut self, view: &View, buffer: usize) {
         let (from, to) = (self.dtype(view), self.buffers[buffer].dtype);
         let kernel = match Transpose::new(view) {
-            Some(transpose) if from == to && is_native(to) => Kernel::Transpose(transpose),
+            Some(transpose) if from == to && is_native(to) => {
+                CpuKernel::Move(MoveKernel::Transpose(transpose))
+            }
             _ if is_native(to) => {
                 let code = Code { instructions: Vec::new(), result: Source::Operand(0) };
                 let operands = vec![view.clone()];
                 let group = Group { shape: view.shape.clone(), operands, code, rows: false, product: None };
-                Kernel::Pointwise(Pointwise::new(&group, to == DType::F16))
+                CpuKernel::Float(FloatKernel::Pointwise(Pointwise::new(&group, to == DType::F16)))
             }
-            _ => Kernel::Gather(Gather::new(view)),
+            _ => CpuKernel::Move(MoveKernel::Gather(Gather::new(view))),
         };
         self.push("copy".into(), kernel, vec![view.buffer], buffer);
     }
@@ -226,7 +243,7 @@ impl<'f> Lowering<'f> {
         }
     }
 
-    /// Whether `view` is all of a buffer that may still be put anywhere.
+    /// Whether `view` is all of a buffer that has no fixed place yet.
     fn is_movable(&self, view: &View) -> bool {
         let info = &self.buffers[view.buffer];
         info.home == BufferHome::Scratch
@@ -235,7 +252,7 @@ impl<'f> Lowering<'f> {
             && view.elements() == info.elements
     }
 
-    /// Joins `parts` along `axis` into the value `id`: what a step computes for it alone is computed in place.
+    /// Concatenates `parts` along `axis` into the value `id`; a part that nothing else uses is computed in place.
     fn join(&mut self, parts: Vec<View>, axis: usize, id: ValueId) {
         let (ty, label) = (self.function.ty(id), self.function.value(id).name.clone());
         let out = self.joined(parts, axis, ty, label);
@@ -259,13 +276,18 @@ impl<'f> Lowering<'f> {
             }
         } else {
             let reads = parts.iter().map(|v| v.buffer).collect();
-            self.push(label, Kernel::Concat(Concat::new(&parts, axis)), reads, out.buffer);
+            self.push(
+                label,
+                CpuKernel::Move(MoveKernel::Concat(Concat::new(&parts, axis))),
+                reads,
+                out.buffer,
+            );
         }
         out
     }
 
     fn output(&mut self, at: usize, id: ValueId) {
-        let view = self.view(Given::Value(id));
+        let view = self.view(Argument::Value(id));
         if self.is_movable(&view) {
             self.buffers[view.buffer].home = BufferHome::Output(at);
         } else {
@@ -277,11 +299,12 @@ impl<'f> Lowering<'f> {
     /// Runs `operation` by its meaning.
     fn reference(&mut self, operation: &'f Operation) -> Result<(), CompileError> {
         let refused = |report| CompileError::Operation { name: operation.op.name(), report };
-        let (program, given) = alone::alone(self.function, &self.literals, operation).map_err(refused)?;
+        let (program, given) =
+            single_op::single_op(self.function, &self.literals, operation).map_err(refused)?;
         if given.is_empty() && operation.results.len() == 1 {
             // All of it is known: it is a constant.
             let (id, ty) = self.result(operation);
-            let buffer = self.constant(Elements::Program(program), ty);
+            let buffer = self.constant(ConstantSource::Program(program), ty);
             self.define(id, View::packed(buffer, &ty.shape));
             return Ok(());
         }
@@ -301,8 +324,8 @@ impl<'f> Lowering<'f> {
             writes.push(out.buffer);
             self.define(id, out);
         }
-        let kernel = Kernel::Reference(Reference::new(program, inputs));
-        self.steps.push(Step { label: self.label(operation), kernel, reads, writes });
+        let kernel = CpuKernel::Reference(Reference::new(program, inputs));
+        self.steps.push(PlanStep { label: self.label(operation), kernel, reads, writes });
         Ok(())
     }
 

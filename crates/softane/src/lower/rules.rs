@@ -1,16 +1,13 @@
-//! Which operation becomes what.
+//! Which operation becomes which kernel or view.
 
-use super::{Given, LazyValue, Lowering};
-use crate::kernels::matmul::Matmul;
-use crate::kernels::pointwise::Group;
+use super::{Argument, Lowering};
+use crate::kernels::group::Group;
 use crate::kernels::reduce::Reduce;
-use crate::kernels::rowwise::Deferred;
-use crate::kernels::tile::{Binary, Function, Unary};
-use crate::plan::Kernel;
+use crate::kernels::tile_program::{Binary, Function, Unary};
+use crate::plan::{CpuKernel, FloatKernel};
 use crate::rows::Fold;
 use crate::view::View;
 use mil::op::{Call, Role, resolve_axis};
-use mil::tensor::broadcast;
 use mil::{DType, Operation, ValueId};
 use std::ops::Range;
 
@@ -57,7 +54,7 @@ impl<'f> Lowering<'f> {
 
     fn fast_rest(&mut self, operation: &'f Operation, call: &Call<'f>) -> bool {
         let x = self.given(operation, "x");
-        let (id, out) = self.result(operation);
+        let (_, out) = self.result(operation);
         // Kernels that compute do so with floats; integers are left to the meaning.
         let computes =
             matches!(operation.op.name(), "matmul" | "linear") || operation.op.name().starts_with("reduce_");
@@ -72,6 +69,40 @@ impl<'f> Lowering<'f> {
             ("maximum", _) => self.binary(operation, Binary::Max),
             ("minimum", _) => self.binary(operation, Binary::Min),
             ("pow", _) => self.binary(operation, Binary::Pow),
+            ("softmax", Some(x)) => {
+                let axis = resolve_axis(call.int("axis"), out.rank()).unwrap_or(0);
+                if axis + 1 == out.rank() {
+                    self.softmax_rows(operation, x)
+                } else {
+                    self.softmax_columns(operation, x, axis)
+                }
+            }
+            ("layer_norm", Some(_)) => {
+                let last = out.rank().checked_sub(1);
+                let axes: Vec<_> = call.ints("axes").iter().map(|&a| resolve_axis(a, out.rank())).collect();
+                axes == [last] && last.is_some() && self.layer_norm(operation, call.float("epsilon") as f32)
+            }
+            ("reduce_sum", Some(x)) => self.reduce(operation, call, x, (Fold::Sum, false), None),
+            ("reduce_mean", Some(x)) => self.reduce(operation, call, x, (Fold::Sum, true), None),
+            ("reduce_max", Some(x)) => self.reduce(operation, call, x, (Fold::Max, false), None),
+            ("reduce_min", Some(x)) => self.reduce(operation, call, x, (Fold::Min, false), None),
+            ("reduce_sum_square", Some(x)) => {
+                self.reduce(operation, call, x, (Fold::Sum, false), Some(Unary::Square))
+            }
+            ("reduce_l1_norm", Some(x)) => {
+                self.reduce(operation, call, x, (Fold::Sum, false), Some(Unary::Abs))
+            }
+            ("matmul", Some(x)) => self.matmul(operation, call, x),
+            ("linear", Some(x)) => self.linear(operation, x),
+            ("conv", Some(x)) => self.conv(operation, call, x),
+            _ => self.rearranged(operation, call, x),
+        }
+    }
+
+    /// Operations that only rearrange elements: most become views.
+    fn rearranged(&mut self, operation: &'f Operation, call: &Call<'f>, x: Option<Argument<'f>>) -> bool {
+        let (id, out) = self.result(operation);
+        match (operation.op.name(), x) {
             ("identity", Some(x)) => {
                 let view = self.view(x);
                 self.define(id, view);
@@ -90,7 +121,7 @@ impl<'f> Lowering<'f> {
                 self.define(id, view.permuted(&perm));
                 true
             }
-            // Where it begins is not known yet: views lie where they lie.
+            // Where it begins is computed at run time: no view has such an offset.
             ("slice_by_size" | "slice_by_index", _) if is_computed(operation, call) => false,
             ("slice_by_size", Some(x)) => {
                 let view = self.view(x);
@@ -128,32 +159,6 @@ impl<'f> Lowering<'f> {
                 self.join(parts, axis, id);
                 true
             }
-            ("softmax", Some(x)) => {
-                let axis = resolve_axis(call.int("axis"), out.rank()).unwrap_or(0);
-                if axis + 1 == out.rank() {
-                    self.softmax_rows(operation, x)
-                } else {
-                    self.softmax_columns(operation, x, axis)
-                }
-            }
-            ("layer_norm", Some(_)) => {
-                let last = out.rank().checked_sub(1);
-                let axes: Vec<_> = call.ints("axes").iter().map(|&a| resolve_axis(a, out.rank())).collect();
-                axes == [last] && last.is_some() && self.layer_norm(operation, call.float("epsilon") as f32)
-            }
-            ("reduce_sum", Some(x)) => self.reduce(operation, call, x, (Fold::Sum, false), None),
-            ("reduce_mean", Some(x)) => self.reduce(operation, call, x, (Fold::Sum, true), None),
-            ("reduce_max", Some(x)) => self.reduce(operation, call, x, (Fold::Max, false), None),
-            ("reduce_min", Some(x)) => self.reduce(operation, call, x, (Fold::Min, false), None),
-            ("reduce_sum_square", Some(x)) => {
-                self.reduce(operation, call, x, (Fold::Sum, false), Some(Unary::Square))
-            }
-            ("reduce_l1_norm", Some(x)) => {
-                self.reduce(operation, call, x, (Fold::Sum, false), Some(Unary::Abs))
-            }
-            ("matmul", Some(x)) => self.matmul(operation, call, x),
-            ("linear", Some(x)) => self.linear(operation, x),
-            ("conv", Some(x)) => self.conv(operation, call, x),
             _ => false,
         }
     }
@@ -164,11 +169,11 @@ impl<'f> Lowering<'f> {
             Some(mil::ArgValue::Value(v)) => vec![*v],
             _ => Vec::new(),
         };
-        ids.into_iter().map(|v| self.view(Given::Value(v))).collect()
+        ids.into_iter().map(|v| self.view(Argument::Value(v))).collect()
     }
 
     /// Slices with positive strides; others run by their meaning.
-    fn slice_by_index(&mut self, operation: &'f Operation, call: &Call<'f>, x: Given<'f>) -> bool {
+    fn slice_by_index(&mut self, operation: &'f Operation, call: &Call<'f>, x: Argument<'f>) -> bool {
         let (id, out) = self.result(operation);
         let shape = &call.ty("x").shape;
         if call.has("squeeze_mask") || call.has("stride") && call.ints("stride").iter().any(|&s| s <= 0) {
@@ -206,7 +211,7 @@ impl<'f> Lowering<'f> {
     }
 
     /// Repetitions: each axis is walked anew for every repetition.
-    fn tile(&mut self, x: Given<'f>, call: &Call<'f>, id: ValueId) -> bool {
+    fn tile(&mut self, x: Argument<'f>, call: &Call<'f>, id: ValueId) -> bool {
         let view = self.view(x);
         let out = self.function.ty(id);
         let mut repeated = View { shape: Vec::new(), strides: Vec::new(), ..view.clone() };
@@ -224,7 +229,7 @@ impl<'f> Lowering<'f> {
         &mut self,
         operation: &'f Operation,
         call: &Call<'f>,
-        x: Given<'f>,
+        x: Argument<'f>,
         (fold, mean): (Fold, bool),
         each: Option<Unary>,
     ) -> bool {
@@ -285,128 +290,8 @@ impl<'f> Lowering<'f> {
                 }
             }
         };
-        self.push(format!("{fold:?}"), Kernel::Reduce(reduce.0), reduce.1, out.buffer);
+        self.push(format!("{fold:?}"), CpuKernel::Float(FloatKernel::Reduce(reduce.0)), reduce.1, out.buffer);
         out
-    }
-
-    fn matmul(&mut self, operation: &'f Operation, call: &Call<'f>, x: Given<'f>) -> bool {
-        let (id, out) = self.result(operation);
-        let Some(y) = self.given(operation, "y") else { return false };
-        let (mut x, mut y) = (self.view(x), self.view(y));
-        // A vector has nothing to transpose.
-        match x.shape[..] {
-            [k] => x = self.reshaped(x, &[1, k]),
-            _ if call.bool("transpose_x") => x = transposed(&x),
-            _ => {}
-        }
-        match y.shape[..] {
-            [k] => y = self.reshaped(y, &[k, 1]),
-            _ if call.bool("transpose_y") => y = transposed(&y),
-            _ => {}
-        }
-        let Some(batch) = broadcast(&x.shape[..x.shape.len() - 2], &y.shape[..y.shape.len() - 2]) else {
-            return false;
-        };
-        let stretched = |v: &View| v.broadcast(&[&batch, &v.shape[v.shape.len() - 2..]].concat());
-        let (x, y) = (stretched(&x), stretched(&y));
-        // A result that is only transposed is computed transposed: xy = (yᵀxᵀ)ᵀ. A large left side stays where it is:
-        // there it need not be transposed itself, and its zeros are skipped.
-        let large = |v: &View| v.shape[v.shape.len() - 2..].iter().product::<usize>();
-        if self.feeds_rows(id)
-            && [&batch[..], &[x.shape[batch.len()], y.shape[batch.len() + 1]]].concat() == out.shape
-        {
-            let (narrow, label) = (out.dtype == DType::F16, self.label(operation));
-            let out = self.scratch(out.dtype, &out.shape);
-            self.values[id.index()] =
-                Some(LazyValue::Product(Deferred { left: x, right: y, out, narrow, label }));
-            return true;
-        }
-        let view = if self.is_turned_next(id) && large(&x) < 2 * large(&y) {
-            transposed(&self.product(transposed(&y), transposed(&x), None, out.dtype, self.label(operation)))
-        } else {
-            self.product(x, y, None, out.dtype, self.label(operation))
-        };
-        let view = if view.shape == out.shape { view } else { self.reshaped(view, &out.shape) };
-        self.define(id, view);
-        true
-    }
-
-    /// `linear`: `x·weightᵀ + bias`, computed as `(weight·xᵀ + bias)ᵀ` if there is a bias.
-    fn linear(&mut self, operation: &'f Operation, x: Given<'f>) -> bool {
-        let (id, out) = self.result(operation);
-        let Some(weight) = self.given(operation, "weight") else { return false };
-        let (x, weight) = (self.view(x), self.view(weight));
-        let (o, i) = (weight.shape[0], weight.shape[1]);
-        let x = self.reshaped(x.clone(), &[x.elements() / i, i]);
-        let view = match self.given(operation, "bias") {
-            None => self.product(x, transposed(&weight), None, out.dtype, self.label(operation)),
-            Some(bias) => {
-                let bias = self.view(bias);
-                let bias = self.reshaped(bias, &[o, 1]);
-                transposed(&self.product(
-                    weight,
-                    transposed(&x),
-                    Some(bias),
-                    out.dtype,
-                    self.label(operation),
-                ))
-            }
-        };
-        let view = self.reshaped(view, &out.shape);
-        self.define(id, view);
-        true
-    }
-
-    /// `left · right + bias` in a buffer of its own.
-    pub(super) fn product(
-        &mut self,
-        left: View,
-        right: View,
-        bias: Option<View>,
-        dtype: DType,
-        label: String,
-    ) -> View {
-        let rank = left.shape.len();
-        let shape = [&left.shape[..rank - 1], &right.shape[rank - 1..]].concat();
-        let out = self.scratch(dtype, &shape);
-        let reads =
-            [Some(&left), Some(&right), bias.as_ref()].into_iter().flatten().map(|v| v.buffer).collect();
-        let kernel = Kernel::Matmul(Matmul::new(&left, &right, bias.as_ref(), self.gemm));
-        self.push(label, kernel, reads, out.buffer);
-        out
-    }
-
-    /// Whether the one use of `id` is a function of its rows, or elementwise operations with one use each up to that.
-    fn feeds_rows(&self, mut id: ValueId) -> bool {
-        loop {
-            let [at] = self.uses[id.index()][..] else { return false };
-            let next = &self.function.ops[at];
-            if !self.is_alone(id) {
-                return false;
-            }
-            match next.op.name() {
-                "softmax" | "layer_norm" => return true,
-                "add" | "sub" | "mul" | "real_div" => id = next.results[0],
-                _ => return false,
-            }
-        }
-    }
-
-    /// Whether the one use of `id` is to swap its last two axes.
-    fn is_turned_next(&self, id: ValueId) -> bool {
-        let [at] = self.uses[id.index()][..] else { return false };
-        let next = &self.function.ops[at];
-        if !self.is_alone(id) || next.op.name() != "transpose" {
-            return false;
-        }
-        let rank = self.function.ty(id).rank() as i64;
-        if rank < 2 {
-            return false;
-        }
-        let perm = Call::new(self.function, &self.literals, next).ints("perm");
-        let mut swap: Vec<i64> = (0..rank).collect();
-        swap.swap(rank as usize - 2, rank as usize - 1);
-        perm.iter().map(|p| if *p < 0 { p + rank } else { *p }).eq(swap)
     }
 }
 
@@ -414,12 +299,4 @@ impl<'f> Lowering<'f> {
 fn is_computed(operation: &Operation, call: &Call<'_>) -> bool {
     let bounds = operation.op.params.iter().filter(|p| p.role == Role::Bound);
     bounds.map(|p| p.name).any(|name| call.has(name) && call.data(name).is_none())
-}
-
-/// The last two axes swapped.
-fn transposed(view: &View) -> View {
-    let rank = view.shape.len();
-    let mut perm: Vec<usize> = (0..rank).collect();
-    perm.swap(rank - 2, rank - 1);
-    view.permuted(&perm)
 }

@@ -1,14 +1,14 @@
-//! Rows cut lengthwise, so that threads write beside one another in the same rows.
+//! Strips of columns of a matrix, which threads write in parallel.
 #![expect(
     unsafe_code,
-    reason = "slices cannot be cut so: each block says why nobody else has these elements"
+    reason = "slices cannot be split by columns: each block says why no other strip has these elements"
 )]
 
 use half::f16;
 use rayon::prelude::*;
 use std::marker::PhantomData;
 
-/// A few columns of all rows of a matrix.
+/// Some columns of all rows of a matrix.
 #[derive(Debug)]
 pub(crate) struct Strip<'a> {
     to: *mut f16,
@@ -18,7 +18,7 @@ pub(crate) struct Strip<'a> {
     matrix: PhantomData<&'a mut [f16]>,
 }
 
-// SAFETY: it has its elements for itself, as a slice to write has.
+// SAFETY: no other strip has its elements, as with a mutable slice.
 unsafe impl Send for Strip<'_> {}
 
 impl Strip<'_> {
@@ -41,7 +41,7 @@ impl Strip<'_> {
         unsafe { std::slice::from_raw_parts_mut(self.to.add(row * self.stride), self.width) }
     }
 
-    /// Whether every row begins at a multiple of `bytes`, as stores past the cache want it.
+    /// Whether every row begins at a multiple of `bytes`, as non-temporal stores need it.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn is_aligned(&self, bytes: usize) -> bool {
         self.to.addr().is_multiple_of(bytes) && (self.stride * size_of::<f16>()).is_multiple_of(bytes)
@@ -65,10 +65,10 @@ pub(crate) fn strips<'a>(
     (0..columns.div_ceil(width)).into_par_iter().map(move |i| whole.part(i * width, width))
 }
 
-/// All columns, of which each part is taken once.
+/// All columns; each part is taken once.
 struct Whole<'a>(Strip<'a>);
 
-// SAFETY: what is shared is only where the matrix lies; parts are taken by `strips` alone, each once.
+// SAFETY: only the address of the matrix is shared; `strips` alone takes parts, each once.
 unsafe impl Sync for Whole<'_> {}
 
 impl<'a> Whole<'a> {

@@ -28,7 +28,7 @@ pub(crate) fn narrow<'a>(from: &'a [f32], to: &'a mut [u16]) -> (&'a [f32], &'a 
     (from_tail, to_tail)
 }
 
-/// Rounds to values that f16 has.
+/// Rounds to the nearest values that f16 can represent.
 pub(crate) fn round(values: &mut [f32]) -> &mut [f32] {
     let (blocks, tail) = values.as_chunks_mut::<LANES>();
     for block in blocks {

@@ -1,4 +1,4 @@
-//! Vectors of 16 words: how elements get there, and how blocks of them are transposed.
+//! Vectors of 16 words: loading elements, and transposing blocks.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
 use half::f16;

@@ -1,25 +1,8 @@
 //! AVX-512: loads that widen, and transposes of blocks.
 
+mod features;
 pub(crate) mod lanes;
 mod transpose;
 
+pub(crate) use features::{has_avx512, has_avx512_bf16};
 pub(crate) use transpose::narrow_transposed;
-
-use std::sync::LazyLock;
-
-/// Whether the processor has the AVX-512 instructions that everything here needs: F, BW, VL and DQ.
-pub(crate) fn has_avx512() -> bool {
-    static HAS: LazyLock<bool> = LazyLock::new(|| {
-        is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq")
-    });
-    *HAS
-}
-
-/// Whether it has AVX-512 with BF16.
-pub(crate) fn has_avx512_bf16() -> bool {
-    static HAS: LazyLock<bool> = LazyLock::new(|| has_avx512() && is_x86_feature_detected!("avx512bf16"));
-    *HAS
-}

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
 use super::super::strips::Strip;
-use super::has_avx512;
+use super::features::has_avx512;
 use super::lanes::{SINGLE, transposed, whole_rows};
 use std::arch::x86_64::*;
 

@@ -1,11 +1,12 @@
 //! Small programs on tiles: runs of f32 that stay in the first-level cache.
 //!
-//! A [`Code`] says what is computed of some operands, one instruction an operation; [`Tile::new`] gives its values
+//! A [`Code`] says what is computed of some operands, one instruction an operation; [`TileProgram::new`] gives its values
 //! registers, which are rows of working memory. Each instruction rounds its result just as if it were stored.
 
 use super::functions::{Value, binary, by_row, unary};
 use crate::buffer::Buffer;
 use crate::convert;
+use std::collections::HashMap;
 
 pub(crate) use super::functions::{Binary, Row, Unary};
 
@@ -82,18 +83,18 @@ enum Act {
 
 /// A [`Code`] with registers.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Tile {
+pub(crate) struct TileProgram {
     acts: Vec<Act>,
     result: usize,
     /// How many registers it uses.
     pub registers: usize,
 }
 
-impl Tile {
+impl TileProgram {
     /// Gives every value of `code` a register. `stored_narrow` says that the result is rounded when it is stored, so
     /// the last instruction need not do it.
-    pub fn new(code: &Code, stored_narrow: bool) -> Tile {
-        let mut last_use = std::collections::HashMap::new();
+    pub fn new(code: &Code, stored_narrow: bool) -> TileProgram {
+        let mut last_use = HashMap::new();
         let key = |s: Source| match s {
             Source::Operand(i) => Some((0, i)),
             Source::Result(i) => Some((1, i)),
@@ -105,43 +106,36 @@ impl Tile {
             }
         }
         last_use.extend(key(code.result).map(|k| (k, usize::MAX)));
-        let mut registers = Registers::default();
-        let mut places = std::collections::HashMap::new();
-        let mut acts = Vec::new();
-        let mut place = |source: Source, acts: &mut Vec<Act>, registers: &mut Registers| match key(source) {
-            None => match source {
-                Source::Number(x) => Place::Number(x),
-                Source::Operand(_) | Source::Result(_) => Place::Register(0),
-            },
-            Some(k) => Place::Register(*places.entry(k).or_insert_with(|| {
-                let to = registers.take(k);
-                if let Source::Operand(operand) = source {
-                    acts.push(Act::Load { operand, to });
-                }
-                to
-            })),
-        };
+        let mut allocation = Allocation::default();
         for (at, i) in code.instructions.iter().enumerate() {
-            let [a, b] = i.function.sources().map(|s| s.map(|s| place(s, &mut acts, &mut registers)));
             let round = i.round && !(stored_narrow && code.result == Source::Result(at));
-            let Place::Register(to) = place(Source::Result(at), &mut acts, &mut registers) else { continue };
-            match (i.function, a, b) {
-                (Function::Unary(f, _), Some(a), _) => acts.push(Act::Unary { f, a, to, round }),
-                (Function::Row(f, _), Some(a), _) => acts.push(Act::Row { f, a, to, round }),
-                (Function::Binary(f, ..), Some(a), Some(b)) => acts.push(Act::Binary { f, a, b, to, round }),
-                _ => {}
-            }
-            registers.free(|k| last_use.get(&k).copied().unwrap_or(0) <= at);
+            let act = match i.function {
+                Function::Unary(f, a) => {
+                    let a = allocation.read(a);
+                    Act::Unary { f, a, to: allocation.result(at), round }
+                }
+                Function::Row(f, a) => {
+                    let a = allocation.read(a);
+                    Act::Row { f, a, to: allocation.result(at), round }
+                }
+                Function::Binary(f, a, b) => {
+                    let (a, b) = (allocation.read(a), allocation.read(b));
+                    Act::Binary { f, a, b, to: allocation.result(at), round }
+                }
+            };
+            allocation.acts.push(act);
+            allocation.registers.free(|k| last_use.get(&k).copied().unwrap_or(0) <= at);
         }
-        let result = match place(code.result, &mut acts, &mut registers) {
+        let result = match allocation.read(code.result) {
             Place::Register(r) => r,
             a @ Place::Number(_) => {
-                let to = registers.take((2, 0));
-                acts.push(Act::Unary { f: Unary::Copy, a, to, round: false });
+                let to = allocation.registers.take((2, 0));
+                allocation.acts.push(Act::Unary { f: Unary::Copy, a, to, round: false });
                 to
             }
         };
-        Tile { acts, result, registers: registers.owner.len() }
+        let Allocation { acts, registers, .. } = allocation;
+        TileProgram { acts, result, registers: registers.owner.len() }
     }
 
     /// Runs on tiles of `len` elements in rows of `row`; `load(operand, to)` fetches operands. Returns the result.
@@ -193,6 +187,38 @@ impl Tile {
     }
 }
 
+/// The registers of values while a program is built.
+#[derive(Default)]
+struct Allocation {
+    acts: Vec<Act>,
+    registers: Registers,
+    places: HashMap<(u8, usize), usize>,
+}
+
+impl Allocation {
+    /// Where `source` is; an operand is loaded at its first use.
+    fn read(&mut self, source: Source) -> Place {
+        match source {
+            Source::Number(x) => Place::Number(x),
+            Source::Result(at) => Place::Register(self.result(at)),
+            Source::Operand(operand) => {
+                let Allocation { acts, registers, places } = self;
+                Place::Register(*places.entry((0, operand)).or_insert_with(|| {
+                    let to = registers.take((0, operand));
+                    acts.push(Act::Load { operand, to });
+                    to
+                }))
+            }
+        }
+    }
+
+    /// The register of the result of instruction `at`.
+    fn result(&mut self, at: usize) -> usize {
+        let Allocation { registers, places, .. } = self;
+        *places.entry((1, at)).or_insert_with(|| registers.take((1, at)))
+    }
+}
+
 /// Which value owns which register.
 #[derive(Default)]
 struct Registers {
@@ -236,7 +262,7 @@ mod tests {
             ],
             result: Source::Result(3),
         };
-        let tile = Tile::new(&code, false);
+        let tile = TileProgram::new(&code, false);
         assert!(tile.registers <= 4, "{tile:?}");
         let mut registers: Vec<Buffer> = (0..tile.registers).map(|_| Buffer::zeroed(12)).collect();
         let mut loads = Vec::new();
@@ -252,8 +278,8 @@ mod tests {
     fn a_lone_operand_or_number_is_a_result() {
         let copy = Code { instructions: vec![], result: Source::Operand(0) };
         let mut registers = vec![Buffer::zeroed(8)];
-        assert_eq!(Tile::new(&copy, true).run(&mut registers, 2, 2, |_, to| to.fill(5.0)), [5.0, 5.0]);
+        assert_eq!(TileProgram::new(&copy, true).run(&mut registers, 2, 2, |_, to| to.fill(5.0)), [5.0, 5.0]);
         let number = Code { instructions: vec![], result: Source::Number(3.0) };
-        assert_eq!(Tile::new(&number, true).run(&mut registers, 2, 2, |_, _| {}), [3.0, 3.0]);
+        assert_eq!(TileProgram::new(&number, true).run(&mut registers, 2, 2, |_, _| {}), [3.0, 3.0]);
     }
 }

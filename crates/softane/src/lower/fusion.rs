@@ -1,14 +1,14 @@
 //! Elementwise operations gathered into groups.
 
-use super::{Given, LazyValue, Lowering};
-use crate::kernels::pointwise::Group;
-use crate::kernels::tile::{Binary, Code, Function, Instruction, Row, Source, Unary};
+use super::{Argument, LazyValue, Lowering};
+use crate::kernels::group::Group;
+use crate::kernels::tile_program::{Binary, Code, Function, Instruction, Row, Source, Unary};
 use crate::plan::is_native;
 use crate::view::View;
 use mil::ir::LiteralData;
 use mil::{DType, Operation, ValueId};
 
-/// Operands and instructions of one group, at most: more would not stay in the first-level cache.
+/// Operands and instructions of a group, at most: more would not stay in the first-level cache.
 const GROUP: usize = 10;
 
 /// Steps along the last axis that elementwise loops take; with larger ones a copy in blocks is faster.
@@ -21,13 +21,13 @@ impl<'f> Lowering<'f> {
         Group { shape: shape.to_vec(), operands: Vec::new(), code, rows: false, product: None }
     }
 
-    /// Where `group` finds the elements of `given`: in a number, in an operand, or, if nobody else needs them, in the
-    /// instructions that compute them.
-    pub(super) fn source(&mut self, group: &mut Group, given: Given<'f>) -> Source {
+    /// The source of `given` in `group`: a number, an operand, or, if nothing else uses it, the result of the
+    /// instructions that compute it, which `group` absorbs.
+    pub(super) fn source(&mut self, group: &mut Group, given: Argument<'f>) -> Source {
         if let Some(number) = self.number(given) {
             return Source::Number(number);
         }
-        if let Given::Value(id) = given
+        if let Argument::Value(id) = given
             && let Some(LazyValue::Group(inner)) = &self.values[id.index()]
             && inner.shape == group.shape
             && inner.operands.len()
@@ -37,7 +37,7 @@ impl<'f> Lowering<'f> {
                 < GROUP
             && (inner.product.is_none() || group.product.is_none())
         {
-            let alone = self.is_alone(id);
+            let alone = self.has_one_use(id);
             // Computing it twice costs less than storing it and reading it twice.
             if alone || is_cheap(inner) && self.uses[id.index()].len() == 2 {
                 let inner = inner.clone();
@@ -47,7 +47,7 @@ impl<'f> Lowering<'f> {
                 return absorb(group, inner);
             }
         }
-        if let Given::Value(id) = given
+        if let Argument::Value(id) = given
             && let Some(LazyValue::Product(product)) = &self.values[id.index()]
             && product.out.shape == group.shape
             && group.product.is_none()
@@ -61,7 +61,7 @@ impl<'f> Lowering<'f> {
         self.operand(group, view)
     }
 
-    /// Where `group` finds the elements of `view`.
+    /// The source of the elements of `view` in `group`.
     pub(super) fn operand(&mut self, group: &mut Group, view: View) -> Source {
         let steps = view.shape.iter().zip(&view.strides);
         let inner = steps.rev().find(|(d, _)| **d != 1).map_or(0, |(_, s)| *s);
@@ -70,10 +70,10 @@ impl<'f> Lowering<'f> {
     }
 
     /// The number that a constant of one element holds, if it stands in the program.
-    pub(super) fn number(&self, given: Given<'f>) -> Option<f32> {
+    pub(super) fn number(&self, given: Argument<'f>) -> Option<f32> {
         let literal = match given {
-            Given::Literal(l) => l,
-            Given::Value(id) => self.literals[id.index()]?,
+            Argument::Literal(l) => l,
+            Argument::Value(id) => self.literals[id.index()]?,
         };
         let LiteralData::Inline(data) = &literal.data else { return None };
         let mil::Data::Float(values) = &**data else { return None };
@@ -83,8 +83,8 @@ impl<'f> Lowering<'f> {
         }
     }
 
-    /// Whether one operation uses `id`, once, and it is no result of the function.
-    pub(super) fn is_alone(&self, id: ValueId) -> bool {
+    /// Whether one operation uses `id`, once, and it is not a result of the function.
+    pub(super) fn has_one_use(&self, id: ValueId) -> bool {
         self.uses[id.index()].len() == 1 && !self.function.outputs.contains(&id)
     }
 
@@ -124,7 +124,7 @@ impl<'f> Lowering<'f> {
         }
         let mut group = self.group(&ty.shape);
         let same = match (x, y) {
-            (Given::Value(x), Given::Value(y)) if x == y => {
+            (Argument::Value(x), Argument::Value(y)) if x == y => {
                 // One operation that uses it twice is one use.
                 self.uses[x.index()].dedup();
                 true
@@ -142,7 +142,7 @@ impl<'f> Lowering<'f> {
     }
 
     /// `softmax` along the last axis.
-    pub(super) fn softmax_rows(&mut self, operation: &'f Operation, x: Given<'f>) -> bool {
+    pub(super) fn softmax_rows(&mut self, operation: &'f Operation, x: Argument<'f>) -> bool {
         let (_, ty) = self.result(operation);
         let mut group = self.group(&ty.shape);
         let x = self.source(&mut group, x);
@@ -152,7 +152,7 @@ impl<'f> Lowering<'f> {
     }
 
     /// `softmax` along an axis that others follow: extremes and sums of columns first, in fp32.
-    pub(super) fn softmax_columns(&mut self, operation: &'f Operation, x: Given<'f>, axis: usize) -> bool {
+    pub(super) fn softmax_columns(&mut self, operation: &'f Operation, x: Argument<'f>, axis: usize) -> bool {
         use crate::rows::Fold;
         let (_, ty) = self.result(operation);
         let x = self.view(x);
@@ -199,10 +199,10 @@ impl<'f> Lowering<'f> {
         self.finish(operation, group)
     }
 
-    fn is_float(&self, given: Given<'f>) -> bool {
+    fn is_float(&self, given: Argument<'f>) -> bool {
         match given {
-            Given::Value(id) => is_native(self.function.ty(id).dtype),
-            Given::Literal(l) => is_native(l.ty.dtype),
+            Argument::Value(id) => is_native(self.function.ty(id).dtype),
+            Argument::Literal(l) => is_native(l.ty.dtype),
         }
     }
 }

@@ -1,0 +1,29 @@
+//! Elementwise operations that are computed together, before it is known by which kernel.
+
+use super::tile_program::Code;
+use crate::view::View;
+
+/// Operands of one shape and what is computed of them, element by element or row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Group {
+    pub shape: Vec<usize>,
+    /// Broadcast to `shape`.
+    pub operands: Vec<View>,
+    pub code: Code,
+    /// Whether some instruction works on rows, which are the last axis.
+    pub rows: bool,
+    /// An operand that has not been computed.
+    pub product: Option<Deferred>,
+}
+
+/// A product that has not been computed: `left · right`, which is to be `out`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Deferred {
+    pub left: View,
+    pub right: View,
+    /// Where it goes if it is stored; the group that has it as an operand sees it so.
+    pub out: View,
+    /// Whether it is rounded to half precision.
+    pub narrow: bool,
+    pub label: String,
+}
