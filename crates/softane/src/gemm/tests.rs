@@ -3,6 +3,7 @@
 use super::kernel::frame::{LARGE, ODD};
 use super::*;
 use crate::numerics::Operands;
+use half::f16;
 
 /// A value in −1..1 for each index, the same everywhere: differences of a hash.
 fn noise(len: usize, seed: u64) -> Vec<f32> {
@@ -143,6 +144,36 @@ fn what_is_not_finite_or_hardly_there_stays_so() {
         let want = reference((m, n, k), |i, l| a[i * k + l], |l, j| b[l * n + j]);
         for (at, (&got, want)) in run(&a, &b).iter().zip(want).enumerate() {
             assert_eq!(f64::from(got), want, "{kernel:?}: element {at}");
+        }
+    }
+}
+
+/// Factors and results in half precision, with a bias: tiles and vectors, both orders of axes.
+#[test]
+fn half_precision_with_a_bias_agrees_with_f64() {
+    let half = |x: Vec<f32>| -> Vec<f16> { x.into_iter().map(f16::from_f32).collect() };
+    for shape @ (m, n, k) in
+        [(1, 50, 1030), (3, 5, 7), (60, 2, 33), (1, 1, 2100), (17, 31, 65), (40, 70, 130)]
+    {
+        let (a, b) = (half(noise(m * k, 1)), half(noise(k * n, 2)));
+        let bias = noise(m, 3);
+        for (a_transposed, b_transposed) in [(false, false), (false, true), (true, false), (true, true)] {
+            let left = if a_transposed { Matrix::new(&*a, k, m).t() } else { Matrix::new(&*a, m, k) };
+            let right = if b_transposed { Matrix::new(&*b, n, k).t() } else { Matrix::new(&*b, k, n) };
+            let at = |m: &Matrix<'_>, i: usize, j: usize| m.from.get(m.at + i * m.down + j * m.across);
+            let want = reference(shape, |i, l| at(&left, i, l), |l, j| at(&right, l, j));
+            for kernel in kernels() {
+                let p = Product { kernel, store: Store::Replace, alpha: 0.5, left, right, bias: &bias };
+                let mut c = vec![f16::NAN; m * n];
+                serial(&mut c, n, &p);
+                for (i, (&g, w)) in c.iter().zip(&want).enumerate() {
+                    let want = 0.5 * w + f64::from(bias[i / n]);
+                    // The result is rounded, too.
+                    let tolerance = k as f64 * error(kernel) + want.abs() / 2048.0 + 1e-7;
+                    let close = (g.to_f64() - want).abs() <= tolerance;
+                    assert!(close, "{kernel:?} {shape:?}: element {i} is {g}, not {want}");
+                }
+            }
         }
     }
 }

@@ -16,37 +16,18 @@ pub(crate) struct PackFormat {
 }
 
 /// One f32 in a word.
-pub(crate) const SINGLE: PackFormat =
-    PackFormat { name: "single", steps: |depth| depth, grain: 1, is_finite: |x, _| all_finite(x, [F32; 2]) };
-
-/// One number in a word, rounded to bf16 and written as f32.
-pub(crate) const ROUNDED: PackFormat = PackFormat { name: "rounded", ..SINGLE };
-
-/// Two bf16 in a word.
-pub(crate) const PAIRS: PackFormat = PackFormat {
-    name: "pairs",
-    steps: |depth| depth.div_ceil(2),
-    grain: 2,
-    is_finite: |x, _| all_finite(x, [F32, F32 >> 16]),
-};
-
-/// Two integers of 16 bits in a word; behind each [`SCALED_BLOCK`] elements, and at the end, their scale as an f32.
-pub(crate) const SCALED: PackFormat = PackFormat {
-    name: "scaled",
-    steps: scaled_steps,
-    grain: SCALED_BLOCK,
-    // The scale of a block is NaN if a factor is not finite.
-    is_finite: |panel, width| {
-        let steps = panel.len() / width;
-        scaled_blocks(steps).all(|block| panel[block.end * width..][..width].iter().all(|x| x.is_finite()))
-    },
+pub(crate) const SINGLE: PackFormat = PackFormat {
+    name: "single",
+    steps: |depth| depth,
+    grain: 1,
+    is_finite: |x, _| all_finite(x, [EXPONENT; 2]),
 };
 
 /// The exponent of an f32, all ones where the number is not finite.
-const F32: u32 = 0x7F80_0000;
+pub(super) const EXPONENT: u32 = 0x7F80_0000;
 
 /// Whether no word has all bits of one of these exponents set.
-fn all_finite(words: &[f32], exponents: [u32; 2]) -> bool {
+pub(super) fn all_finite(words: &[f32], exponents: [u32; 2]) -> bool {
     crate::simd::vectorised(
         #[inline(always)]
         || {
@@ -54,74 +35,4 @@ fn all_finite(words: &[f32], exponents: [u32; 2]) -> bool {
             !words.iter().fold(false, |any, x| any | odd(x))
         },
     )
-}
-
-/// Elements that share a scale: as many as products of integers up to [`LARGEST_INTEGER`] can be summed in 32 bits.
-pub(crate) const SCALED_BLOCK: usize = 128;
-
-/// Steps of a block of [`SCALED_BLOCK`] elements: its words and its scales.
-pub(crate) const SCALED_STEPS: usize = SCALED_BLOCK / 2 + 1;
-
-/// The largest integer that a factor becomes.
-pub(crate) const LARGEST_INTEGER: i32 = 4095;
-
-const _: () = assert!((SCALED_BLOCK as i64) * (LARGEST_INTEGER as i64) * (LARGEST_INTEGER as i64) < 1 << 31);
-
-/// Steps of [`SCALED`] for `depth` elements.
-pub(crate) fn scaled_steps(depth: usize) -> usize {
-    depth.div_ceil(2) + depth.div_ceil(SCALED_BLOCK)
-}
-
-/// The blocks among `steps` steps of [`SCALED`]: ranges of their words; the scales stand at the end of each range.
-pub(crate) fn scaled_blocks(steps: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    (0..steps).step_by(SCALED_STEPS).map(move |at| at..steps.min(at + SCALED_STEPS) - 1)
-}
-
-/// The scale of a block whose largest magnitude is `largest`, a power of two, and its inverse: no integer is more than
-/// [`LARGEST_INTEGER`]. NaN and 0 if a factor is not finite, or would not be after rounding; 0 and 0 if all magnitudes
-/// are below 2⁻¹¹⁵.
-#[cfg(test)]
-pub(crate) fn scale_of(largest: f32) -> (f32, f32) {
-    // The exponent after rounding to 12 bits: half of the last of them is 2¹¹ of the 2²³ of an f32.
-    let exponent = (largest.to_bits() + (1 << 11)) >> 23;
-    match exponent {
-        255.. => (f32::NAN, 0.0),
-        12.. => (f32::from_bits((exponent - 11) << 23), f32::from_bits((265 - exponent) << 23)),
-        _ => (0.0, 0.0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scales_use_all_bits_and_no_more() {
-        let rounds_to = |x: f32| {
-            let (scale, inverse) = scale_of(x);
-            assert_eq!(scale * inverse, 1.0, "{x}");
-            (x * inverse).round_ties_even()
-        };
-        assert_eq!(rounds_to(1.0), 2048.0);
-        assert_eq!(rounds_to(4095.4), 4095.0);
-        assert_eq!(rounds_to(4095.5), 2048.0, "4096 would be one too many");
-        assert_eq!(scale_of(0.0), (0.0, 0.0));
-        assert_eq!(scale_of(1e-36), (0.0, 0.0));
-        for x in [f32::INFINITY, f32::NAN, f32::MAX] {
-            let (scale, inverse) = scale_of(x);
-            assert!(scale.is_nan() && inverse == 0.0, "{x}");
-        }
-    }
-
-    #[test]
-    fn steps_add_up_where_a_depth_is_cut() {
-        for format in [SINGLE, ROUNDED, PAIRS, SCALED] {
-            for (cut, depth) in [(128, 129), (256, 300), (1024, 2048)] {
-                let steps = format.steps;
-                assert_eq!(steps(cut) + steps(depth - cut), steps(depth), "{} {depth}", format.name);
-            }
-        }
-        assert_eq!(scaled_blocks(scaled_steps(130)).collect::<Vec<_>>(), [0..64, 65..66]);
-        assert_eq!(scaled_blocks(0).count(), 0);
-    }
 }

@@ -4,11 +4,10 @@
 //! Two records of the frame's own have tiles that no processor has, and go the whole way through blocking.
 
 use super::epilogue;
-use super::format::{
-    PAIRS, PackFormat, ROUNDED, SCALED, SCALED_BLOCK, SCALED_STEPS, SINGLE, scale_of, scaled_blocks,
-};
+use super::format::{PackFormat, SINGLE};
 use super::record::{Epilogue, Lhs, MicroKernel, Panel, SLACK, Tile};
 use super::registry::KERNELS;
+use super::x86_format::{PAIRS, ROUNDED, SCALED, SCALED_BLOCK, SCALED_STEPS, scale_of, scaled_blocks};
 use crate::buffer::Elements;
 use crate::numerics::MatmulPrecision;
 use half::{bf16, f16};

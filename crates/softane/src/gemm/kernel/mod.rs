@@ -15,3 +15,5 @@ pub(super) mod record;
 pub(super) mod registry;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(any(target_arch = "x86_64", test))]
+mod x86_format;

@@ -1,8 +1,8 @@
 //! Scaled integers with AVX-512 VNNI: `vpdpwssd` multiplies pairs of 16 bits and sums them in 32.
 #![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
 
-use super::super::format::{SCALED, SCALED_BLOCK, scaled_blocks, scaled_steps};
 use super::super::record::{Lhs, MicroKernel, Panel, RowMajor, Tile};
+use super::super::x86_format::{SCALED, SCALED_BLOCK, scaled_blocks, scaled_steps};
 use super::avx512::AVX512_F32;
 use super::pack::fits_rows;
 use super::tile512::{COLS, Left, ROW_STRIDE, ROWS, Sums, operands, prefetch};
