@@ -77,13 +77,16 @@ impl Ui {
         }
     }
 
-    /// Says what is wrong with a program, as [`mil::Report::render`] has it, even if quiet.
-    pub fn report(&self, rendered: &str) {
-        let rendered = rendered.trim_end();
-        if rendered.is_empty() {
-            return;
+    /// Says what is wrong with the program `source`, even if quiet.
+    pub fn report(&self, report: &mil::Report, name: &str, source: &str) {
+        let shown = match self.colour {
+            true => report.render_coloured(name, source),
+            false => self.harmless(&report.render(name, source)).into_owned(),
+        };
+        let shown = shown.trim_end();
+        if !shown.is_empty() {
+            self.line(shown);
         }
-        self.line(&self.painted(&self.harmless(rendered)));
     }
 
     /// `text` without what would steer the terminal, if there is one: names and lines come from files.
@@ -93,41 +96,6 @@ impl Ui {
             true => Cow::Owned(text.replace(control, "\u{fffd}")),
             false => Cow::Borrowed(text),
         }
-    }
-
-    /// A rendered report in colours: severities, margins, carets and remedies.
-    fn painted(&self, rendered: &str) -> String {
-        if !self.colour {
-            return rendered.to_owned();
-        }
-        let (mut out, mut accent) = (Vec::new(), "1;31");
-        for line in rendered.lines() {
-            let severity = line.split_once(": ").filter(|(head, _)| head.ends_with(']'));
-            let margin =
-                line.find(['┌', '│']).filter(|&at| line[..at].trim().bytes().all(|b| b.is_ascii_digit()));
-            out.push(match (severity, margin) {
-                (Some((head, message)), None) if !line.starts_with(' ') => {
-                    accent = match head.split('[').next() {
-                        Some("warning") => "1;33",
-                        Some("note") => "1;36",
-                        _ => "1;31",
-                    };
-                    format!("{}: {}", self.paint(head, accent), self.bold(message))
-                }
-                (_, Some(at)) => {
-                    let bar = line[at..].chars().next().map_or(0, char::len_utf8);
-                    let (margin, rest) = line.split_at(at + bar);
-                    let marks = line[..at].trim().is_empty() && line[at..].starts_with('│');
-                    let rest = if marks { self.paint(rest, accent) } else { rest.to_owned() };
-                    format!("{}{rest}", self.paint(margin, "34"))
-                }
-                _ => match line.strip_prefix("  = help: ") {
-                    Some(help) => format!("  = {}: {help}", self.paint("help", "1;36")),
-                    None => line.to_owned(),
-                },
-            });
-        }
-        out.join("\n")
     }
 
     /// A bar of `len`, if somebody watches.

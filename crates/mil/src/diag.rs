@@ -1,14 +1,15 @@
 //! Diagnostics: what was refused, where, and what would help.
 
 mod render;
+mod style;
 
-pub use render::quote;
+pub use render::{Snippet, quote};
 
 use std::fmt;
 use std::ops::Range;
 use std::panic::Location;
 
-/// Where an operation was written.
+/// The place of an operation, an argument or a result.
 #[derive(Clone, Debug, Default)]
 pub enum Place {
     /// Unknown, or made by a pass.
@@ -18,7 +19,7 @@ pub enum Place {
     Text(Range<usize>),
     /// The Rust line that called the builder.
     Rust(&'static Location<'static>),
-    /// What is given for a parameter of the operation that is refused; who has the text knows where that stands.
+    /// The argument of a parameter of the refused operation; the reader of the text turns it into a range.
     Param(&'static str),
     /// Result `n` of the operation that is refused.
     Result(usize),
@@ -149,7 +150,7 @@ impl Report {
         self.diagnostics.iter().any(|d| d.severity == Severity::Error)
     }
 
-    /// Its errors alone.
+    /// Keeps only errors.
     pub fn errors(mut self) -> Report {
         self.diagnostics.retain(|d| d.severity == Severity::Error);
         self

@@ -160,12 +160,16 @@ fn mistakes_are_shown_with_their_places() {
     let want = "\
 error[undefined]: `q` is not defined before its use
   ┌─ typo.mil:5:49
+  │
 5 │         tensor<fp16, [2, 2]> s = add(x = h, y = q);
   │                                                 ^
+
 error[unknown-op]: there is no operation `sofmax`
   ┌─ typo.mil:6:34
+  │
 6 │         tensor<fp16, [2, 2]> y = sofmax(x = s, axis = int32(-1));
   │                                  ^^^^^^
+  │
   = help: did you mean `softmax`?
 ";
     assert_eq!(outcome.stderr, want);

@@ -1,39 +1,92 @@
-//! Diagnostics as text: the line, carets below what is meant, labels below what they are about.
+//! Diagnostics as text, drawn by `codespan-reporting`: the line, carets below what is meant, labels below what they are about.
 
-use super::{Diagnostic, Place, Report};
-use std::fmt::Write;
+use super::style::{Coloured, Plain};
+use super::{Diagnostic, Place, Report, Severity};
+use codespan_reporting::diagnostic::{self, Label};
+use codespan_reporting::files::{self, Files};
+use codespan_reporting::term::{self, Config, WriteStyle};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
+
+/// Characters of a line that are shown before what is meant, and behind it.
+const AROUND: usize = 80;
+
+/// Characters of a message or label that are shown: names may be as long as the text.
+const MESSAGE: usize = 1000;
 
 impl Report {
     /// The report as text: for each place `file:line:column` of `source`, the line, and carets below what is meant.
     pub fn render(&self, file: &str, source: &str) -> String {
-        let text = Text { file, source, lines: line_starts(source) };
         let mut out = String::new();
+        self.write(file, source, &mut Plain(&mut out));
+        without_last_blank(out)
+    }
+
+    /// The same in ANSI colours, without the control characters that file and source may have.
+    pub fn render_coloured(&self, file: &str, source: &str) -> String {
+        let mut out = String::new();
+        self.write(file, source, &mut Coloured(&mut out));
+        without_last_blank(out)
+    }
+
+    fn write(&self, file: &str, source: &str, out: &mut impl WriteStyle) {
+        let text = Text::new(file, source);
         for d in &self.diagnostics {
-            text.diagnostic(d, &mut out);
+            let (excerpt, drawn) = text.diagnostic(d);
+            // Writing to a string does not fail, and every label lies in its excerpt.
+            let _ = term::emit_to_write_style(out, &config(), &Excerpts(vec![excerpt]), &drawn);
         }
-        out
     }
 }
 
-/// The line of `source` that `range` begins in, with carets below the range and `label` behind them, as reports show it.
-pub fn quote(file: &str, source: &str, range: &Range<usize>, label: &str) -> String {
+/// A place of a text, with what is said of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Snippet<'a> {
+    /// The name of the text.
+    pub file: &'a str,
+    /// The text.
+    pub source: &'a str,
+    /// The place, in bytes.
+    pub range: &'a Range<usize>,
+    /// What is said of it; may be empty.
+    pub label: &'a str,
+}
+
+/// `message`, and below it each snippet: its line with carets below the range and the label behind them.
+pub fn quote(message: &str, snippets: &[Snippet<'_>]) -> String {
+    let placed: Vec<&Snippet<'_>> = snippets.iter().filter(|s| s.range.start <= s.source.len()).collect();
+    let texts: Vec<Text<'_>> = placed.iter().map(|s| Text::new(s.file, s.source)).collect();
+    let mut excerpts: Vec<Excerpt<'_>> = texts.iter().map(Excerpt::new).collect();
+    let mut labels = Vec::new();
+    for (id, (s, excerpt)) in placed.iter().zip(&mut excerpts).enumerate() {
+        if let Some(range) = excerpt.show(s.range) {
+            labels.push(Label::primary(id, range).with_message(shortened(s.label)));
+        }
+    }
+    let drawn = diagnostic::Diagnostic::note().with_message(shortened(message)).with_labels(labels);
     let mut out = String::new();
-    if range.start <= source.len() {
-        let text = Text { file, source, lines: line_starts(source) };
-        let line = text.line(range.start);
-        text.quote(line, vec![Mark { chars: text.chars(line, range), text: label, primary: true }], &mut out);
+    // Writing to a string does not fail, and every label lies in its excerpt.
+    let _ = term::emit_to_write_style(&mut Plain(&mut out), &config(), &Excerpts(excerpts), &drawn);
+    match out.strip_prefix("note: ") {
+        Some(rest) => rest.to_owned(),
+        None => out,
     }
-    out
 }
 
-/// Characters of a line that are shown before and behind what is meant.
-const AROUND: usize = 80;
+/// Diagnostics end with a blank line, which separates them.
+fn without_last_blank(mut shown: String) -> String {
+    if shown.ends_with("\n\n") {
+        shown.pop();
+    }
+    shown
+}
 
-/// Characters of a message that are shown: names may be as long as the text.
-const MESSAGE: usize = 1000;
+fn config() -> Config {
+    Config { tab_width: 4, ..Config::default() }
+}
 
-fn shortened(message: &str) -> std::borrow::Cow<'_, str> {
+fn shortened(message: &str) -> Cow<'_, str> {
     match message.char_indices().nth(MESSAGE) {
         Some((end, _)) => format!("{}…", &message[..end]).into(),
         None => message.into(),
@@ -48,141 +101,131 @@ struct Text<'a> {
     lines: Vec<usize>,
 }
 
-/// A range of a line, in characters, and what is said of it.
-struct Mark<'d> {
-    chars: Range<usize>,
-    text: &'d str,
-    primary: bool,
-}
+impl<'a> Text<'a> {
+    fn new(file: &'a str, source: &'a str) -> Text<'a> {
+        Text { file, source, lines: files::line_starts(source).collect() }
+    }
 
-fn line_starts(source: &str) -> Vec<usize> {
-    std::iter::once(0).chain(source.match_indices('\n').map(|(at, _)| at + 1)).collect()
-}
+    /// The index of the line, from 0, that holds byte `at`.
+    fn line(&self, at: usize) -> usize {
+        self.lines.partition_point(|&start| start <= at).saturating_sub(1)
+    }
 
-impl Text<'_> {
-    fn diagnostic(&self, d: &Diagnostic, out: &mut String) {
-        // Writing to a string does not fail.
-        let _ = writeln!(out, "{}[{}]: {}", d.severity.name(), d.code, shortened(&d.message));
-        let here = match &d.place {
-            Place::Text(range) if range.start <= self.source.len() => Some(self.line(range.start)),
-            Place::Text(range) => {
-                let _ = writeln!(out, "  ┌─ {}, byte {}", self.file, range.start);
-                None
-            }
-            Place::Rust(l) => {
-                let _ = writeln!(out, "  ┌─ {}:{}:{}", l.file(), l.line(), l.column());
-                None
-            }
-            Place::Nowhere | Place::Param(_) | Place::Result(_) => None,
-        };
-        let on_line = |place: &Place| match place {
-            Place::Text(range) if range.start <= self.source.len() => Some(self.line(range.start)),
-            _ => None,
-        };
-        if let (Some(line), Place::Text(range)) = (here, &d.place) {
-            let mut marks = vec![Mark { chars: self.chars(line, range), text: "", primary: true }];
-            for (place, text) in &d.labels {
-                if let (true, Place::Text(range)) = (on_line(place) == here, place) {
-                    marks.push(Mark { chars: self.chars(line, range), text, primary: false });
-                }
-            }
-            self.quote(line, marks, out);
+    /// The bytes of line `line`, without its end.
+    fn bytes(&self, line: usize) -> Range<usize> {
+        let start = self.lines.get(line).copied().unwrap_or(self.source.len());
+        let end = self.lines.get(line + 1).map_or(self.source.len(), |&next| next - 1);
+        start..self.source[..end].strip_suffix('\r').map_or(end, str::len).max(start)
+    }
+
+    /// As codespan draws it, with the lines that it shows.
+    fn diagnostic(&self, d: &Diagnostic) -> (Excerpt<'_>, diagnostic::Diagnostic<usize>) {
+        let mut excerpt = Excerpt::new(self);
+        let (mut labels, mut notes) = (Vec::new(), Vec::new());
+        match &d.place {
+            Place::Text(range) => match excerpt.show(range) {
+                Some(range) => labels.push(Label::primary(0, range)),
+                None => notes.push(format!("{}, byte {}", self.file, range.start)),
+            },
+            Place::Rust(l) => notes.push(format!("at {}:{}:{}", l.file(), l.line(), l.column())),
+            Place::Nowhere | Place::Param(_) | Place::Result(_) => {}
         }
         for (place, text) in &d.labels {
+            let text = shortened(text);
             match place {
-                _ if here.is_some() && on_line(place) == here => {}
-                Place::Text(range) => match on_line(place) {
-                    Some(line) => {
-                        let mark = Mark { chars: self.chars(line, range), text, primary: false };
-                        self.quote(line, vec![mark], out);
-                    }
-                    None => {
-                        let _ = writeln!(out, "  = byte {}: {text}", range.start);
-                    }
+                Place::Text(range) => match excerpt.show(range) {
+                    Some(range) => labels.push(Label::secondary(0, range).with_message(text)),
+                    None => notes.push(format!("byte {}: {text}", range.start)),
                 },
-                Place::Param(name) => {
-                    let _ = writeln!(out, "  = `{name}`: {text}");
-                }
-                _ => {
-                    let _ = writeln!(out, "  = {text}");
-                }
+                Place::Param(name) => notes.push(format!("`{name}`: {text}")),
+                _ => notes.push(text.into_owned()),
             }
         }
-        if let Some(help) = &d.help {
-            let _ = writeln!(out, "  = help: {help}");
-        }
-    }
-
-    /// The number of the line, from 1, that holds byte `at`.
-    fn line(&self, at: usize) -> usize {
-        self.lines.partition_point(|&start| start <= at).max(1)
-    }
-
-    fn text_of(&self, line: usize) -> &str {
-        let rest = &self.source[self.lines[line - 1]..];
-        rest.lines().next().unwrap_or("")
-    }
-
-    /// `range` in characters of `line`; robust against a place that is not one of this text.
-    fn chars(&self, line: usize, range: &Range<usize>) -> Range<usize> {
-        let (start, text) = (self.lines[line - 1], self.text_of(line));
-        // Counted from the line's start for each mark, so in the fastest way there is.
-        let count = |to: usize| match to.saturating_sub(start) {
-            at if at >= text.len() => text.chars().count(),
-            at => text[..text.ceil_char_boundary(at)].chars().count(),
+        notes.extend(d.help.iter().map(|help| format!("help: {help}")));
+        let severity = match d.severity {
+            Severity::Note => diagnostic::Severity::Note,
+            Severity::Warning => diagnostic::Severity::Warning,
+            Severity::Error => diagnostic::Severity::Error,
         };
-        let from = count(range.start);
-        from..count(range.end).max(from)
+        let drawn =
+            diagnostic::Diagnostic::new(severity).with_code(d.code).with_message(shortened(&d.message));
+        (excerpt, drawn.with_labels(labels).with_notes(notes))
+    }
+}
+
+/// A text of which the part of a long line around what is meant is shown.
+struct Excerpt<'a> {
+    text: &'a Text<'a>,
+    /// The bytes that are shown of a line, by its index.
+    windows: BTreeMap<usize, Range<usize>>,
+}
+
+impl<'a> Excerpt<'a> {
+    fn new(text: &'a Text<'a>) -> Excerpt<'a> {
+        Excerpt { text, windows: BTreeMap::new() }
     }
 
-    /// The line with marks below it: the first says where; what is far from it is cut off.
-    fn quote(&self, line: usize, mut marks: Vec<Mark<'_>>, out: &mut String) {
-        let at = marks[0].chars.clone();
-        let text = self.text_of(line);
-        let first = at.start.saturating_sub(AROUND);
-        let end = marks.iter().map(|m| m.chars.end.min(at.start + 2 * AROUND)).max().unwrap_or(0);
-        let last = end.min(at.start + 2 * AROUND) + AROUND;
-        let cut: String = text.chars().skip(first).take(last - first).collect();
-        let cut = cut.trim_end();
-        let margin = " ".repeat(line.to_string().len());
-        let _ = writeln!(out, "{margin} ┌─ {}:{line}:{}", self.file, at.start + 1);
-        let _ = writeln!(out, "{line} │ {cut}");
-        // Below: the marks, then the labels from the right, each below its mark.
-        marks.sort_by_key(|m| (m.chars.start, !m.primary));
-        let place = |m: &Mark<'_>| m.chars.start.clamp(first, last) - first;
-        let blank = |upto: usize| -> String {
-            // A tab is as wide below as above.
-            let tabs = cut.chars().map(|c| if c == '\t' { c } else { ' ' });
-            tabs.chain(std::iter::repeat(' ')).take(upto).collect()
+    /// Has the line shown that `range` begins in, around it unless it is shown already; gives the part of `range` that is
+    /// visible. `None`, if none is, or the place is not one of this text.
+    fn show(&mut self, range: &Range<usize>) -> Option<Range<usize>> {
+        let source = self.text.source;
+        if range.start > source.len() {
+            return None;
+        }
+        let line = self.text.line(range.start);
+        let bytes = self.text.bytes(line);
+        let start = source.floor_char_boundary(range.start).min(bytes.end);
+        let window = self.windows.entry(line).or_insert_with(|| window(source, &bytes, start));
+        let end = source.ceil_char_boundary(range.end.min(source.len()));
+        (window.start <= start && start <= window.end).then(|| start..end.clamp(start, window.end))
+    }
+}
+
+/// The part of a line around byte `at` that is shown.
+fn window(source: &str, line: &Range<usize>, at: usize) -> Range<usize> {
+    let before = source[line.start..at].char_indices().rev().nth(AROUND - 1);
+    let behind = source[at..line.end].char_indices().nth(3 * AROUND);
+    before.map_or(line.start, |(i, _)| line.start + i)..behind.map_or(line.end, |(i, _)| at + i)
+}
+
+/// The texts of one diagnostic, by number.
+struct Excerpts<'a>(Vec<Excerpt<'a>>);
+
+impl<'a> Excerpts<'a> {
+    fn of(&self, id: usize) -> Result<&Excerpt<'a>, files::Error> {
+        self.0.get(id).ok_or(files::Error::FileMissing)
+    }
+}
+
+impl<'a> Files<'a> for Excerpts<'a> {
+    type FileId = usize;
+    type Name = &'a str;
+    type Source = &'a str;
+
+    fn name(&'a self, id: usize) -> Result<&'a str, files::Error> {
+        Ok(self.of(id)?.text.file)
+    }
+
+    fn source(&'a self, id: usize) -> Result<&'a str, files::Error> {
+        Ok(self.of(id)?.text.source)
+    }
+
+    fn line_index(&'a self, id: usize, at: usize) -> Result<usize, files::Error> {
+        Ok(self.of(id)?.text.line(at))
+    }
+
+    fn column_number(&'a self, id: usize, line: usize, at: usize) -> Result<usize, files::Error> {
+        let text = self.of(id)?.text;
+        Ok(text.source.get(text.bytes(line).start..at).map_or(1, |before| before.chars().count() + 1))
+    }
+
+    fn line_range(&'a self, id: usize, line: usize) -> Result<Range<usize>, files::Error> {
+        let excerpt = self.of(id)?;
+        let whole = || {
+            let bytes = excerpt.text.bytes(line);
+            window(excerpt.text.source, &bytes, bytes.start)
         };
-        let mut row = String::new();
-        let mut width = 0;
-        for m in &marks {
-            let from = place(m);
-            if from < width {
-                continue;
-            }
-            let indent = blank(from);
-            row.extend(indent.chars().skip(width));
-            let length = m.chars.len().clamp(1, AROUND);
-            row.push_str(&if m.primary { "^" } else { "-" }.repeat(length));
-            width = from + length;
-        }
-        let labels: Vec<&Mark<'_>> = marks.iter().filter(|m| !m.text.is_empty()).collect();
-        let mut labels = labels.into_iter().rev();
-        if let Some(last) = labels.next() {
-            if place(last) + last.chars.len().clamp(1, AROUND) == width {
-                let _ = writeln!(out, "{margin} │ {row} {}", last.text);
-            } else {
-                let _ = writeln!(out, "{margin} │ {row}");
-                let _ = writeln!(out, "{margin} │ {}{}", blank(place(last)), last.text);
-            }
-        } else {
-            let _ = writeln!(out, "{margin} │ {row}");
-        }
-        for m in labels {
-            let _ = writeln!(out, "{margin} │ {}{}", blank(place(m)), m.text);
-        }
+        Ok(excerpt.windows.get(&line).cloned().unwrap_or_else(whole))
     }
 }
 
@@ -199,10 +242,19 @@ mod tests {
     fn the_place_is_shown_below_its_line() {
         let source = "first\n\tgröße = mul(x);\r\nlast";
         let at = source.find("mul").expect("there");
-        let want = "error[code]: a sentence\n  ┌─ a.mil:2:10\n2 │ \tgröße = mul(x);\n  │ \t        ^^^\n  = a label\n  = help: a remedy\n";
+        let want = "\
+error[code]: a sentence
+  ┌─ a.mil:2:10
+  │
+2 │     größe = mul(x);
+  │             ^^^
+  │
+  = a label
+  = help: a remedy
+";
         assert_eq!(render(source, at..at + 3), want);
         // The end of the text, and a line too long to be shown.
-        assert!(render("ab\n", 3..3).contains("a.mil:2:1\n2 │ \n  │ ^\n"));
+        assert!(render("ab\n", 3..3).contains("a.mil:2:1\n  │\n2 │ \n  │ ^\n"), "{}", render("ab\n", 3..3));
         assert!(render("", 0..0).contains("a.mil:1:1"));
         let long = format!("{}mul{}", "x".repeat(100_000), "y".repeat(100_000));
         let text = render(&long, 100_000..100_003);
@@ -220,14 +272,41 @@ mod tests {
         let want = "\
 error[inner]: no
   ┌─ a.mil:2:14
-2 │     fp16 s = matmul(x = q, y = k);
-  │              ^^^^^^ -----  ----- 8 rows
-  │                     4 columns
-  ┌─ a.mil:1:1
+  │
 1 │ a
   │ - defined here
+2 │     fp16 s = matmul(x = q, y = k);
+  │              ^^^^^^ -----  ----- 8 rows
+  │                     │       \n  │                     4 columns
 ";
         assert_eq!(Report { diagnostics: vec![d] }.render("a.mil", source), want);
+    }
+
+    /// A place that is far from the first on a long line is told of below the line.
+    #[test]
+    fn what_is_not_shown_is_told_in_words() {
+        let long = format!("{}mul{}", "x".repeat(1000), "y".repeat(1000));
+        let d = Diagnostic::new("code", "no", Place::Text(1000..1003)).label(Place::Text(0..1), "far away");
+        let text = Report { diagnostics: vec![d] }.render("a.mil", &long);
+        assert!(text.contains("= byte 0: far away") && text.len() < 900, "{text}");
+    }
+
+    #[test]
+    fn colours_change_nothing_but_colours_and_control_characters() {
+        let source = "a \u{1b}[2J mul(x);\n";
+        let d = || Diagnostic::new("code", "no \u{7}", Place::Text(8..11)).label(Place::Text(0..1), "here");
+        let report = Report { diagnostics: vec![d().help("a remedy")] };
+        let coloured = report.render_coloured("a.mil", source);
+        let mut plain = String::new();
+        let mut rest = coloured.as_str();
+        while let Some((before, after)) = rest.split_once("\u{1b}[") {
+            plain.push_str(before);
+            rest = after.split_once('m').expect("a code").1;
+        }
+        plain.push_str(rest);
+        let want = report.render("a.mil", source).replace(['\u{1b}', '\u{7}'], "\u{fffd}");
+        assert_eq!(plain, want);
+        assert!(coloured.starts_with("\u{1b}[0m\u{1b}[1;31merror[code]"), "{coloured:?}");
     }
 
     #[test]

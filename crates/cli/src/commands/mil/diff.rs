@@ -7,7 +7,7 @@ use super::weights::Folder;
 use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::units;
-use mil::diag::quote;
+use mil::diag::{Snippet, quote};
 use mil::diff::{Difference, Side, diff};
 use mil::text::Read;
 use mil::text::tree::Value;
@@ -43,15 +43,15 @@ pub struct DiffArgs {
 
 /// A comparison in JSON.
 #[derive(Debug, Serialize)]
-struct Listed {
+struct DiffRecord {
     same: bool,
     /// How they were compared.
     weights: &'static str,
-    differences: Vec<Told>,
+    differences: Vec<DifferenceRecord>,
 }
 
 #[derive(Debug, Serialize)]
-struct Told {
+struct DifferenceRecord {
     message: String,
     first: Option<Span>,
     second: Option<Span>,
@@ -83,13 +83,13 @@ pub fn run(ui: &Ui, args: &DiffArgs) -> Result<(), CommandError> {
         let at = |source: &Source, place: &Option<(Range<usize>, String)>| {
             place.as_ref().map(|(range, _)| Span::of(source, range))
         };
-        let told = differences.iter().map(|d| Told {
+        let told = differences.iter().map(|d| DifferenceRecord {
             message: d.message.clone(),
             first: at(&a, &d.first),
             second: at(&b, &d.second),
         });
         let weights = if at_hand { "elements" } else { "places" };
-        print_json(ui, &Listed { same, weights, differences: told.collect() })?;
+        print_json(ui, &DiffRecord { same, weights, differences: told.collect() })?;
     } else {
         ui.result(&text(&a, &b, &differences))?;
     }
@@ -99,14 +99,14 @@ pub fn run(ui: &Ui, args: &DiffArgs) -> Result<(), CommandError> {
 fn text(a: &Source, b: &Source, differences: &[Difference]) -> String {
     let mut out = String::new();
     for d in differences {
-        out.push_str(&d.message);
-        out.push('\n');
-        for (source, place) in [(a, &d.first), (b, &d.second)] {
-            if let Some((range, label)) = place {
-                out.push_str(&quote(&source.name, &source.text, range, label));
-            }
-        }
-        out.push('\n');
+        let places = [(a, &d.first), (b, &d.second)].into_iter();
+        let snippets: Vec<Snippet<'_>> = places
+            .filter_map(|(source, place)| {
+                let (range, label) = place.as_ref()?;
+                Some(Snippet { file: &source.name, source: &source.text, range, label })
+            })
+            .collect();
+        out.push_str(&quote(&d.message, &snippets));
     }
     out.push_str(&match differences.len() {
         0 => format!("`{}` and `{}` are the same program", a.name, b.name),

@@ -64,7 +64,7 @@ pub fn run(ui: &Ui, args: &GradArgs) -> Result<(), CommandError> {
     let text = mil::text::print(&program);
     // What is given must be a program.
     mil::text::load(&text).map_err(|report| {
-        ui.report(&report.render("the backward program", &text));
+        ui.report(&report, "the backward program", &text);
         CommandError::failure("the derived program is wrong; this is a mistake of backpropane")
     })?;
     match &args.out {

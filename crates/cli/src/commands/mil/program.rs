@@ -84,7 +84,7 @@ impl Source {
 
     /// Shows `report` on this text.
     pub fn explain(&self, ui: &Ui, report: &Report) {
-        ui.report(&report.render(&self.name, &self.text));
+        ui.report(report, &self.name, &self.text);
     }
 
     /// The mistake that the text itself is: shows `report`, of which the errors count.
