@@ -4,6 +4,7 @@
 #[cfg(target_os = "linux")]
 mod crash;
 mod deny;
+mod layout;
 
 use std::env;
 use std::path::Path;
@@ -15,8 +16,9 @@ Chores of the repository
 Usage: cargo xtask <CHORE>
 
 Chores:
-  ci     Check formatting, lints, dependencies and docs, then run the tests; stops at the first failure
+  ci     Check formatting, lints, dependencies, layout and docs, then run the tests; stops at the first failure
   deny   Check licences, sources and duplicates of the dependencies against deny.toml
+  layout Check that no source file is long without a reason, and that no files use one another in a circle
   bless  Run the tests and rewrite the expectations of file tests and snapshots
   apple check              Type-check, lint and link everything for Apple silicon, from x86_64 Linux
   apple fake_ane [COMMAND]  Run the Apple back end against a fake of the engine: its tests, or a command of
@@ -39,6 +41,7 @@ const CI: &[Step] = &[
     (&[], &["fmt", "--all", "--check"]),
     (&[], &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     (&[], &["run", "--quiet", "--package", "xtask", "--", "deny"]),
+    (&[], &["run", "--quiet", "--package", "xtask", "--", "layout"]),
     (&[("RUSTDOCFLAGS", "-D warnings")], &["doc", "--workspace", "--no-deps"]),
     (&[], &["test"]), // as the README says it
 ];
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["ci"] => run("ci", CI),
         ["deny"] => deny::run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")),
+        ["layout"] => layout::run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")),
         ["bless"] => run("bless", BLESS),
         ["apple", "check"] => script("check.sh", &[]),
         ["apple", "fake_ane", ref command @ ..] => script("fake_ane.sh", command),
