@@ -3,6 +3,7 @@
 use crate::math;
 use crate::rows;
 use crate::simd::vectorised;
+use mil::op::Call;
 
 /// A function of one number.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,6 +35,42 @@ pub(crate) enum Unary {
     Tanh,
 }
 
+impl Unary {
+    /// The function that `call` computes; `None`, if it is none of these.
+    pub(crate) fn of(call: &Call<'_>) -> Option<Unary> {
+        let float = |name: &str| call.float(name) as f32;
+        Some(match call.op.name() {
+            "abs" => Unary::Abs,
+            "cast" => Unary::Copy,
+            "ceil" => Unary::Ceil,
+            "clip" => Unary::Clip(float("alpha"), float("beta")),
+            "cos" => Unary::Cos,
+            "erf" => Unary::Erf,
+            "exp" => Unary::Exp,
+            "floor" => Unary::Floor,
+            "gelu" => match call.str("mode") {
+                "TANH_APPROXIMATION" => Unary::GeluTanh,
+                "SIGMOID_APPROXIMATION" => Unary::GeluSigmoid,
+                _ => Unary::Gelu,
+            },
+            "inverse" => Unary::Inverse(float("epsilon")),
+            "log" => Unary::Log(float("epsilon")),
+            "relu" => Unary::Relu,
+            "round" => Unary::Round,
+            "rsqrt" => Unary::Rsqrt(float("epsilon")),
+            "sigmoid" => Unary::Sigmoid,
+            "sign" => Unary::Sign,
+            "silu" => Unary::Silu,
+            "sin" => Unary::Sin,
+            "softplus" => Unary::Softplus,
+            "sqrt" => Unary::Sqrt,
+            "square" => Unary::Square,
+            "tanh" => Unary::Tanh,
+            _ => return None,
+        })
+    }
+}
+
 /// A function of two numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Binary {
@@ -44,6 +81,22 @@ pub(crate) enum Binary {
     Max,
     Min,
     Pow,
+}
+
+impl Binary {
+    /// The function that operation `name` computes; `None`, if it is none of these.
+    pub(crate) fn of(name: &str) -> Option<Binary> {
+        Some(match name {
+            "add" => Binary::Add,
+            "sub" => Binary::Sub,
+            "mul" => Binary::Mul,
+            "real_div" => Binary::Div,
+            "maximum" => Binary::Max,
+            "minimum" => Binary::Min,
+            "pow" => Binary::Pow,
+            _ => return None,
+        })
+    }
 }
 
 /// A function of a row, the last axis.

@@ -19,37 +19,10 @@ impl<'f> Lowering<'f> {
             return false;
         }
         let call = Call::new(self.function, &self.literals, operation);
-        let float = |name: &str| call.float(name) as f32;
-        let unary = match operation.op.name() {
-            "abs" => Unary::Abs,
-            "cast" => Unary::Copy,
-            "ceil" => Unary::Ceil,
-            "clip" => Unary::Clip(float("alpha"), float("beta")),
-            "cos" => Unary::Cos,
-            "erf" => Unary::Erf,
-            "exp" => Unary::Exp,
-            "floor" => Unary::Floor,
-            "gelu" => match call.str("mode") {
-                "TANH_APPROXIMATION" => Unary::GeluTanh,
-                "SIGMOID_APPROXIMATION" => Unary::GeluSigmoid,
-                _ => Unary::Gelu,
-            },
-            "inverse" => Unary::Inverse(float("epsilon")),
-            "log" => Unary::Log(float("epsilon")),
-            "relu" => Unary::Relu,
-            "round" => Unary::Round,
-            "rsqrt" => Unary::Rsqrt(float("epsilon")),
-            "sigmoid" => Unary::Sigmoid,
-            "sign" => Unary::Sign,
-            "silu" => Unary::Silu,
-            "sin" => Unary::Sin,
-            "softplus" => Unary::Softplus,
-            "sqrt" => Unary::Sqrt,
-            "square" => Unary::Square,
-            "tanh" => Unary::Tanh,
-            _ => return self.fast_rest(operation, &call),
-        };
-        self.unary(operation, unary)
+        match Unary::of(&call) {
+            Some(unary) => self.unary(operation, unary),
+            None => self.fast_rest(operation, &call),
+        }
     }
 
     fn fast_rest(&mut self, operation: &'f Operation, call: &Call<'f>) -> bool {
@@ -61,14 +34,10 @@ impl<'f> Lowering<'f> {
         if computes && !out.dtype.is_float() {
             return false;
         }
+        if let Some(binary) = Binary::of(operation.op.name()) {
+            return self.binary(operation, binary);
+        }
         match (operation.op.name(), x) {
-            ("add", _) => self.binary(operation, Binary::Add),
-            ("sub", _) => self.binary(operation, Binary::Sub),
-            ("mul", _) => self.binary(operation, Binary::Mul),
-            ("real_div", _) => self.binary(operation, Binary::Div),
-            ("maximum", _) => self.binary(operation, Binary::Max),
-            ("minimum", _) => self.binary(operation, Binary::Min),
-            ("pow", _) => self.binary(operation, Binary::Pow),
             ("softmax", Some(x)) => {
                 let axis = resolve_axis(call.int("axis"), out.rank()).unwrap_or(0);
                 if axis + 1 == out.rank() {
