@@ -1,6 +1,6 @@
 //! What can go wrong between us and the engine.
 
-use crate::surface::Block;
+use crate::block::SurfaceBlock;
 use mil::TensorType;
 use softane::gemm::MatmulPrecision;
 use std::io;
@@ -23,7 +23,7 @@ pub enum DeviceError {
     Changed { what: String },
     #[error("{0}")]
     Refused(Box<Refusal>),
-    #[error("kernel `{kernel}` would be compiled program {}, this process may compile {budget}", used + 1)]
+    #[error("kernel `{kernel}` would be program {} that this process compiles; it may compile {budget}", used + 1)]
     CompileBudget { kernel: String, used: u32, budget: u32 },
     #[error(
         "kernel `{kernel}` is not compiled: the Neural Engine's compiler refused {refused} programs in a row"
@@ -42,18 +42,18 @@ pub enum DeviceError {
     #[error("kernel `{kernel}` cannot use surface `{surface}`: the software engine made it")]
     SurfaceForeign { kernel: String, surface: String },
     #[error(
-        "the {side} of kernel `{kernel}` lie on surfaces of {least} to {most} bytes, the Neural Engine binds those of one size"
+        "the {side} of kernel `{kernel}` have surfaces of {least} to {most} bytes; the Neural Engine binds surfaces of one size"
     )]
     SurfaceSizes { kernel: String, side: &'static str, least: usize, most: usize },
     #[error("kernel `{kernel}` does not compile: {source}")]
     Compile { kernel: String, source: softane::CompileError },
-    #[error("kernel `{kernel}` is not compiled, its text is none that can be run: {problem}")]
+    #[error("kernel `{kernel}` is not compiled: its text cannot be run: {problem}")]
     Unread { kernel: String, problem: String },
     #[error("kernel `{kernel}` keeps its old weights: {source}")]
     Rebake { kernel: String, source: softane::CompileError },
     #[error("kernel `{kernel}` stopped: {source}")]
     Run { kernel: String, source: softane::RunError },
-    #[error("no surface `{surface}`: it would hold {ty}, surfaces hold fp16 or fp32")]
+    #[error("surface `{surface}` cannot hold {ty}: surfaces hold fp16 or fp32")]
     SurfaceUnfit { surface: String, ty: TensorType },
     #[error("kernel `{kernel}` has {want} {side}, {got} surfaces are given")]
     SurfaceCount { kernel: String, side: &'static str, want: usize, got: usize },
@@ -79,8 +79,8 @@ pub enum DeviceError {
         block.column,
         block.column + block.columns.saturating_sub(1)
     )]
-    SurfaceBlock { surface: String, channels: usize, width: usize, block: Block, elements: usize },
-    #[error("surface `{from}` holds {from_ty}, `{to}` holds {to_ty}: nothing is converted on the way")]
+    SurfaceBlock { surface: String, channels: usize, width: usize, block: SurfaceBlock, elements: usize },
+    #[error("surface `{from}` holds {from_ty}, `{to}` holds {to_ty}: a copy converts nothing")]
     SurfaceCopy { from: String, from_ty: Box<TensorType>, to: String, to_ty: Box<TensorType> },
 }
 

@@ -62,7 +62,7 @@ pub const COMPILE_BUDGET: Fact<u32> = Fact {
     remeasure: "compile `identity` with a constant that differs each time, until it fails",
 };
 
-/// How long the compiler service is left alone after it refused a program.
+/// The pause before the compiler service is called again after a refused program.
 pub const REFUSED_PAUSE: Fact<Duration> = Fact {
     value: Duration::from_secs(15),
     basis: Basis::Reported {

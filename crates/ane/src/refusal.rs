@@ -37,7 +37,7 @@ impl fmt::Display for Call {
 }
 
 impl Call {
-    /// Whether it is part of compiling a program, of which the text alone decides.
+    /// Whether it is part of compiling, whose outcome depends on the program's text alone.
     pub fn is_compile(self) -> bool {
         matches!(self, Call::Describe | Call::Model | Call::Compile)
     }

@@ -1,8 +1,9 @@
 //! The software engine as a device.
 
 use crate::budget::Budget;
-use crate::device::{Device, DeviceInfo, DeviceOptions, Engine, Kernel, KernelMemory, SoftOptions};
+use crate::device::{Device, DeviceInfo, Engine, Kernel, KernelMemory};
 use crate::error::DeviceError;
+use crate::options::{DeviceOptions, SoftOptions};
 use crate::ports::Ports;
 use crate::surface::Surface;
 use mil::{Program, TensorType, Verified, Weights};
@@ -35,7 +36,7 @@ impl Arenas {
         Arenas(Mutex::new(vec![Arena::default()]))
     }
 
-    /// Those that nobody uses.
+    /// Free ones.
     fn idle(&self) -> MutexGuard<'_, Vec<Arena>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,7 @@
 //! Surfaces: memory that the host and an engine both touch.
 
 use crate::apple::{SharedMemory, SharedRead, SharedWrite};
+use crate::block::SurfaceBlock;
 use crate::error::DeviceError;
 use mil::TensorType;
 use softane::{Buffer, Slice, SliceMut, convert};
@@ -14,32 +15,12 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub struct Surface {
     name: String,
     ty: TensorType,
-    memory: Memory,
-}
-
-/// A place on a surface `[1, C, 1, W]`: some channels, and of each some columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Block {
-    /// The first channel.
-    pub channel: usize,
-    /// The number of channels.
-    pub channels: usize,
-    /// The first column.
-    pub column: usize,
-    /// The number of columns.
-    pub columns: usize,
-}
-
-impl Block {
-    /// The number of elements.
-    pub fn elements(&self) -> usize {
-        self.channels * self.columns
-    }
+    memory: SurfaceMemory,
 }
 
 /// Whose memory it is.
 #[derive(Debug)]
-enum Memory {
+enum SurfaceMemory {
     /// This process's own.
     Host(RwLock<Buffer>),
     #[cfg_attr(
@@ -86,16 +67,16 @@ impl Surface {
     /// A zeroed surface in this process's memory.
     pub(crate) fn host(name: &str, ty: &TensorType) -> Result<Surface, DeviceError> {
         let bytes = Surface::fitting(name, ty)?;
-        Ok(Surface::with_memory(name, ty, Memory::Host(RwLock::new(Buffer::zeroed(bytes)))))
+        Ok(Surface::with_memory(name, ty, SurfaceMemory::Host(RwLock::new(Buffer::zeroed(bytes)))))
     }
 
     /// A surface in memory of at least its size that an Apple engine touches too.
     #[cfg(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane"))]
     pub(crate) fn shared(name: &str, ty: &TensorType, memory: SharedMemory) -> Surface {
-        Surface::with_memory(name, ty, Memory::Shared(memory))
+        Surface::with_memory(name, ty, SurfaceMemory::Shared(memory))
     }
 
-    fn with_memory(name: &str, ty: &TensorType, memory: Memory) -> Surface {
+    fn with_memory(name: &str, ty: &TensorType, memory: SurfaceMemory) -> Surface {
         Surface { name: name.to_owned(), ty: ty.clone(), memory }
     }
 
@@ -112,8 +93,8 @@ impl Surface {
     #[cfg(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane"))]
     pub(crate) fn shared_memory(&self) -> Option<&SharedMemory> {
         match &self.memory {
-            Memory::Host(_) => None,
-            Memory::Shared(memory) => Some(memory),
+            SurfaceMemory::Host(_) => None,
+            SurfaceMemory::Shared(memory) => Some(memory),
         }
     }
 
@@ -166,7 +147,7 @@ impl Surface {
         Ok(())
     }
 
-    /// Calls `f` with the `elements` elements from channel `channel` on, as they lie there.
+    /// Calls `f` with the `elements` elements from channel `channel` on, in place.
     ///
     /// # Errors
     /// `SurfaceRange`, if they reach past the end.
@@ -216,7 +197,7 @@ impl Surface {
     ///
     /// # Errors
     /// `SurfaceBlock`, if the block reaches outside or has another number of elements; nothing is written then.
-    pub fn write_block(&self, block: &Block, values: &[f32]) -> Result<(), DeviceError> {
+    pub fn write_block(&self, block: &SurfaceBlock, values: &[f32]) -> Result<(), DeviceError> {
         let (start, width) = (self.corner(block, values.len())?, self.channel_len());
         match SliceMut::of(self.ty.dtype, self.lock_mut()?.bytes_mut()) {
             SliceMut::F16(to) => convert::par_narrow_rows(values, block.columns, &mut to[start..], width),
@@ -230,7 +211,7 @@ impl Surface {
     ///
     /// # Errors
     /// As [`Surface::write_block`].
-    pub fn write_block_turned(&self, block: &Block, values: &[f32]) -> Result<(), DeviceError> {
+    pub fn write_block_turned(&self, block: &SurfaceBlock, values: &[f32]) -> Result<(), DeviceError> {
         let (start, width) = (self.corner(block, values.len())?, self.channel_len());
         let (rows, columns) = (block.columns, block.channels);
         match SliceMut::of(self.ty.dtype, self.lock_mut()?.bytes_mut()) {
@@ -249,7 +230,12 @@ impl Surface {
     /// # Errors
     /// `SurfaceCopy`, if element types or numbers of columns differ; `SurfaceBlock` and `SurfaceRange`, if either side
     /// is too small.
-    pub fn copy_block(&self, block: &Block, from: &Surface, from_channel: usize) -> Result<(), DeviceError> {
+    pub fn copy_block(
+        &self,
+        block: &SurfaceBlock,
+        from: &Surface,
+        from_channel: usize,
+    ) -> Result<(), DeviceError> {
         if block.column == 0 && block.columns == self.channel_len() {
             return self.copy_from(block.channel, from, from_channel, block.channels);
         }
@@ -279,7 +265,7 @@ impl Surface {
     }
 
     /// The first element of `block`, if it lies on the surface and has `elements` elements.
-    fn corner(&self, block: &Block, elements: usize) -> Result<usize, DeviceError> {
+    fn corner(&self, block: &SurfaceBlock, elements: usize) -> Result<usize, DeviceError> {
         let width = self.channel_len();
         let channels = self.ty.elements().checked_div(width).unwrap_or(0);
         let within = |first: usize, count: usize, all: usize| first.saturating_add(count) <= all;
@@ -314,15 +300,19 @@ impl Surface {
 
     pub(crate) fn lock(&self) -> Result<ReadGuard<'_>, DeviceError> {
         Ok(match &self.memory {
-            Memory::Host(buffer) => ReadGuard::Host(buffer.read().unwrap_or_else(PoisonError::into_inner)),
-            Memory::Shared(shared) => ReadGuard::Shared(shared.read()?),
+            SurfaceMemory::Host(buffer) => {
+                ReadGuard::Host(buffer.read().unwrap_or_else(PoisonError::into_inner))
+            }
+            SurfaceMemory::Shared(shared) => ReadGuard::Shared(shared.read()?),
         })
     }
 
     pub(crate) fn lock_mut(&self) -> Result<WriteGuard<'_>, DeviceError> {
         Ok(match &self.memory {
-            Memory::Host(buffer) => WriteGuard::Host(buffer.write().unwrap_or_else(PoisonError::into_inner)),
-            Memory::Shared(shared) => WriteGuard::Shared(shared.write()?),
+            SurfaceMemory::Host(buffer) => {
+                WriteGuard::Host(buffer.write().unwrap_or_else(PoisonError::into_inner))
+            }
+            SurfaceMemory::Shared(shared) => WriteGuard::Shared(shared.write()?),
         })
     }
 }
@@ -366,7 +356,7 @@ mod tests {
     #[test]
     fn blocks_leave_what_is_beside_them() {
         let (half, single) = (surface("half", DType::F16), surface("single", DType::F32));
-        let block = Block { channel: 1, channels: 2, column: 1, columns: 2 };
+        let block = SurfaceBlock { channel: 1, channels: 2, column: 1, columns: 2 };
         let read = |s: &Surface| {
             let mut out = [0.0; 12];
             s.read(0, &mut out).unwrap();
@@ -384,7 +374,7 @@ mod tests {
         single.copy_block(&block, &narrow, 2).unwrap();
         assert_eq!(read(&single), [9.0, 9.0, 9.0, 9.0, 4.0, 5.0, 9.0, 6.0, 7.0, 9.0, 9.0, 9.0]);
 
-        let outside = Block { column: 2, ..block };
+        let outside = SurfaceBlock { column: 2, ..block };
         let error = single.write_block(&outside, &[0.0; 4]).unwrap_err().to_string();
         assert_eq!(
             error,

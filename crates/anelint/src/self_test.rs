@@ -21,7 +21,7 @@ pub struct SelfTest {
     /// What it is about: a sentence part.
     pub about: &'static str,
     /// Times and the difference, or why it did not run.
-    pub outcome: Result<Outcome, SelfTestError>,
+    pub outcome: Result<SelfTestOutcome, SelfTestError>,
 }
 
 /// Why a self-test did not run.
@@ -36,7 +36,7 @@ pub enum SelfTestError {
 
 /// How a self-test ran.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Outcome {
+pub struct SelfTestOutcome {
     /// How long compiling and loading took.
     pub compile: Duration,
     /// How long the last dispatch took.
@@ -56,7 +56,7 @@ impl SelfTest {
 pub fn run(device: &dyn Device) -> Vec<SelfTest> {
     [product(), product_again(), binding(), channels()]
         .into_iter()
-        .map(|Case { name, about, program, weights, inputs }| {
+        .map(|TestProgram { name, about, program, weights, inputs }| {
             let outcome = program
                 .map_err(|problem| SelfTestError::Program { problem })
                 .and_then(|program| attempt(device, name, &program, &weights, &inputs));
@@ -65,7 +65,7 @@ pub fn run(device: &dyn Device) -> Vec<SelfTest> {
         .collect()
 }
 
-struct Case {
+struct TestProgram {
     name: &'static str,
     about: &'static str,
     program: Result<Verified<Program>, String>,
@@ -80,7 +80,7 @@ fn values(ty: TensorType, step: usize, scale: f64) -> Tensor {
 }
 
 /// A product with baked weights: |x| ≤ 1/2, |w| ≤ 1/4, so sums of 64 products are multiples of 1/128 up to 8.
-fn product() -> Case {
+fn product() -> TestProgram {
     let b = Builder::new("main", Opset::Ios18);
     let x = b.input("x", ty::f16(SHAPE));
     let path = "@model_path/weights/w.bin";
@@ -89,7 +89,7 @@ fn product() -> Case {
     let mut weights = Weights::new();
     // Blob storage holds fp16.
     let _ = weights.add_tensor(path, &values(w, 5, 16.0));
-    Case {
+    TestProgram {
         name: "product",
         about: "a program with baked weights compiles, runs and computes",
         program: b.finish([("y", y)]).map_err(|e| e.to_string()),
@@ -98,19 +98,19 @@ fn product() -> Case {
     }
 }
 
-fn product_again() -> Case {
+fn product_again() -> TestProgram {
     let mut case = product();
     let mut weights = Weights::new();
     let _ = weights.add_tensor("@model_path/weights/w.bin", &values(ty::f16([64, 64, 1, 1]), 4, 16.0));
     case.weights = weights;
-    Case { name: "weights", about: "the same program compiled with other weights uses them", ..case }
+    TestProgram { name: "weights", about: "the same program compiled with other weights uses them", ..case }
 }
 
 /// Two inputs whose names stand in another order than the alphabet's.
-fn binding() -> Case {
+fn binding() -> TestProgram {
     let b = Builder::new("main", Opset::Ios18);
     let (second, first) = (b.input("b", ty::f16(SHAPE)), b.input("a", ty::f16(SHAPE)));
-    Case {
+    TestProgram {
         name: "binding",
         about: "several inputs are bound in the order of their names",
         program: b.finish([("y", second - first * 2.0)]).map_err(|e| e.to_string()),
@@ -120,13 +120,13 @@ fn binding() -> Case {
 }
 
 /// Values cut out of one surface and joined on another, as every kernel of a model has them.
-fn channels() -> Case {
+fn channels() -> TestProgram {
     let b = Builder::new("main", Opset::Ios18);
     let x = b.input("x", ty::f16(SHAPE));
     let part = |channel| x.slice(&[0, channel, 0, 0], &[1, 32, 1, 64]);
     let (low, high) = (part(0), part(32));
     let joined = mil::Var::concat(vec![high, low + high], 1).map(|y| [("y", y)]);
-    Case {
+    TestProgram {
         name: "channels",
         about: "ranges of channels are cut out and joined",
         program: joined
@@ -143,7 +143,7 @@ fn attempt(
     program: &Verified<Program>,
     weights: &Weights,
     inputs: &[Tensor],
-) -> Result<Outcome, SelfTestError> {
+) -> Result<SelfTestOutcome, SelfTestError> {
     let wanted = eval::run(program, weights, inputs, Rounding::AsTyped)
         .map_err(|e| SelfTestError::Program { problem: e.to_string() })?;
     let began = Instant::now();
@@ -172,7 +172,7 @@ fn attempt(
             difference = difference.max(if apart.is_nan() { f64::INFINITY } else { apart });
         }
     }
-    Ok(Outcome { compile, dispatch, difference })
+    Ok(SelfTestOutcome { compile, dispatch, difference })
 }
 
 #[cfg(test)]

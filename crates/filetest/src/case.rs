@@ -12,7 +12,7 @@ pub enum Test {
     Print(Option<String>),
     Check,
     Verify,
-    Run {
+    FileRun {
         engines: Vec<&'static Engine>,
         close: Close,
     },
@@ -23,7 +23,7 @@ pub enum Test {
 
 /// `NAME = TEXT` of a file.
 #[derive(Clone, Debug)]
-pub struct Given {
+pub struct GivenValue {
     pub name: String,
     pub text: String,
     /// The lines that it takes, from 0.
@@ -31,14 +31,14 @@ pub struct Given {
 }
 
 /// Where a refusal is expected or found: the line from 1, if it has one, and the code.
-pub type Refusal = (Option<usize>, String);
+pub type ExpectedRefusal = (Option<usize>, String);
 
 /// A file, understood.
 #[derive(Clone, Debug, Default)]
 pub struct Case {
     pub tests: Vec<Test>,
-    pub given: Vec<Given>,
-    pub refusals: Vec<Refusal>,
+    pub given: Vec<GivenValue>,
+    pub refusals: Vec<ExpectedRefusal>,
     /// How many lines stand before the program.
     pub directives: usize,
 }
@@ -73,7 +73,7 @@ impl Case {
             let Some((name, text)) = line.split_once('=') else {
                 return Err(format!("line {}: `{line}` is no directive", first + 1));
             };
-            let given = Given { name: name.trim().into(), text: text.trim().into(), lines: first..at };
+            let given = GivenValue { name: name.trim().into(), text: text.trim().into(), lines: first..at };
             case.given.push(given);
         }
         case.directives = at;
@@ -87,7 +87,7 @@ impl Case {
         Ok(case)
     }
 
-    pub fn given(&self, name: &str) -> Option<&Given> {
+    pub fn given(&self, name: &str) -> Option<&GivenValue> {
         self.given.iter().find(|g| g.name == name)
     }
 }
@@ -114,20 +114,20 @@ fn tests_of(text: &str) -> Result<Vec<Test>, String> {
                 "print" => Test::Print(None),
                 "check" => Test::Check,
                 "verify" => Test::Verify,
-                "run" => Test::Run { engines: Vec::new(), close: Close::Exact },
+                "run" => Test::FileRun { engines: Vec::new(), close: Close::Exact },
                 "grad" => Test::Grad { wrt: Vec::new() },
                 _ => return Err(format!("there is no test `{word}`")),
             },
             Some((key, value)) => {
                 match (key, tests.last_mut()) {
                     ("as", Some(Test::Print(file))) => *file = Some(value.to_owned()),
-                    ("engine", Some(Test::Run { engines, .. })) => {
+                    ("engine", Some(Test::FileRun { engines, .. })) => {
                         for name in value.split(',') {
                             let found = ENGINES.iter().find(|e| e.name == name);
                             engines.push(found.ok_or_else(|| format!("there is no engine `{name}`"))?);
                         }
                     }
-                    ("close", Some(Test::Run { close, .. })) => *close = Close::parse(value)?,
+                    ("close", Some(Test::FileRun { close, .. })) => *close = Close::parse(value)?,
                     ("wrt", Some(Test::Grad { wrt })) => {
                         *wrt = value.split(',').map(str::to_owned).collect();
                     }
@@ -140,7 +140,7 @@ fn tests_of(text: &str) -> Result<Vec<Test>, String> {
     }
     for test in &tests {
         match test {
-            Test::Run { engines, .. } if engines.is_empty() => {
+            Test::FileRun { engines, .. } if engines.is_empty() => {
                 return Err("`run` needs `engine=`".into());
             }
             Test::Grad { wrt } if wrt.is_empty() => return Err("`grad` needs `wrt=`".into()),
@@ -162,7 +162,7 @@ mod tests {
              program // error[a] error[b]\n}",
         )
         .expect("readable");
-        assert!(matches!(&case.tests[2], Test::Run { engines, .. } if engines.len() == 2));
+        assert!(matches!(&case.tests[2], Test::FileRun { engines, .. } if engines.len() == 2));
         assert!(matches!(&case.tests[3], Test::Grad { wrt } if wrt == &["x", "w"]));
         let refusals = [(None, "no-output"), (Some(9), "a"), (Some(9), "b")];
         assert_eq!(case.refusals, refusals.map(|(line, code)| (line, code.to_owned())));

@@ -34,7 +34,7 @@ fn reference(
     mil::eval::run(program, weights, inputs, Rounding::AsTyped).map_err(|e| e.to_string())
 }
 
-/// The software engine: by the same door as any other, if surfaces hold what goes in and comes out; else without them.
+/// The software engine: through `ane::Device` if surfaces can hold inputs and outputs, else directly.
 fn soft(program: &Verified<Program>, weights: &Weights, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
     let function = program.entry();
     let mut ends = function.inputs.iter().chain(&function.outputs);

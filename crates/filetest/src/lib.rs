@@ -53,7 +53,7 @@ impl fmt::Display for Failure {
 
 /// What came of a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Totals {
     /// How many files were checked.
     pub files: usize,
     /// All that does not hold.
@@ -66,11 +66,11 @@ pub struct Outcome {
 ///
 /// # Errors
 /// If the folder or a file cannot be read, or a blessed one not be written.
-pub fn check_folder(folder: &Path, bless: bool) -> std::io::Result<Outcome> {
+pub fn check_folder(folder: &Path, bless: bool) -> std::io::Result<Totals> {
     let mut files = Vec::new();
     collect(folder, &mut files)?;
     files.sort();
-    let mut outcome = Outcome { files: files.len(), ..Outcome::default() };
+    let mut outcome = Totals { files: files.len(), ..Totals::default() };
     for file in files {
         let source = std::fs::read_to_string(&file)?;
         let result = check::check(&file, &source, bless);

@@ -37,7 +37,7 @@ pub enum BlobError {
     #[error("weight file `{path}` is of version {got}; version {want} is read")]
     Version { path: String, got: u32, want: u32 },
     #[error(
-        "offset {offset} of weight file `{path}` is no place for a record: those are multiples of 64 from 64 on"
+        "offset {offset} of weight file `{path}` is not the place of a record: records are at multiples of 64, from 64 on"
     )]
     Offset { path: String, offset: u64 },
     #[error(

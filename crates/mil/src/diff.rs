@@ -5,69 +5,19 @@
 //! constants and values that are computed twice make no difference. What the text says beside the computation (version,
 //! build information, labels, remarks of engines, comments) is not compared.
 
+mod difference;
+mod digest;
 mod explain;
 mod number;
 
+pub use difference::{Difference, Side};
+pub use digest::{Digest, Digester};
+
 use crate::text::tree::{Func, Tree};
+use difference::TOLD;
 use explain::Explain;
 use number::{Numbered, Numbers};
-use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
-
-/// Differences that are told, at most.
-const TOLD: usize = 20;
-
-/// Which of the two programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Side {
-    First,
-    Second,
-}
-
-/// Something that is not the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// One sentence.
-    pub message: String,
-    /// Where it is in the first program, and what is there.
-    pub first: Option<(Range<usize>, String)>,
-    /// The same of the second.
-    pub second: Option<(Range<usize>, String)>,
-}
-
-/// What elements are, in a few bytes: equal ones have equal digests, and others, in all likelihood, have not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Digest([u64; 2]);
-
-/// Makes the digest of the elements of a tensor, as a weight file holds them.
-#[derive(Clone, Debug)]
-pub struct Digester([DefaultHasher; 2]);
-
-impl Digester {
-    /// Of no bytes yet.
-    pub fn new() -> Digester {
-        let (first, mut second) = (DefaultHasher::new(), DefaultHasher::new());
-        second.write_u8(1);
-        Digester([first, second])
-    }
-
-    /// Takes more of the bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.iter_mut().for_each(|h| h.write(bytes));
-    }
-
-    /// The digest of all of them.
-    pub fn finish(&self) -> Digest {
-        Digest([self.0[0].finish(), self.0[1].finish()])
-    }
-}
-
-impl Default for Digester {
-    fn default() -> Digester {
-        Digester::new()
-    }
-}
 
 /// All that differs, or the first of it: what follows from one difference is not another.
 ///

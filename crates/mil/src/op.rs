@@ -1,4 +1,7 @@
 //! What an entry of the op table is, and what its rules get to see.
+//!
+//! Circle because an entry holds all of an operation: its gradient rule sees the builder, the checker, and programs,
+//! which are made of operations.
 
 mod axes;
 mod param;

@@ -74,7 +74,7 @@ impl Stats {
 
 /// What the operations of one name come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kind {
+pub struct OpCount {
     /// How many there are.
     pub count: usize,
     /// As [`Stats::flops`].
@@ -82,10 +82,10 @@ pub struct Kind {
 }
 
 /// The operations of `function` by name, those of blocks and constants included. Sizes must be known for
-/// [`Kind::flops`] to mean anything.
-pub fn kinds(function: &Function) -> BTreeMap<&'static str, Kind> {
+/// [`OpCount::flops`] to mean anything.
+pub fn kinds(function: &Function) -> BTreeMap<&'static str, OpCount> {
     let literals = function.literals();
-    let mut kinds: BTreeMap<&'static str, Kind> = BTreeMap::new();
+    let mut kinds: BTreeMap<&'static str, OpCount> = BTreeMap::new();
     for operation in function.operations() {
         let kind = kinds.entry(operation.op.name()).or_default();
         kind.count += 1;

@@ -1,4 +1,4 @@
-//! After a program was refused, the compiler service is left alone for a while; after several in a row it is not asked
+//! Pauses after a refused program; after several refusals in a row the compiler service is not called
 //! again. Source: rule W7.
 
 use crate::error::DeviceError;

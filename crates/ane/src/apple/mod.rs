@@ -48,7 +48,7 @@ pub struct Member {
     /// Its name: a path, a class, or `+[class selector]`.
     pub name: String,
     /// What it is.
-    pub kind: Kind,
+    pub kind: MemberKind,
     /// Types of its return value and arguments as the running system states them; methods alone have some.
     pub encoding: Option<String>,
     /// What is wrong with it.
@@ -58,7 +58,7 @@ pub struct Member {
 /// What a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
-pub enum Kind {
+pub enum MemberKind {
     Library,
     Function,
     Class,

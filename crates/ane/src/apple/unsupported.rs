@@ -1,8 +1,9 @@
 //! Where there is no Neural Engine of Apple's: nothing of it can be made.
 
-use super::{ClassInfo, Examination, Kind, Member};
-use crate::device::{Device, DeviceOptions, SoftOptions};
+use super::{ClassInfo, Examination, Member, MemberKind};
+use crate::device::Device;
 use crate::error::DeviceError;
+use crate::options::{DeviceOptions, SoftOptions};
 use std::convert::Infallible;
 
 /// None can be made.
@@ -61,7 +62,7 @@ pub(crate) fn open(_: DeviceOptions, _: SoftOptions) -> Result<Box<dyn Device>, 
 pub fn examine() -> Examination {
     let member = Member {
         name: "AppleNeuralEngine.framework".to_owned(),
-        kind: Kind::Library,
+        kind: MemberKind::Library,
         encoding: None,
         problem: Some(here()),
     };

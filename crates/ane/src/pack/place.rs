@@ -1,34 +1,34 @@
-//! Where blocks lie on one surface: in bands of columns beside one another, in each band below one another.
+//! Places rectangles on one surface: bands of columns side by side, rectangles stacked in each band.
 
 use crate::facts;
 use std::cmp::Reverse;
 
-/// What is to lie somewhere.
+/// A rectangle to place.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Block {
+pub(super) struct Rect {
     /// Channels that it takes.
     pub rows: usize,
     /// Columns that it takes.
     pub columns: usize,
-    /// Whether it had better begin at column 0: engines up to M2 take what begins elsewhere along a path of little range
+    /// Whether column 0 is preferred: engines up to M2 read what begins elsewhere along a path of little range
     /// (rule N13), which weights do not need.
     pub first: bool,
-    /// Whether it may lie as its transpose too, and then whether it had better.
+    /// Whether its transpose may be placed instead, and then whether that is preferred.
     pub turn: Option<bool>,
 }
 
-/// Where a block lies.
+/// The place of a rectangle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spot {
     pub channel: usize,
     pub column: usize,
-    /// Whether it lies as its transpose.
+    /// Whether its transpose is placed.
     pub transposed: bool,
 }
 
 /// All blocks on a surface of this size.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(super) struct Placement {
     pub spots: Vec<Spot>,
     pub channels: usize,
     pub width: usize,
@@ -37,19 +37,19 @@ pub(super) struct Layout {
 /// Blocks that are tried both ways, at most: each doubles the work.
 const TRIED: usize = 10;
 
-/// A surface may be larger than the smallest by one part in this many, if fewer blocks lie inside both axes for that.
+/// A surface may be larger than the smallest by one part in this many, if that leaves fewer rectangles inside both axes.
 const GROWTH: usize = 8;
 
-/// A small surface for `blocks`. Of those that are hardly larger than the smallest, that with the fewest blocks inside both
-/// axes, which take two slices; then the smallest; of equal ones, that with the most blocks where they had better begin,
-/// then with the most as they had better lie, then the one with the fewest channels.
+/// A small surface for `blocks`. Among those hardly larger than the smallest it takes the one with the fewest rectangles
+/// inside both axes, which cost two slices; then the smallest; then the one with the most rectangles at their preferred
+/// column, the most in their preferred orientation, the fewest channels.
 ///
 /// Blocks begin at columns that are multiples of [`facts::LAST_AXIS_MULTIPLE`], as rows of an engine do. `None` if
-/// none keeps to [`facts::MAX_INPUT_WIDTH`] and [`facts::MAX_AXIS`]. With higher surfaces blocks lie below one another
-/// that would be too wide beside one another.
-pub(super) fn place(blocks: &[Block]) -> Option<Layout> {
+/// none is within [`facts::MAX_INPUT_WIDTH`] and [`facts::MAX_AXIS`]. Higher surfaces stack rectangles that would be too
+/// wide side by side.
+pub(super) fn place(blocks: &[Rect]) -> Option<Placement> {
     let free: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].turn.is_some()).take(TRIED).collect();
-    let mut found: Vec<([usize; 5], Layout)> = Vec::new();
+    let mut found: Vec<([usize; 5], Placement)> = Vec::new();
     for choice in 0..1usize << free.len() {
         let mut transposed: Vec<bool> = blocks.iter().map(|b| b.turn.unwrap_or(false)).collect();
         for (bit, &i) in free.iter().enumerate() {
@@ -71,7 +71,7 @@ pub(super) fn place(blocks: &[Block]) -> Option<Layout> {
 }
 
 /// Channels and columns of a block, the latter as far as the next may begin.
-fn size(block: &Block, transposed: bool) -> (usize, usize) {
+fn size(block: &Rect, transposed: bool) -> (usize, usize) {
     let (rows, columns) = if transposed { (block.columns, block.rows) } else { (block.rows, block.columns) };
     (rows, columns.next_multiple_of(facts::LAST_AXIS_MULTIPLE.value))
 }
@@ -88,8 +88,8 @@ fn heights(sizes: &[(usize, usize)]) -> Vec<usize> {
 }
 
 /// Puts blocks into bands of at most `height` channels, the widest first; `None` if that gets too wide. Bands whose blocks
-/// had better begin at column 0 come first.
-fn bands(blocks: &[Block], sizes: &[(usize, usize)], transposed: &[bool], height: usize) -> Option<Layout> {
+/// prefer column 0 come first.
+fn bands(blocks: &[Rect], sizes: &[(usize, usize)], transposed: &[bool], height: usize) -> Option<Placement> {
     struct Band {
         width: usize,
         used: usize,
@@ -126,23 +126,23 @@ fn bands(blocks: &[Block], sizes: &[(usize, usize)], transposed: &[bool], height
     };
     let spots = within.iter().zip(transposed).map(spot).collect();
     let channels = bands.iter().map(|b| b.used).max().unwrap_or(0);
-    (width <= facts::MAX_INPUT_WIDTH.value).then_some(Layout { spots, channels, width })
+    (width <= facts::MAX_INPUT_WIDTH.value).then_some(Placement { spots, channels, width })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fixed(rows: usize, columns: usize) -> Block {
-        Block { rows, columns, first: true, turn: None }
+    fn fixed(rows: usize, columns: usize) -> Rect {
+        Rect { rows, columns, first: true, turn: None }
     }
 
-    fn free(rows: usize, columns: usize, better: bool) -> Block {
-        Block { rows, columns, first: false, turn: Some(better) }
+    fn free(rows: usize, columns: usize, better: bool) -> Rect {
+        Rect { rows, columns, first: false, turn: Some(better) }
     }
 
     /// No two blocks share an element, none reaches outside, all begin where rows may.
-    fn check(blocks: &[Block], layout: &Layout) {
+    fn check(blocks: &[Rect], layout: &Placement) {
         let areas: Vec<_> = blocks
             .iter()
             .zip(&layout.spots)

@@ -1,21 +1,21 @@
 //! Weights that are parameters: a 1×1 convolution with one is written as a product of matrices.
 //!
 //! An engine ignores or refuses the weight of a convolution that is no constant (rule T14). `matmul` takes it, as it
-//! lies or transposed, so that a transposition before the convolution costs nothing.
+//! is stored or transposed, so that a transposition before the convolution costs nothing.
 
-use super::{PackError, SurfaceRegion};
+use super::region::{PackError, SurfaceRegion};
 use mil::op::Call;
 use mil::{Builder, Function, Literal, Operation, ValueId, Var};
 use std::collections::{HashMap, HashSet};
 
-/// How a weight can lie.
+/// The layout of a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum WeightForm {
     /// `[O, I, 1, 1]`, for products alone.
     Matrix {
         rows: usize,
         columns: usize,
-        /// Whether products use its transpose: it had better lie so.
+        /// Whether products use its transpose, which is then the preferred orientation.
         turn: bool,
     },
     /// One column.
@@ -23,19 +23,19 @@ pub(super) enum Form {
 }
 
 /// The weights of a function, and what computes with them.
-pub(super) struct Weights<'f> {
+pub(super) struct RuntimeWeights<'f> {
     function: &'f Function,
     literals: Vec<Option<&'f Literal>>,
-    /// Weights, and what comes of swapping their first two axes: the weight, and whether it is swapped.
+    /// Weights and their transposes: the weight, and whether its first two axes are swapped.
     matrices: HashMap<ValueId, (ValueId, bool)>,
     /// What no operation uses but those that go into products: their constants.
     idle: HashSet<ValueId>,
-    forms: HashMap<ValueId, Form>,
+    forms: HashMap<ValueId, WeightForm>,
     /// Of what products multiply with a weight, `[1, I, 1, S]`, the same as `[1, 1, I, S]`.
     columns: HashMap<ValueId, ValueId>,
 }
 
-impl<'f> Weights<'f> {
+impl<'f> RuntimeWeights<'f> {
     /// Those of `function` that `is_weight` names.
     ///
     /// # Errors
@@ -43,8 +43,8 @@ impl<'f> Weights<'f> {
     pub fn new(
         function: &'f Function,
         is_weight: impl Fn(ValueId) -> bool,
-    ) -> Result<Weights<'f>, PackError> {
-        let mut weights = Weights {
+    ) -> Result<RuntimeWeights<'f>, PackError> {
+        let mut weights = RuntimeWeights {
             function,
             literals: function.literals(),
             matrices: HashMap::new(),
@@ -68,8 +68,8 @@ impl<'f> Weights<'f> {
         Ok(weights)
     }
 
-    /// How `v` can lie, if it is a weight.
-    pub fn of(&self, v: ValueId) -> Option<Form> {
+    /// The layout of `v`, if it is a weight.
+    pub fn of(&self, v: ValueId) -> Option<WeightForm> {
         self.forms.get(&v).copied()
     }
 
@@ -79,7 +79,7 @@ impl<'f> Weights<'f> {
     }
 
     /// Finds out how `v` is used; notes matrices.
-    fn form(&mut self, v: ValueId) -> Option<Form> {
+    fn form(&mut self, v: ValueId) -> Option<WeightForm> {
         let users = |v: ValueId| self.function.ops.iter().filter(move |op| op.uses().any(|u| u == v));
         let ty = self.function.ty(v);
         let mut found = vec![(v, false)];
@@ -99,10 +99,10 @@ impl<'f> Weights<'f> {
         match *ty.shape {
             [rows, columns, 1, 1] if others == 0 && plain + swapped > 0 => {
                 self.matrices.extend(found.into_iter().map(|(value, transposed)| (value, (v, transposed))));
-                Some(Form::Matrix { rows, columns, turn: swapped > plain })
+                Some(WeightForm::Matrix { rows, columns, turn: swapped > plain })
             }
             _ if ty.shape.iter().filter(|&&d| d != 1).count() <= 1 && plain + swapped == 0 => {
-                Some(Form::Vector { rows: ty.elements() })
+                Some(WeightForm::Vector { rows: ty.elements() })
             }
             _ => None,
         }
@@ -129,7 +129,7 @@ impl<'f> Weights<'f> {
         (call.ints("perm") == [1, 0, 2, 3] && !self.function.outputs.contains(&result)).then_some(result)
     }
 
-    /// Whether [`Weights::carry_out`] takes the place of `op`.
+    /// Whether [`RuntimeWeights::carry_out`] takes the place of `op`.
     fn absorbs(&self, op: &Operation) -> bool {
         let is_matrix = |param| op.arg_value(param).is_some_and(|v| self.matrices.contains_key(&v));
         match op.op.name() {
@@ -140,7 +140,7 @@ impl<'f> Weights<'f> {
     }
 
     /// Writes what `op` computes with a weight, if it does; `map` says what stands for the values of the function,
-    /// `slots` where the weights lie.
+    /// `slots` holds the regions of the weights.
     pub fn carry_out(
         &mut self,
         op: &Operation,
@@ -171,9 +171,9 @@ impl<'f> Weights<'f> {
 }
 
 /// The matrix or vector of which `part` is the block, as products or the function want it.
-pub(super) fn taken<'b>(part: Var<'b>, form: Form, shape: &[usize]) -> Var<'b> {
+pub(super) fn taken<'b>(part: Var<'b>, form: WeightForm, shape: &[usize]) -> Var<'b> {
     match (form, part.shape().as_slice()) {
-        (Form::Matrix { .. }, &[_, rows, _, columns]) => part.reshape(&[1, 1, rows, columns]),
+        (WeightForm::Matrix { .. }, &[_, rows, _, columns]) => part.reshape(&[1, 1, rows, columns]),
         (_, own) if own == shape => part,
         _ => part.reshape(shape),
     }

@@ -3,16 +3,16 @@
 use crate::rules::{self, Chip, Consequence};
 use std::fmt;
 
-/// What a probe saw of one rule.
+/// What a probe observed about one rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// The rule's id; a word in small letters for what no rule says yet.
     pub about: &'static str,
     /// Whether it is so here.
-    pub seen: Seen,
-    /// What was seen: one sentence, with its numbers.
+    pub seen: Observed,
+    /// One sentence, with its numbers.
     pub says: String,
-    /// What breaking the rule led to, where it was broken and something came of it.
+    /// The consequence of breaking the rule, where it was broken and had one.
     pub consequence: Option<Consequence>,
     /// The numbers behind the sentence, each with its name.
     pub numbers: Vec<(String, f64)>,
@@ -20,12 +20,12 @@ pub struct Finding {
 
 /// Whether something that is said of engines is so here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum Observed {
     /// It is as said.
     Holds,
     /// It is not.
     HoldsNot,
-    /// Nothing can be told from this.
+    /// Undecided.
     Unclear,
 }
 
@@ -36,7 +36,7 @@ pub enum Verdict {
     AsTable,
     /// It is something else.
     Differs,
-    /// Nothing can be told from this.
+    /// Undecided.
     Unclear,
 }
 
@@ -67,19 +67,19 @@ impl fmt::Display for Verdict {
 }
 
 impl Finding {
-    /// It is as said of engines.
+    /// The rule holds.
     pub(super) fn holds(about: &'static str, says: impl Into<String>) -> Finding {
-        Finding { about, seen: Seen::Holds, says: says.into(), consequence: None, numbers: Vec::new() }
+        Finding { about, seen: Observed::Holds, says: says.into(), consequence: None, numbers: Vec::new() }
     }
 
-    /// It is not as said.
+    /// The rule does not hold.
     pub(super) fn holds_not(about: &'static str, says: impl Into<String>) -> Finding {
-        Finding { seen: Seen::HoldsNot, ..Finding::holds(about, says) }
+        Finding { seen: Observed::HoldsNot, ..Finding::holds(about, says) }
     }
 
-    /// Nothing can be told.
+    /// Undecided.
     pub(super) fn unclear(about: &'static str, says: impl Into<String>) -> Finding {
-        Finding { seen: Seen::Unclear, ..Finding::holds(about, says) }
+        Finding { seen: Observed::Unclear, ..Finding::holds(about, says) }
     }
 
     /// It holds if `so`.
@@ -87,13 +87,13 @@ impl Finding {
         if so { Finding::holds(about, says) } else { Finding::holds_not(about, says) }
     }
 
-    /// The same, with what came of breaking the rule.
+    /// Adds the consequence of breaking the rule.
     pub(super) fn leads_to(mut self, consequence: Option<Consequence>) -> Finding {
         self.consequence = consequence;
         self
     }
 
-    /// The same, with a number.
+    /// Adds a number.
     pub(super) fn with(mut self, name: impl Into<String>, value: f64) -> Finding {
         self.numbers.push((name.into(), value));
         self
@@ -106,9 +106,9 @@ impl Finding {
         let rule = rules::find(self.about);
         let expected = rule.is_none_or(|rule| chip.is_none_or(|chip| rule.chips.has(chip)));
         match self.seen {
-            Seen::Unclear => Verdict::Unclear,
-            Seen::Holds if expected => Verdict::AsTable,
-            Seen::HoldsNot if !expected => Verdict::AsTable,
+            Observed::Unclear => Verdict::Unclear,
+            Observed::Holds if expected => Verdict::AsTable,
+            Observed::HoldsNot if !expected => Verdict::AsTable,
             _ => Verdict::Differs,
         }
     }

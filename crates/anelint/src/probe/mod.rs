@@ -2,7 +2,7 @@
 //!
 //! A [`Probe`] asks an engine one question: it compiles small programs, runs them on data that is the same in no two
 //! places, and compares with the reference meaning. What it [finds](Finding) is set beside our table of rules
-//! ([`rules`](crate::rules)): as there, different, or not to be told. The software engine breaks no rule, so there a
+//! ([`rules`](crate::rules)): as there, different, or undecided. The software engine breaks no rule, so there a
 //! probe shows what a correct engine answers, and nothing about hardware.
 //!
 //! Not here: how a verdict is shown (`cli`).
@@ -19,7 +19,7 @@ mod sizes;
 mod slots;
 mod texts;
 
-pub use finding::{Finding, Seen, Verdict};
+pub use finding::{Finding, Observed, Verdict};
 pub use prober::Prober;
 
 /// A question about an engine.
@@ -43,7 +43,7 @@ impl Probe {
     }
 }
 
-/// Every probe; those that wear the process out come last.
+/// Every probe; those that use up the process's budget come last.
 pub fn all() -> impl Iterator<Item = &'static Probe> {
     [
         slots::PROBES,

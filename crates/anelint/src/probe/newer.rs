@@ -33,7 +33,7 @@ enum Known {
 type Args<'b> = Vec<(&'static str, Input<'b>)>;
 
 /// The operations, so that one that old engines lack stands beside one that they have: after four refusals in a row the
-/// door asks no more.
+/// compiler is not called any more.
 const OPERATIONS: [&str; 16] = [
     "sin",
     "topk",

@@ -1,4 +1,4 @@
-//! Where programs of probes run: from a few lines of builder to what came out, beside what it means.
+//! Runs the programs of probes and compares their results with the reference meaning.
 
 use super::finding::Finding;
 use crate::rules::{Chip, Consequence};
@@ -218,7 +218,7 @@ impl<'a> Prober<'a> {
         self.judge(self.device, case, close)
     }
 
-    /// The same past the door's own refusals.
+    /// [`Prober::try_out`] without the checks that `ane` makes itself.
     pub(super) fn try_bare(&self, case: &Case, close: f64) -> Outcome {
         match self.device.bare() {
             Some(bare) => self.judge(bare.as_ref(), case, close),

@@ -3,7 +3,7 @@
 use super::call::{RewriteContext, each, float};
 use super::{Apply, EXACT, Repair};
 use mil::build::Var;
-use mil::pass::Step;
+use mil::pass::Rewrite;
 use mil::{Data, Operation};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
 
@@ -34,7 +34,7 @@ pub(super) const POW: Repair = Repair {
                 }
                 _ => return None,
             };
-            Some((Step::Replace(new.id()), format!("`{}`: `pow(x, {p})` is {words}", s.name(operation))))
+            Some((Rewrite::Replace(new.id()), format!("`{}`: `pow(x, {p})` is {words}", s.name(operation))))
         })
     }),
 };
@@ -62,7 +62,7 @@ pub(super) const RSQRT_POWER: Repair = Repair {
             let new = s.binary("pow", sum, float(dtype, -0.5));
             let words =
                 format!("`{}`: `rsqrt(x, {epsilon})` is `pow(x + {epsilon}, -0.5)`", s.name(operation));
-            Some((Step::Replace(new.id()), words))
+            Some((Rewrite::Replace(new.id()), words))
         })
     }),
 };
@@ -103,7 +103,7 @@ pub(super) const INVERSE: Repair = Repair {
             let new = s.binary("real_div", one, sum);
             let words =
                 format!("`{}`: `inverse(x, {epsilon})` is `real_div(1, x + {epsilon})`", s.name(operation));
-            Some((Step::Replace(new.id()), words))
+            Some((Rewrite::Replace(new.id()), words))
         })
     }),
 };
@@ -144,7 +144,7 @@ pub(super) const MEAN: Repair = Repair {
                 "`{}`: `reduce_mean` of {n} is the `reduce_sum` of elements times 1/{n}",
                 s.name(operation)
             );
-            Some((Step::Replace(new.id()), words))
+            Some((Rewrite::Replace(new.id()), words))
         })
     }),
 };
@@ -183,7 +183,7 @@ pub(super) const GELU_FORMULA: Repair = Repair {
                 _ => s.binary("mul", times(x, 0.5), one_more(apply("erf", times(x, FRAC_1_SQRT_2)))),
             };
             Some((
-                Step::Replace(new.id()),
+                Rewrite::Replace(new.id()),
                 format!("`{}`: `gelu` ({mode}) is its formula", s.name(operation)),
             ))
         })

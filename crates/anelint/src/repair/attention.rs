@@ -5,7 +5,7 @@ use super::masks::LOWEST_F16;
 use super::{Apply, EXACT, Repair, Rewritten};
 use crate::facts::{ATTENTION_SHORTER_SIDE, MAX_ATTENTION};
 use mil::build::Var;
-use mil::pass::Step;
+use mil::pass::Rewrite;
 use mil::{DType, Data, Function, Literal, Operation, Tensor, TensorType};
 
 /// Attention that engines get wrong: with a mask, or too long.
@@ -45,7 +45,7 @@ fn decompose(function: &Function, only_unfit: bool) -> Result<Option<Rewritten>,
         let new = scores.softmax(-1).matmul(value, false, false);
         let mask = if operation.arg("attn_mask").is_some() { "masked " } else { "" };
         let words = format!("`{}`: {mask}attention is `matmul`, `softmax`, `matmul`", s.name(operation));
-        Some((Step::Replace(new.id()), words))
+        Some((Rewrite::Replace(new.id()), words))
     })
 }
 

@@ -1,6 +1,6 @@
 //! Which axes of which values belong together: what is done along one of them is done along all.
 //!
-//! Along a *free* class of axes the program computes each element from those at the same place alone: it can be padded,
+//! Along a *free* class of axes each element is computed only from those at the same place: it can be padded,
 //! whatever the padding holds, and it can be cut. Along a *tied* one, elements meet: they are summed, moved, counted.
 
 use mil::op::{Axes, Role, resolve_axis};

@@ -1,10 +1,10 @@
 //! How repairs read and write operations.
 
-use super::Rewritten;
-use super::ports::Ports;
+use super::ports::PortMap;
+use super::rewritten::Rewritten;
 use mil::build::{Input, Var};
 use mil::ir::{Arg, LiteralData};
-use mil::pass::{Step, rewrite};
+use mil::pass::{Rewrite, rewrite};
 use mil::{
     ArgValue, Builder, DType, Data, Function, Literal, Operation, Program, Tensor, TensorType, ValueId,
 };
@@ -12,7 +12,7 @@ use mil::{
 /// Applies `rule` to the operations of `function`. It says in words what it does where it does something.
 pub(super) fn each(
     function: &Function,
-    mut rule: impl FnMut(&RewriteContext<'_, '_>, &mut Operation) -> Option<(Step, String)>,
+    mut rule: impl FnMut(&RewriteContext<'_, '_>, &mut Operation) -> Option<(Rewrite, String)>,
 ) -> Result<Option<Rewritten>, String> {
     let (literals, mut changes) = (function.literals(), Vec::new());
     let new = rewrite(function, |builder, operation| {
@@ -21,11 +21,11 @@ pub(super) fn each(
                 changes.push(words);
                 step
             }
-            None => Step::Keep,
+            None => Rewrite::Keep,
         }
     });
     let new = new.map_err(|report| format!("the repair is wrong: {report}"))?;
-    Ok(new.map(|new| Rewritten { ports: Ports::moved(function, &new), function: new, changes }))
+    Ok(new.map(|new| Rewritten { ports: PortMap::moved(function, &new), function: new, changes }))
 }
 
 /// Where a rule stands: the function as it was, and the builder that writes the new one.

@@ -5,7 +5,7 @@ use super::call::{RewriteContext, boolean, each, float, int, ints, string};
 use super::{Apply, EXACT, Repair, Rewritten};
 use mil::ir::LiteralData;
 use mil::op::Absent;
-use mil::pass::Step;
+use mil::pass::Rewrite;
 use mil::{Function, Literal, Operation, TensorType};
 
 /// A bias in a convolution.
@@ -49,7 +49,7 @@ pub(super) const CONV_BIAS: Repair = Repair {
             };
             let new = s.binary("add", s.b.op("conv", args), bias);
             let words = format!("`{}`: `bias` of `conv` is an `add`", s.name(operation));
-            Some((Step::Replace(new.id()), words))
+            Some((Rewrite::Replace(new.id()), words))
         })
     }),
 };
@@ -185,6 +185,6 @@ fn write_out(
         }
         let words =
             format!("`{}`: `{}` says its {}", s.name(operation), operation.op.name(), given.join(", "));
-        (!given.is_empty()).then_some((Step::Amend, words))
+        (!given.is_empty()).then_some((Rewrite::Amend, words))
     })
 }

@@ -3,7 +3,7 @@
 use super::call::each;
 use super::{Apply, EXACT, Repair, Rewritten};
 use mil::ir::{Arg, LiteralData};
-use mil::pass::Step;
+use mil::pass::Rewrite;
 use mil::{ArgValue, Data, Function, Literal, Operation, Tensor, ValueId};
 
 /// The lowest finite fp16, which masks of programs that engines run are made of.
@@ -37,8 +37,9 @@ fn finite(function: &Function) -> Result<Option<Rewritten>, String> {
             operation.args.push(Arg { param, value: ArgValue::Value(s.b.shared(literal).id()) });
             changed = true;
         }
-        changed
-            .then(|| (Step::Amend, format!("`{}`: -65504 takes the place of -infinity", s.name(operation))))
+        changed.then(|| {
+            (Rewrite::Amend, format!("`{}`: -65504 takes the place of -infinity", s.name(operation)))
+        })
     })?;
     match (done, multiplied(function)) {
         (None, Some(name)) => Err(format!(

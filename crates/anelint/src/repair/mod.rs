@@ -3,7 +3,7 @@
 //! [`REPAIRS`] is the table, one entry a repair, in the order in which they are tried. [`repair`] applies them until
 //! none finds anything to do; [`prove`] runs the program before and after on random inputs and compares; and
 //! [`repair_proven`] applies only what can be proven. What becomes of parameters and results, which may be renamed,
-//! padded or split, is in [`Ports`].
+//! padded or split, is in [`PortMap`].
 //!
 //! ```
 //! # let text = "program(1.3) { func main<ios18>(tensor<fp16, [1, 20]> x) {
@@ -19,7 +19,7 @@
 //! # Ok::<(), mil::Report>(())
 //! ```
 //!
-//! Operations inside blocks (`cond`, `while_loop`) are left alone: no engine runs these.
+//! Operations inside blocks (`cond`, `while_loop`) are not repaired: no engine runs these.
 //!
 //! Not here: what an engine refuses, and why; that is the catalogue of rules, whose names are used here.
 
@@ -35,12 +35,14 @@ mod pad;
 mod pieces;
 mod ports;
 mod prove;
+mod rewritten;
 mod shapes;
 mod split;
 mod stable;
 
-pub use ports::{Piece, Port, Ports};
+pub use ports::{MovedPort, Piece, PortMap};
 pub use prove::{Proof, ProveError, prove};
+pub use rewritten::Rewritten;
 
 use call::rounded;
 use mil::verify::verify;
@@ -77,18 +79,6 @@ pub enum Apply {
     /// # Errors
     /// Why it cannot be done, although it should.
     Function(fn(&Function) -> Result<Option<Rewritten>, String>),
-}
-
-/// A function that a repair has rewritten.
-#[derive(Clone, Debug)]
-pub struct Rewritten {
-    /// The new function. Constants that are new have the elements that mathematics wants: rounding them to their type
-    /// comes last, so that what is proven is not blurred by it.
-    pub function: Function,
-    /// What was changed, in words, one sentence a place.
-    pub changes: Vec<String>,
-    /// What became of parameters and results.
-    pub ports: Ports,
 }
 
 /// All repairs, in the order in which they are tried.
@@ -134,7 +124,7 @@ pub struct Repaired {
     /// What should be done, and could not be.
     pub obstacles: Vec<Obstacle>,
     /// What became of the parameters and results of each function, by position.
-    pub ports: Vec<Ports>,
+    pub ports: Vec<PortMap>,
 }
 
 /// A repair that was applied.
@@ -247,13 +237,13 @@ impl Repaired {
             exact: program.clone(),
             applied: Vec::new(),
             obstacles: Vec::new(),
-            ports: program.functions.iter().map(Ports::unchanged).collect(),
+            ports: program.functions.iter().map(PortMap::unchanged).collect(),
         }
     }
 
     /// What `repair` makes of the function at `at`, as a step of its own; the program itself goes with the first.
     fn step(&self, repair: &'static Repair, at: usize) -> Result<Option<Repaired>, String> {
-        let mut ports: Vec<Ports> = self.exact.functions.iter().map(Ports::unchanged).collect();
+        let mut ports: Vec<PortMap> = self.exact.functions.iter().map(PortMap::unchanged).collect();
         let (program, function, changes) = match repair.apply {
             Apply::Program(apply) if at == 0 => {
                 let mut program = (*self.exact).clone();

@@ -1,10 +1,10 @@
 //! Names: of parameters and results, and of literals.
 
 use super::call::{each, unused};
-use super::ports::Ports;
+use super::ports::PortMap;
 use super::{Apply, EXACT, Repair, Rewritten};
 use mil::op::Role;
-use mil::pass::Step;
+use mil::pass::Rewrite;
 use mil::{ArgValue, Function, ValueId};
 
 /// Parameters and results are bound by the order of their names.
@@ -44,7 +44,7 @@ fn order(function: &Function) -> Result<Option<Rewritten>, String> {
             new.values[id.index()].name = name;
         }
     }
-    let ports = Ports::moved(function, &new);
+    let ports = PortMap::moved(function, &new);
     Ok((!changes.is_empty()).then_some(Rewritten { function: new, changes, ports }))
 }
 
@@ -72,7 +72,7 @@ pub(super) const LITERALS: Repair = Repair {
                 }
             }
             let words = format!("`{}`: {} is a named constant", s.name(operation), named.join(", "));
-            (!named.is_empty()).then_some((Step::Amend, words))
+            (!named.is_empty()).then_some((Rewrite::Amend, words))
         })
     }),
 };

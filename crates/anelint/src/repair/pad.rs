@@ -2,7 +2,7 @@
 
 use super::axes::AxisGroups;
 use super::call::{constant, ints};
-use super::ports::{Ports, width};
+use super::ports::{PortMap, width};
 use super::{Apply, EXACT, Repair, Rewritten};
 use crate::facts::LAST_AXIS_UNIT;
 use mil::ir::Arg;
@@ -73,7 +73,7 @@ fn pad(function: &Function) -> Result<Option<Rewritten>, String> {
         fit.operation(was, &mut new, &mut operation, 0);
         new.ops.push(operation);
     }
-    Ok(Some(Rewritten { ports: Ports::moved(function, &new), function: new, changes }))
+    Ok(Some(Rewritten { ports: PortMap::moved(function, &new), function: new, changes }))
 }
 
 /// Makes operations fit their values, some axes of which have another size than they had.

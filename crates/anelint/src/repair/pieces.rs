@@ -4,8 +4,8 @@
 //! what took its place gives, whatever it takes.
 
 use super::call::rounded;
-use super::ports::Ports;
-use super::prove::{Functions, Proof, ProveError};
+use super::ports::PortMap;
+use super::prove::{FunctionPair, Proof, ProveError};
 use super::{EXACT, Repaired};
 use mil::op::Absent;
 use mil::{ArgValue, Data, Function, Literal, Operation, Program, ValueId, Verified, Weights};
@@ -37,8 +37,8 @@ pub(super) fn prove(
             }
             let typed = pair.clone().map(rounded);
             let [a, b] = [&pair[0].functions[0], &pair[1].functions[0]];
-            let ports = Ports::moved(a, b);
-            let functions = Functions {
+            let ports = PortMap::moved(a, b);
+            let functions = FunctionPair {
                 exact: [a, b],
                 typed: [&typed[0].functions[0], &typed[1].functions[0]],
                 ports: &ports,
@@ -112,27 +112,26 @@ struct Replacement<'f> {
 }
 
 /// What holds for a parameter.
-enum Given<'a> {
+enum GivenPiece<'a> {
     Literal(&'a Literal),
     Values(Vec<ValueId>),
     Default(Absent),
 }
 
-impl PartialEq for Given<'_> {
+impl PartialEq for GivenPiece<'_> {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Given::Literal(a), Given::Literal(b)) => a == b,
-            (Given::Values(a), Given::Values(b)) => a == b,
-            (Given::Default(a), Given::Default(b)) => a == b,
-            (Given::Literal(l), Given::Default(d)) | (Given::Default(d), Given::Literal(l)) => {
-                match (l.data(), d) {
-                    (Some(Data::Int(v)), Absent::Int(x)) => v[..] == [*x],
-                    (Some(Data::Float(v)), Absent::Float(x)) => v[..] == [*x],
-                    (Some(Data::Bool(v)), Absent::Bool(x)) => v[..] == [*x],
-                    (Some(Data::Str(v)), Absent::Str(x)) => v[..] == [*x],
-                    _ => false,
-                }
-            }
+            (GivenPiece::Literal(a), GivenPiece::Literal(b)) => a == b,
+            (GivenPiece::Values(a), GivenPiece::Values(b)) => a == b,
+            (GivenPiece::Default(a), GivenPiece::Default(b)) => a == b,
+            (GivenPiece::Literal(l), GivenPiece::Default(d))
+            | (GivenPiece::Default(d), GivenPiece::Literal(l)) => match (l.data(), d) {
+                (Some(Data::Int(v)), Absent::Int(x)) => v[..] == [*x],
+                (Some(Data::Float(v)), Absent::Float(x)) => v[..] == [*x],
+                (Some(Data::Bool(v)), Absent::Bool(x)) => v[..] == [*x],
+                (Some(Data::Str(v)), Absent::Str(x)) => v[..] == [*x],
+                _ => false,
+            },
             _ => false,
         }
     }
@@ -150,14 +149,14 @@ impl Replacement<'_> {
             })
     }
 
-    fn given<'a>(op: &'a Operation, constants: &'a Constants<'_>, param: usize) -> Given<'a> {
+    fn given<'a>(op: &'a Operation, constants: &'a Constants<'_>, param: usize) -> GivenPiece<'a> {
         match op.args.iter().find(|a| a.param == param).map(|a| &a.value) {
-            None => Given::Default(op.op.params[param].absent),
-            Some(ArgValue::Literal(l)) => Given::Literal(l),
-            Some(ArgValue::List(vs)) => Given::Values(vs.clone()),
+            None => GivenPiece::Default(op.op.params[param].absent),
+            Some(ArgValue::Literal(l)) => GivenPiece::Literal(l),
+            Some(ArgValue::List(vs)) => GivenPiece::Values(vs.clone()),
             Some(ArgValue::Value(v)) => match constants.get(v).and_then(|c| c.const_literal()) {
-                Some(l) => Given::Literal(l),
-                None => Given::Values(vec![*v]),
+                Some(l) => GivenPiece::Literal(l),
+                None => GivenPiece::Values(vec![*v]),
             },
         }
     }

@@ -4,16 +4,16 @@ use mil::{Data, Function, Tensor, TensorType, ValueId};
 
 /// What became of the parameters and results of a function, in their order before the repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ports {
+pub struct PortMap {
     /// The parameters.
-    pub inputs: Vec<Port>,
+    pub inputs: Vec<MovedPort>,
     /// The results.
-    pub outputs: Vec<Port>,
+    pub outputs: Vec<MovedPort>,
 }
 
 /// What became of one parameter or result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
+pub struct MovedPort {
     /// Its name before.
     pub name: String,
     /// Its type before.
@@ -53,13 +53,13 @@ impl Piece {
     }
 }
 
-impl Port {
+impl MovedPort {
     /// Whether name and type are what they were.
     pub fn is_unchanged(&self) -> bool {
         matches!(&self.pieces[..], [p] if p.name == self.name && p.ty == self.ty)
     }
 
-    fn then(&self, next: &[Port]) -> Port {
+    fn then(&self, next: &[MovedPort]) -> MovedPort {
         let refine = |piece: &Piece| -> Vec<Piece> {
             let parts = next.get(piece.at).map_or(&[][..], |port| &port.pieces);
             // What lies behind the original's elements is padding.
@@ -70,7 +70,7 @@ impl Port {
             };
             parts.iter().map(within).collect()
         };
-        Port { pieces: self.pieces.iter().flat_map(refine).collect(), ..self.clone() }
+        MovedPort { pieces: self.pieces.iter().flat_map(refine).collect(), ..self.clone() }
     }
 
     /// The elements of `original` as the pieces hold them, with the position of each piece; `padding` gives a tensor
@@ -100,31 +100,31 @@ impl Port {
     }
 }
 
-impl Ports {
+impl PortMap {
     /// Those of a function that keeps its own.
-    pub fn unchanged(function: &Function) -> Ports {
-        Ports::moved(function, function)
+    pub fn unchanged(function: &Function) -> PortMap {
+        PortMap::moved(function, function)
     }
 
     /// Those of a function that became `after`, in the same order, each as a whole.
-    pub(super) fn moved(before: &Function, after: &Function) -> Ports {
+    pub(super) fn moved(before: &Function, after: &Function) -> PortMap {
         let ports = |old: &[ValueId], new: &[ValueId]| {
             let port = |(at, (&old, &new)): (usize, (&ValueId, &ValueId))| {
                 let (value, mut piece) = (before.value(old), Piece::whole(after, at, new));
                 piece.len = width(&value.ty);
-                Port { name: value.name.clone(), ty: value.ty.clone(), pieces: vec![piece] }
+                MovedPort { name: value.name.clone(), ty: value.ty.clone(), pieces: vec![piece] }
             };
             old.iter().zip(new).enumerate().map(port).collect()
         };
-        Ports {
+        PortMap {
             inputs: ports(&before.inputs, &after.inputs),
             outputs: ports(&before.outputs, &after.outputs),
         }
     }
 
     /// These, and then `next`.
-    pub(super) fn then(&self, next: &Ports) -> Ports {
-        Ports {
+    pub(super) fn then(&self, next: &PortMap) -> PortMap {
+        PortMap {
             inputs: self.inputs.iter().map(|p| p.then(&next.inputs)).collect(),
             outputs: self.outputs.iter().map(|p| p.then(&next.outputs)).collect(),
         }

@@ -13,7 +13,7 @@
 //! not a number stays so.
 
 use super::call::rounded;
-use super::ports::{Port, Ports};
+use super::ports::{MovedPort, PortMap};
 use super::{EXACT, Repaired};
 use mil::eval::{EvalError, Rounding, run_function};
 use mil::stats::Stats;
@@ -103,7 +103,7 @@ pub fn prove(
         let (Some(after), Some(a_typed), Some(b_typed)) = (of(exact), of(&typed[0]), of(&typed[1])) else {
             return Err(missing());
         };
-        let pair = Functions { exact: [function, after], typed: [a_typed, b_typed], ports, tolerance };
+        let pair = FunctionPair { exact: [function, after], typed: [a_typed, b_typed], ports, tolerance };
         pair.compare(weights, &mut rng, &mut proof)?;
     }
     Ok(proof)
@@ -114,15 +114,15 @@ fn find<'p>(program: &'p Program, name: &str) -> Option<&'p Function> {
 }
 
 /// A function before and after, as mathematics has it and rounded.
-pub(super) struct Functions<'f> {
+pub(super) struct FunctionPair<'f> {
     pub exact: [&'f Function; 2],
     pub typed: [&'f Function; 2],
-    pub ports: &'f Ports,
+    pub ports: &'f PortMap,
     /// The largest relative difference in exact arithmetic.
     pub tolerance: f64,
 }
 
-impl Functions<'_> {
+impl FunctionPair<'_> {
     /// Runs both and compares.
     pub fn compare(
         &self,
@@ -204,7 +204,7 @@ fn uncounted(function: &Function, op: &Operation) -> u64 {
 fn inputs(
     before: &Function,
     after: &Function,
-    ports: &Ports,
+    ports: &PortMap,
     range: (f64, f64),
     rng: &mut ChaCha8Rng,
 ) -> (Vec<Tensor>, Vec<Tensor>) {
@@ -239,7 +239,7 @@ fn random(ty: &TensorType, (low, high): (f64, f64), rng: &mut ChaCha8Rng) -> Ten
 
 /// A result, before and after.
 struct Pair<'a> {
-    port: &'a Port,
+    port: &'a MovedPort,
     want: &'a Tensor,
     got: &'a Tensor,
     coarsest: DType,

@@ -4,7 +4,7 @@ use super::call::each;
 use super::stable::made_by;
 use super::{Apply, EXACT, Repair};
 use crate::facts::AFFINE_CHANNELS;
-use mil::pass::Step;
+use mil::pass::Rewrite;
 use mil::{ArgValue, Literal, TensorType};
 
 /// Hardswish of a product of two axes.
@@ -33,7 +33,7 @@ pub(super) const HARDSWISH: Repair = Repair {
                 }
                 let new = s.binary("mul", four, s.b.op("sigmoid_hard", args)).reshape(&flat);
                 let words = format!("`{}`: hardswish works on four axes", s.name(operation));
-                Some((Step::Replace(new.id()), words))
+                Some((Rewrite::Replace(new.id()), words))
             })
         })
     }),
@@ -74,7 +74,7 @@ pub(super) const AFFINE: Repair = Repair {
                         "`{}`: the `{op}` of {d} channels stands behind the reshape",
                         s.name(operation)
                     );
-                    Some((Step::Replace(new.id()), words))
+                    Some((Rewrite::Replace(new.id()), words))
                 })
             })
         })

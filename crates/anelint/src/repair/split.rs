@@ -3,7 +3,7 @@
 use super::axes::{AxisGroups, Class};
 use super::call::{boolean, constant, int, unused};
 use super::pad::Fit;
-use super::ports::{Piece, Port, Ports, width};
+use super::ports::{MovedPort, Piece, PortMap, width};
 use super::{Apply, EXACT, Repair, Rewritten};
 use crate::facts::{LAST_AXIS_MULTIPLE, MAX_AXIS, MAX_INPUT_WIDTH};
 use mil::ir::Arg;
@@ -102,7 +102,7 @@ fn apart(function: &Function, class: &Class, sizes: &[usize]) -> Rewritten {
             start += size;
         }
     }
-    let ports = |ids: &mut Vec<ValueId>| -> Vec<Port> {
+    let ports = |ids: &mut Vec<ValueId>| -> Vec<MovedPort> {
         let (old, mut now) = (std::mem::take(ids), Vec::new());
         let port = |&v: &ValueId| {
             let whole = vec![v];
@@ -116,16 +116,16 @@ fn apart(function: &Function, class: &Class, sizes: &[usize]) -> Rewritten {
             });
             let pieces = pieces.collect();
             let value = function.value(v);
-            Port { name: value.name.clone(), ty: value.ty.clone(), pieces }
+            MovedPort { name: value.name.clone(), ty: value.ty.clone(), pieces }
         };
         let ports = old.iter().map(port).collect();
         *ids = now;
         ports
     };
     let (mut inputs, mut outputs) = (function.inputs.clone(), function.outputs.clone());
-    let ports = Ports { inputs: ports(&mut inputs), outputs: ports(&mut outputs) };
+    let ports = PortMap { inputs: ports(&mut inputs), outputs: ports(&mut outputs) };
     (new.inputs, new.outputs) = (inputs, outputs);
-    let split = |port: &&Port| port.pieces.len() > 1;
+    let split = |port: &&MovedPort| port.pieces.len() > 1;
     let names = ports.inputs.iter().chain(&ports.outputs).filter(split).map(|p| format!("`{}`", p.name));
     let names: Vec<String> = names.collect();
     let changes = vec![format!("{} in {} parts, computed apart", names.join(", "), sizes.len())];
@@ -156,7 +156,7 @@ fn joined(function: &Function, input: ValueId, sizes: &[usize]) -> Result<Rewrit
     let args = args.into_iter().filter_map(|(name, value)| Some(Arg { param: op.param(name)?, value }));
     let concat = Operation::new(op, args.collect(), vec![input]);
     new.ops.splice(0..0, [axis_const, turns_const, concat]);
-    let mut ports = Ports::unchanged(function);
+    let mut ports = PortMap::unchanged(function);
     let (mut at, mut inputs) = (0, Vec::new());
     for (port, &v) in ports.inputs.iter_mut().zip(&function.inputs) {
         let parts = if v == input { ids.clone() } else { vec![v] };

@@ -4,7 +4,7 @@ use super::arithmetic::default;
 use super::call::{RewriteContext, boolean, each, float, ints};
 use super::{Apply, EXACT, Repair};
 use mil::build::Var;
-use mil::pass::Step;
+use mil::pass::Rewrite;
 use mil::{Data, Operation};
 
 /// `softplus`.
@@ -27,7 +27,7 @@ pub(super) const SOFTPLUS: Repair = Repair {
             let rest = log(s, s.binary("add", falling, float(dtype, 1.0)));
             let new = s.binary("add", above, rest);
             Some((
-                Step::Replace(new.id()),
+                Rewrite::Replace(new.id()),
                 format!("`{}`: `softplus(x)` is `max(x, 0) + log(1 + exp(-|x|))`", s.name(operation)),
             ))
         })
@@ -57,7 +57,7 @@ pub(super) const LOG_SUM_EXP: Repair = Repair {
             let shape = s.function.ty(*operation.results.first()?).shape.clone();
             let new = if kept.shape() == shape { kept } else { kept.reshape(&shape) };
             Some((
-                Step::Replace(new.id()),
+                Rewrite::Replace(new.id()),
                 format!("`{}`: `reduce_log_sum_exp(x)` is `max + log(sum(exp(x - max)))`", s.name(operation)),
             ))
         })
@@ -97,7 +97,7 @@ pub(super) const LOG_SOFTMAX: Repair = Repair {
             let (_, less, sum) = shifted(s, x, &[axis]);
             let new = s.binary("sub", less, log(s, sum));
             Some((
-                Step::Replace(new.id()),
+                Rewrite::Replace(new.id()),
                 format!("`{}`: `log(softmax(x))` is `x - max - log(sum(exp(x - max)))`", s.name(operation)),
             ))
         })

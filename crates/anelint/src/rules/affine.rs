@@ -5,7 +5,7 @@ use super::evidence::tested;
 use super::matches::Matches;
 use super::peers::*;
 use super::rule::{Check, Confidence, Consequence, Route, Rule};
-use super::subject::{OpCall, Shape, Subject, is_elementwise};
+use super::subject::{OpCall, Subject, TensorShape, is_elementwise};
 use crate::facts;
 use foldhash::{HashSet, HashSetExt};
 use mil::Data;
@@ -102,7 +102,7 @@ fn wide_affine_between_reshapes(s: &Subject<'_>, matches: &mut Matches) {
 /// The constant `[1, D, 1, 1]` that `call` takes.
 fn term(call: &OpCall<'_, '_>) -> Option<Term> {
     ["x", "y"].into_iter().find_map(|param| {
-        let shape: Shape<'_> = call.shape(param).filter(|_| call.is_constant(param) == Some(true))?;
+        let shape: TensorShape<'_> = call.shape(param).filter(|_| call.is_constant(param) == Some(true))?;
         let ones = shape.rank() == 4 && [0, 2, 3].iter().all(|&i| shape.dim(i) == Some(1));
         let varied = match call.data(param) {
             Some(Data::Float(v)) => Some(v.iter().any(|x| Some(x) != v.first())),

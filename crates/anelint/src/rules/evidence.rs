@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 /// What one project reports of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct Claim {
     /// The project.
     pub by: &'static str,
     /// What it reports.
-    pub says: Says,
+    pub says: Stance,
 }
 
 /// What a project reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Says {
+pub enum Stance {
     /// It saw the rule hold, or asserts it.
     Holds,
     /// It publishes a test, a probe or a sweep that shows it.
@@ -22,7 +22,7 @@ pub enum Says {
     Ran,
 }
 
-impl Report {
+impl Claim {
     /// Whose it is: projects of one owner count as one.
     pub fn owner(&self) -> &'static str {
         self.by.split(['/', ' ']).next().unwrap_or(self.by)
@@ -30,27 +30,27 @@ impl Report {
 }
 
 /// The rule holds, says `by`.
-pub(super) const fn says(by: &'static str) -> Report {
-    Report { by, says: Says::Holds }
+pub(super) const fn says(by: &'static str) -> Claim {
+    Claim { by, says: Stance::Holds }
 }
 
 /// The rule holds, shows a published test of `by`.
-pub(super) const fn tested(by: &'static str) -> Report {
-    Report { by, says: Says::Tested }
+pub(super) const fn tested(by: &'static str) -> Claim {
+    Claim { by, says: Stance::Tested }
 }
 
 /// The rule does not hold everywhere: for `by` such a program ran.
-pub(super) const fn ran(by: &'static str) -> Report {
-    Report { by, says: Says::Ran }
+pub(super) const fn ran(by: &'static str) -> Claim {
+    Claim { by, says: Stance::Ran }
 }
 
 /// Whether `reports` are enough to call a breach an error: two that are independent, or one with a published test, and
 /// none of success.
-pub(super) fn suffice(reports: &[Report]) -> bool {
-    let holds = reports.iter().filter(|r| r.says != Says::Ran);
-    let owners: BTreeSet<&str> = holds.clone().map(Report::owner).collect();
-    let shown = holds.clone().any(|r| r.says == Says::Tested);
-    (owners.len() >= 2 || shown) && reports.iter().all(|r| r.says != Says::Ran)
+pub(super) fn suffice(reports: &[Claim]) -> bool {
+    let holds = reports.iter().filter(|r| r.says != Stance::Ran);
+    let owners: BTreeSet<&str> = holds.clone().map(Claim::owner).collect();
+    let shown = holds.clone().any(|r| r.says == Stance::Tested);
+    (owners.len() >= 2 || shown) && reports.iter().all(|r| r.says != Stance::Ran)
 }
 
 #[cfg(test)]

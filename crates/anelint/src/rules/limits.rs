@@ -5,7 +5,7 @@ use super::evidence::{says, tested};
 use super::matches::Matches;
 use super::peers::*;
 use super::rule::{Check, Confidence, Consequence, Route, Rule};
-use super::subject::{OpCall, Shape, Subject, is_reduction};
+use super::subject::{OpCall, Subject, TensorShape, is_reduction};
 use crate::facts;
 use mil::Data;
 use mil::text::tree::Item;
@@ -194,7 +194,7 @@ fn crashes(s: &Subject<'_>, matches: &mut Matches) {
             let Item::Name(name) = item else { continue };
             let Some(value) = call.function.value(name.text) else { continue };
             let reshaped = value.maker.is_some_and(|op| op.op.text == "reshape");
-            let size = Shape::of(value.ty).and_then(|s| s.dims.iter().copied().flatten().max());
+            let size = TensorShape::of(value.ty).and_then(|s| s.dims.iter().copied().flatten().max());
             if let Some(n) = size.filter(|&n| reshaped && n >= widest) {
                 matches.at(name.span, || format!("`{}` joins a reshape of {n} elements a row", call.name()));
             }

@@ -30,11 +30,11 @@ mod work;
 mod written;
 
 pub use chip::{Chip, Chips};
-pub use evidence::{Report, Says};
+pub use evidence::{Claim, Stance};
 pub use matches::Matches;
 pub use profile::{Measured, Profile};
 pub use rule::{Check, Confidence, Consequence, Route, Rule};
-pub use subject::{FunctionIndex, Known, OpCall, Port, Shape, Subject};
+pub use subject::{FunctionIndex, OpCall, Port, Subject, TensorShape, ValueInfo};
 pub use violation::Violation;
 
 use mil::text::Read;

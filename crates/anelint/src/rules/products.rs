@@ -5,7 +5,7 @@ use super::evidence::{ran, says, tested};
 use super::matches::Matches;
 use super::peers::*;
 use super::rule::{Check, Confidence, Consequence, Route, Rule};
-use super::subject::{Shape, Subject};
+use super::subject::{Subject, TensorShape};
 use crate::facts;
 use mil::DType;
 
@@ -51,7 +51,7 @@ const T9: Rule = Rule {
 
 fn concat(s: &Subject<'_>, matches: &mut Matches) {
     for call in s.each("concat") {
-        let scalar = |t: &Shape<'_>| t.dtype == DType::I32 && t.rank() == 0;
+        let scalar = |t: &TensorShape<'_>| t.dtype == DType::I32 && t.rank() == 0;
         let axis = call.shape("axis").is_some_and(|t| scalar(&t)) && call.is_constant("axis") == Some(true);
         if !axis || call.arg("interleave").is_none() {
             let what = if axis { "`interleave`" } else { "a constant scalar int32 `axis`" };

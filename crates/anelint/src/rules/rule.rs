@@ -1,7 +1,7 @@
 //! What an entry of the table is.
 
 use super::chip::{Chip, Chips};
-use super::evidence::{self, Report};
+use super::evidence::{self, Claim};
 use super::matches::Matches;
 use super::subject::Subject;
 use std::fmt;
@@ -23,7 +23,7 @@ pub struct Rule {
     /// How sure it is.
     pub confidence: Confidence,
     /// What projects report of it: those that saw it hold, and those for which what it speaks against ran.
-    pub source: &'static [Report],
+    pub source: &'static [Claim],
     /// How reports differ, if they do.
     pub conflict: Option<&'static str>,
     /// What to do: one sentence.

@@ -5,7 +5,7 @@ use super::evidence::{ran, says, tested};
 use super::matches::Matches;
 use super::peers::*;
 use super::rule::{Check, Confidence, Consequence, Rule};
-use super::subject::{Shape, Subject, is_elementwise};
+use super::subject::{Subject, TensorShape, is_elementwise};
 use crate::facts;
 use mil::DType;
 use mil::text::tree::{Type, Value};
@@ -285,7 +285,7 @@ const S21: Rule = Rule {
 fn state_widths(s: &Subject<'_>, matches: &mut Matches) {
     let unit = facts::STATE_WIDTH_UNIT.value;
     for param in s.functions.iter().flat_map(|s| &s.func.params).filter(|p| matches!(p.ty, Type::State(_))) {
-        let Some(width) = Shape::of(&param.ty).and_then(|t| t.last()) else { continue };
+        let Some(width) = TensorShape::of(&param.ty).and_then(|t| t.last()) else { continue };
         if !width.is_multiple_of(unit) {
             matches.at(param.name.span, || {
                 format!("state `{}` has a last axis of {width}, no multiple of {unit}", param.name)

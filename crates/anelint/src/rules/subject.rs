@@ -64,12 +64,12 @@ pub struct FunctionIndex<'t> {
     pub func: &'t Func<'t>,
     /// Its operations in order of the text, those of nested blocks too.
     ops: Vec<&'t Statement<'t>>,
-    values: HashMap<&'t str, Known<'t>>,
+    values: HashMap<&'t str, ValueInfo<'t>>,
     named: HashMap<&'t str, Vec<usize>>,
 }
 
 /// What is known of a value.
-pub struct Known<'t> {
+pub struct ValueInfo<'t> {
     /// The type, as it is written.
     pub ty: &'t Type<'t>,
     /// The operation that gives it; parameters have none.
@@ -86,7 +86,7 @@ pub struct Port<'t> {
     /// Its name.
     pub name: &'t str,
     /// Its type.
-    pub shape: Shape<'t>,
+    pub shape: TensorShape<'t>,
     /// Where it stands.
     pub span: Span,
 }
@@ -130,12 +130,12 @@ impl<'t> FunctionIndex<'t> {
     }
 
     fn define(&mut self, param: &'t Param<'t>, maker: Option<&'t Statement<'t>>) {
-        let known = || Known { ty: &param.ty, maker, uses: Vec::new() };
+        let known = || ValueInfo { ty: &param.ty, maker, uses: Vec::new() };
         self.values.entry(param.name.text).or_insert_with(known);
     }
 
     /// What is known of the value called `name`.
-    pub fn value(&self, name: &str) -> Option<&Known<'t>> {
+    pub fn value(&self, name: &str) -> Option<&ValueInfo<'t>> {
         self.values.get(name)
     }
 
@@ -165,7 +165,7 @@ impl<'t> FunctionIndex<'t> {
     /// Parameters that are tensors; states are not bound to surfaces.
     pub fn inputs<'a>(&'a self) -> impl Iterator<Item = Port<'t>> + 'a {
         let port = |p: &'t Param<'t>| {
-            let shape = Shape::of(&p.ty).filter(|_| !matches!(p.ty, Type::State(_)))?;
+            let shape = TensorShape::of(&p.ty).filter(|_| !matches!(p.ty, Type::State(_)))?;
             Some(Port { side: "input", name: p.name.text, shape, span: p.name.span })
         };
         self.func.params.iter().filter_map(port)
@@ -174,7 +174,7 @@ impl<'t> FunctionIndex<'t> {
     /// Results that are tensors.
     pub fn outputs<'a>(&'a self) -> impl Iterator<Item = Port<'t>> + 'a {
         self.func.block.results.iter().filter_map(|name| {
-            let shape = Shape::of(self.value(name.text)?.ty)?;
+            let shape = TensorShape::of(self.value(name.text)?.ty)?;
             Some(Port { side: "output", name: name.text, shape, span: name.span })
         })
     }
@@ -223,8 +223,8 @@ impl<'a, 't> OpCall<'a, 't> {
     }
 
     /// The type of its first result.
-    pub fn out(&self) -> Option<Shape<'t>> {
-        self.statement.outputs.first().and_then(|o| Shape::of(&o.ty))
+    pub fn out(&self) -> Option<TensorShape<'t>> {
+        self.statement.outputs.first().and_then(|o| TensorShape::of(&o.ty))
     }
 
     /// The one thing that is given for `param`.
@@ -236,7 +236,7 @@ impl<'a, 't> OpCall<'a, 't> {
     }
 
     /// What is known of the value given for `param`.
-    pub fn value(&self, param: &str) -> Option<&'a Known<'t>> {
+    pub fn value(&self, param: &str) -> Option<&'a ValueInfo<'t>> {
         match self.item(param)? {
             Item::Name(name) => self.function.value(name.text),
             Item::Literal(_) => None,
@@ -244,10 +244,10 @@ impl<'a, 't> OpCall<'a, 't> {
     }
 
     /// The type of what is given for `param`.
-    pub fn shape(&self, param: &str) -> Option<Shape<'t>> {
+    pub fn shape(&self, param: &str) -> Option<TensorShape<'t>> {
         match self.item(param)? {
-            Item::Name(name) => Shape::of(self.function.value(name.text)?.ty),
-            Item::Literal(literal) => Shape::of(&literal.ty),
+            Item::Name(name) => TensorShape::of(self.function.value(name.text)?.ty),
+            Item::Literal(literal) => TensorShape::of(&literal.ty),
         }
     }
 
@@ -327,22 +327,22 @@ pub(super) fn is_reduction(op: Option<&str>) -> bool {
 
 /// Element type and sizes.
 #[derive(Clone, Copy)]
-pub struct Shape<'t> {
+pub struct TensorShape<'t> {
     /// The element type.
     pub dtype: DType,
     /// The size of each axis.
     pub dims: &'t [Dim],
 }
 
-impl<'t> Shape<'t> {
+impl<'t> TensorShape<'t> {
     /// Of a tensor, of the tensor in a state, of a buffer.
-    pub fn of(ty: &'t Type<'t>) -> Option<Shape<'t>> {
+    pub fn of(ty: &'t Type<'t>) -> Option<TensorShape<'t>> {
         match ty {
-            Type::Tensor { dtype, dims } => Some(Shape { dtype: *dtype, dims }),
-            Type::State(inner) => Shape::of(inner),
+            Type::Tensor { dtype, dims } => Some(TensorShape { dtype: *dtype, dims }),
+            Type::State(inner) => TensorShape::of(inner),
             Type::Buffer { dtype, fields } => {
                 let dims = &fields.iter().find(|f| f.0.text == "shape")?.1;
-                Some(Shape { dtype: *dtype, dims })
+                Some(TensorShape { dtype: *dtype, dims })
             }
             _ => None,
         }

@@ -1,7 +1,7 @@
 //! Every probe on the software engine: it computes what programs mean.
 
 use super::soft_engine;
-use anelint::probe::{self, Prober, Seen};
+use anelint::probe::{self, Observed, Prober};
 use anelint::rules::{self, Consequence};
 use std::collections::BTreeSet;
 
@@ -34,13 +34,13 @@ fn a_correct_engine_breaks_no_rule_and_leaves_no_probe_in_doubt() {
             assert!(asked.insert(f.about), "{} is asked twice", f.about);
             let unread = UNREAD.contains(&f.about);
             let wanted = match f.about {
-                about if HOLD.contains(&about) || unread => Seen::Holds,
-                about if ABSENT.contains(&about) => Seen::Unclear,
-                _ => Seen::HoldsNot,
+                about if HOLD.contains(&about) || unread => Observed::Holds,
+                about if ABSENT.contains(&about) => Observed::Unclear,
+                _ => Observed::HoldsNot,
             };
             // Times that wander on a busy machine leave one question open.
             match TIMED.contains(&f.about) {
-                true => assert!(f.seen != Seen::Unclear || f.about == "P13", "{}: {f:?}", probe.id),
+                true => assert!(f.seen != Observed::Unclear || f.about == "P13", "{}: {f:?}", probe.id),
                 false => assert_eq!(f.seen, wanted, "{}: {f:?}", probe.id),
             }
             let consequence = unread.then_some(Consequence::Refused);

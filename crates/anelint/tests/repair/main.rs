@@ -208,7 +208,7 @@ fn what_is_too_wide_is_cut_with_its_constants_and_sizes() {
     let before = b.finish([("p", parts[0] + transposed), ("q", parts[1])]).unwrap_or_else(|e| panic!("{e}"));
     let repaired = repair(&before, None);
     assert!(repaired.obstacles.is_empty(), "{:?}", repaired.obstacles);
-    let widths = |ports: &[anelint::repair::Port]| -> Vec<Vec<usize>> {
+    let widths = |ports: &[anelint::repair::MovedPort]| -> Vec<Vec<usize>> {
         ports.iter().map(|p| p.pieces.iter().map(|p| p.len).collect()).collect()
     };
     let halves = vec![vec![10_016, 9_984]; 2];

@@ -1,7 +1,7 @@
 //! What a finding says, how bad it is, and that one stands for many.
 
 use super::check;
-use anelint::rules::{self, Chip, Confidence, Consequence, Route, Says, Violation};
+use anelint::rules::{self, Chip, Confidence, Consequence, Route, Stance, Violation};
 use mil::diag::{Diagnostic, Place, Severity};
 use std::collections::BTreeSet;
 
@@ -116,7 +116,7 @@ fn an_error_has_evidence_enough() {
             disputed: None,
             measured: None,
         };
-        let holds = || rule.source.iter().filter(|r| r.says != Says::Ran);
+        let holds = || rule.source.iter().filter(|r| r.says != Stance::Ran);
         assert!(holds().count() > 0, "{}: nobody reports it", rule.id);
         if finding.severity() != Severity::Error {
             assert!(!fails(rule.consequence) || !rule.is_sure(), "{}", rule.id);
@@ -124,7 +124,7 @@ fn an_error_has_evidence_enough() {
         }
         let owners: BTreeSet<&str> =
             holds().map(|r| r.by.split(['/', ' ']).next().unwrap_or_default()).collect();
-        let tested = holds().any(|r| r.says == Says::Tested);
+        let tested = holds().any(|r| r.says == Stance::Tested);
         assert!(owners.len() > 1 || tested, "{}: {:?} is one report", rule.id, rule.source);
         assert!(holds().count() == rule.source.len(), "{}: it ran for somebody", rule.id);
         assert!(rule.conflict.is_none() && rule.confidence != Confidence::C, "{}", rule.id);

@@ -5,7 +5,7 @@ mod kernels;
 use super::print_json;
 use crate::error::CommandError;
 use crate::ui::Ui;
-use ane::apple::{Examination, Kind, examine};
+use ane::apple::{Examination, MemberKind, examine};
 use ane::{DeviceError, DeviceInfo, DeviceKind, DeviceOptions, SoftOptions};
 use anelint::self_test::{self, SelfTest};
 use serde::Serialize;
@@ -134,10 +134,10 @@ fn members(examination: Examination) -> Vec<Member> {
     let member = |m: ane::apple::Member| Member {
         name: m.name,
         kind: match m.kind {
-            Kind::Library => "library",
-            Kind::Function => "function",
-            Kind::Class => "class",
-            Kind::Method => "method",
+            MemberKind::Library => "library",
+            MemberKind::Function => "function",
+            MemberKind::Class => "class",
+            MemberKind::Method => "method",
         },
         encoding: m.encoding,
         problem: m.problem,

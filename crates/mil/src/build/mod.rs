@@ -310,7 +310,7 @@ impl Builder {
         }
     }
 
-    /// Renames a result that nobody has named yet, if the name is free.
+    /// Renames a result that has a generated name, if the new name is free.
     pub(crate) fn suggest_name(&self, id: ValueId, name: &str) {
         let named = {
             let f = &self.state.borrow().function;

@@ -1,7 +1,7 @@
 //! From a pair of values that differ to the operations in which they do.
 
+use super::difference::{Difference, TOLD};
 use super::number::{Elements, Key, Number, Numbered, Numbers, OpKey, Origin};
-use super::{Difference, TOLD};
 use crate::tensor::Data;
 use crate::text::tree::{Literal, Value};
 use std::collections::HashSet;

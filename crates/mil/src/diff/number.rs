@@ -1,6 +1,6 @@
 //! Numbers that say how values are computed.
 
-use super::{Digest, Digester};
+use super::digest::{Digest, Digester};
 use crate::bytes;
 use crate::tensor::Data;
 use crate::text::known::is_engine_note;

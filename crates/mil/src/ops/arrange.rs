@@ -1,9 +1,8 @@
 //! Elements in other places along their axes.
 
-use super::fill::ramp;
 use super::logic::compare;
+use super::parts::{ramp, reversed};
 use super::unary::same_type;
-use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::op::{ANY, Absent, Axes, Call, Eval, Grad, I32, INDEX, OpDef, Work, constant, tensor};
@@ -154,11 +153,6 @@ pub static SLIDING_WINDOWS: OpDef = OpDef {
     },
     grad: Grad::Rule(windows_gradient),
 };
-
-/// `v` backwards along `axes`, for gradient rules.
-pub(super) fn reversed(v: Var<'_>, axes: Vec<i64>) -> Var<'_> {
-    v.builder().op("reverse", [("x", v.into()), ("axes", axes.into())])
-}
 
 /// Along which axes `reverse` turns.
 fn turned(a: &Call<'_>) -> Result<Vec<bool>, Reject> {

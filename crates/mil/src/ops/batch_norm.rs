@@ -1,7 +1,7 @@
 //! Normalisations of images, `[N, C, *D]`: with given or own statistics of channels, and of neighbouring channels.
 
 use super::conv::over_channels;
-use super::slice::{filled, zeros};
+use super::parts::{filled, zeros};
 use super::unary::{equal_dtypes, same_type};
 use crate::build::Var;
 use crate::diag::Reject;

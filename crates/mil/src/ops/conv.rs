@@ -1,6 +1,6 @@
 //! Convolutions.
 
-use super::slice::apart;
+use super::parts::apart;
 use super::unary::equal_dtypes;
 use super::window::{Axis, Rest, check_image, convolved, windows};
 use crate::build::Var;

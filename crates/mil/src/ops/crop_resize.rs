@@ -258,7 +258,7 @@ fn spread<'b>(g: &mut GradCall<'_, 'b>, dy: Var<'b>, boxes: &[&[f64]]) -> Option
     // y = V·x·Uᵀ with the tents of rows and columns  ⇒  dx = Vᵀ·dy·U
     let x = g.ty("x").clone();
     if x.elements() == 0 || g.output().ty().elements() == 0 {
-        let none = super::slice::zeros(g, &x);
+        let none = super::parts::zeros(g, &x);
         g.give("x", none);
         return None;
     }

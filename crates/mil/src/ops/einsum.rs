@@ -1,6 +1,6 @@
 //! Products of tensors by the names of their axes.
 
-use super::slice::zeros;
+use super::parts::zeros;
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::op::{Axes, Call, Eval, FLOATS, Grad, OpDef, STR, Work, constant, variadic};

@@ -1,13 +1,14 @@
 //! Arithmetic on elements, with NumPy's broadcasting.
 
+use super::broadcast::{broadcast_type, walk};
 use super::logic::{choose, compare};
 use super::unary::{apply, equal_dtypes, wrap};
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::op::{Axes, Call, Eval, Grad, NUMBERS, OpDef, Work, tensor};
-use crate::tensor::{Data, Tensor, broadcast, broadcast_strides, flatten, unflatten};
-use crate::ty::{Opset, Shape, TensorType};
+use crate::tensor::{Data, Tensor};
+use crate::ty::{Opset, TensorType};
 
 /// `add(x, y)`: `x + y`.
 /// Source: coremltools `iOS15/elementwise_binary.py`, class `add`.
@@ -193,29 +194,6 @@ fn give_winner<'b>(g: &mut GradCall<'_, 'b>, x_wins: Var<'b>) {
 pub(super) fn binary_type(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
     equal_dtypes(a, &["x", "y"])?;
     Ok(vec![broadcast_type(a, &["x", "y"])?])
-}
-
-/// The shape to which the arguments `names` broadcast, with the element type of the first.
-pub(super) fn broadcast_type(a: &Call<'_>, names: &[&'static str]) -> Result<TensorType, Reject> {
-    let shape = names.iter().try_fold(Vec::new(), |so_far, n| broadcast(&so_far, &a.ty(n).shape));
-    if let Some(shape) = shape {
-        return Ok(TensorType::new(a.ty(names[0]).dtype, shape));
-    }
-    let reject = Reject::new("broadcast", format!("`{}` cannot align these shapes", a.op.name()));
-    Err(names
-        .iter()
-        .fold(reject, |r, n| r.label(n, Shape(&a.ty(n).shape).to_string()))
-        .help("axes are aligned from the last; each pair must be equal, or one of them 1"))
-}
-
-/// For each element of `out` in order, the flat positions it comes from in tensors that broadcast to it.
-pub(super) fn walk<const N: usize>(out: &TensorType, from: [&Tensor; N]) -> impl Iterator<Item = [usize; N]> {
-    let steps = from.map(|t| broadcast_strides(&t.ty.shape, &out.shape));
-    let (shape, mut index) = (out.shape.clone(), vec![0; out.rank()]);
-    (0..out.elements()).map(move |n| {
-        unflatten(n, &shape, &mut index);
-        std::array::from_fn(|i| flatten(&index, &steps[i]))
-    })
 }
 
 fn binary(a: &Eval<'_>, float: fn(f64, f64) -> f64, int: fn(i64, i64) -> i64) -> Vec<Tensor> {

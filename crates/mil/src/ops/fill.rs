@@ -1,7 +1,6 @@
 //! Tensors that are made rather than computed: shapes, ranges, constants, places.
 
-use super::slice::zeros;
-use crate::build::{Builder, Var};
+use super::parts::zeros;
 use crate::diag::Reject;
 use crate::op::{
     ANY, Absent, Axes, Call, Eval, Grad, I32, NUMBERS, OpDef, STR, Work, constant, known, tensor,
@@ -259,9 +258,4 @@ fn places(data: &Data) -> impl Iterator<Item = usize> + '_ {
         Data::Str(v) => !v[*i].is_empty(),
     };
     (0..data.len()).filter(is_set)
-}
-
-/// 0, 1, …, `n − 1` in int32, for gradient rules.
-pub(super) fn ramp(b: &Builder, n: usize) -> Var<'_> {
-    b.op("range_1d", [("end", (n as i64).into()), ("start", 0.into()), ("step", 1.into())])
 }

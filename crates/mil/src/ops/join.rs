@@ -1,6 +1,6 @@
 //! Several tensors into one, one into several, one several times.
 
-use super::slice::zeros;
+use super::parts::zeros;
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::op::{

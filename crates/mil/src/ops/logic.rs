@@ -1,6 +1,6 @@
 //! Comparisons, logic, and the choice between two values.
 
-use super::elementwise::{broadcast_type, walk};
+use super::broadcast::{broadcast_type, walk};
 use super::unary::equal_dtypes;
 use crate::build::Var;
 use crate::diag::Reject;

@@ -1,7 +1,7 @@
 //! Running sums and orders along an axis.
 
-use super::fill::ramp;
 use super::logic::compare;
+use super::parts::ramp;
 use super::unary::{same_type, wrap};
 use crate::build::Var;
 use crate::diag::Reject;

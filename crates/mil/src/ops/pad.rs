@@ -1,7 +1,6 @@
 //! Padding.
 
-use super::arrange::reversed;
-use super::slice::zeros;
+use super::parts::{reversed, zeros};
 use super::unary::equal_dtypes;
 use crate::build::Var;
 use crate::diag::Reject;

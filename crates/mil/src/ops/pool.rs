@@ -1,7 +1,7 @@
 //! Pools: one number for each window.
 
 use super::logic::compare;
-use super::slice::filled;
+use super::parts::filled;
 use super::window::{Axis, Rest, check_image, convolved, sizes, windows};
 use crate::build::Var;
 use crate::diag::Reject;

@@ -2,8 +2,8 @@
 
 use super::grid::{slope, tent};
 use super::logic::{choose, compare};
+use super::parts::zeros;
 use super::resize::one_of;
-use super::slice::zeros;
 use super::unary::{apply, equal_dtypes, one_number};
 use crate::build::Var;
 use crate::diag::Reject;

@@ -4,7 +4,7 @@
 //! the nearest element or a mean of the two beside it.
 
 use super::grid::{SAMPLING_MODES, Sampling, Tap, tent, written};
-use super::slice::{between_zeros, zeros};
+use super::parts::{between_zeros, zeros};
 use super::unary::{equal_dtypes, one_number};
 use crate::diag::Reject;
 use crate::grad::GradCall;

@@ -5,16 +5,15 @@
 
 use super::elementwise::floor_parts;
 use super::gather::{INDICES, VALUES};
-use super::slice::zeros;
+use super::parts::zeros;
+use super::places::{Indexing, along_axis, are_distinct, places, refuse, rows};
 use super::unary::{equal_dtypes, wrap};
 use crate::build::{Input, Var};
 use crate::diag::Reject;
 use crate::grad::GradCall;
 use crate::ir::Literal;
-use crate::op::{
-    Absent, Axes, BOOL, Call, Eval, Grad, I32, OpDef, STR, Work, constant, resolve_axis, tensor,
-};
-use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
+use crate::op::{Absent, Axes, BOOL, Call, Eval, Grad, I32, OpDef, STR, Work, constant, tensor};
+use crate::tensor::{Data, Tensor};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
 /// `gather_along_axis(x, indices, axis, validate_indices)`: for each element of `indices`, the one of `x` with that index
@@ -36,7 +35,7 @@ pub static GATHER_ALONG_AXIS: OpDef = OpDef {
         Ok(vec![TensorType::new(a.ty("x").dtype, a.ty("indices").shape.clone())])
     },
     eval: |a| {
-        let places = places(a, Kind::AlongAxis, "x");
+        let places = places(a, Indexing::AlongAxis, "x");
         vec![taken(a, places)]
     },
     grad: Grad::Rule(|g| {
@@ -69,7 +68,7 @@ pub static GATHER_ND: OpDef = OpDef {
         Ok(vec![TensorType::new(x.dtype, shape)])
     },
     eval: |a| {
-        let places = places(a, Kind::Rows, "x");
+        let places = places(a, Indexing::Rows, "x");
         vec![taken(a, places)]
     },
     grad: Grad::Rule(|g| {
@@ -107,10 +106,10 @@ pub static SCATTER: OpDef = OpDef {
         let shape = [&data.shape[..axis], &indices.shape, &data.shape[axis + 1..]].concat();
         scattered_type(a, &shape)
     },
-    eval: |a| scattered(a, Kind::Slices),
+    eval: |a| scattered(a, Indexing::Slices),
     grad: Grad::Rule(|g| {
         let axis = ("axis", Input::Int(g.int("axis")));
-        scatter_gradient(g, Kind::Slices, "gather", "scatter", vec![axis]);
+        scatter_gradient(g, Indexing::Slices, "gather", "scatter", vec![axis]);
     }),
 };
 
@@ -127,10 +126,10 @@ pub static SCATTER_ALONG_AXIS: OpDef = OpDef {
         along_axis(a, "data")?;
         scattered_type(a, &a.ty("indices").shape)
     },
-    eval: |a| scattered(a, Kind::AlongAxis),
+    eval: |a| scattered(a, Indexing::AlongAxis),
     grad: Grad::Rule(|g| {
         let axis = ("axis", Input::Int(g.int("axis")));
-        scatter_gradient(g, Kind::AlongAxis, "gather_along_axis", "scatter_along_axis", vec![axis]);
+        scatter_gradient(g, Indexing::AlongAxis, "gather_along_axis", "scatter_along_axis", vec![axis]);
     }),
 };
 
@@ -155,8 +154,8 @@ pub static SCATTER_ND: OpDef = OpDef {
         let shape = [&indices.shape[..indices.rank() - 1], &data.shape[depth..]].concat();
         scattered_type(a, &shape)
     },
-    eval: |a| scattered(a, Kind::Rows),
-    grad: Grad::Rule(|g| scatter_gradient(g, Kind::Rows, "gather_nd", "scatter_nd", Vec::new())),
+    eval: |a| scattered(a, Indexing::Rows),
+    grad: Grad::Rule(|g| scatter_gradient(g, Indexing::Rows, "gather_nd", "scatter_nd", Vec::new())),
 };
 
 /// The rows of indices with those of the batch axes before them.
@@ -178,97 +177,6 @@ fn whole_rows<'b>(g: &GradCall<'_, 'b>) -> Var<'b> {
     };
     let columns = (0..batch).map(column).chain([indices.cast(DType::I32)]);
     Var::concat(columns.collect(), rank as i64 - 1).unwrap_or(indices)
-}
-
-/// How indices name places.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    /// Slices along an axis.
-    Slices,
-    /// One element along an axis, at the same place along the others.
-    AlongAxis,
-    /// Rows of indices along the first axes.
-    Rows,
-}
-
-fn refuse(a: &Call<'_>, name: &'static str, text: &str) -> Reject {
-    Reject::new("scatter-shapes", format!("`{}` {text}", a.op.name()))
-        .label(name, Shape(&a.ty(name).shape).to_string())
-        .label("indices", Shape(&a.ty("indices").shape).to_string())
-}
-
-/// Refuses indices that differ from `name` along other axes than `axis`.
-fn along_axis(a: &Call<'_>, name: &'static str) -> Result<(), Reject> {
-    let (x, indices) = (a.ty(name), a.ty("indices"));
-    let axis = a.check_axis("axis", a.int("axis"), x.rank())?;
-    let same =
-        x.rank() == indices.rank() && (0..x.rank()).all(|i| i == axis || x.shape[i] == indices.shape[i]);
-    if !same || (x.shape[axis] == 0 && indices.elements() > 0) {
-        return Err(refuse(a, name, "needs indices of its shape, but for `axis`"));
-    }
-    Ok(())
-}
-
-/// The batch axes, and how many numbers a row of indices has.
-fn rows(a: &Call<'_>, name: &'static str) -> Result<(usize, usize), Reject> {
-    let (x, indices) = (a.ty(name), a.ty("indices"));
-    let batch = match a.op.param("batch_dims") {
-        Some(_) => usize::try_from(a.int("batch_dims")).ok(),
-        None => Some(0),
-    };
-    let Some((batch, &depth)) = batch.zip(indices.shape.last()) else {
-        return Err(refuse(a, name, "needs rows of indices"));
-    };
-    let paired = batch < indices.rank() && x.shape.get(..batch) == indices.shape.get(..batch);
-    let reached = batch.checked_add(depth).and_then(|end| x.shape.get(batch..end));
-    match reached.filter(|_| paired) {
-        Some(sizes) if indices.elements() == 0 || !sizes.contains(&0) => Ok((batch, depth)),
-        _ => Err(refuse(a, name, "needs rows that are no longer than there are axes, and equal batch axes")),
-    }
-}
-
-/// For each element of the result, or of `updates`, where in `name` it lies.
-fn places(a: &Eval<'_>, kind: Kind, name: &str) -> Vec<usize> {
-    let (x, indices) = (&a.ty(name).shape, a.tensor("indices"));
-    let (steps, at) = (strides(x), indices.as_ints());
-    let resolved = |i: i64, size: usize| {
-        let size = size as i64;
-        (if i < 0 { i.saturating_add(size) } else { i }).clamp(0, (size - 1).max(0)) as usize
-    };
-    match kind {
-        Kind::AlongAxis => {
-            let axis = a.axis("axis", x.len());
-            let mut index = vec![0; x.len()];
-            let place = |(n, &i): (usize, &i64)| {
-                unflatten(n, &indices.ty.shape, &mut index);
-                index[axis] = resolved(i, x[axis]);
-                flatten(&index, &steps)
-            };
-            at.iter().enumerate().map(place).collect()
-        }
-        Kind::Slices => {
-            let axis = a.axis("axis", x.len());
-            let (outer, inner) =
-                (x[..axis].iter().product::<usize>(), x[axis + 1..].iter().product::<usize>());
-            let outer = (0..outer).flat_map(|o| at.iter().map(move |&i| (o, i)));
-            let slice = |(o, i): (usize, i64)| (o * x[axis] + resolved(i, x[axis])) * inner;
-            outer.flat_map(|pair| (0..inner).map(move |k| slice(pair) + k)).collect()
-        }
-        Kind::Rows => {
-            let (batch, depth) = rows(a, if name == "x" { "x" } else { "data" }).unwrap_or((0, 0));
-            let inner = x[batch + depth..].iter().product::<usize>();
-            let of_batch = indices.ty.shape[batch..indices.ty.rank() - 1].iter().product::<usize>();
-            let count = indices.ty.shape[..indices.ty.rank() - 1].iter().product::<usize>();
-            let slice = |row: usize| {
-                let mut place = if batch > 0 { row / of_batch.max(1) } else { 0 };
-                for (i, &size) in at[row * depth..(row + 1) * depth].iter().zip(&x[batch..]) {
-                    place = place * size + resolved(*i, size);
-                }
-                place * inner
-            };
-            (0..count).flat_map(|row| (0..inner).map(move |k| slice(row) + k)).collect()
-        }
-    }
 }
 
 /// The elements of `x` at `places`.
@@ -295,7 +203,7 @@ fn scattered_type(a: &Call<'_>, shape: &[usize]) -> Result<Vec<TensorType>, Reje
     Ok(vec![data.clone()])
 }
 
-fn scattered(a: &Eval<'_>, kind: Kind) -> Vec<Tensor> {
+fn scattered(a: &Eval<'_>, kind: Indexing) -> Vec<Tensor> {
     let (mut out, updates) = (a.tensor("data").clone(), a.tensor("updates"));
     let places = places(a, kind, "data");
     let mode = a.str("mode");
@@ -367,7 +275,7 @@ fn put_back<'b>(
 /// `data` gets the cotangent where it came through, `updates` where they were put.
 fn scatter_gradient<'b>(
     g: &mut GradCall<'_, 'b>,
-    kind: Kind,
+    kind: Indexing,
     gather: &str,
     scatter: &str,
     rest: Vec<(&'static str, Input<'b>)>,
@@ -401,39 +309,4 @@ fn scatter_gradient<'b>(
     };
     g.give("data", dx);
     g.give("updates", if mode == "sub" { -du } else { du });
-}
-
-/// Whether indices are known, and name no place twice.
-fn are_distinct(g: &GradCall<'_, '_>, kind: Kind) -> bool {
-    let (Some(Data::Int(at)), x, indices) = (g.data("indices"), g.ty("data"), g.ty("indices")) else {
-        return false;
-    };
-    // Alone, each is resolved as in `places`; here it is enough that no two numbers can mean the same.
-    let resolved = |i: i64, size: usize| if i < 0 { i + size as i64 } else { i };
-    let axis = || resolve_axis(g.int("axis"), x.rank()).unwrap_or(0);
-    let all_in = |i: i64, size: usize| (0..size as i64).contains(&i);
-    let mut seen = std::collections::HashSet::new();
-    match kind {
-        Kind::Slices => {
-            let size = x.shape[axis()];
-            at.iter().map(|&i| resolved(i, size)).all(|i| all_in(i, size) && seen.insert(vec![i]))
-        }
-        Kind::AlongAxis => {
-            let (axis, mut index) = (axis(), vec![0; x.rank()]);
-            at.iter().enumerate().all(|(n, &i)| {
-                unflatten(n, &indices.shape, &mut index);
-                let i = resolved(i, x.shape[axis]);
-                let mut place: Vec<i64> = index.iter().map(|&i| i as i64).collect();
-                place[axis] = i;
-                all_in(i, x.shape[axis]) && seen.insert(place)
-            })
-        }
-        Kind::Rows => {
-            let depth = indices.shape.last().copied().unwrap_or(0).max(1);
-            at.chunks(depth).all(|row| {
-                let row: Vec<i64> = row.iter().zip(&x.shape).map(|(&i, &size)| resolved(i, size)).collect();
-                row.iter().zip(&x.shape).all(|(&i, &size)| all_in(i, size)) && seen.insert(row)
-            })
-        }
-    }
 }

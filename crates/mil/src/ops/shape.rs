@@ -1,6 +1,6 @@
 //! Other shapes for the same elements.
 
-use super::slice::zeros;
+use super::parts::zeros;
 use super::unary::same_type;
 use crate::diag::Reject;
 use crate::op::{

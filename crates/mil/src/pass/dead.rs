@@ -1,4 +1,4 @@
-//! What nobody asks for goes away.
+//! Removes operations whose results are not used.
 
 use crate::ir::{Block, Function, Operation, ValueId};
 use std::collections::HashSet;

@@ -7,4 +7,4 @@ pub mod specialise;
 
 pub use cut::{Baked, Crossing, Cut, CutError, Part, Provider, Selection, cut};
 pub use dead::remove_dead;
-pub use rewrite::{Step, rewrite};
+pub use rewrite::{Rewrite, rewrite};

@@ -6,7 +6,7 @@ use crate::ir::{Function, Operation, ValueId};
 
 /// What becomes of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Rewrite {
     /// It stays as it was.
     Keep,
     /// It stays as it has been changed.
@@ -25,7 +25,7 @@ pub enum Step {
 /// What the rule wrote wrongly. The result is for the verifier to judge.
 pub fn rewrite(
     function: &Function,
-    mut rule: impl FnMut(&Builder, &mut Operation) -> Step,
+    mut rule: impl FnMut(&Builder, &mut Operation) -> Rewrite,
 ) -> Result<Option<Function>, Report> {
     let values = Function { ops: Vec::new(), values: function.values.clone(), ..function.head() };
     let builder = Builder::resume(values);
@@ -38,12 +38,12 @@ pub fn rewrite(
         let (before, mut amended) = (builder.written(), operation.clone());
         builder.set_scope(operation.scope.clone());
         match rule(&builder, &mut amended) {
-            Step::Keep => builder.keep(operation.clone()),
-            Step::Amend => {
+            Rewrite::Keep => builder.keep(operation.clone()),
+            Rewrite::Amend => {
                 changed = true;
                 builder.keep(amended);
             }
-            Step::Replace(var) => {
+            Rewrite::Replace(var) => {
                 changed = true;
                 builder.stand_in(before, var, operation);
             }
@@ -75,9 +75,9 @@ mod tests {
         let after = rewrite(&before, |b, op| match op.op.name() {
             "square" => {
                 let x = b.var(op.arg_value("x").expect("given"));
-                Step::Replace((x * x).id())
+                Rewrite::Replace((x * x).id())
             }
-            _ => Step::Keep,
+            _ => Rewrite::Keep,
         });
         let after = after.expect("right").expect("changed");
         let want = function(
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn a_value_that_was_there_before_gets_a_second_name() {
         let before = function("tensor<fp16, [2]> y = relu(x = x)[name = string(\"y\")];");
-        let after = rewrite(&before, |_, op| Step::Replace(op.arg_value("x").expect("given")));
+        let after = rewrite(&before, |_, op| Rewrite::Replace(op.arg_value("x").expect("given")));
         let after = verify(Program::of(after.expect("right").expect("changed"))).expect("valid");
         assert_eq!(after.entry().ops[0].op.name(), "identity");
     }
@@ -98,6 +98,6 @@ mod tests {
     #[test]
     fn a_rule_that_does_nothing_changes_nothing() {
         let before = function("tensor<fp16, [2]> y = relu(x = x)[name = string(\"y\")];");
-        assert_eq!(rewrite(&before, |_, _| Step::Keep).expect("right"), None);
+        assert_eq!(rewrite(&before, |_, _| Rewrite::Keep).expect("right"), None);
     }
 }

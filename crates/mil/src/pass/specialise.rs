@@ -1,4 +1,4 @@
-//! Unknown sizes become known: a function, and the types of what it is given, become a function for these types alone.
+//! Specialises a function with unknown sizes for given input types.
 //!
 //! What the types decide is computed: the shape of a value, and all that follows from constants and shapes by integer
 //! arithmetic, become constants, so that elements that decide shapes are known. What depends on the elements of the

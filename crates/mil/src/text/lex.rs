@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TokenKind {
     /// A letter or `_`, then letters, digits and `_`.
     Ident,
     /// Begins with a digit or a sign; whether it is a number is seen when its type is known.
@@ -28,7 +28,7 @@ pub(super) enum Kind {
 /// A word and where it stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Token<'s> {
-    pub kind: Kind,
+    pub kind: TokenKind,
     pub text: &'s str,
     pub start: u32,
 }
@@ -47,11 +47,11 @@ impl<'s> Token<'s> {
     }
 
     pub fn is(&self, punct: u8) -> bool {
-        self.kind == Kind::Punct(punct)
+        self.kind == TokenKind::Punct(punct)
     }
 
     pub fn is_word(&self, word: &str) -> bool {
-        self.kind == Kind::Ident && self.text == word
+        self.kind == TokenKind::Ident && self.text == word
     }
 
     /// The text of a string token, without quotes and escapes.
@@ -73,8 +73,8 @@ impl<'s> Token<'s> {
     pub fn shown(&self) -> String {
         const LONGEST: usize = 40;
         match self.kind {
-            Kind::End => "the end of the text".into(),
-            Kind::OpenStr => "a string that never ends".into(),
+            TokenKind::End => "the end of the text".into(),
+            TokenKind::OpenStr => "a string that never ends".into(),
             _ if self.text.chars().count() > LONGEST => {
                 format!("`{}…`", self.text.chars().take(LONGEST).collect::<String>())
             }
@@ -93,7 +93,7 @@ pub(super) struct Lexer<'s> {
 
 /// What a byte begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
+enum CharClass {
     Blank,
     Word,
     Digit,
@@ -101,16 +101,18 @@ enum Class {
     Other,
 }
 
-const CLASSES: [Class; 256] = {
-    let mut out = [Class::Other; 256];
+const CLASSES: [CharClass; 256] = {
+    let mut out = [CharClass::Other; 256];
     let mut i = 0;
     while i < 256 {
         out[i] = match i as u8 {
-            b' ' | b'\t' | b'\r' | b'\n' => Class::Blank,
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' => Class::Word,
-            b'0'..=b'9' => Class::Digit,
-            b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'<' | b'>' | b',' | b';' | b'=' | b'?' => Class::Punct,
-            _ => Class::Other,
+            b' ' | b'\t' | b'\r' | b'\n' => CharClass::Blank,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => CharClass::Word,
+            b'0'..=b'9' => CharClass::Digit,
+            b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'<' | b'>' | b',' | b';' | b'=' | b'?' => {
+                CharClass::Punct
+            }
+            _ => CharClass::Other,
         };
         i += 1;
     }
@@ -133,28 +135,28 @@ impl<'s> Lexer<'s> {
         self.at = self.source.len();
     }
 
-    /// The next token, [`Kind::End`] for ever once the text has ended.
+    /// The next token, [`TokenKind::End`] for ever once the text has ended.
     pub fn next(&mut self) -> Token<'s> {
         let bytes = self.source.as_bytes();
         let mut at = self.at;
         let class = loop {
             match bytes.get(at).map(|&b| CLASSES[usize::from(b)]) {
-                Some(Class::Blank) => at += 1,
-                Some(Class::Other) if bytes[at..].starts_with(b"//") => at = self.comment(at),
+                Some(CharClass::Blank) => at += 1,
+                Some(CharClass::Other) if bytes[at..].starts_with(b"//") => at = self.comment(at),
                 class => break class,
             }
         };
         let rest = &bytes[at..];
         let (kind, length) = match class {
-            None => (Kind::End, 0),
-            Some(Class::Word) => (Kind::Ident, word(rest)),
-            Some(Class::Punct) => (Kind::Punct(rest[0]), 1),
-            Some(Class::Digit) => (Kind::Number, number(rest)),
+            None => (TokenKind::End, 0),
+            Some(CharClass::Word) => (TokenKind::Ident, word(rest)),
+            Some(CharClass::Punct) => (TokenKind::Punct(rest[0]), 1),
+            Some(CharClass::Digit) => (TokenKind::Number, number(rest)),
             _ => match rest[0] {
                 b'"' => string(rest),
-                b'-' if rest.get(1) == Some(&b'>') => (Kind::Arrow, 2),
-                b'+' | b'-' | b'.' => (Kind::Number, number(rest)),
-                _ => (Kind::Unknown, self.source[at..].chars().next().map_or(1, char::len_utf8)),
+                b'-' if rest.get(1) == Some(&b'>') => (TokenKind::Arrow, 2),
+                b'+' | b'-' | b'.' => (TokenKind::Number, number(rest)),
+                _ => (TokenKind::Unknown, self.source[at..].chars().next().map_or(1, char::len_utf8)),
             },
         };
         self.at = at + length;
@@ -175,7 +177,7 @@ impl<'s> Lexer<'s> {
 }
 
 fn word(bytes: &[u8]) -> usize {
-    let is_part = |b: &u8| matches!(CLASSES[usize::from(*b)], Class::Word | Class::Digit);
+    let is_part = |b: &u8| matches!(CLASSES[usize::from(*b)], CharClass::Word | CharClass::Digit);
     bytes.iter().position(|b| !is_part(b)).unwrap_or(bytes.len())
 }
 
@@ -186,7 +188,7 @@ fn number(bytes: &[u8]) -> usize {
     let mut length = bytes.len() - digits.len();
     while let Some(&b) = bytes.get(length) {
         let sign = matches!(b, b'+' | b'-') && length > 0 && exponent.contains(&bytes[length - 1]);
-        if !(matches!(CLASSES[usize::from(b)], Class::Word | Class::Digit) || b == b'.' || sign) {
+        if !(matches!(CLASSES[usize::from(b)], CharClass::Word | CharClass::Digit) || b == b'.' || sign) {
             break;
         }
         length += 1;
@@ -194,34 +196,34 @@ fn number(bytes: &[u8]) -> usize {
     length.max(1)
 }
 
-fn string(bytes: &[u8]) -> (Kind, usize) {
+fn string(bytes: &[u8]) -> (TokenKind, usize) {
     let mut at = 1;
     while let Some(&b) = bytes.get(at) {
         match b {
-            b'"' => return (Kind::Str, at + 1),
+            b'"' => return (TokenKind::Str, at + 1),
             // An escape is `\` and one character. Skipping its first byte is enough, as the others of a character
             // of several bytes are neither `"` nor `\`.
             b'\\' => at += 2,
             _ => at += 1,
         }
     }
-    (Kind::OpenStr, bytes.len())
+    (TokenKind::OpenStr, bytes.len())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, Lexer};
+    use super::{Lexer, TokenKind};
 
-    fn words(source: &str) -> Vec<(Kind, &str)> {
+    fn words(source: &str) -> Vec<(TokenKind, &str)> {
         let mut lexer = Lexer::new(source);
-        std::iter::from_fn(|| Some(lexer.next()).filter(|t| t.kind != Kind::End))
+        std::iter::from_fn(|| Some(lexer.next()).filter(|t| t.kind != TokenKind::End))
             .map(|t| (t.kind, t.text))
             .collect()
     }
 
     #[test]
     fn words_are_cut_without_blanks() {
-        use Kind::{Arrow, Ident, Number, Punct, Str};
+        use TokenKind::{Arrow, Ident, Number, Punct, Str};
         let got = words("fp16 y=mul(x=-0x1.8p-3,s=\"a\\\"b\")->1e-5// end");
         let want = [
             (Ident, "fp16"),
@@ -245,17 +247,20 @@ mod tests {
 
     #[test]
     fn strange_text_is_cut_at_characters() {
-        assert_eq!(words("é"), [(Kind::Unknown, "é")]);
-        assert_eq!(words("\"a\\"), [(Kind::OpenStr, "\"a\\")]);
-        assert_eq!(words("\"\\é\""), [(Kind::Str, "\"\\é\"")]);
-        assert_eq!(words("0x1-2"), [(Kind::Number, "0x1"), (Kind::Number, "-2")]);
-        assert_eq!(words("/ + -"), [(Kind::Unknown, "/"), (Kind::Number, "+"), (Kind::Number, "-")]);
+        assert_eq!(words("é"), [(TokenKind::Unknown, "é")]);
+        assert_eq!(words("\"a\\"), [(TokenKind::OpenStr, "\"a\\")]);
+        assert_eq!(words("\"\\é\""), [(TokenKind::Str, "\"\\é\"")]);
+        assert_eq!(words("0x1-2"), [(TokenKind::Number, "0x1"), (TokenKind::Number, "-2")]);
+        assert_eq!(
+            words("/ + -"),
+            [(TokenKind::Unknown, "/"), (TokenKind::Number, "+"), (TokenKind::Number, "-")]
+        );
     }
 
     #[test]
     fn comments_are_kept() {
         let mut lexer = Lexer::new("// one\r\na // two\n//three");
-        while lexer.next().kind != Kind::End {}
+        while lexer.next().kind != TokenKind::End {}
         let got: Vec<_> = lexer.comments.iter().map(|c| (c.text, c.behind)).collect();
         assert_eq!(got, [("// one", false), ("// two", true), ("//three", false)]);
     }

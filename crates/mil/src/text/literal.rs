@@ -1,6 +1,6 @@
 //! Text as a tree: types and literals.
 
-use super::lex::{Kind, Token};
+use super::lex::{Token, TokenKind};
 use super::number::{parse_float, parse_int};
 use super::parse::{Failed, Parsed, Parser};
 use super::tree::{Dim, Literal, Type, Value};
@@ -108,15 +108,17 @@ impl<'s> Parser<'s> {
     fn dim(&mut self) -> Parsed<Dim> {
         let dim = self.token;
         let size = match dim.kind {
-            Kind::Punct(b'?') => None,
-            Kind::Number if dim.text.bytes().all(|b| b.is_ascii_digit()) => match dim.text.parse::<usize>() {
-                // The largest number stands for sizes that are not known.
-                Ok(n) if n < i64::MAX as usize => Some(n),
-                _ => {
-                    let text = format!("{} is too large for the size of an axis", dim.shown());
-                    return Err(self.refuse("size-range", text, dim));
+            TokenKind::Punct(b'?') => None,
+            TokenKind::Number if dim.text.bytes().all(|b| b.is_ascii_digit()) => {
+                match dim.text.parse::<usize>() {
+                    // The largest number stands for sizes that are not known.
+                    Ok(n) if n < i64::MAX as usize => Some(n),
+                    _ => {
+                        let text = format!("{} is too large for the size of an axis", dim.shown());
+                        return Err(self.refuse("size-range", text, dim));
+                    }
                 }
-            },
+            }
             _ => return Err(self.refuse("syntax", format!("{} is no size of an axis", dim.shown()), dim)),
         };
         self.next();
@@ -249,7 +251,7 @@ impl<'s> Parser<'s> {
         if ty != Type::scalar(DType::Str) {
             return Err(self.refuse("wrong-literal", format!("this is a {ty}, not a string"), head));
         }
-        if self.token.kind != Kind::Str {
+        if self.token.kind != TokenKind::Str {
             return Err(self.wrong_element(DType::Str));
         }
         let text = self.next().unquoted();
@@ -314,7 +316,7 @@ impl<'s> Parser<'s> {
     /// One element, put behind those in `data`.
     fn element(&mut self, dtype: DType, data: &mut Data) -> Parsed<()> {
         let token = self.token;
-        let word = matches!(token.kind, Kind::Ident | Kind::Number);
+        let word = matches!(token.kind, TokenKind::Ident | TokenKind::Number);
         match data {
             Data::Float(v) if word => match parse_float(token.text, dtype) {
                 Some(x) if !x.is_finite() && !token.text.ends_with("inf") && !token.text.ends_with("nan") => {
@@ -326,7 +328,7 @@ impl<'s> Parser<'s> {
                 Some(x) => v.push(x),
                 None => return Err(self.wrong_element(dtype)),
             },
-            Data::Int(v) if token.kind == Kind::Number => {
+            Data::Int(v) if token.kind == TokenKind::Number => {
                 let range = dtype.int_range().unwrap_or((0, -1));
                 match parse_int(token.text) {
                     Some(Some(n)) if (range.0..=range.1).contains(&n) => v.push(n),
@@ -340,7 +342,7 @@ impl<'s> Parser<'s> {
                 }
             }
             Data::Bool(v) if token.is_word("true") || token.is_word("false") => v.push(token.text == "true"),
-            Data::Str(v) if token.kind == Kind::Str => v.push(token.unquoted().into_owned()),
+            Data::Str(v) if token.kind == TokenKind::Str => v.push(token.unquoted().into_owned()),
             _ => return Err(self.wrong_element(dtype)),
         }
         self.next();

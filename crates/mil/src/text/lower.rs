@@ -3,13 +3,12 @@
 mod arguments;
 mod words;
 
-use self::arguments::Given;
 use self::words::{nearest, opset, tensor_type};
 use super::known;
 use super::parse::{MISTAKES, Read};
 use super::tree::{self, Block, Func, Item, Name, Param, Span, Statement, Tree, Type, Value};
 use crate::diag::{Diagnostic, Place, Report, Severity};
-use crate::ir::{Arg, ArgValue, Function, Operation, Program, State, ValueId};
+use crate::ir::{Arg, ArgValue, Function, Literal, Operation, Program, State, ValueId};
 use crate::op::{Op, Role};
 use crate::ty::DType;
 use crate::verify::{Names, Sizes, examine_with};
@@ -56,12 +55,12 @@ pub fn check(read: &Read<'_>) -> Checked {
     let said = |d: &Diagnostic| matches!(d.code, "no-output" | "no-function" | "duplicate-name");
     report.diagnostics.extend(found.diagnostics.into_iter().filter(|d| !said(d)));
     in_order(report);
-    // Of those that are left alone: looking for a place takes time.
+    // Only of those that are kept: finding a place takes time.
     super::places::resolve(report, &read.tree);
     checked
 }
 
-/// Sorts what is said by its places.
+/// Sorts diagnostics by place.
 fn in_order(report: &mut Report) {
     report.diagnostics.sort_by_key(|d| match &d.place {
         Place::Text(range) => range.start,
@@ -130,6 +129,12 @@ fn header(tree: &Tree<'_>, checked: &mut Checked) {
     }
 }
 
+/// What is given for an argument.
+enum Given {
+    Value(ValueId),
+    Literal(Literal),
+}
+
 /// What a name stands for.
 #[derive(Clone, Copy, Debug)]
 enum Meaning {
@@ -140,7 +145,7 @@ enum Meaning {
     Opaque,
 }
 
-/// After so many mistakes nobody is told what was meant.
+/// After this many mistakes no spelling is suggested.
 const HINTS: usize = 20;
 
 struct Lowering<'l, 's> {

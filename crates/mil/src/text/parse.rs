@@ -1,6 +1,6 @@
 //! Text as a tree: programs, functions, blocks.
 
-use super::lex::{Kind, Lexer, Token};
+use super::lex::{Lexer, Token, TokenKind};
 use super::tree::{Block, Comment, Func, Name, Param, Span, Tree};
 use crate::diag::{Diagnostic, Place, Report, Severity};
 
@@ -109,7 +109,7 @@ impl<'s> Parser<'s> {
     }
 
     pub fn ident(&mut self, what: &str) -> Parsed<Token<'s>> {
-        if self.token.kind == Kind::Ident { Ok(self.next()) } else { Err(self.unexpected(what)) }
+        if self.token.kind == TokenKind::Ident { Ok(self.next()) } else { Err(self.unexpected(what)) }
     }
 
     fn keyword(&mut self, word: &'static str) -> Parsed<()> {
@@ -121,7 +121,7 @@ impl<'s> Parser<'s> {
     }
 
     fn arrow(&mut self) -> Parsed<()> {
-        if self.token.kind != Kind::Arrow {
+        if self.token.kind != TokenKind::Arrow {
             return Err(self.unexpected("`->`"));
         }
         self.next();
@@ -178,7 +178,7 @@ impl<'s> Parser<'s> {
                 Err(Failed) => lost = true,
             }
         }
-        if !lost && self.expect(b'}').is_ok() && self.token.kind != Kind::End {
+        if !lost && self.expect(b'}').is_ok() && self.token.kind != TokenKind::End {
             self.unexpected("the end of the text");
         }
     }
@@ -186,7 +186,7 @@ impl<'s> Parser<'s> {
     fn header(&mut self, tree: &mut Tree<'s>) -> Parsed<()> {
         self.keyword("program")?;
         self.expect(b'(')?;
-        if self.token.kind != Kind::Number {
+        if self.token.kind != TokenKind::Number {
             return Err(self.unexpected("a version, as in `program(1.3)`"));
         }
         tree.version = self.next().name();
@@ -196,7 +196,7 @@ impl<'s> Parser<'s> {
     }
 
     fn skip_to_function(&mut self) {
-        while self.token.kind != Kind::End && !self.token.is_word("func") {
+        while self.token.kind != TokenKind::End && !self.token.is_word("func") {
             self.next();
         }
     }
@@ -229,7 +229,7 @@ impl<'s> Parser<'s> {
         self.deeper(|p| {
             let mut block = Block { span: p.token.span(), ..Block::default() };
             p.expect(b'{')?;
-            while !p.token.is(b'}') && p.token.kind != Kind::End {
+            while !p.token.is(b'}') && p.token.kind != TokenKind::End {
                 let start = p.token;
                 match p.statement() {
                     Ok(statement) => block.statements.push(statement),
@@ -256,22 +256,22 @@ impl<'s> Parser<'s> {
         loop {
             let word = words.next();
             match word.kind {
-                Kind::End => break,
-                Kind::Ident => self.lost.push(word.text),
+                TokenKind::End => break,
+                TokenKind::Ident => self.lost.push(word.text),
                 _ => {}
             }
         }
         let mut open = 0usize;
-        while self.token.kind != Kind::End {
+        while self.token.kind != TokenKind::End {
             if self.token.is(b'}') && open == 0 {
                 return;
             }
             let token = self.next();
             match token.kind {
-                Kind::Ident => self.lost.push(token.text),
-                Kind::Punct(b'{') => open += 1,
-                Kind::Punct(b'}') => open = open.saturating_sub(1),
-                Kind::Punct(b';') if open == 0 => return,
+                TokenKind::Ident => self.lost.push(token.text),
+                TokenKind::Punct(b'{') => open += 1,
+                TokenKind::Punct(b'}') => open = open.saturating_sub(1),
+                TokenKind::Punct(b';') if open == 0 => return,
                 _ => {}
             }
         }

@@ -1,4 +1,4 @@
-//! Where in the text a parameter or a result stands, for refusals that know the operation alone.
+//! Finds parameters and results in the text, for refusals that only name them.
 
 use super::tree::{Statement, Tree};
 use crate::diag::{Place, Report};

@@ -1,6 +1,6 @@
 //! Text as a tree: operations.
 
-use super::lex::{Kind, Token};
+use super::lex::{Token, TokenKind};
 use super::parse::{Parsed, Parser};
 use super::tree::{Arg, ArgValue, Attr, Item, Nested, Param, Statement};
 
@@ -68,7 +68,7 @@ impl<'s> Parser<'s> {
     /// The name of a value, or a typed literal.
     fn item(&mut self) -> Parsed<Item<'s>> {
         match self.token.kind {
-            Kind::Ident => {
+            TokenKind::Ident => {
                 let head = self.next();
                 if self.token.is(b'<') || self.token.is(b'(') {
                     Ok(Item::Literal(self.typed(head)?))
@@ -78,7 +78,7 @@ impl<'s> Parser<'s> {
                     Ok(Item::Name(head.name()))
                 }
             }
-            Kind::Number | Kind::Str | Kind::Punct(b'[') => Err(self.bare_literal(self.token)),
+            TokenKind::Number | TokenKind::Str | TokenKind::Punct(b'[') => Err(self.bare_literal(self.token)),
             _ => Err(self.unexpected("a value")),
         }
     }

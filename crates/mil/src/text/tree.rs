@@ -58,7 +58,7 @@ impl fmt::Display for Name<'_> {
 pub struct Tree<'s> {
     /// As in `program(1.3)`.
     pub version: Name<'s>,
-    /// In square brackets, as a rule `buildInfo` alone.
+    /// In square brackets; usually only `buildInfo`.
     pub attrs: Vec<Attr<'s>>,
     /// In order.
     pub functions: Vec<Func<'s>>,
@@ -200,7 +200,7 @@ pub struct Statement<'s> {
     pub outputs: Vec<Param<'s>>,
     /// The operation.
     pub op: Name<'s>,
-    /// The opset of this operation alone.
+    /// The opset of this operation.
     pub opset: Option<Name<'s>>,
     /// In round brackets.
     pub args: Vec<Arg<'s>>,

@@ -6,7 +6,7 @@ use super::{BudgetExhausted, HostMath, StepError};
 use crate::config::ModelConfig;
 use crate::host::gemm::Elements;
 use crate::host::norm::RmsNorm;
-use ane::{Block, Kernel, MatmulPrecision, Surface};
+use ane::{Kernel, MatmulPrecision, Surface, SurfaceBlock};
 use softane::convert;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -128,7 +128,12 @@ impl Shared {
     }
 
     /// Writes an activation of the host to `block` of a surface.
-    pub(super) fn upload(&self, values: &[f32], surface: &Surface, block: &Block) -> Result<(), StepError> {
+    pub(super) fn upload(
+        &self,
+        values: &[f32],
+        surface: &Surface,
+        block: &SurfaceBlock,
+    ) -> Result<(), StepError> {
         let mut written = Ok(());
         self.host.with_channel_first(values, self.seq, &mut |values| {
             written = surface.write_block(block, values);

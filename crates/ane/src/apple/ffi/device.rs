@@ -6,9 +6,10 @@ use super::model::Model;
 use super::request::Request;
 use crate::apple::backoff::CompileBackoff;
 use crate::budget::Budget;
-use crate::device::{Device, DeviceInfo, DeviceOptions, Engine, Kernel, KernelMemory, SoftOptions};
+use crate::device::{Device, DeviceInfo, Engine, Kernel, KernelMemory};
 use crate::error::{Call, DeviceError, Explain};
 use crate::facts::COMPILE_BUDGET;
+use crate::options::{DeviceOptions, SoftOptions};
 use crate::ports::Ports;
 use crate::surface::Surface;
 use mil::{DType, Program, TensorType, Verified, Weights};
@@ -20,8 +21,8 @@ use std::time::{Duration, Instant};
 /// What this process has compiled, by whatever device.
 static COMPILED: LazyLock<Arc<AtomicU32>> = LazyLock::new(Arc::default);
 
-/// Programs are compiled and loaded one at a time: nobody reports that the service takes several at once. What runs
-/// meanwhile is not held up: a dispatch locks its kernel and its surfaces alone.
+/// Programs are compiled and loaded one at a time: no project reports that the service takes several at once. Dispatches
+/// do not wait for it: each locks only its kernel and its surfaces.
 static COMPILING: Mutex<CompileBackoff> = Mutex::new(CompileBackoff::new());
 
 /// For tests: refusals are forgotten, and the next is followed by a pause of another length.

@@ -45,7 +45,7 @@ pub fn folders() -> PathBuf {
     PathBuf::from(autoreleasepool(|_| NSTemporaryDirectory().to_string()))
 }
 
-/// The door forgets what was refused, and waits `pause` after the next refusal.
+/// Resets the count of refusals, and sets the pause after the next one.
 pub fn pause(pause: Duration) {
     super::device::pause_after_refusals(pause);
 }

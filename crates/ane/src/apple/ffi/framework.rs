@@ -1,10 +1,10 @@
 //! The framework as the running system has it: opened, and compared with the table before anything is called.
 
-use super::iosurface::Functions;
+use super::functions::Functions;
 use super::selectors::{
     CLASSES, DESCRIPTOR, DEVICE_INFO, MODEL, Of, REQUEST, SELECTORS, SURFACE, Selector, takes,
 };
-use crate::apple::{Examination, Kind, Member};
+use crate::apple::{Examination, Member, MemberKind};
 use crate::error::DeviceError;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use objc2::rc::{Retained, autoreleasepool};
@@ -83,17 +83,17 @@ fn look() -> (Examination, Result<Framework, Absent>) {
         seen.members.push(Member { name, kind, encoding, problem });
     };
     let opened = library(FRAMEWORK);
-    note(FRAMEWORK.to_owned(), Kind::Library, None, opened.as_ref().err().cloned());
+    note(FRAMEWORK.to_owned(), MemberKind::Library, None, opened.as_ref().err().cloned());
     for name in CLASSES {
         let missing = class(name).is_none().then(|| "there is no such class".to_owned());
-        note(text(name), Kind::Class, None, missing);
+        note(text(name), MemberKind::Class, None, missing);
     }
     for selector in &SELECTORS {
         let (encoding, problem) = selector.compare();
-        note(selector.shown(), Kind::Method, encoding, problem);
+        note(selector.shown(), MemberKind::Method, encoding, problem);
     }
     let surfaces = library(IOSURFACE);
-    note(IOSURFACE.to_owned(), Kind::Library, None, surfaces.as_ref().err().cloned());
+    note(IOSURFACE.to_owned(), MemberKind::Library, None, surfaces.as_ref().err().cloned());
     let functions = surfaces.map_err(|e| (IOSURFACE.to_owned(), e)).and_then(|library| {
         Functions::load(library).map_err(|name| (name, "there is no such function or value".to_owned()))
     });
@@ -101,7 +101,7 @@ fn look() -> (Examination, Result<Framework, Absent>) {
         Ok(functions) => Some(functions),
         Err((name, problem)) => {
             if name != IOSURFACE {
-                note(name, Kind::Function, None, Some(problem));
+                note(name, MemberKind::Function, None, Some(problem));
             }
             None
         }
@@ -109,7 +109,7 @@ fn look() -> (Examination, Result<Framework, Absent>) {
     let found = match (seen.problem(), functions) {
         (Some(Member { name, kind, problem, .. }), _) => {
             let said = format!("{name}: {}", problem.as_deref().unwrap_or_default());
-            Err(if *kind == Kind::Method { Absent::Changed(said) } else { Absent::Missing(said) })
+            Err(if *kind == MemberKind::Method { Absent::Changed(said) } else { Absent::Missing(said) })
         }
         (None, Some(iosurface)) => gather(iosurface),
         (None, None) => Err(Absent::Missing(format!("{IOSURFACE}: it is not whole"))),

@@ -1,10 +1,11 @@
-//! The engine's door where there is one: messages to the framework, and what owns its objects.
+//! Calls of Apple's framework, and the owners of its objects.
 
 mod device;
 mod explore;
 #[cfg(feature = "fake_ane")]
 pub mod fake_ane;
 mod framework;
+mod functions;
 mod iosurface;
 mod model;
 mod request;
@@ -14,8 +15,9 @@ pub use explore::classes;
 pub use framework::examine;
 pub(crate) use iosurface::{SharedMemory, SharedRead, SharedWrite};
 
-use crate::device::{Device, DeviceOptions, SoftOptions};
+use crate::device::Device;
 use crate::error::DeviceError;
+use crate::options::{DeviceOptions, SoftOptions};
 use device::AppleDevice;
 
 /// Opens the engine.

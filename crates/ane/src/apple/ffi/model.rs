@@ -190,7 +190,7 @@ impl Model {
         refusal(Refusal::new(&self.kernel, call, answer), self.explain, &self.text)
     }
 
-    /// What a call's answer means. An error that comes with a yes is none.
+    /// The result of a call. An error beside a positive answer is ignored.
     fn verdict(&self, call: Call, done: Bool, error: *mut NSError) -> Result<(), DeviceError> {
         if done.as_bool() {
             return Ok(());

@@ -1,7 +1,8 @@
 //! Surfaces bound to a program.
 
 use super::framework::Framework;
-use super::iosurface::{Held, IoSurface};
+use super::functions::IoSurface;
+use super::iosurface::Held;
 use objc2::msg_send;
 use objc2::rc::{Retained, autoreleasepool};
 use objc2::runtime::AnyObject;

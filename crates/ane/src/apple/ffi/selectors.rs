@@ -4,7 +4,7 @@
 //! under macOS 15 and 26. The types of each check are what our calls pass; they are compared with the running
 //! system's own description before the first call.
 
-use super::iosurface::IoSurface;
+use super::functions::IoSurface;
 use objc2::encode::{EncodeArguments, EncodeReturn};
 use objc2::runtime::{AnyClass, AnyObject, Bool, Sel};
 use std::ffi::CStr;

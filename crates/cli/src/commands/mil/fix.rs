@@ -5,7 +5,7 @@ use super::weights::Folder;
 use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::units;
-use anelint::repair::{Port, Repaired, repair_proven};
+use anelint::repair::{MovedPort, Repaired, repair_proven};
 use mil::text::Checked;
 use std::path::{Path, PathBuf};
 use train::fs::write_atomically;
@@ -99,7 +99,7 @@ fn told(name: &str, repaired: &Repaired) -> String {
 }
 
 /// `is now `i00_x`, tensor<fp16, [1, 32]>, its first 20 of 32`.
-fn became(port: &Port) -> String {
+fn became(port: &MovedPort) -> String {
     let width = port.ty.shape.last().copied().unwrap_or(1);
     let piece = |p: &anelint::repair::Piece| {
         let now = p.ty.shape.last().copied().unwrap_or(1);

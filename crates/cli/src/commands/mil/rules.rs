@@ -4,7 +4,7 @@ use super::super::print_json;
 use super::profile::profile;
 use crate::error::CommandError;
 use crate::ui::Ui;
-use anelint::rules::{Check, Chip, Profile, Report, Route, Rule, Says};
+use anelint::rules::{Check, Chip, Claim, Profile, Route, Rule, Stance};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -109,9 +109,9 @@ impl Listed {
             route: rule.route.name(),
             consequence: rule.consequence.to_string(),
             confidence: rule.confidence.to_string(),
-            source: by(rule, |says| says != Says::Ran),
-            tested: by(rule, |says| says == Says::Tested),
-            against: by(rule, |says| says == Says::Ran),
+            source: by(rule, |says| says != Stance::Ran),
+            tested: by(rule, |says| says == Stance::Tested),
+            against: by(rule, |says| says == Stance::Ran),
             sure: rule.is_sure(),
             conflict: rule.conflict,
             repair: rule.repair,
@@ -124,7 +124,7 @@ impl Listed {
 }
 
 /// The projects that report such things of a rule.
-fn by(rule: &Rule, what: impl Fn(Says) -> bool) -> Vec<&'static str> {
+fn by(rule: &Rule, what: impl Fn(Stance) -> bool) -> Vec<&'static str> {
     rule.source.iter().filter(|r| what(r.says)).map(|r| r.by).collect()
 }
 
@@ -195,13 +195,13 @@ fn explain(ui: &Ui, rule: &Rule, profile: Option<&Profile>) -> String {
     row("chips", &rule.chips.to_string());
     row("route", rule.route.name());
     row("confidence", &rule.confidence.to_string());
-    let named = |r: &Report| match r.says {
-        Says::Tested => format!("{} (with a published test)", r.by),
+    let named = |r: &Claim| match r.says {
+        Stance::Tested => format!("{} (with a published test)", r.by),
         _ => r.by.to_owned(),
     };
-    let holds = rule.source.iter().filter(|r| r.says != Says::Ran);
+    let holds = rule.source.iter().filter(|r| r.says != Stance::Ran);
     row("source", &holds.map(named).collect::<Vec<_>>().join("; "));
-    let against = by(rule, |says| says == Says::Ran);
+    let against = by(rule, |says| says == Stance::Ran);
     if !against.is_empty() {
         row("ran for", &against.join("; "));
     }

@@ -7,7 +7,7 @@ use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::units;
 use mil::pass::specialise;
-use mil::stats::{Kind, Stats, kinds};
+use mil::stats::{OpCount, Stats, kinds};
 use mil::text::Checked;
 use mil::text::tree::{Func, Param};
 use mil::{Function, TensorType};
@@ -128,7 +128,7 @@ fn counts(
     let mut rows: Vec<Row> = kinds(&settled)
         .into_iter()
         .filter(|(op, _)| *op != "const")
-        .map(|(op, Kind { count, flops })| Row {
+        .map(|(op, OpCount { count, flops })| Row {
             op: op.to_owned(),
             count,
             flops: whole.then_some(flops),

@@ -1,7 +1,7 @@
 //! One probe in a process of its own: an engine can end a process, spoil it, or never answer.
 
 use super::Asked;
-use super::record::{Record, Submission, Told};
+use super::record::{FindingRecord, Record, Submission};
 use crate::commands::engine::EngineArgs;
 use crate::error::CommandError;
 use ane::Engine;
@@ -83,7 +83,7 @@ fn lost(asked: Asked, began: Instant, says: &str) -> Record {
         id: asked.id().to_owned(),
         question: asked.question().to_owned(),
         seconds: began.elapsed().as_secs_f64(),
-        findings: abouts.into_iter().map(|about| Told::unclear(about, says)).collect(),
+        findings: abouts.into_iter().map(|about| FindingRecord::unclear(about, says)).collect(),
     }
 }
 

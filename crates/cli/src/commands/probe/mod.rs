@@ -13,7 +13,7 @@ use crate::ui::Ui;
 use crate::units;
 use ane::{Device, DeviceError, Engine, SoftOptions};
 use anelint::probe::{self, Probe, Prober};
-use record::{Record, Told};
+use record::{FindingRecord, Record};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -177,7 +177,7 @@ fn here(asked: Asked, engine: EngineArgs, device: &dyn Device) -> Result<Record,
         }
         Asked::Probe(probe) => probe.ask(&Prober::new(device).on(chip)),
     };
-    let told = findings.iter().map(|f| Told::of(f, chip)).collect();
+    let told = findings.iter().map(|f| FindingRecord::of(f, chip)).collect();
     Ok(Record {
         id: asked.id().to_owned(),
         question: asked.question().to_owned(),

@@ -3,7 +3,7 @@
 use crate::commands::doctor::{chip, system};
 use crate::error::CommandError;
 use ane::{DeviceInfo, Engine};
-use anelint::probe::{Finding, Seen, Verdict};
+use anelint::probe::{Finding, Observed, Verdict};
 use anelint::rules::{self, Chip, Consequence, Rule};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -44,12 +44,12 @@ pub struct Record {
     pub id: String,
     pub question: String,
     pub seconds: f64,
-    pub findings: Vec<Told>,
+    pub findings: Vec<FindingRecord>,
 }
 
 /// What a probe says of one rule.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Told {
+pub struct FindingRecord {
     /// The rule's id, or the probe's where no rule says it yet.
     pub about: String,
     rule: Option<String>,
@@ -63,17 +63,17 @@ pub struct Told {
     numbers: BTreeMap<String, f64>,
 }
 
-impl Told {
-    pub fn of(f: &Finding, chip: Option<Chip>) -> Told {
+impl FindingRecord {
+    pub fn of(f: &Finding, chip: Option<Chip>) -> FindingRecord {
         // JSON has no infinities.
         let numbers = f.numbers.iter().filter(|(_, x)| x.is_finite()).cloned().collect();
-        Told {
+        FindingRecord {
             about: f.about.to_owned(),
             rule: rules::find(f.about).map(|r| r.title.to_owned()),
             seen: match f.seen {
-                Seen::Holds => "holds",
-                Seen::HoldsNot => "holds-not",
-                Seen::Unclear => "unclear",
+                Observed::Holds => "holds",
+                Observed::HoldsNot => "holds-not",
+                Observed::Unclear => "unclear",
             }
             .to_owned(),
             verdict: f.verdict(chip).name().to_owned(),
@@ -84,8 +84,8 @@ impl Told {
     }
 
     /// Nothing was learnt of this.
-    pub fn unclear(about: &str, says: &str) -> Told {
-        Told {
+    pub fn unclear(about: &str, says: &str) -> FindingRecord {
+        FindingRecord {
             about: about.to_owned(),
             rule: rules::find(about).map(|r| r.title.to_owned()),
             seen: "unclear".to_owned(),

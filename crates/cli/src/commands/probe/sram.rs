@@ -5,7 +5,7 @@ use crate::error::CommandError;
 use crate::units;
 use ::bench::{StackOptions, knee, sram_sizes, stacks};
 use anelint::facts::WORKING_SET_KNEE;
-use anelint::probe::{Finding, Seen};
+use anelint::probe::{Finding, Observed};
 use std::time::Duration;
 
 pub const ID: &str = "sram";
@@ -30,7 +30,7 @@ pub fn ask(engine: EngineArgs) -> Result<Finding, CommandError> {
     let (least, most) = WORKING_SET_KNEE.value;
     let says = |n: usize| units::bytes(n as u64);
     let (seen, mut text) = match (points.as_slice(), knee(&points)) {
-        ([], _) => (Seen::Unclear, "no size was measured".to_owned()),
+        ([], _) => (Observed::Unclear, "no size was measured".to_owned()),
         (_, Some((last, next))) => {
             let inside = last <= most && next >= least;
             let text = format!(
@@ -40,10 +40,10 @@ pub fn ask(engine: EngineArgs) -> Result<Finding, CommandError> {
                 says(least),
                 says(most)
             );
-            (if inside { Seen::Holds } else { Seen::HoldsNot }, text)
+            (if inside { Observed::Holds } else { Observed::HoldsNot }, text)
         }
         ([.., (largest, _)], None) => {
-            (Seen::HoldsNot, format!("throughput does not fall for good up to {}", says(*largest)))
+            (Observed::HoldsNot, format!("throughput does not fall for good up to {}", says(*largest)))
         }
     };
     if let Some((channels, e)) = failed {

@@ -1,18 +1,12 @@
 //! What operations are given: arguments, attributes and blocks.
 
 use super::words::{literal, tensor_type};
-use super::{Lowering, Meaning};
+use super::{Given, Lowering, Meaning};
 use crate::diag::{Diagnostic, Place};
 use crate::ir::{self, Arg, ArgValue, Operation, ValueId};
 use crate::op::{Op, Role};
 use crate::text::known::is_engine_note;
 use crate::text::tree::{self, Item, Name, Statement};
-
-/// What is given for an argument.
-pub(super) enum Given {
-    Value(ValueId),
-    Literal(ir::Literal),
-}
 
 impl<'l, 's> Lowering<'l, 's> {
     pub(super) fn item(

@@ -6,7 +6,7 @@ use super::super::range::Watched;
 use super::super::shared::Shared;
 use super::builder::Builder;
 use crate::model::Binding;
-use ane::{Block, Kernel, Surface};
+use ane::{Kernel, Surface, SurfaceBlock};
 use flow::{AccessError, Handle, Lane, List, ListMut};
 use mil::pass::Provider;
 
@@ -14,7 +14,7 @@ use mil::pass::Provider;
 struct Input {
     /// The surface that it goes to, of those that the kernel reads, and where.
     surface: usize,
-    block: Block,
+    block: SurfaceBlock,
 }
 
 /// Checks that what a kernel reads and writes is in the range of its element type.

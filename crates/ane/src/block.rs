@@ -1,0 +1,21 @@
+//! Places on surfaces.
+
+/// A place on a surface `[1, C, 1, W]`: some channels, and of each some columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SurfaceBlock {
+    /// The first channel.
+    pub channel: usize,
+    /// The number of channels.
+    pub channels: usize,
+    /// The first column.
+    pub column: usize,
+    /// The number of columns.
+    pub columns: usize,
+}
+
+impl SurfaceBlock {
+    /// The number of elements.
+    pub fn elements(&self) -> usize {
+        self.channels * self.columns
+    }
+}

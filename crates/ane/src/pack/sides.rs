@@ -1,0 +1,110 @@
+//! The values of one side of a program, parameters or results, on surfaces.
+
+use super::place;
+use super::product::{RuntimeWeights, WeightForm};
+use super::region::{PackError, SurfaceRegion};
+use crate::facts;
+use mil::{Function, TensorType, ValueId};
+
+/// The layout of a value on a surface of some width.
+#[derive(Clone, Copy)]
+pub(super) enum SurfaceLayout {
+    /// As it is: `[1, C, 1, S]`.
+    Straight,
+    /// Its last axis is `S`: a reshape away.
+    Flat,
+    /// Its last axis but one is `S`: a transpose away.
+    Turned,
+    /// Beside what has `S` columns.
+    Weight(WeightForm),
+}
+
+/// Values on one surface, in their order, or on one each.
+pub(super) struct PackedSide {
+    pub slots: Vec<(SurfaceRegion, SurfaceLayout)>,
+    pub types: Vec<TensorType>,
+}
+
+impl PackedSide {
+    /// Gives each value a surface of its own.
+    pub fn take_apart(&mut self) {
+        let Some(dtype) = self.types.first().map(|ty| ty.dtype) else { return };
+        let own = |(i, (slot, _)): (usize, &mut (SurfaceRegion, SurfaceLayout))| {
+            (slot.surface, slot.channel, slot.column) = (i, 0, 0);
+            TensorType::new(dtype, [1, slot.channels, 1, slot.columns])
+        };
+        self.types = self.slots.iter_mut().enumerate().map(own).collect();
+    }
+}
+
+/// Finds a place for each of `values` of `function`: below one another, or, if there are weights, in blocks.
+pub(super) fn side(
+    function: &Function,
+    values: &[ValueId],
+    width: usize,
+    weights: &RuntimeWeights<'_>,
+) -> Result<PackedSide, PackError> {
+    let dtype = function.ty(values[0]).dtype;
+    let mut slots = Vec::new();
+    for &v in values {
+        let value = function.value(v);
+        let (name, ty) = (value.name.clone(), value.ty.clone());
+        if ty.dtype != dtype {
+            return Err(PackError::ElementType { name, ty, want: dtype });
+        }
+        let layout = match (weights.of(v), &*ty.shape) {
+            (Some(form), _) => SurfaceLayout::Weight(form),
+            (None, [1, _, 1, w]) if *w == width => SurfaceLayout::Straight,
+            (None, [.., w]) if *w == width => SurfaceLayout::Flat,
+            (None, [1, _, w, _]) if *w == width => SurfaceLayout::Turned,
+            _ => return Err(PackError::NoWidth { name, ty, width }),
+        };
+        let (channels, columns) = match layout {
+            SurfaceLayout::Weight(WeightForm::Matrix { rows, columns, .. }) => (rows, columns),
+            SurfaceLayout::Weight(WeightForm::Vector { rows }) => (rows, 1),
+            _ => (ty.elements() / width, width),
+        };
+        slots.push((
+            SurfaceRegion { name, surface: 0, channel: 0, channels, column: 0, columns, transposed: false },
+            layout,
+        ));
+    }
+    if !slots.iter().any(|(_, layout)| matches!(layout, SurfaceLayout::Weight(_))) {
+        let mut channel = 0;
+        for (slot, _) in &mut slots {
+            slot.channel = channel;
+            channel += slot.channels;
+        }
+        return Ok(PackedSide { slots, types: vec![TensorType::new(dtype, [1, channel, 1, width])] });
+    }
+    let block = |(slot, layout): &(SurfaceRegion, SurfaceLayout)| {
+        let turn = match *layout {
+            SurfaceLayout::Weight(WeightForm::Matrix { turn, .. }) => Some(turn),
+            _ => None,
+        };
+        let first = !matches!(layout, SurfaceLayout::Weight(_));
+        place::Rect { rows: slot.channels, columns: slot.columns, first, turn }
+    };
+    let blocks: Vec<place::Rect> = slots.iter().map(block).collect();
+    let Some(layout) = place::place(&blocks) else { return Err(too_large(function, values, weights)) };
+    for ((slot, _), spot) in slots.iter_mut().zip(layout.spots) {
+        (slot.channel, slot.column, slot.transposed) = (spot.channel, spot.column, spot.transposed);
+        if spot.transposed {
+            (slot.channels, slot.columns) = (slot.columns, slot.channels);
+        }
+    }
+    Ok(PackedSide { slots, types: vec![TensorType::new(dtype, [1, layout.channels, 1, layout.width])] })
+}
+
+fn too_large(function: &Function, values: &[ValueId], weights: &RuntimeWeights<'_>) -> PackError {
+    let found = values.iter().filter(|&&v| weights.of(v).is_some());
+    match found.max_by_key(|&&v| function.ty(v).elements()) {
+        Some(&v) => PackError::TooLarge {
+            name: function.value(v).name.clone(),
+            ty: function.ty(v).clone(),
+            highest: facts::MAX_AXIS.value,
+            widest: facts::MAX_INPUT_WIDTH.value,
+        },
+        None => PackError::Nothing,
+    }
+}

@@ -1,0 +1,16 @@
+//! What a repair makes of a function.
+
+use super::ports::PortMap;
+use mil::Function;
+
+/// A function that a repair has rewritten.
+#[derive(Clone, Debug)]
+pub struct Rewritten {
+    /// The new function. Constants that are new have the elements that mathematics wants: rounding them to their type
+    /// comes last, so that what is proven is not blurred by it.
+    pub function: Function,
+    /// What was changed, in words, one sentence a place.
+    pub changes: Vec<String>,
+    /// What became of parameters and results.
+    pub ports: PortMap,
+}

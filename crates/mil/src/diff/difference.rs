@@ -1,0 +1,25 @@
+//! What is said of two programs that are not the same.
+
+use std::ops::Range;
+
+/// Differences that are told, at most.
+pub(super) const TOLD: usize = 20;
+
+/// Which of the two programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Side {
+    First,
+    Second,
+}
+
+/// Something that is not the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// One sentence.
+    pub message: String,
+    /// Where it is in the first program, and what is there.
+    pub first: Option<(Range<usize>, String)>,
+    /// The same of the second.
+    pub second: Option<(Range<usize>, String)>,
+}
