@@ -4,6 +4,7 @@ use super::{Case, case};
 use mil::{DType, Data, TensorType};
 
 /// The cases: shapes as broadcast, negative axes, scalars, groups, and each parameter at least once.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub fn cases() -> Vec<Case> {
     let mut out = vec![
         case("const").literal("val", TensorType::new(DType::I32, [2]), Data::Int(vec![1, -2])),

@@ -4,6 +4,7 @@ use super::{Case, case};
 use mil::{DType, Data, TensorType};
 
 /// The cases: larger and smaller, each mode, one element, sizes that no scale divides.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub fn cases() -> Vec<Case> {
     let number = |value: f64| (TensorType::scalar(DType::F32), Data::Float(vec![value]));
     let scales = |case: Case, height: f64, width: f64| {
