@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::arena::Shared;
+use crate::arena::ArenaState;
 use crate::{AccessError, Handle, Resource, Update};
 
 /// The cells that a task reads and writes, collected while it is declared.
 #[derive(Debug)]
 pub struct Declaration {
-    pub(crate) arena: Arc<Shared>,
+    pub(crate) arena: Arc<ArenaState>,
     pub(crate) reads: Vec<Resource>,
     pub(crate) writes: Vec<Resource>,
     /// The name of a cell of another arena, if one was declared.

@@ -24,7 +24,7 @@ impl Resource {
 
 /// What all cells and plans of an arena share.
 #[derive(Debug, Default)]
-pub(crate) struct Shared {
+pub(crate) struct ArenaState {
     /// Set while a plan runs on this memory.
     pub(crate) running: AtomicBool,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Shared {
 /// Declares the cells that the tasks of its graphs read and write.
 #[derive(Debug, Default)]
 pub struct Arena {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: Arc<ArenaState>,
     pub(crate) names: Vec<Arc<str>>,
 }
 
@@ -46,7 +46,7 @@ impl Arena {
     pub fn cell<T>(&mut self, name: impl Into<String>, value: T) -> Handle<T> {
         let (name, place) = (Arc::from(name.into()), Resource(self.names.len() as u32));
         self.names.push(Arc::clone(&name));
-        let arena = Arc::clone(&self.shared);
+        let arena = Arc::clone(&self.state);
         Handle(Arc::new(Slot { value: RwLock::new(value), name, place, arena }))
     }
 }
@@ -55,7 +55,7 @@ struct Slot<T> {
     value: RwLock<T>,
     name: Arc<str>,
     place: Resource,
-    arena: Arc<Shared>,
+    arena: Arc<ArenaState>,
 }
 
 /// A typed handle of a cell. Clones are handles of the same cell.
@@ -107,7 +107,7 @@ impl<T> Handle<T> {
         Update(self.clone())
     }
 
-    pub(crate) fn is_of(&self, arena: &Arc<Shared>) -> bool {
+    pub(crate) fn is_of(&self, arena: &Arc<ArenaState>) -> bool {
         Arc::ptr_eq(&self.0.arena, arena)
     }
 

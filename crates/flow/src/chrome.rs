@@ -9,10 +9,17 @@ use crate::{Lane, Span, Trace};
 /// Gaps that are shorter are not drawn: they are what a lane needs to look for its next task.
 const SHORTEST: Duration = Duration::from_micros(1);
 
+impl Trace {
+    /// The record as Chrome trace JSON, for `chrome://tracing` or Perfetto: tasks, what lanes waited for, and idle time.
+    pub fn to_chrome_json(&self) -> String {
+        trace_json(self)
+    }
+}
+
 /// One row a lane, one bar a task; between them, what a lane waited for, and where it had nothing to do.
 ///
 /// Times count from the first that is recorded.
-pub(crate) fn trace_json(trace: &Trace) -> String {
+fn trace_json(trace: &Trace) -> String {
     let all = || trace.lanes.iter().flatten().map(|r| r.span).chain(trace.marks.iter().map(|m| m.span));
     let zero = all().map(|span| span.start).min().unwrap_or_default();
     let end = all().map(|span| span.end).max().unwrap_or_default();

@@ -64,7 +64,7 @@ impl GraphError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccessError {
-    /// A plan runs on the arena, and whoever asks has not declared the cell.
+    /// A plan runs on the arena, and the cell was asked for without a declaration.
     #[error("cell `{cell}` was asked for outside of a task's declaration while a plan runs")]
     Running {
         /// The cell's name.

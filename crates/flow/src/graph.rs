@@ -4,21 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::access::{Declaration, Permit};
-use crate::arena::Shared;
-use crate::plan::TaskInfo;
+use crate::arena::ArenaState;
+use crate::task::{Around, TaskInfo, Work};
 use crate::{Arena, GraphError, Lane, Plan, Read, Resource, TaskError, Write};
-
-/// A task's work with its declared cells bound to it.
-pub type Work<'a, E> = dyn Fn() -> Result<(), TaskError<E>> + Send + Sync + 'a;
-
-/// How a task's work is called.
-pub(crate) type Around<'a, E> = Box<dyn Fn(&Work<'a, E>) -> Result<(), TaskError<E>> + Send + Sync + 'a>;
 
 /// Tasks in the order in which one thread alone would run them.
 ///
 /// `'a` is how long the data borrowed by the tasks lives, `E` what a task may fail with.
 pub struct Graph<'a, E> {
-    arena: Arc<Shared>,
+    arena: Arc<ArenaState>,
     names: Vec<Arc<str>>,
     tasks: Vec<TaskInfo>,
     work: Vec<Box<Work<'a, E>>>,
@@ -31,7 +25,7 @@ impl<'a, E> Graph<'a, E> {
     /// A graph without tasks on the cells that `arena` has declared so far.
     pub fn new(arena: &Arena) -> Self {
         Self {
-            arena: Arc::clone(&arena.shared),
+            arena: Arc::clone(&arena.state),
             names: arena.names.clone(),
             tasks: Vec::new(),
             work: Vec::new(),

@@ -4,42 +4,8 @@
 //! that a task needs to know of another lane is one number. A task's clock holds one such number a lane. It tells
 //! which waits another wait or the order of the lane already implies; these are dropped.
 
-use std::fmt;
-
-use crate::plan::TaskInfo;
-use crate::{Lane, Resource};
-
-/// How two tasks conflict over a resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Hazard {
-    /// The later task reads what the earlier one writes.
-    ReadAfterWrite,
-    /// The later task overwrites what the earlier one reads.
-    WriteAfterRead,
-    /// The later task overwrites what the earlier one writes.
-    WriteAfterWrite,
-}
-
-impl fmt::Display for Hazard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::ReadAfterWrite => "read after write",
-            Self::WriteAfterRead => "write after read",
-            Self::WriteAfterWrite => "write after write",
-        })
-    }
-}
-
-/// A task that must be done before another may begin, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait {
-    /// The earlier task's place in [`crate::Plan::tasks`].
-    pub task: usize,
-    /// How the two conflict.
-    pub hazard: Hazard,
-    /// Over what; where they conflict over several resources, the first declared by the later task.
-    pub resource: Resource,
-}
+use crate::Lane;
+use crate::task::{Hazard, TaskInfo, Wait};
 
 /// How many tasks each lane must have finished.
 pub(crate) type Clock = [usize; Lane::COUNT];

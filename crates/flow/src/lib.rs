@@ -40,13 +40,14 @@ mod hazard; // declarations → who waits for whom
 mod lane; //   the queues
 mod plan; //   the ordered graph, as text
 mod run; //    the plan on threads
+mod task; //   what is known of a task
 mod trace; //  what a run did when
 
 pub use access::{Declaration, List, ListMut, Permit, Read, Write};
 pub use arena::{Arena, Handle, Resource, Update};
 pub use error::{AccessError, GraphError, RunError, TaskError};
-pub use graph::{Graph, TaskBuilder, Work};
-pub use hazard::{Hazard, Wait};
+pub use graph::{Graph, TaskBuilder};
 pub use lane::Lane;
-pub use plan::{Plan, TaskInfo};
+pub use plan::Plan;
+pub use task::{Hazard, TaskInfo, Wait, Work};
 pub use trace::{Span, Trace};

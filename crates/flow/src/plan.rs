@@ -3,26 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::arena::Shared;
-use crate::graph::{Around, Work};
+use crate::arena::ArenaState;
 use crate::hazard::{self, Clock};
-use crate::{Lane, Resource, Wait};
-
-/// What a plan knows about a task.
-#[derive(Clone, Debug)]
-pub struct TaskInfo {
-    /// Its name, unique in the plan.
-    pub name: String,
-    /// The lane that serves it.
-    pub lane: Lane,
-    /// What it reads.
-    pub reads: Vec<Resource>,
-    /// What it writes.
-    pub writes: Vec<Resource>,
-    /// Tasks of other lanes that must be done first: at most one a lane, none that another one implies.
-    /// Earlier tasks of its own lane are done anyway.
-    pub waits: Vec<Wait>,
-}
+use crate::task::{Around, TaskInfo, Work};
+use crate::{Lane, Resource};
 
 /// A graph in which it is settled who waits for whom; built once, run many times.
 ///
@@ -36,13 +20,13 @@ pub struct Plan<'a, E> {
     /// For each task, `waits` as numbers of finished tasks.
     pub(crate) needs: Vec<Clock>,
     /// The memory that it runs on.
-    pub(crate) arena: Arc<Shared>,
+    pub(crate) arena: Arc<ArenaState>,
     names: Vec<Arc<str>>,
 }
 
 impl<'a, E> Plan<'a, E> {
     pub(crate) fn new(
-        arena: Arc<Shared>,
+        arena: Arc<ArenaState>,
         names: Vec<Arc<str>>,
         mut tasks: Vec<TaskInfo>,
         work: Vec<Box<Work<'a, E>>>,

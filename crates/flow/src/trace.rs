@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::plan::TaskInfo;
-use crate::{Lane, chrome};
+use crate::Lane;
+use crate::task::TaskInfo;
 
 /// From when to when a task ran; both count from the same zero as the spans beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,11 +114,6 @@ impl Trace {
     /// The tasks `lane` ran, with their spans, in order; one that failed is among them.
     pub fn spans(&self, lane: Lane) -> impl Iterator<Item = (&TaskInfo, Span)> {
         self.lanes[lane.index()].iter().map(|record| (&self.plans[record.plan][record.task], record.span))
-    }
-
-    /// The record as Chrome trace JSON, for `chrome://tracing` or Perfetto: tasks, what lanes waited for, and idle time.
-    pub fn to_chrome_json(&self) -> String {
-        chrome::trace_json(self)
     }
 
     /// The place of a plan's tasks in `plans`, which they join if they are new.
