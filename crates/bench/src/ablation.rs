@@ -1,12 +1,12 @@
 //! What each optimisation of maderix/ANE is worth here: steps with one of them switched off, and with one more of them
 //! on from none to all.
 
-use super::slow::{Layout, SlowMath};
+use super::slow::{ActivationLayout, SlowMath};
 use super::{BenchError, Spread, StepBench, StepBenchOptions, Workload};
 use ane::DeviceInfo;
 use std::sync::Arc;
 use std::time::Duration;
-use train::model::{Fusion, Plan, Precision};
+use train::model::{Fusion, KernelPlan, Precision};
 use train::step::Build;
 
 /// An optimisation that can be switched off.
@@ -41,12 +41,16 @@ impl Optimisation {
     pub fn build(storage: Precision, on: &[Optimisation]) -> Build {
         let has = |o| on.contains(&o);
         let mut host = SlowMath::new();
-        host.layout = if has(Optimisation::ChannelFirst) { Layout::ChannelFirst } else { Layout::RowMajor };
+        host.layout = if has(Optimisation::ChannelFirst) {
+            ActivationLayout::ChannelFirst
+        } else {
+            ActivationLayout::RowMajor
+        };
         host.vector_norms = has(Optimisation::VectorNorms);
         host.gradients_beside = has(Optimisation::GradientsBeside);
         host.deferred_waits = has(Optimisation::DeferredWaits);
         Build {
-            plan: Plan::fused(Fusion {
+            plan: KernelPlan::fused(Fusion {
                 norms: has(Optimisation::FusedNorms),
                 wo: has(Optimisation::FusedWo),
             }),

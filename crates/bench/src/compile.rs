@@ -4,7 +4,7 @@ use super::{BenchError, Spread, Workload, median};
 use ane::{Device, DeviceInfo, DeviceOptions, Kernel, Pool, SoftOptions};
 use std::time::{Duration, Instant};
 use train::model::Precision;
-use train::model::{Layer, LayerKernels, Plan};
+use train::model::{KernelPlan, Layer, LayerKernels};
 use train::step::StepError;
 
 /// What compiling a model takes.
@@ -69,7 +69,7 @@ fn once(
     let cfg = &workload.config;
     let began = Instant::now();
     let layer = Layer::new(cfg, storage).map_err(StepError::from)?;
-    let kernels = LayerKernels::new(&layer, &Plan::six()).map_err(StepError::from)?.kernels;
+    let kernels = LayerKernels::new(&layer, &KernelPlan::six()).map_err(StepError::from)?.kernels;
     let mut parts =
         vec![("programs".to_owned(), began.elapsed()), ("weight files".to_owned(), Duration::ZERO)];
     parts.extend(kernels.iter().map(|k| (k.name.clone(), Duration::ZERO)));

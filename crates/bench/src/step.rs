@@ -201,7 +201,7 @@ impl StepBench {
             compile: self.compile,
             dynamic: self.network.kernels.is_dynamic(),
             rung: self.network.rung(),
-            surfaces: self.network.memory.surface_bytes(),
+            surfaces: self.network.buffers.surface_bytes(),
             kernels: self.network.kernels.bytes(),
             device: self.network.device().info().clone(),
             trace: self.trace,

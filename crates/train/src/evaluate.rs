@@ -21,12 +21,12 @@ pub struct EvaluateOptions {
     pub start: Start,
     /// The element type of programs and surfaces.
     pub storage: Precision,
-    /// At most so many windows, spread evenly; all if `None`.
+    /// The largest number of windows, spread evenly; all if `None`.
     pub windows: Option<usize>,
 }
 
-/// The loss of the model at `dir` on all of `data`: text or tokens. `tokenizer` is used instead of the model's own, if it
-/// is given. `progress` hears windows done and to be done, `heard` what is heard of compiling.
+/// The loss of the model at `dir` on all of `data`: text or tokens. `tokenizer`, if given, replaces the model's own.
+/// `progress` gets the numbers of windows done and to do, `heard` the progress of compiling.
 ///
 /// # Errors
 /// If it is no model, the data do not fit it, or text is given and there is no tokenizer.

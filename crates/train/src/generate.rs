@@ -10,20 +10,20 @@ use crate::tokenizer::Tokenizer;
 use ane::{DeviceOptions, Pool};
 use std::path::Path;
 
-/// How text is written.
+/// How text is generated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GenerateOptions {
-    /// How many tokens.
+    /// The number of tokens to generate.
     pub tokens: usize,
-    /// What logits are divided by; 0 takes the likeliest token.
+    /// Divides the logits; 0 takes the likeliest token.
     pub temperature: f64,
-    /// The share of probability that is chosen from.
+    /// The probability mass that tokens are sampled from.
     pub top_p: f64,
-    /// What the choice follows from.
+    /// Seed of the sampling.
     pub seed: u64,
 }
 
-/// A model that writes.
+/// A model that generates text.
 #[derive(Debug)]
 pub struct Generator<'a> {
     network: &'a Network,
@@ -31,7 +31,7 @@ pub struct Generator<'a> {
     ends: &'a [u32],
 }
 
-/// A model that writes, with all it needs.
+/// A [`Generator`] that owns its model.
 #[derive(Debug)]
 pub struct OwnedGenerator {
     network: Network,
@@ -39,7 +39,7 @@ pub struct OwnedGenerator {
     ends: Vec<u32>,
 }
 
-/// On what a model writes.
+/// How a model is opened to generate text.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenOptions {
     /// Threads to compute on; 0 means as many as the machine runs at once.
@@ -50,15 +50,15 @@ pub struct OpenOptions {
     pub start: Start,
     /// The element type of programs and surfaces.
     pub storage: Precision,
-    /// Tokens to write after the prompt: windows are no longer than these need.
+    /// Tokens to generate after the prompt: windows are no longer than these need.
     pub tokens: usize,
 }
 
-/// Windows have a multiple of so many tokens.
+/// Windows have a multiple of this number of tokens.
 const STEP: usize = 64;
 
-/// Opens the model at `dir` to write on after `prompt`; `heard` is told of compiling. `tokenizer` is used instead of the model's own, if
-/// it is given.
+/// Opens the model at `dir` to continue `prompt`; `heard` gets the progress of compiling. `tokenizer`, if given, replaces the
+/// model's own.
 ///
 /// # Errors
 /// If it is no model, or has no tokenizer.
@@ -116,7 +116,7 @@ impl<'a> Generator<'a> {
         self.tokenizer.is_special(token) || self.tokenizer.end() == Some(token) || self.ends.contains(&token)
     }
 
-    /// Writes on after `prompt`; each piece of text goes to `sink` as it comes, until that returns `false`.
+    /// Continues `prompt`; each part of the text goes to `sink` as it comes, until that returns `false`.
     /// Returns the number of tokens.
     ///
     /// The model sees at most its S last tokens; each new one costs a forward pass.
@@ -142,14 +142,14 @@ impl<'a> Generator<'a> {
         let mut window = vec![0; seq + 1];
         for written in 0..options.tokens {
             let seen = &tokens[tokens.len().saturating_sub(seq)..];
-            // What stands after the last token is not seen by it: attention is causal.
+            // Attention is causal: tokens after the last one do not matter.
             window.fill(0);
             window[..seen.len()].copy_from_slice(seen);
             if written == 0 && self.network.hides_infinity() {
                 self.network.check_range(&window)?;
             }
             let mut logits = self.network.logits_at(&window, seen.len() - 1)?;
-            // Ids that the tokenizer does not have stand for no text.
+            // Ids that the tokenizer does not have mean no text.
             for (id, logit) in (0u32..).zip(&mut logits).skip(self.tokenizer.vocab_size()) {
                 if !self.ends.contains(&id) {
                     *logit = f32::NEG_INFINITY;

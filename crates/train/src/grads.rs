@@ -1,4 +1,4 @@
-//! One forward and backward pass, written down: how anybody compares this trainer with another.
+//! One forward and backward pass, written to a file: a way to compare this trainer with another.
 
 use crate::config::ParamSpec;
 use crate::demand::{self, Use};
@@ -23,13 +23,13 @@ pub struct GradsOptions {
     pub start: Start,
     /// The element type of programs and surfaces.
     pub storage: Precision,
-    /// The factor on the loss's gradient on its way through the layers; it is taken out again.
+    /// The factor on the loss's gradient in the backward pass; the gradients that are written are divided by it.
     pub loss_scale: f32,
 }
 
 /// Computes loss, logits and all gradients of the model at `dir` on the tensor `tokens` `[1, S + 1]` of the
 /// safetensors file `tokens`, and writes them to the safetensors file `out`: `loss` `[1]`, `logits` `[1, S, V]`,
-/// `grad.<name>` in Hugging Face's names and layouts. Returns the loss; `heard` is told of compiling.
+/// `grad.<name>` in Hugging Face's names and layouts. Returns the loss; `heard` gets the progress of compiling.
 ///
 /// # Errors
 /// If a file is not what it should be, a token is out of range, a result is not finite, or the engine fails.

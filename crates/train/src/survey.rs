@@ -9,15 +9,15 @@ use std::collections::HashMap;
 use std::hash::Hasher;
 use std::time::{Duration, Instant};
 
-/// Programs that may be refused before no other is asked for: a compiler's service is said to suffer from refusals.
+/// The largest number of refusals: a compiler service is reported to suffer from them.
 const MOST_REFUSED: usize = 5;
 
-/// What an engine makes of a rung.
+/// An engine's answers to the kernels of a rung.
 #[derive(Clone, Debug)]
 pub struct RungSurvey {
     /// The rung.
     pub rung: &'static Rung,
-    /// Whether weights lie on the surfaces that its kernels read.
+    /// Whether weights are on the surfaces that its kernels read.
     pub dynamic: bool,
     /// Programs that the whole model takes on it.
     pub programs: u64,
@@ -25,7 +25,7 @@ pub struct RungSurvey {
     pub kernels: Vec<KernelSurvey>,
 }
 
-/// What an engine makes of a kernel.
+/// An engine's answer to a kernel.
 #[derive(Clone, Debug)]
 pub struct KernelSurvey {
     /// Its name.
@@ -34,31 +34,31 @@ pub struct KernelSurvey {
     pub text: String,
     /// FNV-1a, 64 bits, of the text: equal programs have equal ones.
     pub hash: u64,
-    /// What the engine says.
+    /// The answer.
     pub verdict: Verdict,
 }
 
-/// What an engine says of a program.
+/// An engine's answer to a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is compiled and loaded, in this time.
+    /// It compiled and loaded the program, in this time.
     Compiled(Duration),
-    /// It is refused, in these words.
+    /// It refused the program, in these words.
     Refused(String),
-    /// It was not asked for, for this reason.
+    /// It was not compiled, for this reason.
     NotAsked(String),
 }
 
 impl RungSurvey {
-    /// Whether the engine takes all of it.
+    /// Whether the engine compiles all of its kernels.
     pub fn is_taken(&self) -> bool {
         self.kernels.iter().all(|k| matches!(k.verdict, Verdict::Compiled(_)))
     }
 }
 
-/// Asks `device` for each kernel of each rung of the layer of `cfg`; equal programs once. After a refusal the next rung comes
-/// first, so that a rung that is taken whole is found; then what was left out, as long as few programs were refused.
-/// `progress` hears the rung and the kernel that is asked for next.
+/// Compiles each kernel of each rung of the layer of `cfg` on `device`; equal programs once. A refusal ends a rung's first
+/// round, so that a rung that compiles whole is found; then the remaining kernels follow, as long as few are refused.
+/// `progress` gets the rung and the kernel that is compiled next.
 ///
 /// # Errors
 /// If the model makes no kernels at all.
@@ -73,7 +73,7 @@ pub fn survey(
     let mut rungs: Vec<RungSurvey> = Vec::new();
     let mut specs: Vec<Vec<KernelSpec>> = Vec::new();
     for rung in &LADDER {
-        let weights = rung.delivery(WeightMode::Auto).unwrap_or(WeightMode::Baked);
+        let weights = rung.weight_mode(WeightMode::Auto).unwrap_or(WeightMode::Baked);
         let build = Build { weights, ..Build::train(Precision::F16) }.rung(rung, cfg);
         let kernels = build.kernels(&layer, engine)?.kernels;
         let (dynamic, programs) = (weights.is_dynamic(engine), build.programs(cfg.layers, engine));

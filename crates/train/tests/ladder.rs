@@ -62,7 +62,7 @@ fn every_rung_computes_the_same_gradients() {
         for (precision, close) in [(Precision::F32, 1e-5), (Precision::F16, 2e-2)] {
             let (loss, want, _) = gradients(&cfg, &LADDER[0], precision, WeightMode::Baked);
             for rung in &LADDER[1..] {
-                let weights = rung.delivery(WeightMode::Auto).expect("goes with any");
+                let weights = rung.weight_mode(WeightMode::Auto).expect("goes with any");
                 let (other, got, network) = gradients(&cfg, rung, precision, weights);
                 let apart = distance(&got, &want);
                 assert!(
@@ -100,7 +100,7 @@ fn all_kernels(mut look: impl FnMut(&str, &Rung, &KernelSpec)) {
         let layer = Layer::new(&cfg, Precision::F16).expect("a layer");
         for rung in &LADDER {
             for wanted in [WeightMode::Baked, WeightMode::Dynamic] {
-                let Some(weights) = rung.delivery(wanted) else { continue };
+                let Some(weights) = rung.weight_mode(wanted) else { continue };
                 let build = Build { weights, ..Build::train(Precision::F16) }.rung(rung, &cfg);
                 let kernels = build.kernels(&layer, Engine::Apple).expect("kernels").kernels;
                 let place = format!("{name}, {}, {weights:?}", rung.name);
@@ -149,8 +149,12 @@ fn nothing_of_a_kernel_is_unused() {
         for v in function.inputs.iter().copied().chain(made) {
             assert!(used.contains(&v), "{place}: {}", function.value(v).name);
         }
-        for path in
-            kernel.packed.constants.iter().map(|(path, _)| path).chain(kernel.baked.iter().map(|b| &b.path))
+        for path in kernel
+            .packed
+            .constants
+            .iter()
+            .map(|(path, _)| path)
+            .chain(kernel.const_weights.iter().map(|b| &b.path))
         {
             let text = mil::text::print(&kernel.packed.program);
             assert!(text.contains(path.as_str()), "{place}: {path} is in no text");
@@ -208,7 +212,7 @@ fn each_rung_avoids_what_it_says() {
             assert!(!kernel.has_norm, "{place}");
         }
         if at >= 2 {
-            assert!(kernel.carried.is_empty(), "{place}: weights on a surface");
+            assert!(kernel.input_weights.is_empty(), "{place}: weights on a surface");
         }
         if at >= 3 {
             let inputs = &function.inputs;

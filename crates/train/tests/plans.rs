@@ -6,7 +6,7 @@ use mil::ir::Phase;
 use mil::pass::Selection;
 use std::sync::Arc;
 use train::config::{ModelConfig, init_params};
-use train::model::{Plan, Precision};
+use train::model::{KernelPlan, Precision};
 use train::step::{Build, Network, StepGraph, Window};
 
 fn kernel(name: &str, forward: &[&str], backward: &[&str]) -> Selection {
@@ -16,7 +16,7 @@ fn kernel(name: &str, forward: &[&str], backward: &[&str]) -> Selection {
 }
 
 /// Loss, dispatches and all gradients of one window.
-fn gradients(cfg: &ModelConfig, plan: Plan) -> (f64, u64, Vec<Vec<f32>>) {
+fn gradients(cfg: &ModelConfig, plan: KernelPlan) -> (f64, u64, Vec<Vec<f32>>) {
     let pool = Pool::new(2).expect("threads");
     let device = ane::open(DeviceKind::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
     let build = Build { plan, ..Build::train(Precision::F32) };
@@ -48,8 +48,8 @@ fn windows_of_another_length_are_refused() {
 #[test]
 fn other_plans_give_the_same_gradients() {
     let cfg = ModelConfig { qk_norm: true, ..ModelConfig::preset("tiny").expect("a preset") };
-    let six = Plan::six();
-    let fused = Plan {
+    let six = KernelPlan::six();
+    let fused = KernelPlan {
         backward: vec![
             six.backward[0].clone(),
             kernel(
@@ -61,7 +61,7 @@ fn other_plans_give_the_same_gradients() {
         ],
         ..six.clone()
     };
-    let finer = Plan {
+    let finer = KernelPlan {
         forward: vec![
             kernel("qkv", &["norm1", "qkv", "qk_norm", "rope"], &[]),
             kernel("attention", &["scale", "scores", "softmax", "mix", "out"], &[]),
@@ -71,7 +71,7 @@ fn other_plans_give_the_same_gradients() {
         ..six.clone()
     };
     // Nothing is computed again: probabilities and SiLU are tapped.
-    let tapped = Plan {
+    let tapped = KernelPlan {
         backward: vec![
             kernel("ffnBwd", &[], &["down", "gate", "silu", "up"]),
             kernel("sdpaBwd1", &[], &["out", "mix"]),

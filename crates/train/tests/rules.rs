@@ -4,7 +4,7 @@ use anelint::rules::{self, Chip, Route, Violation};
 use mil::diag::Severity;
 use std::collections::BTreeSet;
 use train::config::{ModelConfig, PRESETS};
-use train::model::{KernelSpec, Layer, LayerKernels, Plan, Precision};
+use train::model::{KernelPlan, KernelSpec, Layer, LayerKernels, Precision};
 
 /// Findings in the kernels of every preset, and why the kernels are as they are.
 const EVERYWHERE: &[(&str, &str)] = &[
@@ -55,7 +55,7 @@ fn findings(preset: &str, dynamic: bool) -> Vec<(String, Violation)> {
     let cfg = ModelConfig::preset(preset).expect("a preset");
     let layer = Layer::new(&cfg, Precision::F16).expect("a layer");
     let make = if dynamic { LayerKernels::dynamic } else { LayerKernels::new };
-    let kernels = make(&layer, &Plan::six()).expect("kernels").kernels;
+    let kernels = make(&layer, &KernelPlan::six()).expect("kernels").kernels;
     let of = |kernel: &KernelSpec| {
         let text = mil::text::print(&kernel.packed.program);
         let read = mil::text::read(&text);

@@ -6,7 +6,7 @@ use mil::{TensorType, Weights};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use train::config::{ModelConfig, init_params};
-use train::model::{Layer, LayerKernels, Plan, Precision};
+use train::model::{KernelPlan, Layer, LayerKernels, Precision};
 
 /// A program, its weight files (our weight, transposed or not), and what lies on its surfaces, in our names.
 struct Seed {
@@ -94,7 +94,7 @@ fn our_kernels_agree_with_the_seeds() {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/programs/ane");
     let cfg = ModelConfig { seq: 256, ..ModelConfig::preset("layer768").expect("a preset") };
     let layer = Layer::new(&cfg, Precision::F16).expect("a layer");
-    let kernels = LayerKernels::new(&layer, &Plan::six()).expect("six kernels");
+    let kernels = LayerKernels::new(&layer, &KernelPlan::six()).expect("six kernels");
     let device = ane::open(DeviceKind::Soft, SoftOptions::threads(2).expect("threads")).expect("engine");
     let theta = init_params(&cfg, 7);
     let stream = cfg.dim * cfg.seq;

@@ -1,10 +1,16 @@
 //! Weights that are baked into kernels and weights that travel on surfaces: the same numbers, other compilations.
 
-use ane::{DeviceKind, DeviceOptions, Pool, SoftOptions, WeightMode};
+use ane::{
+    Device, DeviceError, DeviceInfo, DeviceKind, DeviceOptions, Kernel, KernelMemory, Pool, SoftOptions,
+    Surface, WeightMode,
+};
+use mil::{Program, TensorType, Verified, Weights};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use train::config::{ModelConfig, Rope, RopeKind, init_params};
-use train::model::{Fusion, Plan, Precision};
+use train::model::{Fusion, KernelPlan, Precision};
 use train::optim::{AdamW, Update};
 use train::run::{Metrics, Options, Overrides, Run};
 use train::step::{Build, Network, StepError, StepGraph, Window};
@@ -20,15 +26,22 @@ struct Trained {
     theta: Vec<f32>,
 }
 
+fn soft(pool: &Pool, budget: Option<u32>) -> Box<dyn Device> {
+    let wanted = DeviceOptions { compile_budget: budget, ..DeviceKind::Soft.into() };
+    ane::open(wanted, SoftOptions { pool: pool.clone() }).expect("engine")
+}
+
 fn network(cfg: &ModelConfig, build: &Build, budget: Option<u32>) -> Result<Network, StepError> {
     let pool = Pool::new(2).expect("threads");
-    let wanted = DeviceOptions { compile_budget: budget, ..DeviceKind::Soft.into() };
-    let device = ane::open(wanted, SoftOptions { pool: pool.clone() }).expect("engine");
-    Network::new(cfg, init_params(cfg, 3), device, pool, build, &mut |_| {})
+    Network::new(cfg, init_params(cfg, 3), soft(&pool, budget), pool, build, &mut |_| {})
 }
 
 fn trained(cfg: &ModelConfig, build: &Build, budget: Option<u32>) -> Result<Trained, StepError> {
-    let network = Arc::new(network(cfg, build, budget)?);
+    train(cfg, network(cfg, build, budget)?)
+}
+
+fn train(cfg: &ModelConfig, network: Network) -> Result<Trained, StepError> {
+    let network = Arc::new(network);
     network.set_loss_scale(256.0);
     let graph = StepGraph::new(Arc::clone(&network), 2)?;
     let n = cfg.param_count();
@@ -96,7 +109,7 @@ fn norms_on_the_host_and_more_kernels_change_nothing() {
     let cfg = ModelConfig { qk_norm: true, ..ModelConfig::preset("tiny").expect("a preset") };
     for fusion in [Fusion { norms: false, wo: true }, Fusion { norms: true, wo: false }] {
         let [baked, dynamic] = [WeightMode::Baked, WeightMode::Dynamic].map(|weights| {
-            let build = Build { plan: Plan::fused(fusion), ..build(Precision::F32, weights) };
+            let build = Build { plan: KernelPlan::fused(fusion), ..build(Precision::F32, weights) };
             trained(&cfg, &build, None).expect("trained")
         });
         assert!(baked == dynamic, "{fusion:?}");
@@ -115,6 +128,74 @@ fn one_set_of_kernels_serves_all_layers_and_all_steps() {
     assert!(matches!(refused, StepError::Budget { programs: 6, left: 5, .. }), "{refused}");
     let refused = trained(&cfg, &build(Precision::F16, WeightMode::Baked), Some(12)).expect_err("baked");
     assert!(matches!(refused, StepError::BudgetExhausted(_)), "{refused}");
+}
+
+/// An engine that lends no memory of its kernels, and takes weight files in place. It counts compilations and files.
+struct TakesFiles {
+    inner: Box<dyn Device>,
+    compiled: Arc<AtomicUsize>,
+    files: Arc<AtomicUsize>,
+}
+
+struct TakesFilesKernel(Box<dyn Kernel>, Arc<AtomicUsize>);
+
+impl Device for TakesFiles {
+    fn info(&self) -> &DeviceInfo {
+        self.inner.info()
+    }
+
+    fn compile(
+        &self,
+        name: &str,
+        program: &Verified<Program>,
+        weights: &Weights,
+    ) -> Result<Box<dyn Kernel>, DeviceError> {
+        self.compiled.fetch_add(1, Ordering::Relaxed);
+        let kernel = self.inner.compile(name, program, weights)?;
+        Ok(Box::new(TakesFilesKernel(kernel, Arc::clone(&self.files))))
+    }
+
+    fn surface(&self, name: &str, ty: &TensorType) -> Result<Surface, DeviceError> {
+        self.inner.surface(name, ty)
+    }
+}
+
+impl Kernel for TakesFilesKernel {
+    fn dispatch(&self, inputs: &[&Surface], outputs: &[&Surface]) -> Result<Duration, DeviceError> {
+        self.0.dispatch(inputs, outputs)
+    }
+
+    fn rebake(&self, weights: &Weights) -> Result<bool, DeviceError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.rebake(weights)
+    }
+
+    fn memory(&self) -> KernelMemory {
+        self.0.memory()
+    }
+}
+
+/// The four cases of the one path: into lent memory, onto surfaces, by weight files, by compiling again.
+#[test]
+fn weights_that_reach_kernels_in_any_way_give_the_same_bits() {
+    let cfg = ModelConfig::preset("tiny").expect("a preset");
+    let baked = build(Precision::F16, WeightMode::Baked);
+    let memory = trained(&cfg, &baked, None).expect("into memory");
+    let surfaces = trained(&cfg, &build(Precision::F16, WeightMode::Dynamic), None).expect("onto surfaces");
+    assert!(memory == surfaces, "onto surfaces");
+    let again = trained(&cfg, &baked, Some(1000)).expect("compiled again");
+    assert!(memory == again, "compiled again");
+
+    let pool = Pool::new(2).expect("threads");
+    let (compiled, files) = (Arc::default(), Arc::default());
+    let device =
+        TakesFiles { inner: soft(&pool, None), compiled: Arc::clone(&compiled), files: Arc::clone(&files) };
+    let network = Network::new(&cfg, init_params(&cfg, 3), Box::new(device), pool, &baked, &mut |_| {})
+        .expect("network");
+    let (kernels, programs) = (network.kernels.programs(), network.kernels.programs_with_weights());
+    assert!(memory == train(&cfg, network).expect("by files"), "by files");
+    assert_eq!(compiled.load(Ordering::Relaxed) as u64, kernels, "nothing is compiled again");
+    assert_eq!(files.load(Ordering::Relaxed) as u64, u64::from(STEPS) * programs);
 }
 
 /// What `auto` is told of compilations, so that it takes an engine that survives them.

@@ -201,10 +201,10 @@ impl Listing {
             values,
         };
         let inputs = |k: &KernelSpec| {
-            let values = k.inputs.iter().map(|l| value(&l.slot, name(l.from)));
-            values.chain(k.carried.iter().map(|c| value(&c.slot, WEIGHTS.to_owned()))).collect()
+            let values = k.inputs.iter().map(|l| value(&l.region, name(l.from)));
+            values.chain(k.input_weights.iter().map(|c| value(&c.region, WEIGHTS.to_owned()))).collect()
         };
-        let outputs = |k: &KernelSpec| k.outputs.iter().map(|l| value(&l.slot, name(l.from))).collect();
+        let outputs = |k: &KernelSpec| k.outputs.iter().map(|l| value(&l.region, name(l.from))).collect();
         let kernels: Vec<Kernel> = specs
             .iter()
             .map(|k| Kernel {
@@ -212,7 +212,7 @@ impl Listing {
                 ops: k.stats.ops,
                 flops: k.stats.flops,
                 weight_bytes: k.stats.constant_bytes,
-                weight_files: k.baked.len() + k.packed.constants.len(),
+                weight_files: k.const_weights.len() + k.packed.constants.len(),
                 input: surface(&k.packed.input, &k.packed.others, inputs(k)),
                 output: surface(&k.packed.output, &[], outputs(k)),
             })

@@ -12,7 +12,7 @@ const CHANNELS: usize = 16;
 /// Tasks that share the table's rows in a scatter.
 const SHARES: usize = 64;
 
-/// Looks up a row of `table` for each token and lays it down as a column of `x`.
+/// Copies the row of `table` that each token selects to a column of `x`.
 ///
 /// Shapes: `table` `[V, D]` row-major, `tokens` `[S]`, `x` `[D, S]`.
 ///
@@ -38,8 +38,8 @@ pub fn gather(table: &[f32], dim: usize, tokens: &[u32], x: &mut [f32]) -> Resul
     Ok(())
 }
 
-/// Adds each column of `dx` to the row of `dtable` that its token selects: the gradient of [`gather`]. Takes the `squares` of
-/// those rows.
+/// Adds each column of `dx` to the row of `dtable` that its token selects: the gradient of [`gather`]. Records the squared
+/// norms of those rows in `squares`.
 ///
 /// Shapes: as for [`gather`].
 /// Numerics: f32; a row that several positions select receives them in order of position.
@@ -75,7 +75,7 @@ pub fn scatter_add(
         }
     });
 
-    // Each task owns a share of the table and picks its tokens out of all of them.
+    // Each task owns a share of the table and handles the tokens in it.
     let share = vocab.div_ceil(SHARES);
     dtable.par_chunks_mut(share * dim).enumerate().for_each(|(index, dtable)| {
         let owned = index * share..index * share + dtable.len() / dim;

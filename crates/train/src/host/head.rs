@@ -1,31 +1,31 @@
 //! The classifier with its loss, forward and backward, in blocks of the vocabulary.
 //!
-//! Logits are transposed into their exponentials while they are in the cache, written once and read once: the block that a
-//! thread works on stays there, from the gradient of its logits to that of its weights.
+//! Logits are replaced by their exponentials while they are cached, written once and read once. The block that a thread works
+//! on stays cached, from the gradient of its logits to that of its weights.
 
 use rayon::prelude::*;
 use softane::pool::for_each;
 use std::cell::RefCell;
 
 use super::gemm::{MatmulPrecision, Matrix, MatrixMut, Packed, Store, matmul_packed, matmul_serial};
-use super::loss::{block_exponentials, check_shape, gradient_block, join_stats, mean_loss};
+use super::loss::{LogitsGradient, block_exponentials, check_shape, join_stats, mean_loss};
 use super::outliers::Outliers;
 use super::squared_norms::Gradient;
 use super::transpose::transpose;
 use super::{HostError, Scratch};
 
-/// Rows of the vocabulary that are worked on at a time, at most.
+/// The largest number of rows of the vocabulary in a block.
 const BLOCK: usize = 512;
 
-/// Parts of the vocabulary, at most, whose contributions to `dx` are added up separately, then in order: the same at any
-/// number of threads.
+/// The largest number of parts of the vocabulary. Their contributions to `dx` are computed separately and added in order,
+/// which gives the same bits at any number of threads.
 const PARTS: usize = 16;
 
-/// Where factors are rounded to integers, probabilities above this are multiplied apart (and 1 less that of a target):
-/// beside a large one, what is less than 2⁻¹³ of it would vanish, and most of a vocabulary is that improbable.
+/// Where factors are rounded to integers, elements of `softmax − onehot` above this in magnitude are multiplied separately:
+/// beside a large factor, those below 2⁻¹³ of it round to 0, and most tokens of a vocabulary are that improbable.
 const LARGE: f32 = 1.0 / 512.0;
 
-/// What one thread needs in the backward pass; it starts no task of the pool meanwhile.
+/// A thread's working memory in the backward pass; it starts no task of the pool meanwhile.
 #[derive(Default)]
 struct Local {
     /// The gradient of a block's logits: it stays in the cache, and the logits need not be written again.
@@ -38,7 +38,7 @@ thread_local! {
     static LOCAL: RefCell<Local> = RefCell::default();
 }
 
-/// Rows of a block, and of a part, which is whole blocks.
+/// The rows of a block, and those of a part, which is a number of whole blocks.
 fn cut(vocab: usize) -> (usize, usize) {
     let part = vocab.div_ceil(PARTS).max(1);
     let blocks = part.div_ceil(BLOCK);
@@ -53,7 +53,7 @@ pub struct Head<'a> {
     pub math: MatmulPrecision,
     /// `[V, D]`
     pub weight: &'a [f32],
-    /// What is classified, `[D, S]`.
+    /// The final norm's output, `[D, S]`.
     pub x: &'a [f32],
     /// The token that follows each position, `[S]`.
     pub targets: &'a [u32],
@@ -62,11 +62,11 @@ pub struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Computes the mean cross-entropy of the targets, in nats per target; leaves in `logits` `[V, S]` and in `stats` what
-    /// [`Head::backward`] needs.
+    /// Computes the mean cross-entropy of the targets, in nats per target; `logits` `[V, S]` and `stats` are then the
+    /// input of [`Head::backward`].
     ///
     /// Numerics: exponentials and their sums in f32, blocks of rows by their own largest logit and then together;
-    /// logarithms and the mean in f64. What is not finite makes the loss NaN.
+    /// logarithms and the mean in f64. A logit that is not finite makes the loss NaN.
     ///
     /// # Errors
     /// [`HostError::TokenOutOfRange`] if a target is V or more.
@@ -105,8 +105,8 @@ impl Head<'_> {
         Ok(mean_loss(largest, sum, |t| hits[self.targets[t] as usize / block * s + t]))
     }
 
-    /// Computes from what [`Head::forward`] has left in `logits` and `stats` the gradient of the weight (`dw` `[V, D]`,
-    /// replaced or added to) and that of `x` (`dx` `[D, S]`, replaced).
+    /// Computes the gradient of the weight (`dw` `[V, D]`, replaced or added to) and that of `x` (`dx` `[D, S]`, replaced)
+    /// from the exponentials in `logits` and the sums in `stats`, both from [`Head::forward`].
     ///
     /// # Panics
     /// If the lengths do not fit together.
@@ -126,8 +126,8 @@ impl Head<'_> {
         let (blocks, total) = stats.take(2 * s * (count + 1)).split_at_mut(2 * s * count);
         let (largest, factor) = total.split_at_mut(s);
         factor.iter_mut().for_each(|sum| *sum = hit / *sum);
-        let columns = (&*largest, &*factor);
-        // Positions first: what is kept apart then meets whole rows.
+        let of = LogitsGradient { targets: self.targets, largest: &*largest, factor: &*factor, hit };
+        // Positions first: outliers are then multiplied with whole rows.
         let parts = vocab.div_ceil(rows);
         let (x, partial) = scratch.take((parts + 1) * d * s).split_at_mut(d * s);
         transpose(self.x, d, s, x);
@@ -145,7 +145,7 @@ impl Head<'_> {
                 for (i, (((logits, dw), weight), stats)) in blocks.enumerate() {
                     let (first, tall) = (part * rows + i * block, weight.len() / d);
                     let gradient = gradient.take(logits.len());
-                    gradient_block(logits, gradient, stats, first, self.targets, columns, hit);
+                    of.block(logits, gradient, stats, first);
                     if is_apart {
                         outliers.take(gradient, s, hit * LARGE);
                     }

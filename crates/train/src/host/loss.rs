@@ -1,9 +1,9 @@
-//! Losses and their gradients.
+//! The cross-entropy of tokens, and its gradient in blocks of the vocabulary.
 
 use rayon::prelude::*;
 
 use super::error::check_tokens;
-use super::{CHUNK, HostError, LANES, Scratch, simd, tree_sum};
+use super::{HostError, Scratch, simd};
 use softane::math::{exp, exp_of_negative};
 
 /// Logits that one task reads twice in a row: they stay in the second-level cache.
@@ -30,100 +30,49 @@ pub fn cross_entropy(logits: &[f32], targets: &[u32], scratch: &mut Scratch) -> 
     Ok(mean_loss(largest, sum, |t| logits[targets[t] as usize * s + t]))
 }
 
-/// Computes the gradient of the loss from what [`block_exponentials`] left of a block, whose first row is that of token
-/// `first`.
+/// The gradient of the loss in the logits.
 ///
 /// ```text
 /// dlogits = (softmax − onehot)·hit
 /// ```
-///
-/// `largest` are the columns' largest logits, `factor` is `hit` over the sums of their exponentials. In the place of the
-/// block's own sums, `stats` then has what its exponentials were multiplied by.
-pub(super) fn gradient_block(
-    exponentials: &[f32],
-    gradient: &mut [f32],
-    stats: &mut [f32],
-    first: usize,
-    targets: &[u32],
-    (largest, factor): (&[f32], &[f32]),
-    hit: f32,
-) {
-    let s = targets.len();
-    let (own_largest, own_factor) = stats.split_at_mut(s);
-    simd(
-        #[inline(always)]
-        || {
-            let columns = own_largest.iter().zip(largest).zip(factor);
-            own_factor.iter_mut().zip(columns).for_each(|(own, ((x, m), factor))| *own = exp(x - m) * factor);
-            for (row, to) in exponentials.chunks_exact(s).zip(gradient.chunks_exact_mut(s)) {
-                let row = row.iter().zip(&*own_factor);
-                to.iter_mut().zip(row).for_each(|(to, (x, factor))| *to = x * factor);
-            }
-        },
-    );
-    let owned = first..first + exponentials.len() / s;
-    for (t, &target) in targets.iter().enumerate() {
-        if owned.contains(&(target as usize)) {
-            gradient[(target as usize - first) * s + t] -= hit;
-        }
-    }
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogitsGradient<'a> {
+    /// The target of each position.
+    pub targets: &'a [u32],
+    /// The largest logit of each position.
+    pub largest: &'a [f32],
+    /// `hit` over the sum of the exponentials of each position.
+    pub factor: &'a [f32],
+    /// The loss scale over the number of positions.
+    pub hit: f32,
 }
 
-/// Computes the mean squared error of `y` and writes its gradient, `dy = 2(y − target)·scale/N`.
-///
-/// Shapes: all `[N]`. Units: the loss that is returned is not scaled; the gradient is, by the loss scale.
-/// Numerics: differences in f32; squares and their mean in f64.
-///
-/// # Panics
-/// If the lengths differ or are 0.
-pub fn mse(y: &[f32], target: &[f32], scale: f32, dy: &mut [f32]) -> f64 {
-    let n = y.len();
-    assert!(n > 0 && target.len() == n && dy.len() == n, "{n}, {} and {} values", target.len(), dy.len());
-    let factor = 2.0 * scale / n as f32;
-    dy.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).zip(target.par_chunks(CHUNK)).for_each(
-        |((dy, y), target)| {
-            simd(
-                #[inline(always)]
-                || dy.iter_mut().zip(y).zip(target).for_each(|((dy, y), target)| *dy = (y - target) * factor),
-            );
-        },
-    );
-    let squares = tree_sum(n, &|range| {
-        let (y, y_rest) = y[range.clone()].as_chunks::<LANES>();
-        let (target, target_rest) = target[range].as_chunks::<LANES>();
+impl LogitsGradient<'_> {
+    /// Computes the gradient of a block of logits whose first row is that of token `first`, from the `exponentials` and
+    /// `stats` of [`block_exponentials`]. The sums in `stats` are replaced by the factors of the exponentials.
+    pub(super) fn block(&self, exponentials: &[f32], gradient: &mut [f32], stats: &mut [f32], first: usize) {
+        let LogitsGradient { targets, largest, factor, hit } = *self;
+        let s = targets.len();
+        let (own_largest, own_factor) = stats.split_at_mut(s);
         simd(
             #[inline(always)]
             || {
-                let square = |y: f32, target: f32| f64::from(y - target) * f64::from(y - target);
-                let mut lanes = [0.0; LANES];
-                for (y, target) in y.iter().zip(target) {
-                    for i in 0..LANES {
-                        lanes[i] += square(y[i], target[i]);
-                    }
+                let columns = own_largest.iter().zip(largest).zip(factor);
+                let factors = own_factor.iter_mut().zip(columns);
+                factors.for_each(|(own, ((x, m), factor))| *own = exp(x - m) * factor);
+                for (row, to) in exponentials.chunks_exact(s).zip(gradient.chunks_exact_mut(s)) {
+                    let row = row.iter().zip(&*own_factor);
+                    to.iter_mut().zip(row).for_each(|(to, (x, factor))| *to = x * factor);
                 }
-                let rest = y_rest.iter().zip(target_rest).map(|(&y, &target)| square(y, target));
-                lanes.iter().sum::<f64>() + rest.sum::<f64>()
             },
-        )
-    });
-    squares / n as f64
-}
-
-/// Computes `Σ y·gradient` and writes its gradient, `dy = gradient·scale`.
-///
-/// Shapes: all `[N]`. Units: the loss that is returned is not scaled; the gradient is, by the loss scale.
-/// Numerics: products and their sum in f64.
-///
-/// # Panics
-/// If the lengths differ or are 0.
-pub fn linear(y: &[f32], gradient: &[f32], scale: f32, dy: &mut [f32]) -> f64 {
-    let n = y.len();
-    assert!(n > 0 && gradient.len() == n && dy.len() == n, "{n}, {} and {} values", gradient.len(), dy.len());
-    dy.iter_mut().zip(gradient).for_each(|(dy, g)| *dy = g * scale);
-    tree_sum(n, &|range| {
-        let pairs = y[range.clone()].iter().zip(&gradient[range]);
-        pairs.map(|(&y, &g)| f64::from(y) * f64::from(g)).sum()
-    })
+        );
+        let owned = first..first + exponentials.len() / s;
+        for (t, &target) in targets.iter().enumerate() {
+            if owned.contains(&(target as usize)) {
+                gradient[(target as usize - first) * s + t] -= hit;
+            }
+        }
+    }
 }
 
 pub(super) fn check_shape(logits: &[f32], targets: &[u32]) -> Result<usize, HostError> {
@@ -151,7 +100,7 @@ fn softmax_stats<'a>(logits: &[f32], s: usize, scratch: &'a mut [f32]) -> (&'a m
     (largest, sum)
 }
 
-/// The same for some rows: `stats` becomes `[2, S]`, largest logits and sums.
+/// The same for a block of rows: `stats` becomes `[2, S]`, largest logits and sums.
 fn block_stats(logits: &[f32], stats: &mut [f32]) {
     let (largest, sum) = stats.split_at_mut(stats.len() / 2);
     simd(
@@ -192,7 +141,7 @@ pub(super) fn block_exponentials(logits: &mut [f32], stats: &mut [f32]) {
     );
 }
 
-/// For each column, the sum of what `exponential` makes of its elements and the largest of them, which none is above.
+/// For each column, the sum of `exponential(element, largest element)`.
 #[inline(always)]
 fn add_up<X, R: IntoIterator<Item = X>>(
     rows: impl Iterator<Item = R>,
@@ -217,7 +166,7 @@ fn find_largest(logits: &[f32], largest: &mut [f32]) {
     }
 }
 
-/// Joins what [`block_stats`] says of several blocks of rows.
+/// Joins the results of [`block_stats`] of several blocks of rows.
 pub(super) fn join_stats(blocks: &[f32], largest: &mut [f32], sum: &mut [f32]) {
     let s = largest.len();
     simd(
@@ -240,7 +189,7 @@ pub(super) fn join_stats(blocks: &[f32], largest: &mut [f32], sum: &mut [f32]) {
     );
 }
 
-/// A block of logits that are all −∞ has the sum 0, not that of exp(−∞ + ∞).
+/// Makes the sum of a block of logits that are all −∞ 0 instead of exp(−∞ + ∞).
 #[inline(always)]
 fn finite_or_zero(largest: f32) -> f32 {
     if largest == f32::NEG_INFINITY { 0.0 } else { largest }
@@ -278,7 +227,8 @@ mod tests {
         let tasks = logits.chunks_mut(rows * s).zip(blocks.chunks_mut(2 * s));
         for (block, (logits, stats)) in tasks.enumerate() {
             let exponentials = logits.to_vec();
-            gradient_block(&exponentials, logits, stats, block * rows, targets, (&largest, &sum), hit);
+            let of = LogitsGradient { targets, largest: &largest, factor: &sum, hit };
+            of.block(&exponentials, logits, stats, block * rows);
         }
         Ok(loss)
     }
@@ -382,36 +332,6 @@ mod tests {
             let loss = on_threads(threads, || cross_entropy_gradient(&mut logits, &targets, 3.0).unwrap());
             (loss.to_bits(), bits(&logits))
         };
-        assert!(run(1) == run(2) && run(1) == run(3));
-    }
-
-    #[test]
-    fn mse_is_the_definition_and_its_gradient() {
-        let (y, target) = (noise(50, 1), noise(50, 2));
-        let definition = |y: &[f64]| {
-            y.iter().zip(&target).map(|(y, &t)| (y - f64::from(t)).powi(2)).sum::<f64>() / y.len() as f64
-        };
-        let mut dy = vec![f32::NAN; 50];
-        let loss = mse(&y, &target, 8.0, &mut dy);
-        assert!((loss - definition(&widened(&y))).abs() < 1e-7);
-        assert_close(&dy, &finite_differences(&y, |y| 8.0 * definition(y)), 1e-6);
-    }
-
-    #[test]
-    fn the_linear_loss_is_a_sum_of_products_and_hands_its_gradient_on() {
-        let (y, gradient) = (noise(50, 1), noise(50, 2));
-        let mut dy = vec![f32::NAN; 50];
-        let want: f64 = y.iter().zip(&gradient).map(|(&y, &g)| f64::from(y) * f64::from(g)).sum();
-        let loss = linear(&y, &gradient, 8.0, &mut dy);
-        assert!((loss - want).abs() < 1e-12);
-        assert!(dy.iter().zip(&gradient).all(|(dy, g)| *dy == 8.0 * g));
-    }
-
-    #[test]
-    fn mse_has_the_same_bits_at_any_number_of_threads() {
-        let n = 5 * CHUNK + 17;
-        let (y, target) = (noise(n, 1), noise(n, 2));
-        let run = |threads| on_threads(threads, || mse(&y, &target, 1.0, &mut vec![0.0; n])).to_bits();
         assert!(run(1) == run(2) && run(1) == run(3));
     }
 }

@@ -1,4 +1,4 @@
-//! The host's share of a training step: what the engine leaves to the CPU, in f32, channel-first.
+//! The host's share of a training step, in f32, channel-first.
 //!
 //! An activation is `[C, S]`, element (c, t) at `c·S + t`: the columns are positions, the rows channels. Every
 //! function cuts its work by shape alone and adds in a fixed order, so its result has the same bits at any
@@ -13,6 +13,7 @@ pub mod error;
 pub mod head;
 pub mod loss;
 pub mod norm;
+pub mod regression;
 pub mod residual;
 pub mod squared_norms;
 pub mod transpose;

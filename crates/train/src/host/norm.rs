@@ -5,7 +5,7 @@ use softane::pool::for_each;
 
 use super::{LANES, Scratch, Store, simd};
 
-/// Rows whose contributions to the sums along the channels are added up first, in one chunk.
+/// Rows of a block, whose contributions to the sums along the channels are added up first.
 const ROWS: usize = 32;
 
 /// RMSNorm of `groups` stacks of `channels` rows that share one weight.
@@ -168,7 +168,7 @@ impl RmsNorm {
         first..(first + ROWS).min((group + 1) * self.channels)
     }
 
-    /// Turns Σ x² into (mean + ε)^−½.
+    /// Replaces Σ x² by (mean + ε)^−½.
     fn inverse_rms(&self, sums: &mut [f32]) {
         let (c, eps) = (self.channels as f32, self.eps);
         simd(

@@ -1,14 +1,14 @@
-//! The few large elements of a matrix, kept out of a product whose factors are rounded to integers.
+//! The few large elements of a matrix, multiplied separately where a product rounds its factors to integers.
 
 use super::simd;
 
-/// Elements that are kept apart at a time; more than so many stay where they are.
+/// The largest number of outliers; further ones stay in the matrix.
 const MOST: usize = 8192;
 
-/// Columns that are looked at together.
+/// Columns that are compared with the limit together.
 const RUN: usize = 64;
 
-/// An element that was taken out of a matrix.
+/// An outlier.
 #[derive(Clone, Copy, Debug)]
 struct Large {
     row: usize,
@@ -16,12 +16,12 @@ struct Large {
     value: f32,
 }
 
-/// Large elements of a matrix, which has 0 in their places.
+/// Large elements of a matrix that has 0 in their places.
 #[derive(Debug, Default)]
 pub(super) struct Outliers(Vec<Large>);
 
 impl Outliers {
-    /// Takes out of `matrix`, rows of `columns` elements, what is larger than `limit` in magnitude, row by row.
+    /// Moves elements of `matrix` larger than `limit` in magnitude out of it, row by row; rows have `columns` elements.
     pub(super) fn take(&mut self, matrix: &mut [f32], columns: usize, limit: f32) {
         self.0.clear();
         self.0.reserve_exact(MOST);
@@ -46,14 +46,14 @@ impl Outliers {
         self.0.extend(large.map(|(i, x)| Large { row, column: first + i, value: std::mem::take(x) }));
     }
 
-    /// Adds their share of the product with `right`, `[columns, width]`, to `to`, `[rows, width]`.
+    /// Adds their part of the product with `right`, `[columns, width]`, to `to`, `[rows, width]`.
     pub(super) fn multiply(&self, right: &[f32], to: &mut [f32], width: usize) {
         for &Large { row, column, value } in &self.0 {
             add(value, &right[column * width..][..width], &mut to[row * width..][..width]);
         }
     }
 
-    /// Adds the share that they have, transposed, in the product with `right`, `[rows, width]`, to `to`, `[columns, width]`.
+    /// Adds the part of their transpose in the product with `right`, `[rows, width]`, to `to`, `[columns, width]`.
     pub(super) fn multiply_transposed(&self, right: &[f32], to: &mut [f32], width: usize) {
         for &Large { row, column, value } in &self.0 {
             add(value, &right[row * width..][..width], &mut to[column * width..][..width]);

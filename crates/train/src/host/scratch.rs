@@ -1,4 +1,4 @@
-//! Memory that one lane of work uses again and again.
+//! Reusable working memory.
 
 /// A buffer that grows to the largest size asked for and then stays: no allocation in the steady step.
 #[derive(Debug, Default)]
@@ -10,7 +10,7 @@ impl Scratch {
         Self::default()
     }
 
-    /// The first `len` values; what they are is unspecified.
+    /// The first `len` values, unspecified.
     pub fn take(&mut self, len: usize) -> &mut [f32] {
         if self.0.len() < len {
             self.0.resize(len, 0.0);

@@ -3,12 +3,12 @@
 use super::{LANES, Store, simd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The gradient of a matrix, to be written.
+/// Where a gradient of a matrix is written.
 #[derive(Debug)]
 pub struct Gradient<'a> {
     /// Rows of the matrix, one behind the other.
     pub values: &'a mut [f32],
-    /// To be those of `values` in the end.
+    /// The squared norms of the rows, which the writer records.
     pub squares: &'a RowSquaredNorms,
     /// Whether `values` are replaced or added to.
     pub store: Store,
@@ -26,12 +26,12 @@ pub struct RowSquaredNorms {
 }
 
 impl RowSquaredNorms {
-    /// Of a gradient that is 0.
+    /// All 0, of a matrix `[rows, columns]`.
     pub fn new(rows: usize, columns: usize) -> RowSquaredNorms {
         RowSquaredNorms { rows: (0..rows).map(|_| AtomicU64::default()).collect(), columns }
     }
 
-    /// Takes those of `values`, which are whole rows now in the gradient from row `first` on.
+    /// Records those of `values`, whole rows of the gradient from row `first` on.
     ///
     /// # Panics
     /// If it has fewer rows.
@@ -42,7 +42,7 @@ impl RowSquaredNorms {
         }
     }
 
-    /// Those of a gradient that is 0.
+    /// Sets all to 0.
     pub fn clear(&self) {
         self.rows.iter().for_each(|row| row.store(0, Ordering::Relaxed));
     }
@@ -72,7 +72,7 @@ fn sum_of_squares(row: &[f32]) -> f64 {
 #[cfg(test)]
 impl RowSquaredNorms {
     /// Whether they are those of `grad`.
-    pub(crate) fn are_of(&self, grad: &[f32]) -> bool {
+    pub(super) fn are_of(&self, grad: &[f32]) -> bool {
         let want = RowSquaredNorms::new(self.rows.len(), self.columns);
         want.take(0, grad);
         let bits =

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-/// Rows and columns of a block that is transposed at a time.
+/// Rows and columns of a block.
 const BLOCK: usize = 32;
 
 /// Writes the transpose of `from`, `[rows, columns]`, to `to`.

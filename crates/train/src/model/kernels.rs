@@ -1,7 +1,7 @@
-//! The kernels of a layer: its plan carried out, packed for an engine.
+//! The kernels of a layer: cut as a plan says, packed for an engine.
 
 use super::plan::has_norm;
-use super::{Layer, ModelError, NormSite, Plan};
+use super::{KernelPlan, Layer, ModelError, NormSite};
 use crate::config::{ParamKind, ParamSpec};
 use ane::pack::{Packed, SurfaceRegion, pack_apart, pack_with_weights};
 use ane::{DeviceError, SliceMut, Surface};
@@ -16,28 +16,28 @@ use std::collections::{BTreeMap, BTreeSet};
 /// All kernels of a layer, in order of dispatch.
 #[derive(Clone, Debug)]
 pub struct LayerKernels {
-    /// The kernels.
+    /// In order of dispatch.
     pub kernels: Vec<KernelSpec>,
     /// How many of them are the forward pass.
     pub forward: usize,
 }
 
-/// One kernel: a packed program, and what lies where.
+/// One kernel: a packed program, and where each value and weight is on its surfaces.
 #[derive(Clone, Debug)]
 pub struct KernelSpec {
     /// Its name.
     pub name: String,
     /// The program, with the surfaces that it reads and writes.
     pub packed: Packed,
-    /// What it reads besides weights, in order of parameters.
+    /// The values that it reads, in order of parameters.
     pub inputs: Vec<Binding>,
-    /// What it writes, in order of channels.
+    /// The values that it writes, in order of channels.
     pub outputs: Vec<Binding>,
     /// Its weight files, if weights are baked in.
-    pub baked: Vec<ConstWeight>,
+    pub const_weights: Vec<ConstWeight>,
     /// The weights on the surface that it reads, if they are not.
-    pub carried: Vec<InputWeight>,
-    /// What it costs.
+    pub input_weights: Vec<InputWeight>,
+    /// Counts of operations and bytes.
     pub stats: Stats,
     /// Whether RMSNorm is in it, where the host could compute it: [`super::Norms`].
     pub has_norm: bool,
@@ -49,8 +49,8 @@ pub struct Binding {
     /// Which value.
     pub value: ValueId,
     /// Where.
-    pub slot: SurfaceRegion,
-    /// Who provides it.
+    pub region: SurfaceRegion,
+    /// The kernel that writes it, or the host.
     pub from: Provider,
 }
 
@@ -95,8 +95,8 @@ impl ConstWeight {
 pub struct InputWeight {
     /// The weight.
     pub kind: ParamKind,
-    /// Where it lies, and whether as its transpose.
-    pub slot: SurfaceRegion,
+    /// Its region, and whether it is stored transposed.
+    pub region: SurfaceRegion,
 }
 
 impl InputWeight {
@@ -105,9 +105,9 @@ impl InputWeight {
     /// # Errors
     /// If there is no such place, or `values` are more or fewer than it holds.
     pub fn put(&self, values: &[f32], surface: &Surface) -> Result<(), DeviceError> {
-        match self.slot.transposed {
-            true => surface.write_block_turned(&self.slot.block(), values),
-            false => surface.write_block(&self.slot.block(), values),
+        match self.region.transposed {
+            true => surface.write_block_turned(&self.region.block(), values),
+            false => surface.write_block(&self.region.block(), values),
         }
     }
 }
@@ -116,7 +116,7 @@ impl KernelSpec {
     /// The kernel's weight files for `layer` of a model with weights `theta` `[N]`, in checkpoint order as `specs` say.
     ///
     /// # Errors
-    /// If a weight has another size than the program wants: `specs` are another model's.
+    /// If a weight is missing or has another size than in the program: `specs` are another model's.
     pub fn weights(&self, specs: &[ParamSpec], layer: usize, theta: &[f32]) -> Result<Weights, BlobError> {
         let mut weights = self.empty_weights()?;
         self.rewrite(specs.iter(), layer, theta, &mut weights)?;
@@ -132,7 +132,7 @@ impl KernelSpec {
         for (path, tensor) in &self.packed.constants {
             weights.add_tensor(path, tensor)?;
         }
-        for b in &self.baked {
+        for b in &self.const_weights {
             weights.add_zeros(&b.path, &b.ty)?;
         }
         Ok(weights)
@@ -149,12 +149,12 @@ impl KernelSpec {
         theta: &[f32],
         weights: &mut Weights,
     ) -> Result<(), BlobError> {
-        for b in &self.baked {
+        for b in &self.const_weights {
             let found = specs.clone().find(|s| s.layer == Some(layer) && s.kind == b.kind);
             let spec = found.ok_or_else(|| BlobError::Missing { path: b.path.clone() })?;
             let values = &theta[spec.range()];
             let mut entry = weights.entry_mut(&b.path, FIRST_ENTRY)?;
-            // The same bits as `mil` writes, by vectors and on all threads.
+            // The same bits as `Weights::write_f32`, by vectors and on all threads; an fp16 record is aligned as a rule.
             if let (DType::F16, Ok(half)) = (entry.dtype(), bytemuck::try_cast_slice_mut(entry.bytes_mut()))
                 && half.len() == values.len()
             {
@@ -177,15 +177,15 @@ impl LayerKernels {
     ///
     /// # Errors
     /// If the plan does not fit the layer.
-    pub fn new(layer: &Layer, plan: &Plan) -> Result<LayerKernels, ModelError> {
+    pub fn new(layer: &Layer, plan: &KernelPlan) -> Result<LayerKernels, ModelError> {
         LayerKernels::cut(layer, plan, &files(layer), false)
     }
 
-    /// The same with a surface for each value that a kernel reads: no kernel slices what it reads.
+    /// The same with a surface for each value that a kernel reads, so that no kernel slices an input.
     ///
     /// # Errors
     /// As [`LayerKernels::new`].
-    pub fn apart(layer: &Layer, plan: &Plan) -> Result<LayerKernels, ModelError> {
+    pub fn apart(layer: &Layer, plan: &KernelPlan) -> Result<LayerKernels, ModelError> {
         LayerKernels::cut(layer, plan, &files(layer), true)
     }
 
@@ -193,19 +193,19 @@ impl LayerKernels {
     ///
     /// # Errors
     /// As [`LayerKernels::new`], or if the weights of a kernel are too large for a surface.
-    pub fn dynamic(layer: &Layer, plan: &Plan) -> Result<LayerKernels, ModelError> {
+    pub fn dynamic(layer: &Layer, plan: &KernelPlan) -> Result<LayerKernels, ModelError> {
         LayerKernels::cut(layer, plan, &BTreeMap::new(), false)
     }
 
     fn cut(
         layer: &Layer,
-        plan: &Plan,
+        plan: &KernelPlan,
         baked: &BTreeMap<ValueId, String>,
         apart: bool,
     ) -> Result<LayerKernels, ModelError> {
         let function = &layer.joint.function;
         let mut kept: BTreeSet<ValueId> = [layer.o, layer.ffn].into();
-        kept.extend(layer.outers.iter().flat_map(|o| [o.dz, o.a]));
+        kept.extend(layer.weight_grads.iter().flat_map(|o| [o.dz, o.a]));
         for norm in &layer.norms {
             kept.extend([norm.input, layer.cotangent(norm.output)?]);
         }
@@ -216,7 +216,7 @@ impl LayerKernels {
         Ok(LayerKernels { kernels, forward: plan.forward.len() })
     }
 
-    /// The norms of the forward pass that no kernel computes, with the first kernel that wants what comes of them.
+    /// The norms of the forward pass that no kernel computes, with the first kernel that reads the result of each.
     pub fn host_norms(&self, layer: &Layer) -> Vec<(usize, NormSite)> {
         let wants = |k: &KernelSpec, site: &NormSite| {
             k.inputs.iter().any(|l| l.value == site.output && l.from == Provider::Host)
@@ -225,11 +225,11 @@ impl LayerKernels {
         layer.norms.iter().filter_map(first).collect()
     }
 
-    /// The kernel and the slot that provide `value`, if one does: the first that writes it.
+    /// The first kernel that writes `value`, and the region of its output surface.
     pub fn provider(&self, value: ValueId) -> Option<(usize, &SurfaceRegion)> {
         self.kernels.iter().enumerate().find_map(|(i, k)| {
-            let lying = k.outputs.iter().find(|l| l.value == value)?;
-            Some((i, &lying.slot))
+            let output = k.outputs.iter().find(|output| output.value == value)?;
+            Some((i, &output.region))
         })
     }
 }
@@ -248,22 +248,22 @@ fn spec(layer: &Layer, part: Part, selection: &Selection, apart: bool) -> Result
         false => pack_with_weights(&part.program, layer.width, &|v| weights.contains(&v)),
     };
     let packed = packed.map_err(|source| ModelError::Pack { kernel: part.name.clone(), source })?;
-    let (mut inputs, mut carried) = (Vec::new(), Vec::new());
-    for (c, slot) in part.inputs.iter().zip(&packed.inputs) {
+    let (mut inputs, mut input_weights) = (Vec::new(), Vec::new());
+    for (c, region) in part.inputs.iter().zip(&packed.inputs) {
         match layer.weights.get(&c.value) {
-            Some(&kind) => carried.push(InputWeight { kind, slot: slot.clone() }),
-            None => inputs.push(lying((c, slot))),
+            Some(&kind) => input_weights.push(InputWeight { kind, region: region.clone() }),
+            None => inputs.push(binding((c, region))),
         }
     }
-    let baked = part.baked.iter().filter_map(|b| {
+    let const_weights = part.baked.iter().filter_map(|b| {
         let kind = *layer.weights.get(&b.param)?;
         Some(ConstWeight { path: b.path.clone(), ty: b.ty.clone(), kind, transposed: b.transposed })
     });
     Ok(KernelSpec {
         inputs,
-        outputs: part.outputs.iter().zip(&packed.outputs).map(lying).collect(),
-        baked: baked.collect(),
-        carried,
+        outputs: part.outputs.iter().zip(&packed.outputs).map(binding).collect(),
+        const_weights: const_weights.collect(),
+        input_weights,
         stats: Stats::of(packed.program.entry()),
         has_norm: has_norm(&selection.scopes),
         name: part.name,
@@ -271,8 +271,8 @@ fn spec(layer: &Layer, part: Part, selection: &Selection, apart: bool) -> Result
     })
 }
 
-fn lying((crossing, slot): (&Crossing, &SurfaceRegion)) -> Binding {
-    Binding { value: crossing.value, slot: slot.clone(), from: crossing.from }
+fn binding((crossing, region): (&Crossing, &SurfaceRegion)) -> Binding {
+    Binding { value: crossing.value, region: region.clone(), from: crossing.from }
 }
 
 #[cfg(test)]
@@ -284,16 +284,16 @@ mod tests {
     fn kernels(preset: &str) -> LayerKernels {
         let cfg = ModelConfig::preset(preset).expect("a preset");
         let layer = Layer::new(&cfg, Precision::F16).expect("a layer");
-        LayerKernels::new(&layer, &Plan::six()).expect("six kernels")
+        LayerKernels::new(&layer, &KernelPlan::six()).expect("six kernels")
     }
 
-    /// Six surfaces, hardly larger than what lies on them, and no weight file but the mask.
+    /// Six surfaces, hardly larger than their contents, and no weight file but the mask.
     #[test]
     fn dynamic_weights_lie_beside_activations() {
         let cfg = ModelConfig::preset("stories110m").expect("a preset");
         let layer = Layer::new(&cfg, Precision::F16).expect("a layer");
-        let k = LayerKernels::dynamic(&layer, &Plan::six()).expect("six kernels").kernels;
-        assert!(k.iter().all(|k| k.baked.is_empty()));
+        let k = LayerKernels::dynamic(&layer, &KernelPlan::six()).expect("six kernels").kernels;
+        assert!(k.iter().all(|k| k.const_weights.is_empty()));
         let (d, f, s, sc) = (768, 2048, 256, 12 * 256);
         let sizes: Vec<_> = k.iter().map(|k| (k.packed.input.shape[1], k.packed.input.shape[3])).collect();
         let want = [
@@ -305,7 +305,7 @@ mod tests {
             (d, 3 * s + 3 * d),
         ];
         assert_eq!(sizes, want);
-        let places = k.iter().flat_map(|k| k.carried.iter().map(|c| (k.name.as_str(), c.kind)));
+        let places = k.iter().flat_map(|k| k.input_weights.iter().map(|c| (k.name.as_str(), c.kind)));
         // Seven matrices forward and seven backward, two norms.
         assert_eq!(places.count(), 16);
     }
@@ -318,8 +318,8 @@ mod tests {
             .kernels
             .iter()
             .map(|k| {
-                let list = |slots: &[Binding]| {
-                    let each = slots.iter().map(|l| format!("{} {}", l.slot.name, l.slot.channels));
+                let list = |regions: &[Binding]| {
+                    let each = regions.iter().map(|l| format!("{} {}", l.region.name, l.region.channels));
                     each.collect::<Vec<_>>().join(", ")
                 };
                 format!("{}: {} -> {}", k.name, list(&k.inputs), list(&k.outputs))

@@ -1,17 +1,17 @@
-//! What to try when an engine refuses kernels: a ladder of plans, each without a form that engines are said to refuse.
+//! The plans to try when an engine refuses kernels: each avoids one more form that engines are reported to refuse.
 
 use super::plan::{
-    FINE_BACKWARD, FINE_FORWARD, FOUR, Norms, Plan, Row, THREE_WITHOUT_NORMS, TWO, TWO_WITHOUT_NORMS,
+    FINE_BACKWARD, FINE_FORWARD, FOUR, KernelPlan, Norms, Row, THREE_WITHOUT_NORMS, TWO, TWO_WITHOUT_NORMS,
 };
 use crate::config::ModelConfig;
 use ane::{Engine, WeightMode};
 
-/// A way to make kernels of a layer.
+/// A plan of kernels, and how their inputs and weights are placed.
 #[derive(Debug)]
 pub struct Rung {
     /// Its name, as runs and reports have it.
     pub name: &'static str,
-    /// What is so, and what it avoids: a part of a sentence.
+    /// Its kernels, and which forms it avoids: a part of a sentence.
     pub about: &'static str,
     /// Who reports that engines refuse what it avoids.
     pub reported_by: &'static str,
@@ -21,9 +21,9 @@ pub struct Rung {
     forward_with_head_norms: &'static [Row],
     /// The kernels of the backward pass.
     backward: &'static [Row],
-    /// Whether weights have to be baked into kernels; else they reach the engine as is wanted.
+    /// Whether weights have to be baked into kernels; else they reach the engine as the user chose.
     pub baked: bool,
-    /// Whether each value lies on a surface of its own.
+    /// Whether each value has a surface of its own.
     pub apart: bool,
 }
 
@@ -94,13 +94,13 @@ impl Rung {
     }
 
     /// Which kernel computes what of a layer of `cfg`.
-    pub fn plan(&self, cfg: &ModelConfig) -> Plan {
+    pub fn plan(&self, cfg: &ModelConfig) -> KernelPlan {
         let forward = if cfg.qk_norm { self.forward_with_head_norms } else { self.forward };
-        Plan::of(forward, self.backward).fit(cfg)
+        KernelPlan::of(forward, self.backward).fit(cfg)
     }
 
-    /// How weights reach the engine, if the user wants `wanted`; `None`: not as the user wants.
-    pub fn delivery(&self, wanted: WeightMode) -> Option<WeightMode> {
+    /// How weights reach the engine if the user chose `wanted`; `None` if this rung does not allow that.
+    pub fn weight_mode(&self, wanted: WeightMode) -> Option<WeightMode> {
         match (self.baked, wanted) {
             (false, wanted) => Some(wanted),
             (true, WeightMode::Auto | WeightMode::Baked) => Some(WeightMode::Baked),
@@ -109,22 +109,22 @@ impl Rung {
     }
 }
 
-/// Where on the ladder a model starts, and whether it may go down.
+/// Where on the ladder a model starts, and whether lower rungs may be tried.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Start {
     /// Where norms are to be computed: anything but `Auto` means one rung and no other.
     pub norms: Norms,
-    /// The rung that an engine of this kind has taken before, to begin with.
+    /// The rung that an engine of this kind has taken before: the first to try.
     pub known: Option<&'static Rung>,
-    /// The rung to take and no other: a run's own. Weights that are wanted otherwise than it has them count for more.
+    /// The only rung to take: a run's own. It is ignored if it does not allow the weight mode that the user chose.
     pub exact: Option<&'static Rung>,
 }
 
 impl Start {
-    /// The rungs to try for weights that are delivered as the user wants; `known` is for engines that may refuse.
+    /// The rungs to try for the weight mode that the user chose; `known` counts for engines that may refuse.
     pub(crate) fn rungs(&self, wanted: WeightMode, may_refuse: bool) -> Vec<&'static Rung> {
         let only = |rung: &'static Rung| vec![rung];
-        let exact = self.exact.filter(|rung| rung.delivery(wanted).is_some());
+        let exact = self.exact.filter(|rung| rung.weight_mode(wanted).is_some());
         match (exact, self.norms) {
             (Some(rung), _) => return only(rung),
             (None, Norms::Engine) => return only(&LADDER[0]),
@@ -132,12 +132,12 @@ impl Start {
             (None, Norms::Auto) if !may_refuse => return only(&LADDER[0]),
             (None, Norms::Auto) => {}
         }
-        let known = self.known.filter(|rung| rung.delivery(wanted).is_some());
+        let known = self.known.filter(|rung| rung.weight_mode(wanted).is_some());
         let possible = LADDER[known.map_or(0, Rung::place)..].iter();
         let mut rungs: Vec<&Rung> = Vec::new();
-        for rung in possible.filter(|rung| rung.delivery(wanted).is_some()) {
-            // With baked weights `baked` is what `norms-out` is.
-            let form = |rung: &Rung| (rung.forward, rung.delivery(wanted), rung.apart);
+        for rung in possible.filter(|rung| rung.weight_mode(wanted).is_some()) {
+            // With baked weights the rungs `baked` and `norms-out` are the same.
+            let form = |rung: &Rung| (rung.forward, rung.weight_mode(wanted), rung.apart);
             let same = |other: &&Rung| form(other) == form(rung);
             if !rungs.last().is_some_and(same) {
                 rungs.push(rung);
@@ -148,7 +148,7 @@ impl Start {
 }
 
 impl Start {
-    /// The first rung that is tried on an engine of this kind, if weights reach it as suits it.
+    /// The first rung that is tried on an engine of this kind with [`WeightMode::Auto`].
     pub fn rung(&self, engine: Engine) -> &'static Rung {
         self.rungs(WeightMode::Auto, engine == Engine::Apple).first().copied().unwrap_or(&LADDER[0])
     }

@@ -6,28 +6,27 @@ use mil::grad::{Joint, backward};
 use mil::{Builder, DType, Opset, Tensor, TensorType, ValueId, Var};
 use std::collections::BTreeMap;
 
-/// What the causal mask adds to a score that must not count: in fp16 the smallest number, in fp32 one that no score
-/// comes near.
+/// The value that the causal mask adds to a masked score: in fp16 the smallest number, in fp32 one far below any score.
 fn masked(dtype: DType) -> f64 {
     if dtype == DType::F16 { -65504.0 } else { -1e30 }
 }
 
-/// What the squares of a norm may sum up to: half of where an engine's products overflow (rules N1, N8).
+/// The largest sum of a norm's squares: half of where an engine's products overflow (rules N1, N8).
 const LARGEST_SUM: f64 = 16384.0;
 
-/// The largest element of a column that a norm has scaled, at most: with few channels, squares are large enough.
+/// The bound of the elements of a column that a norm has scaled: with few channels, squares are large enough.
 const LARGEST_REACH: f64 = 16.0;
 
-/// √eps of a norm, at least: its square, scaled, is no fp16 zero even in a column of zeros.
+/// The least √eps of a norm: its square, scaled, is no fp16 zero even in a column of zeros.
 const SMALLEST_ROOT_EPS: f64 = 1.0 / 1048576.0;
 
-/// What is added to the largest magnitude of a column, at least: the reciprocal of the sum fits into fp16.
+/// The least that is added to the largest magnitude of a column, so that the reciprocal of the sum fits into fp16.
 const SMALLEST_SHIFT: f64 = 1.0 / 16384.0;
 
 /// The element type of programs and surfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// What an engine computes with.
+    /// fp16, as engines compute.
     F16,
     /// For debugging, on the software engine alone.
     F32,
@@ -54,7 +53,7 @@ impl Precision {
     }
 }
 
-/// A layer with its gradient, and what of both the host must know.
+/// A layer with its gradient, and the values and weights that the host handles.
 ///
 /// Activations are `[1, C, 1, S]`; matrices `[O, I, 1, 1]`; norm weights `[1, C, 1, 1]`, for heads `[1, 1, E, 1]`.
 #[derive(Clone, Debug)]
@@ -75,8 +74,8 @@ pub struct Layer {
     pub dy: ValueId,
     /// The parameters of the layer.
     pub weights: BTreeMap<ValueId, ParamKind>,
-    /// Gradients of matrices, as the host is to compute them.
-    pub outers: Vec<WeightGrad>,
+    /// The gradients of matrices, which the host computes.
+    pub weight_grads: Vec<WeightGrad>,
     /// Norms whose backward pass is the host's.
     pub norms: Vec<NormSite>,
     /// The width of all surfaces, S.
@@ -86,11 +85,11 @@ pub struct Layer {
 /// A matrix gradient `dW [O, I] += dz [O, S] · a [I, S]ᵀ`.
 #[derive(Clone, Copy, Debug)]
 pub struct WeightGrad {
-    /// Whose gradient.
+    /// The weight.
     pub kind: ParamKind,
     /// The cotangent of the matrix product.
     pub dz: ValueId,
-    /// What the matrix was multiplied with.
+    /// The matrix's right operand in the forward pass.
     pub a: ValueId,
 }
 
@@ -99,9 +98,9 @@ pub struct WeightGrad {
 pub struct NormSite {
     /// Its weight.
     pub kind: ParamKind,
-    /// What it is applied to.
+    /// Its input.
     pub input: ValueId,
-    /// What comes of it.
+    /// Its output.
     pub output: ValueId,
     /// How many groups of channels are normalised separately: 1, or the number of heads.
     pub groups: usize,
@@ -149,12 +148,12 @@ impl Layer {
         let function = forward.entry();
         let joint = backward(function, &[y.id()], &[x.id()])?;
         let dy = joint.cotangents.get(&y.id()).copied().ok_or_else(|| missing("d_y"))?;
-        let mut outers = Vec::new();
+        let mut weight_grads = Vec::new();
         for op in &function.ops {
             let Some(kind) = op.arg_value("weight").and_then(|w| weights.get(&w)) else { continue };
             let (Some(&z), Some(a)) = (op.results.first(), op.arg_value("x")) else { continue };
             let dz = joint.cotangents.get(&z).copied().ok_or_else(|| missing(&function.value(z).name))?;
-            outers.push(WeightGrad { kind: *kind, dz, a });
+            weight_grads.push(WeightGrad { kind: *kind, dz, a });
         }
         Ok(Layer {
             x: x.id(),
@@ -164,7 +163,7 @@ impl Layer {
             y: y.id(),
             dy,
             weights,
-            outers,
+            weight_grads,
             norms,
             width: s,
             joint,
@@ -243,7 +242,7 @@ impl<'b> Statement<'b> {
         self.b.enter("scale");
         let q = q * (e as f64).powf(-0.5);
 
-        // Query heads that share a key head stand behind one another as rows: head j reads key head j / (H/K).
+        // The rows of query heads that share a key head follow one another: head j reads key head j / (H/K).
         self.b.enter("scores");
         let rows = |x: Var<'b>, heads: usize| x.reshape(&[1, heads, e, s]).t(); // [1, heads, S, E]
         let grouped = |x: Var<'b>, last: usize| shaped(x, &[1, k, h / k * s, last]);
@@ -312,7 +311,7 @@ impl<'b> Statement<'b> {
     ///
     /// Numerics: right for elements from 1e-4 to 65504 and eps from 1e-12 on, in fp16 and in the fixed-point sums of an
     /// engine (rules N1, N2, N10). Each column is multiplied by `u / (max |x| + δ)` before it is squared, and so is
-    /// √eps; the factor cancels. It is applied as two factors, as it may be too small for fp16. RowSquaredNorms are then at
+    /// √eps; the factor cancels. It is applied as two factors, as it may be too small for fp16. Squares are then at
     /// most u², and their sum, a product with ones, at most [`LARGEST_SUM`].
     fn rms_normed(&self, x: Var<'b>, name: &str, groups: usize) -> Var<'b> {
         let shape = x.shape();
@@ -334,7 +333,7 @@ impl<'b> Statement<'b> {
         first * (second * (mean + eps * eps).pow(-0.5))
     }
 
-    /// cos, sin `[1, 1, E, S]` and the signed permutation `[1, 1, E, E]` that turns each pair by a right angle.
+    /// cos, sin `[1, 1, E, S]` and the signed permutation `[1, 1, E, E]` that rotates each pair by a right angle.
     fn rope_tables(&self, rope: Rope) -> [Var<'b>; 3] {
         let (e, s) = (self.cfg.head_dim, self.cfg.seq);
         let pair = |c: usize| match rope.kind {
@@ -364,7 +363,7 @@ impl<'b> Statement<'b> {
     }
 }
 
-/// Rotary position embedding of `[1, heads·E, 1, S]`: `x·cos + transpose(x)·sin`.
+/// Rotary position embedding of `[1, heads·E, 1, S]`: `x·cos + turn·x·sin`.
 fn rotate<'b>(x: Var<'b>, [cos, sin, turn]: &[Var<'b>; 3], heads: [usize; 4]) -> Var<'b> {
     let flat = x.shape();
     let x = x.reshape(&heads); //                                              [1, heads, E, S]

@@ -1,28 +1,13 @@
 //! The model as programs: one layer stated forward, its gradient derived, both cut into kernels by a plan.
 
+mod error;
 mod kernels;
 mod ladder;
 mod layer;
 mod plan;
 
+pub use error::ModelError;
 pub use kernels::{Binding, ConstWeight, InputWeight, KernelSpec, LayerKernels};
 pub use ladder::{LADDER, Rung, Start};
 pub use layer::{Layer, NormSite, Precision, WeightGrad};
-pub use plan::{Fusion, Norms, Plan};
-
-/// Why a model could not be transposed into kernels.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum ModelError {
-    #[error("the layer is not a valid program: {0}")]
-    Layer(#[from] mil::Report),
-    #[error("the layer has no gradient: {0}")]
-    Gradient(#[from] mil::grad::GradError),
-    #[error("the plan does not cut the layer: {0}")]
-    Cut(#[from] mil::pass::CutError),
-    #[error("kernel `{kernel}` does not fit on surfaces: {source}")]
-    Pack { kernel: String, source: ane::pack::PackError },
-    #[error("the plan leaves {value} of the layer to nobody")]
-    Unprovided { value: String },
-}
+pub use plan::{Fusion, KernelPlan, Norms};

@@ -1,21 +1,21 @@
-//! Which part of a layer and its gradient is computed by which kernel.
+//! The assignment of a layer's operations, and those of its gradient, to kernels.
 
 use crate::config::{ModelConfig, RopeKind};
 use mil::Scope;
 use mil::ir::Phase;
 use mil::pass::Selection;
 
-/// A plan: kernels in order of dispatch. What no kernel computes is the host's: residual additions, the backward pass of
-/// norms, and norms of the forward pass that are in no kernel.
+/// A plan: kernels in order of dispatch. The host computes the rest: residual additions, the backward pass of norms, and
+/// norms of the forward pass that are in no kernel.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct KernelPlan {
     /// The kernels of the forward pass.
     pub forward: Vec<Selection>,
     /// The kernels of the backward pass.
     pub backward: Vec<Selection>,
 }
 
-/// A kernel as a table has it: its name, its scopes of the forward pass, its scopes of the backward pass.
+/// A kernel in a table: its name, its scopes of the forward pass, its scopes of the backward pass.
 pub(super) type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 /// Two dispatches a layer, norms inside: the forward pass of maderix/ANE.
@@ -82,7 +82,7 @@ pub(super) const FINE_BACKWARD: &[Row] = &[
     ("qBwd", &[], &["qkv.q"]),
 ];
 
-/// What kernels compute beside what is theirs in any plan.
+/// Operations that a plan can leave to the host or to a kernel of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fusion {
     /// RMSNorm of the layer's halves, in the forward kernels; else the host computes it, in f32.
@@ -92,17 +92,17 @@ pub struct Fusion {
 }
 
 impl Fusion {
-    /// All that can be.
+    /// All of them, fused.
     pub const ALL: Fusion = Fusion { norms: true, wo: true };
 }
 
 /// Where RMSNorm of the forward pass is computed; the backward pass of norms is always the host's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Norms {
-    /// In the kernels where the engine takes them; else down the [`LADDER`](super::LADDER).
+    /// In the kernels if the engine compiles these; else as lower rungs of the [`LADDER`](super::LADDER).
     #[default]
     Auto,
-    /// Inside the kernels whose products read what comes of it.
+    /// Inside the kernels whose products read the normed values.
     Engine,
     /// By the host, in f32, on the way to those kernels.
     Host,
@@ -130,18 +130,18 @@ pub(super) fn has_norm(scopes: &[Scope]) -> bool {
     scopes.iter().any(|s| s.phase == Phase::Forward && NORMS.contains(&s.name.as_ref()))
 }
 
-impl Plan {
+impl KernelPlan {
     /// The plan of maderix/ANE: six dispatches a layer.
     ///
     /// Q, K, V, the attention output, the normed inputs, h1, h3 and the gate are tapped; probabilities and SiLU are
     /// computed again in the backward pass.
-    pub fn six() -> Plan {
-        Plan::fused(Fusion::ALL)
+    pub fn six() -> KernelPlan {
+        KernelPlan::fused(Fusion::ALL)
     }
 
-    /// The same with less in its kernels. Norms of queries and keys stay in them.
-    pub fn fused(fusion: Fusion) -> Plan {
-        let mut plan = Plan::of(TWO, if fusion.wo { FOUR } else { FIVE });
+    /// [`KernelPlan::six`] with only the operations of `fusion` in its kernels. Norms of queries and keys stay in them.
+    pub fn fused(fusion: Fusion) -> KernelPlan {
+        let mut plan = KernelPlan::of(TWO, if fusion.wo { FOUR } else { FIVE });
         if !fusion.norms {
             let halves = ["norm1", "norm2"];
             for kernel in &mut plan.forward {
@@ -152,12 +152,12 @@ impl Plan {
     }
 
     /// The plan of two tables.
-    pub(super) fn of(forward: &[Row], backward: &[Row]) -> Plan {
+    pub(super) fn of(forward: &[Row], backward: &[Row]) -> KernelPlan {
         let kernel = |&(name, forward, backward): &Row| Selection {
             name: name.to_owned(),
             scopes: [scopes(forward, Phase::Forward), scopes(backward, Phase::Backward)].concat(),
         };
-        Plan {
+        KernelPlan {
             forward: forward.iter().map(kernel).collect(),
             backward: backward.iter().map(kernel).collect(),
         }
@@ -165,7 +165,7 @@ impl Plan {
 
     /// The same without what the layers of `cfg` do not have, and without kernels that have nothing else to compute.
     #[must_use]
-    pub fn fit(mut self, cfg: &ModelConfig) -> Plan {
+    pub fn fit(mut self, cfg: &ModelConfig) -> KernelPlan {
         let absent = [("rope", cfg.rope.kind == RopeKind::None), ("qk_norm", !cfg.qk_norm)];
         let has = |s: &Scope| !absent.iter().any(|&(name, absent)| absent && *s.name == *name);
         for kernels in [&mut self.forward, &mut self.backward] {

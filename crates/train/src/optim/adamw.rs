@@ -26,10 +26,10 @@ impl Default for AdamW {
     }
 }
 
-/// How many elements ahead of their use the memory is asked for them: 1 KiB of each array.
+/// Elements between a prefetch and the use: 1 KiB of each array.
 const AHEAD: usize = 256;
 
-/// What differs from one step to the next.
+/// The numbers that change from step to step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
     /// t: which step this is, counted from 1.
@@ -42,7 +42,7 @@ pub struct Update {
 
 /// A tensor of parameters with its gradient and moments, `[N]` each.
 #[derive(Debug)]
-pub struct Tensor<'a> {
+pub struct ParamSlices<'a> {
     /// θ: the parameters.
     pub theta: &'a mut [f32],
     /// g: their gradient, times the loss scale.
@@ -71,8 +71,8 @@ impl AdamW {
     ///
     /// # Panics
     /// If `t` is 0 or the lengths differ.
-    pub fn step(&self, update: Update, tensor: Tensor<'_>) {
-        let Tensor { theta, grad, m, v, decays } = tensor;
+    pub fn step(&self, update: Update, slices: ParamSlices<'_>) {
+        let ParamSlices { theta, grad, m, v, decays } = slices;
         let n = theta.len();
         assert!(update.t > 0, "steps count from 1");
         assert!(
@@ -100,7 +100,7 @@ impl AdamW {
     }
 }
 
-/// One step's numbers, worked out once.
+/// The numbers of a step, computed once.
 struct Coefficients {
     adamw: AdamW,
     update: Update,
@@ -111,7 +111,7 @@ struct Coefficients {
 
 impl Coefficients {
     fn apply(&self, theta: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32]) {
-        // Divisions are what would keep the memory waiting: one is enough.
+        // Divisions would hold up the memory: one an element is enough.
         let inverses = [self.correction1, self.correction2].map(|c| 1.0 / c);
         simd(
             #[inline(always)]
@@ -169,7 +169,7 @@ mod tests {
         for (t, (grad, want)) in [4.0, -2.0, 0.0].into_iter().zip(want).enumerate() {
             let update = Update { t: t as u32 + 1, lr: 0.1, grad_scale: 0.5 };
             let (theta, m, v) = (&mut theta, &mut m, &mut v);
-            ADAMW.step(update, Tensor { theta, grad: &[grad], m, v, decays: true });
+            ADAMW.step(update, ParamSlices { theta, grad: &[grad], m, v, decays: true });
             for (got, want) in [theta[0], m[0], v[0]].into_iter().zip(want) {
                 assert!((got - want).abs() <= 2e-7_f32, "step {}: {got}, not {want}", t + 1);
             }
@@ -181,8 +181,8 @@ mod tests {
         let n = CHUNK + 3;
         for (decays, want) in [(true, 0.95), (false, 1.0)] {
             let (mut theta, grad, mut m, mut v) = (vec![1.0; n], vec![0.0; n], vec![0.0; n], vec![0.0; n]);
-            let tensor = Tensor { theta: &mut theta, grad: &grad, m: &mut m, v: &mut v, decays };
-            ADAMW.step(Update { t: 1, lr: 0.1, grad_scale: 1.0 }, tensor);
+            let slices = ParamSlices { theta: &mut theta, grad: &grad, m: &mut m, v: &mut v, decays };
+            ADAMW.step(Update { t: 1, lr: 0.1, grad_scale: 1.0 }, slices);
             assert!(theta.iter().all(|&theta| theta == want), "{decays}");
         }
     }
@@ -197,7 +197,7 @@ mod tests {
             let (mut theta, mut m, mut v) = (theta.clone(), m.clone(), v.clone());
             on_threads(threads, || {
                 let (theta, m, v) = (&mut theta, &mut m, &mut v);
-                ADAMW.step(update, Tensor { theta, grad: &grad, m, v, decays: true });
+                ADAMW.step(update, ParamSlices { theta, grad: &grad, m, v, decays: true });
             });
             [bits(&theta), bits(&m), bits(&v)]
         };
@@ -209,9 +209,9 @@ mod tests {
         for i in (0..n).step_by(97) {
             let at = i..i + 1;
             let (one, moment) = (&mut theta[at.clone()], &mut m[at.clone()]);
-            let tensor =
-                Tensor { theta: one, grad: &grad[at.clone()], m: moment, v: &mut v[at], decays: true };
-            ADAMW.step(update, tensor);
+            let slices =
+                ParamSlices { theta: one, grad: &grad[at.clone()], m: moment, v: &mut v[at], decays: true };
+            ADAMW.step(update, slices);
             assert_eq!([theta[i], m[i], v[i]].map(f32::to_bits), [whole[0][i], whole[1][i], whole[2][i]]);
         }
     }

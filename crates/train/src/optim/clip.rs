@@ -1,4 +1,4 @@
-//! What keeps the whole gradient in bounds.
+//! The bound of the global gradient norm.
 
 /// The factor that brings a gradient of this norm down to at most `max_norm`; 1 if it is there already.
 ///

@@ -4,6 +4,6 @@ mod adamw;
 mod clip;
 mod schedule;
 
-pub use adamw::{AdamW, Tensor, Update};
+pub use adamw::{AdamW, ParamSlices, Update};
 pub use clip::clip_factor;
 pub use schedule::Schedule;

@@ -204,7 +204,7 @@ impl Run {
     /// Why this process can do no more for the run, if it cannot: after the last step the kernels would have to be
     /// compiled again. The step itself is done: save, and go on in a new process.
     pub fn spent(&self) -> Option<&BudgetExhausted> {
-        self.parts.network.spent()
+        self.parts.network.exhausted()
     }
 
     /// Says that this process goes on for one that took its last step so long ago: the next step notes it.
@@ -241,7 +241,7 @@ impl Run {
     pub fn memory(&self) -> RunMemory {
         let n = 4 * self.config().param_count();
         let (kernels, shared) = self.parts.network.kernels.bytes();
-        let surfaces = self.parts.network.memory.surface_bytes();
+        let surfaces = self.parts.network.buffers.surface_bytes();
         RunMemory { weights: n, optimizer: 3 * n, surfaces, kernels, shared }
     }
 

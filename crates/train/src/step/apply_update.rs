@@ -1,12 +1,13 @@
 //! From the gradients that a step left to new weights, in the model and in its kernels.
 
-use super::weights::{LayerWeights, Written};
+use super::weight_files::LayerWeights;
+use super::weights::Written;
 use super::{BudgetExhausted, Network, StepError};
-use crate::optim::{AdamW, Tensor, Update};
+use crate::optim::{AdamW, ParamSlices, Update};
 
 impl Network {
     /// Changes all weights by the gradients that the last step left, and brings them into the kernels. Where that
-    /// means compiling more than this process can, the kernels keep their weights: [`Network::spent`] says so.
+    /// means compiling more than this process can, the kernels keep their weights: [`Network::exhausted`] says so.
     ///
     /// `m` and `v` are the optimizer's moments, `[N]` in checkpoint order.
     ///
@@ -27,14 +28,14 @@ impl Network {
                 for (at, param) in of_layer {
                     let Some(gradient) = &param.gradient else { continue };
                     let range = param.spec.range();
-                    let tensor = Tensor {
+                    let slices = ParamSlices {
                         theta: &mut theta[range.clone()],
                         grad: &gradient.read()?.values,
                         m: &mut m[range.clone()],
                         v: &mut v[range.clone()],
                         decays: param.spec.decay,
                     };
-                    optimizer.step(update, tensor);
+                    optimizer.step(update, slices);
                     // While it is in the cache.
                     if written == Written::All {
                         written = self.sync.write(at, param, &theta[range])?;
@@ -47,16 +48,24 @@ impl Network {
             for layer in 0..self.cfg.layers {
                 if change(Some(layer), theta)? == Written::NotAll && exhausted.is_none() {
                     let weights = LayerWeights { params: &self.params, layer, theta };
-                    let renewed = self.shared.compiling.time(|| self.sync.renew(&self.kernels, weights));
-                    exhausted = renewed.err().map(BudgetExhausted::after).transpose()?;
+                    let renewed = self.context.compiling.time(|| self.sync.renew(&self.kernels, weights));
+                    exhausted = renewed.err().map(exhausted_by).transpose()?;
                 }
             }
             change(None, theta)?;
             if let Some(exhausted) = exhausted {
                 // Set once: nothing changes weights after that.
-                let _ = self.shared.exhausted.set(exhausted);
+                let _ = self.context.exhausted.set(exhausted);
             }
             Ok(())
         })
+    }
+}
+
+/// What a failure to compile means: that this process can compile no more, or an error.
+fn exhausted_by(error: StepError) -> Result<BudgetExhausted, StepError> {
+    match error.is_retryable() {
+        true => Ok(BudgetExhausted::Refused { said: error.to_string() }),
+        false => Err(error),
     }
 }

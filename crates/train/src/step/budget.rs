@@ -1,6 +1,5 @@
-//! When a process can compile no more of what training needs.
+//! The number of programs that a process may compile.
 
-use super::StepError;
 use ane::{Device, Engine};
 use std::fmt;
 
@@ -18,7 +17,7 @@ pub enum BudgetExhausted {
     },
     /// The engine's compiler refused a program that it has compiled with other weights before.
     Refused {
-        /// What it said.
+        /// Its message.
         said: String,
     },
 }
@@ -41,31 +40,9 @@ impl BudgetExhausted {
         let left = device.compiles_left()?;
         (wanted > u64::from(left)).then_some(BudgetExhausted::Budget { wanted, left })
     }
-
-    /// What a failure to compile means: the end of what this process can do, or an error.
-    pub(super) fn after(error: StepError) -> Result<BudgetExhausted, StepError> {
-        if error.is_retryable() {
-            Ok(BudgetExhausted::Refused { said: error.to_string() })
-        } else {
-            Err(error)
-        }
-    }
 }
 
-/// Refuses a model whose kernels are more `programs` than a process may compile on `device`.
-///
-/// # Errors
-/// `Budget`.
-pub(crate) fn check_budget(device: &dyn Device, programs: u64) -> Result<(), StepError> {
-    match device.compiles_left() {
-        Some(left) if programs > u64::from(left) => {
-            Err(StepError::Budget { programs, left, engine: device.info().engine })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// What helps a model that [`check_budget`] refuses.
+/// The remedy for a model of more programs than a process may compile.
 pub(super) fn remedy(programs: u64, engine: Engine) -> String {
     match engine {
         Engine::Soft => {
@@ -75,16 +52,5 @@ pub(super) fn remedy(programs: u64, engine: Engine) -> String {
             "Run with `--weights dynamic`, or with `--device soft`, or try `--compile-budget {programs}`: engines are said \
              to survive about 119."
         ),
-    }
-}
-
-impl StepError {
-    /// Whether the same may succeed in a new process.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            StepError::Device(e) => e.is_retryable(),
-            StepError::Norm(e) => e.is_retryable(),
-            _ => false,
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! The memory of a step: each buffer is declared here once, as a cell of the arena.
+//! The buffers of a step: each is declared here once, as a cell of the arena.
 
 use super::StepError;
 use crate::config::{ModelConfig, Task};
@@ -95,7 +95,7 @@ impl ValueGuard<'_> {
 
 /// The memory of a model beside its parameters.
 #[derive(Debug)]
-pub struct Memory {
+pub struct Buffers {
     /// What each micro-batch learns from.
     pub(super) windows: Handle<Vec<Window>>,
     /// The sum of the losses of the micro-batches.
@@ -104,14 +104,15 @@ pub struct Memory {
     pub(super) activations: Activations,
     /// The final norm's result, `[D, S]`.
     pub(super) head: Activation,
-    /// The gradient of [`Memory::head`]; empty without a backward pass.
+    /// The gradient of [`Buffers::head`]; empty without a backward pass.
     pub(super) d_head: Activation,
-    /// Logits `[V, S]`, then their exponentials in a training step. Grown by whoever writes them.
+    /// Logits `[V, S]`, then their exponentials in a training step. A task that writes them first gives them their size.
     pub(super) logits: Activation,
     /// The largest logits and the sums of exponentials that the head's forward pass leaves to its backward pass.
     pub(super) head_stats: Handle<Scratch>,
-    /// For [`LastLogits`](super::passes::Ending): the position, and the logits there, `[V]`.
+    /// The position whose logits are wanted.
     pub(super) position: Handle<usize>,
+    /// Its logits, `[V]`.
     pub(super) last_logits: Activation,
     /// Working memory of the engine's lane.
     pub(super) scratch: Handle<[Scratch; 3]>,
@@ -130,18 +131,18 @@ pub(super) struct Sizes<'a> {
     pub backward: bool,
 }
 
-impl Memory {
+impl Buffers {
     /// # Errors
     /// If the device gives no surface, or the layer has no gradient of a value that it should have.
     pub(super) fn new(
         sizes: &Sizes<'_>,
         device: &dyn Device,
         arena: &mut Arena,
-    ) -> Result<Memory, StepError> {
+    ) -> Result<Buffers, StepError> {
         let Sizes { cfg, backward, .. } = *sizes;
         let stream = cfg.dim * cfg.seq;
         let logits = if cfg.task == Task::Language && backward { cfg.vocab * cfg.seq } else { 0 };
-        Ok(Memory {
+        Ok(Buffers {
             windows: arena.cell("windows", Vec::new()),
             loss: arena.cell("loss", 0.0),
             activations: Activations::new(sizes, device, arena)?,
@@ -253,7 +254,8 @@ fn surfaces(sizes: &Sizes<'_>, device: &dyn Device, arena: &mut Arena) -> Result
     let used = if backward { kernels.kernels.len() } else { kernels.forward };
     let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
     for (k, kernel) in kernels.kernels.iter().take(used).enumerate() {
-        let (count, what) = if kernel.carried.is_empty() { (1, "shared") } else { (cfg.layers, "layer") };
+        let (count, what) =
+            if kernel.input_weights.is_empty() { (1, "shared") } else { (cfg.layers, "layer") };
         // An engine binds inputs of one size.
         let least = kernel.packed.reads().filter_map(TensorType::bytes).max().unwrap_or(0);
         let mut ring = Vec::new();

@@ -1,8 +1,8 @@
-//! What is decided before a model is compiled.
+//! The choices that are made before a model is compiled.
 
 use super::{FastMath, HostMath};
 use crate::config::ModelConfig;
-use crate::model::{Layer, LayerKernels, ModelError, Plan, Precision, Rung};
+use crate::model::{KernelPlan, Layer, LayerKernels, ModelError, Precision, Rung};
 use ane::{DeviceKind, DeviceOptions, Engine, WeightMode};
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ pub struct Build {
     pub precision: Precision,
     /// Whether there is a backward pass.
     pub backward: bool,
-    /// Which kernel computes what.
-    pub plan: Plan,
+    /// The plan of kernels.
+    pub plan: KernelPlan,
     /// How the host computes its share.
     pub host: Arc<dyn HostMath>,
     /// How weights reach the engine.
@@ -29,7 +29,7 @@ impl Build {
         Build {
             precision,
             backward: true,
-            plan: Plan::six(),
+            plan: KernelPlan::six(),
             host: Arc::new(FastMath),
             weights: WeightMode::Auto,
             apart: false,
@@ -41,24 +41,23 @@ impl Build {
         Build { backward: false, ..Build::train(precision) }
     }
 
-    /// The same for what the user wants of an engine: weights reach it so.
+    /// The same with the weight mode of `device`.
     #[must_use]
     pub fn on(self, device: DeviceOptions) -> Build {
         Build { weights: device.weights, ..self }
     }
 
-    /// The same for layers of `cfg`, in kernels as `rung` has them. Weights reach the engine as before where the rung leaves
-    /// them the choice.
+    /// The same with the kernels of `rung` for layers of `cfg`. The weight mode stays if the rung allows it.
     #[must_use]
     pub fn rung(self, rung: &Rung, cfg: &ModelConfig) -> Build {
-        let weights = rung.delivery(self.weights).unwrap_or(WeightMode::Baked);
+        let weights = rung.weight_mode(self.weights).unwrap_or(WeightMode::Baked);
         Build { plan: rung.plan(cfg), weights, apart: rung.apart, ..self }
     }
 
     /// The kernels of `layer` for an engine of this kind.
     ///
     /// # Errors
-    /// If the plan does not fit the layer, or weights no surface.
+    /// If the plan does not fit the layer, or weights are too large for a surface.
     pub fn kernels(&self, layer: &Layer, engine: Engine) -> Result<LayerKernels, ModelError> {
         match (self.apart, self.weights.is_dynamic(engine)) {
             (true, _) => LayerKernels::apart(layer, &self.plan),
@@ -67,15 +66,15 @@ impl Build {
         }
     }
 
-    /// Programs that the kernels of a model of `layers` layers are on an engine of this kind.
+    /// The number of programs of a model of `layers` layers on an engine of this kind.
     pub fn programs(&self, layers: usize, engine: Engine) -> u64 {
         let backward = if self.backward { self.plan.backward.len() } else { 0 };
         let sets = if self.weights.is_dynamic(engine) { 1 } else { layers };
         (sets * (self.plan.forward.len() + backward)) as u64
     }
 
-    /// What is wanted of an engine for a model of `layers` layers; `device` is what the user wants. Programs in fp32
-    /// are the software engine's alone.
+    /// The options to open an engine with for a model of `layers` layers; `device` is the user's choice. Programs in fp32
+    /// run on the software engine alone.
     pub fn wanted(&self, device: DeviceOptions, layers: usize) -> DeviceOptions {
         let wanted = device.for_compiles(self.programs(layers, Engine::Apple));
         match (self.precision, device.engine) {

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A sum of times; whoever works adds to it.
+/// A sum of times.
 #[derive(Debug, Default)]
 pub(super) struct Clock(AtomicU64);
 
 impl Clock {
-    /// Does `work`, and adds the time it takes.
+    /// Runs `work` and adds its time.
     pub(super) fn time<R>(&self, work: impl FnOnce() -> R) -> R {
         let began = Instant::now();
         let result = work();

@@ -1,7 +1,7 @@
 //! What all tasks of a network share that is no memory: sizes, arithmetic, dispatch, and counters.
 
+use super::buffers::ValueGuard;
 use super::clock::Clock;
-use super::memory::ValueGuard;
 use super::{BudgetExhausted, HostMath, StepError};
 use crate::config::ModelConfig;
 use crate::host::gemm::Elements;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// What all tasks of a network share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct TaskContext {
     /// Channels of the residual stream, D.
     pub dim: usize,
     /// Positions, S.
@@ -37,9 +37,9 @@ pub(super) struct Shared {
     pub exhausted: OnceLock<BudgetExhausted>,
 }
 
-impl Shared {
-    pub(super) fn new(cfg: &ModelConfig, math: MatmulPrecision, host: Arc<dyn HostMath>) -> Shared {
-        Shared {
+impl TaskContext {
+    pub(super) fn new(cfg: &ModelConfig, math: MatmulPrecision, host: Arc<dyn HostMath>) -> TaskContext {
+        TaskContext {
             dim: cfg.dim,
             seq: cfg.seq,
             vocab: cfg.vocab,
@@ -96,7 +96,7 @@ impl Shared {
 }
 
 // Values on their way between surfaces and the host's activations.
-impl Shared {
+impl TaskContext {
     /// Copies a value to `out` in the host's layout, widened.
     pub(super) fn download(&self, value: &ValueGuard<'_>, out: &mut [f32]) -> Result<(), StepError> {
         self.converting.time(|| {

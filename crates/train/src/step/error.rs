@@ -1,7 +1,7 @@
 //! What can go wrong in a step.
 
 use super::budget::{BudgetExhausted, remedy};
-use super::range::OutOfRange;
+use super::out_of_range::OutOfRange;
 use crate::host::HostError;
 use crate::model::ModelError;
 use ane::{DeviceError, Engine};
@@ -88,6 +88,15 @@ impl StepError {
             }
             StepError::BudgetExhausted(_) => Some("Save, and go on from the checkpoint in a new process.".to_owned()),
             _ => None,
+        }
+    }
+
+    /// Whether the same may succeed in a new process.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            StepError::Device(e) => e.is_retryable(),
+            StepError::Norm(e) => e.is_retryable(),
+            _ => false,
         }
     }
 

@@ -1,19 +1,29 @@
 //! The compiled kernels of a model on its device.
 
-use super::ladder::Chosen;
-use super::weights::{LayerWeights, WeightFiles};
+use super::weight_files::{LayerWeights, WeightFiles};
 use super::{Params, StepError};
-use crate::model::{KernelSpec, LayerKernels};
-use ane::{Device, Kernel};
+use crate::model::{KernelSpec, LayerKernels, Rung};
+use ane::{Device, Engine, Kernel};
 use flow::{Arena, Handle};
 use mil::Weights;
+
+/// The rung that a model's kernels are of.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen {
+    /// The rung.
+    pub rung: &'static Rung,
+    /// The number of plans that the engine refused before it, in this process.
+    pub refused: usize,
+    /// The engine that compiled it.
+    pub engine: Engine,
+}
 
 /// A compiled kernel.
 pub(super) type Compiled = Handle<Box<dyn Kernel>>;
 
 /// The compiled kernels of a model.
 pub struct Kernels {
-    /// What the kernels of a layer are.
+    /// The programs of a layer's kernels.
     pub(super) specs: LayerKernels,
     /// The kernels of each layer; one set for all of them if weights are on surfaces.
     pub(super) compiled: Vec<Vec<Compiled>>,
@@ -34,10 +44,10 @@ impl Kernels {
         Kernels { specs, compiled: Vec::new(), device, rung: None }
     }
 
-    /// Compiles the first `used` kernels of `sets` layers; `progress` hears the number of layers compiled.
+    /// Compiles the first `used` kernels of `sets` layers; `progress` gets the number of layers compiled.
     ///
     /// # Errors
-    /// If the device takes a kernel not, or a weight has another size than the kernel wants.
+    /// If the device refuses a kernel, or a weight has another size than in the kernel's program.
     pub(super) fn compile(
         &mut self,
         (sets, used): (usize, usize),
@@ -78,7 +88,7 @@ impl Kernels {
 
     /// Whether weights are on surfaces, so that one set of kernels serves all layers.
     pub fn is_dynamic(&self) -> bool {
-        self.all().any(|(_, spec)| !spec.carried.is_empty())
+        self.all().any(|(_, spec)| !spec.input_weights.is_empty())
     }
 
     /// Programs that are compiled.
@@ -88,7 +98,7 @@ impl Kernels {
 
     /// Programs that a change of weights means compiling again, on an engine that counts them.
     pub fn programs_with_weights(&self) -> u64 {
-        self.all().filter(|(_, spec)| !spec.baked.is_empty()).count() as u64
+        self.all().filter(|(_, spec)| !spec.const_weights.is_empty()).count() as u64
     }
 
     /// Bytes of all kernels' constants, and of the memory that they share.
@@ -113,4 +123,17 @@ pub(super) fn load(
     let name = format!("L{layer}.{}", spec.name);
     let kernel = device.compile(&name, &spec.packed.program, files);
     kernel.map_err(|e| StepError::of_kernel(e, spec.has_norm))
+}
+
+/// Refuses a model whose kernels are more `programs` than a process may compile on `device`.
+///
+/// # Errors
+/// `Budget`.
+pub(super) fn check_budget(device: &dyn Device, programs: u64) -> Result<(), StepError> {
+    match device.compiles_left() {
+        Some(left) if programs > u64::from(left) => {
+            Err(StepError::Budget { programs, left, engine: device.info().engine })
+        }
+        _ => Ok(()),
+    }
 }

@@ -1,29 +1,19 @@
 //! A model compiled by the first plan of the ladder that an engine takes.
 
-use super::{Build, Network, StepError, check_budget};
+use super::kernels::check_budget;
+use super::{Build, Chosen, Network, StepError};
 use crate::config::ModelConfig;
 use crate::model::{Rung, Start};
 use ane::facts::REFUSED_PAUSE;
 use ane::{Device, DeviceError, DeviceKind, DeviceOptions, Engine, Pool, SoftOptions};
 use std::time::Duration;
 
-/// The rung that a model's kernels are of.
-#[derive(Clone, Copy, Debug)]
-pub struct Chosen {
-    /// Which.
-    pub rung: &'static Rung,
-    /// How many plans the engine refused before it, in this process.
-    pub refused: usize,
-    /// The engine that took it.
-    pub engine: Engine,
-}
-
-/// What is heard of a model while it is compiled.
+/// Progress of compiling a model.
 #[derive(Clone, Copy, Debug)]
 pub enum Heard<'a> {
-    /// Layers that are compiled.
+    /// The number of layers compiled so far.
     Layers(usize),
-    /// The engine does not take a plan; the next is tried after a pause.
+    /// The engine refused a plan; the next is tried after a pause.
     Refused {
         /// The plan.
         rung: &'static Rung,
@@ -31,7 +21,7 @@ pub enum Heard<'a> {
         next: &'static Rung,
         /// Why.
         error: &'a StepError,
-        /// How long the engine's compiler is left alone.
+        /// The pause before the engine's compiler is asked again.
         pause: Duration,
     },
     /// The engine has taken a plan.
@@ -70,7 +60,7 @@ impl Request<'_> {
     ///
     /// # Errors
     /// If it cannot be had, or its process cannot compile so many programs.
-    pub(crate) fn open_engine(&self) -> Result<Box<dyn Device>, StepError> {
+    pub fn open_engine(&self) -> Result<Box<dyn Device>, StepError> {
         let Request { cfg, wanted, pool, build, start } = *self;
         let rungs = start.rungs(build.weights, true);
         let first = rungs.first().ok_or_else(|| StepError::internal("no plan is allowed"))?;
@@ -84,7 +74,7 @@ impl Request<'_> {
     ///
     /// # Errors
     /// As there.
-    pub(crate) fn compile_on(
+    pub fn compile_on(
         &self,
         device: Box<dyn Device>,
         theta: Vec<f32>,
@@ -203,7 +193,7 @@ mod tests {
         Box::new(Choosy { inner, info, refuses, budget })
     }
 
-    /// The rung that such an engine takes, and what is heard of the others.
+    /// The rung that such an engine takes, and the names of those that it refuses.
     fn chosen(
         refuses: &'static [&'static str],
         budget: Option<u32>,

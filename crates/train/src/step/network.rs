@@ -1,13 +1,14 @@
 //! A model on a device: its parameters, its compiled kernels, and the memory that they work in.
 
-use super::kernels::Kernels;
-use super::ladder::Chosen;
-use super::memory::{Memory, Sizes};
+use super::buffers::{Buffers, Sizes};
+use super::context::TaskContext;
+use super::kernels::{Chosen, Kernels, check_budget};
 use super::params::Params;
 use super::passes::Passes;
-use super::shared::Shared;
-use super::weights::{WeightFiles, WeightSync};
-use super::{BudgetExhausted, Build, StepError, Window, check_budget};
+use super::range::check_weights;
+use super::weight_files::WeightFiles;
+use super::weights::WeightSync;
+use super::{BudgetExhausted, Build, StepError, Window};
 use crate::config::{ModelConfig, Task};
 use crate::host::squared_norms::RowSquaredNorms;
 use crate::model::{Layer, ModelError, NormSite};
@@ -27,13 +28,13 @@ pub struct Network {
     /// The compiled kernels.
     pub kernels: Kernels,
     /// The surfaces and activations.
-    pub memory: Memory,
+    pub buffers: Buffers,
     /// The layer as programs.
     pub(super) layer: Layer,
     /// Norms of the forward pass that are the host's, with the kernel that reads each first.
     pub(super) host_norms: Vec<(usize, NormSite)>,
     pub(super) sync: WeightSync,
-    pub(super) shared: Arc<Shared>,
+    pub(super) context: Arc<TaskContext>,
     pub(super) arena: Arena,
     pub(super) pool: Pool,
     pub(super) passes: Passes,
@@ -47,7 +48,7 @@ impl std::fmt::Debug for Network {
 
 impl Network {
     /// Compiles the model `cfg` with weights `theta` on `device`, as `build` says. The host's work runs on `pool`;
-    /// `progress` hears the number of layers compiled.
+    /// `progress` gets the number of layers compiled.
     ///
     /// # Errors
     /// If the model makes no kernels that the device takes, or more than it takes, or `theta` is of the wrong length.
@@ -70,21 +71,21 @@ impl Network {
         let host_norms = specs.host_norms(&layer);
         let sizes =
             Sizes { cfg, layer: &layer, kernels: &specs, host_norms: &host_norms, backward: build.backward };
-        let memory = Memory::new(&sizes, device.as_ref(), &mut arena)?;
-        let used = memory.activations.kernels();
+        let buffers = Buffers::new(&sizes, device.as_ref(), &mut arena)?;
+        let used = buffers.activations.kernels();
         for input in specs.kernels.iter().take(used).flat_map(|k| &k.inputs) {
-            if input.from == Provider::Host && memory.activations.host(0, input.value).is_none() {
+            if input.from == Provider::Host && buffers.activations.host(0, input.value).is_none() {
                 let value = layer.joint.function.value(input.value).name.clone();
                 return Err(ModelError::Unprovided { value }.into());
             }
         }
-        pool.install(|| super::range::check_weights(&params, &layer))?;
+        pool.install(|| check_weights(&params, &layer))?;
         let mut files = WeightFiles::new(used);
         let mut kernels = Kernels::new(specs, device);
         let sets = if is_dynamic { 1 } else { cfg.layers };
         kernels.compile((sets, used), &params, &files, &mut arena, progress)?;
         files.clear();
-        let sync = WeightSync::new(&params, &kernels, &memory.activations, files);
+        let sync = WeightSync::new(&params, &kernels, &buffers.activations, files);
         if is_dynamic {
             pool.install(|| sync.write_surfaces(&params))?;
             progress(cfg.layers);
@@ -93,11 +94,11 @@ impl Network {
             cfg: cfg.clone(),
             params,
             kernels,
-            memory,
+            buffers,
             layer,
             host_norms,
             sync,
-            shared: Arc::new(Shared::new(cfg, math, Arc::clone(&build.host))),
+            context: Arc::new(TaskContext::new(cfg, math, Arc::clone(&build.host))),
             arena,
             pool,
             passes: Passes::default(),
@@ -144,12 +145,12 @@ impl Network {
 
     /// The factor on the loss's gradient that keeps small gradients in the range of fp16.
     pub fn loss_scale(&self) -> f32 {
-        self.shared.loss_scale()
+        self.context.loss_scale()
     }
 
     /// Sets the factor on the loss's gradient.
     pub fn set_loss_scale(&self, scale: f32) {
-        self.shared.set_loss_scale(scale);
+        self.context.set_loss_scale(scale);
     }
 
     /// The global norm of the gradient as the last step left it: with loss scale, summed over windows. Finite exactly if
@@ -174,23 +175,28 @@ impl Network {
     }
 
     /// Why the kernels have older weights than the model, if they have: nothing can be dispatched any more.
-    pub fn spent(&self) -> Option<&BudgetExhausted> {
-        self.shared.exhausted.get()
+    pub fn exhausted(&self) -> Option<&BudgetExhausted> {
+        self.context.exhausted.get()
     }
 
     /// Time of the engine and number of dispatches since the last call.
     pub fn take_engine_time(&self) -> (Duration, u64) {
-        self.shared.take_engine_time()
+        self.context.take_engine_time()
     }
 
     /// Time of bringing values onto surfaces and off them since the last call.
     pub fn take_convert_time(&self) -> Duration {
-        self.shared.converting.take()
+        self.context.converting.take()
     }
 
     /// Time of compiling kernels again for new weights since the last call.
     pub fn take_compile_time(&self) -> Duration {
-        self.shared.compiling.take()
+        self.context.compiling.take()
+    }
+
+    /// Refuses weights of layers that are too large for the engine's element type.
+    pub(crate) fn check_weights(&self) -> Result<(), StepError> {
+        check_weights(&self.params, &self.layer)
     }
 
     /// The name of a value of the layer.

@@ -1,78 +1,14 @@
-//! Values that leave the range of their element type, found by a forward pass that checks all of them.
+//! Checks that values and weights are in the range of their element type.
 
-use super::{Network, Params, StepError};
+use super::{OutOfRange, Params, StepError};
 use crate::host::gemm::Elements;
 use crate::model::Layer;
-use ane::Engine;
 use half::f16;
 use mil::{DType, ValueId};
 use rayon::prelude::*;
-use std::fmt;
-
-/// Where a forward pass first left the numbers that its element type holds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OutOfRange {
-    /// The layer, counted from 0.
-    pub layer: usize,
-    /// The value's name in the layer's program.
-    pub value: String,
-    /// Elements that are infinite, not a number, or too large.
-    pub count: usize,
-    /// All elements.
-    pub of: usize,
-    /// The largest magnitude among the finite elements.
-    pub largest: f32,
-    /// The element type of the engine's surfaces.
-    pub dtype: DType,
-}
-
-impl fmt::Display for OutOfRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OutOfRange { layer, count, of, largest, dtype, .. } = self;
-        write!(
-            f,
-            "layer {layer}: {count} of {of} elements of {} do not fit into {}; the largest finite one is {largest}",
-            self.described(),
-            dtype.name()
-        )
-    }
-}
 
 /// Largest magnitude of the residual stream of which the host's norms can take the mean square in fp32.
 const LARGEST_RESIDUAL: f32 = 1e18;
-
-impl OutOfRange {
-    /// What the value is, in words.
-    fn described(&self) -> String {
-        let what = match self.value.as_str() {
-            "x" => "the residual stream before attention",
-            "x2" => "the residual stream before the feed-forward part",
-            "xn" | "x2n" => "the normed input",
-            "q_proj" | "q_norm" | "q" => "the queries",
-            "k_proj" | "k_norm" | "k" => "the keys",
-            "v" => "the attention values",
-            "attn" => "the heads' results",
-            "o" => "the attention output",
-            "h1" | "h3" => "a feed-forward projection",
-            "gate" => "the product silu(h1)·h3",
-            "ffn" => "the feed-forward output",
-            "y" => "the residual stream after the layer",
-            _ => return format!("`{}`", self.value),
-        };
-        format!("`{}`, {what},", self.value)
-    }
-
-    /// What the user can do about it.
-    pub(crate) fn hint(&self) -> Option<&'static str> {
-        match (self.dtype, self.value.as_str()) {
-            (DType::F16, "x" | "x2") => Some(
-                "Run with `--norms host`, which leaves the residual stream in fp32, or with `--storage f32`.",
-            ),
-            (DType::F16, _) => Some("Run with `--storage f32`: the software engine then computes in fp32."),
-            _ => Some("The weights are not usable: take an earlier checkpoint."),
-        }
-    }
-}
 
 /// Elements beyond `limit` in magnitude or not a number, and the largest magnitude of the others.
 fn survey(elements: Elements<'_>, limit: f32) -> (usize, f32) {
@@ -95,6 +31,18 @@ pub(super) struct Watched {
 }
 
 impl Watched {
+    /// Value `v` of layer number `layer`.
+    pub(super) fn new(layer: usize, program: &Layer, v: ValueId) -> Watched {
+        let function = &program.joint.function;
+        let ty = function.ty(v);
+        Watched { layer, value: function.value(v).name.clone(), dtype: ty.dtype, of: ty.elements() }
+    }
+
+    /// The residual stream after layer number `layer`, which is the host's.
+    pub(super) fn stream(layer: usize, program: &Layer) -> Watched {
+        Watched { dtype: DType::F32, ..Watched::new(layer, program, program.y) }
+    }
+
     /// Refuses elements that the element type does not hold.
     ///
     /// # Errors
@@ -143,40 +91,6 @@ pub(super) fn check_weights(params: &Params, layer: &Layer) -> Result<(), StepEr
         }
     }
     Ok(())
-}
-
-impl Network {
-    /// Whether the engine may turn an infinite intermediate value into a finite result, so that results alone do not
-    /// tell (rule N5).
-    pub(crate) fn hides_infinity(&self) -> bool {
-        self.device().info().engine == Engine::Apple
-    }
-
-    /// The error for a result of `tokens` that is not finite: with the layer where that began, if one is to blame.
-    pub(crate) fn blame(&self, what: &'static str, tokens: &[u32]) -> StepError {
-        match self.check_range(tokens) {
-            Err(StepError::NotFinite { found, .. }) => StepError::NotFinite { what, found },
-            Err(other) => other,
-            Ok(()) => StepError::NotFinite { what, found: None },
-        }
-    }
-
-    /// Refuses weights of layers that are too large for the engine's element type.
-    pub(crate) fn check_weights(&self) -> Result<(), StepError> {
-        check_weights(&self.params, &self.layer)
-    }
-
-    /// Value `v` of `layer`, to be checked.
-    pub(super) fn watched(&self, layer: usize, v: ValueId) -> Watched {
-        let ty = self.layer.joint.function.ty(v);
-        Watched { layer, value: self.value_name(v).to_owned(), dtype: ty.dtype, of: ty.elements() }
-    }
-
-    /// The residual stream after the last layer, to be checked.
-    pub(super) fn watched_stream(&self) -> Watched {
-        let (layer, of) = (self.cfg.layers.saturating_sub(1), self.layer.elements(self.layer.y));
-        Watched { layer, value: "y".to_owned(), dtype: DType::F32, of }
-    }
 }
 
 #[cfg(test)]

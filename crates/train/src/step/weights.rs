@@ -9,16 +9,15 @@
 //!
 //! A weight is converted to what the kernel holds (rounded, transposed) in [`InputWeight::put`] and [`ConstWeight::put`].
 
+use super::buffers::Activations;
 use super::kernels::{Compiled, Kernels, load};
-use super::memory::Activations;
+use super::weight_files::{LayerWeights, WeightFiles};
 use super::{Param, Params, StepError};
-use crate::model::{ConstWeight, InputWeight, KernelSpec};
+use crate::model::{ConstWeight, InputWeight};
 use ane::{SliceMut, Surface};
 use flow::Handle;
-use mil::Weights;
 use mil::blob::FIRST_ENTRY;
 use rayon::prelude::*;
-use std::sync::Mutex;
 
 /// Where a weight is to be written.
 #[derive(Debug)]
@@ -36,15 +35,6 @@ pub(super) enum Written {
     All,
     /// A kernel does not lend its memory: [`WeightSync::renew`] brings the weights of its layer.
     NotAll,
-}
-
-/// The weights of a layer, to be brought into weight files.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LayerWeights<'a> {
-    pub params: &'a Params,
-    pub layer: usize,
-    /// All weights, `[N]`, in checkpoint order.
-    pub theta: &'a [f32],
 }
 
 /// The routes of all weights.
@@ -67,11 +57,11 @@ impl WeightSync {
             let Some(layer) = param.spec.layer else { return Vec::new() };
             let mut routes = Vec::new();
             for (k, spec) in kernels.specs.kernels.iter().take(activations.kernels()).enumerate() {
-                for weight in spec.carried.iter().filter(|w| w.kind == param.spec.kind) {
-                    let on = activations.inputs(k, layer)[weight.slot.surface].clone();
+                for weight in spec.input_weights.iter().filter(|w| w.kind == param.spec.kind) {
+                    let on = activations.inputs(k, layer)[weight.region.surface].clone();
                     routes.push(Route::Surface { weight: weight.clone(), on });
                 }
-                for weight in spec.baked.iter().filter(|w| w.kind == param.spec.kind) {
+                for weight in spec.const_weights.iter().filter(|w| w.kind == param.spec.kind) {
                     let kernel = kernels.kernel(k, layer).clone();
                     routes.push(Route::Constant { weight: weight.clone(), kernel });
                 }
@@ -109,7 +99,7 @@ impl WeightSync {
     pub(super) fn renew(&self, kernels: &Kernels, weights: LayerWeights<'_>) -> Result<(), StepError> {
         let LayerWeights { layer, .. } = weights;
         let all = kernels.compiled[layer].par_iter().zip(&kernels.specs.kernels).enumerate();
-        all.filter(|(_, (_, spec))| !spec.baked.is_empty()).try_for_each(|(k, (kernel, spec))| {
+        all.filter(|(_, (_, spec))| !spec.const_weights.is_empty()).try_for_each(|(k, (kernel, spec))| {
             self.files.with(k, spec, weights, |files| {
                 if !kernel.read()?.rebake(files)? {
                     *kernel.write()? = load(kernels.device.as_ref(), spec, layer, files)?;
@@ -133,40 +123,5 @@ impl Route {
                 Ok(if lent { Written::All } else { Written::NotAll })
             }
         }
-    }
-}
-
-/// The weight files of each kernel, for whichever layer uses them; made when they are first needed.
-#[derive(Debug)]
-pub(super) struct WeightFiles(Vec<Mutex<Option<Weights>>>);
-
-impl WeightFiles {
-    /// None yet, of so many kernels.
-    pub(super) fn new(kernels: usize) -> WeightFiles {
-        WeightFiles((0..kernels).map(|_| Mutex::default()).collect())
-    }
-
-    /// Calls `f` with the files of kernel `k` filled with the weights of `layer`.
-    pub(super) fn with<R>(
-        &self,
-        k: usize,
-        spec: &KernelSpec,
-        LayerWeights { params, layer, theta }: LayerWeights<'_>,
-        f: impl FnOnce(&Weights) -> Result<R, StepError>,
-    ) -> Result<R, StepError> {
-        let blob = |source| StepError::Blob { kernel: spec.name.clone(), source };
-        let mut kept = self.0[k].lock()?;
-        let made = match kept.take() {
-            Some(files) => files,
-            None => spec.empty_weights().map_err(blob)?,
-        };
-        let files = kept.insert(made);
-        spec.rewrite(params.specs(), layer, theta, files).map_err(blob)?;
-        f(files)
-    }
-
-    /// Drops all files: they are made again where weights are compiled again.
-    pub(super) fn clear(&mut self) {
-        self.0.iter_mut().for_each(|files| *files = Mutex::default());
     }
 }

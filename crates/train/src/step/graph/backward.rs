@@ -28,7 +28,7 @@ impl Builder<'_> {
     fn backward_layer(&mut self, micro: usize, l: usize, store: Store) -> Result<(), StepError> {
         let n = self.network;
         let (layer, specs) = (&n.layer, &n.kernels.specs);
-        let mut waiting: Vec<WeightGrad> = layer.outers.clone();
+        let mut waiting: Vec<WeightGrad> = layer.weight_grads.clone();
         let mut known: Vec<ValueId> = vec![layer.dy];
         self.matrix_gradients(micro, l, store, (&mut waiting, &known))?;
         for k in specs.forward..specs.kernels.len() {
@@ -43,9 +43,9 @@ impl Builder<'_> {
             }
             self.matrix_gradients(micro, l, store, (&mut waiting, &known))?;
         }
-        if n.shared.host.waits_for_each_layer() {
+        if n.context.host.waits_for_each_layer() {
             let of = |outer: &WeightGrad| n.params.get(Some(l), outer.kind).map(|p| p.gradient.clone());
-            let gradients: Vec<_> = layer.outers.iter().map(of).collect::<Result<_, _>>()?;
+            let gradients: Vec<_> = layer.weight_grads.iter().map(of).collect::<Result<_, _>>()?;
             self.graph
                 .task(format!("{micro}.L{l}.wait"))
                 .on(Lane::Engine)
@@ -65,13 +65,13 @@ impl Builder<'_> {
         let x = self.value(layer, site.input)?;
         let past = site.past.map(|v| self.host(layer, n.layer.cotangent(v)?)).transpose()?;
         let dx = self.host(layer, n.layer.cotangent(site.input)?)?;
-        let norm = n.shared.norm(param.spec.count(), site.groups);
-        let (elements, s) = (n.layer.elements(site.output), self.shared());
+        let norm = n.context.norm(param.spec.count(), site.groups);
+        let (elements, s) = (n.layer.elements(site.output), self.context());
         self.graph
             .task(name)
             .on(Lane::Engine)
             .reads((dy, x, past, n.params.theta.clone()))
-            .writes((dx, dw, n.memory.scratch.clone()))
+            .writes((dx, dw, n.buffers.scratch.clone()))
             .run(move |(dy, x, past, theta), (mut dx, mut dw, mut scratch)| {
                 let [scratch, dy_values, x_values] = &mut *scratch;
                 let (dy_values, x_values) = (dy_values.take(elements), x_values.take(elements));
@@ -129,7 +129,7 @@ impl Builder<'_> {
         store: Store,
     ) -> Result<(), StepError> {
         let operands = (self.value(layer, outer.dz)?, self.value(layer, outer.a)?);
-        let s = self.shared();
+        let s = self.context();
         self.graph.task(name).on(s.host.gradient_lane()).reads(operands).writes(dw.update()).run(
             move |(dz, a), mut dw| {
                 let GradientSum { values, squares } = &mut *dw;
@@ -150,12 +150,12 @@ impl Builder<'_> {
     fn embedding_gradient(&mut self, micro: usize) -> Result<(), StepError> {
         let n = self.network;
         let Some(dw) = &n.params.get(None, ParamKind::Embedding)?.gradient else { return Ok(()) };
-        let (dx, s) = (self.host(0, n.layer.cotangent(n.layer.x)?)?, self.shared());
+        let (dx, s) = (self.host(0, n.layer.cotangent(n.layer.x)?)?, self.context());
         self.graph
             .task(format!("{micro}.embed.dw"))
             .on(s.host.gradient_lane())
-            .reads((dx, n.memory.windows.clone()))
-            .writes((dw.update(), n.memory.gradient_scratch.clone()))
+            .reads((dx, n.buffers.windows.clone()))
+            .writes((dw.update(), n.buffers.gradient_scratch.clone()))
             .run(move |(dx, windows), (mut dw, mut scratch)| {
                 let tokens = &tokens(window(&windows, micro)?)?[..s.seq];
                 let GradientSum { values, squares } = &mut *dw;

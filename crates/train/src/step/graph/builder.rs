@@ -1,8 +1,8 @@
 //! The builder of a network's graphs: the forward pass, which training, evaluation and decoding share.
 
-use super::super::memory::{Activation, Value, Window};
+use super::super::buffers::{Activation, Value, Window};
+use super::super::context::TaskContext;
 use super::super::params::GradientSum;
-use super::super::shared::Shared;
 use super::super::{Network, Param, StepError};
 use crate::config::ParamKind;
 use crate::host::{embed, residual};
@@ -57,14 +57,14 @@ impl<'n> Builder<'n> {
         Ok(self.graph.plan()?)
     }
 
-    pub(super) fn shared(&self) -> Arc<Shared> {
-        Arc::clone(&self.network.shared)
+    pub(super) fn context(&self) -> Arc<TaskContext> {
+        Arc::clone(&self.network.context)
     }
 
     /// The forward pass of micro-batch `micro`, up to the residual stream after the last layer.
     pub(in crate::step) fn forward(&mut self, micro: usize) -> Result<(), StepError> {
         let n = self.network;
-        let (x, layer) = (&n.memory.activations.x, &n.layer);
+        let (x, layer) = (&n.buffers.activations.x, &n.layer);
         self.embed(micro)?;
         for l in 0..n.cfg.layers {
             let at = |name: &str| format!("{micro}.L{l}.{name}");
@@ -91,7 +91,7 @@ impl<'n> Builder<'n> {
     /// # Errors
     /// `Internal`, if none does.
     pub(super) fn host(&self, layer: usize, v: ValueId) -> Result<Activation, StepError> {
-        let found = self.network.memory.activations.host(layer, v).cloned();
+        let found = self.network.buffers.activations.host(layer, v).cloned();
         found.ok_or_else(|| {
             StepError::internal(format!("the host has no memory for `{}`", self.network.value_name(v)))
         })
@@ -103,13 +103,13 @@ impl<'n> Builder<'n> {
     /// If neither the host nor a kernel has it.
     pub(super) fn value(&self, layer: usize, v: ValueId) -> Result<Value, StepError> {
         let n = self.network;
-        if let Some(cell) = n.memory.activations.host(layer, v) {
+        if let Some(cell) = n.buffers.activations.host(layer, v) {
             return Ok(Value::Host(cell.clone()));
         }
         let Some((k, slot)) = n.kernels.specs.provider(v) else {
             return Err(ModelError::Unprovided { value: n.value_name(v).to_owned() }.into());
         };
-        let on = n.memory.activations.output(k, layer).clone();
+        let on = n.buffers.activations.output(k, layer).clone();
         Ok(Value::Surface { on, channel: slot.channel, elements: n.layer.elements(v) })
     }
 
@@ -136,12 +136,12 @@ impl<'n> Builder<'n> {
             true => Some(n.params.get(None, ParamKind::Embedding)?.spec.range()),
             false => None,
         };
-        let s = self.shared();
+        let s = self.context();
         self.graph
             .task(format!("{micro}.embed"))
             .on(Lane::Engine)
-            .reads((n.memory.windows.clone(), n.params.theta.clone()))
-            .writes(n.memory.activations.x[0].clone())
+            .reads((n.buffers.windows.clone(), n.params.theta.clone()))
+            .writes(n.buffers.activations.x[0].clone())
             .run(move |(windows, theta), mut x| {
                 match (window(&windows, micro)?, &table) {
                     (Window::Tokens(tokens), Some(table)) => {
@@ -162,14 +162,14 @@ impl<'n> Builder<'n> {
     fn host_norm(&mut self, name: String, layer: usize, site: &NormSite) -> Result<(), StepError> {
         let n = self.network;
         let spec = &n.params.get(Some(layer), site.kind)?.spec;
-        let (weight, norm, s) = (spec.range(), n.shared.norm(spec.count(), site.groups), self.shared());
+        let (weight, norm, s) = (spec.range(), n.context.norm(spec.count(), site.groups), self.context());
         let elements = n.layer.elements(site.input);
         let (x, y) = (self.value(layer, site.input)?, self.host(layer, site.output)?);
         self.graph
             .task(name)
             .on(Lane::Engine)
             .reads((x, n.params.theta.clone()))
-            .writes((y, n.memory.scratch.clone()))
+            .writes((y, n.buffers.scratch.clone()))
             .run(move |(x, theta), (mut y, mut scratch)| {
                 let [scratch, columns, _] = &mut *scratch;
                 let weight = &theta[weight.clone()];
@@ -182,7 +182,7 @@ impl<'n> Builder<'n> {
 
     /// `sum = x + branch`.
     fn residual(&mut self, name: String, [x, sum]: [&Activation; 2], branch: Value) {
-        let s = self.shared();
+        let s = self.context();
         self.graph.task(name).on(Lane::Engine).reads((branch, x.clone())).writes(sum.clone()).run(
             move |(branch, x), mut sum| {
                 s.download(&branch, &mut sum)?;

@@ -1,29 +1,18 @@
 //! What follows the last layer: in training the loss with the head's backward pass, in forward-only plans an ending.
 
 use super::super::StepError;
-use super::super::memory::Window;
-use super::super::shared::Shared;
+use super::super::buffers::Window;
+use super::super::context::TaskContext;
+use super::super::passes::Ending;
+use super::super::range::Watched;
 use super::builder::{Builder, tokens, window};
 use crate::host::gemm::{Matrix, MatrixMut, matmul};
 use crate::host::head::Head;
 use crate::host::norm::NormGradient;
 use crate::host::squared_norms::Gradient;
-use crate::host::{Scratch, Store, loss};
+use crate::host::{Scratch, Store, loss, regression};
 use flow::Lane;
 use std::ops::Range;
-
-/// How a forward-only plan ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::step) enum Ending {
-    /// With the residual stream after the last layer.
-    Stream,
-    /// With the logits of all positions.
-    Logits,
-    /// With the logits of one position.
-    LastLogits,
-    /// With the loss.
-    Loss,
-}
 
 /// A loss of the last layer's output against a target or a gradient, with its scale; it writes its gradient.
 type ActivationLoss = fn(&[f32], &[f32], f32, &mut [f32]) -> f64;
@@ -45,7 +34,7 @@ impl Builder<'_> {
     pub(in crate::step) fn end(&mut self, ending: Ending) -> Result<(), StepError> {
         self.check_stream();
         match ending {
-            Ending::Stream => Ok(()),
+            Ending::Stream | Ending::Checked => Ok(()),
             Ending::Logits | Ending::Loss => self.logits(ending == Ending::Loss),
             Ending::LastLogits => self.last_logits(),
         }
@@ -54,18 +43,18 @@ impl Builder<'_> {
     /// Refuses a residual stream of which the host's norms cannot take the mean square.
     fn check_stream(&mut self) {
         let n = self.network;
-        let watched = n.watched_stream();
+        let watched = Watched::stream(n.cfg.layers - 1, &n.layer);
         self.graph
             .task("check.stream")
             .on(Lane::Engine)
-            .reads(n.memory.activations.x[n.cfg.layers].clone())
+            .reads(n.buffers.activations.x[n.cfg.layers].clone())
             .run(move |x, ()| watched.check_stream(&x));
     }
 
     /// Logits of all positions, and if wanted the loss that they mean.
     fn logits(&mut self, with_loss: bool) -> Result<(), StepError> {
         let n = self.network;
-        let (ranges, s, m) = (self.head_ranges()?, self.shared(), &n.memory);
+        let (ranges, s, m) = (self.head_ranges()?, self.context(), &n.buffers);
         self.graph
             .task("logits")
             .on(Lane::Engine)
@@ -99,7 +88,7 @@ impl Builder<'_> {
     /// Logits of one position.
     fn last_logits(&mut self) -> Result<(), StepError> {
         let n = self.network;
-        let (ranges, s, m) = (self.head_ranges()?, self.shared(), &n.memory);
+        let (ranges, s, m) = (self.head_ranges()?, self.context(), &n.buffers);
         self.graph
             .task("logits")
             .on(Lane::Engine)
@@ -134,7 +123,7 @@ impl Builder<'_> {
 
     fn token_loss(&mut self, micro: usize) -> Result<(), StepError> {
         let n = self.network;
-        let (ranges, s, m) = (self.head_ranges()?, self.shared(), &n.memory);
+        let (ranges, s, m) = (self.head_ranges()?, self.context(), &n.buffers);
         self.graph
             .task(format!("{micro}.loss"))
             .on(Lane::Engine)
@@ -168,7 +157,7 @@ impl Builder<'_> {
         let (norm, classifier) = self.head_params()?;
         let gradients = (self.gradient(norm)?.update(), self.gradient(classifier)?.update());
         let dx = self.host(n.cfg.layers - 1, n.layer.dy)?;
-        let (ranges, s, m) = (self.head_ranges()?, self.shared(), &n.memory);
+        let (ranges, s, m) = (self.head_ranges()?, self.context(), &n.buffers);
         let stream = (m.activations.x[n.cfg.layers].clone(), m.windows.clone(), n.params.theta.clone());
         self.graph
             .task(format!("{micro}.head.dx"))
@@ -205,7 +194,7 @@ impl Builder<'_> {
     /// The loss of the last layer's output, and its gradient.
     fn activation_loss(&mut self, micro: usize) -> Result<(), StepError> {
         let n = self.network;
-        let (s, m) = (self.shared(), &n.memory);
+        let (s, m) = (self.context(), &n.buffers);
         let dx = self.host(n.cfg.layers - 1, n.layer.dy)?;
         self.graph
             .task(format!("{micro}.loss"))
@@ -214,8 +203,8 @@ impl Builder<'_> {
             .writes((m.loss.update(), dx))
             .run(move |(y, windows), (mut loss, mut dy)| {
                 let (of, with): (ActivationLoss, _) = match window(&windows, micro)? {
-                    Window::Sample { target, .. } => (loss::mse, target),
-                    Window::Linear { dy, .. } => (loss::linear, dy),
+                    Window::Sample { target, .. } => (regression::mse, target),
+                    Window::Linear { dy, .. } => (regression::linear, dy),
                     Window::Tokens(_) => {
                         return Err(StepError::internal("a model of activations is given tokens"));
                     }
@@ -230,7 +219,7 @@ impl Builder<'_> {
     }
 }
 
-impl Shared {
+impl TaskContext {
     /// The final norm, of the host's activation `x`.
     fn final_norm(&self, x: &[f32], weight: &[f32], y: &mut [f32], scratch: &mut Scratch) {
         self.host.norm(&self.norm(self.dim, 1), x, weight, y, scratch);

@@ -1,9 +1,9 @@
 //! The task of a kernel: its inputs onto surfaces, and the dispatch.
 
 use super::super::StepError;
-use super::super::memory::{Value, ValueGuard};
+use super::super::buffers::{Value, ValueGuard};
+use super::super::context::TaskContext;
 use super::super::range::Watched;
-use super::super::shared::Shared;
 use super::builder::Builder;
 use crate::model::Binding;
 use ane::{Kernel, Surface, SurfaceBlock};
@@ -33,10 +33,10 @@ impl Builder<'_> {
         let n = self.network;
         let spec = &n.kernels.specs.kernels[k];
         let values = spec.inputs.iter().map(|b| self.source(layer, b)).collect::<Result<Vec<_>, _>>()?;
-        let place = |b: &Binding| Input { surface: b.slot.surface, block: b.slot.block() };
+        let place = |b: &Binding| Input { surface: b.region.surface, block: b.region.block() };
         let places: Vec<Input> = spec.inputs.iter().map(place).collect();
         let check = self.is_checked.then(|| self.check(k, layer));
-        let (activations, s) = (&n.memory.activations, self.shared());
+        let (activations, s) = (&n.buffers.activations, self.context());
         self.graph
             .task(name)
             .on(Lane::Engine)
@@ -69,9 +69,9 @@ impl Builder<'_> {
                     let value = n.value_name(binding.value);
                     StepError::internal(format!("kernel {from} of a layer does not write `{value}`"))
                 })?;
-                let on = n.memory.activations.output(from, layer).clone();
+                let on = n.buffers.activations.output(from, layer).clone();
                 let elements = n.layer.elements(binding.value);
-                Ok(Value::Surface { on, channel: source.slot.channel, elements })
+                Ok(Value::Surface { on, channel: source.region.channel, elements })
             }
         }
     }
@@ -81,13 +81,17 @@ impl Builder<'_> {
         let spec = &n.kernels.specs.kernels[k];
         let inputs = spec.inputs.iter().enumerate().filter(|(_, b)| b.from == Provider::Host);
         Check {
-            inputs: inputs.map(|(i, b)| (i, n.watched(layer, b.value))).collect(),
-            outputs: spec.outputs.iter().map(|b| (b.slot.channel, n.watched(layer, b.value))).collect(),
+            inputs: inputs.map(|(i, b)| (i, Watched::new(layer, &n.layer, b.value))).collect(),
+            outputs: spec
+                .outputs
+                .iter()
+                .map(|b| (b.region.channel, Watched::new(layer, &n.layer, b.value)))
+                .collect(),
         }
     }
 }
 
-impl Shared {
+impl TaskContext {
     /// Copies what a kernel reads onto its surfaces.
     fn feed(&self, places: &[Input], values: &List<'_, Value>, inputs: &Inputs<'_>) -> Result<(), StepError> {
         for (i, Input { surface, block }) in places.iter().enumerate() {

@@ -6,9 +6,8 @@ mod head; //     the loss, and the endings of forward-only plans
 mod kernel; //   a kernel with its inputs, and the range check around it
 
 pub(super) use builder::Builder;
-pub(super) use head::Ending;
 
-use super::memory::Window;
+use super::buffers::Window;
 use super::params::GradientSum;
 use super::{Network, StepError};
 use crate::config::ParamKind;
@@ -46,7 +45,7 @@ impl StepGraph {
         }
         let plan = builder.plan()?;
         let classifier = if n.cfg.tied { ParamKind::Embedding } else { ParamKind::Classifier };
-        let is_matrix = |kind| n.layer.outers.iter().any(|outer| outer.kind == kind);
+        let is_matrix = |kind| n.layer.weight_grads.iter().any(|outer| outer.kind == kind);
         let added_to = n.params.iter().filter(|p| p.spec.kind != classifier && !is_matrix(p.spec.kind));
         let cleared = added_to.filter_map(|p| p.gradient.clone()).collect();
         Ok(StepGraph { plan, network, micro_batches, cleared })
@@ -69,8 +68,8 @@ impl StepGraph {
             return Err(StepError::Windows { want: self.micro_batches, got: windows.len() });
         }
         windows.iter().try_for_each(|window| n.check_window(window))?;
-        *n.memory.windows.write()? = windows;
-        *n.memory.loss.write()? = 0.0;
+        *n.buffers.windows.write()? = windows;
+        *n.buffers.loss.write()? = 0.0;
         self.cleared.iter().try_for_each(|gradient| -> Result<(), StepError> {
             gradient.write()?.clear();
             Ok(())
@@ -82,6 +81,6 @@ impl StepGraph {
             }
         };
         n.pool().busy(|| self.plan.run_busy(trace, &idle).map_err(StepError::from))?;
-        Ok(*n.memory.loss.read()? / self.micro_batches as f64)
+        Ok(*n.buffers.loss.read()? / self.micro_batches as f64)
     }
 }

@@ -1,0 +1,50 @@
+//! Weight files of kernels, filled with the weights of a layer.
+
+use super::{Params, StepError};
+use crate::model::KernelSpec;
+use mil::Weights;
+use std::sync::Mutex;
+
+/// The weights of a layer, to be brought into weight files.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LayerWeights<'a> {
+    pub params: &'a Params,
+    pub layer: usize,
+    /// All weights, `[N]`, in checkpoint order.
+    pub theta: &'a [f32],
+}
+
+/// The weight files of each kernel, for whichever layer uses them; made when they are first needed.
+#[derive(Debug)]
+pub(super) struct WeightFiles(Vec<Mutex<Option<Weights>>>);
+
+impl WeightFiles {
+    /// None yet, of so many kernels.
+    pub(super) fn new(kernels: usize) -> WeightFiles {
+        WeightFiles((0..kernels).map(|_| Mutex::default()).collect())
+    }
+
+    /// Calls `f` with the files of kernel `k` filled with the weights of `layer`.
+    pub(super) fn with<R>(
+        &self,
+        k: usize,
+        spec: &KernelSpec,
+        LayerWeights { params, layer, theta }: LayerWeights<'_>,
+        f: impl FnOnce(&Weights) -> Result<R, StepError>,
+    ) -> Result<R, StepError> {
+        let blob = |source| StepError::Blob { kernel: spec.name.clone(), source };
+        let mut kept = self.0[k].lock()?;
+        let made = match kept.take() {
+            Some(files) => files,
+            None => spec.empty_weights().map_err(blob)?,
+        };
+        let files = kept.insert(made);
+        spec.rewrite(params.specs(), layer, theta, files).map_err(blob)?;
+        f(files)
+    }
+
+    /// Drops all files: they are made again where weights are compiled again.
+    pub(super) fn clear(&mut self) {
+        self.0.iter_mut().for_each(|files| *files = Mutex::default());
+    }
+}
