@@ -42,6 +42,8 @@ pub struct SlowMath {
     /// Working memory of tasks of the engine's lane, and of the lane of gradients.
     buffers: Mutex<[Scratch; 3]>,
     gradient_buffer: Mutex<Scratch>,
+    /// Working memory of conversions to channel first, when none is under way.
+    spare: Mutex<Vec<Scratch>>,
 }
 
 impl SlowMath {
@@ -54,6 +56,7 @@ impl SlowMath {
             deferred_waits: true,
             buffers: Mutex::default(),
             gradient_buffer: Mutex::default(),
+            spare: Mutex::default(),
         }
     }
 
@@ -90,11 +93,13 @@ impl HostMath for SlowMath {
         if !self.is_row_major() {
             return f(values);
         }
-        // The caller's work may convert other activations meanwhile.
-        let mut buffer = Vec::new();
-        buffer.resize(values.len(), 0.0);
-        transpose(values, seq, values.len() / seq, &mut buffer);
-        f(&buffer);
+        // `f` may convert other activations, so no lock is held meanwhile.
+        let lock = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = lock().pop().unwrap_or_default();
+        let columns = buffer.take(values.len());
+        transpose(values, seq, values.len() / seq, columns);
+        f(columns);
+        lock().push(buffer);
     }
 
     fn norm(&self, norm: &RmsNorm, x: &[f32], weight: &[f32], y: &mut [f32], scratch: &mut Scratch) {

@@ -6,7 +6,7 @@ use crate::config::{ParamKind, ParamSpec};
 use ane::pack::{Packed, SurfaceRegion, pack_apart, pack_with_weights};
 use ane::{DeviceError, SliceMut, Surface};
 use mil::blob::{BlobError, FIRST_ENTRY};
-use mil::pass::{Crossing, Cut, Part, Provider, Selection, cut};
+use mil::pass::{Baked, Crossing, Cut, Part, Provider, Selection, cut};
 use mil::stats::Stats;
 use mil::{DType, TensorType, ValueId, Weights};
 use rayon::prelude::*;
@@ -185,7 +185,7 @@ impl LayerKernels {
     ///
     /// # Errors
     /// As [`LayerKernels::new`].
-    pub fn apart(layer: &Layer, plan: &KernelPlan) -> Result<LayerKernels, ModelError> {
+    pub fn separate(layer: &Layer, plan: &KernelPlan) -> Result<LayerKernels, ModelError> {
         LayerKernels::cut(layer, plan, &files(layer), true)
     }
 
@@ -201,7 +201,7 @@ impl LayerKernels {
         layer: &Layer,
         plan: &KernelPlan,
         baked: &BTreeMap<ValueId, String>,
-        apart: bool,
+        separate_surfaces: bool,
     ) -> Result<LayerKernels, ModelError> {
         let function = &layer.joint.function;
         let mut kept: BTreeSet<ValueId> = [layer.o, layer.ffn].into();
@@ -212,7 +212,8 @@ impl LayerKernels {
         let selections = plan.kernels();
         let parts = cut(&Cut { function, selections: &selections, baked, kept: &kept, width: layer.width })?;
         let kernels = parts.into_iter().zip(&selections);
-        let kernels = kernels.map(|(part, of)| spec(layer, part, of, apart)).collect::<Result<_, _>>()?;
+        let kernels =
+            kernels.map(|(part, of)| spec(layer, part, of, separate_surfaces)).collect::<Result<_, _>>()?;
         Ok(LayerKernels { kernels, forward: plan.forward.len() })
     }
 
@@ -239,11 +240,16 @@ fn files(layer: &Layer) -> BTreeMap<ValueId, String> {
     layer.weights.keys().map(|&v| (v, layer.joint.function.value(v).name.clone())).collect()
 }
 
-fn spec(layer: &Layer, part: Part, selection: &Selection, apart: bool) -> Result<KernelSpec, ModelError> {
+fn spec(
+    layer: &Layer,
+    part: Part,
+    selection: &Selection,
+    separate_surfaces: bool,
+) -> Result<KernelSpec, ModelError> {
     let parameters = part.inputs.iter().zip(&part.program.entry().inputs);
     let weights: BTreeSet<ValueId> =
         parameters.filter(|(c, _)| layer.weights.contains_key(&c.value)).map(|(_, &v)| v).collect();
-    let packed = match apart {
+    let packed = match separate_surfaces {
         true => pack_apart(&part.program, layer.width),
         false => pack_with_weights(&part.program, layer.width, &|v| weights.contains(&v)),
     };
@@ -255,14 +261,16 @@ fn spec(layer: &Layer, part: Part, selection: &Selection, apart: bool) -> Result
             None => inputs.push(binding((c, region))),
         }
     }
-    let const_weights = part.baked.iter().filter_map(|b| {
-        let kind = *layer.weights.get(&b.param)?;
-        Some(ConstWeight { path: b.path.clone(), ty: b.ty.clone(), kind, transposed: b.transposed })
-    });
+    let const_weight = |b: &Baked| {
+        let kind = layer.weights.get(&b.param).copied();
+        let kind = kind.ok_or_else(|| ModelError::Unprovided { value: b.path.clone() })?;
+        Ok(ConstWeight { path: b.path.clone(), ty: b.ty.clone(), kind, transposed: b.transposed })
+    };
+    let const_weights = part.baked.iter().map(const_weight).collect::<Result<_, ModelError>>()?;
     Ok(KernelSpec {
         inputs,
         outputs: part.outputs.iter().zip(&packed.outputs).map(binding).collect(),
-        const_weights: const_weights.collect(),
+        const_weights,
         input_weights,
         stats: Stats::of(packed.program.entry()),
         has_norm: has_norm(&selection.scopes),

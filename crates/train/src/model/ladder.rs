@@ -24,7 +24,7 @@ pub struct Rung {
     /// Whether weights have to be baked into kernels; else they reach the engine as the user chose.
     pub baked: bool,
     /// Whether each value has a surface of its own.
-    pub apart: bool,
+    pub separate_surfaces: bool,
 }
 
 /// The rungs, from the one with the fewest dispatches down: each avoids what those above it avoid, and one form more.
@@ -37,7 +37,7 @@ pub static LADDER: [Rung; 5] = [
         forward_with_head_norms: TWO,
         backward: FOUR,
         baked: false,
-        apart: false,
+        separate_surfaces: false,
     },
     Rung {
         name: "norms-out",
@@ -47,7 +47,7 @@ pub static LADDER: [Rung; 5] = [
         forward_with_head_norms: THREE_WITHOUT_NORMS,
         backward: FOUR,
         baked: false,
-        apart: false,
+        separate_surfaces: false,
     },
     Rung {
         name: "baked",
@@ -57,7 +57,7 @@ pub static LADDER: [Rung; 5] = [
         forward_with_head_norms: THREE_WITHOUT_NORMS,
         backward: FOUR,
         baked: true,
-        apart: false,
+        separate_surfaces: false,
     },
     Rung {
         name: "apart",
@@ -67,7 +67,7 @@ pub static LADDER: [Rung; 5] = [
         forward_with_head_norms: THREE_WITHOUT_NORMS,
         backward: FOUR,
         baked: true,
-        apart: true,
+        separate_surfaces: true,
     },
     Rung {
         name: "fine",
@@ -78,7 +78,7 @@ pub static LADDER: [Rung; 5] = [
         forward_with_head_norms: FINE_FORWARD,
         backward: FINE_BACKWARD,
         baked: true,
-        apart: true,
+        separate_surfaces: true,
     },
 ];
 
@@ -137,7 +137,7 @@ impl Start {
         let mut rungs: Vec<&Rung> = Vec::new();
         for rung in possible.filter(|rung| rung.weight_mode(wanted).is_some()) {
             // With baked weights the rungs `baked` and `norms-out` are the same.
-            let form = |rung: &Rung| (rung.forward, rung.weight_mode(wanted), rung.apart);
+            let form = |rung: &Rung| (rung.forward, rung.weight_mode(wanted), rung.separate_surfaces);
             let same = |other: &&Rung| form(other) == form(rung);
             if !rungs.last().is_some_and(same) {
                 rungs.push(rung);

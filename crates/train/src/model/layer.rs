@@ -151,7 +151,9 @@ impl Layer {
         let mut weight_grads = Vec::new();
         for op in &function.ops {
             let Some(kind) = op.arg_value("weight").and_then(|w| weights.get(&w)) else { continue };
-            let (Some(&z), Some(a)) = (op.results.first(), op.arg_value("x")) else { continue };
+            let name = || missing(&format!("an operand of the product with {kind:?}"));
+            let z = *op.results.first().ok_or_else(name)?;
+            let a = op.arg_value("x").ok_or_else(name)?;
             let dz = joint.cotangents.get(&z).copied().ok_or_else(|| missing(&function.value(z).name))?;
             weight_grads.push(WeightGrad { kind: *kind, dz, a });
         }

@@ -20,7 +20,7 @@ pub struct Build {
     /// How weights reach the engine.
     pub weights: WeightMode,
     /// Whether each value that a kernel reads has a surface of its own; weights are baked in then.
-    pub apart: bool,
+    pub separate_surfaces: bool,
 }
 
 impl Build {
@@ -32,7 +32,7 @@ impl Build {
             plan: KernelPlan::six(),
             host: Arc::new(FastMath),
             weights: WeightMode::Auto,
-            apart: false,
+            separate_surfaces: false,
         }
     }
 
@@ -51,7 +51,7 @@ impl Build {
     #[must_use]
     pub fn rung(self, rung: &Rung, cfg: &ModelConfig) -> Build {
         let weights = rung.weight_mode(self.weights).unwrap_or(WeightMode::Baked);
-        Build { plan: rung.plan(cfg), weights, apart: rung.apart, ..self }
+        Build { plan: rung.plan(cfg), weights, separate_surfaces: rung.separate_surfaces, ..self }
     }
 
     /// The kernels of `layer` for an engine of this kind.
@@ -59,8 +59,8 @@ impl Build {
     /// # Errors
     /// If the plan does not fit the layer, or weights are too large for a surface.
     pub fn kernels(&self, layer: &Layer, engine: Engine) -> Result<LayerKernels, ModelError> {
-        match (self.apart, self.weights.is_dynamic(engine)) {
-            (true, _) => LayerKernels::apart(layer, &self.plan),
+        match (self.separate_surfaces, self.weights.is_dynamic(engine)) {
+            (true, _) => LayerKernels::separate(layer, &self.plan),
             (false, true) => LayerKernels::dynamic(layer, &self.plan),
             (false, false) => LayerKernels::new(layer, &self.plan),
         }

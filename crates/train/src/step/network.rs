@@ -66,7 +66,7 @@ impl Network {
         let (engine, math) = (info.engine, info.math);
         check_budget(device.as_ref(), build.programs(cfg.layers, engine))?;
         let layer = Layer::new(cfg, build.precision)?;
-        let is_dynamic = build.weights.is_dynamic(engine) && !build.apart;
+        let is_dynamic = build.weights.is_dynamic(engine) && !build.separate_surfaces;
         let specs = build.kernels(&layer, engine)?;
         let host_norms = specs.host_norms(&layer);
         let sizes =

@@ -10,16 +10,16 @@ use ane::{Kernel, Surface, SurfaceBlock};
 use flow::{AccessError, Handle, Lane, List, ListMut};
 use mil::pass::Provider;
 
-/// An input of a kernel.
-struct Input {
-    /// The surface that it goes to, of those that the kernel reads, and where.
+/// The place of an input of a kernel.
+struct Place {
+    /// Its surface, among those that the kernel reads.
     surface: usize,
     block: SurfaceBlock,
 }
 
 /// Checks that what a kernel reads and writes is in the range of its element type.
 struct Check {
-    /// By the place of the input.
+    /// With the place among the inputs.
     inputs: Vec<(usize, Watched)>,
     /// With the first channel on the output surface.
     outputs: Vec<(usize, Watched)>,
@@ -33,8 +33,8 @@ impl Builder<'_> {
         let n = self.network;
         let spec = &n.kernels.specs.kernels[k];
         let values = spec.inputs.iter().map(|b| self.source(layer, b)).collect::<Result<Vec<_>, _>>()?;
-        let place = |b: &Binding| Input { surface: b.region.surface, block: b.region.block() };
-        let places: Vec<Input> = spec.inputs.iter().map(place).collect();
+        let place = |b: &Binding| Place { surface: b.region.surface, block: b.region.block() };
+        let places: Vec<Place> = spec.inputs.iter().map(place).collect();
         let check = self.is_checked.then(|| self.check(k, layer));
         let (activations, s) = (&n.buffers.activations, self.context());
         self.graph
@@ -93,8 +93,8 @@ impl Builder<'_> {
 
 impl TaskContext {
     /// Copies what a kernel reads onto its surfaces.
-    fn feed(&self, places: &[Input], values: &List<'_, Value>, inputs: &Inputs<'_>) -> Result<(), StepError> {
-        for (i, Input { surface, block }) in places.iter().enumerate() {
+    fn feed(&self, places: &[Place], values: &List<'_, Value>, inputs: &Inputs<'_>) -> Result<(), StepError> {
+        for (i, Place { surface, block }) in places.iter().enumerate() {
             let surface = inputs.write(*surface)?;
             match values.read(i)? {
                 ValueGuard::Host(values) => self.upload(&values, &surface, block)?,
