@@ -23,6 +23,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     #[cfg(feature = "fake_ane")]
     pause_as_told();
+    keep_caught_panics_quiet();
     let cli = commands::Cli::parse();
     let ui = cli.ui();
     match cli.run(&ui) {
@@ -32,6 +33,16 @@ fn main() -> ExitCode {
             error.exit_code()
         }
     }
+}
+
+/// Panics of the tokenizer library become errors, which are reported as such.
+fn keep_caught_panics_quiet() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !train::tokenizer::catches_panics() {
+            report(info);
+        }
+    }));
 }
 
 /// On the fake engine, `FAKE_ANE_PAUSE` is how many milliseconds a compiler is left alone after a refusal.

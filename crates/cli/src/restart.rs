@@ -71,9 +71,9 @@ impl From<Instant> for Timestamp {
 
 impl From<Timestamp> for Instant {
     /// A machine that has run for a shorter time says now.
-    fn from(moment: Timestamp) -> Instant {
+    fn from(timestamp: Timestamp) -> Instant {
         let now = Instant::now();
-        let ago = Duration::try_from_secs_f64(moment.elapsed()).unwrap_or_default();
+        let ago = Duration::try_from_secs_f64(timestamp.elapsed()).unwrap_or_default();
         now.checked_sub(ago).unwrap_or(now)
     }
 }
@@ -189,7 +189,7 @@ fn replace(mut command: Command) -> std::io::Error {
 mod tests {
     use super::*;
 
-    fn handover() -> ResumeState {
+    fn state() -> ResumeState {
         ResumeState {
             out: None,
             bundled: true,
@@ -206,11 +206,11 @@ mod tests {
     #[test]
     fn failures_in_a_row_come_to_an_end() {
         let refused = || CommandError::failure("the engine refuses");
-        let mut next = Ok(handover());
+        let mut next = Ok(state());
         let mut tries = 0;
         let error = loop {
             match next {
-                Ok(handover) => next = handover.again(Path::new("run"), refused()),
+                Ok(state) => next = state.again(Path::new("run"), refused()),
                 Err(error) => break error,
             }
             tries += 1;
@@ -227,13 +227,13 @@ mod tests {
     #[test]
     fn a_process_without_a_step_is_the_last() {
         assert!(ResumeState::check_progress(None, 0).is_ok());
-        assert!(ResumeState::check_progress(Some(&handover()), 8).is_ok());
-        assert!(ResumeState::check_progress(Some(&handover()), 7).is_err());
+        assert!(ResumeState::check_progress(Some(&state()), 8).is_ok());
+        assert!(ResumeState::check_progress(Some(&state()), 7).is_err());
     }
 
     #[test]
     fn what_is_handed_over_arrives() {
-        let mut said = handover();
+        let mut said = state();
         said.work.step_s = 0.1 + 0.2;
         let text = serde_json::to_string(&said).unwrap();
         let heard: ResumeState = serde_json::from_str(&text).unwrap();

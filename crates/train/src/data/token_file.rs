@@ -142,21 +142,6 @@ impl TokenFile {
         Ok(())
     }
 
-    /// How many bytes of text the tokens in `range` stand for, by each token's length
-    /// ([`crate::tokenizer::Tokenizer::text_lengths`]).
-    ///
-    /// # Errors
-    /// As [`TokenFile::window`].
-    pub fn text_bytes(&self, range: Range<u64>, lengths: &[u32]) -> Result<u64, TrainError> {
-        let mut total = 0;
-        self.walk(range, |_, tokens| {
-            let length = |&id: &u32| u64::from(lengths.get(id as usize).copied().unwrap_or(0));
-            total += tokens.iter().map(length).sum::<u64>();
-            Ok(())
-        })?;
-        Ok(total)
-    }
-
     /// Divides the file into training and validation parts for windows of `seq` tokens and their targets.
     ///
     /// The last `fraction` of the tokens, and at least one window, is for validation; a file too short for two

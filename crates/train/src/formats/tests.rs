@@ -191,17 +191,9 @@ fn fixtures_load_under_their_prefix() {
 }
 
 /// A llama2.c file of this model: the numbers 0, 1, 2… in file order, the frequency tables −1.
-fn llama2c_file(
-    dim: i32,
-    hidden: i32,
-    layers: i32,
-    heads: i32,
-    kv_heads: i32,
-    vocab: i32,
-    seq: i32,
-) -> Vec<u8> {
-    let mut file: Vec<u8> =
-        [dim, hidden, layers, heads, kv_heads, vocab, seq].iter().flat_map(|x| x.to_le_bytes()).collect();
+fn llama2c_file(sizes: [i32; 7]) -> Vec<u8> {
+    let [dim, hidden, layers, heads, kv_heads, vocab, seq] = sizes;
+    let mut file: Vec<u8> = sizes.iter().flat_map(|x| x.to_le_bytes()).collect();
     let kv = dim / heads * kv_heads;
     let layer = 2 * dim + 2 * dim * dim + 2 * kv * dim + 3 * hidden * dim;
     let before = vocab.abs() * dim + layers * layer + dim;
@@ -213,7 +205,7 @@ fn llama2c_file(
 
 #[test]
 fn llama2c_files_are_put_into_checkpoint_order() {
-    let file = llama2c_file(4, 6, 2, 2, 1, -5, 8);
+    let file = llama2c_file([4, 6, 2, 2, 1, -5, 8]);
     let (config, params) = super::llama2c::parse(&file).unwrap();
     assert!(!config.tied);
     let start = |name: &str| {

@@ -1,38 +1,33 @@
-//! Calls into the `tokenizers` library: it panics on some files, and nothing of that may reach a user.
+//! Calls of the `tokenizers` library, which panics on some files: the panic becomes an error.
 
 use std::any::Any;
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
-use std::sync::Once;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 thread_local! {
     /// Whether a panic on this thread is caught and reported as an error.
     static CONTAINED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work`; a panic in it becomes an error with what the panic said, and nothing is printed.
+/// Whether a panic on this thread will be caught and returned as an error: a program's panic hook has nothing to report
+/// then.
+pub fn catches_panics() -> bool {
+    CONTAINED.get()
+}
+
+/// Runs `work`; a panic in it becomes an error.
 ///
 /// # Errors
-/// What `work` returns, or what its panic said.
+/// The error of `work`, or the message of its panic.
 pub(super) fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    static HOOK: Once = Once::new();
-    // All other panics are reported as before.
-    HOOK.call_once(|| {
-        let report = take_hook();
-        set_hook(Box::new(move |info| {
-            if !CONTAINED.get() {
-                report(info);
-            }
-        }));
-    });
     let before = CONTAINED.replace(true);
     let result = catch_unwind(AssertUnwindSafe(work));
     CONTAINED.set(before);
-    result.unwrap_or_else(|panic| Err(format!("the tokenizer library panicked: {}", said(panic.as_ref()))))
+    result.unwrap_or_else(|panic| Err(format!("the tokenizer library panicked: {}", message(panic.as_ref()))))
 }
 
 /// The message of a panic.
-fn said(panic: &(dyn Any + Send)) -> &str {
+fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }
@@ -43,8 +38,11 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_and_the_next_call_works() {
+        assert!(!catches_panics());
+        assert_eq!(contained(|| Ok(catches_panics())), Ok(true));
         let failed: Result<(), String> = contained(|| panic!("index {} is out of range", 7));
         assert_eq!(failed, Err("the tokenizer library panicked: index 7 is out of range".to_owned()));
+        assert!(!catches_panics());
         assert_eq!(contained(|| Ok(3)), Ok(3));
         assert_eq!(contained::<()>(|| Err("plain".to_owned())), Err("plain".to_owned()));
     }

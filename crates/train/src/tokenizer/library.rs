@@ -217,7 +217,7 @@ fn splits_at_spaces(file: &Value) -> bool {
 /// How a vocabulary spells bytes.
 #[derive(Clone, Copy, PartialEq)]
 enum Style {
-    /// One fake engine character for each byte (GPT-2).
+    /// A printable character for each byte (GPT-2).
     ByteLevel,
     /// `▁` for a space, `<0x41>` for a byte (SentencePiece).
     SentencePiece,
@@ -277,8 +277,8 @@ pub(super) fn byte_token(name: &str) -> Option<u8> {
     if hex.len() == 2 { u8::from_str_radix(hex, 16).ok() } else { None }
 }
 
-/// GPT-2's fake engine character of each byte: printable Latin-1 bytes stand for themselves, the others for the
-/// characters from U+0100 on. Source: openai/gpt-2 `src/encoder.py`, `bytes_to_unicode`.
+/// GPT-2's character for each byte: printable Latin-1 bytes are themselves, the others are the characters from U+0100
+/// on. Source: openai/gpt-2 `src/encoder.py`, `bytes_to_unicode`.
 fn byte_level_characters() -> HashMap<char, u8> {
     let mut next = 0x100;
     (0..=255u8)

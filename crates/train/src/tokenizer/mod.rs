@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+pub use contain::catches_panics;
 pub use decode::Decoder;
 pub use library::MIN_BPE_VOCAB;
 pub(crate) use words::last_cut;

@@ -1,0 +1,88 @@
+//! What the user can do about each error.
+
+use super::TrainError;
+use std::borrow::Cow;
+use std::io;
+
+impl TrainError {
+    /// What the user can do about it, if anything: one sentence, imperative.
+    pub fn hint(&self) -> Option<Cow<'_, str>> {
+        let sentence = match self {
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => "Check the path.",
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    "Choose a place this user may read and write."
+                }
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    "Free some disk space, or choose another disk with `--out`."
+                }
+                _ => return None,
+            },
+            Self::UnknownModel { presets, .. } => {
+                return Some(Cow::Owned(format!(
+                    "Name a preset ({}), a `.toml` or `.json` file, or a folder with `config.json`.",
+                    presets.join(", ")
+                )));
+            }
+            Self::ModelFormat { .. } => "Name a file or folder of one of these formats.",
+            Self::NoWeights { .. } => "Name a folder with `model.safetensors`, or a llama2.c checkpoint.",
+            Self::ConfigSyntax { .. } => "Correct the file at that place.",
+            Self::ConfigValue { remedy, .. } => return Some(Cow::Borrowed(remedy)),
+            Self::Memory { keys, .. } => return Some(Cow::Owned(format!("Make {keys} smaller."))),
+            Self::EmptyText { .. } => "Give a file with text in it.",
+            Self::NotAFile { .. } => "Write the text into a file, and name that.",
+            Self::NoTextFiles { .. } => "Put the text into files that end in `.txt`, or name one file.",
+            Self::NotUtf8 { .. } | Self::NotText { .. } => {
+                "Convert the text to UTF-8; a file of tokens must have a name that ends in `.bin` or `.npy`."
+            }
+            Self::DataFormat { remedy, .. } => remedy,
+            Self::TokenFileSize { .. } => {
+                "Make the file again: little-endian tokens alone, 16-bit ones for a vocabulary of at most 65536, else \
+                 32-bit ones."
+            }
+            Self::TokenFormat { .. } => {
+                "Make the file again: llm.c's form, or `numpy.save` of one axis of `<u2` or `<u4`."
+            }
+            Self::TokenWidth { bits: 16, .. } => {
+                "Store 16-bit tokens, or save them as `.npy`, which says its width."
+            }
+            Self::TokenWidth { .. } => "Store 32-bit tokens, or save them as `.npy`, which says its width.",
+            Self::TokenOutOfRange { .. } => {
+                "Use a model with the vocabulary of the tokenizer that made this file, or make the file again."
+            }
+            Self::TooFewTokens { .. } => "Give more text, or a smaller `--seq`.",
+            Self::TokenFileShrank { .. } | Self::TokenFileChanged { .. } => {
+                "Restore the token file, then go on from the last checkpoint with `--resume`."
+            }
+            Self::TokenizerTooLarge { .. } => "Name the tokenizer of the model with `--tokenizer`.",
+            Self::TokenizerFormat { .. } => {
+                "Name the model's tokenizer with `--tokenizer`: the `tokenizer.json` of a byte-level or SentencePiece \
+                 BPE, or llama2.c's `tokenizer.bin`."
+            }
+            Self::VocabTooSmall { .. } => "Give the model a larger `vocab`.",
+            Self::CheckpointVersion { .. } => "Go on with the version of this program that wrote it.",
+            Self::FileFormat { .. } => {
+                "Fetch or write the file again; it is cut, damaged or of another kind."
+            }
+            Self::Llama2cVersion { .. } => "Write it again with llama2.c's `export.py --version 0`.",
+            Self::WeightsFormat { .. } => {
+                "Save it again with transformers: `model.save_pretrained(folder, max_shard_size=\"1TB\")`."
+            }
+            Self::TensorMissing { .. } | Self::TensorUnexpected { .. } | Self::TensorShape { .. } => {
+                "Use the `config.json` that belongs to these weights."
+            }
+            Self::TensorType { .. } => "Convert the weights to F32, F16 or BF16.",
+            Self::TensorDamaged { .. } | Self::Damaged { .. } => {
+                "Fetch the file again, or restore it from a copy; a run writes its own again with `train --resume`."
+            }
+            Self::TensorNotFinite { .. } => {
+                "Use weights from before the training diverged, or convert them again from their source."
+            }
+            Self::Link { .. } => "Remove the link, or name another folder with `--out`.",
+            Self::StateOfOtherModel { .. } => "Resume with the model settings the run was started with.",
+            Self::NoCheckpoint { .. } => "Start without `--resume`, or name the folder of an earlier run.",
+            Self::Tokenizer { .. } => "Use a tokenizer that has all of this text, with `--tokenizer`.",
+        };
+        Some(Cow::Borrowed(sentence))
+    }
+}
