@@ -13,6 +13,7 @@ mod plot;
 mod progress;
 mod report;
 mod restart;
+mod timestamp;
 mod traces;
 mod ui;
 mod units;

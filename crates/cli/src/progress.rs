@@ -1,6 +1,6 @@
 //! How a run goes, for whoever watches: a bar on a terminal, a line now and then elsewhere.
 
-use crate::restart::Timestamp;
+use crate::timestamp::Timestamp;
 use crate::ui::Ui;
 use crate::units;
 use indicatif::ProgressBar;

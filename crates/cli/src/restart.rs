@@ -8,6 +8,7 @@
 use crate::error::CommandError;
 use crate::progress::Pace;
 use crate::report::Work;
+use crate::timestamp::Timestamp;
 use crate::ui::{Ui, program, resume_command};
 use serde::{Deserialize, Serialize};
 use std::env;
@@ -15,7 +16,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// What one process of a run tells the next; nobody sets it by hand.
 const VARIABLE: &str = "BACKPROPANE_GOES_ON";
@@ -45,37 +46,6 @@ pub struct ResumeState {
     pub work: Work,
     /// How the progress stood.
     pub pace: Pace,
-}
-
-/// A point in time that another process understands: seconds since 1970.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Timestamp(f64);
-
-impl Timestamp {
-    /// Now.
-    pub fn now() -> Timestamp {
-        Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64()))
-    }
-
-    /// Seconds since then.
-    pub fn elapsed(self) -> f64 {
-        (Timestamp::now().0 - self.0).max(0.0)
-    }
-}
-
-impl From<Instant> for Timestamp {
-    fn from(instant: Instant) -> Timestamp {
-        Timestamp(Timestamp::now().0 - instant.elapsed().as_secs_f64())
-    }
-}
-
-impl From<Timestamp> for Instant {
-    /// A machine that has run for a shorter time says now.
-    fn from(timestamp: Timestamp) -> Instant {
-        let now = Instant::now();
-        let ago = Duration::try_from_secs_f64(timestamp.elapsed()).unwrap_or_default();
-        now.checked_sub(ago).unwrap_or(now)
-    }
 }
 
 impl ResumeState {

@@ -8,8 +8,9 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::problem::{Problem, Spelling};
 use super::short::default_head_dim;
-use super::{ModelConfig, Problem, Rope, RopeKind, Spelling, Task, validate};
+use super::{ModelConfig, Rope, RopeKind, Task, validate};
 
 /// Longest window used when the file names only the model's maximum: attention takes S² memory, and a
 /// maximum of 40960 would be no sensible training window.

@@ -11,7 +11,8 @@
 
 use serde::Deserialize;
 
-use super::{ModelConfig, PRESETS, Problem, Rope, RopeKind, Spelling, Task, validate};
+use super::problem::{Problem, Spelling};
+use super::{ModelConfig, PRESETS, Rope, RopeKind, Task, validate};
 
 /// The keys of a file: each may be absent, none may be unknown.
 #[derive(Deserialize)]

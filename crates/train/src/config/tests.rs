@@ -1,5 +1,7 @@
 use super::*;
+use crate::error::TrainError;
 use proptest::prelude::*;
+use std::path::Path;
 
 fn parse_json(text: &str) -> Result<ModelConfig, TrainError> {
     ModelConfig::from_json(text).map_err(|problem| problem.in_file(Path::new("m.json")))

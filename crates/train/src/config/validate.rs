@@ -1,6 +1,7 @@
 //! The values a model cannot have, each with the sentence that says why.
 
-use super::{ModelConfig, Problem, RopeKind, Spelling, Task};
+use super::problem::{Problem, Spelling};
+use super::{ModelConfig, RopeKind, Task};
 
 /// Largest size of one axis: beyond any model, and small enough that products of three stay inside 64 bits.
 const MAX_AXIS: usize = 1 << 20;

@@ -1,0 +1,132 @@
+//! The model's description: sizes, variants, task.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A llama-style transformer, completely described.
+///
+/// Letters used in shape comments: D = `dim`, F = `hidden`, V = `vocab`, L = `layers`, H = `heads`,
+/// K = `kv_heads`, E = `head_dim`, S = `seq`. Query head j reads key/value head j // (H / K).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// D: width of the residual stream.
+    pub dim: usize,
+    /// F: width of the feed-forward layer.
+    pub hidden: usize,
+    /// L: number of transformer layers.
+    pub layers: usize,
+    /// H: query heads.
+    pub heads: usize,
+    /// K: key/value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// E: width of one head; H·E need not be D.
+    pub head_dim: usize,
+    /// V: vocabulary size; 0 for [`Task::Regression`].
+    pub vocab: usize,
+    /// S: tokens in one training window.
+    pub seq: usize,
+    /// ε of every RMSNorm: x · (mean x² + ε)^−½.
+    pub rms_eps: f64,
+    /// How positions enter the attention.
+    pub rope: Rope,
+    /// RMSNorm over each head's queries and keys before RoPE (as in Qwen 3).
+    pub qk_norm: bool,
+    /// The classifier is the embedding, transposed.
+    pub tied: bool,
+    /// What is trained.
+    pub task: Task,
+}
+
+/// Rotary position embedding: which channels form a pair, and the base of the angles.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rope {
+    /// Which two channels turn together.
+    pub kind: RopeKind,
+    /// θ: pair i of a head turns by position · θ^(−2i/E).
+    pub theta: f64,
+}
+
+/// Which two channels of a head RoPE turns together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RopeKind {
+    /// Channels 2i and 2i+1 (Meta's and llama2.c's layout of the q and k weights).
+    Interleaved,
+    /// Channels i and i + E/2 (Hugging Face's layout).
+    RotateHalf,
+    /// No position information but the causal mask.
+    None,
+}
+
+/// What a model is trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// Next-token prediction: embedding, layers, final norm, classifier, cross-entropy.
+    Language,
+    /// The bare layers, fed and judged by seeded synthetic activations: mean squared error.
+    Regression,
+}
+
+impl fmt::Display for RopeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interleaved => "interleaved",
+            Self::RotateHalf => "rotate-half",
+            Self::None => "none",
+        })
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Language => "language",
+            Self::Regression => "regression",
+        })
+    }
+}
+
+impl ModelConfig {
+    /// Channels of all query heads, H·E.
+    pub fn q_dim(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Channels of all key heads (or value heads), K·E.
+    pub fn kv_dim(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+
+    /// Query heads that share one key/value head, H / K.
+    pub fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// The first difference to `other`, as (key, own value, other value).
+    pub fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+        let (own, others) = (self.described(), other.described());
+        own.into_iter().zip(others).find(|(a, b)| a.1 != b.1).map(|((key, a), (_, b))| (key, a, b))
+    }
+
+    /// Every key with its value; numbers in their shortest form that reads back to the same bits.
+    fn described(&self) -> [(&'static str, String); 14] {
+        [
+            ("dim", self.dim.to_string()),
+            ("hidden", self.hidden.to_string()),
+            ("layers", self.layers.to_string()),
+            ("heads", self.heads.to_string()),
+            ("kv_heads", self.kv_heads.to_string()),
+            ("head_dim", self.head_dim.to_string()),
+            ("vocab", self.vocab.to_string()),
+            ("seq", self.seq.to_string()),
+            ("rms_eps", self.rms_eps.to_string()),
+            ("rope", self.rope.kind.to_string()),
+            ("rope_theta", self.rope.theta.to_string()),
+            ("qk_norm", self.qk_norm.to_string()),
+            ("tied", self.tied.to_string()),
+            ("task", self.task.to_string()),
+        ]
+    }
+}

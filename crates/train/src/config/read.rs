@@ -1,0 +1,45 @@
+//! Reading and validating configurations.
+
+use std::path::Path;
+
+use super::problem::{Problem, Spelling};
+use super::{ModelConfig, hugging_face, short, validate};
+use crate::error::TrainError;
+
+impl ModelConfig {
+    /// Reads and validates a configuration file: JSON if its first character is `{`, with Hugging Face's keys if there is a
+    /// `hidden_size` and our short ones if not; otherwise TOML with our short keys.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`], [`TrainError::ConfigSyntax`] with line and column, or
+    /// [`TrainError::ConfigValue`] with the key.
+    pub fn read(path: &Path) -> Result<Self, TrainError> {
+        let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+        let is_json = text.trim_start().starts_with('{');
+        let parsed = if is_json { Self::from_json(&text) } else { short::from_toml(&text) };
+        parsed.map_err(|problem| problem.in_file(path))
+    }
+
+    /// Parses either JSON form, found inside the file `path`.
+    pub(crate) fn from_json_in(path: &Path, text: &str) -> Result<Self, TrainError> {
+        Self::from_json(text).map_err(|problem| problem.in_file(path))
+    }
+
+    /// Parses either JSON form.
+    pub(super) fn from_json(text: &str) -> Result<Self, Problem> {
+        let value: serde_json::Value = serde_json::from_str(text).map_err(Problem::json)?;
+        if value.get("hidden_size").is_some() {
+            hugging_face::from_json(text)
+        } else {
+            short::from_json(text)
+        }
+    }
+
+    /// Refuses values that no model can have.
+    ///
+    /// # Errors
+    /// [`TrainError::ConfigValue`] with the first impossible key, in our short spelling.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        validate::check(self, Spelling::Short).map_err(|problem| problem.without_file())
+    }
+}
