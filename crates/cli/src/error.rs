@@ -17,74 +17,74 @@ pub struct CommandError {
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// What the user gave: 2, as for a wrong flag.
+    /// Wrong input: 2, as for a wrong flag.
     Input,
-    /// The same, after the user was told of it.
-    ToldInput,
-    /// The machine, an engine or this program: 1.
+    /// Wrong input, already reported: 2.
+    ReportedInput,
+    /// A failure of the machine, an engine or this program: 1.
     Failure,
-    /// Ctrl-C, after everything was saved: 130, as shells have it.
+    /// Ctrl-C, after everything was saved: 130, as shells report it.
     Interrupted,
-    /// The answer to what was asked is no, and has been given: 1.
+    /// The answer is no, already reported: 1.
     Negative,
-    /// Nobody reads our output any more, which is no failure: 0.
+    /// The reader of our output has closed it, which is no failure: 0.
     PipeClosed,
 }
 
 impl CommandError {
-    /// The user gave something impossible.
+    /// Wrong input.
     pub fn input(message: impl Into<String>, hint: impl Into<String>) -> CommandError {
         CommandError { kind: Kind::Input, message: message.into(), hint: Some(hint.into()) }
     }
 
-    /// Something failed that the user did not cause.
+    /// A failure that the user did not cause.
     pub fn failure(message: impl Into<String>) -> CommandError {
         CommandError { kind: Kind::Failure, message: message.into(), hint: None }
     }
 
-    /// The same with another remedy.
+    /// The same error with another hint.
     pub fn with_hint(self, hint: impl Into<String>) -> CommandError {
         CommandError { hint: Some(hint.into()), ..self }
     }
 
-    /// The user stopped a run, and it was saved.
+    /// The user stopped a run, which was saved.
     pub fn interrupted(message: impl Into<String>, hint: impl Into<String>) -> CommandError {
         CommandError { kind: Kind::Interrupted, message: message.into(), hint: Some(hint.into()) }
     }
 
-    /// What was asked has the answer no, which has been given.
+    /// The answer is no, and was already printed.
     pub fn negative() -> CommandError {
         CommandError { kind: Kind::Negative, message: String::new(), hint: None }
     }
 
-    /// The same verdict, after everything was said.
-    pub fn told(self) -> CommandError {
-        let kind = if self.kind == Kind::Input { Kind::ToldInput } else { Kind::Negative };
+    /// The same exit code, after the message was printed.
+    pub fn reported(self) -> CommandError {
+        let kind = if self.kind == Kind::Input { Kind::ReportedInput } else { Kind::Negative };
         CommandError { kind, message: String::new(), hint: None }
     }
 
-    /// What happened; `None` if that is nobody's concern.
+    /// The message; `None` if there is nothing to report.
     pub fn message(&self) -> Option<&str> {
-        let told = matches!(self.kind, Kind::PipeClosed | Kind::Negative | Kind::ToldInput);
-        (!told).then_some(&self.message)
+        let is_silent = matches!(self.kind, Kind::PipeClosed | Kind::Negative | Kind::ReportedInput);
+        (!is_silent).then_some(&self.message)
     }
 
-    /// What would help: one imperative sentence.
+    /// The remedy: one imperative sentence.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// Whether the message tells of a failure, and not of a wish fulfilled.
+    /// Whether the message is an error; an interrupt that the user wanted is none.
     pub fn is_failure(&self) -> bool {
         matches!(self.kind, Kind::Input | Kind::Failure)
     }
 
-    /// The verdict for the caller.
+    /// The exit code.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.kind {
             Kind::PipeClosed => 0,
             Kind::Failure | Kind::Negative => 1,
-            Kind::Input | Kind::ToldInput => 2,
+            Kind::Input | Kind::ReportedInput => 2,
             Kind::Interrupted => 130,
         })
     }
@@ -94,7 +94,7 @@ impl CommandError {
     }
 }
 
-/// The error with its causes, each said once: some messages quote their cause already.
+/// The error with its causes. A cause that a message already quotes is not repeated.
 fn chain(error: &dyn Error) -> String {
     let mut message = error.to_string();
     let mut source = error.source();
@@ -117,17 +117,17 @@ impl From<RunError> for CommandError {
     }
 }
 
-/// What helps in terms of the command line, where the error itself knows nothing better.
+/// The remedy on the command line, where the error has none.
 fn remedy(error: &RunError) -> Option<&'static str> {
     Some(match error {
         RunError::Train(TrainError::Io { doing: "read", .. }) => {
-            "Check that the path names a file or folder of the kind that is wanted."
+            "Check that the path is a file or folder of the expected kind."
         }
         RunError::Train(TrainError::Io { .. }) => {
             "Choose another place with `--out`, one that may be written and has room."
         }
         RunError::Setting { .. } => "Give another value; `backpropane train --help` says what each is for.",
-        RunError::NotLanguage { .. } => "Leave it away, or name a model of text, such as `shakespeare`.",
+        RunError::NotLanguage { .. } => "Leave it out, or name a language model such as `shakespeare`.",
         _ => return None,
     })
 }
@@ -153,7 +153,7 @@ impl From<train::model::ModelError> for CommandError {
     }
 }
 
-/// Of stdout: files have errors that name them.
+/// Errors of stdout; errors of files are `TrainError`s with a path.
 impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> CommandError {
         match error.kind() {

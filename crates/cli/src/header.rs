@@ -1,4 +1,4 @@
-//! What a run is going to do, in a few lines at its head.
+//! The header of a run: what it will do.
 
 use crate::ui::Ui;
 use crate::units;
@@ -6,7 +6,7 @@ use ane::MatmulPrecision;
 use train::config::ModelConfig;
 use train::run::{Options, Run, Settings};
 
-/// What is about to happen, in a few lines.
+/// Prints the header.
 pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
     let (cfg, settings, device) = (run.config(), run.settings(), run.device());
     let mut rows = vec![("model", model_line(model, cfg))];
@@ -64,7 +64,7 @@ fn step_line(cfg: &ModelConfig, settings: &Settings, tokens: u64) -> String {
     format!("{tokens} tokens: {batch}{accum} windows of {seq}; {steps} steps, learning rate {}", settings.lr)
 }
 
-/// When new processes go on with the run, if one cannot compile all that it needs.
+/// After how many steps a new process takes over, if one cannot compile for all of them.
 fn restarts_line(run: &Run) -> Option<String> {
     let compiles = run.compiles()?;
     let (budget, first, step) = (compiles.budget, compiles.first, compiles.step);

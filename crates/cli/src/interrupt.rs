@@ -1,4 +1,4 @@
-//! Ctrl-C: the first asks a run to save, the second insists.
+//! Ctrl-C: the first saves the run, the second quits at once.
 
 use crate::error::CommandError;
 use crate::ui::Ui;
@@ -16,14 +16,14 @@ use elsewhere::Watcher;
 #[cfg(unix)]
 use unix::Watcher;
 
-/// Nothing would be lost: an interrupt ends the process.
+/// Nothing to save: an interrupt ends the process.
 const FREE: u8 = 0;
-/// There is work to save first.
+/// An interrupt is recorded, so that the run can be saved.
 const GUARDED: u8 = 1;
-/// There is, and an interrupt has asked for it.
+/// An interrupt was recorded.
 const ASKED: u8 = 2;
 
-/// What shells say of a process that Ctrl-C ended.
+/// The exit code of a process that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
 
 /// Watches for Ctrl-C, and for the requests to end that a system sends.
@@ -34,7 +34,7 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Watches from now on, as before any other thread is started; `guarded` says whether there is something to save.
+    /// Starts watching; to be called before any other thread is started. `guarded`: there is something to save already.
     pub fn watch(ui: &Ui, guarded: bool) -> Result<Interrupt, CommandError> {
         let state = Arc::new(AtomicU8::new(if guarded { GUARDED } else { FREE }));
         let (shared, ui) = (Arc::clone(&state), ui.clone());
@@ -50,22 +50,22 @@ impl Interrupt {
         Ok(Interrupt { state, watcher })
     }
 
-    /// From now on there is something to save; an interrupt that came before is not forgotten.
+    /// From now on there is something to save; an earlier interrupt stays recorded.
     pub fn guard(&self) {
         let _ = self.state.compare_exchange(FREE, GUARDED, SeqCst, SeqCst);
     }
 
-    /// From now on there is nothing to save; says whether an interrupt came before.
+    /// From now on there is nothing to save; returns whether an interrupt was recorded.
     pub fn release(&self) -> bool {
         self.state.swap(FREE, SeqCst) == ASKED
     }
 
-    /// From now on the next process of the run hears of interrupts, and this one does not.
+    /// Stops watching: from now on the next process of the run does.
     pub fn leave(self) {
         self.watcher.leave();
     }
 
-    /// Whether an interrupt came.
+    /// Whether an interrupt was recorded.
     pub fn asked(&self) -> bool {
         self.state.load(SeqCst) == ASKED
     }

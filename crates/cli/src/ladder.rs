@@ -1,7 +1,7 @@
-//! Which plan of kernels an engine takes: said in a line, and remembered for this chip and system.
+//! The plan of kernels that an engine accepts: reported in a line, and remembered per chip and system.
 //!
-//! The memory is a small JSON file in the user's cache folder, or in the folder that [`VARIABLE`] names; empty, it means
-//! none. A file that cannot be read or written is as good as none.
+//! It is remembered in a small JSON file in the user's cache folder, or in the folder that [`VARIABLE`] names; if that is
+//! empty, nothing is remembered. A file that cannot be read or written is ignored.
 
 use crate::commands::doctor;
 use crate::ui::Ui;
@@ -14,23 +14,23 @@ use train::fs::write_atomically;
 use train::model::Rung;
 use train::run::{Chosen, Heard};
 
-/// The folder of the memory, if not the user's cache folder.
+/// Variable with the folder, if not the user's cache folder.
 const VARIABLE: &str = "BACKPROPANE_CACHE";
 
 /// The file there.
 const FILE: &str = "ladder.json";
 
-/// What an engine has taken, and what is heard of it now.
+/// The plans that engines of this user have accepted.
 #[derive(Debug, Default)]
 pub struct Ladder {
-    /// None where there can be no Neural Engine.
+    /// The file; `None` where there is no Neural Engine.
     path: Option<PathBuf>,
     /// The chip and the system.
     key: OnceLock<String>,
 }
 
 impl Ladder {
-    /// The memory of this machine.
+    /// The remembered plans of this machine.
     pub fn here() -> Ladder {
         let path = if ane::HAS_FFI { folder().map(|folder| folder.join(FILE)) } else { None };
         Ladder { path, key: OnceLock::new() }
@@ -59,7 +59,7 @@ impl Ladder {
             Heard::Refused { next, error, pause, .. } => {
                 let wait = match pause.as_secs() {
                     0 => String::new(),
-                    n => format!(", after {n} s in which its compiler is left alone"),
+                    n => format!(", after a pause of {n} s for its compiler"),
                 };
                 ui.say(format!("{error}; next: {}{wait}", next.about));
             }
@@ -90,13 +90,13 @@ impl Ladder {
         all.insert(self.key().to_owned(), rung.name.to_owned());
         let folder = path.parent().map(std::fs::create_dir_all);
         if let (Some(Ok(())), Ok(text)) = (folder, serde_json::to_vec_pretty(&all)) {
-            // Not remembered, it is found out again.
+            // If this fails, the plan is found again next time.
             let _ = write_atomically(path, &text);
         }
     }
 }
 
-/// Where this user's programs keep what they can do without.
+/// The user's cache folder of this program.
 fn folder() -> Option<PathBuf> {
     if let Some(folder) = env::var_os(VARIABLE) {
         return (!folder.is_empty()).then(|| PathBuf::from(folder));

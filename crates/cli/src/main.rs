@@ -1,7 +1,7 @@
 //! The binary `backpropane`: commands for people, over the rooms that do the work.
 //!
-//! One file a command in [`commands`]; what they share is how they speak ([`ui`], [`units`], [`progress`]), how they
-//! fail ([`error`]), how they are stopped ([`interrupt`]) and how a run goes on in a new process ([`restart`]). Nothing here computes.
+//! One file per command in [`commands`]. They share output ([`ui`], [`units`], [`progress`]), errors ([`error`]), Ctrl-C
+//! ([`interrupt`]) and restarts ([`restart`]). Nothing here computes.
 #![forbid(unsafe_code)]
 
 mod commands;

@@ -83,7 +83,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// What is done before the first step.
+    /// Shows what opening the run reports.
     pub fn notice(&mut self, notice: Notice<'_>) {
         match notice {
             Notice::Tokenizing { done, total } => {
@@ -94,10 +94,10 @@ impl<'a> Progress<'a> {
                 self.advance("training a tokenizer", 0, 1, &units::plural(vocab, "token"));
             }
             Notice::Compiling { done, total } => {
-                let said = format!("{done} of {}", units::plural(total, "kernel"));
+                let said = format!("{done} of {}", units::plural(total, "layer"));
                 self.advance("compiling", done as u64, total as u64, &said);
             }
-            // Said by whoever remembers which plan an engine took.
+            // `Ladder` reports these.
             Notice::Kernels(_) => {}
             Notice::Warning(line) => self.ui.warn(line),
         }
@@ -161,7 +161,7 @@ impl<'a> Progress<'a> {
         }
         self.rate.add(record.tokens_per_s);
         if record.skipped {
-            let lr = "the weights stay as they are";
+            let lr = "the weights are unchanged";
             self.ui.say(format!("step {}: a gradient is not finite; {lr}", record.step));
         }
         let said = self.line(record.loss);
@@ -213,14 +213,14 @@ impl<'a> Progress<'a> {
         Some(self.loss.get()).filter(|loss| loss.is_finite())
     }
 
-    /// Says that something without an end in sight is going on.
+    /// Shows that work of unknown length is going on.
     pub fn busy(&mut self, what: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(format!("{}/{}  {what}", self.done, self.total));
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

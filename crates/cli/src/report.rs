@@ -1,4 +1,4 @@
-//! What a run came to: for people, and as JSON for programs.
+//! The report at the end of a run: as text, and as JSON.
 
 use crate::ui::{Ui, program, word};
 use crate::units;
@@ -7,14 +7,14 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use train::run::{StepRecord, Validation};
 
-/// The end of a run.
+/// The report of a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// The model's name.
     pub model: String,
     /// Number of weights.
     pub parameters: usize,
-    /// What computed, as people call it.
+    /// The engine's name.
     pub device: String,
     /// The processor, as its instruction set shows it.
     pub chip: String,
@@ -24,7 +24,7 @@ pub struct Report {
     pub kernels_per_layer: usize,
     /// Steps of the run, those of earlier processes included.
     pub steps: u64,
-    /// What was done since the command was given.
+    /// Work since the command was given.
     pub work: Work,
     /// Smoothed loss of the last steps.
     pub loss: Option<f64>,
@@ -36,7 +36,7 @@ pub struct Report {
     pub folder: PathBuf,
     /// Files in it.
     pub files: Vec<String>,
-    /// What the model writes.
+    /// A text by the model.
     pub sample: Option<String>,
 }
 
@@ -57,11 +57,11 @@ pub struct Work {
     pub engine_s: f64,
     /// Seconds of the host's work, which overlaps the engine's.
     pub host_s: f64,
-    /// Of them, seconds of bringing values onto surfaces and off them.
+    /// Of these, seconds of copying values to and from surfaces.
     pub convert_s: f64,
-    /// Of them, seconds of the optimizer.
+    /// Of these, seconds of the optimizer.
     pub update_s: f64,
-    /// Of them, seconds of compiling kernels again for new weights.
+    /// Of these, seconds of recompiling kernels with new weights.
     pub compile_s: f64,
     /// Seconds in which the engine's lane waited for the host's.
     pub wait_s: f64,
@@ -69,7 +69,7 @@ pub struct Work {
     pub wall_s: f64,
     /// Tokens trained on per second of steps.
     pub tokens_per_s: f64,
-    /// How often a new process went on, as one may compile only so many programs.
+    /// New processes, where one has a budget of compilations.
     pub restarts: u64,
     /// Seconds from the last step of a process to the first of the next.
     pub restart_s: f64,
@@ -88,7 +88,7 @@ pub struct MemoryReport {
     pub kernels: usize,
     /// Working memory that all kernels share.
     pub shared: usize,
-    /// Peak of the whole process, where the system tells.
+    /// Peak of the process, where the system reports it.
     pub process_peak: Option<u64>,
 }
 
@@ -213,7 +213,7 @@ impl MemoryReport {
     }
 }
 
-/// The most memory this process ever had resident, where the system tells: Linux.
+/// Peak resident memory of this process, where the system reports it (Linux).
 pub fn process_peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

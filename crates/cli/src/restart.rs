@@ -1,9 +1,8 @@
-//! Going on in a new process, when this one has compiled what an engine lets a process compile.
+//! Continuing a run in a new process, when this one has used up its budget of compilations.
 //!
-//! The run is in its checkpoint. What only this process knows (what the report adds up, how the progress stood, where
-//! the run is) goes to the next as JSON in the environment variable [`VARIABLE`]; its arguments are the same. On Unix
-//! the new process takes the place of the old one (`exec`); elsewhere the old one waits for it and ends as it does.
-//! Nobody who reads the output sees a seam.
+//! The run is in its checkpoint. The rest (sums of the report, progress, folder) is passed to the next process as JSON in
+//! the environment variable [`VARIABLE`]; the arguments are the same. On Unix the new process replaces the old one
+//! (`exec`); elsewhere the old one waits for it and exits with its code. The output is that of one run.
 
 use crate::error::CommandError;
 use crate::progress::Pace;
@@ -18,16 +17,16 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-/// What one process of a run tells the next; nobody sets it by hand.
+/// Passes [`ResumeState`] from one process of a run to the next; not for users.
 const VARIABLE: &str = "BACKPROPANE_GOES_ON";
 
-/// New processes in a row that may fail to compile what they need.
+/// New processes in a row that may fail to compile.
 const TRIES: u32 = 3;
 
-/// How long the first of them waits before the next is tried; each waits that much longer.
+/// The pause before the second try; each further one is longer by as much.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// What one process of a run tells the next.
+/// What one process of a run passes to the next.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ResumeState {
     /// The folder, if the user named none.
@@ -49,10 +48,10 @@ pub struct ResumeState {
 }
 
 impl ResumeState {
-    /// What the process before this one says, if there was one.
+    /// The state that the previous process has passed, if there was one.
     ///
     /// # Errors
-    /// If it cannot be understood: somebody else set the variable.
+    /// If the variable holds something else.
     pub fn take() -> Result<Option<ResumeState>, CommandError> {
         let Some(text) = env::var_os(VARIABLE) else { return Ok(None) };
         let read = text.to_str().and_then(|text| serde_json::from_str(text).ok());
@@ -70,10 +69,10 @@ impl ResumeState {
         out.map_or_else(|| PathBuf::from(self.out.as_deref().unwrap_or_default()), Path::to_owned)
     }
 
-    /// The same once more, as a new process failed to compile; after some of them the failure is final.
+    /// The state for another try, after a new process failed to compile.
     ///
     /// # Errors
-    /// Then.
+    /// After the last try.
     pub fn again(mut self, out: &Path, failure: CommandError) -> Result<ResumeState, CommandError> {
         self.failures += 1;
         self.work.restarts += 1;
@@ -93,10 +92,10 @@ impl ResumeState {
         )))
     }
 
-    /// Refuses to go on after `step` steps if the process before this one had taken as many: there would be no end.
+    /// Refuses to restart if this process has taken no step: it would not end.
     ///
     /// # Errors
-    /// Then.
+    /// If the previous process was at `step` already.
     pub fn check_progress(before: Option<&ResumeState>, step: u64) -> Result<(), CommandError> {
         match before {
             Some(before) if before.step >= step => Err(CommandError::failure(format!(
@@ -129,14 +128,14 @@ impl ResumeState {
     }
 }
 
-/// The file of this program; on Linux also if it is no longer in its place.
+/// The file of this program; on Linux even if it was moved or removed.
 fn this_program() -> std::io::Result<PathBuf> {
     let path = env::current_exe()?;
     let open = Path::new("/proc/self/exe");
     Ok(if !path.exists() && open.exists() { open.to_owned() } else { path })
 }
 
-/// Runs `command` in the place of this process.
+/// Replaces this process by `command`.
 #[cfg(unix)]
 fn replace(mut command: Command) -> std::io::Error {
     use std::os::unix::process::CommandExt;
@@ -146,7 +145,7 @@ fn replace(mut command: Command) -> std::io::Error {
     command.exec()
 }
 
-/// Runs `command`, and ends as it does.
+/// Runs `command`, and exits with its code.
 #[cfg(not(unix))]
 fn replace(mut command: Command) -> std::io::Error {
     match command.status() {

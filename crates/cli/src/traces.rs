@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use train::run::Trace;
 
-/// What is kept while a run goes on.
+/// The traces of the last steps.
 #[derive(Debug)]
 pub struct Traces<'a> {
     path: Option<&'a Path>,
@@ -25,7 +25,7 @@ impl<'a> Traces<'a> {
         Ok(Traces { path, steps, last: VecDeque::new() })
     }
 
-    /// A step was taken.
+    /// Adds the trace of a step.
     pub fn add(&mut self, trace: &Trace) {
         if self.path.is_some() {
             self.last.truncate(self.steps - 1);
@@ -33,7 +33,7 @@ impl<'a> Traces<'a> {
         }
     }
 
-    /// Writes them as one, in order of time; a process that took no step leaves what one before it wrote.
+    /// Writes them as one trace, in order of time; a process that took no step keeps the file of the previous one.
     ///
     /// # Errors
     /// If they cannot be written.

@@ -1,5 +1,4 @@
-//! How much memory a model takes at least, known before any of it is asked for: a size that no memory holds is refused
-//! by name.
+//! A lower bound of the memory of a model, checked before any is allocated.
 
 use std::fs;
 
@@ -22,7 +21,7 @@ pub enum Use {
     },
 }
 
-/// Memory that is taken to be there where the system does not tell: more than any Mac has.
+/// Memory assumed where the system does not report it: more than any Mac has.
 const UNKNOWN: u64 = 512 << 30;
 
 /// Bytes for each element of a constant table while programs are made: it is held as f64 and in a few copies of half
@@ -35,8 +34,8 @@ const SCHEDULE: u128 = 8 << 10;
 /// Bytes for each layer's kernels, however small. Measured with 4 and 2000 layers.
 const LAYER: u128 = 64 << 10;
 
-/// Refuses a model whose memory this machine does not have. The demand is a lower bound: what passes may still be too
-/// large, what is refused cannot run.
+/// Refuses a model that needs more memory than this machine has. The demand is a lower bound: a model that passes may
+/// still be too large, a refused one cannot run.
 ///
 /// # Errors
 /// [`TrainError::Memory`], with the part that takes most.
@@ -78,7 +77,7 @@ fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static st
         parts.clear();
     }
     let mask = TABLE * s * s;
-    // The probabilities and their gradients lie on three surfaces in fp16, and in working memory.
+    // Probabilities and their gradients take three fp16 surfaces, and working memory.
     let attention = if trains { mask + 16 * h * s * s } else { mask };
     parts.push((attention, "attention within a window", "`seq`, or `heads`,"));
     let turn = if c.rope.kind == RopeKind::None { 0 } else { TABLE * (e * e + 2 * e * s) };
@@ -101,7 +100,7 @@ fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static st
     parts
 }
 
-/// Bytes that this process can have at most, where the system tells (Linux): memory and swap, the limit of its control
+/// Most bytes that this process can have, where the system reports it (Linux): memory and swap, the limit of its control
 /// group, the limit of its address space.
 fn available() -> u64 {
     let kib = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024);

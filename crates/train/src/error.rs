@@ -152,7 +152,7 @@ pub enum TrainError {
         problem: String,
     },
     /// A token file without a header that looks like tokens of another width.
-    #[error("`{}` would be read as {bits}-bit tokens for a vocabulary of {vocab}, but it looks like {likely}-bit ones: {}", path.display(), if *bits == 16 { "every second one is 0" } else { "two stand in each" })]
+    #[error("`{}` would be read as {bits}-bit tokens for a vocabulary of {vocab}, but it looks like {likely}-bit ones: {}", path.display(), if *bits == 16 { "every second one is 0" } else { "each holds two" })]
     TokenWidth {
         /// The token file.
         path: PathBuf,
@@ -187,8 +187,8 @@ pub enum TrainError {
         /// The sequence length.
         seq: usize,
     },
-    /// A token file that lost its end while it was in use.
-    #[error("`{}` was cut while in use: tokens {start} to {end} can no longer be read", path.display())]
+    /// A token file that was truncated while it was in use.
+    #[error("`{}` was truncated while in use: tokens {start} to {end} can no longer be read", path.display())]
     TokenFileShrank {
         /// The token file.
         path: PathBuf,
@@ -197,7 +197,7 @@ pub enum TrainError {
         /// One past the last token asked for.
         end: u64,
     },
-    /// A token file that got other content while it was in use.
+    /// A token file that was overwritten while it was in use.
     #[error("`{}` was changed while in use: tokens {start} to {end} are not what they were when it was opened", path.display())]
     TokenFileChanged {
         /// The token file.
@@ -337,8 +337,8 @@ pub enum TrainError {
         /// What was expected and what was found.
         problem: String,
     },
-    /// A tensor with numbers that no model can have.
-    #[error("`{}`: {count} of {of} numbers of tensor `{name}` are not finite, the first of them number {first}", path.display())]
+    /// A tensor with infinities or NaNs.
+    #[error("`{}`: {count} of {of} numbers of tensor `{name}` are not finite, the first at index {first}", path.display())]
     TensorNotFinite {
         /// The file.
         path: PathBuf,
@@ -351,13 +351,13 @@ pub enum TrainError {
         /// Index of the first of them, row-major, counted from 0.
         first: usize,
     },
-    /// A file that is to be appended to, and is a link to another place.
-    #[error("`{}` is a symbolic link, and a run writes into its own folder alone", path.display())]
+    /// A file to append to that is a symbolic link.
+    #[error("`{}` is a symbolic link; a run writes only into its own folder", path.display())]
     Link {
         /// The link.
         path: PathBuf,
     },
-    /// A training state of a model with another configuration.
+    /// The training state of a model with another configuration.
     #[error("`{}` belongs to a model with {key} = {got}, this run has {key} = {want}", path.display())]
     StateOfOtherModel {
         /// The state file.

@@ -86,9 +86,9 @@ fn from_clock() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_micros() as u64 % 1_000_000)
 }
 
-/// Text that is shown as it comes, until nobody reads it.
+/// Text shown piece by piece, until the reader closes the output.
 ///
-/// What goes to a terminal has no control characters but newline and tab: a model may write any.
+/// On a terminal, control characters other than newline and tab are replaced.
 pub struct Stream<W: Write> {
     out: W,
     terminal: bool,

@@ -55,12 +55,12 @@ enum Command {
 }
 
 impl Cli {
-    /// The voice that the command is to have.
+    /// The output that the command writes to.
     pub fn ui(&self) -> Ui {
         Ui::new(matches!(&self.command, Command::Train(args) if args.quiet))
     }
 
-    /// Does what was asked.
+    /// Runs the command.
     pub fn run(&self, ui: &Ui) -> Result<(), CommandError> {
         match &self.command {
             Command::Train(args) => train::run(ui, args),
@@ -85,7 +85,7 @@ fn print_json(ui: &Ui, value: &impl serde::Serialize) -> Result<(), CommandError
     ui.result(&text)
 }
 
-/// Refuses a file that could not be written, before time is spent on what is to be in it.
+/// Refuses a file that cannot be written, before time is spent on its content.
 pub fn check_place(path: Option<&Path>) -> Result<(), CommandError> {
     let Some(path) = path else { return Ok(()) };
     let new = !path.exists();

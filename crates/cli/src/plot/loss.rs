@@ -1,4 +1,4 @@
-//! `loss.svg`: the course of a run.
+//! `loss.svg`: the loss of a run over its steps.
 
 use super::{GRID, SIZE};
 use crate::progress::Smooth;

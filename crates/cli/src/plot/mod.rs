@@ -1,4 +1,4 @@
-//! Pictures, as SVG: the course of a run, and what measurements found.
+//! Charts in SVG: the loss of a run, and results of measurements.
 
 mod chart;
 mod loss;

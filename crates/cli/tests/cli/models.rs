@@ -382,7 +382,7 @@ fn gradients_do_not_replace_what_they_are_computed_from() {
         let refused = place.run(&format!("grads --model m.bin --tokens t.safetensors --out {out}"));
         assert_eq!(refused.code, Some(2), "{}", refused.stderr);
         assert!(
-            refused.stderr.contains(&format!("`{out}` is read: it cannot be written too")),
+            refused.stderr.contains(&format!("`{out}` is an input and cannot be the output too")),
             "{}",
             refused.stderr
         );

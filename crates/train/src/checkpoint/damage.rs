@@ -262,8 +262,8 @@ fn numbers_that_are_not_finite_are_named_with_their_count() {
         parts.write(&run.model());
         let error = load_model(&run.model(), &small()).unwrap_err();
         let want = format!(
-            "`{}`: 1 of 8 numbers of tensor `model.layers.1.input_layernorm.weight` are not finite, the first of them \
-             number {at}",
+            "`{}`: 1 of 8 numbers of tensor `model.layers.1.input_layernorm.weight` are not finite, the first at \
+             index {at}",
             run.model().display()
         );
         assert_eq!(error.to_string(), want);

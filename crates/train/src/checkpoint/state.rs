@@ -1,4 +1,4 @@
-//! Everything a run needs to continue: weights, optimizer moments and position, as one file.
+//! A checkpoint: weights, moments of the optimizer and position of a run, in one file.
 
 use std::path::Path;
 
@@ -35,12 +35,12 @@ pub struct TrainState {
     pub best_val: Option<f64>,
     /// The data it trains on.
     pub data: Option<DataMark>,
-    /// The run's settings (schedule, batch, optimizer) in the trainer's own form, kept bit for bit.
+    /// The run's settings, [`crate::run::Settings::to_json`].
     pub settings: serde_json::Value,
-    /// What the run was started with besides.
+    /// How the run was started.
     #[serde(default)]
     pub launch: Launch,
-    /// Whether a step with these weights had a finite loss and finite gradients.
+    /// Whether a forward and backward pass with these weights had a finite loss and finite gradients.
     #[serde(default = "yes")]
     pub measured: bool,
 }
@@ -63,7 +63,7 @@ pub struct Launch {
     pub tokenizer: Option<String>,
 }
 
-/// What earlier versions, which have no such field, are taken to say.
+/// The value of `measured` in files of earlier versions.
 fn yes() -> bool {
     true
 }
@@ -95,8 +95,7 @@ pub struct Snapshot<'a> {
 pub struct Checkpoint {
     /// Where the run stands.
     pub state: TrainState,
-    /// Which channels RoPE turns together in these weights; their folder has another order of rows if they are
-    /// interleaved.
+    /// Which channels RoPE rotates together in these weights; if interleaved, the folder's model has another order of rows.
     pub rope: RopeKind,
     /// Weights.
     pub params: Vec<f32>,
@@ -115,7 +114,7 @@ struct Entry {
     state: TrainState,
 }
 
-/// Writes a checkpoint as one safetensors file, all at once or not at all: `param.NAME`, `adamw.m.NAME` and
+/// Writes a checkpoint as one safetensors file, atomically: `param.NAME`, `adamw.m.NAME` and
 /// `adamw.v.NAME` for each weight, everything else in the metadata.
 ///
 /// # Errors

@@ -1,10 +1,9 @@
 //! From text to training windows: text files, token files, the split into training and validation, and which
 //! window a step trains on.
 //!
-//! Text is read in chunks, encoded and written to a file of little-endian tokens ([`tokenize`]).
-//! Token files are read window by window at their position ([`TokenFile`]): memory stays constant however
-//! large the file is, as with a memory map, and a file cut or overwritten while in use is an error instead of a
-//! signal or of other training.
+//! Text is read in chunks, encoded and written to a file of little-endian tokens ([`tokenize`]). Windows are read from the
+//! token file when they are needed ([`TokenFile`]), so memory does not grow with the file. A file that is truncated or
+//! overwritten while in use is an error.
 
 mod split;
 mod synthetic;
@@ -52,7 +51,7 @@ impl Source {
         }
         let (what, remedy) = match extension.to_str().unwrap_or_default() {
             "bin" | "npy" => {
-                // Fails here, and not after minutes of other work, if the file cannot be read.
+                // Fail now if the file cannot be read, not after minutes of other work.
                 std::fs::File::open(path).map_err(TrainError::io("read", path))?;
                 return Ok(Self::Tokens(path.to_owned()));
             }
@@ -68,7 +67,7 @@ impl Source {
     }
 }
 
-/// What helps where text stands in the fields of a file.
+/// The remedy for text in fields of records.
 const EXTRACT: &str = "Put the text itself into `.txt` files, a document in each, and name their folder.";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which tokens are trained on, which validate, and which window a step takes.
+//! The split into training and validation tokens, and the windows of each step.
 
 use std::ops::Range;
 
@@ -56,8 +56,7 @@ pub fn windows(range: Range<u64>, seq: usize, limit: usize) -> Vec<u64> {
         .collect()
 }
 
-/// Chooses training windows: a function of run seed, step and index, so a resumed run continues as if it had
-/// never stopped.
+/// Chooses training windows. The choice is a function of seed, step and index, so a resumed run takes the same windows.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     seed: u64,

@@ -8,13 +8,13 @@ use super::bundled;
 use crate::error::TrainError;
 use crate::tokenizer::{Ends, last_cut};
 
-/// Chunks are about this long, so that a batch of them keeps all threads busy in little memory.
+/// Bytes of a chunk: a batch of chunks keeps all threads busy and takes little memory.
 const CHUNK: usize = 128 << 10;
 
-/// A text without a single space is cut here nevertheless.
+/// A text without spaces is cut after this many bytes.
 const LONGEST_PIECE: usize = 512 << 10;
 
-/// Some editors begin a file of UTF-8 with it; it is no part of the text.
+/// Mark at the start of UTF-8 files of some editors; not part of the text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// One text or several: the bundled one, a file, or the `.txt` files of a folder in the order of their paths.
@@ -140,7 +140,7 @@ impl Iterator for Chunks<'_> {
                 continue;
             };
             let result = document.next_chunk(self.chunk).transpose();
-            // After an error the rest of the document is not worth reading.
+            // After an error the rest of the document is skipped.
             if !matches!(result, Some(Ok(_))) {
                 self.open = None;
             }
@@ -208,7 +208,7 @@ impl<'a> OpenDocument<'a> {
             return refused(0, true);
         }
         let Some(at) = bytes.iter().position(|&byte| byte == 0) else { return Ok(()) };
-        // In UTF-16, most western text has a zero in one half of each pair, and none in the other.
+        // Most western text in UTF-16 has a zero in the same half of each pair, and none in the other.
         let sample = &bytes[..bytes.len().min(1024)];
         let zeros = |half: usize| sample.iter().skip(half).step_by(2).filter(|&&byte| byte == 0).count();
         let (even, odd) = (zeros(0), zeros(1));
@@ -226,7 +226,7 @@ impl<'a> OpenDocument<'a> {
     }
 }
 
-/// The beginning of the last character, so that a cut there splits none.
+/// The offset of the last character, where a cut splits none.
 fn last_character(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|b| b & 0xc0 != 0x80).filter(|&at| at > 0).unwrap_or(bytes.len())
 }

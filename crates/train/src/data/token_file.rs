@@ -22,10 +22,10 @@ pub struct TokenFile {
     fingerprint: u64,
 }
 
-/// Fewest tokens of which it is said that they look like tokens of another width.
+/// Fewest tokens by which a wrong width is recognized.
 const ENOUGH: u64 = 16;
 
-/// No vocabulary is this large: such a token is two 16-bit ones.
+/// Larger than any vocabulary: such a token is a pair of 16-bit tokens.
 const TOO_LARGE: u32 = 1 << 24;
 
 impl TokenFile {
@@ -119,8 +119,8 @@ impl TokenFile {
     /// Reads `window.len()` tokens from position `start` on.
     ///
     /// # Errors
-    /// [`TrainError::TokenFileShrank`] if the file no longer reaches that far, [`TrainError::TokenFileChanged`] if other
-    /// tokens stand there now, otherwise [`TrainError::Io`].
+    /// [`TrainError::TokenFileShrank`] if the file has become shorter, [`TrainError::TokenFileChanged`] if its
+    /// tokens have changed, otherwise [`TrainError::Io`].
     pub fn window(&self, start: u64, window: &mut [u32]) -> Result<(), TrainError> {
         let Layout { start: begins, width, .. } = self.layout;
         let mut bytes = vec![0; width as usize * window.len()];
@@ -158,7 +158,7 @@ impl TokenFile {
         })
     }
 
-    /// Hands the tokens of `range` to `visit` chunk by chunk, each with its position.
+    /// Calls `visit` with the tokens of `range`, chunk by chunk, and the position of each chunk.
     fn walk(
         &self,
         range: Range<u64>,

@@ -1,4 +1,4 @@
-//! How tokens lie in a file: bare, behind the header of llm.c, or as a NumPy array.
+//! Layouts of token files: tokens alone, tokens behind llm.c's header, NumPy arrays.
 //!
 //! llm.c: 256 i32 (mark, version, number of tokens, zeros), then the tokens; the mark 20240520 has 16-bit tokens,
 //! 20240801 32-bit ones. Source: karpathy/llm.c `dev/data/data_common.py`. NumPy: `\x93NUMPY`, version, length of a
@@ -18,10 +18,10 @@ const NUMPY: &[u8] = b"\x93NUMPY";
 /// Longest dictionary of a NumPy array that is read.
 const NUMPY_HEADER: u64 = 1 << 16;
 
-/// So many bytes of text are no tokens by chance.
+/// So many bytes that are all printable are text, not tokens.
 const ENOUGH: usize = 64;
 
-/// Where tokens begin in a file, how wide and how many they are.
+/// The layout of a token file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Bytes before the first token.
@@ -30,7 +30,7 @@ pub(super) struct Layout {
     pub(super) width: u64,
     /// Number of tokens.
     pub(super) len: u64,
-    /// Whether the file says its own width.
+    /// Whether the width is known from the file, and not assumed from the vocabulary.
     pub(super) said: bool,
 }
 
@@ -48,7 +48,7 @@ impl Layout {
         }
     }
 
-    /// How the tokens of `file` lie; a file without a header has the width that `vocab` needs.
+    /// The layout of `file`; without a header, tokens have the width that `vocab` needs.
     pub(super) fn detect(path: &Path, mut file: &File, vocab: usize) -> Result<Self, TrainError> {
         let bytes = file.metadata().map_err(TrainError::io("read", path))?.len();
         let mut head = Vec::new();
@@ -64,7 +64,7 @@ impl Layout {
         } else if head.len() >= ENOUGH
             && head.iter().all(|b| matches!(b, b' '..=b'~' | b'\n' | b'\r' | b'\t'))
         {
-            Err("it reads as text: give it another ending than `.bin`".to_owned())
+            Err("it is text: `.bin` is for tokens, rename it".to_owned())
         } else {
             llmc(&head, bytes)
         };
@@ -96,7 +96,7 @@ fn llmc(head: &[u8], bytes: u64) -> Result<Option<Layout>, String> {
     let (len, has) = (u64::from(word(2) as u32), bytes - LLMC_HEADER);
     if len * width != has {
         return Err(format!(
-            "its header promises {len} tokens of {width} bytes, {has} bytes of tokens are there"
+            "its header says {len} tokens of {width} bytes, the file has {has} bytes of tokens"
         ));
     }
     Ok(Some(Layout { start: LLMC_HEADER, width, len, said: true }))
@@ -137,7 +137,7 @@ fn numpy(head: &[u8], bytes: u64) -> Result<Layout, String> {
     let has = bytes.saturating_sub(start);
     if len.checked_mul(width) != Some(has) {
         return Err(format!(
-            "its header promises {len} tokens of {width} bytes, {has} bytes of tokens are there"
+            "its header says {len} tokens of {width} bytes, the file has {has} bytes of tokens"
         ));
     }
     Ok(Layout { start, width, len, said: true })

@@ -13,7 +13,7 @@ use crate::tokenizer::Tokenizer;
 /// Chunks encoded at a time: enough for the threads of a large machine, some megabytes of memory.
 const CHUNKS_AT_ONCE: usize = 32;
 
-/// A tokenizer learns its merges from at most this much text, 64 MiB: more changes them little.
+/// A tokenizer is trained from at most this much text, 64 MiB: more changes its merges little.
 const LEARN_FROM: u64 = 64 << 20;
 
 /// Trains a byte-level byte-pair tokenizer of `vocab` tokens from a text (its first 64 MiB).
@@ -33,16 +33,16 @@ pub fn train_tokenizer(source: &TextSource, vocab: usize) -> Result<Tokenizer, T
     Tokenizer::train(texts, vocab)
 }
 
-/// Encodes a text into a file of little-endian tokens, all at once or not at all; returns their number. Tokens have 16
+/// Encodes a text into a file of little-endian tokens, atomically; returns their number. Tokens have 16
 /// bits, or 32 for a model with a vocabulary of more than 65536.
 ///
 /// Documents are divided by the tokenizer's [separator](Tokenizer::separator), if it has one. `progress`
-/// hears the bytes of text done so far. The file does not depend on the number of threads.
+/// is called with the bytes of text done so far. The file does not depend on the number of threads.
 ///
 /// # Errors
 /// [`TrainError::TooFewTokens`] if the text has less than one window of `seq` tokens and its targets,
 /// [`TrainError::TokenizerTooLarge`] if `tokenizer` has more than `vocab` tokens, [`TrainError::Io`],
-/// [`TrainError::NotUtf8`], [`TrainError::NotText`]; an earlier file of that name is then as it was.
+/// [`TrainError::NotUtf8`], [`TrainError::NotText`]; an earlier file of that name is then unchanged.
 pub fn tokenize(
     source: &TextSource,
     tokenizer: &Tokenizer,

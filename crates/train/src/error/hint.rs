@@ -41,7 +41,7 @@ impl TrainError {
                  32-bit ones."
             }
             Self::TokenFormat { .. } => {
-                "Make the file again: llm.c's form, or `numpy.save` of one axis of `<u2` or `<u4`."
+                "Make the file again: in llm.c's format, or `numpy.save` of one axis of `<u2` or `<u4`."
             }
             Self::TokenWidth { bits: 16, .. } => {
                 "Store 16-bit tokens, or save them as `.npy`, which says its width."
@@ -62,7 +62,7 @@ impl TrainError {
             Self::VocabTooSmall { .. } => "Give the model a larger `vocab`.",
             Self::CheckpointVersion { .. } => "Go on with the version of this program that wrote it.",
             Self::FileFormat { .. } => {
-                "Fetch or write the file again; it is cut, damaged or of another kind."
+                "Fetch or write the file again: it is truncated, damaged or in another format."
             }
             Self::Llama2cVersion { .. } => "Write it again with llama2.c's `export.py --version 0`.",
             Self::WeightsFormat { .. } => {

@@ -1,4 +1,4 @@
-//! What can go wrong in a run.
+//! Errors of a run.
 
 use crate::error::TrainError;
 use crate::host::HostError;
@@ -8,7 +8,7 @@ use ane::DeviceError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// What can go wrong in a run, in generation or evaluation.
+/// An error of a run, of generation or of evaluation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]
@@ -25,11 +25,11 @@ pub enum RunError {
     Setting { what: &'static str, got: String, want: &'static str },
     #[error("`{}` already holds a run", dir.display())]
     Occupied { dir: PathBuf },
-    #[error("`{}` holds `{file}`, which is no run's: it would be overwritten", dir.display())]
+    #[error("`{}` holds `{file}`, which belongs to no run and would be overwritten", dir.display())]
     Foreign { dir: PathBuf, file: String },
-    #[error("`{}` is read: it cannot be written too", path.display())]
+    #[error("`{}` is an input and cannot be the output too", path.display())]
     OutIsInput { path: PathBuf },
-    #[error("`{}` was trained on other data: {want} tokens with mark {want_mark:016x}, `{}` has {got} with {got_mark:016x}", dir.display(), data.display())]
+    #[error("`{}` was trained on other data: {want} tokens with fingerprint {want_mark:016x}, `{}` has {got} with {got_mark:016x}", dir.display(), data.display())]
     OtherData { dir: PathBuf, data: PathBuf, want: u64, want_mark: u64, got: u64, got_mark: u64 },
     #[error("another process is training in `{}`", dir.display())]
     Busy { dir: PathBuf },
@@ -43,7 +43,7 @@ pub enum RunError {
     NotFinite { step: u64, steps: u32, loss: f64, saved: Option<u64>, found: Option<Box<OutOfRange>> },
     #[error("the training has diverged by step {step}: {unfit}; {}", kept(*saved))]
     Diverged { step: u64, unfit: Unfit, saved: Option<u64> },
-    #[error("`{}` has no tokenizer, and what was asked for needs text", dir.display())]
+    #[error("`{}` has no tokenizer, which text needs", dir.display())]
     NoTokenizer { dir: PathBuf },
     #[error("the model is trained on synthetic activations, not on text: {what} means nothing for it")]
     NotLanguage { what: &'static str },
@@ -53,17 +53,17 @@ pub enum RunError {
     Metrics { path: PathBuf, line: usize, problem: String },
 }
 
-/// Why weights are not worth a checkpoint.
+/// Why weights are not saved in a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum Unfit {
-    /// A step with them has a loss or a gradient that is not finite.
+    /// The loss or the gradient of a step with them is not finite.
     Step { loss: f64, grad_norm: f64, found: Option<Box<OutOfRange>> },
-    /// Some of them, or of their moments, are not finite.
+    /// A weight or a moment is not finite.
     Weights { name: String },
-    /// Some of them are too large for the engine's element type.
+    /// A weight is too large for the engine's element type.
     Range { name: String },
-    /// A validation with them has a loss that is not finite.
+    /// The validation loss is not finite.
     Validation { loss: f64, found: Option<Box<OutOfRange>> },
 }
 
@@ -83,12 +83,12 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// Where a forward pass left its range.
+/// Describes where a forward pass left its range.
 fn began(found: Option<&OutOfRange>) -> String {
     found.map_or(String::new(), |found| format!("; {found}"))
 }
 
-/// What is left of a run that diverged.
+/// Says which checkpoint of a diverged run is left.
 fn kept(saved: Option<u64>) -> String {
     match saved {
         Some(step) => format!("the checkpoint of step {step} is kept"),
@@ -102,7 +102,7 @@ impl RunError {
         unfit.map_or_else(|| RunError::NoTokenizer { dir: dir.to_owned() }, RunError::Train)
     }
 
-    /// If the training has diverged, the step of the checkpoint that is left.
+    /// The step of the checkpoint that is left, if any; `None` if this is another error than divergence.
     pub fn diverged(&self) -> Option<Option<u64>> {
         match self {
             RunError::NotFinite { saved, .. } | RunError::Diverged { saved, .. } => Some(*saved),
@@ -144,7 +144,7 @@ impl RunError {
             RunError::TokenizerGone { .. } | RunError::OtherTokenizer { .. } => {
                 "Restore the file, or name the run's tokenizer with `--tokenizer`."
             }
-            // A model that does not fit from the start is not made to fit by smaller steps.
+            // Smaller steps do not help a model that left the range of fp16 before its first checkpoint.
             RunError::NotFinite { saved: None, .. } | RunError::Diverged { saved: None, .. }
                 if self.found().is_some() =>
             {
@@ -166,7 +166,7 @@ impl RunError {
         Some(sentence.to_owned())
     }
 
-    /// Whether the same may succeed in a new process: the engine's compiler refused.
+    /// Whether a new process may succeed: the engine's compiler has refused.
     pub fn is_retryable(&self) -> bool {
         match self {
             RunError::Step(e) => e.is_retryable(),
@@ -175,7 +175,7 @@ impl RunError {
         }
     }
 
-    /// Whether the cause is what the user gave, and not the machine or this program.
+    /// Whether the user's input is the cause, and not the machine or this program.
     pub fn is_input(&self) -> bool {
         match self {
             RunError::Step(StepError::Host(HostError::TokenOutOfRange { .. }) | StepError::Budget { .. }) => {

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one line a step, a validation or another event.
+//! `metrics.jsonl`: one line per step or validation.
 
 use super::RunError;
 use crate::error::TrainError;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub struct StepRecord {
     /// Which step, counted from 1.
     pub step: u64,
-    /// Mean loss of its windows: nats per token, or mean squared error. JSON has no NaN: it stands as `null` there.
+    /// Mean loss of its windows: nats per token, or mean squared error. NaN is `null` in JSON.
     #[serde(deserialize_with = "number")]
     pub loss: f64,
     /// The learning rate.
@@ -29,25 +29,25 @@ pub struct StepRecord {
     pub engine_ms: f64,
     /// Time of the host's work, overlapped work included, in milliseconds.
     pub host_ms: f64,
-    /// Time of bringing values onto surfaces and off them, a part of the host's, in milliseconds.
+    /// Time of copying values to and from surfaces, part of the host's, in milliseconds.
     #[serde(default)]
     pub convert_ms: f64,
-    /// Time in which the engine's lane waited for the host's, in milliseconds.
+    /// Time in which the engine's lane waited for the host's lane, in milliseconds.
     #[serde(default)]
     pub wait_ms: f64,
-    /// Time of the optimizer, a part of the host's: AdamW, new weights, in milliseconds.
+    /// Time of the optimizer, part of the host's: AdamW and updating weights, in milliseconds.
     #[serde(default)]
     pub update_ms: f64,
-    /// Time of compiling kernels again for the new weights, a part of the host's, in milliseconds.
+    /// Time of recompiling kernels with new weights, part of the host's, in milliseconds.
     #[serde(default)]
     pub compile_ms: f64,
-    /// Time from the last step of the process before, where this is the first of a new one, in milliseconds: saving,
-    /// starting, reading, compiling. It comes before the step's own time.
+    /// In the first step of a new process, the time since the last step of the previous one, in milliseconds: saving,
+    /// starting, reading, compiling. Not part of `ms`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub restart_ms: f64,
     /// Dispatches to the engine.
     pub dispatches: u64,
-    /// Whether the weights stayed as they were, as a gradient was not finite.
+    /// Whether the weights were not updated, because a gradient was not finite.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
 }
@@ -63,18 +63,18 @@ pub struct Validation {
     /// `exp(loss)`.
     #[serde(deserialize_with = "number")]
     pub perplexity: f64,
-    /// Bits per byte of the text that was predicted; `None` if the tokens' text is not known.
+    /// Bits per byte of the predicted text; `None` if the text of the tokens is unknown.
     pub bits_per_byte: Option<f64>,
-    /// Windows that it was measured on.
+    /// Number of windows.
     pub windows: usize,
 }
 
-/// What serde asks of a time that is left out.
+/// Whether serde leaves out a time.
 fn is_zero(x: &f64) -> bool {
     *x == 0.0
 }
 
-/// A number, or `null` for what is none.
+/// A number; `null` is NaN.
 fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
 }
@@ -105,8 +105,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Opens the file of a run that has taken `step` steps; what was written after them, before the run was killed,
-    /// is taken out.
+    /// Opens the file of a run that is at step `step`; later lines, which a killed process wrote, are removed.
     ///
     /// # Errors
     /// If the file cannot be written, or is not a metrics file.
@@ -117,7 +116,7 @@ impl Metrics {
             let (lines, whole) = lines(path)?;
             let all = lines.len();
             let kept: Vec<Line> = lines.into_iter().filter(|l| l.step() <= step).collect();
-            // A run that goes on where it stopped leaves the file as it is.
+            // Nothing to remove: leave the file alone.
             if !whole || kept.len() < all {
                 let text: String =
                     kept.iter().filter_map(|l| Some(serde_json::to_string(l).ok()? + "\n")).collect();
@@ -136,7 +135,7 @@ impl Metrics {
         &self.validations
     }
 
-    /// Makes durable what was written.
+    /// Syncs the file.
     pub(super) fn sync(&self) -> Result<(), RunError> {
         Ok(self.file.sync_data().map_err(TrainError::io("write", &self.path))?)
     }
@@ -144,7 +143,7 @@ impl Metrics {
     /// Steps and validations of a metrics file.
     ///
     /// # Errors
-    /// If it cannot be read, or is not a metrics file. A last line that is cut short is left out.
+    /// If it cannot be read, or is not a metrics file. An incomplete last line is left out.
     pub fn read(path: &Path) -> Result<(Vec<StepRecord>, Vec<Validation>), RunError> {
         let (mut steps, mut validations) = (Vec::new(), Vec::new());
         for line in lines(path)?.0 {
@@ -178,7 +177,7 @@ impl Metrics {
     }
 }
 
-/// The lines of a metrics file, and whether that is all of it: a last line that is cut short is left out.
+/// The lines of a metrics file, and whether the last one is complete; an incomplete one is left out.
 fn lines(path: &Path) -> Result<(Vec<Line>, bool), RunError> {
     let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
     let whole = text.rfind('\n').map_or(0, |end| end + 1);

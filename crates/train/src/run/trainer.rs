@@ -23,24 +23,24 @@ pub struct Run {
     parts: Parts,
     trace: Trace,
     sampler: Option<Sampler>,
-    /// The forward and backward pass of the next step, if it is done already, and its trace.
+    /// The result of the next step's forward and backward pass, if it was taken already, and its trace.
     measured: Option<Measured>,
     next_trace: Trace,
-    /// Steps in a row that were skipped.
+    /// Number of skipped steps in a row.
     not_finite: u32,
-    /// The step of the newest checkpoint, and that of the model beside it.
+    /// The steps of the newest checkpoint and of the model in the folder.
     saved: Option<u64>,
     exported: Option<u64>,
-    /// The step of a checkpoint that no step has measured yet.
+    /// The step of a checkpoint whose weights have not been through a forward and backward pass yet.
     unmeasured: Option<u64>,
     restarted: Duration,
 }
 
-/// What a forward and backward pass came to; the gradients are in the network.
+/// The result of a forward and backward pass; the gradients are in the network.
 #[derive(Clone, Copy, Debug)]
 struct Measured {
     loss: f64,
-    /// The global norm of the gradient, and what gradients are multiplied with to be of one token.
+    /// The global norm of the gradient, after `scale` has removed loss scale and number of windows.
     grad_norm: f64,
     scale: f64,
     took: Duration,
@@ -57,7 +57,7 @@ impl Measured {
     }
 }
 
-/// What a run is put together from.
+/// The parts of a run.
 pub(super) struct Parts {
     pub folder: RunFolder,
     pub settings: Settings,
@@ -75,7 +75,7 @@ pub(super) struct Parts {
     pub budget: Option<u32>,
     /// Whether the folder's model is of the state's step.
     pub has_model: bool,
-    #[expect(dead_code, reason = "it is held for as long as the run lives")]
+    #[expect(dead_code, reason = "held as long as the run lives")]
     pub lock: Option<RunLock>,
 }
 
@@ -88,7 +88,7 @@ impl std::fmt::Debug for Parts {
     }
 }
 
-/// Bytes that a run holds.
+/// Memory of a run, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunMemory {
     /// Weights, fp32.
@@ -103,7 +103,7 @@ pub struct RunMemory {
     pub shared: usize,
 }
 
-/// What a process compiles for a run, on an engine that counts it.
+/// Compilations of a process, on an engine with a budget for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compiles {
     /// Programs that it may compile.
@@ -115,7 +115,7 @@ pub struct Compiles {
 }
 
 impl Compiles {
-    /// Steps that one process takes. The last of them compiles nothing: it leaves its weights to the next process.
+    /// Steps that one process can take. The last one compiles nothing: the next process compiles its weights.
     pub fn steps(&self) -> u64 {
         match self.step {
             0 => u64::MAX,
@@ -145,7 +145,7 @@ impl Run {
         }
     }
 
-    /// What people call the model.
+    /// The model's name.
     pub fn name(&self) -> &str {
         self.parts.state.launch.model.as_deref().unwrap_or("model")
     }
@@ -190,7 +190,7 @@ impl Run {
         self.parts.network.kernels.per_layer()
     }
 
-    /// What this process compiles for the run, if the engine counts it.
+    /// Compilations of this process, if the engine has a budget for them.
     pub fn compiles(&self) -> Option<Compiles> {
         let network = &self.parts.network;
         let of = |budget| Compiles {
@@ -201,18 +201,18 @@ impl Run {
         self.parts.budget.map(of)
     }
 
-    /// Why this process can do no more for the run, if it cannot: after the last step the kernels would have to be
-    /// compiled again. The step itself is done: save, and go on in a new process.
+    /// Why this process cannot take another step, if it cannot: the kernels would have to be recompiled, and the budget is
+    /// exhausted. The last step is complete: save, and go on in a new process.
     pub fn spent(&self) -> Option<&BudgetExhausted> {
         self.parts.network.exhausted()
     }
 
-    /// Says that this process goes on for one that took its last step so long ago: the next step notes it.
+    /// Records the time since the last step of the previous process; the next step reports it.
     pub fn note_restart(&mut self, took: Duration) {
         self.restarted = took;
     }
 
-    /// Whether weights travel on surfaces, so that all layers share one set of kernels.
+    /// Whether weights are passed on surfaces, so that all layers share one set of kernels.
     pub fn has_dynamic_weights(&self) -> bool {
         self.parts.network.kernels.is_dynamic()
     }
@@ -261,7 +261,7 @@ impl Run {
         every > 0 && step > 0 && step.is_multiple_of(every)
     }
 
-    /// Writes text as the model is now; `None` if it has no tokenizer.
+    /// A generator with the current weights; `None` if there is no tokenizer.
     pub fn generator(&self) -> Option<Generator<'_>> {
         self.parts.tokenizer.as_ref().map(|t| Generator::new(&self.parts.network, t, &self.parts.ends))
     }

@@ -1,4 +1,4 @@
-//! Hugging Face's `tokenizers` behind our door: training a byte-level BPE, and reading `tokenizer.json`.
+//! Hugging Face's `tokenizers` library: training a byte-level BPE, and reading `tokenizer.json`.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -18,7 +18,7 @@ use crate::error::TrainError;
 /// The smallest byte-level vocabulary: `<|endoftext|>` and the 256 bytes.
 pub const MIN_BPE_VOCAB: usize = 257;
 
-/// Stands between documents and belongs to none.
+/// The separator of documents.
 const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// Ids a vocabulary may reach: the table of bytes has an entry for each, used or not.
@@ -30,7 +30,7 @@ const END_NAMES: [&str; 4] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>"];
 /// Names that models use for the start of a text.
 const START_NAMES: [&str; 5] = ["<s>", "<|begin_of_text|>", "<bos>", "<|startoftext|>", END_OF_TEXT];
 
-/// Is encoded once when a file is read: what panics at every text is found before any text is there.
+/// Encoded once when a file is read, to find files at which the library panics with any text.
 const PROBE: &str = "Two  words, 3 \u{2581}caf\u{e9}s\n";
 
 /// A tokenizer read from `tokenizer.json`.
@@ -73,7 +73,7 @@ pub(super) fn train_bpe(
         .build();
 
     let mut failure = None;
-    // The marker is no text: merges inside its name would be wasted.
+    // The separator is not text: merges within its name would be wasted.
     let pieces = texts
         .map_while(|text| text.map_err(|error| failure = Some(error)).ok())
         .flat_map(|text| text.split(END_OF_TEXT).map(str::to_owned).collect::<Vec<_>>());
@@ -111,7 +111,7 @@ impl Library {
         if let Some(id) = prefix.iter().chain(&suffix).find(|&&id| id as usize >= table.len()) {
             return Err(format!("its post-processor adds token {id}, it has {} tokens", table.len()));
         }
-        // Only a panic is of interest: a vocabulary need not have all characters.
+        // An error is fine, a vocabulary need not have all characters; a panic is not.
         contained(|| {
             let _ = tokenizer.encode_fast(PROBE, false);
             Ok(())

@@ -1,4 +1,4 @@
-//! What a `tokenizer.json` could make the library allocate, known before the library reads it.
+//! Bounds on what the library may allocate for a `tokenizer.json`, checked before the library reads it.
 
 use serde_json::Value;
 

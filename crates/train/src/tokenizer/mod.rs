@@ -40,7 +40,7 @@ enum Kind {
     Llama2c(Box<Llama2c>),
 }
 
-/// Which ends of its text a piece has.
+/// Whether a piece of a text is its first or last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ends {
     /// The text begins with it.
@@ -50,7 +50,7 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    /// Those of a whole text.
+    /// A whole text.
     pub(crate) const BOTH: Self = Self { first: true, last: true };
 }
 
@@ -130,7 +130,7 @@ impl Tokenizer {
         }
     }
 
-    /// Writes the tokenizer into a model folder, all at once or not at all, and returns the file's path.
+    /// Writes the tokenizer into a model folder, atomically, and returns the file's path.
     ///
     /// # Errors
     /// [`TrainError::Io`].

@@ -102,7 +102,7 @@ pub fn run(ui: &Ui, args: &CheckArgs) -> Result<(), CommandError> {
         print_json(ui, &listing)?;
     }
     match unread {
-        Some(error) => Err(error.told()),
+        Some(error) => Err(error.reported()),
         None if wrong => Err(CommandError::negative()),
         None => Ok(()),
     }

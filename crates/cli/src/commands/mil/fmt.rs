@@ -46,7 +46,7 @@ pub fn run(ui: &Ui, args: &FmtArgs) -> Result<(), CommandError> {
         }
     }
     match unread {
-        Some(error) => Err(error.told()),
+        Some(error) => Err(error.reported()),
         None if args.check && would_change => Err(CommandError::negative()),
         None => Ok(()),
     }

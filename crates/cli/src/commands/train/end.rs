@@ -1,4 +1,4 @@
-//! What a run leaves behind when it ends: a picture, a sample, the report.
+//! The end of a run: picture, sample, report.
 
 use super::TrainArgs;
 use crate::commands::generate::Stream;
@@ -17,7 +17,7 @@ const SAMPLE: usize = 200;
 /// What the sample begins with when the text is the bundled one.
 const PROMPT: &str = "Romeo.\n";
 
-/// Whether the data have a part that is not trained on.
+/// Whether there are data for validation.
 pub fn has_held_out(run: &Run) -> bool {
     run.config().task == Task::Regression || run.data_tokens().is_some_and(|(_, held_out)| held_out > 0)
 }
@@ -44,8 +44,7 @@ pub fn draw(run: &Run) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Whether the run has all that it leaves behind: the model, the last validation, on at most `windows` windows, and the
-/// picture, each of the last step.
+/// Whether model, last validation (on at most `windows` windows) and picture of the last step are there.
 pub fn is_finished(run: &Run, windows: usize) -> Result<bool, CommandError> {
     let drawn = || -> Result<bool, CommandError> {
         Ok(picture(run)?
@@ -62,7 +61,7 @@ fn loss_unit(cfg: &ModelConfig) -> &'static str {
     }
 }
 
-/// What was lost: nothing.
+/// The outcome of an interrupted run: everything is saved.
 pub fn interrupted(out: &Path, done: u64, steps: u64) -> CommandError {
     CommandError::interrupted(
         format!("stopped after step {done} of {steps}; everything is saved in `{}`", out.display()),
@@ -70,7 +69,7 @@ pub fn interrupted(out: &Path, done: u64, steps: u64) -> CommandError {
     )
 }
 
-/// What is left of a training that diverged, and how to go on; any other error as it is.
+/// The error with a hint how to go on, if the training has diverged.
 pub fn diverged(error: RunError, run: &Run) -> CommandError {
     // A tenth, without the digits that a division adds.
     let lr = format!("{:.1e}", run.settings().lr / 10.0).parse().unwrap_or(run.settings().lr);
@@ -79,7 +78,7 @@ pub fn diverged(error: RunError, run: &Run) -> CommandError {
             let command = resume_command(run.folder().dir());
             format!("Go on from step {step} with a lower learning rate: `{command} --lr {lr:?}`.")
         }
-        // A model that does not fit is not made to fit by smaller steps.
+        // Smaller steps do not help a model that left the range of fp16 from the start.
         None if error.found().is_some() => error.hint().unwrap_or_default(),
         None => format!("Start again with a lower learning rate, such as `--lr {lr:?}`."),
     });
@@ -90,7 +89,7 @@ pub fn diverged(error: RunError, run: &Run) -> CommandError {
     }
 }
 
-/// Lets the model write a little, for people to read as it comes.
+/// Generates a short text, and shows it piece by piece.
 pub fn sample(
     ui: &Ui,
     args: &TrainArgs,

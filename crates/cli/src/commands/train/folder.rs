@@ -1,4 +1,4 @@
-//! Where a run goes.
+//! The folder of a run that was given none.
 
 use crate::error::CommandError;
 use crate::ui::{Ui, word};

@@ -23,7 +23,7 @@ use train::run::{
 
 /// The model that is trained if none is named.
 const MODEL: &str = "shakespeare";
-/// Windows of the validations on the way: enough to see the course.
+/// Windows of a validation during the run.
 const VALIDATION: usize = 32;
 /// Windows of the last validation: all, unless there are very many.
 const FINAL_VALIDATION: usize = 4096;
@@ -43,7 +43,7 @@ pub struct Session<'a> {
     ui: &'a Ui,
     args: &'a TrainArgs,
     interrupt: &'a Interrupt,
-    /// What the process before this one has handed over.
+    /// The state that the previous process handed over.
     before: Option<ResumeState>,
     options: Options,
     traces: Traces<'a>,
@@ -161,7 +161,7 @@ impl<'a> Session<'a> {
             return Ok(false);
         }
         if run.is_done() {
-            self.ui.say(format!("all {steps} steps are taken; what was not written after them follows"));
+            self.ui.say(format!("all {steps} steps are taken; writing what is missing after them"));
         }
         self.progress.start(run.step_count(), steps);
         Ok(true)

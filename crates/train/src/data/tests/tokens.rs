@@ -90,8 +90,8 @@ fn tokens_of_another_width_are_refused_with_the_likely_reason() {
     }
     assert_eq!(
         refusal(70_000, &wide(&ids, 2)),
-        "`t.bin` would be read as 32-bit tokens for a vocabulary of 70000, but it looks like 16-bit ones: two stand in \
-         each\nStore 32-bit tokens, or save them as `.npy`, which says its width."
+        "`t.bin` would be read as 32-bit tokens for a vocabulary of 70000, but it looks like 16-bit ones: each \
+         holds two\nStore 32-bit tokens, or save them as `.npy`, which says its width."
     );
     for (bytes, problem) in [
         (npy("<f4", "(40,)", &wide(&ids, 4)), "its numbers are `<f4`, not `<u2`, `<u4`, `<i4` or `<i8`"),
@@ -99,17 +99,17 @@ fn tokens_of_another_width_are_refused_with_the_likely_reason() {
         (npy("<u2", "(4, 10)", &wide(&ids, 2)), "its shape is (4, 10), a stream of tokens has one axis"),
         (
             npy("<u2", "(41,)", &wide(&ids, 2)),
-            "its header promises 41 tokens of 2 bytes, 80 bytes of tokens are there",
+            "its header says 41 tokens of 2 bytes, the file has 80 bytes of tokens",
         ),
         (b"\x93NUMPY\x01".to_vec(), "its header is cut or too long"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{".to_vec(), "its header is cut or too long"),
         (
             llmc(20_240_520, 39, &wide(&ids, 2)),
-            "its header promises 39 tokens of 2 bytes, 80 bytes of tokens are there",
+            "its header says 39 tokens of 2 bytes, the file has 80 bytes of tokens",
         ),
         (
             llmc(20_240_801, 40, &wide(&ids, 2)),
-            "its header promises 40 tokens of 4 bytes, 80 bytes of tokens are there",
+            "its header says 40 tokens of 4 bytes, the file has 80 bytes of tokens",
         ),
         (llmc(20_240_520, 40, &[])[..96].to_vec(), "its header is llm.c's, cut after 96 of 1024 bytes"),
         (
@@ -118,7 +118,7 @@ fn tokens_of_another_width_are_refused_with_the_likely_reason() {
         ),
         (
             "It was the best of times, it was the worst of times, it was the age of wisdom.".into(),
-            "it reads as text: give it another ending than `.bin`",
+            "it is text: `.bin` is for tokens, rename it",
         ),
     ] {
         let said = refusal(1000, &bytes);

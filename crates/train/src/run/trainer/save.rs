@@ -1,4 +1,4 @@
-//! When a run is saved, and what of it is worth that.
+//! Saving a run, if its weights are fit.
 
 use super::{Measured, Parts, Run};
 use crate::checkpoint::Snapshot;
@@ -7,12 +7,12 @@ use crate::run::{RunError, Unfit};
 use crate::step::StepError;
 use std::sync::Arc;
 
-/// What became of a checkpoint that was asked for.
+/// The outcome of saving.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Saved {
-    /// It is there, and the model with it.
+    /// Checkpoint and model are written.
     Done,
-    /// The weights are not worth it: earlier files are as they were.
+    /// The weights are unfit: earlier files are unchanged.
     Withheld(Unfit),
 }
 
@@ -22,12 +22,12 @@ impl Run {
         [self.saved, self.exported] == [Some(self.step_count()); 2]
     }
 
-    /// Writes a checkpoint and `model.safetensors`, if they are worth it: weights and moments are finite, and the next
-    /// step's forward and backward pass, which is taken now, has a finite loss and finite gradients with them. (Only
-    /// when [`Run::spent`] says that nothing can be computed any more, the next process takes it.)
+    /// Writes a checkpoint and `model.safetensors` if weights and moments are finite and the next step's forward and
+    /// backward pass has a finite loss and finite gradients. The pass is run now; where [`Run::spent`] says that nothing
+    /// can be computed any more, the next process runs it.
     ///
     /// # Errors
-    /// If they cannot be written; earlier ones are then as they were. If data or engine fail.
+    /// If they cannot be written; earlier ones are then unchanged. If data or engine fail.
     pub fn save(&mut self) -> Result<Saved, RunError> {
         self.save_unless(false)
     }
@@ -60,11 +60,11 @@ impl Run {
         Ok(Saved::Done)
     }
 
-    /// As [`Run::save`], where there will be no better moment: gradients that overflow with the next step's data do not
-    /// keep weights from being saved whose own step and whose loss are finite.
+    /// As [`Run::save`], at the end of a process: gradients that overflow with the next step's data do not prevent saving
+    /// if the last step and the loss are finite.
     ///
     /// # Errors
-    /// As there, and `Diverged` if the weights are not worth a checkpoint.
+    /// As there, and `Diverged` if the weights are unfit.
     pub fn save_last(&mut self) -> Result<(), RunError> {
         match self.save_unless(true)? {
             Saved::Done => Ok(()),
@@ -74,12 +74,12 @@ impl Run {
         }
     }
 
-    /// Whether a step has been measured with the weights of the newest checkpoint.
+    /// Whether the weights of the newest checkpoint have been through a forward and backward pass.
     pub fn is_measured(&self) -> bool {
         self.unmeasured.is_none()
     }
 
-    /// Why the weights are not worth a checkpoint, if they are not; `last` as [`Run::save_last`] says.
+    /// Why the weights are unfit for a checkpoint, if they are; `last` means [`Run::save_last`].
     fn unfit(&mut self, last: bool) -> Result<Option<Unfit>, RunError> {
         if let Some(loss) = self.validated().map(|v| v.loss).filter(|loss| !loss.is_finite()) {
             return Ok(Some(Unfit::Validation { loss, found: None }));
@@ -87,7 +87,7 @@ impl Run {
         let network = Arc::clone(&self.parts.network);
         let theta = network.params.theta.read().map_err(StepError::from)?;
         let (m, v) = (&self.parts.m, &self.parts.v);
-        // No early end, so that it runs as fast as memory does.
+        // No early exit, so that the loop vectorizes.
         let finite = |x: &[f32]| x.iter().fold(true, |finite, x| finite & x.is_finite());
         let bad = |spec: &&ParamSpec| ![&theta[..], m, v].iter().all(|x| finite(&x[spec.range()]));
         if let Some(spec) = network.params.specs().find(bad) {
@@ -111,8 +111,8 @@ impl Run {
         Ok(Some(Unfit::Step { loss, grad_norm, found }))
     }
 
-    /// The step of the newest checkpoint of a run that diverged. A checkpoint that was written before its weights were
-    /// measured, and which has no step with a finite loss, is taken back.
+    /// The step of the newest fit checkpoint of a run that diverged. A checkpoint whose weights had no finite step yet is
+    /// removed.
     pub(super) fn fall_back(&mut self) -> Result<Option<u64>, RunError> {
         if let Some(step) = self.unmeasured.take() {
             self.parts.folder.withdraw(step, &self.parts.network.cfg)?;

@@ -32,7 +32,7 @@ impl Run {
         (0..self.settings().windows()).map(window).collect()
     }
 
-    /// Takes the forward and backward pass of the next step, if that is not done already.
+    /// Runs the forward and backward pass of the next step, unless that was done already.
     pub(super) fn measure(&mut self) -> Result<Measured, RunError> {
         if let Some(measured) = self.measured {
             return Ok(measured);
@@ -65,14 +65,13 @@ impl Run {
         Ok(measured)
     }
 
-    /// Takes one optimizer step, and notes it in `metrics.jsonl`.
+    /// Takes one optimizer step, and records it in `metrics.jsonl`.
     ///
-    /// A loss or a gradient that is not finite leaves the weights as they are, and the step is noted as skipped. After a
-    /// step whose weights mean compiling more than this process may, [`Run::spent`] says so: nothing but saving works
-    /// then.
+    /// If loss or gradient are not finite, the weights are not updated and the step is recorded as skipped. If the new
+    /// weights need more compilations than this process has left, [`Run::spent`] says so, and the run can only be saved.
     ///
     /// # Errors
-    /// If data or engine fail, or gradients stay not finite.
+    /// If data or engine fail, or after ten skipped steps in a row.
     pub fn step(&mut self) -> Result<StepRecord, RunError> {
         let measured = self.measure()?;
         self.measured = None;

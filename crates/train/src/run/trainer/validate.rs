@@ -8,19 +8,18 @@ use crate::step::StepError;
 use std::sync::Arc;
 
 impl Run {
-    /// Whether the settings ask for a validation after the last step, and there was none yet, whichever process took
-    /// the step.
+    /// Whether a validation is due after the last step and was not made yet, by this process or an earlier one.
     pub fn validation_due(&self) -> bool {
         let (every, step) = (self.settings().val_every, self.step_count());
         every > 0 && step > 0 && step.is_multiple_of(every) && self.validated().is_none()
     }
 
-    /// The validation after the last step, whichever process made it.
+    /// The validation after the last step, by this process or an earlier one.
     pub(super) fn validated(&self) -> Option<&Validation> {
         self.parts.metrics.validations().last().filter(|v| v.step == self.step_count())
     }
 
-    /// The validation after the last step on at most `windows` windows, if it was made already.
+    /// The validation after the last step, if it was made already and on at most `windows` windows.
     pub fn validation(&self, windows: usize) -> Option<Validation> {
         let count = match &self.parts.corpus {
             Corpus::Tokens { split, .. } => split.val_windows(windows).len(),
@@ -29,12 +28,12 @@ impl Run {
         self.validated().filter(|v| v.windows == count).cloned()
     }
 
-    /// Measures the loss on at most `windows` validation windows, and notes it in `metrics.jsonl`.
+    /// Measures the loss on at most `windows` validation windows, and records it in `metrics.jsonl`.
     ///
     /// # Errors
     /// `Diverged` if it is not finite; if data or engine fail.
     pub fn validate(&mut self, windows: usize) -> Result<Validation, RunError> {
-        // It uses the memory of the next step's pass.
+        // Validation overwrites the buffers of the next step's pass.
         self.measured = None;
         let network = Arc::clone(&self.parts.network);
         let step = self.step_count();
