@@ -74,6 +74,22 @@ impl FolderMetadata {
         Self { config: keys, ends: vec![end], companions: Vec::new() }
     }
 
+    /// The metadata of a model without a folder whose file `path` has these keys of `config.json`.
+    ///
+    /// # Errors
+    /// [`TrainError::ConfigValue`] for an `eos_token_id` that is no token.
+    pub(super) fn from_keys(
+        path: &Path,
+        config: Map<String, Value>,
+        chat_template: Option<&str>,
+    ) -> Result<Self, TrainError> {
+        let mut metadata = Self::default();
+        metadata.add_ends(path, &config)?;
+        metadata.config = config;
+        metadata.companions.extend(chat_template.map(|text| ("chat_template.jinja", text.into())));
+        Ok(metadata)
+    }
+
     /// Tokens that end a text, besides those of the tokenizer.
     pub fn ends(&self) -> &[u32] {
         &self.ends

@@ -4,6 +4,7 @@
 //! detects a format.
 
 mod config_file;
+mod gguf;
 mod hf;
 mod llama2c;
 mod metadata;
@@ -27,7 +28,8 @@ pub(crate) use weights::{is_saved, named};
 pub use weights::{load_model, load_params_from, save_model};
 
 /// All formats, in the order in which they are tried.
-static SOURCES: [&dyn ModelSource; 3] = [&hf::HuggingFace, &llama2c::Llama2c, &config_file::ConfigFile];
+static SOURCES: [&dyn ModelSource; 4] =
+    [&hf::HuggingFace, &gguf::Gguf, &llama2c::Llama2c, &config_file::ConfigFile];
 
 /// The format of the file or folder at `path`.
 ///

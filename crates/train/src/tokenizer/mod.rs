@@ -105,6 +105,17 @@ impl Tokenizer {
         parsed.map(|tokenizer| Self { path: Some(path.to_owned()), ..tokenizer }).map_err(refused)
     }
 
+    /// Reads the text of a `tokenizer.json` that the model file `path` stands for.
+    ///
+    /// # Errors
+    /// [`TrainError::TokenizerFormat`].
+    pub(crate) fn from_json_in(path: &Path, json: &[u8]) -> Result<Self, TrainError> {
+        let refused = |problem| TrainError::TokenizerFormat { path: path.to_owned(), problem };
+        Self::from_json(json)
+            .map(|tokenizer| Self { path: Some(path.to_owned()), ..tokenizer })
+            .map_err(refused)
+    }
+
     /// Loads the tokenizer of the folder of a model with `vocab` tokens: `tokenizer.json`, else `tokenizer.bin`, else `None`.
     ///
     /// # Errors

@@ -1,0 +1,187 @@
+//! The architecture of a GGUF file, as the keys of Hugging Face's `config.json`: what they mean is said there alone.
+//!
+//! Source: ggml `docs/gguf.md`, llama.cpp `src/llama-arch.cpp`.
+
+use super::header::{Header, Value};
+use serde_json::{Map, Value as Json, json};
+
+/// What a key of the file should be and is not.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    #[error("key `{key}` is missing")]
+    Missing { key: String },
+    #[error("key `{key}` is {got}, not {want}")]
+    Type { key: String, got: String, want: &'static str },
+    #[error("its architecture is `{got}`; `llama` (with Mistral and SmolLM2) and `qwen3` can be read")]
+    Architecture { got: String },
+    #[error("`{key}` = {got} is something this program does not build")]
+    Unsupported { key: String, got: String },
+}
+
+/// Keys with one value each: ours behind the architecture's name, Hugging Face's, and whether it must be there.
+const SIZES: [(&str, &str, bool); 8] = [
+    ("embedding_length", "hidden_size", true),
+    ("feed_forward_length", "intermediate_size", true),
+    ("block_count", "num_hidden_layers", true),
+    ("attention.head_count", "num_attention_heads", true),
+    ("attention.head_count_kv", "num_key_value_heads", false),
+    ("attention.key_length", "head_dim", false),
+    ("context_length", "max_position_embeddings", true),
+    ("attention.sliding_window", "sliding_window", false),
+];
+
+/// The keys of `config.json` that say the same as the file.
+///
+/// # Errors
+/// The first key that is missing, of another type, or of an architecture that is not read.
+pub fn config_keys(header: &Header) -> Result<Map<String, Json>, KeyError> {
+    let architecture =
+        text(header, "general.architecture")?.ok_or_else(|| missing("general.architecture"))?;
+    let class = match architecture {
+        "llama" => "LlamaForCausalLM",
+        "qwen3" => "Qwen3ForCausalLM",
+        got => return Err(KeyError::Architecture { got: got.to_owned() }),
+    };
+    let own = |key: &str| format!("{architecture}.{key}");
+    let mut keys = Map::new();
+    keys.insert("architectures".to_owned(), json!([class]));
+    keys.insert("model_type".to_owned(), json!(architecture));
+    for (from, to, needed) in SIZES {
+        match integer(header, &own(from))? {
+            Some(size) => _ = keys.insert(to.to_owned(), json!(size)),
+            None if needed => return Err(missing(&own(from))),
+            None => {}
+        }
+    }
+    for (from, to) in [("attention.layer_norm_rms_epsilon", "rms_norm_eps"), ("rope.freq_base", "rope_theta")]
+    {
+        if let Some(value) = float(header, &own(from))? {
+            keys.insert(to.to_owned(), json!(value));
+        }
+    }
+    check_rope(header, architecture, &keys)?;
+    let vocab = header.tensor("token_embd.weight").and_then(|t| t.shape.first().copied());
+    keys.insert("vocab_size".to_owned(), json!(vocab.ok_or_else(|| missing("token_embd.weight"))?));
+    keys.insert("tie_word_embeddings".to_owned(), json!(header.tensor("output.weight").is_none()));
+    for (from, to) in [("bos", "bos_token_id"), ("eos", "eos_token_id"), ("padding", "pad_token_id")] {
+        if let Some(id) = integer(header, &format!("tokenizer.ggml.{from}_token_id"))? {
+            keys.insert(to.to_owned(), json!(id));
+        }
+    }
+    Ok(keys)
+}
+
+/// Refuses positions that are computed in another way.
+fn check_rope(header: &Header, architecture: &str, keys: &Map<String, Json>) -> Result<(), KeyError> {
+    let own = |key: &str| format!("{architecture}.{key}");
+    let unsupported = |key: String, got: String| Err(KeyError::Unsupported { key, got });
+    if let Some(kind) = text(header, &own("rope.scaling.type"))?.filter(|&kind| kind != "none") {
+        return unsupported(own("rope.scaling.type"), format!("\"{kind}\""));
+    }
+    if header.tensor("rope_freqs.weight").is_some() {
+        return unsupported(
+            "rope_freqs.weight".to_owned(),
+            "a table of divisors (Llama 3 scaling)".to_owned(),
+        );
+    }
+    let number = |key: &str| keys.get(key).and_then(Json::as_u64);
+    let width =
+        number("head_dim").or_else(|| number("hidden_size")?.checked_div(number("num_attention_heads")?));
+    match (integer(header, &own("rope.dimension_count"))?, width) {
+        (Some(turned), Some(width)) if turned != width => {
+            unsupported(own("rope.dimension_count"), format!("{turned}, of {width} channels of a head,"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The name of a tensor in Hugging Face's folders, as GGUF has it.
+pub fn tensor_name(name: &str) -> Option<String> {
+    let whole = [
+        ("model.embed_tokens.weight", "token_embd.weight"),
+        ("model.norm.weight", "output_norm.weight"),
+        ("lm_head.weight", "output.weight"),
+    ];
+    if let Some((_, gguf)) = whole.into_iter().find(|(hf, _)| *hf == name) {
+        return Some(gguf.to_owned());
+    }
+    let (layer, part) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let parts = [
+        ("input_layernorm", "attn_norm"),
+        ("self_attn.q_proj", "attn_q"),
+        ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"),
+        ("self_attn.o_proj", "attn_output"),
+        ("self_attn.q_norm", "attn_q_norm"),
+        ("self_attn.k_norm", "attn_k_norm"),
+        ("post_attention_layernorm", "ffn_norm"),
+        ("mlp.gate_proj", "ffn_gate"),
+        ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"),
+    ];
+    let (_, gguf) = parts.into_iter().find(|(hf, _)| part.strip_suffix(".weight") == Some(*hf))?;
+    Some(format!("blk.{layer}.{gguf}.weight"))
+}
+
+pub(super) fn missing(key: &str) -> KeyError {
+    KeyError::Missing { key: key.to_owned() }
+}
+
+fn wrong(key: &str, got: &Value, want: &'static str) -> KeyError {
+    let mut got = format!("{got:?}");
+    if let Some((end, _)) = got.char_indices().nth(40) {
+        got.truncate(end);
+        got.push('…');
+    }
+    KeyError::Type { key: key.to_owned(), got, want }
+}
+
+pub(super) fn integer(header: &Header, key: &str) -> Result<Option<u64>, KeyError> {
+    match header.get(key) {
+        None => Ok(None),
+        Some(Value::Int(n)) if u64::try_from(*n).is_ok() => Ok(Some(*n as u64)),
+        Some(got) => Err(wrong(key, got, "a whole number")),
+    }
+}
+
+fn float(header: &Header, key: &str) -> Result<Option<f64>, KeyError> {
+    match header.get(key) {
+        None => Ok(None),
+        Some(Value::Float(x)) if x.is_finite() => Ok(Some(*x)),
+        Some(got) => Err(wrong(key, got, "a finite number")),
+    }
+}
+
+pub(super) fn text<'h>(header: &'h Header, key: &str) -> Result<Option<&'h str>, KeyError> {
+    match header.get(key) {
+        None => Ok(None),
+        Some(Value::Str(text)) => Ok(Some(text)),
+        Some(got) => Err(wrong(key, got, "a text")),
+    }
+}
+
+pub(super) fn flag(header: &Header, key: &str) -> Result<Option<bool>, KeyError> {
+    match header.get(key) {
+        None => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(got) => Err(wrong(key, got, "true or false")),
+    }
+}
+
+pub(super) fn texts<'h>(header: &'h Header, key: &str) -> Result<Option<&'h [String]>, KeyError> {
+    match header.get(key) {
+        None => Ok(None),
+        Some(Value::Strs(texts)) => Ok(Some(texts)),
+        Some(got) => Err(wrong(key, got, "a list of texts")),
+    }
+}
+
+pub(super) fn numbers(header: &Header, key: &str) -> Result<Option<Vec<f64>>, KeyError> {
+    match header.get(key) {
+        None => Ok(None),
+        Some(Value::Floats(numbers)) => Ok(Some(numbers.clone())),
+        Some(Value::Ints(numbers)) => Ok(Some(numbers.iter().map(|&n| n as f64).collect())),
+        Some(got) => Err(wrong(key, got, "a list of numbers")),
+    }
+}

@@ -1,0 +1,353 @@
+//! The head of a GGUF file: keys with values, and where each tensor lies. Versions 2 and 3, little endian.
+//!
+//! Nothing is trusted: each count is compared with the bytes that are left before memory is asked for.
+//! Source: ggml `docs/gguf.md`.
+
+use super::blocks::{BlockFormat, UNREADABLE};
+use std::collections::HashSet;
+use std::io::{self, Read};
+
+/// Heads larger than this are refused: the largest vocabularies with their merges take a tenth of it.
+const LARGEST: u64 = 128 << 20;
+/// Entries of an array, at most: they take more memory than bytes of the file.
+const MOST_ENTRIES: u64 = 1 << 21;
+/// Tensors and keys, at most.
+const MOST: u64 = 1 << 16;
+
+/// A head as it is read.
+#[derive(Debug)]
+pub struct Header {
+    /// The keys, in the order of the file.
+    pub keys: Vec<(String, Value)>,
+    /// The tensors.
+    pub tensors: Vec<TensorInfo>,
+    /// Where the data of tensors begins.
+    pub data: u64,
+}
+
+/// The value of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Any integer type.
+    Int(i128),
+    /// Either float type.
+    Float(f64),
+    /// A bool.
+    Bool(bool),
+    /// A text.
+    Str(String),
+    /// An array of integers or bools.
+    Ints(Vec<i64>),
+    /// An array of floats.
+    Floats(Vec<f64>),
+    /// An array of texts.
+    Strs(Vec<String>),
+}
+
+/// A tensor of the file.
+#[derive(Debug)]
+pub struct TensorInfo {
+    /// Its name.
+    pub name: String,
+    /// Its axes, slowest first, as PyTorch has them.
+    pub shape: Vec<usize>,
+    /// How its numbers are stored.
+    pub format: &'static BlockFormat,
+    /// Its first byte in the file.
+    pub start: u64,
+    /// Its bytes.
+    pub bytes: usize,
+}
+
+/// What is wrong with a file that should be GGUF.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeaderError {
+    #[error("it does not begin with `GGUF`")]
+    Magic,
+    #[error("its byte order is big-endian; only little-endian files can be read")]
+    BigEndian,
+    #[error("its version is {got}; versions 2 and 3 can be read")]
+    Version { got: u32 },
+    #[error("it ends within {what}")]
+    Cut { what: &'static str },
+    #[error("its head is larger than {} MiB", LARGEST >> 20)]
+    Large,
+    #[error("it says that {what} has {got} entries; at most {most} can be read")]
+    Count { what: String, got: u64, most: u64 },
+    #[error("{what} is no UTF-8")]
+    Utf8 { what: String },
+    #[error("key `{key}` has a value of type {got}, which is none of GGUF's")]
+    ValueType { key: String, got: u32 },
+    #[error("key `{key}` is an array of arrays, which cannot be read")]
+    Nested { key: String },
+    #[error("`{name}` is there twice")]
+    Twice { name: String },
+    #[error("`general.alignment` is {got}, not a power of two from 1 to 65536")]
+    Alignment { got: String },
+    #[error("tensor `{name}` has {got} axes; 1 to 4 are possible")]
+    Axes { name: String, got: u32 },
+    #[error("tensor `{name}` is stored as {got}, which cannot be read")]
+    Format { name: String, got: String },
+    #[error("tensor `{name}` has rows of {row} numbers, which are no whole blocks of {format} ({block})")]
+    Row { name: String, row: u64, format: &'static str, block: usize },
+    #[error("tensor `{name}` reaches to byte {end} of a file of {len}")]
+    Outside { name: String, end: u128, len: u64 },
+    #[error("tensor `{name}` begins at byte {start} of the data, which is no multiple of {alignment}")]
+    Unaligned { name: String, start: u64, alignment: u64 },
+    #[error("tensors `{first}` and `{second}` overlap")]
+    Overlap { first: String, second: String },
+    #[error(transparent)]
+    Read(#[from] io::Error),
+}
+
+impl Header {
+    /// Reads the head of a file of `len` bytes.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn read(from: impl Read, len: u64) -> Result<Header, HeaderError> {
+        let mut r = Reader { from, at: 0, len };
+        if r.take::<4>("its magic number").map_err(|_| HeaderError::Magic)? != *b"GGUF" {
+            return Err(HeaderError::Magic);
+        }
+        match r.u32("its version")? {
+            2 | 3 => {}
+            got if matches!(got.swap_bytes(), 1..=3) => return Err(HeaderError::BigEndian),
+            got => return Err(HeaderError::Version { got }),
+        }
+        let (tensors, keys) = (r.u64("its counts")?, r.u64("its counts")?);
+        // A key has a length, a type and a value of at least a byte; a tensor a length, an axis, a type and an offset.
+        let (tensors, keys) = (
+            r.count("the list of tensors", tensors, 32, MOST)?,
+            r.count("the list of keys", keys, 13, MOST)?,
+        );
+        let mut header = Header { keys: Vec::with_capacity(keys), tensors: Vec::new(), data: 0 };
+        let mut names = HashSet::new();
+        for _ in 0..keys {
+            let key = r.text(|| "the name of a key".to_owned())?;
+            let kind = r.u32("the type of a key")?;
+            let value = r.value(&key, kind)?;
+            if !names.insert(key.clone()) {
+                return Err(HeaderError::Twice { name: key });
+            }
+            header.keys.push((key, value));
+        }
+        let alignment = header.alignment()?;
+        let infos = (0..tensors).map(|_| r.tensor()).collect::<Result<Vec<_>, _>>()?;
+        header.data = r.at.next_multiple_of(alignment);
+        header.place(infos, alignment, len)?;
+        Ok(header)
+    }
+
+    /// The value of `key`.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.keys.iter().find(|(k, _)| k == key).map(|(_, value)| value)
+    }
+
+    /// The tensor called `name`.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.iter().find(|t| t.name == name)
+    }
+
+    fn alignment(&self) -> Result<u64, HeaderError> {
+        match self.get("general.alignment") {
+            None => Ok(32),
+            Some(Value::Int(n @ 1..=65536)) if n.count_ones() == 1 => Ok(*n as u64),
+            Some(value) => Err(HeaderError::Alignment { got: format!("{value:?}") }),
+        }
+    }
+
+    /// Checks that every tensor is whole blocks within the file, has a name of its own, and shares no byte with another.
+    fn place(&mut self, infos: Vec<Info>, alignment: u64, len: u64) -> Result<(), HeaderError> {
+        let mut names = HashSet::new();
+        for Info { name, shape, format: id, offset } in infos {
+            if !names.insert(name.clone()) {
+                return Err(HeaderError::Twice { name });
+            }
+            let Some(format) = BlockFormat::find(id) else {
+                let known = UNREADABLE.iter().find(|(n, _)| *n == id);
+                let got = known.map_or_else(|| format!("type {id}"), |(_, name)| (*name).to_owned());
+                return Err(HeaderError::Format { name, got });
+            };
+            let row = shape.last().copied().unwrap_or(1);
+            if !row.is_multiple_of(format.elements as u64) {
+                return Err(HeaderError::Row { name, row, format: format.name, block: format.elements });
+            }
+            if !offset.is_multiple_of(alignment) {
+                return Err(HeaderError::Unaligned { name, start: offset, alignment });
+            }
+            let elements: u128 =
+                shape.iter().try_fold(1u128, |n, &axis| n.checked_mul(u128::from(axis))).unwrap_or(u128::MAX);
+            let bytes = (elements / format.elements as u128).saturating_mul(format.bytes as u128);
+            let end = (u128::from(self.data) + u128::from(offset)).saturating_add(bytes);
+            if end > u128::from(len) {
+                return Err(HeaderError::Outside { name, end, len });
+            }
+            let shape = shape.iter().map(|&n| n as usize).collect();
+            self.tensors.push(TensorInfo {
+                name,
+                shape,
+                format,
+                start: self.data + offset,
+                bytes: bytes as usize,
+            });
+        }
+        let mut order: Vec<&TensorInfo> = self.tensors.iter().filter(|t| t.bytes > 0).collect();
+        order.sort_by_key(|t| t.start);
+        match order.windows(2).find(|pair| pair[0].start + pair[0].bytes as u64 > pair[1].start) {
+            Some(pair) => {
+                Err(HeaderError::Overlap { first: pair[0].name.clone(), second: pair[1].name.clone() })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The number that was meant: 1e-5 and not the nearest f32 to it.
+fn decimal(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or(f64::from(x))
+}
+
+/// A tensor as it is written.
+struct Info {
+    name: String,
+    /// Slowest axis first.
+    shape: Vec<u64>,
+    format: u32,
+    offset: u64,
+}
+
+struct Reader<R> {
+    from: R,
+    at: u64,
+    len: u64,
+}
+
+impl<R: Read> Reader<R> {
+    fn take<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], HeaderError> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes, what)?;
+        Ok(bytes)
+    }
+
+    fn fill(&mut self, to: &mut [u8], what: &'static str) -> Result<(), HeaderError> {
+        self.at = self.at.saturating_add(to.len() as u64);
+        if self.at > self.len {
+            return Err(HeaderError::Cut { what });
+        }
+        if self.at > LARGEST {
+            return Err(HeaderError::Large);
+        }
+        self.from.read_exact(to).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => HeaderError::Cut { what },
+            _ => HeaderError::Read(e),
+        })
+    }
+
+    fn u32(&mut self, what: &'static str) -> Result<u32, HeaderError> {
+        Ok(u32::from_le_bytes(self.take(what)?))
+    }
+
+    fn u64(&mut self, what: &'static str) -> Result<u64, HeaderError> {
+        Ok(u64::from_le_bytes(self.take(what)?))
+    }
+
+    /// Checks a count of things of at least `each` bytes.
+    fn count(&self, what: &str, got: u64, each: u64, most: u64) -> Result<usize, HeaderError> {
+        let most = most.min((self.len - self.at) / each);
+        match usize::try_from(got) {
+            Ok(n) if got <= most => Ok(n),
+            _ => Err(HeaderError::Count { what: what.to_owned(), got, most }),
+        }
+    }
+
+    fn text(&mut self, what: impl Fn() -> String) -> Result<String, HeaderError> {
+        let length = self.u64("the length of a text")?;
+        let left = self.len - self.at;
+        if length > left {
+            return Err(HeaderError::Cut { what: "a text" });
+        }
+        if length > LARGEST {
+            return Err(HeaderError::Large);
+        }
+        let mut bytes = vec![0; length as usize];
+        self.fill(&mut bytes, "a text")?;
+        String::from_utf8(bytes).map_err(|_| HeaderError::Utf8 { what: what() })
+    }
+
+    fn value(&mut self, key: &str, kind: u32) -> Result<Value, HeaderError> {
+        match kind {
+            8 => Ok(Value::Str(self.text(|| format!("the value of `{key}`"))?)),
+            9 => self.array(key),
+            _ => self.scalar(key, kind),
+        }
+    }
+
+    fn scalar(&mut self, key: &str, kind: u32) -> Result<Value, HeaderError> {
+        const WHAT: &str = "the value of a key";
+        Ok(match kind {
+            0 => Value::Int(u8::from_le_bytes(self.take(WHAT)?).into()),
+            1 => Value::Int(i8::from_le_bytes(self.take(WHAT)?).into()),
+            2 => Value::Int(u16::from_le_bytes(self.take(WHAT)?).into()),
+            3 => Value::Int(i16::from_le_bytes(self.take(WHAT)?).into()),
+            4 => Value::Int(u32::from_le_bytes(self.take(WHAT)?).into()),
+            5 => Value::Int(i32::from_le_bytes(self.take(WHAT)?).into()),
+            6 => Value::Float(decimal(f32::from_le_bytes(self.take(WHAT)?))),
+            7 => Value::Bool(self.take::<1>(WHAT)? != [0]),
+            10 => Value::Int(u64::from_le_bytes(self.take(WHAT)?).into()),
+            11 => Value::Int(i64::from_le_bytes(self.take(WHAT)?).into()),
+            12 => Value::Float(f64::from_le_bytes(self.take(WHAT)?)),
+            got => return Err(HeaderError::ValueType { key: key.to_owned(), got }),
+        })
+    }
+
+    fn array(&mut self, key: &str) -> Result<Value, HeaderError> {
+        let kind = self.u32("the type of an array")?;
+        let count = self.u64("the length of an array")?;
+        let each = match kind {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            4..=6 => 4,
+            8 | 10..=12 => 8,
+            9 => return Err(HeaderError::Nested { key: key.to_owned() }),
+            got => return Err(HeaderError::ValueType { key: key.to_owned(), got }),
+        };
+        let count = self.count(&format!("`{key}`"), count, each, MOST_ENTRIES)?;
+        match kind {
+            8 => {
+                let text = |_| self.text(|| format!("an entry of `{key}`"));
+                Ok(Value::Strs((0..count).map(text).collect::<Result<_, _>>()?))
+            }
+            6 | 12 => {
+                let floats = (0..count).map(|_| match self.scalar(key, kind)? {
+                    Value::Float(x) => Ok(x),
+                    _ => Err(HeaderError::ValueType { key: key.to_owned(), got: kind }),
+                });
+                Ok(Value::Floats(floats.collect::<Result<_, HeaderError>>()?))
+            }
+            _ => {
+                let ints = (0..count).map(|_| match self.scalar(key, kind)? {
+                    // No array of ggml's has integers beyond that.
+                    Value::Int(n) => Ok(i64::try_from(n).unwrap_or(i64::MAX)),
+                    Value::Bool(b) => Ok(b.into()),
+                    _ => Err(HeaderError::ValueType { key: key.to_owned(), got: kind }),
+                });
+                Ok(Value::Ints(ints.collect::<Result<_, HeaderError>>()?))
+            }
+        }
+    }
+
+    fn tensor(&mut self) -> Result<Info, HeaderError> {
+        let name = self.text(|| "the name of a tensor".to_owned())?;
+        let axes = self.u32("the shape of a tensor")?;
+        if !(1..=4).contains(&axes) {
+            return Err(HeaderError::Axes { name, got: axes });
+        }
+        let mut shape =
+            (0..axes).map(|_| self.u64("the shape of a tensor")).collect::<Result<Vec<_>, _>>()?;
+        shape.reverse();
+        let (format, offset) = (self.u32("the type of a tensor")?, self.u64("the place of a tensor")?);
+        Ok(Info { name, shape, format, offset })
+    }
+}

@@ -1,0 +1,166 @@
+//! GGUF, the single-file format of llama.cpp: configuration, tokenizer and weights in one file, weights often quantised.
+//!
+//! Its keys become those of Hugging Face's `config.json` and `tokenizer.json`, so their meaning is defined once. Weights are
+//! decoded to f32 exactly as ggml does.
+
+mod blocks;
+mod config;
+mod header;
+mod tokenizer;
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use super::metadata::FolderMetadata;
+use super::rope;
+use super::source::{Candidate, Model, ModelSource};
+use super::weights::check_finite;
+use crate::config::{ModelConfig, RopeKind};
+use crate::demand::{self, Use};
+use crate::error::TrainError;
+use crate::tokenizer::Tokenizer;
+use config::{config_keys, tensor_name};
+use header::{Header, TensorInfo};
+use serde_json::Value;
+
+/// The format.
+pub(super) struct Gguf;
+
+impl ModelSource for Gguf {
+    fn name(&self) -> &'static str {
+        "a GGUF file"
+    }
+
+    fn detect(&self, candidate: &Candidate) -> bool {
+        candidate.head.starts_with(b"GGUF")
+    }
+
+    fn config(&self, path: &Path) -> Result<ModelConfig, TrainError> {
+        Ok(Open::new(path)?.config)
+    }
+
+    fn has_weights(&self, _: &Path) -> Result<bool, TrainError> {
+        Ok(true)
+    }
+
+    fn tokenizer(&self, path: &Path, _: &ModelConfig) -> Result<Option<Tokenizer>, TrainError> {
+        Open::new(path)?.tokenizer()
+    }
+
+    fn open(&self, path: &Path, tokenizer: Option<&Path>) -> Result<Model, TrainError> {
+        let given = tokenizer.map(|path| Tokenizer::load(path, None)).transpose()?;
+        let open = Open::new(path)?;
+        given.iter().try_for_each(|given| given.check_vocab(open.config.vocab))?;
+        demand::check(&open.config, Use::Weights)?;
+        let metadata = open.metadata()?;
+        let (tokenizer, metadata) = match given {
+            Some(given) => (Some(given), metadata.without_tokenizer()),
+            None => (open.tokenizer()?, metadata),
+        };
+        let params = open.weights()?;
+        Ok(Model { config: open.config, params, tokenizer, unfit: None, metadata })
+    }
+}
+
+/// A file whose head has been read.
+struct Open<'p> {
+    path: &'p Path,
+    header: Header,
+    /// The head's architecture with Hugging Face's keys.
+    keys: serde_json::Map<String, Value>,
+    config: ModelConfig,
+}
+
+impl<'p> Open<'p> {
+    fn new(path: &'p Path) -> Result<Self, TrainError> {
+        let reading = || TrainError::io("read", path);
+        let file = File::open(path).map_err(reading())?;
+        let length = file.metadata().map_err(reading())?.len();
+        let header = Header::read(BufReader::new(file), length).map_err(|e| unfit(path, &e))?;
+        let keys = config_keys(&header).map_err(|e| unfit(path, &e))?;
+        let config = ModelConfig::from_json_in(path, &Value::from(keys.clone()).to_string())?;
+        Ok(Self { path, header, keys, config })
+    }
+
+    fn tokenizer(&self) -> Result<Option<Tokenizer>, TrainError> {
+        let Some(json) = tokenizer::tokenizer_json(&self.header).map_err(|e| unfit(self.path, &e))? else {
+            return Ok(None);
+        };
+        let tokenizer = Tokenizer::from_json_in(self.path, json.as_bytes())?;
+        tokenizer.check_vocab(self.config.vocab)?;
+        Ok(Some(tokenizer))
+    }
+
+    fn metadata(&self) -> Result<FolderMetadata, TrainError> {
+        let template =
+            config::text(&self.header, "tokenizer.chat_template").map_err(|e| unfit(self.path, &e))?;
+        FolderMetadata::from_keys(self.path, self.keys.clone(), template)
+    }
+
+    /// The weights in checkpoint order, rows of query and key projections in Hugging Face's.
+    fn weights(&self) -> Result<Vec<f32>, TrainError> {
+        let path = self.path;
+        let specs = self.config.params();
+        let named = |name: &str| tensor_name(name).and_then(|name| self.header.tensor(&name));
+        let missing = |name: &str| TrainError::TensorMissing {
+            path: path.to_owned(),
+            name: tensor_name(name).unwrap_or_else(|| name.to_owned()),
+        };
+        // All tensors are checked before memory is allocated for them.
+        let mut infos = Vec::with_capacity(specs.len());
+        for spec in &specs {
+            let info = named(&spec.name).ok_or_else(|| missing(&spec.name))?;
+            if info.shape != spec.shape {
+                let (name, got, want) = (info.name.clone(), info.shape.clone(), spec.shape.clone());
+                return Err(TrainError::TensorShape { path: path.to_owned(), name, got, want });
+            }
+            infos.push(info);
+        }
+        if let Some(extra) =
+            self.header.tensors.iter().find(|t| !infos.iter().any(|info| info.name == t.name))
+        {
+            return Err(TrainError::TensorUnexpected { path: path.to_owned(), name: extra.name.clone() });
+        }
+        // llama.cpp stores these rows in the order of rotated pairs, for this architecture alone.
+        let mut stored = self.config.clone();
+        if self.keys.get("model_type").is_some_and(|kind| kind == "llama") {
+            stored.rope.kind = RopeKind::Interleaved;
+        }
+        let mut file = File::open(path).map_err(TrainError::io("read", path))?;
+        let mut params = vec![0.0; self.config.param_count()];
+        for (spec, info) in specs.iter().zip(infos) {
+            let numbers = &mut params[spec.range()];
+            decode(&mut file, info, numbers).map_err(TrainError::io("read", path))?;
+            check_finite(path, &info.name, numbers)?;
+            if let Cow::Owned(rows) = rope::in_folder(&stored, spec, numbers) {
+                numbers.copy_from_slice(&rows);
+            }
+        }
+        Ok(params)
+    }
+}
+
+/// Bytes that are read at a time, about.
+const CHUNK: usize = 1 << 20;
+
+/// Decodes a tensor, a number of blocks at a time.
+fn decode(file: &mut File, info: &TensorInfo, to: &mut [f32]) -> io::Result<()> {
+    file.seek(SeekFrom::Start(info.start))?;
+    let blocks = (CHUNK / info.format.bytes).max(1);
+    let mut bytes = vec![0; blocks * info.format.bytes];
+    for to in to.chunks_mut(blocks * info.format.elements) {
+        let bytes = &mut bytes[..to.len() / info.format.elements * info.format.bytes];
+        file.read_exact(bytes)?;
+        info.format.decode_all(bytes, to);
+    }
+    Ok(())
+}
+
+fn unfit(path: &Path, problem: &impl std::fmt::Display) -> TrainError {
+    TrainError::FileFormat { path: path.to_owned(), kind: "GGUF", problem: problem.to_string() }
+}
+
+#[cfg(test)]
+mod tests;

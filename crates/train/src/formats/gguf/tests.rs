@@ -1,0 +1,154 @@
+//! Against files of `tests/gguf`, which its `record.py` makes with the `gguf`, `tokenizers` and `sentencepiece` packages.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::blocks::BlockFormat;
+use super::*;
+use crate::fs::TensorFile;
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/gguf").join(name)
+}
+
+#[test]
+fn every_block_format_decodes_to_the_bits_of_ggml() {
+    let data = fs::read(file("blocks.bin")).unwrap();
+    let word = |at: usize| u32::from_le_bytes(data[at..at + 4].try_into().unwrap());
+    let (mut at, mut seen) = (0, 0);
+    while at < data.len() {
+        let (format, blocks) = (BlockFormat::find(word(at)).unwrap(), word(at + 4) as usize);
+        at += 8;
+        let mut got = vec![0.0; blocks * format.elements];
+        format.decode_all(&data[at..at + blocks * format.bytes], &mut got);
+        at += blocks * format.bytes;
+        for (i, x) in got.iter().enumerate() {
+            assert_eq!(x.to_bits(), word(at + 4 * i), "{} at {i}", format.name);
+        }
+        at += 4 * got.len();
+        seen += 1;
+    }
+    assert_eq!(seen, 14, "BF16 and all quantised formats");
+}
+
+#[test]
+fn weights_configuration_and_metadata_are_those_of_the_folder() {
+    let model = Gguf.open(&file("bpe.gguf"), None).unwrap();
+    let config = &model.config;
+    assert_eq!((config.dim, config.layers, config.kv_heads, config.vocab, config.seq), (32, 2, 2, 320, 64));
+    assert_eq!((config.rms_eps, config.rope.theta, config.tied), (1e-5, 50_000.0, true));
+    assert_eq!(config.rope.kind, RopeKind::RotateHalf);
+    let want =
+        super::super::load_params_from(&TensorFile::open(&file("bpe.safetensors")).unwrap(), config, "");
+    let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    assert!(bits(&model.params) == bits(&want.unwrap()), "weights differ");
+    assert_eq!(model.metadata.ends(), [2]);
+    let json = model.metadata.config_json(config, model.tokenizer.as_ref());
+    assert!(json.contains("\"max_position_embeddings\": 64"), "{json}");
+}
+
+#[test]
+fn tokenizers_give_the_ids_of_their_libraries() {
+    let ids: Value = serde_json::from_slice(&fs::read(file("ids.json")).unwrap()).unwrap();
+    for (name, key) in [("bpe.gguf", "bpe"), ("spm.gguf", "spm")] {
+        let path = file(name);
+        let tokenizer = Open::new(&path).unwrap().tokenizer().unwrap().unwrap();
+        for (text, want) in ids["texts"].as_array().unwrap().iter().zip(ids[key].as_array().unwrap()) {
+            let text = text.as_str().unwrap();
+            let want: Vec<u32> =
+                want.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+            assert_eq!(tokenizer.encode(text).unwrap(), want, "{name}: {text:?}");
+            if !text.contains("<|") {
+                let own = want.strip_prefix(&[1]).filter(|_| key == "spm").unwrap_or(&want);
+                assert_eq!(tokenizer.decode(own), text, "{name}");
+            }
+        }
+    }
+}
+
+/// What is said of `bpe.gguf` after `change`.
+fn refusal(change: impl FnOnce(&mut Vec<u8>)) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.gguf");
+    let mut bytes = fs::read(file("bpe.gguf")).unwrap();
+    change(&mut bytes);
+    fs::write(&path, bytes).unwrap();
+    let error = Gguf.open(&path, None).unwrap_err().to_string();
+    error.replace(&path.display().to_string(), "m.gguf")
+}
+
+fn find(bytes: &[u8], text: &str) -> usize {
+    bytes.windows(text.len()).position(|w| w == text.as_bytes()).unwrap()
+}
+
+#[test]
+fn broken_files_are_refused_with_the_reason() {
+    let set = |at: usize, with: Vec<u8>| move |b: &mut Vec<u8>| b[at..at + with.len()].copy_from_slice(&with);
+    // A key is followed by four bytes of type and its value.
+    let value = |key: &'static str, with: Vec<u8>| {
+        move |b: &mut Vec<u8>| {
+            let at = find(b, key) + key.len() + 4;
+            b[at..at + with.len()].copy_from_slice(&with);
+        }
+    };
+    let cases: Vec<(Box<dyn FnOnce(&mut Vec<u8>)>, &str)> = vec![
+        (Box::new(|b| b.truncate(3)), "it does not begin with `GGUF`"),
+        (Box::new(set(4, vec![1, 0, 0, 0])), "its version is 1; versions 2 and 3 can be read"),
+        (Box::new(set(4, vec![0, 0, 0, 3])), "its byte order is big-endian"),
+        (Box::new(set(8, vec![255; 8])), "the list of tensors has 18446744073709551615 entries"),
+        (
+            Box::new(|b| b.truncate(30)),
+            "it says that the list of tensors has 20 entries; at most 0 can be read",
+        ),
+        (
+            Box::new(|b| b.truncate(2000)),
+            "it says that `tokenizer.ggml.tokens` has 320 entries; at most 178 can be read",
+        ),
+        (Box::new(|b| b.truncate(b.len() - 1)), "tensor `output_norm.weight` reaches to byte"),
+        (Box::new(value("llama.block_count", vec![3, 0, 0, 0])), "has no tensor `blk.2.attn_norm.weight`"),
+        (
+            Box::new(value("llama.block_count", vec![1, 0, 0, 0])),
+            "a tensor `blk.1.attn_norm.weight` that this model",
+        ),
+        (
+            Box::new(value("llama.feed_forward_length", vec![96, 0, 0, 0])),
+            "`blk.0.ffn_gate.weight` has shape [64, 32]",
+        ),
+        (
+            Box::new(value(
+                "general.architecture",
+                [5, 0, 0, 0, 0, 0, 0, 0].into_iter().chain(*b"gpt-2").collect(),
+            )),
+            "its architecture is `gpt-2`",
+        ),
+        (
+            Box::new(value(
+                "tokenizer.ggml.pre",
+                [6, 0, 0, 0, 0, 0, 0, 0].into_iter().chain(*b"qwen35").collect(),
+            )),
+            "`tokenizer.ggml.pre` = \"qwen35\" is something this program does not build",
+        ),
+        (
+            Box::new(value("llama.rope.dimension_count", vec![4, 0, 0, 0])),
+            "= 4, of 8 channels of a head, is something",
+        ),
+        (
+            Box::new(|b| {
+                let at = find(b, "blk.0.attn_v.weight") + 19 + 4 + 16;
+                b[at] = 16;
+            }),
+            "tensor `blk.0.attn_v.weight` is stored as IQ2_XXS, which cannot be read",
+        ),
+        (
+            Box::new(|b| {
+                let at = find(b, "blk.0.attn_v.weight") + 19 + 4 + 16;
+                b[at] = 12;
+            }),
+            "tensor `blk.0.attn_v.weight` has rows of 32 numbers, which are no whole blocks of Q4_K (256)",
+        ),
+    ];
+    for (change, want) in cases {
+        let got = refusal(change);
+        assert!(got.contains(want), "{got}\n  should say: {want}");
+    }
+}

@@ -1,0 +1,181 @@
+//! The tokenizer in a GGUF file, as the text of a `tokenizer.json` that gives the same ids.
+//!
+//! Byte-level BPE (`gpt2`) by its `pre`, and SentencePiece's BPE (`llama`) with scores and byte fallback.
+//! Source: llama.cpp `src/llama-vocab.cpp`; transformers `convert_slow_tokenizer.py` for the order of merges.
+
+use super::config::{KeyError, flag, integer, missing, numbers, text, texts};
+use super::header::Header;
+use serde_json::{Map, Value as Json, json};
+use std::collections::HashMap;
+
+/// Types of tokens that matter: control, user defined, byte.
+const CONTROL: f64 = 3.0;
+const USER_DEFINED: f64 = 4.0;
+const BYTE: f64 = 6.0;
+
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// The text of a `tokenizer.json`; `None` if the file has no tokenizer.
+///
+/// # Errors
+/// The first key that is missing, of another type, or says something that is not read.
+pub fn tokenizer_json(header: &Header) -> Result<Option<String>, KeyError> {
+    let Some(model) = text(header, "tokenizer.ggml.model")? else { return Ok(None) };
+    let tokens = texts(header, "tokenizer.ggml.tokens")?.ok_or_else(|| missing("tokenizer.ggml.tokens"))?;
+    let types = numbers(header, "tokenizer.ggml.token_type")?.unwrap_or_default();
+    let mut json = match model {
+        "gpt2" => byte_level(header, tokens)?,
+        "llama" => sentence_piece(header, tokens, &types)?,
+        got => {
+            let (key, got) = ("tokenizer.ggml.model".to_owned(), format!("\"{got}\""));
+            return Err(KeyError::Unsupported { key, got });
+        }
+    };
+    let added = tokens
+        .iter()
+        .zip(&types)
+        .enumerate()
+        .filter(|(_, (_, kind))| **kind == CONTROL || **kind == USER_DEFINED);
+    let added: Vec<Json> = added
+        .map(|(id, (token, &kind))| {
+            json!({
+                "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": kind == CONTROL,
+            })
+        })
+        .collect();
+    json.insert("added_tokens".to_owned(), added.into());
+    json.insert("post_processor".to_owned(), post_processor(header, tokens, model == "llama")?);
+    for (key, value) in [("version", json!("1.0")), ("truncation", Json::Null), ("padding", Json::Null)] {
+        json.insert(key.to_owned(), value);
+    }
+    Ok(Some(Json::from(json).to_string()))
+}
+
+fn vocab(tokens: &[String]) -> Json {
+    // The first of equals, as llama.cpp has it, is the one that text becomes.
+    let mut ids = Map::new();
+    for (id, token) in tokens.iter().enumerate() {
+        ids.entry(token.clone()).or_insert(json!(id));
+    }
+    ids.into()
+}
+
+/// BPE over bytes that are written as printable characters.
+fn byte_level(header: &Header, tokens: &[String]) -> Result<Map<String, Json>, KeyError> {
+    let key = "tokenizer.ggml.merges";
+    let merges = texts(header, key)?.ok_or_else(|| missing(key))?;
+    let level = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex });
+    let sequence = |first: Json, then: Json| json!({ "type": "Sequence", "pretokenizers": [first, then] });
+    let split = |regex: &str| {
+        let split = json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false });
+        sequence(split, level(false))
+    };
+    let key = "tokenizer.ggml.pre";
+    let (pre, normalizer, ignore_merges) = match text(header, key)?.unwrap_or("default") {
+        "default" | "gpt-2" | "mpt" | "olmo" => (level(true), Json::Null, false),
+        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" => {
+            (sequence(json!({ "type": "Digits", "individual_digits": true }), level(true)), Json::Null, false)
+        }
+        "llama3" | "llama-v3" | "llama-bpe" | "smaug-bpe" | "dbrx" => (split(LLAMA3), Json::Null, true),
+        "qwen2" | "deepseek-r1-qwen" => (split(QWEN2), json!({ "type": "NFC" }), false),
+        "tekken" => (split(TEKKEN), Json::Null, true),
+        got => return Err(KeyError::Unsupported { key: key.to_owned(), got: format!("\"{got}\"") }),
+    };
+    let pairs: Vec<Json> = merges
+        .iter()
+        .map(|merge| {
+            merge.split_once(' ').map_or_else(|| json!([merge, ""]), |(left, right)| json!([left, right]))
+        })
+        .collect();
+    let model = json!({
+        "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+        "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": ignore_merges,
+        "vocab": vocab(tokens), "merges": pairs,
+    });
+    Ok(Map::from_iter([
+        ("normalizer".to_owned(), normalizer),
+        ("pre_tokenizer".to_owned(), pre),
+        ("model".to_owned(), model),
+        ("decoder".to_owned(), level(true)),
+    ]))
+}
+
+/// SentencePiece's BPE: neighbours merge where their joined token has the best score.
+fn sentence_piece(header: &Header, tokens: &[String], types: &[f64]) -> Result<Map<String, Json>, KeyError> {
+    let key = "tokenizer.ggml.scores";
+    let scores = numbers(header, key)?.ok_or_else(|| missing(key))?;
+    let unknown = integer(header, "tokenizer.ggml.unknown_token_id")?.unwrap_or(0);
+    let prefix = flag(header, "tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
+    let space = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
+    let normalizer = match prefix {
+        true => json!({ "type": "Sequence", "normalizers": [{ "type": "Prepend", "prepend": "▁" }, space] }),
+        false => space,
+    };
+    let mut decoders = vec![
+        json!({ "type": "Replace", "pattern": { "String": "▁" }, "content": " " }),
+        json!({ "type": "ByteFallback" }),
+        json!({ "type": "Fuse" }),
+    ];
+    if prefix {
+        decoders.push(json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 }));
+    }
+    let model = json!({
+        "type": "BPE", "dropout": null, "unk_token": tokens.get(unknown as usize), "continuing_subword_prefix": null,
+        "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
+        "vocab": vocab(tokens), "merges": merges(tokens, types, &scores),
+    });
+    Ok(Map::from_iter([
+        ("normalizer".to_owned(), normalizer),
+        ("pre_tokenizer".to_owned(), Json::Null),
+        ("model".to_owned(), model),
+        ("decoder".to_owned(), json!({ "type": "Sequence", "decoders": decoders })),
+    ]))
+}
+
+/// Every pair of tokens whose joined text is a token, the best score of the joined one first.
+fn merges(tokens: &[String], types: &[f64], scores: &[f64]) -> Vec<Json> {
+    let is_text = |id: usize| types.get(id).is_none_or(|&kind| kind != CONTROL && kind != BYTE);
+    let mut ids: HashMap<&str, usize> = HashMap::new();
+    for (id, token) in tokens.iter().enumerate().filter(|&(id, _)| is_text(id)) {
+        ids.entry(token).or_insert(id);
+    }
+    let mut found = Vec::new();
+    for (id, token) in tokens.iter().enumerate().filter(|&(id, token)| ids.get(token.as_str()) == Some(&id)) {
+        for (at, _) in token.char_indices().skip(1) {
+            let (left, right) = token.split_at(at);
+            if let (Some(&l), Some(&r)) = (ids.get(left), ids.get(right)) {
+                found.push((scores.get(id).copied().unwrap_or(f64::NEG_INFINITY), l, r, [left, right]));
+            }
+        }
+    }
+    found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
+    found.into_iter().map(|(.., pair)| json!(pair)).collect()
+}
+
+/// The tokens that are put around a text.
+fn post_processor(header: &Header, tokens: &[String], is_sentence_piece: bool) -> Result<Json, KeyError> {
+    let mut parts = vec![json!({ "Sequence": { "id": "A", "type_id": 0 } })];
+    let mut special = Map::new();
+    for (name, at_start, default) in [("bos", true, is_sentence_piece), ("eos", false, false)] {
+        if !flag(header, &format!("tokenizer.ggml.add_{name}_token"))?.unwrap_or(default) {
+            continue;
+        }
+        let key = format!("tokenizer.ggml.{name}_token_id");
+        let id = integer(header, &key)?.ok_or_else(|| missing(&key))?;
+        let unsupported =
+            || KeyError::Unsupported { key: key.clone(), got: format!("{id}, of {} tokens,", tokens.len()) };
+        let token = usize::try_from(id).ok().and_then(|id| tokens.get(id)).ok_or_else(unsupported)?;
+        special.insert(token.clone(), json!({ "id": token, "ids": [id], "tokens": [token] }));
+        let part = json!({ "SpecialToken": { "id": token, "type_id": 0 } });
+        if at_start { parts.insert(0, part) } else { parts.push(part) }
+    }
+    if special.is_empty() {
+        return Ok(Json::Null);
+    }
+    let pair =
+        json!([{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }]);
+    Ok(json!({ "type": "TemplateProcessing", "single": parts, "pair": pair, "special_tokens": special }))
+}
