@@ -1,6 +1,6 @@
 //! What can go wrong in the trainer: each case has both sides of the mismatch and its place.
 //!
-//! One enum, so more than 400 lines; its hints are in `hint.rs`.
+//! Long because it is one enum; its hints are in `hint.rs`.
 
 mod hint;
 

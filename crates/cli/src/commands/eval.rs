@@ -21,7 +21,7 @@ Examples:
   backpropane eval --model runs/shakespeare --data hamlet.txt
   backpropane eval --model runs/shakespeare --data hamlet.txt --windows 100 --json")]
 pub struct EvalArgs {
-    /// The folder of a run or model, or llama2.c's .bin
+    /// The folder of a run or model, a GGUF file, or llama2.c's .bin
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
 

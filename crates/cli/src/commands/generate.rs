@@ -22,7 +22,7 @@ Examples:
   backpropane generate --model runs/stories --prompt \"Once upon a time\" --seed 7 > story.txt
   backpropane generate --model stories15M.bin --tokenizer tokenizer.bin --prompt \"Once\"")]
 pub struct GenerateArgs {
-    /// The folder of a run or model: config.json, model.safetensors and a tokenizer; or llama2.c's .bin
+    /// The folder of a run or model: config.json, model.safetensors and a tokenizer; a GGUF file; or llama2.c's .bin
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
 

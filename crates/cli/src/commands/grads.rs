@@ -23,7 +23,7 @@ Files:
   tokens.safetensors  a tensor `tokens`, int32 [1, S + 1]: inputs and, one later, targets
   grads.safetensors   `loss`, `logits`, and `grad.NAME` for every weight NAME")]
 pub struct GradsArgs {
-    /// The folder of the model, or llama2.c's .bin
+    /// The folder of the model, a GGUF file, or llama2.c's .bin
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
 

@@ -39,7 +39,7 @@ Examples:
   backpropane kernels --model tiny --emit tiny    tiny/<kernel>/model.mil and weights/*.bin")]
 pub struct KernelsArgs {
     /// A preset (tiny, shakespeare, layer768, stories15m, stories42m, stories110m), a configuration file, a
-    /// model's folder, or llama2.c's .bin
+    /// model's folder, a GGUF file, or llama2.c's .bin
     #[arg(long, value_name = "PRESET")]
     model: String,
 

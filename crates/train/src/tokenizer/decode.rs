@@ -107,3 +107,9 @@ impl<'a> Decoder<'a> {
         }
     }
 }
+
+/// The byte of a `<0x41>` token.
+pub(super) fn byte_token(name: &str) -> Option<u8> {
+    let hex = name.strip_prefix("<0x")?.strip_suffix('>')?;
+    if hex.len() == 2 { u8::from_str_radix(hex, 16).ok() } else { None }
+}

@@ -10,9 +10,9 @@ use tokenizers::tokenizer::{AddedToken, Encoding, Token, TokenizerBuilder, Token
 use tokenizers::{NormalizerWrapper, PostProcessorWrapper};
 
 use super::contain::contained;
-use super::decode::TokenTable;
-use super::words::words;
-use super::{Ends, limits};
+use super::decode::{TokenTable, byte_token};
+use super::limits;
+use super::words::{Ends, words};
 use crate::error::TrainError;
 
 /// The smallest byte-level vocabulary: `<|endoftext|>` and the 256 bytes.
@@ -269,12 +269,6 @@ fn token_table(tokenizer: &tokenizers::Tokenizer, style: Style) -> Result<TokenT
         table.push(&bytes.unwrap_or_else(|| name.replace('▁', " ").into_bytes()), false);
     }
     Ok(table)
-}
-
-/// The byte of a `<0x41>` token.
-pub(super) fn byte_token(name: &str) -> Option<u8> {
-    let hex = name.strip_prefix("<0x")?.strip_suffix('>')?;
-    if hex.len() == 2 { u8::from_str_radix(hex, 16).ok() } else { None }
 }
 
 /// GPT-2's character for each byte: printable Latin-1 bytes are themselves, the others are the characters from U+0100

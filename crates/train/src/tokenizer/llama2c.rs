@@ -8,8 +8,7 @@
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 
-use super::decode::TokenTable;
-use super::library::byte_token;
+use super::decode::{TokenTable, byte_token};
 
 /// Stands before a text.
 pub(super) const START: u32 = 1;

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub use contain::catches_panics;
 pub use decode::Decoder;
 pub use library::MIN_BPE_VOCAB;
-pub(crate) use words::last_cut;
+pub(crate) use words::{Ends, last_cut};
 
 use crate::error::TrainError;
 use crate::fs::write_atomically;
@@ -38,20 +38,6 @@ pub struct Tokenizer {
 enum Kind {
     Library(Box<Library>),
     Llama2c(Box<Llama2c>),
-}
-
-/// Whether a piece of a text is its first or last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ends {
-    /// The text begins with it.
-    pub(crate) first: bool,
-    /// The text ends with it.
-    pub(crate) last: bool,
-}
-
-impl Ends {
-    /// A whole text.
-    pub(crate) const BOTH: Self = Self { first: true, last: true };
 }
 
 impl std::fmt::Debug for Tokenizer {

@@ -1,6 +1,20 @@
 //! Where a text can be cut without changing its tokens: before a single space between printable ASCII
 //! characters. GPT-2's pattern cuts there in any case, and no SentencePiece token reaches across.
 
+/// Whether a piece of a text is its first or last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// The text begins with it.
+    pub(crate) first: bool,
+    /// The text ends with it.
+    pub(crate) last: bool,
+}
+
+impl Ends {
+    /// A whole text.
+    pub(crate) const BOTH: Self = Self { first: true, last: true };
+}
+
 fn cuts_at_middle(window: &[u8]) -> bool {
     window[0].is_ascii_graphic() && window[1] == b' ' && window[2].is_ascii_graphic()
 }

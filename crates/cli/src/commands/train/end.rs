@@ -1,6 +1,6 @@
 //! The end of a run: picture, sample, report.
 
-use super::TrainArgs;
+use super::args::TrainArgs;
 use crate::commands::generate::Stream;
 use crate::error::CommandError;
 use crate::report::{self, Report, Work};

@@ -1,89 +1,17 @@
 //! `backpropane train`.
 
+mod args;
 mod end;
 mod folder;
 mod session;
 mod settings;
 
-use super::engine::{ModelArgs, positive};
 use crate::error::CommandError;
 use crate::interrupt::Interrupt;
 use crate::restart::ResumeState;
 use crate::ui::Ui;
+pub use args::TrainArgs;
 use session::{Outcome, Session};
-use settings::SettingFlags;
-use std::path::PathBuf;
-
-/// Train a model on text
-///
-/// Without arguments: a small model on plays of Shakespeare that are built in, in about two minutes on two cores.
-///
-/// The run's folder receives the model as other programs read it (config.json, model.safetensors, tokenizer.json),
-/// metrics.jsonl, loss.svg, and checkpoints to resume from. Ctrl-C finishes the step, saves, and ends with exit code
-/// 130; a second one quits at once. Settings that are not given suit the model's size.
-///
-/// Where an engine lets a process compile only so many programs (--compile-budget), the run saves and goes on in a new
-/// process with the bits it would have had, as often as it must; it shows as one run.
-#[derive(clap::Args, Debug)]
-#[command(after_help = "\
-Examples:
-  backpropane train                                       the default, into runs/shakespeare
-  backpropane train --data novels/ --out runs/novels      your own text: a file or a folder
-  backpropane train --resume --out runs/novels            go on after Ctrl-C, same schedule
-  backpropane train --model runs/novels --data poems.txt  start from trained weights
-  backpropane train --model layer768 --steps 100          one layer alone, on synthetic data
-  backpropane train --steps 20 --trace steps.json --trace-steps 3
-  backpropane train --model stories15m --data stories.bin --tokenizer tokenizer.bin")]
-pub struct TrainArgs {
-    /// A preset (tiny, shakespeare, layer768, stories15m, stories42m, stories110m), a .toml or .json file, or a
-    /// folder or llama2.c's .bin, whose weights are the start [default: shakespeare]
-    #[arg(long, value_name = "PRESET|FILE|DIR")]
-    model: Option<String>,
-
-    /// A text, a folder of .txt files, or tokens: a .bin file of 2-byte ones (4-byte ones for a vocabulary above 65536)
-    /// or of llm.c, or a .npy file [default: the plays that are built in]
-    #[arg(long, value_name = "PATH")]
-    data: Option<PathBuf>,
-
-    /// A tokenizer.json, or llama2.c's tokenizer.bin [default: the model's; a new model's is trained from the text]
-    #[arg(long, value_name = "PATH")]
-    tokenizer: Option<PathBuf>,
-
-    /// The run's folder [default: a new one in runs/]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-
-    #[command(flatten)]
-    settings: SettingFlags,
-
-    #[command(flatten)]
-    on: ModelArgs,
-
-    /// Go on from the newest checkpoint of the folder
-    #[arg(long)]
-    resume: bool,
-
-    /// Write when each task of the last step ran, what lanes waited for and where they were idle, as a Chrome trace
-    #[arg(long, value_name = "FILE")]
-    trace: Option<PathBuf>,
-
-    /// How many of the last steps are in the trace, of those that one process took
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive::<usize>, requires = "trace")]
-    trace_steps: usize,
-
-    /// Print what a step's time went into: engine, conversion, host, waiting, optimizer, compiling; metrics.jsonl has
-    /// it of each step, the report with --json of all
-    #[arg(long)]
-    profile: bool,
-
-    /// Say nothing but errors and the report
-    #[arg(long)]
-    pub quiet: bool,
-
-    /// Print the report as one JSON object
-    #[arg(long)]
-    json: bool,
-}
 
 pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
     let before = ResumeState::take()?;

@@ -1,6 +1,6 @@
 //! What one process does of a run: it opens the run, takes steps, and finishes it or leaves it to the next process.
 
-use super::TrainArgs;
+use super::args::TrainArgs;
 use super::end::{diverged, draw, has_held_out, interrupted, is_finished, report, sample};
 use super::folder::choose_folder;
 use crate::commands::print_json;
