@@ -254,7 +254,9 @@ fn formats_are_detected_by_content() {
     let tokens = |ids: [u16; 2]| ids.repeat(400).iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<_>>();
     let (llama2c, file) = ("a llama2.c checkpoint", "a configuration in TOML or JSON");
     let text = "preset = \"tiny\"\n".repeat(1000) + "# \u{20ac}";
-    let table: [(&str, Vec<u8>, Option<&str>); 13] = [
+    let table: [(&str, Vec<u8>, Option<&str>); 15] = [
+        ("model.bin", b"GGUF\x03\0\0\0".to_vec(), Some("a GGUF file")),
+        ("model.gguf", b"GGU".to_vec(), Some(file)),
         ("stories.toml", stories.clone(), Some(llama2c)),
         ("stories.bin", stories[..40].to_vec(), Some(llama2c)),
         ("one", version(1), Some(llama2c)),
@@ -282,8 +284,8 @@ fn formats_are_detected_by_content() {
     assert_eq!(detect(dir.path()).unwrap().name(), "a folder with `config.json`");
     assert!(matches!(detect(&dir.path().join("none")), Err(TrainError::Io { .. })));
     let error = open_model(&dir.path().join("zeros.bin"), None).unwrap_err().to_string();
-    let want = "is not a model that this program reads: it is neither a folder with `config.json` nor a llama2.c \
-                checkpoint nor a configuration in TOML or JSON";
+    let want = "is not a model that this program reads: it is neither a folder with `config.json` nor a GGUF file \
+                nor a llama2.c checkpoint nor a configuration in TOML or JSON";
     assert!(error.ends_with(want), "{error}");
     let error = open_model(&dir.path().join("config.bin"), None).unwrap_err().to_string();
     assert!(error.ends_with("is the configuration of a model and has no weights"), "{error}");
