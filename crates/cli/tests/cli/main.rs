@@ -4,6 +4,7 @@ mod bad_input;
 mod bench;
 #[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane")))]
 mod engine;
+mod gguf;
 mod help;
 mod mil;
 mod models;
