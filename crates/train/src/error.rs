@@ -265,6 +265,14 @@ pub enum TrainError {
         /// What was expected and what was found.
         problem: String,
     },
+    /// A model in a format that is read, with something in it that is not.
+    #[error("`{}` cannot be read: {problem}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What it has, and what can be read.
+        problem: String,
+    },
     /// A llama2.c checkpoint of a version that is not read.
     #[error("`{}` is a llama2.c checkpoint of version {version}, only version 0 is read", path.display())]
     Llama2cVersion {

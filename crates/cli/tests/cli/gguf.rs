@@ -39,7 +39,8 @@ fn a_file_is_the_same_model_as_its_folder_in_every_command() {
         "generate --threads 1 --temperature 0 --tokens 12 --prompt Thou --model",
         "grads --threads 1 --tokens tokens.safetensors --out g.safetensors --model",
     ] {
-        let [got, want] = ["bpe.gguf", "same"].map(|model| place.succeed(&format!("{command} {model}")).stdout);
+        let [got, want] =
+            ["bpe.gguf", "same"].map(|model| place.succeed(&format!("{command} {model}")).stdout);
         assert_eq!(got.replace("bpe.gguf", "same"), want, "{command}");
         assert!(!want.is_empty(), "{command}");
     }

@@ -54,6 +54,8 @@ fn flags_refuse_impossible_values_in_a_sentence() {
         ("train --batch 0", "a whole number of at least 1 is needed"),
         ("train --accum=-1", "a whole number of at least 1 is needed"),
         ("train --seq x", "a whole number of at least 1 is needed"),
+        ("train --seed 99999999999999999999", "a whole number of at most 18446744073709551615 is needed"),
+        ("train --warmup 4294967296", "a whole number of at most 4294967295 is needed"),
         ("train --lr NaN", "a number above 0 is needed"),
         ("train --lr 0", "a number above 0 is needed"),
         ("train --clip=-1", "a number that is 0 or more is needed"),

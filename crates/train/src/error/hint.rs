@@ -20,12 +20,17 @@ impl TrainError {
             },
             Self::UnknownModel { presets, .. } => {
                 return Some(Cow::Owned(format!(
-                    "Name a preset ({}), a `.toml` or `.json` file, or a folder with `config.json`.",
+                    "Name a preset ({}), a `.toml` or `.json` file, a GGUF file, or a folder with `config.json`.",
                     presets.join(", ")
                 )));
             }
             Self::ModelFormat { .. } => "Name a file or folder of one of these formats.",
-            Self::NoWeights { .. } => "Name a folder with `model.safetensors`, or a llama2.c checkpoint.",
+            Self::NoWeights { .. } => {
+                "Name a folder with `model.safetensors`, a GGUF file, or a llama2.c checkpoint."
+            }
+            Self::Unsupported { .. } => {
+                "Use another model, another quantisation of it, or its Hugging Face folder."
+            }
             Self::ConfigSyntax { .. } => "Correct the file at that place.",
             Self::ConfigValue { remedy, .. } => return Some(Cow::Borrowed(remedy)),
             Self::Memory { keys, .. } => return Some(Cow::Owned(format!("Make {keys} smaller."))),
@@ -69,7 +74,7 @@ impl TrainError {
                 "Save it again with transformers: `model.save_pretrained(folder, max_shard_size=\"1TB\")`."
             }
             Self::TensorMissing { .. } | Self::TensorUnexpected { .. } | Self::TensorShape { .. } => {
-                "Use the `config.json` that belongs to these weights."
+                "Use weights and configuration that belong together."
             }
             Self::TensorType { .. } => "Convert the weights to F32, F16 or BF16.",
             Self::TensorDamaged { .. } | Self::Damaged { .. } => {

@@ -88,7 +88,7 @@ impl Candidate {
         Ok(Self { is_folder: found.is_dir(), head, is_whole })
     }
 
-    /// Whether it is a file that begins as UTF-8 text, without control characters of binary files.
+    /// Whether it is a file that is not empty and begins as UTF-8 text, without control characters of binary files.
     pub(super) fn is_text(&self) -> bool {
         let end = match std::str::from_utf8(&self.head) {
             Ok(_) => self.head.len(),
@@ -97,6 +97,6 @@ impl Candidate {
             Err(_) => return false,
         };
         let is_binary = |b: &u8| matches!(b, 0..=8 | 14..=31);
-        !self.is_folder && (self.is_whole || end > 0) && !self.head[..end].iter().any(is_binary)
+        !self.is_folder && end > 0 && !self.head[..end].iter().any(is_binary)
     }
 }

@@ -263,7 +263,7 @@ fn formats_are_detected_by_content() {
         ("config.bin", b"preset = \"tiny\"\n".to_vec(), Some(file)),
         ("long.bin", text.into_bytes(), Some(file)),
         ("keys.txt", b" {\"hidden_size\": 64}".to_vec(), Some(file)),
-        ("nothing", Vec::new(), Some(file)),
+        ("nothing", Vec::new(), None),
         ("tokens.bin", tokens([260, 0x4a0]), None),
         ("short.bin", stories[..27].to_vec(), None),
         ("zeros.bin", vec![0; 4096], None),

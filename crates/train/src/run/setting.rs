@@ -83,8 +83,12 @@ impl Check {
     /// If `text` is none, with what is needed.
     pub fn parse<T: SettingValue>(self, text: &str) -> Result<T, String> {
         let value = T::parse(text).filter(|value| value.number().is_none_or(|x| self.accepts(x)));
+        let is_digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         value.ok_or_else(|| match &T::names()[..] {
-            [] => format!("{} is needed", self.want()),
+            [] => match T::largest().filter(|_| is_digits && text.trim_start_matches('0') != "") {
+                Some(largest) => format!("a whole number of at most {largest} is needed"),
+                None => format!("{} is needed", self.want()),
+            },
             names => format!("one of {} is needed", names.join(", ")),
         })
     }
@@ -94,6 +98,8 @@ impl Check {
 pub trait SettingValue: Sized + PartialEq {
     /// Names of all values; empty for a number.
     fn names() -> Vec<&'static str>;
+    /// The largest value, if it is a number.
+    fn largest() -> Option<String>;
     /// Reads what the user writes.
     fn parse(text: &str) -> Option<Self>;
     /// Its size, if it is a number.
@@ -109,6 +115,10 @@ macro_rules! numbers {
         impl SettingValue for $ty {
             fn names() -> Vec<&'static str> {
                 Vec::new()
+            }
+
+            fn largest() -> Option<String> {
+                Some(<$ty>::MAX.to_string())
             }
 
             fn parse(text: &str) -> Option<Self> {
@@ -137,6 +147,10 @@ macro_rules! names {
         impl SettingValue for $ty {
             fn names() -> Vec<&'static str> {
                 <$ty>::ALL.map(<$ty>::name).to_vec()
+            }
+
+            fn largest() -> Option<String> {
+                None
             }
 
             fn parse(text: &str) -> Option<Self> {

@@ -83,6 +83,10 @@ impl Tokenizer {
             let most = limits::MAX_FILE >> 20;
             return Err(refused(format!("it has more than {most} MiB")));
         }
+        if bytes.starts_with(b"GGUF") {
+            let problem = "it is a GGUF file, whose tokenizer is used where the file is named as the model";
+            return Err(refused(problem.to_owned()));
+        }
         let parsed = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
             Self::from_json(&bytes)
         } else {
@@ -96,7 +100,11 @@ impl Tokenizer {
     /// # Errors
     /// [`TrainError::TokenizerFormat`].
     pub(crate) fn from_json_in(path: &Path, json: &[u8]) -> Result<Self, TrainError> {
-        let refused = |problem| TrainError::TokenizerFormat { path: path.to_owned(), problem };
+        let refused = |problem: String| {
+            // Line and column would be those of a text that no file has.
+            let problem = problem.split(" at line ").next().unwrap_or_default().to_owned();
+            TrainError::TokenizerFormat { path: path.to_owned(), problem }
+        };
         Self::from_json(json)
             .map(|tokenizer| Self { path: Some(path.to_owned()), ..tokenizer })
             .map_err(refused)

@@ -2,7 +2,7 @@
 //!
 //! Source: ggml `docs/gguf.md`, llama.cpp `src/llama-arch.cpp`.
 
-use super::header::{Header, Value};
+use super::header::{Header, Value, printable};
 use serde_json::{Map, Value as Json, json};
 
 /// What a key of the file should be and is not.
@@ -17,6 +17,13 @@ pub enum KeyError {
     Architecture { got: String },
     #[error("`{key}` = {got} is something this program does not build")]
     Unsupported { key: String, got: String },
+}
+
+impl KeyError {
+    /// Whether the file may be whole, and this program cannot read its kind.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Architecture { .. } | Self::Unsupported { .. } | Self::Type { .. })
+    }
 }
 
 /// Keys with one value each: ours behind the architecture's name, Hugging Face's, and whether it must be there.
@@ -41,7 +48,7 @@ pub fn config_keys(header: &Header) -> Result<Map<String, Json>, KeyError> {
     let class = match architecture {
         "llama" => "LlamaForCausalLM",
         "qwen3" => "Qwen3ForCausalLM",
-        got => return Err(KeyError::Architecture { got: got.to_owned() }),
+        got => return Err(KeyError::Architecture { got: printable(got) }),
     };
     let own = |key: &str| format!("{architecture}.{key}");
     let mut keys = Map::new();
@@ -61,6 +68,7 @@ pub fn config_keys(header: &Header) -> Result<Map<String, Json>, KeyError> {
         }
     }
     check_rope(header, architecture, &keys)?;
+    check_absent(header, architecture)?;
     let vocab = header.tensor("token_embd.weight").and_then(|t| t.shape.first().copied());
     keys.insert("vocab_size".to_owned(), json!(vocab.ok_or_else(|| missing("token_embd.weight"))?));
     keys.insert("tie_word_embeddings".to_owned(), json!(header.tensor("output.weight").is_none()));
@@ -72,12 +80,40 @@ pub fn config_keys(header: &Header) -> Result<Map<String, Json>, KeyError> {
     Ok(keys)
 }
 
+/// Refuses what changes the results and is not built: keys, and the values that change nothing.
+fn check_absent(header: &Header, architecture: &str) -> Result<(), KeyError> {
+    let neutral: [(&str, &[f64]); 8] = [
+        ("attention.causal", &[1.0]),
+        ("expert_count", &[0.0]),
+        ("attention.scale", &[0.0]),
+        ("logit_scale", &[0.0, 1.0]),
+        ("embedding_scale", &[0.0, 1.0]),
+        ("residual_scale", &[0.0, 1.0]),
+        ("rope.scaling.factor", &[0.0, 1.0]),
+        ("rope.scale_linear", &[0.0, 1.0]),
+    ];
+    for (key, values) in neutral {
+        let key = format!("{architecture}.{key}");
+        let number = match header.get(&key) {
+            None => continue,
+            Some(Value::Int(n)) => *n as f64,
+            Some(Value::Float(x)) => *x,
+            Some(Value::Bool(b)) => f64::from(u8::from(*b)),
+            Some(got) => return Err(wrong(&key, got, "a number")),
+        };
+        if !values.contains(&number) {
+            return Err(KeyError::Unsupported { key, got: number.to_string() });
+        }
+    }
+    Ok(())
+}
+
 /// Refuses positions that are computed in another way.
 fn check_rope(header: &Header, architecture: &str, keys: &Map<String, Json>) -> Result<(), KeyError> {
     let own = |key: &str| format!("{architecture}.{key}");
     let unsupported = |key: String, got: String| Err(KeyError::Unsupported { key, got });
     if let Some(kind) = text(header, &own("rope.scaling.type"))?.filter(|&kind| kind != "none") {
-        return unsupported(own("rope.scaling.type"), format!("\"{kind}\""));
+        return unsupported(own("rope.scaling.type"), format!("\"{}\"", printable(kind)));
     }
     if header.tensor("rope_freqs.weight").is_some() {
         return unsupported(
@@ -129,12 +165,7 @@ pub(super) fn missing(key: &str) -> KeyError {
 }
 
 fn wrong(key: &str, got: &Value, want: &'static str) -> KeyError {
-    let mut got = format!("{got:?}");
-    if let Some((end, _)) = got.char_indices().nth(40) {
-        got.truncate(end);
-        got.push('…');
-    }
-    KeyError::Type { key: key.to_owned(), got, want }
+    KeyError::Type { key: key.to_owned(), got: got.to_string(), want }
 }
 
 pub(super) fn integer(header: &Header, key: &str) -> Result<Option<u64>, KeyError> {

@@ -5,6 +5,7 @@
 
 use super::blocks::{BlockFormat, UNREADABLE};
 use std::collections::HashSet;
+use std::fmt;
 use std::io::{self, Read};
 
 /// Heads larger than this are refused: the largest vocabularies with their merges take a tenth of it.
@@ -42,6 +43,30 @@ pub enum Value {
     Floats(Vec<f64>),
     /// An array of texts.
     Strs(Vec<String>),
+}
+
+impl fmt::Display for Value {
+    /// Lists by their kind alone; texts cut short.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Int(n) => write!(f, "{n}"),
+            Value::Float(x) => write!(f, "{x}"),
+            Value::Bool(b) => write!(f, "{b}"),
+            Value::Str(text) => write!(f, "\"{}\"", printable(text)),
+            Value::Ints(_) => f.write_str("a list of integers"),
+            Value::Floats(_) => f.write_str("a list of floats"),
+            Value::Strs(_) => f.write_str("a list of texts"),
+        }
+    }
+}
+
+/// A text of the file as it can be shown: control characters escaped, and at most 60 characters of it.
+pub fn printable(text: &str) -> String {
+    let mut shown: String = text.chars().take(60).flat_map(|c| c.escape_debug()).collect();
+    if text.chars().nth(60).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// A tensor of the file.
@@ -101,6 +126,16 @@ pub enum HeaderError {
     Read(#[from] io::Error),
 }
 
+impl HeaderError {
+    /// Whether the file may be whole, and this program cannot read its kind.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(
+            self,
+            Self::BigEndian | Self::Version { .. } | Self::Nested { .. } | Self::Format { .. } | Self::Large
+        )
+    }
+}
+
 impl Header {
     /// Reads the head of a file of `len` bytes.
     ///
@@ -129,7 +164,7 @@ impl Header {
             let kind = r.u32("the type of a key")?;
             let value = r.value(&key, kind)?;
             if !names.insert(key.clone()) {
-                return Err(HeaderError::Twice { name: key });
+                return Err(HeaderError::Twice { name: printable(&key) });
             }
             header.keys.push((key, value));
         }
@@ -154,7 +189,7 @@ impl Header {
         match self.get("general.alignment") {
             None => Ok(32),
             Some(Value::Int(n @ 1..=65536)) if n.count_ones() == 1 => Ok(*n as u64),
-            Some(value) => Err(HeaderError::Alignment { got: format!("{value:?}") }),
+            Some(value) => Err(HeaderError::Alignment { got: value.to_string() }),
         }
     }
 
@@ -162,6 +197,8 @@ impl Header {
     fn place(&mut self, infos: Vec<Info>, alignment: u64, len: u64) -> Result<(), HeaderError> {
         let mut names = HashSet::new();
         for Info { name, shape, format: id, offset } in infos {
+            // Messages show it; a tensor of such a name is none of a model's.
+            let name = printable(&name);
             if !names.insert(name.clone()) {
                 return Err(HeaderError::Twice { name });
             }
@@ -278,7 +315,7 @@ impl<R: Read> Reader<R> {
 
     fn value(&mut self, key: &str, kind: u32) -> Result<Value, HeaderError> {
         match kind {
-            8 => Ok(Value::Str(self.text(|| format!("the value of `{key}`"))?)),
+            8 => Ok(Value::Str(self.text(|| format!("the value of `{}`", printable(key)))?)),
             9 => self.array(key),
             _ => self.scalar(key, kind),
         }
@@ -298,7 +335,7 @@ impl<R: Read> Reader<R> {
             10 => Value::Int(u64::from_le_bytes(self.take(WHAT)?).into()),
             11 => Value::Int(i64::from_le_bytes(self.take(WHAT)?).into()),
             12 => Value::Float(f64::from_le_bytes(self.take(WHAT)?)),
-            got => return Err(HeaderError::ValueType { key: key.to_owned(), got }),
+            got => return Err(HeaderError::ValueType { key: printable(key), got }),
         })
     }
 
@@ -310,19 +347,19 @@ impl<R: Read> Reader<R> {
             2 | 3 => 2,
             4..=6 => 4,
             8 | 10..=12 => 8,
-            9 => return Err(HeaderError::Nested { key: key.to_owned() }),
-            got => return Err(HeaderError::ValueType { key: key.to_owned(), got }),
+            9 => return Err(HeaderError::Nested { key: printable(key) }),
+            got => return Err(HeaderError::ValueType { key: printable(key), got }),
         };
-        let count = self.count(&format!("`{key}`"), count, each, MOST_ENTRIES)?;
+        let count = self.count(&format!("`{}`", printable(key)), count, each, MOST_ENTRIES)?;
         match kind {
             8 => {
-                let text = |_| self.text(|| format!("an entry of `{key}`"));
+                let text = |_| self.text(|| format!("an entry of `{}`", printable(key)));
                 Ok(Value::Strs((0..count).map(text).collect::<Result<_, _>>()?))
             }
             6 | 12 => {
                 let floats = (0..count).map(|_| match self.scalar(key, kind)? {
                     Value::Float(x) => Ok(x),
-                    _ => Err(HeaderError::ValueType { key: key.to_owned(), got: kind }),
+                    _ => Err(HeaderError::ValueType { key: printable(key), got: kind }),
                 });
                 Ok(Value::Floats(floats.collect::<Result<_, HeaderError>>()?))
             }
@@ -331,7 +368,7 @@ impl<R: Read> Reader<R> {
                     // No array of ggml's has integers beyond that.
                     Value::Int(n) => Ok(i64::try_from(n).unwrap_or(i64::MAX)),
                     Value::Bool(b) => Ok(b.into()),
-                    _ => Err(HeaderError::ValueType { key: key.to_owned(), got: kind }),
+                    _ => Err(HeaderError::ValueType { key: printable(key), got: kind }),
                 });
                 Ok(Value::Ints(ints.collect::<Result<_, HeaderError>>()?))
             }
@@ -342,7 +379,7 @@ impl<R: Read> Reader<R> {
         let name = self.text(|| "the name of a tensor".to_owned())?;
         let axes = self.u32("the shape of a tensor")?;
         if !(1..=4).contains(&axes) {
-            return Err(HeaderError::Axes { name, got: axes });
+            return Err(HeaderError::Axes { name: printable(&name), got: axes });
         }
         let mut shape =
             (0..axes).map(|_| self.u64("the shape of a tensor")).collect::<Result<Vec<_>, _>>()?;

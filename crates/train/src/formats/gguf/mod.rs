@@ -21,8 +21,8 @@ use crate::config::{ModelConfig, RopeKind};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
-use config::{config_keys, tensor_name};
-use header::{Header, TensorInfo};
+use config::{KeyError, config_keys, tensor_name};
+use header::{Header, HeaderError, TensorInfo};
 use serde_json::Value;
 
 /// The format.
@@ -78,9 +78,20 @@ impl<'p> Open<'p> {
         let reading = || TrainError::io("read", path);
         let file = File::open(path).map_err(reading())?;
         let length = file.metadata().map_err(reading())?.len();
-        let header = Header::read(BufReader::new(file), length).map_err(|e| unfit(path, &e))?;
+        let header = Header::read(BufReader::new(file), length).map_err(|e| match e {
+            HeaderError::Read(source) => reading()(source),
+            e if e.is_unsupported() => unsupported(path, &e),
+            e => damaged(path, &e),
+        })?;
+        check_parts(&header).map_err(|e| unfit(path, &e))?;
         let keys = config_keys(&header).map_err(|e| unfit(path, &e))?;
-        let config = ModelConfig::from_json_in(path, &Value::from(keys.clone()).to_string())?;
+        let config = match ModelConfig::from_json_in(path, &Value::from(keys.clone()).to_string()) {
+            // The keys that it names are not those of the file.
+            Err(TrainError::ConfigValue { problem, .. }) => {
+                return Err(damaged(path, &format!("its keys make no model: {problem}")));
+            }
+            config => config?,
+        };
         Ok(Self { path, header, keys, config })
     }
 
@@ -158,7 +169,27 @@ fn decode(file: &mut File, info: &TensorInfo, to: &mut [f32]) -> io::Result<()> 
     Ok(())
 }
 
-fn unfit(path: &Path, problem: &impl std::fmt::Display) -> TrainError {
+/// Refuses one part of a model in several files.
+fn check_parts(header: &Header) -> Result<(), KeyError> {
+    let key = "split.count";
+    match config::integer(header, key)? {
+        Some(parts @ 2..) => {
+            let got = format!("{parts}, so the file is one of the parts of a model, which");
+            Err(KeyError::Unsupported { key: key.to_owned(), got })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unfit(path: &Path, problem: &KeyError) -> TrainError {
+    if problem.is_unsupported() { unsupported(path, problem) } else { damaged(path, problem) }
+}
+
+fn unsupported(path: &Path, problem: &impl std::fmt::Display) -> TrainError {
+    TrainError::Unsupported { path: path.to_owned(), problem: problem.to_string() }
+}
+
+fn damaged(path: &Path, problem: &impl std::fmt::Display) -> TrainError {
     TrainError::FileFormat { path: path.to_owned(), kind: "GGUF", problem: problem.to_string() }
 }
 

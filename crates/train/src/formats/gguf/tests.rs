@@ -4,8 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::blocks::BlockFormat;
+use super::header::Value;
 use super::*;
 use crate::fs::TensorFile;
+use serde_json::Value as Json;
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/gguf").join(name)
@@ -49,7 +51,7 @@ fn weights_configuration_and_metadata_are_those_of_the_folder() {
 
 #[test]
 fn tokenizers_give_the_ids_of_their_libraries() {
-    let ids: Value = serde_json::from_slice(&fs::read(file("ids.json")).unwrap()).unwrap();
+    let ids: Json = serde_json::from_slice(&fs::read(file("ids.json")).unwrap()).unwrap();
     for (name, key) in [("bpe.gguf", "bpe"), ("spm.gguf", "spm")] {
         let path = file(name);
         let tokenizer = Open::new(&path).unwrap().tokenizer().unwrap().unwrap();
@@ -126,7 +128,7 @@ fn broken_files_are_refused_with_the_reason() {
                 "tokenizer.ggml.pre",
                 [6, 0, 0, 0, 0, 0, 0, 0].into_iter().chain(*b"qwen35").collect(),
             )),
-            "`tokenizer.ggml.pre` = \"qwen35\" is something this program does not build",
+            "cannot be read: `tokenizer.ggml.pre` = \"qwen35\" is something this program does not build",
         ),
         (
             Box::new(value("llama.rope.dimension_count", vec![4, 0, 0, 0])),
@@ -151,4 +153,70 @@ fn broken_files_are_refused_with_the_reason() {
         let got = refusal(change);
         assert!(got.contains(want), "{got}\n  should say: {want}");
     }
+}
+
+/// A head with the keys of `spm.gguf`, some of them replaced, and a zero embedding.
+fn with_keys(keys: &[(&str, Value)]) -> Result<Option<String>, KeyError> {
+    let path = file("spm.gguf");
+    let mut header = Open::new(&path).unwrap().header;
+    for (key, value) in keys {
+        header.keys.retain(|(k, _)| k != key);
+        header.keys.push(((*key).to_owned(), value.clone()));
+    }
+    config_keys(&header)?;
+    check_parts(&header)?;
+    tokenizer::tokenizer_json(&header)
+}
+
+#[test]
+fn what_would_change_the_results_unseen_is_refused() {
+    let float = |x: f64| Value::Float(x);
+    for (key, value) in [
+        ("llama.rope.scaling.factor", float(4.0)),
+        ("llama.rope.scale_linear", float(0.5)),
+        ("llama.rope.scaling.type", Value::Str("yarn".to_owned())),
+        ("llama.attention.causal", Value::Bool(false)),
+        ("llama.expert_count", Value::Int(8)),
+        ("llama.logit_scale", float(0.1)),
+        ("split.count", Value::Int(3)),
+    ] {
+        let error = with_keys(&[(key, value)]).unwrap_err();
+        assert!(matches!(&error, KeyError::Unsupported { key: named, .. } if named == key), "{error}");
+    }
+    for (key, value) in [
+        ("llama.rope.scaling.factor", float(1.0)),
+        ("llama.rope.scaling.type", Value::Str("none".to_owned())),
+        ("llama.expert_count", Value::Int(0)),
+        ("split.count", Value::Int(1)),
+    ] {
+        assert!(with_keys(&[(key, value)]).is_ok(), "{key}");
+    }
+}
+
+#[test]
+fn a_start_token_is_added_where_llama_cpp_adds_it() {
+    let pre = |name: &str| ("tokenizer.ggml.pre", Value::Str(name.to_owned()));
+    let merges = ("tokenizer.ggml.merges", Value::Strs(Vec::new()));
+    let gpt2 = ("tokenizer.ggml.model", Value::Str("gpt2".to_owned()));
+    let adds = |keys: &[(&str, Value)]| {
+        let json = with_keys(keys).unwrap().unwrap();
+        serde_json::from_str::<Json>(&json).unwrap()["post_processor"]["type"] == "TemplateProcessing"
+    };
+    assert!(adds(&[]), "SentencePiece");
+    for (name, want) in
+        [("llama-bpe", true), ("tekken", true), ("smollm", false), ("qwen2", false), ("default", false)]
+    {
+        assert_eq!(adds(&[gpt2.clone(), merges.clone(), pre(name)]), want, "{name}");
+        let no = ("tokenizer.ggml.add_bos_token", Value::Bool(false));
+        assert!(!adds(&[gpt2.clone(), merges.clone(), pre(name), no]), "{name}");
+    }
+}
+
+#[test]
+fn hostile_texts_are_bounded_and_escaped() {
+    let error = with_keys(&[("tokenizer.ggml.tokens", Value::Strs(vec!["a".repeat(100_000)]))]).unwrap_err();
+    assert!(error.to_string().contains("a list with a token of 100000 bytes"), "{error}");
+    let error =
+        with_keys(&[("general.architecture", Value::Str("\u{1b}[31m".repeat(30)))]).unwrap_err().to_string();
+    assert!(!error.contains('\u{1b}') && error.len() < 300, "{error}");
 }

@@ -4,7 +4,7 @@
 //! Source: llama.cpp `src/llama-vocab.cpp`; transformers `convert_slow_tokenizer.py` for the order of merges.
 
 use super::config::{KeyError, flag, integer, missing, numbers, text, texts};
-use super::header::Header;
+use super::header::{Header, printable};
 use serde_json::{Map, Value as Json, json};
 use std::collections::HashMap;
 
@@ -13,6 +13,16 @@ const CONTROL: f64 = 3.0;
 const USER_DEFINED: f64 = 4.0;
 const BYTE: f64 = 6.0;
 
+/// The key that names the pre-tokenizer.
+const PRE: &str = "tokenizer.ggml.pre";
+
+/// What llama.cpp takes where the key is missing.
+const DEFAULT: [&str; 4] = [
+    r"[\p{P}\$\+<=>\^~\|]+",
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)",
+    r"\p{N}+",
+    r"[0-9][0-9][0-9]",
+];
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -29,7 +39,7 @@ pub fn tokenizer_json(header: &Header) -> Result<Option<String>, KeyError> {
         "gpt2" => byte_level(header, tokens)?,
         "llama" => sentence_piece(header, tokens, &types)?,
         got => {
-            let (key, got) = ("tokenizer.ggml.model".to_owned(), format!("\"{got}\""));
+            let (key, got) = ("tokenizer.ggml.model".to_owned(), format!("\"{}\"", printable(got)));
             return Err(KeyError::Unsupported { key, got });
         }
     };
@@ -47,7 +57,7 @@ pub fn tokenizer_json(header: &Header) -> Result<Option<String>, KeyError> {
         })
         .collect();
     json.insert("added_tokens".to_owned(), added.into());
-    json.insert("post_processor".to_owned(), post_processor(header, tokens, model == "llama")?);
+    json.insert("post_processor".to_owned(), post_processor(header, tokens, model)?);
     for (key, value) in [("version", json!("1.0")), ("truncation", Json::Null), ("padding", Json::Null)] {
         json.insert(key.to_owned(), value);
     }
@@ -68,21 +78,32 @@ fn byte_level(header: &Header, tokens: &[String]) -> Result<Map<String, Json>, K
     let key = "tokenizer.ggml.merges";
     let merges = texts(header, key)?.ok_or_else(|| missing(key))?;
     let level = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex });
-    let sequence = |first: Json, then: Json| json!({ "type": "Sequence", "pretokenizers": [first, then] });
-    let split = |regex: &str| {
-        let split = json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false });
-        sequence(split, level(false))
+    // Each pattern cuts the pieces that the one before it has left.
+    let split = |patterns: &[&str]| {
+        let mut steps: Vec<Json> = patterns
+            .iter()
+            .map(|regex| json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false }))
+            .collect();
+        steps.push(level(false));
+        json!({ "type": "Sequence", "pretokenizers": steps })
     };
-    let key = "tokenizer.ggml.pre";
-    let (pre, normalizer, ignore_merges) = match text(header, key)?.unwrap_or("default") {
-        "default" | "gpt-2" | "mpt" | "olmo" => (level(true), Json::Null, false),
+    let digits = || {
+        let digits = json!({ "type": "Digits", "individual_digits": true });
+        json!({ "type": "Sequence", "pretokenizers": [digits, level(true)] })
+    };
+    let (pre, normalizer, ignore_merges) = match text(header, PRE)?.unwrap_or("default") {
+        "default" => (split(&DEFAULT), Json::Null, false),
+        "gpt-2" | "mpt" | "olmo" => (level(true), Json::Null, false),
         "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" => {
-            (sequence(json!({ "type": "Digits", "individual_digits": true }), level(true)), Json::Null, false)
+            (digits(), Json::Null, false)
         }
-        "llama3" | "llama-v3" | "llama-bpe" | "smaug-bpe" | "dbrx" => (split(LLAMA3), Json::Null, true),
-        "qwen2" | "deepseek-r1-qwen" => (split(QWEN2), json!({ "type": "NFC" }), false),
-        "tekken" => (split(TEKKEN), Json::Null, true),
-        got => return Err(KeyError::Unsupported { key: key.to_owned(), got: format!("\"{got}\"") }),
+        "llama3" | "llama-v3" | "llama-bpe" => (split(&[LLAMA3]), Json::Null, true),
+        "smaug-bpe" | "dbrx" => (split(&[LLAMA3]), Json::Null, false),
+        "qwen2" | "deepseek-r1-qwen" => (split(&[QWEN2]), json!({ "type": "NFC" }), false),
+        "tekken" => (split(&[TEKKEN]), Json::Null, true),
+        got => {
+            return Err(KeyError::Unsupported { key: PRE.to_owned(), got: format!("\"{}\"", printable(got)) });
+        }
     };
     let pairs: Vec<Json> = merges
         .iter()
@@ -103,10 +124,21 @@ fn byte_level(header: &Header, tokens: &[String]) -> Result<Map<String, Json>, K
     ]))
 }
 
+/// Bytes that splitting all tokens may take, at each of their characters: no vocabulary of text comes near.
+const MOST_SPLITS: u64 = 1 << 28;
+
 /// SentencePiece's BPE: neighbours merge where their joined token has the best score.
 fn sentence_piece(header: &Header, tokens: &[String], types: &[f64]) -> Result<Map<String, Json>, KeyError> {
     let key = "tokenizer.ggml.scores";
     let scores = numbers(header, key)?.ok_or_else(|| missing(key))?;
+    let splits =
+        tokens.iter().fold(0u64, |sum, token| sum.saturating_add((token.len() as u64).saturating_pow(2)));
+    if splits > MOST_SPLITS {
+        let longest = tokens.iter().map(String::len).max().unwrap_or(0);
+        let (key, got) =
+            ("tokenizer.ggml.tokens".to_owned(), format!("a list with a token of {longest} bytes"));
+        return Err(KeyError::Unsupported { key, got });
+    }
     let unknown = integer(header, "tokenizer.ggml.unknown_token_id")?.unwrap_or(0);
     let prefix = flag(header, "tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
     let space = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
@@ -156,10 +188,13 @@ fn merges(tokens: &[String], types: &[f64], scores: &[f64]) -> Vec<Json> {
 }
 
 /// The tokens that are put around a text.
-fn post_processor(header: &Header, tokens: &[String], is_sentence_piece: bool) -> Result<Json, KeyError> {
+fn post_processor(header: &Header, tokens: &[String], model: &str) -> Result<Json, KeyError> {
+    // Where the key is missing, llama.cpp decides by the kind of tokenizer.
+    let pre = text(header, PRE)?.unwrap_or_default();
+    let adds_start = model == "llama" || matches!(pre, "llama3" | "llama-v3" | "llama-bpe" | "tekken");
     let mut parts = vec![json!({ "Sequence": { "id": "A", "type_id": 0 } })];
     let mut special = Map::new();
-    for (name, at_start, default) in [("bos", true, is_sentence_piece), ("eos", false, false)] {
+    for (name, at_start, default) in [("bos", true, adds_start), ("eos", false, false)] {
         if !flag(header, &format!("tokenizer.ggml.add_{name}_token"))?.unwrap_or(default) {
             continue;
         }
