@@ -4,23 +4,43 @@
 /// words each; word `i` of a step belongs to row (of the left side) or column (of the right) `i`.
 #[derive(Debug)]
 pub(crate) struct PackFormat {
-    /// Its name, by which the test frame finds the plain loop that it is compared with.
-    #[cfg_attr(not(test), expect(dead_code, reason = "read by tests alone"))]
-    pub name: &'static str,
     /// Words that `depth` elements of the inner dimension take for each row or column.
     pub steps: fn(depth: usize) -> usize,
     /// The inner dimension can be cut at multiples of so many elements; steps then add up.
     pub grain: usize,
     /// Whether a panel of a width, packed, holds neither infinities nor NaN.
     pub is_finite: fn(panel: &[f32], width: usize) -> bool,
+    /// What packing and multiplying are compared with.
+    #[cfg(test)]
+    pub plain: PlainLoops,
+}
+
+/// Elements or words by their number.
+#[cfg(test)]
+type ByIndex<'a> = &'a dyn Fn(usize) -> f32;
+
+/// A format in plain loops, for the test frame.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlainLoops {
+    /// Word `step` of `steps` of a row or column with these elements.
+    pub word: fn(elements: ByIndex<'_>, step: usize, steps: usize) -> f32,
+    /// The product of a row and a column of `steps` words each.
+    pub product: fn(row: ByIndex<'_>, column: ByIndex<'_>, steps: usize) -> f32,
 }
 
 /// One f32 in a word.
 pub(crate) const SINGLE: PackFormat = PackFormat {
-    name: "single",
     steps: |depth| depth,
     grain: 1,
     is_finite: |x, _| all_finite(x, [EXPONENT; 2]),
+    #[cfg(test)]
+    plain: PlainLoops {
+        word: |elements, step, _| elements(step),
+        product: |row, column, steps| {
+            (0..steps).fold(0.0f32, |sum, step| row(step).mul_add(column(step), sum))
+        },
+    },
 };
 
 /// The exponent of an f32, all ones where the number is not finite.

@@ -7,7 +7,6 @@ use super::epilogue;
 use super::format::{PackFormat, SINGLE};
 use super::record::{Epilogue, Lhs, MicroKernel, Panel, SLACK, Tile};
 use super::registry::KERNELS;
-use super::x86_format::{PAIRS, ROUNDED, SCALED, SCALED_BLOCK, SCALED_STEPS, scale_of, scaled_blocks};
 use crate::buffer::Elements;
 use crate::numerics::MatmulPrecision;
 use half::{bf16, f16};
@@ -69,36 +68,9 @@ fn element(panel: &Panel<'_>, i: usize, k: usize) -> f32 {
     }
 }
 
-/// The bits of `x` rounded to bf16; the instructions take a subnormal number for 0.
-fn to_bf16(x: f32) -> u16 {
-    bf16::from_f32(if x.is_subnormal() { 0f32.copysign(x) } else { x }).to_bits()
-}
-
 /// Step `step` of row or column `i` of a packed panel of `steps` steps.
 fn word(format: &PackFormat, panel: &Panel<'_>, (i, step): (usize, usize), steps: usize) -> f32 {
-    let at = |k: usize| element(panel, i, k);
-    match format.name {
-        name if name == SINGLE.name => at(step),
-        name if name == ROUNDED.name => f32::from_bits(u32::from(to_bf16(at(step))) << 16),
-        name if name == PAIRS.name => {
-            let bits = |k| u32::from(to_bf16(at(k)));
-            f32::from_bits(bits(2 * step) | bits(2 * step + 1) << 16)
-        }
-        name if name == SCALED.name => {
-            let (block, within) = (step / SCALED_STEPS, step % SCALED_STEPS);
-            let magnitudes = (block * SCALED_BLOCK..).take(SCALED_BLOCK).map(|k| at(k).to_bits() << 1 >> 1);
-            let (scale, inverse) = scale_of(f32::from_bits(magnitudes.max().unwrap_or(0)));
-            if within == SCALED_STEPS - 1 || step + 1 == steps {
-                return scale;
-            }
-            let integer = |k| match at(block * SCALED_BLOCK + k) {
-                x if !scale.is_nan() => u32::from((x * inverse).round_ties_even() as i16 as u16),
-                _ => 0,
-            };
-            f32::from_bits(integer(2 * within) | integer(2 * within + 1) << 16)
-        }
-        name => panic!("no plain loop for the format {name}"),
-    }
+    (format.plain.word)(&|k| element(panel, i, k), step, steps)
 }
 
 /// Packs a panel with plain loops.
@@ -114,29 +86,7 @@ fn multiply(kernel: &MicroKernel, depth: usize, lhs: &[f32], rhs: &[f32]) -> Vec
     let Tile { mr, nr, .. } = kernel.tile;
     let steps = (kernel.lhs.steps)(depth);
     let sum = |i: usize, j: usize| {
-        let (x, y) = (|step: usize| lhs[step * mr + i], |step: usize| rhs[step * nr + j]);
-        match kernel.lhs.name {
-            name if name == PAIRS.name => {
-                let halves = |x: f32| [x.to_bits() << 16, x.to_bits() & 0xFFFF_0000].map(f32::from_bits);
-                (0..steps).fold(0.0, |sum, step| {
-                    let ([x0, x1], [y0, y1]) = (halves(x(step)), halves(y(step)));
-                    x0.mul_add(y0, x1.mul_add(y1, sum))
-                })
-            }
-            name if name == SCALED.name => {
-                let halves =
-                    |x: f32| [x.to_bits() as u16, (x.to_bits() >> 16) as u16].map(|h| i32::from(h as i16));
-                scaled_blocks(steps).fold(0.0, |sum, block| {
-                    let end = block.end;
-                    let products = block.map(|step| {
-                        let ([x0, x1], [y0, y1]) = (halves(x(step)), halves(y(step)));
-                        x0 * y0 + x1 * y1
-                    });
-                    (products.sum::<i32>() as f32 * y(end)).mul_add(x(end), sum)
-                })
-            }
-            _ => (0..steps).fold(0.0f32, |sum, step| x(step).mul_add(y(step), sum)),
-        }
+        (kernel.lhs.plain.product)(&|step| lhs[step * mr + i], &|step| rhs[step * nr + j], steps)
     };
     (0..mr * nr).map(|at| sum(at / nr, at % nr)).collect()
 }

@@ -1,21 +1,48 @@
 //! The layouts of the kernels with AVX-512 for other factors than f32.
 
+#[cfg(test)]
+use super::format::PlainLoops;
 use super::format::{EXPONENT, PackFormat, SINGLE, all_finite};
 
 /// One number in a word, rounded to bf16 and written as f32.
-pub(crate) const ROUNDED: PackFormat = PackFormat { name: "rounded", ..SINGLE };
+pub(crate) const ROUNDED: PackFormat = PackFormat {
+    #[cfg(test)]
+    plain: PlainLoops {
+        word: |elements, step, _| f32::from_bits(bf16_bits(elements(step)) << 16),
+        ..SINGLE.plain
+    },
+    ..SINGLE
+};
 
 /// Two bf16 in a word.
 pub(crate) const PAIRS: PackFormat = PackFormat {
-    name: "pairs",
     steps: |depth| depth.div_ceil(2),
     grain: 2,
     is_finite: |x, _| all_finite(x, [EXPONENT, EXPONENT >> 16]),
+    #[cfg(test)]
+    plain: PlainLoops {
+        word: |elements, step, _| {
+            let bits = |k| bf16_bits(elements(k));
+            f32::from_bits(bits(2 * step) | bits(2 * step + 1) << 16)
+        },
+        product: |row, column, steps| {
+            let halves = |x: f32| [x.to_bits() << 16, x.to_bits() & 0xFFFF_0000].map(f32::from_bits);
+            (0..steps).fold(0.0, |sum, step| {
+                let ([x0, x1], [y0, y1]) = (halves(row(step)), halves(column(step)));
+                x0.mul_add(y0, x1.mul_add(y1, sum))
+            })
+        },
+    },
 };
+
+/// The bits of `x` rounded to bf16; the instructions take a subnormal number for 0.
+#[cfg(test)]
+fn bf16_bits(x: f32) -> u32 {
+    u32::from(half::bf16::from_f32(if x.is_subnormal() { 0f32.copysign(x) } else { x }).to_bits())
+}
 
 /// Two integers of 16 bits in a word; behind each [`SCALED_BLOCK`] elements, and at the end, their scale as an f32.
 pub(crate) const SCALED: PackFormat = PackFormat {
-    name: "scaled",
     steps: scaled_steps,
     grain: SCALED_BLOCK,
     // The scale of a block is NaN if a factor is not finite.
@@ -23,7 +50,37 @@ pub(crate) const SCALED: PackFormat = PackFormat {
         let steps = panel.len() / width;
         scaled_blocks(steps).all(|block| panel[block.end * width..][..width].iter().all(|x| x.is_finite()))
     },
+    #[cfg(test)]
+    plain: PlainLoops { word: scaled_word, product: scaled_product },
 };
+
+#[cfg(test)]
+fn scaled_word(elements: &dyn Fn(usize) -> f32, step: usize, steps: usize) -> f32 {
+    let (block, within) = (step / SCALED_STEPS, step % SCALED_STEPS);
+    let magnitudes = (block * SCALED_BLOCK..).take(SCALED_BLOCK).map(|k| elements(k).to_bits() << 1 >> 1);
+    let (scale, inverse) = scale_of(f32::from_bits(magnitudes.max().unwrap_or(0)));
+    if within == SCALED_STEPS - 1 || step + 1 == steps {
+        return scale;
+    }
+    let integer = |k| match elements(block * SCALED_BLOCK + k) {
+        x if !scale.is_nan() => u32::from((x * inverse).round_ties_even() as i16 as u16),
+        _ => 0,
+    };
+    f32::from_bits(integer(2 * within) | integer(2 * within + 1) << 16)
+}
+
+#[cfg(test)]
+fn scaled_product(row: &dyn Fn(usize) -> f32, column: &dyn Fn(usize) -> f32, steps: usize) -> f32 {
+    let halves = |x: f32| [x.to_bits() as u16, (x.to_bits() >> 16) as u16].map(|h| i32::from(h as i16));
+    scaled_blocks(steps).fold(0.0, |sum, block| {
+        let end = block.end;
+        let products = block.map(|step| {
+            let ([x0, x1], [y0, y1]) = (halves(row(step)), halves(column(step)));
+            x0 * y0 + x1 * y1
+        });
+        (products.sum::<i32>() as f32 * column(end)).mul_add(row(end), sum)
+    })
+}
 
 /// Elements that share a scale: as many as products of integers up to [`LARGEST_INTEGER`] can be summed in 32 bits.
 pub(crate) const SCALED_BLOCK: usize = 128;
@@ -84,10 +141,10 @@ mod tests {
 
     #[test]
     fn steps_add_up_where_a_depth_is_cut() {
-        for format in [SINGLE, ROUNDED, PAIRS, SCALED] {
+        for (i, format) in [SINGLE, ROUNDED, PAIRS, SCALED].iter().enumerate() {
             for (cut, depth) in [(128, 129), (256, 300), (1024, 2048)] {
                 let steps = format.steps;
-                assert_eq!(steps(cut) + steps(depth - cut), steps(depth), "{} {depth}", format.name);
+                assert_eq!(steps(cut) + steps(depth - cut), steps(depth), "format {i}, {depth}");
             }
         }
         assert_eq!(scaled_blocks(scaled_steps(130)).collect::<Vec<_>>(), [0..64, 65..66]);
