@@ -1,7 +1,7 @@
 //! `backpropane eval`.
 
 use super::engine::{ModelArgs, positive};
-use super::print_json;
+use super::{model_help, print_json};
 use crate::error::CommandError;
 use crate::ladder::Ladder;
 use crate::report;
@@ -21,8 +21,7 @@ Examples:
   backpropane eval --model runs/shakespeare --data hamlet.txt
   backpropane eval --model runs/shakespeare --data hamlet.txt --windows 100 --json")]
 pub struct EvalArgs {
-    /// The folder of a run or model, a GGUF file, or llama2.c's .bin
-    #[arg(long, value_name = "DIR|FILE")]
+    #[arg(long, value_name = "DIR|FILE", help = model_help("The folder of a run or model"))]
     model: PathBuf,
 
     /// A text, a folder of `.txt` files, or tokens: a `.bin` or `.npy` file

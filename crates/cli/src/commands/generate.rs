@@ -1,6 +1,7 @@
 //! `backpropane generate`.
 
 use super::engine::{ModelArgs, not_negative, positive, share};
+use super::model_help;
 use crate::error::CommandError;
 use crate::ladder::Ladder;
 use crate::ui::Ui;
@@ -22,8 +23,8 @@ Examples:
   backpropane generate --model runs/stories --prompt \"Once upon a time\" --seed 7 > story.txt
   backpropane generate --model stories15M.bin --tokenizer tokenizer.bin --prompt \"Once\"")]
 pub struct GenerateArgs {
-    /// The folder of a run or model: config.json, model.safetensors and a tokenizer; a GGUF file; or llama2.c's .bin
-    #[arg(long, value_name = "DIR|FILE")]
+    #[arg(long, value_name = "DIR|FILE",
+        help = model_help("The folder of a run or model (config.json, model.safetensors and a tokenizer)"))]
     model: PathBuf,
 
     /// A tokenizer.json, or llama2.c's tokenizer.bin [default: the one beside the weights]

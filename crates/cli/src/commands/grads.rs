@@ -1,6 +1,7 @@
 //! `backpropane grads`.
 
 use super::engine::{ModelArgs, above_zero};
+use super::model_help;
 use crate::error::CommandError;
 use crate::ladder::Ladder;
 use crate::ui::Ui;
@@ -23,8 +24,7 @@ Files:
   tokens.safetensors  a tensor `tokens`, int32 [1, S + 1]: inputs and, one later, targets
   grads.safetensors   `loss`, `logits`, and `grad.NAME` for every weight NAME")]
 pub struct GradsArgs {
-    /// The folder of the model, a GGUF file, or llama2.c's .bin
-    #[arg(long, value_name = "DIR|FILE")]
+    #[arg(long, value_name = "DIR|FILE", help = model_help("The folder of the model"))]
     model: PathBuf,
 
     /// The file with the tokens

@@ -1,7 +1,7 @@
 //! `backpropane kernels`.
 
 use super::engine::{ModelArgs, positive};
-use super::print_json;
+use super::{model_help, print_json};
 use crate::error::CommandError;
 use crate::ladder::Ladder;
 use crate::ui::Ui;
@@ -38,9 +38,8 @@ Examples:
   backpropane kernels --model stories110m --weights dynamic
   backpropane kernels --model tiny --emit tiny    tiny/<kernel>/model.mil and weights/*.bin")]
 pub struct KernelsArgs {
-    /// A preset (tiny, shakespeare, layer768, stories15m, stories42m, stories110m), a configuration file, a
-    /// model's folder, a GGUF file, or llama2.c's .bin
-    #[arg(long, value_name = "PRESET")]
+    #[arg(long, value_name = "PRESET", help = model_help("A preset (tiny, shakespeare, layer768, stories15m, \
+        stories42m, stories110m), a configuration file, a model's folder"))]
     model: String,
 
     /// Tokens of a window, instead of the model's

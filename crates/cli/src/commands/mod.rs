@@ -78,6 +78,11 @@ impl Cli {
     }
 }
 
+/// The help of a flag that takes `folder`, or a file with a model.
+fn model_help(folder: &str) -> String {
+    format!("{folder}, {}", ::train::formats::MODEL_FILES)
+}
+
 /// A value as JSON on stdout, for programs.
 fn print_json(ui: &Ui, value: &impl serde::Serialize) -> Result<(), CommandError> {
     let text = serde_json::to_string_pretty(value)

@@ -31,6 +31,9 @@ pub use weights::{load_model, load_params_from, save_model};
 static SOURCES: [&dyn ModelSource; 4] =
     [&hf::HuggingFace, &gguf::Gguf, &llama2c::Llama2c, &config_file::ConfigFile];
 
+/// The files of a model that are read besides its folder, for help texts.
+pub const MODEL_FILES: &str = "a GGUF file, or llama2.c's .bin";
+
 /// The format of the file or folder at `path`.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 use super::settings::SettingFlags;
 use crate::commands::engine::{ModelArgs, positive};
+use crate::commands::model_help;
 use std::path::PathBuf;
 
 /// Train a model on text
@@ -25,9 +26,9 @@ Examples:
   backpropane train --steps 20 --trace steps.json --trace-steps 3
   backpropane train --model stories15m --data stories.bin --tokenizer tokenizer.bin")]
 pub struct TrainArgs {
-    /// A preset (tiny, shakespeare, layer768, stories15m, stories42m, stories110m), a .toml or .json file, or a
-    /// folder, GGUF file or llama2.c's .bin, whose weights are the start [default: shakespeare]
-    #[arg(long, value_name = "PRESET|FILE|DIR")]
+    #[arg(long, value_name = "PRESET|FILE|DIR", help = model_help("A preset (tiny, shakespeare, layer768, stories15m, \
+        stories42m, stories110m), a .toml or .json file, or a model whose weights are the start: its folder")
+        + " [default: shakespeare]")]
     pub model: Option<String>,
 
     /// A text, a folder of .txt files, or tokens: a .bin file of 2-byte ones (4-byte ones for a vocabulary above 65536)
