@@ -6,43 +6,25 @@ use crate::place::Place;
 fn all_of_help_is_as_it_was() {
     let place = Place::new();
     let mut all = String::new();
-    for command in [
-        "",
-        "train",
-        "generate",
-        "eval",
-        "grads",
-        "kernels",
-        "doctor",
-        "explore",
-        "probe",
-        "mil",
-        "mil fmt",
-        "mil check",
-        "mil rules",
-        "mil run",
-        "mil grad",
-        "mil stats",
-        "mil diff",
-        "bench",
-        "bench step",
-        "bench gemm",
-        "bench kernel",
-        "bench dispatch",
-        "bench compile",
-        "bench ablation",
-        "bench scaling",
-        "bench peak",
-        "bench sram",
-        "bench int8",
-    ] {
+    let mut waiting = vec![String::new()];
+    while let Some(command) = waiting.pop() {
         let args = format!("{command} --help");
         let outcome = place.succeed(args.trim());
         assert_eq!(outcome.stderr, "");
         assert!(outcome.stdout.contains("Examples:"), "`{command} --help` has no examples");
         all.push_str(&format!("$ backpropane {}\n{}\n", args.trim(), outcome.stdout));
+        let inner = subcommands(&outcome.stdout).map(|name| format!("{command} {name}").trim().to_owned());
+        waiting.extend(inner.collect::<Vec<_>>().into_iter().rev());
     }
     insta::assert_snapshot!("help", all);
+}
+
+/// The commands that the text of `--help` lists, but `help`.
+fn subcommands(help: &str) -> impl Iterator<Item = &str> {
+    let lines =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names.filter(|name| !matches!(*name, "" | "help"))
 }
 
 #[test]
