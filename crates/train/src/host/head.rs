@@ -46,6 +46,19 @@ fn cut(vocab: usize) -> (usize, usize) {
     (block, block * blocks)
 }
 
+/// How the loss and its gradient are formed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossOptions {
+    /// The factor on the gradient that keeps small ones in the range of fp16.
+    pub scale: f32,
+}
+
+impl Default for LossOptions {
+    fn default() -> LossOptions {
+        LossOptions { scale: 1.0 }
+    }
+}
+
 /// A classifier on S positions.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
@@ -57,8 +70,8 @@ pub struct Head<'a> {
     pub x: &'a [f32],
     /// The token that follows each position, `[S]`.
     pub targets: &'a [u32],
-    /// The factor on the gradient: the loss scale.
-    pub scale: f32,
+    /// How the loss and its gradient are formed.
+    pub loss: LossOptions,
 }
 
 impl Head<'_> {
@@ -121,7 +134,7 @@ impl Head<'_> {
         let s = self.targets.len();
         let (vocab, d) = (logits.len() / s, self.x.len() / s);
         let (block, rows) = cut(vocab);
-        let hit = self.scale / s as f32;
+        let hit = self.loss.scale / s as f32;
         let count = vocab.div_ceil(block);
         let (blocks, total) = stats.take(2 * s * (count + 1)).split_at_mut(2 * s * count);
         let (largest, factor) = total.split_at_mut(s);
@@ -196,7 +209,7 @@ mod tests {
             let Case { weight, x, targets } = self;
             let s = targets.len();
             let vocab = weight.len() * s / x.len();
-            let head = Head { math, weight, x, targets, scale: 8.0 };
+            let head = Head { math, weight, x, targets, loss: LossOptions { scale: 8.0 } };
             let (mut logits, mut dw, mut dx) =
                 (vec![f32::NAN; vocab * s], vec![1.0; weight.len()], x.clone());
             let [mut stats, mut scratch] = [Scratch::new(), Scratch::new()];

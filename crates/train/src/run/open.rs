@@ -66,7 +66,7 @@ impl Run {
             launch.rung = Some(rung.name.to_owned());
         }
         launch.tokenizer = tokenizer.as_ref().map(Tokenizer::fingerprint).or(launch.tokenizer);
-        network.set_loss_scale(settings.loss_scale);
+        network.set_loss(settings.loss());
 
         let folder = claim.take()?;
         publish(&folder, &metadata, &network, tokenizer.as_ref())?;

@@ -3,6 +3,7 @@
 use super::RunError;
 use super::setting::{Check, ScheduleKind, Setting, SettingValue};
 use crate::config::{ModelConfig, Task};
+use crate::host::head::LossOptions;
 use crate::model::{Norms, Precision};
 use crate::optim::{AdamW, Schedule};
 use ane::MatmulPrecision;
@@ -203,6 +204,10 @@ impl Settings {
             ScheduleKind::Cosine => Schedule::Cosine { warmup, total, min_ratio: 0.1 },
             ScheduleKind::Constant => Schedule::Constant { warmup },
         }
+    }
+
+    pub(super) fn loss(&self) -> LossOptions {
+        LossOptions { scale: self.loss_scale }
     }
 
     pub(super) fn optimizer(&self) -> AdamW {

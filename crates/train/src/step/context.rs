@@ -5,11 +5,12 @@ use super::clock::Clock;
 use super::{BudgetExhausted, HostMath, StepError};
 use crate::config::ModelConfig;
 use crate::host::gemm::Elements;
+use crate::host::head::LossOptions;
 use crate::host::norm::RmsNorm;
 use ane::{Kernel, MatmulPrecision, Surface, SurfaceBlock};
 use softane::convert;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 /// What all tasks of a network share.
@@ -26,7 +27,7 @@ pub(super) struct TaskContext {
     pub math: MatmulPrecision,
     /// How the host's share is computed.
     pub host: Arc<dyn HostMath>,
-    loss_scale: AtomicU32,
+    loss: RwLock<LossOptions>,
     engine_ns: AtomicU64,
     dispatches: AtomicU64,
     /// Time of conversions onto surfaces and off them.
@@ -46,7 +47,7 @@ impl TaskContext {
             eps: cfg.rms_eps as f32,
             math,
             host,
-            loss_scale: AtomicU32::new(1f32.to_bits()),
+            loss: RwLock::default(),
             engine_ns: AtomicU64::new(0),
             dispatches: AtomicU64::new(0),
             converting: Clock::default(),
@@ -55,13 +56,13 @@ impl TaskContext {
         }
     }
 
-    /// The factor on the loss's gradient that keeps small gradients in the range of fp16.
-    pub(super) fn loss_scale(&self) -> f32 {
-        f32::from_bits(self.loss_scale.load(Ordering::Relaxed))
+    /// How the loss and its gradient are formed.
+    pub(super) fn loss(&self) -> LossOptions {
+        *self.loss.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_loss_scale(&self, scale: f32) {
-        self.loss_scale.store(scale.to_bits(), Ordering::Relaxed);
+    pub(super) fn set_loss(&self, options: LossOptions) {
+        *self.loss.write().unwrap_or_else(PoisonError::into_inner) = options;
     }
 
     /// A norm of `groups` stacks of `channels` channels.

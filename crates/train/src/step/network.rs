@@ -10,6 +10,7 @@ use super::weight_files::WeightFiles;
 use super::weights::WeightSync;
 use super::{BudgetExhausted, Build, StepError, Window};
 use crate::config::{ModelConfig, Task};
+use crate::host::head::LossOptions;
 use crate::host::squared_norms::RowSquaredNorms;
 use crate::model::{Layer, ModelError, NormSite};
 use ane::{Device, Pool};
@@ -145,12 +146,19 @@ impl Network {
 
     /// The factor on the loss's gradient that keeps small gradients in the range of fp16.
     pub fn loss_scale(&self) -> f32 {
-        self.context.loss_scale()
+        self.context.loss().scale
+    }
+
+    /// Sets how the loss and its gradient are formed.
+    pub fn set_loss(&self, options: LossOptions) {
+        self.context.set_loss(options);
     }
 
     /// Sets the factor on the loss's gradient.
     pub fn set_loss_scale(&self, scale: f32) {
-        self.context.set_loss_scale(scale);
+        let mut options = self.context.loss();
+        options.scale = scale;
+        self.context.set_loss(options);
     }
 
     /// The global norm of the gradient as the last step left it: with loss scale, summed over windows. Finite exactly if

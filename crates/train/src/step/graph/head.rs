@@ -210,7 +210,7 @@ impl Builder<'_> {
                     }
                 };
                 s.host.with_channel_first(&y, s.seq, &mut |y| {
-                    *loss += of(y, with, s.loss_scale(), &mut dy);
+                    *loss += of(y, with, s.loss().scale, &mut dy);
                 });
                 s.host.to_host_layout(&mut dy, s.seq);
                 Ok(())
@@ -234,6 +234,6 @@ impl TaskContext {
 
     /// The classifier with its loss.
     fn head<'a>(&self, weight: &'a [f32], x: &'a [f32], targets: &'a [u32]) -> Head<'a> {
-        Head { math: self.math, weight, x, targets, scale: self.loss_scale() }
+        Head { math: self.math, weight, x, targets, loss: self.loss() }
     }
 }
