@@ -141,10 +141,10 @@ mod tests {
 
     #[test]
     fn kernels_that_are_timed_compute_what_they_mean() {
-        let mut heard = Vec::new();
+        let mut reports = Vec::new();
         let wanted = DeviceOptions::from(ane::DeviceKind::Soft);
-        let (info, all) = dispatches(wanted, 2, 3, &mut |done, of| heard.push((done, of))).unwrap();
-        assert_eq!((info.threads, all.len(), heard.last()), (2, 4, Some(&(4, 4))));
+        let (info, all) = dispatches(wanted, 2, 3, &mut |done, of| reports.push((done, of))).unwrap();
+        assert_eq!((info.threads, all.len(), reports.last()), (2, 4, Some(&(4, 4))));
         for t in &all {
             assert!(!t.inside.median.is_zero() && t.inside.low <= t.inside.high, "{t:?}");
         }

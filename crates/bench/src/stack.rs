@@ -188,10 +188,11 @@ mod tests {
         let sizes =
             vec![size(16, 3, Precision::F16), size(24, 4, Precision::F16), size(16, 4, Precision::W8A8)];
         let options = StackOptions { samples: 5, budget: Duration::ZERO };
-        let mut heard = Vec::new();
+        let mut reports = Vec::new();
         let wanted = DeviceOptions::from(DeviceKind::Soft);
-        let (_, all) = stacks(wanted, 1, |_| sizes, options, &mut |done, of| heard.push((done, of))).unwrap();
-        assert_eq!(heard, [(0, 3), (1, 3), (2, 3), (3, 3)]);
+        let (_, all) =
+            stacks(wanted, 1, |_| sizes, options, &mut |done, of| reports.push((done, of))).unwrap();
+        assert_eq!(reports, [(0, 3), (1, 3), (2, 3), (3, 3)]);
         for t in &all {
             assert_eq!(t.time.as_ref().unwrap().samples, LEAST, "no time, so as few as can be");
         }

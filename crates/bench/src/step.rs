@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use train::model::{Precision, Start};
 use train::optim::{AdamW, Update};
-use train::step::{Build, Chosen, Heard, Network, Request, StepError, StepGraph, Window, compile};
+use train::step::{
+    Build, ChosenRung, CompileEvent, CompileRequest, Network, StepError, StepGraph, Window, compile,
+};
 
 /// How a step is measured.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +44,7 @@ pub struct StepTimes {
     /// Whether weights travelled on surfaces.
     pub dynamic: bool,
     /// Which plan of kernels the engine took.
-    pub rung: Option<Chosen>,
+    pub rung: Option<ChosenRung>,
     /// Bytes of all surfaces.
     pub surfaces: usize,
     /// Bytes of all kernels' constants, and of the working memory that they share.
@@ -80,21 +82,21 @@ const WARM_UP: usize = 4;
 const LEAST: usize = 10;
 
 impl StepBench {
-    /// Compiles `workload`; `heard` is told of it.
+    /// Compiles `workload`; `on_event` gets its progress.
     ///
     /// # Errors
     /// If the engine cannot be had or refuses a kernel.
     pub fn new(
         workload: Workload,
         options: &StepBenchOptions,
-        heard: &mut dyn FnMut(Heard<'_>),
+        on_event: &mut dyn FnMut(CompileEvent<'_>),
     ) -> Result<StepBench, BenchError> {
         let build = Build::train(options.storage).on(options.device);
         let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
         let began = Instant::now();
         let (wanted, start) = (options.device, options.start);
-        let request = Request { cfg: &workload.config, wanted, pool: &pool, build: &build, start };
-        let network = compile(request, workload.weights(), heard)?;
+        let request = CompileRequest { cfg: &workload.config, wanted, pool: &pool, build: &build, start };
+        let network = compile(request, workload.weights(), on_event)?;
         StepBench::of(&workload, network, began.elapsed(), 1)
     }
 

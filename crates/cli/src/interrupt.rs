@@ -38,14 +38,14 @@ impl Interrupt {
     pub fn watch(ui: &Ui, guarded: bool) -> Result<Interrupt, CommandError> {
         let state = Arc::new(AtomicU8::new(if guarded { GUARDED } else { FREE }));
         let (shared, ui) = (Arc::clone(&state), ui.clone());
-        let heard = move || match shared.compare_exchange(GUARDED, ASKED, SeqCst, SeqCst) {
+        let on_request = move || match shared.compare_exchange(GUARDED, ASKED, SeqCst, SeqCst) {
             Ok(_) => ui.say("finishing the step, then saving; Ctrl-C again quits at once"),
             Err(_) => {
                 ui.say("interrupted");
                 process::exit(INTERRUPTED);
             }
         };
-        let watcher = Watcher::start(heard)
+        let watcher = Watcher::start(on_request)
             .map_err(|e| CommandError::failure(format!("Ctrl-C cannot be watched for: {e}")))?;
         Ok(Interrupt { state, watcher })
     }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use train::fs::write_atomically;
 use train::model::Rung;
-use train::run::{Chosen, Heard};
+use train::run::{ChosenRung, CompileEvent};
 
 /// Variable with the folder, if not the user's cache folder.
 const VARIABLE: &str = "BACKPROPANE_CACHE";
@@ -52,23 +52,23 @@ impl Ladder {
         self.all().get(self.key()).and_then(|name| Rung::named(name))
     }
 
-    /// Says what is heard while kernels are compiled; remembers the outcome.
-    pub fn hear(&self, ui: &Ui, heard: Heard<'_>) {
-        match heard {
-            Heard::Layers(_) => {}
-            Heard::Refused { next, error, pause, .. } => {
+    /// Prints the progress of compiling; remembers the outcome.
+    pub fn report(&self, ui: &Ui, event: CompileEvent<'_>) {
+        match event {
+            CompileEvent::Layers(_) => {}
+            CompileEvent::Refused { next, error, pause, .. } => {
                 let wait = match pause.as_secs() {
                     0 => String::new(),
                     n => format!(", after a pause of {n} s for its compiler"),
                 };
                 ui.say(format!("{error}; next: {}{wait}", next.about));
             }
-            Heard::Chosen(Chosen { rung, refused: 0, .. }) => {
+            CompileEvent::Accepted(ChosenRung { rung, refused: 0, .. }) => {
                 if rung.place() > 0 && self.known().is_some_and(|known| known.name == rung.name) {
                     ui.say(format!("kernels: {}, as this engine took before{}", rung.about, self.place()));
                 }
             }
-            Heard::Chosen(Chosen { rung, refused, .. }) => {
+            CompileEvent::Accepted(ChosenRung { rung, refused, .. }) => {
                 self.remember(rung);
                 let plans = units::plural(refused, "plan");
                 let (about, place) = (rung.about, self.place());

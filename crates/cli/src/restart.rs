@@ -205,8 +205,8 @@ mod tests {
         let mut said = state();
         said.work.step_s = 0.1 + 0.2;
         let text = serde_json::to_string(&said).unwrap();
-        let heard: ResumeState = serde_json::from_str(&text).unwrap();
-        assert_eq!(serde_json::to_string(&heard).unwrap(), text);
-        assert!(heard.began.elapsed() < 3600.0);
+        let read: ResumeState = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        assert!(read.began.elapsed() < 3600.0);
     }
 }

@@ -6,7 +6,7 @@ use crate::error::TrainError;
 use crate::formats::open_model;
 use crate::model::{Precision, Start};
 use crate::run::{RunError, Validation};
-use crate::step::{Build, Heard, Network, Request, compile};
+use crate::step::{Build, CompileEvent, CompileRequest, Network, compile};
 use ane::{DeviceOptions, Pool};
 use std::path::Path;
 
@@ -26,7 +26,7 @@ pub struct EvaluateOptions {
 }
 
 /// The loss of the model at `dir` on all of `data`: text or tokens. `tokenizer`, if given, replaces the model's own.
-/// `progress` gets the numbers of windows done and to do, `heard` the progress of compiling.
+/// `progress` gets the numbers of windows done and to do, `on_event` the progress of compiling.
 ///
 /// # Errors
 /// If it is no model, the data do not fit it, or text is given and there is no tokenizer.
@@ -35,7 +35,7 @@ pub fn evaluate(
     tokenizer: Option<&Path>,
     data: &Path,
     options: &EvaluateOptions,
-    heard: &mut dyn FnMut(Heard<'_>),
+    on_event: &mut dyn FnMut(CompileEvent<'_>),
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Validation, RunError> {
     let model = open_model(dir, tokenizer)?;
@@ -62,8 +62,8 @@ pub fn evaluate(
     let starts = data::windows(0..file.len(), split.seq, options.windows.unwrap_or(usize::MAX));
     let build = Build::infer(options.storage).on(options.device);
     let (wanted, start) = (options.device, options.start);
-    let request = Request { cfg: &cfg, wanted, pool: &pool, build: &build, start };
-    let network = compile(request, model.params, heard)?;
+    let request = CompileRequest { cfg: &cfg, wanted, pool: &pool, build: &build, start };
+    let network = compile(request, model.params, on_event)?;
     let lengths = tokenizer.map(|t| t.text_lengths());
     let total = starts.len();
     measure(&network, &file, &starts, lengths.as_deref(), 0, &mut |done| progress(done, total))

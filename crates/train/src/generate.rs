@@ -5,7 +5,7 @@ use crate::formats::open_model;
 use crate::model::{Precision, Start};
 use crate::run::RunError;
 use crate::sample::Sampler;
-use crate::step::{Build, Heard, Network, Request, compile};
+use crate::step::{Build, CompileEvent, CompileRequest, Network, compile};
 use crate::tokenizer::Tokenizer;
 use ane::{DeviceOptions, Pool};
 use std::path::Path;
@@ -57,7 +57,7 @@ pub struct OpenOptions {
 /// Windows have a multiple of this number of tokens.
 const STEP: usize = 64;
 
-/// Opens the model at `dir` to continue `prompt`; `heard` gets the progress of compiling. `tokenizer`, if given, replaces the
+/// Opens the model at `dir` to continue `prompt`; `on_event` gets the progress of compiling. `tokenizer`, if given, replaces the
 /// model's own.
 ///
 /// # Errors
@@ -67,7 +67,7 @@ pub fn open(
     tokenizer: Option<&Path>,
     prompt: &str,
     options: &OpenOptions,
-    heard: &mut dyn FnMut(Heard<'_>),
+    on_event: &mut dyn FnMut(CompileEvent<'_>),
 ) -> Result<OwnedGenerator, RunError> {
     let mut model = open_model(dir, tokenizer)?;
     let Some(tokenizer) = model.tokenizer else {
@@ -81,8 +81,8 @@ pub fn open(
     let pool = Pool::new(options.threads).map_err(crate::step::StepError::Threads)?;
     let build = Build::infer(options.storage).on(options.device);
     let (wanted, start) = (options.device, options.start);
-    let request = Request { cfg: &model.config, wanted, pool: &pool, build: &build, start };
-    let network = compile(request, model.params, heard)?;
+    let request = CompileRequest { cfg: &model.config, wanted, pool: &pool, build: &build, start };
+    let network = compile(request, model.params, on_event)?;
     Ok(OwnedGenerator { network, tokenizer, ends })
 }
 

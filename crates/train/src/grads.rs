@@ -7,7 +7,7 @@ use crate::formats::open_model;
 use crate::fs::{Tensor, TensorFile, write_tensors};
 use crate::model::{Precision, Start};
 use crate::run::RunError;
-use crate::step::{Build, Heard, Request, StepError, StepGraph, Window, compile};
+use crate::step::{Build, CompileEvent, CompileRequest, StepError, StepGraph, Window, compile};
 use ane::{DeviceOptions, Pool};
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct GradsOptions {
 
 /// Computes loss, logits and all gradients of the model at `dir` on the tensor `tokens` `[1, S + 1]` of the
 /// safetensors file `tokens`, and writes them to the safetensors file `out`: `loss` `[1]`, `logits` `[1, S, V]`,
-/// `grad.<name>` in Hugging Face's names and layouts. Returns the loss; `heard` gets the progress of compiling.
+/// `grad.<name>` in Hugging Face's names and layouts. Returns the loss; `on_event` gets the progress of compiling.
 ///
 /// # Errors
 /// If a file is not what it should be, a token is out of range, a result is not finite, or the engine fails.
@@ -38,7 +38,7 @@ pub fn grads(
     tokens: &Path,
     out: &Path,
     options: &GradsOptions,
-    heard: &mut dyn FnMut(Heard<'_>),
+    on_event: &mut dyn FnMut(CompileEvent<'_>),
 ) -> Result<f64, RunError> {
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     let reads = [tokens.to_owned(), dir.to_owned(), dir.join("model.safetensors")];
@@ -63,8 +63,8 @@ pub fn grads(
     let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
     let build = Build::train(options.storage).on(options.device);
     let (wanted, start) = (options.device, options.start);
-    let request = Request { cfg: &cfg, wanted, pool: &pool, build: &build, start };
-    let network = compile(request, model.params, heard)?;
+    let request = CompileRequest { cfg: &cfg, wanted, pool: &pool, build: &build, start };
+    let network = compile(request, model.params, on_event)?;
     network.set_loss_scale(options.loss_scale);
     let network = Arc::new(network);
     let by_row = network.logits(&ids)?;

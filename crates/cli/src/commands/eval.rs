@@ -9,7 +9,7 @@ use crate::ui::Ui;
 use crate::units;
 use std::path::PathBuf;
 use train::evaluate::{EvaluateOptions, evaluate};
-use train::run::Heard;
+use train::run::CompileEvent;
 
 /// Measure how well a model predicts a text
 ///
@@ -54,9 +54,9 @@ pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {
         windows: args.windows,
     };
     let mut bar = None;
-    let heard = &mut |heard: Heard<'_>| ladder.hear(ui, heard);
+    let on_event = &mut |event: CompileEvent<'_>| ladder.report(ui, event);
     let tokenizer = args.tokenizer.as_deref();
-    let result = evaluate(&args.model, tokenizer, &args.data, &options, heard, &mut |done, total| {
+    let result = evaluate(&args.model, tokenizer, &args.data, &options, on_event, &mut |done, total| {
         if bar.is_none() {
             bar = ui.bar("evaluating", total as u64);
         }

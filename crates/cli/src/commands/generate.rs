@@ -66,8 +66,8 @@ pub fn run(ui: &Ui, args: &GenerateArgs) -> Result<(), CommandError> {
         tokens: args.tokens,
     };
     let generator =
-        generate::open(&args.model, args.tokenizer.as_deref(), &args.prompt, &on, &mut |heard| {
-            ladder.hear(ui, heard);
+        generate::open(&args.model, args.tokenizer.as_deref(), &args.prompt, &on, &mut |event| {
+            ladder.report(ui, event);
         })?;
     let options =
         GenerateOptions { tokens: args.tokens, temperature: args.temperature, top_p: args.top_p, seed };

@@ -7,7 +7,7 @@ use crate::ladder::Ladder;
 use crate::ui::Ui;
 use std::path::PathBuf;
 use train::grads::{GradsOptions, grads};
-use train::run::Heard;
+use train::run::CompileEvent;
 
 /// Run one forward and backward pass and write its gradients
 ///
@@ -52,8 +52,8 @@ pub fn run(ui: &Ui, args: &GradsArgs) -> Result<(), CommandError> {
         storage: args.on.storage(),
         loss_scale: args.loss_scale,
     };
-    let heard = &mut |heard: Heard<'_>| ladder.hear(ui, heard);
-    let loss = grads(&args.model, &args.tokens, &args.out, &options, heard)?;
+    let on_event = &mut |event: CompileEvent<'_>| ladder.report(ui, event);
+    let loss = grads(&args.model, &args.tokens, &args.out, &options, on_event)?;
     ui.result(&format!("loss {loss:.6}"))?;
     ui.say(format!("gradients are in `{}`", args.out.display()));
     Ok(())

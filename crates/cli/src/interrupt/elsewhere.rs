@@ -9,16 +9,16 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 pub struct Watcher(Arc<AtomicBool>);
 
 impl Watcher {
-    /// Calls `heard` for each request to end.
+    /// Calls `on_request` for each request to end.
     ///
     /// # Errors
     /// The system's.
-    pub fn start(heard: impl Fn() + Send + 'static) -> io::Result<Watcher> {
+    pub fn start(on_request: impl Fn() + Send + 'static) -> io::Result<Watcher> {
         let away = Arc::new(AtomicBool::new(false));
         let left = Arc::clone(&away);
         let handler = move || {
             if !left.load(SeqCst) {
-                heard();
+                on_request();
             }
         };
         ctrlc::set_handler(handler).map_err(io::Error::other)?;

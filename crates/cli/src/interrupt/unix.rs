@@ -20,11 +20,11 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Calls `heard` for each request to end. Threads that were there before may still be ended by one.
+    /// Calls `on_request` for each request to end. Threads that were there before may still be ended by one.
     ///
     /// # Errors
     /// The system's.
-    pub fn start(heard: impl Fn() + Send + 'static) -> io::Result<Watcher> {
+    pub fn start(on_request: impl Fn() + Send + 'static) -> io::Result<Watcher> {
         let mut signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, LOOK].into_iter().collect();
         if !ignores_hangups() {
             signals.add(Signal::SIGHUP);
@@ -36,7 +36,7 @@ impl Watcher {
             while !left.load(SeqCst) {
                 // A wait fails if it is broken off: then there is nothing to hear of.
                 if signals.wait().is_ok_and(|signal| signal != LOOK) {
-                    heard();
+                    on_request();
                 }
             }
         };

@@ -28,7 +28,7 @@ pub(super) struct Known {
 }
 
 /// Everything that decides what the data are.
-pub(super) struct Request<'a> {
+pub(super) struct CorpusRequest<'a> {
     options: &'a Options,
     cfg: &'a ModelConfig,
     launch: &'a Launch,
@@ -41,18 +41,18 @@ pub(super) struct Request<'a> {
 /// What reports progress.
 type Report<'a> = &'a mut (dyn FnMut(Notice<'_>) + Send);
 
-impl<'a> Request<'a> {
+impl<'a> CorpusRequest<'a> {
     /// The data of a run with `options`, of which `launch` is remembered.
     pub(super) fn new(
         options: &'a Options,
         cfg: &'a ModelConfig,
         launch: &'a Launch,
         resumed: Option<&'a Checkpoint>,
-    ) -> Request<'a> {
+    ) -> CorpusRequest<'a> {
         let folder = RunFolder::at(&options.out);
         let own = if folder.tokens().exists() { folder.tokens() } else { "the built-in text".into() };
         let shown = options.data.clone().unwrap_or(own);
-        Request { options, cfg, launch, resumed, folder, shown }
+        CorpusRequest { options, cfg, launch, resumed, folder, shown }
     }
 
     /// Opens the data, and makes tokens and tokenizer where there are none.

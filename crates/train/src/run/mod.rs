@@ -15,7 +15,7 @@ mod setting;
 mod settings;
 mod trainer;
 
-pub use crate::step::{BudgetExhausted, Chosen, Heard};
+pub use crate::step::{BudgetExhausted, ChosenRung, CompileEvent};
 pub use error::{RunError, Unfit};
 pub use flow::Trace;
 pub use launch::model_name;

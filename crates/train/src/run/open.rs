@@ -1,7 +1,7 @@
 //! Opening a run, new or resumed: everything is checked before anything is written.
 
 use super::claim::{Claim, is_occupied};
-use super::corpus::{Corpus, Known, Request};
+use super::corpus::{Corpus, CorpusRequest, Known};
 use super::prepare::{Prepared, Resumed};
 use super::trainer::Parts;
 use super::{Metrics, Notice, Options, Run, RunError, Settings};
@@ -10,7 +10,7 @@ use crate::config::{ModelConfig, RopeKind};
 use crate::error::TrainError;
 use crate::formats::{FolderMetadata, save_model};
 use crate::model::{Rung, Start};
-use crate::step::{Build, Chosen, Heard, Network, Request as CompileRequest, StepError, StepGraph};
+use crate::step::{Build, ChosenRung, CompileEvent, CompileRequest, Network, StepError, StepGraph};
 use crate::tokenizer::Tokenizer;
 use ane::{DeviceOptions, Engine};
 use std::sync::Arc;
@@ -57,12 +57,12 @@ impl Run {
         let before = resumed.as_ref().map(|r| &r.checkpoint);
         let (corpus, tokenizer) = pool.install(|| {
             let known = Known { tokenizer, missing };
-            Request::new(options, &cfg, &launch, before).open(&mut claim, known, notice)
+            CorpusRequest::new(options, &cfg, &launch, before).open(&mut claim, known, notice)
         })?;
 
-        let heard = &mut progress(&cfg, notice);
-        let network = request.compile_on(device, theta, heard)?;
-        if let Some(Chosen { rung, engine: Engine::Apple, .. }) = network.rung() {
+        let on_event = &mut progress(&cfg, notice);
+        let network = request.compile_on(device, theta, on_event)?;
+        if let Some(ChosenRung { rung, engine: Engine::Apple, .. }) = network.rung() {
             launch.rung = Some(rung.name.to_owned());
         }
         launch.tokenizer = tokenizer.as_ref().map(Tokenizer::fingerprint).or(launch.tokenizer);
@@ -108,13 +108,13 @@ impl Run {
 fn progress<'a>(
     cfg: &ModelConfig,
     notice: &'a mut (dyn FnMut(Notice<'_>) + Send),
-) -> impl FnMut(Heard<'_>) + use<'a> {
+) -> impl FnMut(CompileEvent<'_>) + use<'a> {
     let total = cfg.layers;
     notice(Notice::Compiling { done: 0, total });
-    move |heard| {
-        notice(match heard {
-            Heard::Layers(done) => Notice::Compiling { done, total },
-            heard => Notice::Kernels(heard),
+    move |event| {
+        notice(match event {
+            CompileEvent::Layers(done) => Notice::Compiling { done, total },
+            event => Notice::Kernels(event),
         });
     }
 }

@@ -1,7 +1,7 @@
 //! What a run is opened with, and what opening it reports.
 
 use super::Overrides;
-use crate::step::Heard;
+use crate::step::CompileEvent;
 use ane::DeviceOptions;
 use std::path::PathBuf;
 
@@ -33,6 +33,6 @@ pub enum Notice<'a> {
     TrainingTokenizer { vocab: usize },
     Tokenizing { done: u64, total: u64 },
     Compiling { done: usize, total: usize },
-    Kernels(Heard<'a>),
+    Kernels(CompileEvent<'a>),
     Warning(&'a str),
 }

@@ -11,7 +11,7 @@ use crate::config::ModelConfig;
 use crate::data::Sampler;
 use crate::fs::RunLock;
 use crate::generate::Generator;
-use crate::step::{BudgetExhausted, Chosen, Network, StepGraph};
+use crate::step::{BudgetExhausted, ChosenRung, Network, StepGraph};
 use crate::tokenizer::Tokenizer;
 use flow::Trace;
 use std::sync::Arc;
@@ -218,7 +218,7 @@ impl Run {
     }
 
     /// The rung of the ladder that its kernels are of.
-    pub fn rung(&self) -> Option<Chosen> {
+    pub fn rung(&self) -> Option<ChosenRung> {
         self.parts.network.rung()
     }
 

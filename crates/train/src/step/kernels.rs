@@ -9,7 +9,7 @@ use mil::Weights;
 
 /// The rung that a model's kernels are of.
 #[derive(Clone, Copy, Debug)]
-pub struct Chosen {
+pub struct ChosenRung {
     /// The rung.
     pub rung: &'static Rung,
     /// The number of plans that the engine refused before it, in this process.
@@ -29,7 +29,7 @@ pub struct Kernels {
     pub(super) compiled: Vec<Vec<Compiled>>,
     pub(super) device: Box<dyn Device>,
     /// The rung of the ladder that they are of, if one is.
-    pub(super) rung: Option<Chosen>,
+    pub(super) rung: Option<ChosenRung>,
 }
 
 impl std::fmt::Debug for Kernels {

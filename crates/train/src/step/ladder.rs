@@ -1,7 +1,7 @@
 //! A model compiled by the first plan of the ladder that an engine takes.
 
 use super::kernels::check_budget;
-use super::{Build, Chosen, Network, StepError};
+use super::{Build, ChosenRung, Network, StepError};
 use crate::config::ModelConfig;
 use crate::model::{Rung, Start};
 use ane::facts::REFUSED_PAUSE;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Progress of compiling a model.
 #[derive(Clone, Copy, Debug)]
-pub enum Heard<'a> {
+pub enum CompileEvent<'a> {
     /// The number of layers compiled so far.
     Layers(usize),
     /// The engine refused a plan; the next is tried after a pause.
@@ -24,13 +24,13 @@ pub enum Heard<'a> {
         /// The pause before the engine's compiler is asked again.
         pause: Duration,
     },
-    /// The engine has taken a plan.
-    Chosen(Chosen),
+    /// The engine accepted a plan.
+    Accepted(ChosenRung),
 }
 
 /// What a model is compiled from, besides its weights.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct CompileRequest<'a> {
     /// The configuration.
     pub cfg: &'a ModelConfig,
     /// The engine that is wanted.
@@ -48,20 +48,20 @@ pub struct Request<'a> {
 /// # Errors
 /// As [`Network::new`]; `Ladder`, if the engine refuses several plans and there is no other.
 pub fn compile(
-    request: Request<'_>,
+    request: CompileRequest<'_>,
     theta: Vec<f32>,
-    heard: &mut dyn FnMut(Heard<'_>),
+    on_event: &mut dyn FnMut(CompileEvent<'_>),
 ) -> Result<Network, StepError> {
-    request.compile_on(request.open_engine()?, theta, heard)
+    request.compile_on(request.open_engine()?, theta, on_event)
 }
 
-impl Request<'_> {
+impl CompileRequest<'_> {
     /// The engine that is wanted, for the first plan that is allowed.
     ///
     /// # Errors
     /// If it cannot be had, or its process cannot compile so many programs.
     pub fn open_engine(&self) -> Result<Box<dyn Device>, StepError> {
-        let Request { cfg, wanted, pool, build, start } = *self;
+        let CompileRequest { cfg, wanted, pool, build, start } = *self;
         let rungs = start.rungs(build.weights, true);
         let first = rungs.first().ok_or_else(|| StepError::internal("no plan is allowed"))?;
         let build = build.clone().rung(first, cfg);
@@ -70,7 +70,7 @@ impl Request<'_> {
         Ok(device)
     }
 
-    /// As [`compile`], on an engine that [`Request::open_engine`] gave.
+    /// As [`compile`], on an engine that [`CompileRequest::open_engine`] gave.
     ///
     /// # Errors
     /// As there.
@@ -78,7 +78,7 @@ impl Request<'_> {
         &self,
         device: Box<dyn Device>,
         theta: Vec<f32>,
-        heard: &mut dyn FnMut(Heard<'_>),
+        on_event: &mut dyn FnMut(CompileEvent<'_>),
     ) -> Result<Network, StepError> {
         let engine = device.info().engine;
         let again = || {
@@ -87,7 +87,7 @@ impl Request<'_> {
             ane::open(DeviceOptions { engine: kind, ..self.wanted }, options)
         };
         let rungs = self.start.rungs(self.build.weights, engine == Engine::Apple);
-        self.descend(device, &again, theta, &rungs, heard)
+        self.descend(device, &again, theta, &rungs, on_event)
     }
 
     /// Tries one plan after the other; `again` opens the engine anew for each but the first.
@@ -97,9 +97,9 @@ impl Request<'_> {
         again: &dyn Fn() -> Result<Box<dyn Device>, DeviceError>,
         mut theta: Vec<f32>,
         rungs: &[&'static Rung],
-        heard: &mut dyn FnMut(Heard<'_>),
+        on_event: &mut dyn FnMut(CompileEvent<'_>),
     ) -> Result<Network, StepError> {
-        let Request { cfg, pool, build, .. } = *self;
+        let CompileRequest { cfg, pool, build, .. } = *self;
         let mut device = Some(device);
         let (mut refused, mut first_refusal) = (0, None);
         for (i, &rung) in rungs.iter().enumerate() {
@@ -111,12 +111,12 @@ impl Request<'_> {
             let next = rungs.get(i + 1).copied();
             let theta = if next.is_some() { theta.clone() } else { std::mem::take(&mut theta) };
             let rung_build = build.clone().rung(rung, cfg);
-            let mut layers = |done| heard(Heard::Layers(done));
+            let mut layers = |done| on_event(CompileEvent::Layers(done));
             let error = match Network::new(cfg, theta, device, pool.clone(), &rung_build, &mut layers) {
                 Ok(mut network) => {
-                    let chosen = Chosen { rung, refused, engine };
+                    let chosen = ChosenRung { rung, refused, engine };
                     network.kernels.rung = Some(chosen);
-                    heard(Heard::Chosen(chosen));
+                    on_event(CompileEvent::Accepted(chosen));
                     return Ok(network);
                 }
                 Err(error) => error,
@@ -131,7 +131,7 @@ impl Request<'_> {
             refused += usize::from(is_refusal);
             if let Some(next) = next {
                 let pause = if is_refusal { REFUSED_PAUSE.value } else { Duration::ZERO };
-                heard(Heard::Refused { rung, next, error: &error, pause });
+                on_event(CompileEvent::Refused { rung, next, error: &error, pause });
             }
             first_refusal.get_or_insert(error);
         }
@@ -197,22 +197,22 @@ mod tests {
     fn chosen(
         refuses: &'static [&'static str],
         budget: Option<u32>,
-    ) -> (Result<Chosen, StepError>, Vec<&'static str>) {
+    ) -> (Result<ChosenRung, StepError>, Vec<&'static str>) {
         let cfg = ModelConfig { qk_norm: true, ..ModelConfig::preset("tiny").unwrap() };
         let pool = Pool::new(1).unwrap();
         let build = Build::train(Precision::F16);
         let rungs: Vec<&Rung> = LADDER.iter().collect();
         let again = || Ok(choosy(refuses, budget, &pool));
         let mut past = Vec::new();
-        let heard = &mut |heard: Heard<'_>| {
-            if let Heard::Refused { rung, .. } = heard {
+        let on_event = &mut |event: CompileEvent<'_>| {
+            if let CompileEvent::Refused { rung, .. } = event {
                 past.push(rung.name);
             }
         };
         let (theta, device) = (init_params(&cfg, 3), choosy(refuses, budget, &pool));
         let (wanted, start) = (DeviceKind::Soft.into(), Start::default());
-        let request = Request { cfg: &cfg, wanted, pool: &pool, build: &build, start };
-        let network = request.descend(device, &again, theta, &rungs, heard);
+        let request = CompileRequest { cfg: &cfg, wanted, pool: &pool, build: &build, start };
+        let network = request.descend(device, &again, theta, &rungs, on_event);
         (network.map(|n| n.rung().unwrap()), past)
     }
 

@@ -2,7 +2,7 @@
 
 use super::buffers::{Buffers, Sizes};
 use super::context::TaskContext;
-use super::kernels::{Chosen, Kernels, check_budget};
+use super::kernels::{ChosenRung, Kernels, check_budget};
 use super::params::Params;
 use super::passes::Passes;
 use super::range::check_weights;
@@ -107,7 +107,7 @@ impl Network {
     }
 
     /// The rung of the ladder that its kernels are of, and how it came to that; `None` for a plan that is on none.
-    pub fn rung(&self) -> Option<Chosen> {
+    pub fn rung(&self) -> Option<ChosenRung> {
         self.kernels.rung
     }
 

@@ -105,7 +105,7 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
         let (tokens, parameters, flops) =
             (workload.config.seq, workload.config.param_count(), workload.flops());
         let bar = ui.steps("stepping");
-        let bench = StepBench::new(workload, &options, &mut |heard| ladder.hear(ui, heard))?;
+        let bench = StepBench::new(workload, &options, &mut |event| ladder.report(ui, event))?;
         let times = bench.run(&options, &mut |done, total| bar.at(done, total))?;
         drop(bar);
         if let Some(path) = &args.trace {

@@ -119,7 +119,7 @@ impl<'a> Session<'a> {
         let mut tries = 0;
         loop {
             let opened = Run::open_knowing(&self.options, ladder.known(), &mut |notice| match notice {
-                Notice::Kernels(heard) => ladder.hear(self.ui, heard),
+                Notice::Kernels(event) => ladder.report(self.ui, event),
                 notice if !silent || matches!(notice, Notice::Warning(_)) => self.progress.notice(notice),
                 _ => {}
             });

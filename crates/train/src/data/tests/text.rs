@@ -87,14 +87,14 @@ fn a_text_read_in_pieces_gives_the_tokens_of_the_whole() {
     let source = TextSource::open(&text).unwrap();
     let tokenizer = train_tokenizer(&source, 400).unwrap();
     assert!(tokenizer.splits_at_spaces());
-    let mut heard = Vec::new();
-    let written = tokenize(&source, &tokenizer, (500, 4), &out, &mut |bytes| heard.push(bytes)).unwrap();
+    let mut reports = Vec::new();
+    let written = tokenize(&source, &tokenizer, (500, 4), &out, &mut |bytes| reports.push(bytes)).unwrap();
     let file = TokenFile::open(&out, tokenizer.vocab_size()).unwrap();
     assert_eq!(file.len(), written);
     // The library itself, on the whole text at once.
     let library = tokenizers::Tokenizer::from_file(tokenizer.save_to_folder(dir.path()).unwrap()).unwrap();
     assert_eq!(all_tokens(&file), library.encode_fast(play, false).unwrap().get_ids());
-    assert_eq!(heard, [300_000]);
+    assert_eq!(reports, [300_000]);
 
     let lengths = tokenizer.text_lengths();
     assert_eq!(all_tokens(&file).iter().map(|&id| lengths[id as usize]).sum::<u32>(), 300_000);
