@@ -1,5 +1,5 @@
-//! A training run that is killed at each of its file operations, or for which each of them fails, comes to the same
-//! files when it is resumed.
+//! Checks that a training run, killed at any of its file operations or failing there, writes the same files after
+//! resuming.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -8,22 +8,22 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 
-/// What happens at an operation: a kill before, after or within it.
+/// Kills before, after or within an operation.
 const KILLS: [&str; 3] = ["kill", "killafter", "partial"];
 
-/// Errors that an operation fails with, and all after it: a full disk, a broken one.
+/// Errors of an operation and all later ones: ENOSPC, EIO.
 const ERRORS: [&str; 2] = ["28", "5"];
 
-/// The run: two kept checkpoints, one that is removed, a validation on the way, and one at the end.
+/// The run: two checkpoints that are kept, one that is removed, a validation in the middle and one at the end.
 const ARGUMENTS: &str = "train --threads 1 --device soft --model tiny --data text.txt --batch 1 --warmup 2 --steps 52 \
                          --save-every 15 --quiet";
 
-/// Runs the chore with `binary`, or with one that is built now.
+/// Runs the check with `binary`; builds one if there is none.
 pub fn run(binary: Option<&Path>) -> ExitCode {
     match Place::new(binary).and_then(|place| place.try_all()) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(wrong) => {
-            eprintln!("\nerror: {wrong} of the runs did not come to the same files");
+            eprintln!("\nerror: {wrong} of the runs did not resume to the same files");
             ExitCode::FAILURE
         }
         Err(problem) => {
@@ -61,7 +61,7 @@ impl Place {
         Ok(Place { dir, binary })
     }
 
-    /// Tries every fault; returns how many runs went wrong.
+    /// Tries every fault; returns the number of failures.
     fn try_all(&self) -> Result<usize, String> {
         self.expect(&self.train(&format!("{ARGUMENTS} --out whole"), &[]))?;
         let whole = self.files("whole")?;
@@ -86,7 +86,7 @@ impl Place {
         Ok(wrong)
     }
 
-    /// One fault at operation `n`, then the run without it.
+    /// Injects one fault at operation `n`, then resumes without it.
     fn try_one(&self, mode: &str, n: usize, whole: &BTreeMap<String, Vec<u8>>) -> Result<(), String> {
         let again = format!("{ARGUMENTS} --out run");
         let mut faults = vec![("FI_MODE", mode.to_owned()), ("FI_N", n.to_string())];
@@ -99,7 +99,7 @@ impl Place {
             true if cut.status.signal() != Some(9) => {
                 return Err(format!("it was not killed: {}", cut.status));
             }
-            false if cut.status.success() => return Err("a failure was not noticed".to_owned()),
+            false if cut.status.success() => return Err("the run ignored a failed operation".to_owned()),
             false if !said.starts_with("error: ") || !said.contains("run/") && !said.contains("`run") => {
                 return Err(format!("the error does not name the file: {said}"));
             }
@@ -135,7 +135,7 @@ impl Place {
         if output.status.success() { Ok(()) } else { Err(format!("{}: {said}", output.status)) }
     }
 
-    /// The files of a run by name; of its metrics all but times.
+    /// The files of a run by name; metrics without times.
     fn files(&self, run: &str) -> Result<BTreeMap<String, Vec<u8>>, String> {
         let mut files = BTreeMap::new();
         let root = self.dir.path().join(run);

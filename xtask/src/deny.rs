@@ -1,7 +1,7 @@
-//! `cargo xtask deny`: holds the dependencies to `deny.toml`.
+//! `cargo xtask deny`: checks the dependencies against `deny.toml`.
 //!
-//! Checks licences, sources and duplicate versions from `cargo metadata` alone, so it needs no network and no tool to be built.
-//! The file is that of cargo-deny, which the hosted workflow runs for advisories as well.
+//! Checks licences, sources and duplicate versions with `cargo metadata` alone, so it needs neither network nor further
+//! tools. The hosted workflow runs cargo-deny with the same file, for advisories too.
 
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,10 +25,10 @@ struct Bans {
     skip: Vec<Skip>,
 }
 
-/// A version that may stand beside a newer one.
+/// A duplicate version that is allowed.
 #[derive(Deserialize)]
 struct Skip {
-    /// `name@version`, the version as far as it matters.
+    /// `name@version`; the version may be a prefix.
     #[serde(rename = "crate")]
     spec: String,
 }
@@ -43,13 +43,13 @@ struct Package {
     name: String,
     version: String,
     license: Option<String>,
-    /// Where it comes from; `None` for the workspace's own.
+    /// Its registry; `None` for the workspace's own packages.
     source: Option<String>,
 }
 
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// Checks the workspace at `root` and reports every breach.
+/// Checks the workspace at `root` and prints every violation.
 pub fn run(root: &Path) -> ExitCode {
     match read(root).map(|(policy, packages)| problems(&policy, &packages)) {
         Ok(found) if found.is_empty() => {
@@ -125,7 +125,7 @@ impl Skip {
     }
 }
 
-/// Whether one way to satisfy an SPDX expression needs allowed licences alone.
+/// Whether an SPDX expression can be satisfied with allowed licences only.
 fn allowed(license: Option<&str>, allow: &[String]) -> Result<(), String> {
     let text = license.ok_or("states no licence")?;
     let expression = spdx::Expression::parse_mode(text, spdx::ParseMode::LAX)

@@ -1,31 +1,31 @@
-//! What the layout of the sources has to keep to: no long file without a reason, no circle between files.
+//! Checks the layout of the sources: no long file without a reason, no cycle of `use` between files.
 //!
-//! A circle is looked for in the `use` lines at the left margin, so tests inside a file do not count. A name that a file
-//! passes on leads to the file that has it, and what a module passes on of its own parts is no use of them.
+//! Cycles are searched in the unindented `use` lines, so test modules inside a file do not count. A re-exported name
+//! counts as a use of the file that defines it; a module's re-exports of its own submodules do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Lines of a file that gives no reason to be longer.
+/// The most lines of a file without a reason.
 const LINES: usize = 400;
 
-/// How a reason begins, in the first lines of a file.
+/// How the reason for a long file begins.
 const REASON: &str = "Long because";
 
-/// How a reason for a circle begins, in the first lines of one of its files.
+/// How the reason for a cycle begins, in one of its files.
 const CIRCLE: &str = "Circle because";
 
-/// Lines among which a reason is looked for.
+/// Number of lines at a file's start that are searched for a reason.
 const FIRST: usize = 12;
 
-/// Checks every crate, and says what is wrong.
+/// Checks every crate and prints what is wrong.
 pub fn run(root: &Path) -> ExitCode {
     if holds(root) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Whether nothing is wrong; what is, is said.
+/// Checks every crate, prints what is wrong, and returns whether all is well.
 pub fn holds(root: &Path) -> bool {
     let mut problems = Vec::new();
     let crates = fs::read_dir(root.join("crates")).into_iter().flatten().flatten();
@@ -45,7 +45,7 @@ pub fn holds(root: &Path) -> bool {
         for circle in circles.filter(|c| !c.iter().any(|m| says(&sources.modules[m].text, CIRCLE))) {
             let files: Vec<String> = circle.iter().map(|m| shown(&sources.modules[m].path)).collect();
             problems.push(format!(
-                "use one another, directly or not: {}; move what they share below them, or say why in the first lines \
+                "use one another, directly or indirectly: {}; move the shared part into a file below, or say why in the first lines \
                  of one: `//! {CIRCLE} …`",
                 files.join(", ")
             ));
@@ -80,12 +80,12 @@ struct Module {
     uses: Vec<Use>,
 }
 
-/// What a `use` line at the left margin names.
+/// A name in an unindented `use` line.
 struct Use {
     path: Vec<String>,
-    /// The name by which the file knows it.
+    /// Its name in this file.
     name: String,
-    /// Whether others find it here too.
+    /// Whether it is re-exported.
     public: bool,
 }
 
@@ -115,7 +115,7 @@ impl Sources {
         }
     }
 
-    /// The module that has what `path` names in module `from`; `None`, if it is of another crate.
+    /// The module that defines `path` as seen from module `from`; `None` if it is of another crate.
     fn find(&self, from: &Name, path: &[String], depth: usize) -> Option<Name> {
         let mut at: Name = from.clone();
         let mut rest = path;
@@ -155,7 +155,7 @@ impl Sources {
         }
     }
 
-    /// Groups of modules each of which uses every other, directly or through others.
+    /// Groups of modules that use each other, directly or indirectly.
     fn circles(&self) -> Vec<Vec<Name>> {
         let edges: BTreeMap<&Name, BTreeSet<Name>> = self
             .modules
@@ -182,7 +182,7 @@ impl Sources {
     }
 }
 
-/// Every module that is used by `from` or by what it uses.
+/// Every module that `from` uses, directly or indirectly.
 fn reached<'a>(from: &Name, edges: &'a BTreeMap<&Name, BTreeSet<Name>>) -> BTreeSet<&'a Name> {
     let mut reached = BTreeSet::new();
     let mut waiting: Vec<&Name> = edges.get(from).into_iter().flatten().collect();
@@ -194,7 +194,7 @@ fn reached<'a>(from: &Name, edges: &'a BTreeMap<&Name, BTreeSet<Name>>) -> BTree
     reached
 }
 
-/// What the `use` lines at the left margin name, and the names that they give it.
+/// The names in the unindented `use` lines.
 fn uses(text: &str) -> Vec<Use> {
     let mut found = Vec::new();
     let mut statement: Option<(bool, String)> = None;
@@ -216,7 +216,7 @@ fn uses(text: &str) -> Vec<Use> {
     found
 }
 
-/// The paths of a tree of names, such as `a::{b, c::{self, d as e}}`, below `above`.
+/// Expands a use tree, such as `a::{b, c::{self, d as e}}`, into paths below `above`.
 fn tree(text: &str, above: &[String], found: &mut Vec<(Vec<String>, String)>) {
     let text = text.trim();
     let mut path = above.to_vec();
@@ -241,7 +241,7 @@ fn tree(text: &str, above: &[String], found: &mut Vec<(Vec<String>, String)>) {
         None => {
             let (names, alias) = text.split_once(" as ").map_or((text, None), |(n, a)| (n, Some(a.trim())));
             let names = names.split("::").map(str::trim);
-            // `a::{self}` is `a`; `self::a` begins here.
+            // `a::{self}` is `a`; `self::a` is relative to this module.
             let keeps_self = path.is_empty();
             path.extend(names.filter(|&w| w != "self" || keeps_self).map(str::to_owned));
             let name = alias.map(str::to_owned).or_else(|| path.last().cloned()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Chores of the repository, in plain Rust: what CI runs, and how expectations are rewritten.
+//! Development tasks: what CI runs, and how expectations are rewritten.
 #![forbid(unsafe_code)]
 
 #[cfg(target_os = "linux")]
@@ -25,16 +25,16 @@ Chores:
                            `backpropane` with its `--device ane`
   apple arm64 [TEST]       Run the software engine's tests as programs for arm64 Linux, under qemu
   crash [BINARY]  Kill a training run before, after and in the middle of each of its file operations, and let each of
-                  them fail; resumed, it must come to the same files. Needs a C compiler and Linux
+                  them fail; resumed, it must write the same files. Needs a C compiler and Linux
 
 Examples:
   cargo xtask ci                          before a change is sent
   cargo xtask bless && git diff tests/    after a change of output: review the difference like code
-  cargo xtask apple check                 after a change that a Mac compiles and Linux does not
-  cargo xtask apple fake_ane doctor        what `backpropane doctor` says of the fake engine
+  cargo xtask apple check                 after a change of code for macOS only
+  cargo xtask apple fake_ane doctor        the output of `backpropane doctor` on the fake engine
 ";
 
-/// One command: variables to set, then the arguments of `cargo`.
+/// One command: environment variables, then the arguments of `cargo`.
 type Step = (&'static [(&'static str, &'static str)], &'static [&'static str]);
 
 const CI: &[Step] = &[
@@ -45,8 +45,8 @@ const CI: &[Step] = &[
     (&[], &["test"]), // as the README says it
 ];
 
-// Expectations of file tests are rewritten where BLESS is set, snapshots where INSTA_UPDATE says so. One test
-// that fails for another reason must not keep the rest from being rewritten.
+// BLESS rewrites the expectations of file tests, INSTA_UPDATE the snapshots. `--no-fail-fast`: a test that fails for
+// another reason must not stop the rest from being rewritten.
 const BLESS: &[Step] = &[(&[("BLESS", "1"), ("INSTA_UPDATE", "always")], &["test", "--no-fail-fast"])];
 
 fn main() -> ExitCode {
@@ -84,7 +84,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Runs the steps from the root of the repository until one fails, and passes on its exit code.
+/// Runs the steps from the root of the repository until one fails, and returns its exit code.
 fn run(chore: &str, steps: &[Step]) -> ExitCode {
     let root = root();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -110,7 +110,7 @@ fn run(chore: &str, steps: &[Step]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs a script of `xtask/apple`, and passes on its exit code.
+/// Runs a script of `xtask/apple` and returns its exit code.
 fn script(name: &str, arguments: &[&str]) -> ExitCode {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("apple").join(name);
     match Command::new("bash").arg(&path).args(arguments).status() {
@@ -125,7 +125,7 @@ fn script(name: &str, arguments: &[&str]) -> ExitCode {
     }
 }
 
-/// The command as one would type it.
+/// The command as typed in a shell.
 fn shown(variables: &[(&str, &str)], arguments: &[&str]) -> String {
     let quoted = |value: &str| if value.contains(' ') { format!("'{value}'") } else { value.to_owned() };
     let variables = variables.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
