@@ -1,5 +1,4 @@
-//! What each optimisation of maderix/ANE is worth here: steps with one of them switched off, and with one more of them
-//! on from none to all.
+//! Ablation of maderix/ANE's optimisations: steps with one of them off, and with one more on, from none to all.
 
 use super::slow::{ActivationLayout, SlowMath};
 use super::{BenchError, Spread, StepBench, StepBenchOptions, Workload};
@@ -12,22 +11,22 @@ use train::step::Build;
 /// An optimisation that can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Optimisation {
-    /// Host activations lie channel-first, as surfaces do; else row-major, with transposes on the host.
+    /// Host activations are channel-first, like surfaces; else row-major, with transposes on the host.
     ChannelFirst,
-    /// The host's norms go by vectors, on all threads; else number by number.
+    /// The host's norms are vectorised and multithreaded; else scalar.
     VectorNorms,
-    /// Gradients of matrices are computed beside dispatches; else in line with them.
+    /// Matrix gradients are computed concurrently with dispatches; else between them.
     GradientsBeside,
-    /// RMSNorm is part of the forward kernels; else the host's.
+    /// RMSNorm is part of the forward kernels; else the host computes it.
     FusedNorms,
-    /// Woᵀ is part of sdpaBwd1: six kernels a layer; else seven.
+    /// The product with Woᵀ is part of sdpaBwd1, which makes six kernels a layer; else seven.
     FusedWo,
     /// Gradients of matrices are waited for when they are needed; else at the end of each layer's backward pass.
     DeferredWaits,
 }
 
 impl Optimisation {
-    /// All of them, in the order in which maderix/ANE came to them.
+    /// All of them, in the order in which maderix/ANE added them.
     pub const ALL: [Optimisation; 6] = [
         Optimisation::ChannelFirst,
         Optimisation::VectorNorms,
@@ -37,7 +36,7 @@ impl Optimisation {
         Optimisation::DeferredWaits,
     ];
 
-    /// How a model is built with these optimisations and no others.
+    /// The build options with exactly the optimisations `on`.
     pub fn build(storage: Precision, on: &[Optimisation]) -> Build {
         let has = |o| on.contains(&o);
         let mut host = SlowMath::new();
@@ -59,7 +58,7 @@ impl Optimisation {
         }
     }
 
-    /// What it is called, and what there is without it.
+    /// Its name, and the name of what replaces it when it is off.
     pub fn names(self) -> (&'static str, &'static str) {
         match self {
             Optimisation::ChannelFirst => ("channel-first layout", "row-major, transposes on the host"),
@@ -72,12 +71,12 @@ impl Optimisation {
     }
 }
 
-/// A step that was timed.
+/// The measurement of a variant.
 #[derive(Clone, Debug)]
 pub struct Ablation {
-    /// What was switched on.
+    /// The optimisations that are on.
     pub on: Vec<Optimisation>,
-    /// What is told of it: the optimisation that is off, or the one that was added.
+    /// Its place in the series.
     pub what: What,
     /// The time of a step.
     pub time: Pairs,
@@ -85,17 +84,17 @@ pub struct Ablation {
     pub numbers: [f64; 3],
 }
 
-/// Times of steps, each beside one that had everything on.
+/// Times of steps, each paired with a step that has everything on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pairs {
-    /// The time alone.
+    /// The time of a step.
     pub time: Spread,
-    /// The median of its shares of the other.
+    /// The median over pairs: this time over the other.
     pub ratio: f64,
 }
 
 impl Pairs {
-    /// Of at least one pair: with everything on, and this.
+    /// From at least one pair: the time with everything on, and this variant's.
     fn new(pairs: &[(Duration, Duration)]) -> Pairs {
         let mut ratios: Vec<f64> =
             pairs.iter().map(|(base, t)| t.as_secs_f64() / base.as_secs_f64()).collect();
@@ -104,7 +103,7 @@ impl Pairs {
     }
 }
 
-/// What a step shows.
+/// A variant's place in the series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// Everything is on.
@@ -113,11 +112,11 @@ pub enum What {
     Without(Optimisation),
     /// Nothing is on.
     Nothing,
-    /// This and all before it are on.
+    /// This one and all before it are on.
     Added(Optimisation),
 }
 
-/// All that is measured: everything on, each optimisation off in turn, then none on, and one more each time.
+/// All variants: everything on, each optimisation off in turn, then none on, and one more each time.
 pub fn variants() -> Vec<(What, Vec<Optimisation>)> {
     let all = Optimisation::ALL;
     let without = |o: Optimisation| (What::Without(o), all.into_iter().filter(|&x| x != o).collect());
@@ -128,11 +127,10 @@ pub fn variants() -> Vec<(What, Vec<Optimisation>)> {
 
 /// Times a step of `workload`, of `batch` windows, with each of [`variants`].
 ///
-/// The machine's speed drifts, so steps of a variant take turns with steps that have everything on, `options.samples` of
-/// each.
+/// The machine's speed drifts, so `options.samples` steps of a variant alternate with as many that have everything on.
 ///
 /// # Errors
-/// If the engine cannot be had, refuses a kernel, or fails.
+/// If the engine cannot be opened, refuses a kernel, or fails.
 pub fn ablation(
     workload: &Workload,
     options: &StepBenchOptions,
@@ -146,7 +144,7 @@ pub fn ablation(
     let (mut rows, mut base_times, mut base_numbers) = (Vec::new(), Vec::new(), [f64::NAN; 3]);
     let mut device = None;
     for (what, on) in variants {
-        // Both are new, so that both have taken as many steps.
+        // Both are built anew, so that both have taken equally many steps.
         let (mut base, mut variant) = (bench(&Optimisation::ALL)?, bench(on)?);
         base_numbers = base.warm_up(&mut |_| {})?;
         let numbers = variant.warm_up(&mut |_| {})?;
@@ -177,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ratio_is_that_of_steps_taken_together() {
+    fn a_ratio_is_between_the_steps_of_a_pair() {
         let ms = Duration::from_millis;
         // The machine was three times slower during the second pair; the variant always takes twice as long.
         let pairs = Pairs::new(&[(ms(10), ms(20)), (ms(30), ms(60)), (ms(11), ms(22))]);

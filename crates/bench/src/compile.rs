@@ -7,24 +7,24 @@ use train::model::Precision;
 use train::model::{KernelPlan, Layer, LayerKernels};
 use train::step::StepError;
 
-/// What compiling a model takes.
+/// Times of compiling a model.
 #[derive(Clone, Debug)]
 pub struct CompileTimes {
     /// The engine.
     pub device: DeviceInfo,
     /// Layers of the model.
     pub layers: usize,
-    /// Each part of the work over all layers: first what is done once (stating the layer, deriving its gradient,
-    /// cutting, packing), then bringing weights into files, then each kernel by name. Medians.
+    /// Median time of each part of the work, over all layers: first what is done once (building the layer's program,
+    /// deriving its gradient, cutting, packing), then writing weight files, then compiling each kernel, by name.
     pub parts: Vec<(String, Duration)>,
-    /// All of it.
+    /// Time of everything.
     pub total: Spread,
 }
 
 /// Compiles all kernels of `workload`, forward and backward, `samples` times.
 ///
 /// # Errors
-/// If the engine cannot be had or refuses a kernel.
+/// If the engine cannot be opened or refuses a kernel.
 pub fn compilations(
     workload: &Workload,
     storage: Precision,
@@ -38,7 +38,7 @@ pub fn compilations(
     let theta = workload.weights();
     let mut all: Vec<Vec<(String, Duration)>> = Vec::new();
     let mut totals = Vec::new();
-    // The first fills caches and is not counted.
+    // The first run warms the caches and is not counted.
     for i in 0..=samples {
         let began = Instant::now();
         let parts = once(workload, storage, device.as_ref(), &pool, &theta)?;
@@ -58,7 +58,7 @@ pub fn compilations(
     })
 }
 
-/// Compiles everything once; the kernels live until all are compiled, as in a network.
+/// Compiles everything once; kernels are kept until all are compiled, as in a network.
 fn once(
     workload: &Workload,
     storage: Precision,
@@ -99,7 +99,7 @@ mod tests {
     use train::config::ModelConfig;
 
     #[test]
-    fn every_kernel_has_its_share_of_the_whole() {
+    fn the_total_covers_every_kernel() {
         let workload = Workload::new(ModelConfig::preset("tiny").unwrap());
         let wanted = DeviceOptions::from(ane::DeviceKind::Soft);
         let times = compilations(&workload, Precision::F16, wanted, 2, 1, &mut |_, _| {}).unwrap();

@@ -1,4 +1,4 @@
-//! The time of a dispatch of kernels with almost nothing to do.
+//! The time of dispatching tiny kernels.
 
 use super::{BenchError, Spread};
 use ane::{Device, DeviceInfo, DeviceOptions, Kernel, Pool, SoftOptions, Surface};
@@ -7,12 +7,12 @@ use mil::{Builder, Opset, Program, Tensor, Verified, Weights, ty};
 use std::time::{Duration, Instant};
 use train::step::StepError;
 
-/// What dispatches of a kernel take.
+/// Times of dispatches of a kernel.
 #[derive(Clone, Debug)]
 pub struct DispatchTime {
-    /// What the kernel is.
+    /// The kernel's name, such as `conv 16 × 16`.
     pub name: String,
-    /// Its input, `[1, C, 1, S]`.
+    /// Shape of its input, `[1, C, 1, S]`.
     pub shape: [usize; 4],
     /// Time of a dispatch by a thread of the pool that the engine computes on, as in a step.
     pub inside: Spread,
@@ -23,8 +23,7 @@ pub struct DispatchTime {
 /// Dispatches before timing starts.
 const WARM_UP: usize = 20;
 
-/// How far an output may be off, as a share of the largest: eight times the rounding of fp16, for engines that sum in
-/// it.
+/// Tolerance of an output relative to the largest: eight times the rounding of fp16, for engines that sum in fp16.
 const CLOSE: f64 = 1.0 / 256.0;
 
 /// Channels and positions of the products that are measured.
@@ -33,7 +32,7 @@ const PRODUCTS: [(usize, usize); 3] = [(16, 16), (64, 64), (256, 64)];
 /// Times dispatches of an addition and of a few 1×1 convolutions, `samples` times each.
 ///
 /// # Errors
-/// If the engine cannot be had or refuses a kernel; `Wrong`, if an output is not what the program means.
+/// If the engine cannot be opened or refuses a kernel; `Wrong` if an output differs from the reference evaluator's.
 pub fn dispatches(
     wanted: DeviceOptions,
     threads: usize,
@@ -71,7 +70,7 @@ fn product(channels: usize, seq: usize) -> Result<Verified<Program>, BenchError>
     Ok(b.finish([("y", x.conv1x1(w, 1))])?)
 }
 
-/// A kernel whose output is what its program means.
+/// A kernel whose output was checked.
 struct Measured {
     name: String,
     shape: [usize; 4],
@@ -81,7 +80,7 @@ struct Measured {
 }
 
 impl Measured {
-    /// Compiles `program`, of `x` `[1, C, 1, S]` and `y` of the same shape; runs it once, and compares.
+    /// Compiles `program`, which maps `x` `[1, C, 1, S]` to `y` of the same shape; runs it once and checks the output.
     fn new(
         device: &dyn Device,
         name: &str,
@@ -110,7 +109,7 @@ impl Measured {
         }
     }
 
-    /// Dispatches `samples` times from a thread of `pool`, and as often from this one.
+    /// Dispatches `samples` times from a thread of `pool` and as often from the current thread.
     fn time(&self, pool: &Pool, samples: usize) -> Result<DispatchTime, BenchError> {
         let dispatch = || -> Result<Duration, BenchError> {
             let start = Instant::now();
@@ -127,7 +126,7 @@ impl Measured {
     }
 }
 
-/// The first element that is further from what is wanted than engines are.
+/// The first element outside the tolerance: its index, its value and the correct one.
 fn wrong(got: &[f32], want: &[f64]) -> Option<(usize, f32, f64)> {
     let largest = want.iter().fold(0.0, |m: f64, w| m.max(w.abs()));
     let mut pairs = got.iter().zip(want).enumerate();

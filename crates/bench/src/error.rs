@@ -1,11 +1,11 @@
-//! What can go wrong in a measurement.
+//! Errors of measurements.
 
 use ane::DeviceError;
 use mil::eval::EvalError;
 use train::run::RunError;
 use train::step::StepError;
 
-/// Why nothing was measured.
+/// An error of a measurement.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]
@@ -16,13 +16,11 @@ pub enum BenchError {
     Program(#[from] mil::Report),
     #[error(transparent)]
     Stack(#[from] ane::chain::StackError),
-    #[error("nothing was measured: no size or sample was asked for")]
+    #[error("nothing was measured: no size or sample was requested")]
     Nothing,
-    #[error("the meaning of kernel `{kernel}` cannot be computed: {source}")]
+    #[error("the reference result of kernel `{kernel}` cannot be computed: {source}")]
     Reference { kernel: String, source: EvalError },
-    #[error(
-        "kernel `{kernel}` gives {got} at element {at}, its program means {want}: a time would be worth nothing"
-    )]
+    #[error("kernel `{kernel}` gives {got} at element {at}, the correct result is {want}: it is not timed")]
     Wrong { kernel: String, at: usize, got: f32, want: f64 },
 }
 

@@ -1,4 +1,4 @@
-//! The speed of the matrix products that a step is made of.
+//! The speed of the matrix products of a step.
 
 use super::{Workload, median};
 use ane::Pool;
@@ -7,32 +7,32 @@ use softane::gemm::{GemmKernel, MatmulPrecision, Matrix, MatrixMut, Store, matmu
 use std::time::{Duration, Instant};
 use train::step::StepError;
 
-/// A product that was timed.
+/// The time of a matrix product.
 #[derive(Clone, Debug)]
 pub struct ProductTime {
-    /// What it is in the model.
+    /// Its role in the model.
     pub name: &'static str,
     /// M, N, K.
     pub shape: [usize; 3],
-    /// The median.
+    /// The median time.
     pub time: Duration,
 }
 
-/// The machine's own limit in FLOP/s on `threads` threads (0: all), if it is known.
+/// The machine's peak in FLOP/s on `threads` threads (0: all), if it is known.
 ///
 /// # Errors
-/// If the system starts no threads.
+/// If threads cannot be started.
 pub fn limit(math: MatmulPrecision, threads: usize) -> Result<Option<f64>, StepError> {
     let pool = Pool::new(threads).map_err(StepError::Threads)?;
     Ok(Some(pool.install(|| softane::limits::peak(math))))
 }
 
-/// What matrix products take.
+/// Times of matrix products.
 #[derive(Clone, Debug)]
 pub struct ProductTimes {
-    /// Threads computed on.
+    /// Number of compute threads.
     pub threads: usize,
-    /// The machine's own limit in FLOP/s, if it is known.
+    /// The machine's peak in FLOP/s, if it is known.
     pub limit: Option<f64>,
     /// The products.
     pub products: Vec<ProductTime>,
@@ -41,7 +41,7 @@ pub struct ProductTimes {
 /// Times the products of a layer and of the classifier of `workload` by `kernel`, operands in half precision.
 ///
 /// # Errors
-/// If the system starts no threads.
+/// If threads cannot be started.
 pub fn products(
     workload: &Workload,
     kernel: GemmKernel,

@@ -8,7 +8,7 @@ use train::model::Precision;
 use train::model::{Layer, LayerKernels, Norms, Start};
 use train::step::StepError;
 
-/// What a kernel takes.
+/// Times of a kernel.
 #[derive(Clone, Debug)]
 pub struct KernelTimes {
     /// Its name.
@@ -17,15 +17,15 @@ pub struct KernelTimes {
     pub flops: f64,
     /// The median time of all its steps together.
     pub total: Duration,
-    /// Each step as the engine's plan says it, with its median time.
+    /// Each step as the engine's plan prints it, with its median time.
     pub steps: Vec<(String, Duration)>,
 }
 
-/// Times the kernels of a layer of `workload` on `threads` threads (0: all), `samples` times each; returns the number
-/// of threads too.
+/// Times the kernels of a layer of `workload` on `threads` threads (0: all), `samples` times each. Returns the number of
+/// threads and the times.
 ///
 /// # Errors
-/// If the layer makes no kernels that the software engine takes.
+/// If the layer cannot be cut into kernels, or the software engine refuses one.
 pub fn kernels(
     workload: &Workload,
     storage: Precision,

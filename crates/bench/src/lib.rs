@@ -1,5 +1,5 @@
-//! Measurements of a training step that anybody can repeat: fixed models, numbers that every other program can make
-//! too, and checks that the work done is the work meant. Not here: how they are shown (`cli`).
+//! Reproducible measurements of a training step: fixed models, weights and data that other programs can generate too, and
+//! checks that results are correct. Not here: how they are printed (`cli`).
 #![forbid(unsafe_code)]
 
 mod ablation;
@@ -35,19 +35,19 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// The middle of times, and how far they are from it.
+/// Median and 5th and 95th percentile of times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spread {
-    /// Half of all are shorter.
+    /// The median.
     pub median: Duration,
-    /// One in twenty is shorter.
+    /// The 5th percentile.
     pub low: Duration,
-    /// One in twenty is longer.
+    /// The 95th percentile.
     pub high: Duration,
 }
 
 impl Spread {
-    /// Of at least one time.
+    /// From at least one time.
     fn of(mut times: Vec<Duration>) -> Spread {
         times.sort();
         let at = |share: usize| times[(times.len() - 1) * share / 100];

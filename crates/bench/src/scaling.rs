@@ -1,4 +1,4 @@
-//! How the time of a step grows with the model and its batch.
+//! The time of a step as a function of the model's size and the batch.
 
 use super::{BenchError, Spread, StepBench, StepBenchOptions, Workload};
 use ane::DeviceInfo;
@@ -6,7 +6,7 @@ use train::config::{ModelConfig, Task};
 use train::run::RunError;
 use train::step::Build;
 
-/// What grows.
+/// The dimension that grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
     /// Layers.
@@ -20,7 +20,7 @@ pub enum Over {
 }
 
 impl Over {
-    /// Four sizes, each twice the one before.
+    /// Four default sizes, each twice the previous one.
     pub fn sizes(self) -> [usize; 4] {
         match self {
             Over::Layers | Over::Batch => [1, 2, 4, 8],
@@ -29,7 +29,7 @@ impl Over {
         }
     }
 
-    /// `config` and the windows of a step at `size`.
+    /// The configuration and the windows of a step at `size`.
     fn at(self, config: &ModelConfig, size: usize) -> Result<(ModelConfig, usize), BenchError> {
         let (mut config, mut batch) = (config.clone(), 1);
         match self {
@@ -46,7 +46,7 @@ impl Over {
     }
 }
 
-/// A step at one size.
+/// The time of a step at one size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScalingTime {
     /// The size.
@@ -60,7 +60,7 @@ pub struct ScalingTime {
 /// Times a step of `config` at each of `sizes`; a size of 0 is refused.
 ///
 /// # Errors
-/// If a size makes no valid model, or the engine cannot be had or fails.
+/// If a size makes no valid model, or the engine cannot be opened or fails.
 pub fn scaling(
     config: &ModelConfig,
     over: Over,
@@ -68,7 +68,7 @@ pub fn scaling(
     options: &StepBenchOptions,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(DeviceInfo, Vec<ScalingTime>), BenchError> {
-    // All are checked before the first is timed.
+    // All sizes are validated before the first is timed.
     let models = sizes.iter().map(|&size| Ok((size, over.at(config, size)?)));
     let models: Vec<_> = models.collect::<Result<_, BenchError>>()?;
     let (mut times, mut device) = (Vec::new(), None);
@@ -121,7 +121,7 @@ mod tests {
     fn what_makes_no_model_is_refused_before_anything_is_timed() {
         let layer = ModelConfig::preset("layer768").unwrap();
         let error = Over::Vocab.at(&layer, 100).unwrap_err().to_string();
-        assert!(error.contains("the size of a vocabulary means nothing"), "{error}");
+        assert!(error.contains("the size of a vocabulary does not apply"), "{error}");
         assert!(Over::Layers.at(&layer, 0).is_err() && Over::Seq.at(&layer, 0).is_err());
     }
 }

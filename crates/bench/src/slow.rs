@@ -1,7 +1,7 @@
-//! The deliberately slow variants of the host's share that [`super::ablation`](super::ablation()) measures: row-major
-//! activations, RMSNorm one number at a time, and other lanes and waits.
+//! Deliberately slow variants of the host's work, for [`super::ablation`](super::ablation()): row-major activations, scalar
+//! RMSNorm, other lanes and waits.
 //!
-//! Sums go in the same order as in the fast way, so results have the same bits.
+//! Sums are in the same order as in the fast code, so results are equal to the bit.
 
 use flow::Lane;
 use std::sync::{Mutex, PoisonError};
@@ -12,42 +12,42 @@ use train::host::transpose::transpose;
 use train::host::{Scratch, weight_grad};
 use train::step::{HostMath, Operand};
 
-/// Rows whose sum is taken first, and interleaved sums along a row: as in [`RmsNorm`], so that bits agree.
+/// Rows per partial sum, and interleaved sums along a row: as in [`RmsNorm`], so that bits agree.
 const ROWS: usize = 32;
 const LANES: usize = 16;
 
-/// How an activation of C channels and S positions is laid out.
+/// The layout of an activation of C channels and S positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ActivationLayout {
-    /// `[C, S]`, as surfaces have it.
+    /// `[C, S]`, as on surfaces.
     #[default]
     ChannelFirst,
     /// `[S, C]`.
     RowMajor,
 }
 
-/// The host's share with some of its optimisations switched off.
+/// The host's work with some of its optimisations switched off.
 #[derive(Debug)]
 pub struct SlowMath {
-    /// How the host keeps activations. Surfaces are channel-first: what is row-major is transposed on its way there and
-    /// back, and wherever the host itself needs columns.
+    /// The layout of host activations. Surfaces are channel-first: row-major activations are transposed when copied to or
+    /// from a surface, and wherever the host needs columns.
     pub layout: ActivationLayout,
-    /// Whether norms are computed by vectors and on all threads, and not one number after the other.
+    /// Whether norms are vectorised and multithreaded rather than scalar.
     pub vector_norms: bool,
-    /// Whether gradients of matrices are computed on the cpu's lane, beside dispatches, and not on the engine's.
+    /// Whether matrix gradients are computed on the CPU's lane, concurrently with dispatches, rather than on the engine's.
     pub gradients_beside: bool,
-    /// Whether the gradients of a layer's matrices are waited for only when they, or the memory of their operands, are
-    /// needed, and not at the end of the layer's backward pass.
+    /// Whether the schedule waits for a layer's matrix gradients only when they, or the memory of their operands, are needed,
+    /// rather than at the end of the layer's backward pass.
     pub deferred_waits: bool,
-    /// Working memory of tasks of the engine's lane, and of the lane of gradients.
+    /// Working memory of the engine's lane and of the lane of gradients.
     buffers: Mutex<[Scratch; 3]>,
     gradient_buffer: Mutex<Scratch>,
-    /// Working memory of conversions to channel first, when none is under way.
+    /// Unused buffers for conversions to channel-first.
     spare: Mutex<Vec<Scratch>>,
 }
 
 impl SlowMath {
-    /// The host's share with everything switched on.
+    /// The host's work with everything switched on.
     pub fn new() -> SlowMath {
         SlowMath {
             layout: ActivationLayout::ChannelFirst,
@@ -93,7 +93,7 @@ impl HostMath for SlowMath {
         if !self.is_row_major() {
             return f(values);
         }
-        // `f` may convert other activations, so no lock is held meanwhile.
+        // `f` may convert other activations, so no lock is held while it runs.
         let lock = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         let mut buffer = lock().pop().unwrap_or_default();
         let columns = buffer.take(values.len());
@@ -173,7 +173,7 @@ fn outer_product_of_rows(math: MatmulPrecision, dw: Gradient<'_>, dz: &[f32], a:
     matmul_rows(math, to, dw.store, 1.0, [dz.t(), a], |first, rows| dw.squares.take(first, rows));
 }
 
-/// The strides of an activation.
+/// Indexing of an activation by its strides.
 #[derive(Clone, Copy)]
 struct Walk {
     channel: usize,
@@ -193,10 +193,10 @@ impl Walk {
     }
 }
 
-/// [`RmsNorm::forward`] one number at a time, of activations in this layout.
+/// Scalar [`RmsNorm::forward`] of activations in this layout.
 ///
 /// # Panics
-/// If a slice does not have the shape that the sizes say.
+/// If a slice's length does not match the sizes.
 fn norm_scalar(norm: &RmsNorm, layout: ActivationLayout, x: &[f32], weight: &[f32], y: &mut [f32]) {
     let (c, walk) = (norm.channels, Walk::new(norm, layout));
     for group in 0..norm.groups {
@@ -210,7 +210,7 @@ fn norm_scalar(norm: &RmsNorm, layout: ActivationLayout, x: &[f32], weight: &[f3
     }
 }
 
-/// [`RmsNorm::backward`] one number at a time, of activations in this layout.
+/// Scalar [`RmsNorm::backward`] of activations in this layout.
 ///
 /// # Panics
 /// As [`norm_scalar`].
@@ -254,7 +254,7 @@ fn inverse(norm: &RmsNorm, squares: f32) -> f32 {
     1.0 / (squares / norm.channels as f32 + norm.eps).sqrt()
 }
 
-/// The sum of `c` terms in blocks of [`ROWS`], then block by block.
+/// The sum of `c` terms: first within blocks of [`ROWS`], then over the blocks.
 fn blocks(c: usize, term: impl Fn(usize) -> f32) -> f32 {
     let block = |first: usize| (first..(first + ROWS).min(c)).fold(0.0, |sum, i| sum + term(i));
     let mut sums = (0..c).step_by(ROWS).map(block);
@@ -267,7 +267,7 @@ mod tests {
     use super::*;
     use train::host::squared_norms::RowSquaredNorms;
 
-    /// Numbers in ±1 that look random.
+    /// Pseudorandom numbers in ±1.
     fn noise(n: usize, seed: u64) -> Vec<f32> {
         let mut state = seed;
         let mut next = || {
@@ -332,7 +332,7 @@ mod tests {
         let to = Gradient { values: &mut want, squares: &norms, store: Store::Add };
         weight_grad::outer_product(MatmulPrecision::F32, to, (&*dz).into(), (&*a).into(), s);
         let slow = SlowMath { layout: ActivationLayout::RowMajor, ..SlowMath::new() };
-        // Both from surfaces, both of the host, one of each.
+        // Both operands from surfaces, both from the host, one of each.
         for (dz_is_host, a_is_host) in [(false, false), (true, true), (true, false)] {
             let [dz, a] =
                 [(dz_is_host, &dz_rows, &dz), (a_is_host, &a_rows, &a)].map(|(is_host, rows, columns)| {

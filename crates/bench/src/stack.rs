@@ -1,5 +1,5 @@
-//! The time of stacks of equal convolutions: what an engine can do at most, what a larger working set costs, and what
-//! int8 is worth. The programs, and how their results are known, are [`ane::chain`]'s.
+//! The time of stacks of equal convolutions: peak throughput, the cost of larger working sets, and int8 against fp16.
+//! Programs with known results are from [`ane::chain`].
 
 use super::{BenchError, Spread};
 use ane::chain::{Precision, Stack};
@@ -8,7 +8,7 @@ use mil::ty;
 use std::time::{Duration, Instant};
 use train::step::StepError;
 
-/// Dispatches of a stack that are timed at least, if its time allows no more.
+/// The fewest dispatches of a stack that are timed, even if its time is over.
 const LEAST: usize = 3;
 
 /// The size of a stack.
@@ -20,33 +20,33 @@ pub struct StackSize {
     pub depth: usize,
     /// Height and width of the image.
     pub image: [usize; 2],
-    /// In what it computes.
+    /// The number format of the computation.
     pub precision: Precision,
 }
 
-/// What was measured of a stack.
+/// The measurement of a stack.
 #[derive(Debug)]
 pub struct StackTime {
     /// Its size.
     pub size: StackSize,
-    /// Multiplications and additions of a dispatch.
+    /// Multiplications and additions per dispatch.
     pub flops: f64,
     /// Bytes of its weights.
     pub weight_bytes: usize,
     /// Bytes of its weights, its input and its output.
     pub working_bytes: usize,
-    /// How long it takes, or why there is no time: the engine refuses it, or its numbers are wrong.
+    /// Its times; an error if the engine refuses it or its results are wrong.
     pub time: Result<Timed, Untimed>,
 }
 
-/// Times of a stack whose results are right.
+/// Times of a stack with correct results.
 #[derive(Clone, Copy, Debug)]
 pub struct Timed {
-    /// Compiling and loading, once.
+    /// Time of compiling and loading, once.
     pub compile: Duration,
-    /// Dispatches.
+    /// Times of dispatches.
     pub dispatch: Spread,
-    /// How many were timed.
+    /// The number of timed dispatches.
     pub samples: usize,
 }
 
@@ -56,16 +56,16 @@ pub struct Timed {
 pub enum Untimed {
     #[error(transparent)]
     Refused(#[from] DeviceError),
-    #[error("element {at} is {got}, it means {want}: a time would be worth nothing")]
+    #[error("element {at} is {got}, the correct result is {want}: it is not timed")]
     Wrong { at: usize, got: f32, want: f64 },
 }
 
-/// How much is measured.
+/// Limits of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct StackOptions {
-    /// Dispatches of each stack, at most.
+    /// The most dispatches of each stack.
     pub samples: usize,
-    /// Time for each stack's dispatches: fewer are made if it ends, three at least.
+    /// Time limit for each stack's dispatches; at least three are timed in any case.
     pub budget: Duration,
 }
 
@@ -76,7 +76,7 @@ fn sizes(image: [usize; 2], precision: Precision, of: &[(usize, &[usize])]) -> V
     of.iter().flat_map(one).collect()
 }
 
-/// The stacks of `bench peak`: those of maderix/ANE, and of the software engine small ones alone unless `full`.
+/// The stacks of `bench peak`: those of maderix/ANE; only small ones on the software engine unless `full`.
 pub fn peak_sizes(engine: Engine, full: bool) -> Vec<StackSize> {
     let narrow: &[(usize, &[usize])] =
         &[(256, &[64, 128, 256]), (384, &[64, 128]), (512, &[32, 64, 96, 128])];
@@ -107,11 +107,11 @@ pub fn int8_sizes(engine: Engine, full: bool) -> Vec<StackSize> {
     sizes(image, Precision::F16, of).into_iter().flat_map(both).collect()
 }
 
-/// Times dispatches of a stack of each size, from a thread of the pool that the engine computes on.
+/// Times dispatches of a stack of each size, from a thread of the engine's pool.
 ///
 /// # Errors
-/// If the engine cannot be had, or there is no stack of a size. What an engine refuses or computes wrongly stands beside
-/// the others.
+/// If the engine cannot be opened, or a size has no known results. Refused stacks and wrong results are reported per
+/// stack.
 pub fn stacks(
     wanted: DeviceOptions,
     threads: usize,
@@ -166,11 +166,11 @@ fn timed(device: &dyn Device, pool: &Pool, stack: &Stack, options: StackOptions)
     Ok(Timed { compile, dispatch: Spread::of(times), samples })
 }
 
-/// A share of the best throughput below which it has fallen. Source: maderix/ANE sees it fall by 30 of 100.
+/// Throughput below this share of the best counts as fallen. Source: maderix/ANE reports a drop of 30 %.
 const FALLEN: f64 = 0.7;
 
-/// Between which working sets throughput falls for good: the last that is fast, and the next. `points` are working sets,
-/// rising, with their throughput; `None`: it does not fall as far as was looked.
+/// The working sets between which throughput falls for good: the last fast one and the next. `points` are working sets in
+/// ascending order with their throughput; `None` if it does not fall within them.
 pub fn knee(points: &[(usize, f64)]) -> Option<(usize, usize)> {
     let best = points.iter().map(|p| p.1).fold(0.0, f64::max);
     let last = points.iter().rposition(|p| p.1 >= FALLEN * best)?;
@@ -183,7 +183,7 @@ mod tests {
     use ane::DeviceKind;
 
     #[test]
-    fn stacks_that_are_timed_compute_what_they_mean() {
+    fn timed_stacks_have_correct_results() {
         let size = |channels, depth, precision| StackSize { channels, depth, image: [1, 16], precision };
         let sizes =
             vec![size(16, 3, Precision::F16), size(24, 4, Precision::F16), size(16, 4, Precision::W8A8)];
@@ -224,7 +224,7 @@ mod tests {
             let points: Vec<(usize, f64)> = rates.iter().enumerate().map(|(i, &r)| (i + 1, r)).collect();
             knee(&points)
         };
-        // Small sizes are slow for another reason.
+        // Small sizes are slow because of the dispatch overhead.
         assert_eq!(at(&[10.0, 50.0, 100.0, 95.0, 60.0, 55.0]), Some((4, 5)));
         assert_eq!(at(&[10.0, 50.0, 100.0, 60.0, 80.0]), None, "it comes back");
         assert_eq!(at(&[100.0, 99.0]), None);

@@ -14,40 +14,40 @@ use train::step::{
 /// How a step is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct StepBenchOptions {
-    /// Threads to compute on; 0 means as many as the machine runs at once.
+    /// Number of compute threads; 0: as many as the machine runs at once.
     pub threads: usize,
-    /// Which engine.
+    /// The engine.
     pub device: DeviceOptions,
-    /// Which plan of kernels, by [`StepBench::new`].
+    /// The plans of kernels to try; only [`StepBench::new`] reads it.
     pub start: Start,
     /// The element type of programs and surfaces.
     pub storage: Precision,
-    /// Steps that are timed.
+    /// Number of timed steps.
     pub samples: usize,
-    /// Timing ends after this time, with at least ten samples.
+    /// Time after which timing ends, after at least ten samples.
     pub budget: Duration,
 }
 
-/// What a step took, and what tells that it was the step meant.
+/// Times of steps, with losses and gradient norm to compare with other programs.
 #[derive(Clone, Debug)]
 pub struct StepTimes {
     /// Each timed step, in order.
     pub samples: Vec<Duration>,
     /// The loss before the first step.
     pub loss0: f64,
-    /// The norm of all weight gradients before the first step.
+    /// The norm of the gradient before the first step.
     pub gradient_norm: f64,
     /// The loss after three steps.
     pub loss3: f64,
-    /// Time that compiling all kernels took.
+    /// Time of compiling all kernels.
     pub compile: Duration,
-    /// Whether weights travelled on surfaces.
+    /// Whether weights are passed on surfaces.
     pub dynamic: bool,
-    /// Which plan of kernels the engine took.
+    /// The plan of kernels that the engine accepted.
     pub rung: Option<ChosenRung>,
     /// Bytes of all surfaces.
     pub surfaces: usize,
-    /// Bytes of all kernels' constants, and of the working memory that they share.
+    /// Bytes of all kernels' constants, and of their shared working memory.
     pub kernels: (usize, usize),
     /// The engine.
     pub device: DeviceInfo,
@@ -55,7 +55,7 @@ pub struct StepTimes {
     pub trace: Trace,
 }
 
-/// A workload compiled and ready to step.
+/// A compiled workload.
 #[derive(Debug)]
 pub struct StepBench {
     network: Arc<Network>,
@@ -68,24 +68,24 @@ pub struct StepBench {
     trace: Trace,
 }
 
-/// The optimizer of every peer.
+/// The optimizer, the same in all compared programs.
 const OPTIMIZER: AdamW = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0 };
 const LEARNING_RATE: f32 = 1e-4;
 
-/// Keeps small gradients in the range of fp16; it is taken out again.
+/// Loss scale: keeps small gradients in the range of fp16.
 const LOSS_SCALE: f32 = 256.0;
 
 /// Steps before timing starts: caches, page tables and clocks settle.
 const WARM_UP: usize = 4;
 
-/// Samples that are taken in any case.
+/// The fewest samples.
 const LEAST: usize = 10;
 
 impl StepBench {
     /// Compiles `workload`; `on_event` gets its progress.
     ///
     /// # Errors
-    /// If the engine cannot be had or refuses a kernel.
+    /// If the engine cannot be opened or refuses a kernel.
     pub fn new(
         workload: Workload,
         options: &StepBenchOptions,
@@ -100,7 +100,7 @@ impl StepBench {
         StepBench::of(&workload, network, began.elapsed(), 1)
     }
 
-    /// Compiles `workload` as `build` says; a step learns from `batch` windows, all the same.
+    /// Compiles `workload` with the options `build`; a step trains on `batch` equal windows.
     ///
     /// # Errors
     /// As [`StepBench::new`].
@@ -163,7 +163,7 @@ impl StepBench {
         Ok([loss0, norm, loss3])
     }
 
-    /// The time of one more step.
+    /// Takes one more step and returns its time.
     ///
     /// # Errors
     /// If the engine fails.
@@ -178,7 +178,7 @@ impl StepBench {
         self.network.device().info()
     }
 
-    /// Measures; `progress` hears how many steps are done, of how many.
+    /// Measures; `progress` gets the number of steps done and the number of all.
     ///
     /// # Errors
     /// If the engine fails.

@@ -1,12 +1,12 @@
-//! What is trained in a benchmark: a model, weights and data that follow from splitmix64.
+//! The workload of a benchmark: a model with weights and data from splitmix64.
 
 use train::config::{ModelConfig, ParamKind};
 use train::step::Window;
 
-/// A model with numbers that other programs can make: weights, tokens and inputs come from splitmix64.
+/// A model whose weights, tokens and inputs come from splitmix64, so that other programs can generate them.
 ///
-/// `benches/peers` trains the same with PyTorch and others; first loss, gradient norm and fourth loss tell whether
-/// they did.
+/// `benches/peers` trains the same model with PyTorch and others; first loss, gradient norm and fourth loss show that it
+/// is the same.
 #[derive(Clone, Debug)]
 pub struct Workload {
     /// The model.
@@ -44,14 +44,14 @@ impl Workload {
         theta
     }
 
-    /// What one step learns from: S + 1 tokens, or an input and the gradient of what the layers make of it.
+    /// The data of a step: S + 1 tokens, or an input and the gradient of the layers' output.
     pub fn window(&self) -> Window {
         let c = &self.config;
         if c.vocab > 0 {
             let token = |i| (bits(4, i) % c.vocab as u64) as u32;
             return Window::Tokens((0..=c.seq as u64).map(token).collect());
         }
-        // The numbers are drawn for [S, D]; activations here are [D, S].
+        // The generator's order is [S, D]; activations are [D, S].
         let drawn = |seed, std| {
             let mut rows = vec![0.0; c.seq * c.dim];
             fill(seed, std, &mut rows);
@@ -60,8 +60,8 @@ impl Workload {
         Window::Linear { x: drawn(2, 1.0), dy: drawn(3, 1.0 / c.seq as f64) }
     }
 
-    /// Floating-point operations of a step's matrix products: forward, and twice that backward. Of attention only
-    /// what the causal mask lets count.
+    /// Floating-point operations of a step's matrix products: forward, and twice that backward. Of attention only the
+    /// unmasked half.
     pub fn flops(&self) -> f64 {
         let c = &self.config;
         let matrices: usize = c.params().iter().filter(|p| p.shape.len() == 2).map(|p| p.count()).sum();
@@ -80,7 +80,7 @@ fn bits(seed: u64, index: u64) -> u64 {
     (z ^ (z >> 31)) >> 40
 }
 
-/// Uniform numbers of mean 0 and this standard deviation.
+/// Fills `to` with uniform numbers of mean 0 and this standard deviation.
 fn fill(seed: u64, std: f64, to: &mut [f32]) {
     for (i, x) in to.iter_mut().enumerate() {
         let unit = 2.0 * bits(seed, i as u64) as f64 / (1u64 << 24) as f64 - 1.0;

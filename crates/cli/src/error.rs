@@ -1,4 +1,4 @@
-//! How a command fails: a kind, a message, a remedy, an exit code.
+//! Errors of commands: kind, message, hint and exit code.
 
 use std::error::Error;
 use std::io;
@@ -14,12 +14,12 @@ pub struct CommandError {
     hint: Option<String>,
 }
 
-/// What the exit code says.
+/// Decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Wrong input: 2, as for a wrong flag.
+    /// Invalid input: 2, as for an invalid flag.
     Input,
-    /// Wrong input, already reported: 2.
+    /// Invalid input, already reported: 2.
     ReportedInput,
     /// A failure of the machine, an engine or this program: 1.
     Failure,
@@ -27,17 +27,17 @@ enum Kind {
     Interrupted,
     /// The answer is no, already reported: 1.
     Negative,
-    /// The reader of our output has closed it, which is no failure: 0.
+    /// The reader closed our output, which is no failure: 0.
     PipeClosed,
 }
 
 impl CommandError {
-    /// Wrong input.
+    /// An error caused by invalid input.
     pub fn input(message: impl Into<String>, hint: impl Into<String>) -> CommandError {
         CommandError { kind: Kind::Input, message: message.into(), hint: Some(hint.into()) }
     }
 
-    /// A failure that the user did not cause.
+    /// A failure of the machine, an engine or this program.
     pub fn failure(message: impl Into<String>) -> CommandError {
         CommandError { kind: Kind::Failure, message: message.into(), hint: None }
     }
@@ -57,7 +57,7 @@ impl CommandError {
         CommandError { kind: Kind::Negative, message: String::new(), hint: None }
     }
 
-    /// The same exit code, after the message was printed.
+    /// Drops message and hint, which were printed already; keeps the exit code.
     pub fn reported(self) -> CommandError {
         let kind = if self.kind == Kind::Input { Kind::ReportedInput } else { Kind::Negative };
         CommandError { kind, message: String::new(), hint: None }
@@ -69,12 +69,12 @@ impl CommandError {
         (!is_silent).then_some(&self.message)
     }
 
-    /// The remedy: one imperative sentence.
+    /// What the user can do about it: one imperative sentence.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// Whether the message is an error; an interrupt that the user wanted is none.
+    /// Whether the message is an error; an interrupt by the user is none.
     pub fn is_failure(&self) -> bool {
         matches!(self.kind, Kind::Input | Kind::Failure)
     }
@@ -99,10 +99,10 @@ fn chain(error: &dyn Error) -> String {
     let mut message = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let said = cause.to_string();
-        if !message.contains(&said) {
+        let text = cause.to_string();
+        if !message.contains(&text) {
             message.push_str(": ");
-            message.push_str(&said);
+            message.push_str(&text);
         }
         source = cause.source();
     }
@@ -117,7 +117,7 @@ impl From<RunError> for CommandError {
     }
 }
 
-/// The remedy on the command line, where the error has none.
+/// The hint for errors that have none of their own.
 fn remedy(error: &RunError) -> Option<&'static str> {
     Some(match error {
         RunError::Train(TrainError::Io { doing: "read", .. }) => {
@@ -171,7 +171,7 @@ mod tests {
     use std::path::PathBuf;
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn a_quoted_cause_is_not_repeated() {
         let source = io::Error::new(io::ErrorKind::NotFound, "no such file");
         let error = TrainError::Io { doing: "read", path: PathBuf::from("a.txt"), source };
         let error = CommandError::from(error);

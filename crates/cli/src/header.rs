@@ -1,4 +1,4 @@
-//! The header of a run: what it will do.
+//! The header of a run: model, data, engine, settings.
 
 use crate::ui::Ui;
 use crate::units;
@@ -64,7 +64,7 @@ fn step_line(cfg: &ModelConfig, settings: &Settings, tokens: u64) -> String {
     format!("{tokens} tokens: {batch}{accum} windows of {seq}; {steps} steps, learning rate {}", settings.lr)
 }
 
-/// After how many steps a new process takes over, if one cannot compile for all of them.
+/// The steps per process, if the compile budget of one does not suffice for all.
 fn restarts_line(run: &Run) -> Option<String> {
     let compiles = run.compiles()?;
     let (budget, first, step) = (compiles.budget, compiles.first, compiles.step);

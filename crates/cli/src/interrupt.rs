@@ -26,7 +26,7 @@ const ASKED: u8 = 2;
 /// The exit code of a process that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
 
-/// Watches for Ctrl-C, and for the requests to end that a system sends.
+/// Watches for Ctrl-C and the system's termination signals.
 #[derive(Debug)]
 pub struct Interrupt {
     state: Arc<AtomicU8>,
@@ -34,7 +34,7 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Starts watching; to be called before any other thread is started. `guarded`: there is something to save already.
+    /// Starts watching. Call it before any other thread starts. `guarded`: there is something to save already.
     pub fn watch(ui: &Ui, guarded: bool) -> Result<Interrupt, CommandError> {
         let state = Arc::new(AtomicU8::new(if guarded { GUARDED } else { FREE }));
         let (shared, ui) = (Arc::clone(&state), ui.clone());
@@ -60,7 +60,7 @@ impl Interrupt {
         self.state.swap(FREE, SeqCst) == ASKED
     }
 
-    /// Stops watching: from now on the next process of the run does.
+    /// Stops watching; the run's next process takes over.
     pub fn leave(self) {
         self.watcher.leave();
     }

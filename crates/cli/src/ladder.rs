@@ -1,7 +1,7 @@
-//! The plan of kernels that an engine accepts: reported in a line, and remembered per chip and system.
+//! The plan of kernels that an engine accepts: printed in a line, and cached per chip and system.
 //!
-//! It is remembered in a small JSON file in the user's cache folder, or in the folder that [`VARIABLE`] names; if that is
-//! empty, nothing is remembered. A file that cannot be read or written is ignored.
+//! The cache is a small JSON file in the user's cache folder, or in the folder that [`VARIABLE`] names; if that is empty,
+//! nothing is cached. A file that cannot be read or written is ignored.
 
 use crate::commands::doctor;
 use crate::ui::Ui;
@@ -14,13 +14,13 @@ use train::fs::write_atomically;
 use train::model::Rung;
 use train::run::{ChosenRung, CompileEvent};
 
-/// Variable with the folder, if not the user's cache folder.
+/// Environment variable with the folder, if not the user's cache folder.
 const VARIABLE: &str = "BACKPROPANE_CACHE";
 
-/// The file there.
+/// Name of the file in that folder.
 const FILE: &str = "ladder.json";
 
-/// The plans that engines of this user have accepted.
+/// The cached plans of this user's engines.
 #[derive(Debug, Default)]
 pub struct Ladder {
     /// The file; `None` where there is no Neural Engine.
@@ -30,7 +30,7 @@ pub struct Ladder {
 }
 
 impl Ladder {
-    /// The remembered plans of this machine.
+    /// The cache on this machine.
     pub fn here() -> Ladder {
         let path = if ane::HAS_FFI { folder().map(|folder| folder.join(FILE)) } else { None };
         Ladder { path, key: OnceLock::new() }
@@ -40,19 +40,19 @@ impl Ladder {
         self.key.get_or_init(|| format!("{}, {}", doctor::chip(), doctor::system()))
     }
 
-    /// All that is remembered: the name of a rung for each chip and system.
+    /// The name of a rung for each chip and system.
     fn all(&self) -> BTreeMap<String, String> {
         let text = self.path.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
         text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
     }
 
-    /// The rung that the engine of this machine took before, if it refused one above it.
+    /// The rung that this machine's engine accepted before, if it refused one above it.
     pub fn known(&self) -> Option<&'static Rung> {
         self.path.as_ref()?;
         self.all().get(self.key()).and_then(|name| Rung::named(name))
     }
 
-    /// Prints the progress of compiling; remembers the outcome.
+    /// Prints which plan the engine refused or accepted, and caches the accepted one.
     pub fn report(&self, ui: &Ui, event: CompileEvent<'_>) {
         match event {
             CompileEvent::Layers(_) => {}
@@ -65,7 +65,11 @@ impl Ladder {
             }
             CompileEvent::Accepted(ChosenRung { rung, refused: 0, .. }) => {
                 if rung.place() > 0 && self.known().is_some_and(|known| known.name == rung.name) {
-                    ui.say(format!("kernels: {}, as this engine took before{}", rung.about, self.place()));
+                    ui.say(format!(
+                        "kernels: {}, as this engine accepted before{}",
+                        rung.about,
+                        self.place()
+                    ));
                 }
             }
             CompileEvent::Accepted(ChosenRung { rung, refused, .. }) => {
@@ -90,13 +94,13 @@ impl Ladder {
         all.insert(self.key().to_owned(), rung.name.to_owned());
         let folder = path.parent().map(std::fs::create_dir_all);
         if let (Some(Ok(())), Ok(text)) = (folder, serde_json::to_vec_pretty(&all)) {
-            // If this fails, the plan is found again next time.
+            // On failure the next run searches again.
             let _ = write_atomically(path, &text);
         }
     }
 }
 
-/// The user's cache folder of this program.
+/// The folder of this program in the user's cache folder.
 fn folder() -> Option<PathBuf> {
     if let Some(folder) = env::var_os(VARIABLE) {
         return (!folder.is_empty()).then(|| PathBuf::from(folder));
@@ -119,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_engine_took_is_remembered_beside_what_others_did() {
+    fn an_accepted_plan_is_cached_beside_those_of_other_chips() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new").join(FILE);
         assert!(at(path.clone()).known().is_none());
@@ -134,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_that_is_damaged_or_cannot_be_written_is_none() {
+    fn a_cache_that_is_damaged_or_cannot_be_written_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
         for text in ["", "{", "[1]", "{\"a\": 3}"] {
@@ -144,7 +148,7 @@ mod tests {
         let unknown = BTreeMap::from([(at(path.clone()).key().to_owned(), "seven")]);
         std::fs::write(&path, serde_json::to_vec(&unknown).unwrap()).unwrap();
         assert!(at(path.clone()).known().is_none());
-        // A file where the folder should be.
+        // There is a file in place of the folder.
         let below = path.join("folder").join(FILE);
         at(below.clone()).remember(Rung::named("fine").unwrap());
         assert!(at(below).known().is_none());

@@ -1,4 +1,4 @@
-//! The binary `backpropane`: commands for people, over the rooms that do the work.
+//! The binary `backpropane`: the command-line interface to the other crates.
 //!
 //! One file per command in [`commands`]. They share output ([`ui`], [`units`], [`progress`]), errors ([`error`]), Ctrl-C
 //! ([`interrupt`]) and restarts ([`restart`]). Nothing here computes.
@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     #[cfg(feature = "fake_ane")]
-    pause_as_told();
+    pause_from_environment();
     keep_caught_panics_quiet();
     let cli = commands::Cli::parse();
     let ui = cli.ui();
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Panics of the tokenizer library become errors, which are reported as such.
+/// Silences the panic hook for panics of the tokenizer library, which are caught and reported as errors.
 fn keep_caught_panics_quiet() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -46,9 +46,9 @@ fn keep_caught_panics_quiet() {
     }));
 }
 
-/// On the fake engine, `FAKE_ANE_PAUSE` is how many milliseconds a compiler is left alone after a refusal.
+/// Takes the pause after a refusal, in milliseconds, from `FAKE_ANE_PAUSE`; on the fake engine only.
 #[cfg(feature = "fake_ane")]
-fn pause_as_told() {
+fn pause_from_environment() {
     let pause = std::env::var("FAKE_ANE_PAUSE").ok().and_then(|text| text.parse().ok());
     if let Some(pause) = pause {
         ane::apple::fake_ane::pause(std::time::Duration::from_millis(pause));

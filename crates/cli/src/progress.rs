@@ -1,4 +1,4 @@
-//! How a run goes, for whoever watches: a bar on a terminal, a line now and then elsewhere.
+//! Progress of a run: a bar on a terminal, a line from time to time elsewhere.
 
 use crate::timestamp::Timestamp;
 use crate::ui::Ui;
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use train::run::{Notice, StepRecord, Validation};
 
-/// Longest silence where there is no bar.
-const SILENCE: Duration = Duration::from_secs(10);
-/// Where there is no bar, a line stands for at most this share of a run.
+/// Longest time between two lines where there is no bar.
+const MAX_INTERVAL: Duration = Duration::from_secs(10);
+/// Lines of a whole run, at least, where there is no bar.
 const LINES: u64 = 20;
 
-/// A running mean that forgets: half of it is the last 13 values.
+/// An exponential moving average without bias at the start; half of the weight is on the last 13 values.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Smooth {
     sum: f64,
@@ -23,20 +23,20 @@ pub struct Smooth {
 impl Smooth {
     const KEEP: f64 = 0.95;
 
-    /// Takes `x` in, and returns the mean.
+    /// Adds `x` and returns the average.
     pub fn add(&mut self, x: f64) -> f64 {
         self.sum = Self::KEEP * self.sum + (1.0 - Self::KEEP) * x;
         self.weight = Self::KEEP * self.weight + (1.0 - Self::KEEP);
         self.get()
     }
 
-    /// The mean so far.
+    /// The average so far; NaN before the first value.
     pub fn get(&self) -> f64 {
         self.sum / self.weight
     }
 }
 
-/// How the progress of a run stood when its process ended, for the next one.
+/// Progress of a run at the end of a process, for the next one.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Pace {
     from: u64,
@@ -47,13 +47,13 @@ pub struct Pace {
     validated: Option<f64>,
 }
 
-/// Shows the phases of a run.
+/// Displays the progress of a run.
 #[derive(Debug)]
 pub struct Progress<'a> {
     ui: &'a Ui,
     bar: Option<ProgressBar>,
     phase: &'static str,
-    /// Steps done when training began, done now, and wanted.
+    /// Steps done when training began; then steps done now, and the steps of the whole run.
     from: u64,
     done: u64,
     total: u64,
@@ -65,7 +65,7 @@ pub struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    /// Shows nothing yet.
+    /// Displays nothing yet.
     pub fn new(ui: &'a Ui) -> Progress<'a> {
         let now = Instant::now();
         Progress {
@@ -83,7 +83,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Shows what opening the run reports.
+    /// Displays a notice from opening a run.
     pub fn notice(&mut self, notice: Notice<'_>) {
         match notice {
             Notice::Tokenizing { done, total } => {
@@ -119,7 +119,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Training begins after `done` of `total` steps.
+    /// Starts the display of training, after `done` of `total` steps.
     pub fn start(&mut self, done: u64, total: u64) {
         self.clear();
         self.phase = "training";
@@ -133,7 +133,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// What the next process goes on with.
+    /// The state for the next process.
     pub fn pace(&self) -> Pace {
         Pace {
             from: self.from,
@@ -145,7 +145,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Training goes on after `done` of `total` steps, as the process before left it.
+    /// Continues the display of the previous process, after `done` of `total` steps.
     pub fn go_on(&mut self, pace: &Pace, done: u64, total: u64) {
         self.start(done, total);
         let Pace { from, began, spoke, loss, rate, validated } = pace.clone();
@@ -153,7 +153,7 @@ impl<'a> Progress<'a> {
         (self.loss, self.rate, self.validated) = (loss, rate, validated);
     }
 
-    /// A step is done.
+    /// Displays a completed step.
     pub fn step(&mut self, record: &StepRecord) {
         self.done = record.step;
         if record.loss.is_finite() {
@@ -171,8 +171,8 @@ impl<'a> Progress<'a> {
             return;
         }
         let (when, at) = self.spoke;
-        let share = (self.done - at) * LINES >= self.total - self.from;
-        if share || when.elapsed() >= SILENCE || self.done == self.total {
+        let is_due = (self.done - at) * LINES >= self.total - self.from;
+        if is_due || when.elapsed() >= MAX_INTERVAL || self.done == self.total {
             self.spoke = (Instant::now(), self.done);
             self.ui.say(format!("step {said}"));
         }
@@ -193,12 +193,12 @@ impl<'a> Progress<'a> {
         )
     }
 
-    /// A validation is done.
+    /// Displays a validation.
     pub fn validation(&mut self, v: &Validation) {
         self.validated = Some(v.loss);
         let width = self.total.to_string().len();
         let bits = v.bits_per_byte.map(|b| format!("  {b:.3} bits/byte")).unwrap_or_default();
-        // A process that took no step has none.
+        // There is none in a process that took no step.
         let loss = self.loss().map(|loss| format!("loss {loss:.3}  ")).unwrap_or_default();
         self.ui.say(format!(
             "step {:>width$}/{}  {loss}validation {}{bits}",
@@ -213,7 +213,7 @@ impl<'a> Progress<'a> {
         Some(self.loss.get()).filter(|loss| loss.is_finite())
     }
 
-    /// Shows that work of unknown length is going on.
+    /// Displays `what` as work of unknown length.
     pub fn busy(&mut self, what: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(format!("{}/{}  {what}", self.done, self.total));

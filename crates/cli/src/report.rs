@@ -16,11 +16,11 @@ pub struct Report {
     pub parameters: usize,
     /// The engine's name.
     pub device: String,
-    /// The processor, as its instruction set shows it.
+    /// The engine's chip or the processor's instruction set.
     pub chip: String,
-    /// Threads it computed on.
+    /// Number of compute threads.
     pub threads: usize,
-    /// Kernels of a layer.
+    /// Kernels per layer.
     pub kernels_per_layer: usize,
     /// Steps of the run, those of earlier processes included.
     pub steps: u64,
@@ -30,7 +30,7 @@ pub struct Report {
     pub loss: Option<f64>,
     /// The last validation, on all held-out windows.
     pub validation: Option<Validation>,
-    /// Bytes.
+    /// Memory, in bytes.
     pub memory: MemoryReport,
     /// The run's folder.
     pub folder: PathBuf,
@@ -40,36 +40,36 @@ pub struct Report {
     pub sample: Option<String>,
 }
 
-/// Steps of one call, added up over the processes that it took.
+/// Sums over the steps of one call, over all its processes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Work {
     /// Steps.
     pub steps: u64,
-    /// Steps that changed nothing, as a gradient was not finite.
+    /// Steps without an update, because a gradient was not finite.
     pub skipped: u64,
     /// Tokens trained on.
     pub tokens: u64,
     /// Dispatches to the engine.
     pub dispatches: u64,
-    /// Seconds spent in steps.
+    /// Total time of steps, in seconds.
     pub step_s: f64,
     /// Seconds of the engine's dispatches.
     pub engine_s: f64,
     /// Seconds of the host's work, which overlaps the engine's.
     pub host_s: f64,
-    /// Of these, seconds of copying values to and from surfaces.
+    /// Part of `host_s`: copying values to and from surfaces.
     pub convert_s: f64,
-    /// Of these, seconds of the optimizer.
+    /// Part of `host_s`: the optimizer.
     pub update_s: f64,
-    /// Of these, seconds of recompiling kernels with new weights.
+    /// Part of `host_s`: recompiling kernels with new weights.
     pub compile_s: f64,
-    /// Seconds in which the engine's lane waited for the host's.
+    /// Seconds in which the engine's lane waited for the host's lane.
     pub wait_s: f64,
     /// Seconds from the first step to the end, with validations and checkpoints.
     pub wall_s: f64,
     /// Tokens trained on per second of steps.
     pub tokens_per_s: f64,
-    /// New processes, where one has a budget of compilations.
+    /// Restarts in a new process, where the number of compilations per process is limited.
     pub restarts: u64,
     /// Seconds from the last step of a process to the first of the next.
     pub restart_s: f64,
@@ -93,7 +93,7 @@ pub struct MemoryReport {
 }
 
 impl Work {
-    /// Adds a step of `tokens`.
+    /// Adds a step on `tokens` tokens.
     pub fn add(&mut self, record: &StepRecord, tokens: u64) {
         self.steps += 1;
         self.skipped += u64::from(record.skipped);
@@ -109,16 +109,16 @@ impl Work {
         self.tokens_per_s = self.tokens as f64 / self.step_s.max(1e-9);
     }
 
-    /// What a step's time went into, for people: a row for each kind of work.
+    /// A table of a step's time: one row for each kind of work.
     pub fn profile(&self) -> String {
         let host = self.host_s - self.convert_s - self.update_s - self.compile_s;
         let mut rows = vec![
             ("engine", self.engine_s, "dispatches"),
-            ("conversion", self.convert_s, "onto surfaces and off them"),
-            ("host", host.max(0.0), "norms, sums, loss, gradients of matrices; partly beside the engine"),
-            ("waiting", self.wait_s, "of the engine's lane for the host's"),
+            ("conversion", self.convert_s, "copies to and from surfaces"),
+            ("host", host.max(0.0), "norms, sums, loss, matrix gradients; partly overlaps the engine"),
+            ("waiting", self.wait_s, "the engine's lane waits for the host"),
             ("optimizer", self.update_s, "AdamW, new weights"),
-            ("compiling", self.compile_s, "kernels, again for new weights"),
+            ("compiling", self.compile_s, "recompiling kernels for new weights"),
             ("step", self.step_s, "all of it"),
         ];
         if self.restarts > 0 {
@@ -140,7 +140,7 @@ impl Work {
 }
 
 impl Report {
-    /// A dozen lines for people.
+    /// The report as a dozen lines of text.
     pub fn text(&self, ui: &Ui) -> String {
         let mut rows: Vec<(&str, String)> = Vec::new();
         if let Some(v) = &self.validation {
@@ -151,7 +151,7 @@ impl Report {
         }
         let w = &self.work;
         let skipped = if w.skipped > 0 { format!(", {} skipped", w.skipped) } else { String::new() };
-        // A run that only wrote its end took none.
+        // A call may take no step and only write what is missing after the last.
         if let Some(tokens) = w.tokens.checked_div(w.steps) {
             let rate = units::count(w.tokens_per_s);
             let (steps, time) = (w.steps, units::clock(w.wall_s));
@@ -187,7 +187,7 @@ impl Report {
 /// `loss 1.765, perplexity 5.84, 2.48 bits per byte`
 pub fn loss(v: &Validation) -> String {
     let perplexity = match v.perplexity {
-        // A loss above 709.78.
+        // `exp` overflows for losses above 709.78.
         x if x.is_infinite() => format!("perplexity above {:.1e}", f64::MAX),
         x => format!("perplexity {x:.2}"),
     };
@@ -204,12 +204,12 @@ impl MemoryReport {
             ("kernels", self.kernels),
             ("scratch", self.shared),
         ];
-        let mut said: Vec<String> =
+        let mut sizes: Vec<String> =
             parts.iter().map(|(what, n)| format!("{what} {}", units::bytes(*n as u64))).collect();
         if let Some(peak) = self.process_peak {
-            said.push(format!("process peak {}", units::bytes(peak)));
+            sizes.push(format!("process peak {}", units::bytes(peak)));
         }
-        said.join(", ")
+        sizes.join(", ")
     }
 }
 

@@ -23,7 +23,7 @@ const VARIABLE: &str = "BACKPROPANE_GOES_ON";
 /// New processes in a row that may fail to compile.
 const TRIES: u32 = 3;
 
-/// The pause before the second try; each further one is longer by as much.
+/// The pause before the second try; the n-th further try waits n times as long.
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// What one process of a run passes to the next.
@@ -33,38 +33,38 @@ pub struct ResumeState {
     pub out: Option<String>,
     /// Whether the run began with the text that is built in.
     pub bundled: bool,
-    /// Steps taken, and wanted.
+    /// Steps done so far, and the steps of the whole run.
     pub step: u64,
     pub steps: u64,
     /// New processes in a row that failed to compile.
     pub failures: u32,
-    /// When the first step began, and when this process stopped taking steps.
+    /// When the first step began, and when the previous process finished its last step.
     pub began: Timestamp,
     pub left: Timestamp,
-    /// What was done so far.
+    /// The report's sums so far.
     pub work: Work,
-    /// How the progress stood.
+    /// The display's progress so far.
     pub pace: Pace,
 }
 
 impl ResumeState {
-    /// The state that the previous process has passed, if there was one.
+    /// Reads the state that the previous process passed; `None` in the first process.
     ///
     /// # Errors
-    /// If the variable holds something else.
+    /// If the variable holds anything else.
     pub fn take() -> Result<Option<ResumeState>, CommandError> {
         let Some(text) = env::var_os(VARIABLE) else { return Ok(None) };
         let read = text.to_str().and_then(|text| serde_json::from_str(text).ok());
         let wrong = || {
             CommandError::input(
-                format!("`{VARIABLE}` in the environment is not what a run leaves there"),
-                "Remove it: it passes from one process of a run to the next, and has no other use.",
+                format!("the environment variable `{VARIABLE}` does not hold the state of a run"),
+                "Unset it: only a run sets it, for its own next process.",
             )
         };
         read.map(Some).ok_or_else(wrong)
     }
 
-    /// The folder of the run, of which the user named `out`.
+    /// The run's folder: `out` if the user named it, else the one chosen by the first process.
     pub fn folder(&self, out: Option<&Path>) -> PathBuf {
         out.map_or_else(|| PathBuf::from(self.out.as_deref().unwrap_or_default()), Path::to_owned)
     }
@@ -80,7 +80,7 @@ impl ResumeState {
             thread::sleep(PAUSE * self.failures);
             return Ok(self);
         }
-        let why = failure.message().unwrap_or("they do not say why").to_owned();
+        let why = failure.message().unwrap_or("no reason given").to_owned();
         Err(CommandError::failure(format!(
             "{TRIES} new processes in a row could not go on after step {}: {why}",
             self.step
@@ -92,20 +92,20 @@ impl ResumeState {
         )))
     }
 
-    /// Refuses to restart if this process has taken no step: it would not end.
+    /// Refuses to restart if this process took no step: restarts would not end.
     ///
     /// # Errors
-    /// If the previous process was at `step` already.
+    /// If the previous process had reached `step` already.
     pub fn check_progress(before: Option<&ResumeState>, step: u64) -> Result<(), CommandError> {
         match before {
             Some(before) if before.step >= step => Err(CommandError::failure(format!(
-                "this process took no step, and the one before it ended for the same reason, after step {step}"
+                "this process took no step, and the previous one ended for the same reason, after step {step}"
             ))),
             _ => Ok(()),
         }
     }
 
-    /// Goes on in a new process; returns only if there cannot be one, or, elsewhere than on Unix, never.
+    /// Continues in a new process. Returns only if none could be started.
     pub fn start(&self, ui: &Ui) -> CommandError {
         let failed = |e: &dyn std::fmt::Display| {
             CommandError::failure(format!("no new process can go on with the run: {e}"))
@@ -128,7 +128,7 @@ impl ResumeState {
     }
 }
 
-/// The file of this program; on Linux even if it was moved or removed.
+/// The path of this program; on Linux it works even if the file was moved or removed.
 fn this_program() -> std::io::Result<PathBuf> {
     let path = env::current_exe()?;
     let open = Path::new("/proc/self/exe");
@@ -145,7 +145,7 @@ fn replace(mut command: Command) -> std::io::Error {
     command.exec()
 }
 
-/// Runs `command`, and exits with its code.
+/// Runs `command` and exits with its code.
 #[cfg(not(unix))]
 fn replace(mut command: Command) -> std::io::Error {
     match command.status() {
@@ -202,9 +202,9 @@ mod tests {
 
     #[test]
     fn what_is_handed_over_arrives() {
-        let mut said = state();
-        said.work.step_s = 0.1 + 0.2;
-        let text = serde_json::to_string(&said).unwrap();
+        let mut sent = state();
+        sent.work.step_s = 0.1 + 0.2;
+        let text = serde_json::to_string(&sent).unwrap();
         let read: ResumeState = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), text);
         assert!(read.began.elapsed() < 3600.0);

@@ -1,19 +1,19 @@
-//! Points in time that several processes share.
+//! Points in time that can be passed to another process.
 
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A point in time that another process understands: seconds since 1970.
+/// Seconds since 1970.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Timestamp(f64);
 
 impl Timestamp {
-    /// Now.
+    /// The current time.
     pub fn now() -> Timestamp {
         Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64()))
     }
 
-    /// Seconds since then.
+    /// Seconds from this time until now.
     pub fn elapsed(self) -> f64 {
         (Timestamp::now().0 - self.0).max(0.0)
     }
@@ -26,7 +26,7 @@ impl From<Instant> for Timestamp {
 }
 
 impl From<Timestamp> for Instant {
-    /// A machine that has run for a shorter time says now.
+    /// Now, if the time is before the machine's start.
     fn from(timestamp: Timestamp) -> Instant {
         let now = Instant::now();
         let ago = Duration::try_from_secs_f64(timestamp.elapsed()).unwrap_or_default();

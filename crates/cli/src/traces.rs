@@ -16,10 +16,10 @@ pub struct Traces<'a> {
 }
 
 impl<'a> Traces<'a> {
-    /// Keeps the last `steps` steps, if they are to be written to a file.
+    /// Keeps the traces of the last `steps` steps, if `path` is given.
     ///
     /// # Errors
-    /// If no file can be written there.
+    /// If `path` cannot be written.
     pub fn new(path: Option<&'a Path>, steps: usize) -> Result<Traces<'a>, CommandError> {
         check_place(path)?;
         Ok(Traces { path, steps, last: VecDeque::new() })
@@ -33,10 +33,10 @@ impl<'a> Traces<'a> {
         }
     }
 
-    /// Writes them as one trace, in order of time; a process that took no step keeps the file of the previous one.
+    /// Writes all as one Chrome trace, in order of time. Without any step it leaves the previous process's file alone.
     ///
     /// # Errors
-    /// If they cannot be written.
+    /// If the file cannot be written.
     pub fn write(&mut self) -> Result<(), CommandError> {
         let Some(path) = self.path else { return Ok(()) };
         let Some(mut all) = self.last.pop_back() else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! How commands speak: results on stdout, talk on stderr, colours and bars on terminals alone.
+//! Output of commands: results on stdout, messages on stderr; colours and progress bars on terminals only.
 
 use crate::error::CommandError;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -8,10 +8,10 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, StdoutLock, Write};
 use std::path::Path;
 
-/// Width of a bar: with the numbers of a run beside it, a line has less than 80 columns.
+/// Width of a progress bar in columns: with a run's numbers, a line has less than 80.
 const BAR: usize = 24;
 
-/// A command's voice. Clones speak for the same command.
+/// The output of a command. Clones share its progress bars.
 #[derive(Clone, Debug)]
 pub struct Ui {
     quiet: bool,
@@ -21,7 +21,7 @@ pub struct Ui {
 }
 
 impl Ui {
-    /// A voice that, if `quiet`, tells of errors and nothing else.
+    /// Output that, if `quiet`, prints only results, warnings and errors.
     pub fn new(quiet: bool) -> Ui {
         let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
         let terminal = io::stderr().is_terminal() && !dumb;
@@ -29,12 +29,12 @@ impl Ui {
         Ui { quiet, terminal, colour: terminal && !plain, bars: MultiProgress::new() }
     }
 
-    /// Where results go.
+    /// Locked stdout, for results.
     pub fn out(&self) -> StdoutLock<'static> {
         io::stdout().lock()
     }
 
-    /// Writes results past the bars, which may be on the same terminal.
+    /// Prints a result to stdout, above progress bars on the same terminal.
     pub fn result(&self, text: &str) -> Result<(), CommandError> {
         self.bars.suspend(|| {
             let mut out = self.out();
@@ -43,26 +43,26 @@ impl Ui {
         Ok(())
     }
 
-    /// Says a line.
+    /// Prints a message, unless quiet.
     pub fn say(&self, line: impl Display) {
         if !self.quiet {
             self.line(&line.to_string());
         }
     }
 
-    /// Says what is not as it should be and does not stop the command, even if quiet.
+    /// Prints a warning, even if quiet.
     pub fn warn(&self, line: impl Display) {
         self.line(&format!("{}: {}", self.paint("warning", "1;33"), self.harmless(&line.to_string())));
     }
 
-    /// Says a line that only somebody who watches wants to know.
+    /// Prints a message of little importance, on terminals only.
     pub fn aside(&self, line: impl Display) {
         if self.terminal {
             self.say(self.dim(&line.to_string()));
         }
     }
 
-    /// Says what went wrong, even if quiet.
+    /// Prints an error with its hint, even if quiet.
     pub fn error(&self, error: &CommandError) {
         let Some(message) = error.message() else { return };
         let message = self.harmless(message);
@@ -77,7 +77,7 @@ impl Ui {
         }
     }
 
-    /// Says what is wrong with the program `source`, even if quiet.
+    /// Prints the problems of the program `source`, even if quiet.
     pub fn report(&self, report: &mil::Report, name: &str, source: &str) {
         let shown = match self.colour {
             true => report.render_coloured(name, source),
@@ -89,7 +89,7 @@ impl Ui {
         }
     }
 
-    /// `text` without what would steer the terminal, if there is one: names and lines come from files.
+    /// Replaces control characters on a terminal: names and lines come from files.
     fn harmless<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
         match self.terminal && text.contains(control) {
@@ -98,7 +98,7 @@ impl Ui {
         }
     }
 
-    /// A bar of `len`, if somebody watches.
+    /// A progress bar of `len`, on a terminal and unless quiet.
     pub fn bar(&self, what: &str, len: u64) -> Option<ProgressBar> {
         if self.quiet || !self.terminal {
             return None;
@@ -112,22 +112,22 @@ impl Ui {
         Some(bar)
     }
 
-    /// A bar for work whose steps are counted, which goes away with what is returned.
+    /// A progress bar for counted steps; removed on drop.
     pub fn steps(&self, what: &'static str) -> Steps {
         Steps(self.bar(what, 1))
     }
 
-    /// Whether talk is drawn and redrawn, not written line by line.
+    /// Whether progress is shown by bars rather than by lines.
     pub fn is_watched(&self) -> bool {
         self.terminal && !self.quiet
     }
 
-    /// Important.
+    /// `text` in bold.
     pub fn bold(&self, text: &str) -> String {
         self.paint(text, "1")
     }
 
-    /// Less important.
+    /// `text` dimmed.
     pub fn dim(&self, text: &str) -> String {
         self.paint(text, "2")
     }
@@ -136,18 +136,18 @@ impl Ui {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// Talk that cannot be said is no reason to stop.
+    /// Errors of stderr are ignored.
     fn line(&self, line: &str) {
         self.bars.suspend(|| writeln!(io::stderr(), "{line}").ok());
     }
 }
 
-/// The bar of [`Ui::steps`], if somebody watches.
+/// The progress bar of [`Ui::steps`], if there is one.
 #[derive(Debug)]
 pub struct Steps(Option<ProgressBar>);
 
 impl Steps {
-    /// `done` steps are done, of `of`.
+    /// Shows that `done` of `of` steps are done.
     pub fn at(&self, done: usize, of: usize) {
         if let Some(bar) = &self.0 {
             bar.set_length(of as u64);
@@ -165,20 +165,20 @@ impl Drop for Steps {
     }
 }
 
-/// A path as a shell takes it for one word, which no command takes for a flag.
+/// A path quoted for a shell, so that it is one word and not a flag.
 pub fn word(path: &Path) -> String {
     let text = path.to_string_lossy();
     let text = if text.starts_with('-') { Cow::Owned(format!("./{text}")) } else { text };
-    // No path holds a NUL, which alone cannot be quoted.
+    // Only NUL cannot be quoted, and no path has one.
     shlex::try_quote(&text).map_or_else(|_| text.to_string(), Cow::into_owned)
 }
 
-/// The command that goes on with the run in `out`.
+/// The command that resumes the run in `out`.
 pub fn resume_command(out: &Path) -> String {
     format!("{} train --resume --out {}", program(), word(out))
 }
 
-/// How this program was called, for messages that show what to type next.
+/// The command that started this program, for messages that suggest a command.
 pub fn program() -> &'static str {
     match (env::var_os("CARGO").is_some(), cfg!(debug_assertions)) {
         (true, false) => "cargo run --release --",

@@ -1,4 +1,4 @@
-//! Quantities as people read them.
+//! Formatting of quantities for output.
 
 /// `512 B`, `4.5 MiB`.
 pub fn bytes(n: u64) -> String {

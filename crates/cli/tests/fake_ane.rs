@@ -97,7 +97,7 @@ fn a_compiler_that_refuses_early_means_a_new_process() {
         .get_output()
         .clone();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(said.matches("the run goes on in a new process").count(), 1, "{said}");
+    assert_eq!(said.matches("the run continues in a new process").count(), 1, "{said}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((&report["work"]["restarts"], &report["work"]["steps"]), (&6.into(), &12.into()));
     assert_eq!(losses(&soft), losses(&ane));
@@ -233,20 +233,20 @@ fn a_plan_is_remembered_for_the_engine_and_for_the_run() {
     let second =
         stderr(&mut refusing(train_model(&["tiny", "--steps", "2"], &again, &engine), forms, dir.path()));
     assert_eq!(second.matches("; next: ").count(), 0, "{second}");
-    assert!(second.contains("weights baked into kernels, as this engine took before"), "{second}");
+    assert!(second.contains("weights baked into kernels, as this engine accepted before"), "{second}");
     assert_eq!(losses(&out), losses(&again), "the same plan, the same bits");
     // A run that goes on without the memory, on an engine that would take more.
     let mut resume = backpropane("framework");
     resume.args(["train", "--threads", "2", "--resume", "--steps", "4", "--out"]).arg(&out).args(engine);
     let said = stderr(&mut refusing(resume, "", &dir.path().join("elsewhere")));
-    assert!(said.contains("norms on the host") && !said.contains("as this engine took"), "{said}");
+    assert!(said.contains("norms on the host") && !said.contains("as this engine accepted"), "{said}");
     let mut generate = backpropane("framework");
     generate
         .args(["generate", "--prompt", "a", "--tokens", "3", "--seed", "1", "--model"])
         .arg(&out)
         .args(engine);
     let said = stderr(&mut refusing(generate, forms, dir.path()));
-    assert!(said.contains("as this engine took before"), "{said}");
+    assert!(said.contains("as this engine accepted before"), "{said}");
     // A memory that is rubbish is none.
     std::fs::write(dir.path().join("cache/ladder.json"), "{").expect("written");
     let third = dir.path().join("third");
@@ -263,7 +263,7 @@ fn an_engine_that_takes_no_plan_is_reported() {
     let mut command = refusing(command, "", dir.path());
     let output = command.env("FAKE_ANE_FAULT", "compile=1000").assert().code(1).get_output().clone();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("error: the engine takes none of 5 plans of kernels"), "{said}");
+    assert!(said.contains("error: the engine accepts none of 5 plans of kernels"), "{said}");
     assert!(said.contains("doctor --kernels --submit-file"), "{said}");
     assert!(!dir.path().join("cache/ladder.json").exists());
 }

@@ -1,22 +1,22 @@
-//! A lower bound of the memory of a model, checked before any is allocated.
+//! A lower bound of a model's memory, checked before allocation.
 
 use std::fs;
 
 use crate::config::{ModelConfig, RopeKind, Task};
 use crate::error::TrainError;
 
-/// What a model is opened for.
+/// The purpose for which a model is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// Its weights are read.
+    /// Its weights are only read.
     Weights,
-    /// Its layer is stated as programs.
+    /// Its layer is built as programs.
     Kernels,
-    /// Its forward pass runs.
+    /// It runs forward passes.
     Infer,
-    /// It is trained on so many windows a step.
+    /// It is trained.
     Train {
-        /// Windows.
+        /// Windows per step.
         windows: usize,
     },
 }
@@ -24,21 +24,21 @@ pub enum Use {
 /// Memory assumed where the system does not report it: more than any Mac has.
 const UNKNOWN: u64 = 512 << 30;
 
-/// Bytes for each element of a constant table while programs are made: it is held as f64 and in a few copies of half
-/// the width or less. Measured with windows of 1024 to 4096 tokens.
+/// Bytes per element of a constant table while programs are built: one f64 copy and several of half the width or less.
+/// Measured with windows of 1024 to 4096 tokens.
 const TABLE: u128 = 20;
 
-/// Bytes for each window and layer of a step's schedule. Measured with 100 and 1000 windows.
+/// Bytes of a step's schedule per window and layer. Measured with 100 and 1000 windows.
 const SCHEDULE: u128 = 8 << 10;
 
-/// Bytes for each layer's kernels, however small. Measured with 4 and 2000 layers.
+/// Fixed bytes of the kernels of a layer. Measured with 4 and 2000 layers.
 const LAYER: u128 = 64 << 10;
 
 /// Refuses a model that needs more memory than this machine has. The demand is a lower bound: a model that passes may
 /// still be too large, a refused one cannot run.
 ///
 /// # Errors
-/// [`TrainError::Memory`], with the part that takes most.
+/// [`TrainError::Memory`], with the largest part.
 pub fn check(config: &ModelConfig, what_for: Use) -> Result<(), TrainError> {
     check_against(config, what_for, available())
 }
@@ -58,7 +58,7 @@ fn gib(bytes: u128) -> f64 {
     bytes as f64 / f64::from(1 << 30)
 }
 
-/// Bytes of each part, what it is, and which settings make it smaller.
+/// Bytes of each part, its name, and the settings that it depends on.
 fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static str)> {
     let wide = |n: usize| n as u128;
     let (d, f, v, l, s, e) =
@@ -67,7 +67,7 @@ fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static st
     let n = c.param_count_wide();
     let trains = matches!(what_for, Use::Train { .. });
 
-    // Gradients and two moments besides; kernels have the matrices in half precision.
+    // Weights, gradients and two moments; kernels hold the matrices in half precision.
     let weights = n * if trains { 16 } else { 4 };
     let mut parts = vec![(weights, "weights", "`dim`, `hidden`, `layers` or `vocab`")];
     if what_for == Use::Weights {
@@ -77,7 +77,7 @@ fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static st
         parts.clear();
     }
     let mask = TABLE * s * s;
-    // Probabilities and their gradients take three fp16 surfaces, and working memory.
+    // Probabilities and their gradients: three fp16 surfaces, and working memory.
     let attention = if trains { mask + 16 * h * s * s } else { mask };
     parts.push((attention, "attention within a window", "`seq`, or `heads`,"));
     let turn = if c.rope.kind == RopeKind::None { 0 } else { TABLE * (e * e + 2 * e * s) };
@@ -86,7 +86,7 @@ fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static st
         return parts;
     }
     parts.push((LAYER * l, "kernels of all layers", "`layers`"));
-    // The residual stream in f32; what forward kernels write, in fp16, of all layers if there is a backward pass.
+    // The residual stream in f32, and the outputs of forward kernels in fp16: of all layers with a backward pass.
     let taps = 2 * s * (4 * d + 2 * q + 2 * kv + 3 * f) * if trains { l } else { 1 };
     let streams = 4 * s * d * (2 * l + 1);
     parts.push((taps + streams, "activations of a window", "`seq`, `layers`, `dim` or `hidden`"));
@@ -100,8 +100,8 @@ fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static st
     parts
 }
 
-/// Most bytes that this process can have, where the system reports it (Linux): memory and swap, the limit of its control
-/// group, the limit of its address space.
+/// The most memory that this process can have, in bytes, where the system reports it (Linux): the least of memory and
+/// swap, the limit of its control group, and the limit of its address space.
 fn available() -> u64 {
     let kib = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024);
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
@@ -169,7 +169,7 @@ mod tests {
         let need = |what_for| parts(&config, what_for).iter().map(|part| part.0).sum::<u128>();
         let [weights, infer, train] = [Use::Weights, Use::Infer, Use::Train { windows: 1 }].map(need);
         assert!(weights < infer && infer < train, "{weights} {infer} {train}");
-        // The run of README's table: 2219 MiB at its peak.
+        // The run in the README's table peaks at 2219 MiB.
         assert!((1 << 30..2219 << 20).contains(&train), "{train}");
     }
 }

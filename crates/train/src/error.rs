@@ -1,4 +1,4 @@
-//! What can go wrong in the trainer: each case has both sides of the mismatch and its place.
+//! Errors of configurations, data, tokenizers and files.
 //!
 //! Long because it is one enum; its hints are in `hint.rs`.
 
@@ -7,7 +7,7 @@ mod hint;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What can go wrong with configurations, data, tokenizers and checkpoints.
+/// An error of configurations, data, tokenizers or checkpoints.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
@@ -25,20 +25,20 @@ pub enum TrainError {
     /// A model name that is neither a preset nor something on disk.
     #[error("there is no model preset, file or folder `{name}`")]
     UnknownModel {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
         /// The names of presets.
         presets: &'static [&'static str],
     },
-    /// A file whose content is no model.
+    /// A file that is not a model in a supported format.
     #[error("`{}` is not a model that this program reads: it is neither {}", path.display(), formats.join(" nor "))]
     ModelFormat {
         /// The file.
         path: PathBuf,
-        /// The formats that are read, each with its article.
+        /// The supported formats, each with its article.
         formats: Vec<&'static str>,
     },
-    /// A configuration where weights are needed.
+    /// A configuration without weights where weights are needed.
     #[error("`{}` is the configuration of a model and has no weights", path.display())]
     NoWeights {
         /// The file.
@@ -56,42 +56,42 @@ pub enum TrainError {
         /// What the parser said.
         problem: String,
     },
-    /// A configuration value that no model can have.
+    /// An invalid configuration value.
     #[error("{}{problem}", in_file(file.as_deref()))]
     ConfigValue {
-        /// The file it stands in, if it came from one.
+        /// The file that contains it, if any.
         file: Option<PathBuf>,
-        /// The key, as the file spells it.
+        /// The key as spelled in the file.
         key: String,
-        /// Key, values and why they are impossible.
+        /// The reason why the value is invalid.
         problem: String,
-        /// What to do about it, one imperative sentence.
+        /// The hint: one imperative sentence.
         remedy: String,
     },
 
-    /// Sizes that need more memory than there is.
+    /// Sizes that need more memory than is available.
     #[error(
-        "these sizes take at least {need:.1} GiB of memory, {have:.1} GiB are there; {what} takes {most:.1} GiB"
+        "these sizes take at least {need:.1} GiB of memory, {have:.1} GiB are available; {what} takes {most:.1} GiB"
     )]
     Memory {
-        /// GiB that are needed at least.
+        /// Lower bound of the required memory in GiB.
         need: f64,
-        /// GiB that this process can have.
+        /// Memory available to this process in GiB.
         have: f64,
-        /// GiB of the part that takes most.
+        /// Size of the largest part in GiB.
         most: f64,
-        /// That part.
+        /// The largest part.
         what: &'static str,
-        /// The settings it follows from.
+        /// The settings that determine its size.
         keys: &'static str,
     },
-    /// A text file without a byte in it.
+    /// An empty text file.
     #[error("`{}` is empty", path.display())]
     EmptyText {
         /// The file, or the folder whose files are all empty.
         path: PathBuf,
     },
-    /// A device or a pipe where a file is read more than once.
+    /// A device or a pipe where a file is needed, because it is read more than once.
     #[error("`{}` is a device or a pipe, not a file", path.display())]
     NotAFile {
         /// Its path.
@@ -111,7 +111,7 @@ pub enum TrainError {
         /// Offset of the first invalid byte, counted from 0.
         offset: u64,
     },
-    /// Training text with bytes that no UTF-8 text has.
+    /// Training text with bytes that do not occur in text.
     #[error("`{}` is not UTF-8 text: byte {offset} is {byte:#04x}, as in {}", path.display(), if *utf16 { "UTF-16" } else { "a binary file" })]
     NotText {
         /// The text file.
@@ -128,14 +128,14 @@ pub enum TrainError {
     DataFormat {
         /// The file.
         path: PathBuf,
-        /// What such files hold.
+        /// The content of such files.
         what: &'static str,
-        /// What its name ends in.
+        /// The extension of its name.
         extension: String,
-        /// What to do about it, one imperative sentence.
+        /// The hint: one imperative sentence.
         remedy: &'static str,
     },
-    /// A token file with a part of a token at its end.
+    /// A token file that ends within a token.
     #[error("`{}` has {bytes} bytes, which is not a whole number of {width}-byte tokens", path.display())]
     TokenFileSize {
         /// The token file.
@@ -145,12 +145,12 @@ pub enum TrainError {
         /// Bytes of a token.
         width: u64,
     },
-    /// A token file with a header that is not understood.
+    /// A token file with an unsupported header.
     #[error("`{}` is not a stream of tokens that this program reads: {problem}", path.display())]
     TokenFormat {
         /// The token file.
         path: PathBuf,
-        /// What was expected and what was found.
+        /// Expected and actual content.
         problem: String,
     },
     /// A token file without a header that looks like tokens of another width.
@@ -182,7 +182,7 @@ pub enum TrainError {
     TooFewTokens {
         /// The file.
         path: PathBuf,
-        /// Tokens there are.
+        /// Number of tokens.
         got: u64,
         /// Tokens needed, `seq + 1`.
         want: u64,
@@ -194,9 +194,9 @@ pub enum TrainError {
     TokenFileShrank {
         /// The token file.
         path: PathBuf,
-        /// First token asked for.
+        /// First requested token.
         start: u64,
-        /// One past the last token asked for.
+        /// One past the last requested token.
         end: u64,
     },
     /// A token file that was overwritten while it was in use.
@@ -204,9 +204,9 @@ pub enum TrainError {
     TokenFileChanged {
         /// The token file.
         path: PathBuf,
-        /// First token asked for.
+        /// First requested token.
         start: u64,
-        /// One past the last token asked for.
+        /// One past the last requested token.
         end: u64,
     },
     /// A tokenizer with tokens that the model has no embedding for.
@@ -220,18 +220,18 @@ pub enum TrainError {
         model: usize,
     },
 
-    /// A tokenizer file that is truncated, foreign or of a kind this crate does not read.
+    /// A tokenizer file that is truncated, invalid or of an unsupported kind.
     #[error("`{}` is not a tokenizer this program reads: {problem}", path.display())]
     TokenizerFormat {
         /// The tokenizer file.
         path: PathBuf,
-        /// What was expected and what was found.
+        /// Expected and actual content.
         problem: String,
     },
     /// A byte-level vocabulary smaller than its bytes.
     #[error("a byte-level vocabulary has at least {want} tokens, `vocab` is {got}")]
     VocabTooSmall {
-        /// The size asked for.
+        /// The requested size.
         got: usize,
         /// The smallest possible size.
         want: usize,
@@ -243,26 +243,26 @@ pub enum TrainError {
         problem: String,
     },
 
-    /// A checkpoint of a version of this program that is not known here.
+    /// A checkpoint of an unsupported version.
     #[error("`{}` has version {version}, this program reads versions {oldest} to {newest}", path.display())]
     CheckpointVersion {
         /// The file.
         path: PathBuf,
         /// Its version.
         version: u32,
-        /// The oldest version that is read.
+        /// The oldest supported version.
         oldest: u32,
-        /// The newest version that is read.
+        /// The newest supported version.
         newest: u32,
     },
-    /// A weight or state file that is truncated, foreign or damaged.
+    /// A weight or state file that is truncated, damaged or of another format.
     #[error("`{}` is not a complete {kind} file: {problem}", path.display())]
     FileFormat {
         /// The file.
         path: PathBuf,
-        /// The format it should have.
+        /// The expected format.
         kind: &'static str,
-        /// What was expected and what was found.
+        /// Expected and actual content.
         problem: String,
     },
     /// A model in a format that is read, with something in it that is not.
@@ -273,7 +273,7 @@ pub enum TrainError {
         /// What it has, and what can be read.
         problem: String,
     },
-    /// A llama2.c checkpoint of a version that is not read.
+    /// A llama2.c checkpoint of an unsupported version.
     #[error("`{}` is a llama2.c checkpoint of version {version}, only version 0 is read", path.display())]
     Llama2cVersion {
         /// The file.
@@ -281,7 +281,7 @@ pub enum TrainError {
         /// Its version.
         version: i32,
     },
-    /// A model folder whose weights are in files that are not read.
+    /// A model folder with weights in an unsupported format.
     #[error("`{}` has its weights in `{found}`, only one `model.safetensors` is read", path.display())]
     WeightsFormat {
         /// The folder.
@@ -297,7 +297,7 @@ pub enum TrainError {
         /// The tensor's name.
         name: String,
     },
-    /// A weight the file has and the model does not know.
+    /// A weight in the file that is not part of the model.
     #[error("`{}` has a tensor `{name}` that this model does not know", path.display())]
     TensorUnexpected {
         /// The file.
@@ -305,7 +305,7 @@ pub enum TrainError {
         /// The tensor's name.
         name: String,
     },
-    /// A weight of another shape than the configuration says.
+    /// A weight whose shape does not match the configuration.
     #[error("`{}`: tensor `{name}` has shape {got:?}, this model wants {want:?}", path.display())]
     TensorShape {
         /// The file.
@@ -314,10 +314,10 @@ pub enum TrainError {
         name: String,
         /// Shape in the file.
         got: Vec<usize>,
-        /// Shape the configuration asks for.
+        /// Shape by the configuration.
         want: Vec<usize>,
     },
-    /// A weight in a number format that is not read.
+    /// A weight in an unsupported number format.
     #[error("`{}`: tensor `{name}` holds {got} numbers, only F32, F16 and BF16 are read", path.display())]
     TensorType {
         /// The file.
@@ -327,24 +327,24 @@ pub enum TrainError {
         /// The number format in the file.
         got: String,
     },
-    /// A tensor whose bytes are not those that were written.
+    /// A tensor whose checksum does not match.
     #[error("`{}`: tensor `{name}` is damaged: its checksum is {got:016x}, {want:016x} was written", path.display())]
     TensorDamaged {
         /// The file.
         path: PathBuf,
         /// The tensor's name.
         name: String,
-        /// The checksum of what is in the file.
+        /// The checksum of the file's content.
         got: u64,
-        /// The checksum that was written with it.
+        /// The stored checksum.
         want: u64,
     },
-    /// A file whose header or training state is not what was written.
+    /// A file whose header or training state has changed since it was written.
     #[error("`{}` is damaged: {problem}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What was expected and what was found.
+        /// Expected and actual content.
         problem: String,
     },
     /// A tensor with infinities or NaNs.
@@ -354,9 +354,9 @@ pub enum TrainError {
         path: PathBuf,
         /// The tensor's name.
         name: String,
-        /// How many are infinite or NaN.
+        /// The number of infinities and NaNs.
         count: usize,
-        /// How many numbers it has.
+        /// The number of all elements.
         of: usize,
         /// Index of the first of them, row-major, counted from 0.
         first: usize,
@@ -398,8 +398,8 @@ fn in_file(file: Option<&Path>) -> String {
 }
 
 impl TrainError {
-    /// Whether a file is not what was written: cut, damaged, or of a training that diverged. A file that cannot be read
-    /// now, or that a newer version of this program wrote, is none of these.
+    /// Whether the error means that a file is truncated, damaged or not finite. Errors of reading and files of newer versions do
+    /// not count.
     pub(crate) fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -414,7 +414,7 @@ impl TrainError {
         ) || matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof)
     }
 
-    /// Wraps a system error with what was being done to which path; made for `map_err`.
+    /// Wraps a system error with operation and path, for `map_err`.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }

@@ -10,14 +10,14 @@ use crate::step::{Build, CompileEvent, CompileRequest, Network, compile};
 use ane::{DeviceOptions, Pool};
 use std::path::Path;
 
-/// How a model is evaluated.
+/// Options of an evaluation.
 #[derive(Clone, Copy, Debug)]
 pub struct EvaluateOptions {
-    /// Threads to compute on; 0 means as many as the machine runs at once.
+    /// Number of compute threads; 0: as many as the machine runs at once.
     pub threads: usize,
-    /// Which engine.
+    /// The engine.
     pub device: DeviceOptions,
-    /// Which plan of kernels.
+    /// The plans of kernels to try.
     pub start: Start,
     /// The element type of programs and surfaces.
     pub storage: Precision,
@@ -29,7 +29,7 @@ pub struct EvaluateOptions {
 /// `progress` gets the numbers of windows done and to do, `on_event` the progress of compiling.
 ///
 /// # Errors
-/// If it is no model, the data do not fit it, or text is given and there is no tokenizer.
+/// If `dir` is not a model, the data do not fit it, or `data` is text and there is no tokenizer.
 pub fn evaluate(
     dir: &Path,
     tokenizer: Option<&Path>,

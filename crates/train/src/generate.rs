@@ -1,4 +1,4 @@
-//! Text from a model.
+//! Text generation.
 
 use crate::demand::{self, Use};
 use crate::formats::open_model;
@@ -10,20 +10,20 @@ use crate::tokenizer::Tokenizer;
 use ane::{DeviceOptions, Pool};
 use std::path::Path;
 
-/// How text is generated.
+/// Options of text generation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GenerateOptions {
     /// The number of tokens to generate.
     pub tokens: usize,
-    /// Divides the logits; 0 takes the likeliest token.
+    /// The sampling temperature; 0 always takes the likeliest token.
     pub temperature: f64,
-    /// The probability mass that tokens are sampled from.
+    /// The probability mass of the likeliest tokens to sample from.
     pub top_p: f64,
     /// Seed of the sampling.
     pub seed: u64,
 }
 
-/// A model that generates text.
+/// Generates text with a model.
 #[derive(Debug)]
 pub struct Generator<'a> {
     network: &'a Network,
@@ -39,29 +39,29 @@ pub struct OwnedGenerator {
     ends: Vec<u32>,
 }
 
-/// How a model is opened to generate text.
+/// Options of opening a model for text generation.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenOptions {
-    /// Threads to compute on; 0 means as many as the machine runs at once.
+    /// Number of compute threads; 0: as many as the machine runs at once.
     pub threads: usize,
-    /// Which engine.
+    /// The engine.
     pub device: DeviceOptions,
-    /// Which plan of kernels.
+    /// The plans of kernels to try.
     pub start: Start,
     /// The element type of programs and surfaces.
     pub storage: Precision,
-    /// Tokens to generate after the prompt: windows are no longer than these need.
+    /// Tokens to generate after the prompt; limits the length of windows.
     pub tokens: usize,
 }
 
-/// Windows have a multiple of this number of tokens.
+/// The length of windows is a multiple of this.
 const STEP: usize = 64;
 
 /// Opens the model at `dir` to continue `prompt`; `on_event` gets the progress of compiling. `tokenizer`, if given, replaces the
 /// model's own.
 ///
 /// # Errors
-/// If it is no model, or has no tokenizer.
+/// If `dir` is not a model, or has no tokenizer.
 pub fn open(
     dir: &Path,
     tokenizer: Option<&Path>,
@@ -90,7 +90,7 @@ impl OwnedGenerator {
     /// As [`Generator::generate`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Generator::generate`].
     pub fn generate(
         &self,
         prompt: &str,
@@ -102,12 +102,12 @@ impl OwnedGenerator {
 }
 
 impl<'a> Generator<'a> {
-    /// A text ends with a special token of the tokenizer, or with one of `ends`.
+    /// A generator that stops at special tokens of the tokenizer and at the tokens `ends`.
     pub(crate) fn new(network: &'a Network, tokenizer: &'a Tokenizer, ends: &'a [u32]) -> Generator<'a> {
         Generator { network, tokenizer, ends }
     }
 
-    /// Whether `prompt` has tokens to begin with.
+    /// Whether `prompt` can be encoded.
     pub fn takes(&self, prompt: &str) -> bool {
         self.tokenizer.encode_prompt(prompt).is_ok()
     }
@@ -116,8 +116,7 @@ impl<'a> Generator<'a> {
         self.tokenizer.is_special(token) || self.tokenizer.end() == Some(token) || self.ends.contains(&token)
     }
 
-    /// Continues `prompt`; each part of the text goes to `sink` as it comes, until that returns `false`.
-    /// Returns the number of tokens.
+    /// Continues `prompt`; streams the text to `sink` until that returns `false`. Returns the number of tokens.
     ///
     /// The model sees at most its S last tokens; each new one costs a forward pass.
     ///
@@ -149,7 +148,7 @@ impl<'a> Generator<'a> {
                 self.network.check_range(&window)?;
             }
             let mut logits = self.network.logits_at(&window, seen.len() - 1)?;
-            // Ids that the tokenizer does not have mean no text.
+            // Ids that the tokenizer does not have are no text.
             for (id, logit) in (0u32..).zip(&mut logits).skip(self.tokenizer.vocab_size()) {
                 if !self.ends.contains(&id) {
                     *logit = f32::NEG_INFINITY;

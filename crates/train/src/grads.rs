@@ -1,4 +1,4 @@
-//! One forward and backward pass, written to a file: a way to compare this trainer with another.
+//! One forward and backward pass, written to a file, for comparison with other programs.
 
 use crate::config::ParamSpec;
 use crate::demand::{self, Use};
@@ -12,14 +12,14 @@ use ane::{DeviceOptions, Pool};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How gradients are computed.
+/// Options of the computation.
 #[derive(Clone, Copy, Debug)]
 pub struct GradsOptions {
-    /// Threads to compute on; 0 means as many as the machine runs at once.
+    /// Number of compute threads; 0: as many as the machine runs at once.
     pub threads: usize,
-    /// Which engine.
+    /// The engine.
     pub device: DeviceOptions,
-    /// Which plan of kernels.
+    /// The plans of kernels to try.
     pub start: Start,
     /// The element type of programs and surfaces.
     pub storage: Precision,
@@ -32,7 +32,7 @@ pub struct GradsOptions {
 /// `grad.<name>` in Hugging Face's names and layouts. Returns the loss; `on_event` gets the progress of compiling.
 ///
 /// # Errors
-/// If a file is not what it should be, a token is out of range, a result is not finite, or the engine fails.
+/// If a file is invalid, a token is out of range, a result is not finite, or the engine fails.
 pub fn grads(
     dir: &Path,
     tokens: &Path,

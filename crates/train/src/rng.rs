@@ -1,18 +1,18 @@
-//! Random numbers as a function of what they are for, so that a resumed run needs no generator state.
+//! Random numbers as a function of their purpose, so that a resumed run needs no generator state.
 //!
-//! Every use has its own stream, keyed by (run seed, [`Purpose`], index). Whoever needs the numbers of step
-//! 1000 asks for that stream and has them, whether or not steps 0 to 999 ran in the same process.
+//! Every use has its own stream, keyed by (run seed, [`Purpose`], index). The numbers of step 1000 do not depend on
+//! whether steps 0 to 999 ran in the same process.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// What a stream of random numbers is for; different purposes never share numbers.
+/// The purpose of a stream of random numbers; different purposes never share numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u64)]
 pub enum Purpose {
-    /// Initial weights; the index is the tensor's place in the parameter table.
+    /// Initial weights; the index is the tensor's position in the parameter table.
     Init = 1,
-    /// Which windows of the token file a step trains on; the index is the optimizer step.
+    /// The choice of a step's training windows; the index is the optimizer step.
     Batch = 2,
     /// Synthetic inputs and targets of the regression task; the index is the sample.
     Synthetic = 3,
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_numbers_of_a_seed_stay_what_they_are() {
-        // A change here makes every published seed mean another run.
+        // A change here changes the run of every published seed.
         assert_eq!(stream(42, Purpose::Batch, 7).next_u64(), 14_939_747_751_404_582_485);
     }
 }

@@ -3,20 +3,20 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What a sampler refuses.
+/// An error of sampling.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SampleError {
     /// The temperature is negative or not a number.
-    #[error("temperature {got}: it is a number from 0 up")]
+    #[error("temperature {got} is invalid: it must be a number of at least 0")]
     Temperature {
-        /// The one given.
+        /// The invalid value.
         got: f64,
     },
     /// The share of probability to keep is not in 0..=1.
-    #[error("top-p {got}: it is a share of probability, above 0 and at most 1")]
+    #[error("top-p {got} is invalid: it must be above 0 and at most 1")]
     TopP {
-        /// The one given.
+        /// The invalid value.
         got: f64,
     },
     /// A logit is NaN or +∞.
@@ -30,7 +30,7 @@ pub enum SampleError {
     /// No token has a logit above −∞, or there are none.
     #[error("none of the model's {vocab} logits allows a token")]
     Nothing {
-        /// How many logits there are.
+        /// The number of logits.
         vocab: usize,
     },
 }
@@ -50,13 +50,13 @@ impl SampleError {
     }
 }
 
-/// Chooses tokens at random by their probability, the same ones for the same seed and logits.
+/// Samples tokens by their probability: the same ones for the same seed and logits.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     temperature: f64,
     top_p: f64,
     rng: ChaCha8Rng,
-    /// Token and weight of the tokens that can be chosen.
+    /// Tokens with a nonzero weight, and their weights.
     candidates: Vec<(u32, f64)>,
 }
 
@@ -80,7 +80,7 @@ impl Sampler {
     /// Chooses a token.
     ///
     /// Shapes: `logits` `[V]`; −∞ rules a token out.
-    /// Numerics: probabilities in f64; equal ones go by token, lowest first. One random number a call, none at
+    /// Numerics: probabilities in f64; ties are ordered by token, lowest first. One random number per call, none at
     /// temperature 0.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl Sampler {
                 return Ok(token);
             }
         }
-        // Rounding may leave a crumb past the last candidate.
+        // Rounding may leave a small remainder after the last candidate.
         Ok(self.candidates.last().map_or(likeliest, |&(token, _)| token))
     }
 
@@ -124,7 +124,7 @@ impl Sampler {
     }
 }
 
-/// The token with the largest logit, the lowest of them if there are several, and that logit.
+/// The token with the largest logit (the lowest such token) and that logit.
 fn likeliest(logits: &[f32]) -> Result<(u32, f32), SampleError> {
     let mut best = None;
     for (token, &logit) in (0..).zip(logits) {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn top_p_keeps_the_fewest_that_reach_it() {
+    fn top_p_keeps_the_fewest_tokens_that_reach_it() {
         // Probabilities 0.1, 0.4, 0.4, 0.1.
         let logits = [0.0, 4f32.ln(), 4f32.ln(), 0.0];
         for (top_p, allowed) in
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sampled_is_refused() {
+    fn invalid_logits_and_options_are_refused() {
         let mut sampler = Sampler::new(1.0, 0.9, 0).unwrap();
         let refused = sampler.next(&[0.0, f32::NAN]).unwrap_err();
         assert_eq!(refused.to_string(), "the model's logit for token 1 is NaN");

@@ -1,4 +1,4 @@
-//! Which rungs of the ladder an engine takes: all kernels of a layer, compiled one by one.
+//! Which rungs of the ladder an engine accepts: every kernel of a layer is compiled separately.
 
 use crate::config::{ModelConfig, init_params};
 use crate::model::{KernelSpec, LADDER, Layer, Precision, Rung};
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::Hasher;
 use std::time::{Duration, Instant};
 
-/// The largest number of refusals: a compiler service is reported to suffer from them.
+/// The largest number of refusals; many of them are reported to disturb the compiler service.
 const MOST_REFUSED: usize = 5;
 
 /// An engine's answers to the kernels of a rung.
@@ -17,11 +17,11 @@ const MOST_REFUSED: usize = 5;
 pub struct RungSurvey {
     /// The rung.
     pub rung: &'static Rung,
-    /// Whether weights are on the surfaces that its kernels read.
+    /// Whether weights are passed on surfaces.
     pub dynamic: bool,
-    /// Programs that the whole model takes on it.
+    /// Number of programs of the whole model.
     pub programs: u64,
-    /// Its kernels, of the first layer.
+    /// The kernels of its first layer.
     pub kernels: Vec<KernelSurvey>,
 }
 
@@ -30,9 +30,9 @@ pub struct RungSurvey {
 pub struct KernelSurvey {
     /// Its name.
     pub name: String,
-    /// Its program as MIL.
+    /// Its program as MIL text.
     pub text: String,
-    /// FNV-1a, 64 bits, of the text: equal programs have equal ones.
+    /// FNV-1a of the text, 64 bits; identifies equal programs.
     pub hash: u64,
     /// The answer.
     pub verdict: Verdict,
@@ -41,11 +41,11 @@ pub struct KernelSurvey {
 /// An engine's answer to a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It compiled and loaded the program, in this time.
+    /// The program was compiled and loaded, in this time.
     Compiled(Duration),
-    /// It refused the program, in these words.
+    /// The program was refused, with this message.
     Refused(String),
-    /// It was not compiled, for this reason.
+    /// The program was not compiled, for this reason.
     NotAsked(String),
 }
 
@@ -56,12 +56,12 @@ impl RungSurvey {
     }
 }
 
-/// Compiles each kernel of each rung of the layer of `cfg` on `device`; equal programs once. A refusal ends a rung's first
-/// round, so that a rung that compiles whole is found; then the remaining kernels follow, as long as few are refused.
-/// `progress` gets the rung and the kernel that is compiled next.
+/// Compiles each kernel of each rung of the layer of `cfg` on `device`; equal programs once. The first pass leaves a rung at
+/// its first refusal, to find a rung that compiles completely; the second compiles the remaining kernels, until too many
+/// are refused. `progress` gets the rung and the kernel that is compiled next.
 ///
 /// # Errors
-/// If the model makes no kernels at all.
+/// If the model cannot be cut into kernels.
 pub fn survey(
     cfg: &ModelConfig,
     device: &dyn Device,
@@ -93,7 +93,7 @@ pub fn survey(
                     known.insert(kernel.hash, verdict);
                 }
                 kernel.verdict = known.get(&kernel.hash).cloned().unwrap_or_else(|| {
-                    Verdict::NotAsked(format!("{refused} programs were refused before it"))
+                    Verdict::NotAsked(format!("{refused} programs were refused before this one"))
                 });
                 if leave_at_first && matches!(kernel.verdict, Verdict::Refused(_)) {
                     break;
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(asked.len(), programs.len());
         assert!(asked.len() < 44, "{asked:?}");
         assert_eq!(asked[0], "six fwdAttn");
-        // The backward kernels of the first two are the same; the time of the first stands for both.
+        // The backward kernels of the first two rungs are the same and are compiled once.
         for (a, b) in rungs[0].kernels.iter().zip(&rungs[1].kernels) {
             assert_eq!(a.hash == b.hash, a.verdict == b.verdict && a.text == b.text, "{}", a.name);
             assert_eq!(a.hash == b.hash, a.name.contains("Bwd"), "{}", a.name);

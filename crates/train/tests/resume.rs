@@ -314,7 +314,7 @@ fn a_checkpoint_that_nobody_has_measured_is_taken_back_if_it_is_bad() {
     let (mut run, _) = open(&with(place.options("run"))).expect("opens");
     run.step().expect("a step");
     run.save_last().expect("saved");
-    assert!(run.spent().is_some());
+    assert!(run.exhausted().is_some());
     drop(run);
     let good = model(&place.path("run"));
     // Large enough to diverge, small enough for weights to fit into fp16.

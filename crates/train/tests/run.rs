@@ -106,15 +106,15 @@ fn a_process_that_may_compile_no_more_says_so_and_the_next_goes_on() {
         let mut run = Run::open(&next, &mut |_| {}).expect("opens");
         let compiles = run.compiles().expect("a budget");
         assert_eq!((compiles.first, compiles.step, compiles.steps()), (12, 10, 2));
-        assert!(run.spent().is_none(), "a new process has its budget");
-        while run.spent().is_none() {
+        assert!(run.exhausted().is_none(), "a new process has its budget");
+        while run.exhausted().is_none() {
             run.step().expect("a step");
         }
         assert_eq!(run.step_count(), last);
-        assert_eq!(run.spent(), Some(&BudgetExhausted::Budget { wanted: 10, left: 0 }));
+        assert_eq!(run.exhausted(), Some(&BudgetExhausted::Budget { wanted: 10, left: 0 }));
         // The kernels are not the model's any more, so nothing is computed with them.
         for error in [run.step().map(|_| ()), run.validate(1).map(|_| ())] {
-            let error = error.expect_err("spent");
+            let error = error.expect_err("the budget is exhausted");
             assert!(matches!(error, RunError::Step(StepError::BudgetExhausted(_))), "{error}");
             assert!(error.hint().is_some_and(|hint| hint.contains("new process")), "{error}");
         }

@@ -1,14 +1,14 @@
-//! Flags of every command that computes, and what values flags can have.
+//! Flags shared by all commands that compute, and parsers of flag values.
 
 use ane::{DeviceKind, MatmulPrecision, WeightMode};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use train::model::{Norms, Precision, Rung, Start};
 use train::run::{Check, SettingValue};
 
-/// Most threads that may be asked for: more than any machine has, few enough to start.
+/// The largest number of threads: more than any machine has, few enough to start.
 const MOST_THREADS: usize = 1024;
 
-/// On what to compute.
+/// Flags of engine and threads.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct EngineArgs {
     /// Threads to compute on; 0: as many as the machine runs at once. The results do not depend on it
@@ -20,21 +20,21 @@ pub struct EngineArgs {
         value_parser = named(DeviceKind::ALL, DeviceKind::name))]
     device: DeviceKind,
 
-    /// Matrix products on the CPU: f32, exact; int16, with factors rounded to 12 bits of the largest beside them, about
-    /// as good as half precision keeps them; bf16, with factors rounded to 8 bits. The two are up to twice as fast where
-    /// the processor has quick instructions for them [default: f32; a resumed run's own]
+    /// Precision of matrix products on the CPU: f32, exact; int16, with factors rounded to 12 bits relative to the largest
+    /// of their block, about as accurate as half precision; bf16, with factors rounded to 8 bits. int16 and bf16 are up to
+    /// twice as fast where the processor has instructions for them [default: f32; a resumed run's own]
     #[arg(long, value_name = "MATH", value_parser = math())]
     pub math: Option<MatmulPrecision>,
 
-    /// Programs that a process may compile: on the Neural Engine 100 unless another number is given here; with a number
-    /// the software engine compiles as the Neural Engine does, again for each change of weights. `train` goes on in a
-    /// new process when there are no more
+    /// Programs that a process may compile [default: 100 on the Neural Engine, no limit on the software engine]. With a
+    /// limit the software engine recompiles for each change of weights, as the Neural Engine does. When the budget is
+    /// exhausted, `train` continues in a new process
     #[arg(long, value_name = "N", value_parser = positive::<u32>)]
     compile_budget: Option<u32>,
 }
 
 impl EngineArgs {
-    /// Which engine is wanted.
+    /// The options of the engine.
     pub fn device(self) -> ane::DeviceOptions {
         ane::DeviceOptions {
             engine: self.device,
@@ -46,7 +46,7 @@ impl EngineArgs {
     }
 }
 
-/// What every command has that computes with a model: on what, and how the model becomes kernels.
+/// Flags of commands that compute with a model: engine, and how the model is compiled.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct ModelArgs {
     #[command(flatten)]
@@ -57,10 +57,10 @@ pub struct ModelArgs {
     #[arg(long, value_name = "TYPE", value_parser = storage())]
     storage: Option<Precision>,
 
-    /// How weights reach the engine: baked into kernels, or dynamic, on the surfaces that kernels read, so that one set
-    /// of kernels is compiled once and serves all layers. auto: dynamic on the Neural Engine, which would compile baked
-    /// ones again after each step; baked on the software engine, where that takes less memory, and on an engine that
-    /// refuses the others
+    /// How weights are passed to the engine: baked into kernels; or dynamic, on the kernels' input surfaces, so that one
+    /// set of kernels is compiled once and serves all layers. auto: dynamic on the Neural Engine, which would recompile
+    /// baked kernels after each step; baked on the software engine, where it takes less memory, and on an engine that
+    /// refuses dynamic kernels
     #[arg(long, value_name = "HOW", default_value = "auto", value_parser = named(WeightMode::ALL, WeightMode::name))]
     weights: WeightMode,
 
@@ -69,7 +69,7 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// Which engine is wanted, with weights that come so.
+    /// The options of the engine, with the weight mode.
     pub fn device(self) -> ane::DeviceOptions {
         ane::DeviceOptions { weights: self.weights, ..self.engine.device() }
     }
@@ -79,41 +79,41 @@ impl ModelArgs {
         self.storage.unwrap_or(Precision::F16)
     }
 
-    /// The same, if it was said.
+    /// The element type, if the flag was given.
     pub fn given_storage(self) -> Option<Precision> {
         self.storage
     }
 
-    /// Where norms are computed, if that was said.
+    /// Where norms are computed, if the flag was given.
     pub fn given_norms(self) -> Option<Norms> {
         self.norms.norms
     }
 
-    /// Which plans of kernels are tried, if such an engine took `known` before.
+    /// The plans of kernels to try; `known` is the rung that such an engine accepted before.
     pub fn start(self, known: Option<&'static Rung>) -> Start {
         Start { norms: self.norms.get(), known, exact: None }
     }
 }
 
-/// Where norms are computed.
+/// The flag for where norms are computed.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct NormsArgs {
-    /// Where RMSNorm of the forward pass is computed: on the engine, in the kernels that read what comes of it; on the
-    /// host; or auto: on the engine where it takes such kernels, else on the host, and in kernels with less and less in
-    /// them until the engine takes them. The losses are the same but for rounding [default: auto; a resumed run's own]
+    /// Where RMSNorm of the forward pass is computed: engine, inside the kernels that read its result; host; or auto, on
+    /// the engine if it accepts such kernels, else on the host, with smaller and smaller kernels until the engine accepts
+    /// them. The losses are equal up to rounding [default: auto; a resumed run's own]
     #[arg(long, value_name = "WHERE", value_parser = named(Norms::ALL, Norms::name))]
     norms: Option<Norms>,
 }
 
 impl NormsArgs {
-    /// Where.
+    /// The value; `Auto` if the flag was not given.
     pub fn get(self) -> Norms {
         self.norms.unwrap_or_default()
     }
 }
 
 impl EngineArgs {
-    /// The flags that mean the same, with the engine that was found.
+    /// The equivalent command-line flags, with `engine` as the device.
     pub fn words(self, engine: ane::Engine) -> Vec<String> {
         let device = match engine {
             ane::Engine::Apple => DeviceKind::Ane,
@@ -128,7 +128,7 @@ impl EngineArgs {
     }
 }
 
-/// Reads one of `all` by its name.
+/// A parser for one of `all` by its name.
 pub fn named<T: Copy + Send + Sync + 'static, const N: usize>(
     all: [T; N],
     name: fn(T) -> &'static str,
@@ -138,17 +138,17 @@ pub fn named<T: Copy + Send + Sync + 'static, const N: usize>(
     })
 }
 
-/// Reads how matrix products are computed.
+/// A parser for the precision of matrix products.
 pub fn math() -> impl TypedValueParser<Value = MatmulPrecision> {
     named(MatmulPrecision::ALL, MatmulPrecision::name)
 }
 
-/// Reads the element type of programs and surfaces.
+/// A parser for the element type of programs and surfaces.
 pub fn storage() -> impl TypedValueParser<Value = Precision> {
     named(Precision::ALL, Precision::name)
 }
 
-/// How many threads.
+/// Parses a number of threads.
 pub fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if n <= MOST_THREADS => Ok(n),
@@ -156,22 +156,22 @@ pub fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A whole number that is not 0.
+/// Parses a whole number of at least 1.
 pub fn positive<T: SettingValue>(text: &str) -> Result<T, String> {
     Check::Positive.parse(text)
 }
 
-/// A number above 0.
+/// Parses a number above 0.
 pub fn above_zero<T: SettingValue>(text: &str) -> Result<T, String> {
     Check::AboveZero.parse(text)
 }
 
-/// A number that is 0 or more.
+/// Parses a number that is 0 or more.
 pub fn not_negative<T: SettingValue>(text: &str) -> Result<T, String> {
     Check::NotNegative.parse(text)
 }
 
-/// A share of the whole: above 0, at most 1.
+/// Parses a number above 0 and at most 1.
 pub fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|&x: &f64| x > 0.0 && x <= 1.0);
     share.ok_or_else(|| "a number above 0 and at most 1 is needed".to_owned())

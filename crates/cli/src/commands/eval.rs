@@ -13,8 +13,8 @@ use train::run::CompileEvent;
 
 /// Measure how well a model predicts a text
 ///
-/// Prints the mean loss in nats per token, the perplexity, and, if the model's tokenizer is known, bits per byte of
-/// the text, which can be compared between tokenizers.
+/// Prints the mean loss in nats per token, the perplexity, and, if the model's tokenizer is known, bits per byte of the
+/// text, which do not depend on the tokenizer.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -32,7 +32,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
 
-    /// Windows to measure on; without it, all
+    /// Number of windows to measure on [default: all]
     #[arg(long, value_name = "N", value_parser = positive::<usize>)]
     windows: Option<usize>,
 

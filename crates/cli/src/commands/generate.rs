@@ -14,7 +14,7 @@ use train::generate::{self, GenerateOptions, OpenOptions};
 
 /// Continue a text with a trained model
 ///
-/// The prompt and what the model makes of it go to stdout, piece by piece as they come.
+/// The prompt and its continuation are streamed to stdout.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -39,15 +39,15 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = positive::<usize>)]
     tokens: usize,
 
-    /// How daring: 0 always takes the likeliest token, 1 draws as the model predicts
+    /// Sampling temperature: 0 always takes the likeliest token, 1 samples from the model's probabilities
     #[arg(long, value_name = "F", default_value_t = 0.8, value_parser = not_negative::<f64>)]
     temperature: f64,
 
-    /// Draw from the likeliest tokens that have this share of the probability
+    /// Sample from the fewest likeliest tokens whose probabilities reach this sum
     #[arg(long, value_name = "F", default_value_t = 0.95, value_parser = share)]
     top_p: f64,
 
-    /// What the draws follow from; without it, each call draws anew
+    /// Seed of the sampling [default: another one each time]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
@@ -82,12 +82,12 @@ pub fn run(ui: &Ui, args: &GenerateArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// A seed that differs from call to call, short enough to type.
+/// A seed from the clock, short enough to type.
 fn from_clock() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_micros() as u64 % 1_000_000)
 }
 
-/// Text shown piece by piece, until the reader closes the output.
+/// Streams text to an output until the reader closes it.
 ///
 /// On a terminal, control characters other than newline and tab are replaced.
 pub struct Stream<W: Write> {
@@ -98,7 +98,7 @@ pub struct Stream<W: Write> {
 }
 
 impl Stream<StdoutLock<'static>> {
-    /// To stdout.
+    /// A stream to stdout.
     pub fn stdout(ui: &Ui) -> Self {
         Stream::new(ui.out(), io::stdout().is_terminal())
     }
@@ -109,7 +109,7 @@ impl<W: Write> Stream<W> {
         Stream { out, terminal, failure: None, at_line_start: true }
     }
 
-    /// Shows `piece`; says whether more is wanted.
+    /// Writes `piece`; returns `false` if the reader has closed the output.
     pub fn write(&mut self, piece: &str) -> bool {
         if self.failure.is_none() && !piece.is_empty() {
             self.at_line_start = piece.ends_with('\n');

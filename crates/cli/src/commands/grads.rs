@@ -11,8 +11,8 @@ use train::run::CompileEvent;
 
 /// Run one forward and backward pass and write its gradients
 ///
-/// This is how anybody compares us with another implementation: same weights, same tokens, then the loss, the logits
-/// and the gradient of every weight, side by side.
+/// For comparison with another implementation: with the same weights and tokens, compare the loss, the logits and the
+/// gradient of every weight.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -31,11 +31,11 @@ pub struct GradsArgs {
     #[arg(long, value_name = "FILE")]
     tokens: PathBuf,
 
-    /// The file to write; an earlier one of that name is replaced
+    /// The file to write; an existing one is replaced
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
-    /// The factor that keeps small gradients in the range of fp16; it is taken out again
+    /// Loss scale, which keeps small gradients in the range of fp16; the written gradients are divided by it
     #[arg(long, value_name = "F", default_value_t = 256.0, value_parser = above_zero::<f32>)]
     loss_scale: f32,
 
@@ -55,6 +55,6 @@ pub fn run(ui: &Ui, args: &GradsArgs) -> Result<(), CommandError> {
     let on_event = &mut |event: CompileEvent<'_>| ladder.report(ui, event);
     let loss = grads(&args.model, &args.tokens, &args.out, &options, on_event)?;
     ui.result(&format!("loss {loss:.6}"))?;
-    ui.say(format!("gradients are in `{}`", args.out.display()));
+    ui.say(format!("wrote gradients to `{}`", args.out.display()));
     Ok(())
 }

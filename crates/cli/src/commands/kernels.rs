@@ -22,14 +22,14 @@ use train::model::{KernelSpec, Layer};
 use train::run::{RunError, Settings};
 use train::step::Build;
 
-/// Where weight files are, in the text of a program.
+/// The prefix of weight files' paths in a program.
 const MODEL_PATH: &str = "@model_path/";
 
 /// List the kernels of a model's layer
 ///
 /// For each kernel: its operations, multiplications and weights, the surface it reads and the surface it writes, and
-/// which values lie on them. `--emit` writes the programs as MIL text with their weight files. With `--weights dynamic`
-/// weights lie on the surfaces too, and the kernels serve all layers.
+/// the values that these hold. `--emit` writes the programs as MIL text with their weight files. With `--weights
+/// dynamic` the surfaces hold the weights too, and one set of kernels serves all layers.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -69,7 +69,7 @@ pub fn run(ui: &Ui, args: &KernelsArgs) -> Result<(), CommandError> {
     let storage = args.on.storage();
     let layer = Layer::new(&cfg, storage)?;
     let options = SoftOptions::threads(args.on.engine.threads).map_err(RunError::from)?;
-    // What it is to run on decides what `auto` means.
+    // The engine decides what `auto` means.
     let build = Build::train(storage).on(args.on.device());
     let wanted = build.wanted(args.on.device(), cfg.layers);
     let engine = ane::open(wanted, options).map_err(RunError::from)?.info().engine;
@@ -83,10 +83,10 @@ pub fn run(ui: &Ui, args: &KernelsArgs) -> Result<(), CommandError> {
     if args.json { print_json(ui, &listing) } else { ui.result(&listing.text(ui)) }
 }
 
-/// Where weights on a surface come from.
+/// [`Value::from`] of a weight.
 const WEIGHTS: &str = "weights";
 
-/// What is said about a layer.
+/// The kernels of a layer, as they are printed.
 #[derive(Debug, Serialize)]
 struct Listing {
     model: String,
@@ -94,13 +94,13 @@ struct Listing {
     dim: usize,
     seq: usize,
     kernels: Vec<Kernel>,
-    /// Of a layer.
+    /// Sums over the layer.
     total: Total,
-    /// What a real engine may refuse.
+    /// Reported limits of real engines that the surfaces exceed.
     limits: Vec<Limit>,
 }
 
-/// A limit of real engines that some surfaces do not keep.
+/// A reported limit of real engines, and the surfaces that exceed it.
 #[derive(Debug, Serialize)]
 struct Limit {
     breach: String,
@@ -108,7 +108,7 @@ struct Limit {
     surfaces: Vec<String>,
 }
 
-/// The limits that the kernels' surfaces do not keep, each once.
+/// The limits that the kernels' surfaces exceed, each once.
 fn limits(specs: &[KernelSpec]) -> Vec<Limit> {
     let mut limits: Vec<Limit> = Vec::new();
     for k in specs {
@@ -136,7 +136,7 @@ struct Kernel {
     ops: usize,
     /// Two for each multiply-add of matrix products and convolutions.
     flops: u64,
-    /// Of its weight files.
+    /// Bytes of its weight files.
     weight_bytes: u64,
     weight_files: usize,
     input: Surface,
@@ -147,9 +147,9 @@ struct Kernel {
 struct Surface {
     shape: Vec<usize>,
     dtype: String,
-    /// Of all surfaces, if there are several.
+    /// Bytes, summed over all surfaces if there are several.
     bytes: usize,
-    /// The shapes of the others, if values lie apart.
+    /// The shapes of further surfaces, if each value has its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     others: Vec<Vec<usize>>,
     values: Vec<Value>,
@@ -164,8 +164,9 @@ struct Value {
     columns: usize,
     /// The kernel that provides it, `host`, or `weights`; of outputs, this kernel.
     from: String,
-    /// Whether it is a matrix that lies as its transpose.
-    turned: bool,
+    /// Whether it is a matrix stored as its transpose.
+    #[serde(rename = "turned")]
+    transposed: bool,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -190,7 +191,7 @@ impl Listing {
             column: slot.column,
             columns: slot.columns,
             from,
-            turned: slot.transposed,
+            transposed: slot.transposed,
         };
         let surface = |ty: &TensorType, others: &[TensorType], values: Vec<Value>| Surface {
             shape: ty.shape.to_vec(),
@@ -273,9 +274,10 @@ impl Listing {
                 &format!("surfaces {}", units::bytes(t.surface_bytes as u64)),
             ],
         );
-        let beside = self.kernels.iter().any(|k| k.input.values.iter().any(|v| v.from == WEIGHTS));
-        let weights = if beside { "; weights with channels × columns, and where they begin" } else { "" };
-        let _ = writeln!(out, "\nWhat lies on the surfaces, with channels{weights}:");
+        let has_weights = self.kernels.iter().any(|k| k.input.values.iter().any(|v| v.from == WEIGHTS));
+        let weights =
+            if has_weights { "; weights with channels × columns, and their first ones" } else { "" };
+        let _ = writeln!(out, "\nValues on the surfaces, with channels{weights}:");
         for k in &self.kernels {
             let _ = writeln!(out, "\n{}", ui.bold(&k.name));
             let (weights, values): (Vec<&Value>, Vec<&Value>) =
@@ -284,8 +286,8 @@ impl Listing {
             let writes = k.output.values.iter().map(|v| format!("{} {}", v.name, v.channels));
             wrap(&mut out, "  reads   ", reads);
             let at = |v: &&Value| {
-                let turned = if v.turned { " turned" } else { "" };
-                format!("{} {}×{}{turned} at {}, {}", v.name, v.channels, v.columns, v.channel, v.column)
+                let transposed = if v.transposed { " transposed" } else { "" };
+                format!("{} {}×{}{transposed} at {}, {}", v.name, v.channels, v.columns, v.channel, v.column)
             };
             if !weights.is_empty() {
                 wrap(&mut out, "  weights ", weights.iter().map(at));
@@ -301,7 +303,7 @@ impl Listing {
     }
 }
 
-/// Items with commas, in lines of at most 100 columns.
+/// Writes items with commas, in lines of at most 100 columns.
 fn wrap(out: &mut String, lead: &str, items: impl Iterator<Item = String>) {
     let mut line = lead.to_owned();
     let mut items = items.peekable();
@@ -319,7 +321,7 @@ fn wrap(out: &mut String, lead: &str, items: impl Iterator<Item = String>) {
     let _ = writeln!(out, "{}", line.trim_end());
 }
 
-/// Refuses a folder that has something in it, or is none.
+/// Refuses a path that is not an empty or new folder.
 fn refuse_occupied(dir: &Path) -> Result<(), CommandError> {
     let mut entries = match fs::read_dir(dir) {
         Ok(entries) => entries,

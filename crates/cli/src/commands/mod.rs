@@ -1,4 +1,4 @@
-//! The commands: one file each, whose doc comment is its manual.
+//! The commands: one file each; the doc comment of its arguments is its `--help`.
 
 mod bench;
 pub mod doctor;
@@ -55,7 +55,7 @@ enum Command {
 }
 
 impl Cli {
-    /// The output that the command writes to.
+    /// The output of the command.
     pub fn ui(&self) -> Ui {
         Ui::new(matches!(&self.command, Command::Train(args) if args.quiet))
     }
@@ -83,14 +83,14 @@ fn model_help(folder: &str) -> String {
     format!("{folder}, {}", ::train::formats::MODEL_FILES)
 }
 
-/// A value as JSON on stdout, for programs.
+/// Prints `value` as JSON on stdout.
 fn print_json(ui: &Ui, value: &impl serde::Serialize) -> Result<(), CommandError> {
     let text = serde_json::to_string_pretty(value)
-        .map_err(|e| CommandError::failure(format!("the result makes no JSON: {e}")))?;
+        .map_err(|e| CommandError::failure(format!("cannot write the result as JSON: {e}")))?;
     ui.result(&text)
 }
 
-/// Refuses a file that cannot be written, before time is spent on its content.
+/// Refuses a file that cannot be written, before its content is computed.
 pub fn check_place(path: Option<&Path>) -> Result<(), CommandError> {
     let Some(path) = path else { return Ok(()) };
     let new = !path.exists();

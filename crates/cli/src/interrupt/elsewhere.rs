@@ -1,18 +1,18 @@
-//! Systems without signals to hold back: a handler, which is told when another process has the work.
+//! Systems without Unix signals: a handler that is switched off once another process continues the run.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-/// Whether another process has the work.
+/// Whether another process continues the run.
 #[derive(Debug, Default)]
 pub struct Watcher(Arc<AtomicBool>);
 
 impl Watcher {
-    /// Calls `on_request` for each request to end.
+    /// Calls `on_request` for each request to terminate.
     ///
     /// # Errors
-    /// The system's.
+    /// If the system installs no handler.
     pub fn start(on_request: impl Fn() + Send + 'static) -> io::Result<Watcher> {
         let away = Arc::new(AtomicBool::new(false));
         let left = Arc::clone(&away);
@@ -25,7 +25,7 @@ impl Watcher {
         Ok(Watcher(away))
     }
 
-    /// From now on this process waits for another, and ends as it does.
+    /// Ignores requests from now on: this process waits for another and exits with its code.
     pub fn leave(self) {
         self.0.store(true, SeqCst);
     }

@@ -1,6 +1,5 @@
-//! No handler interrupts anything here: signals are held back for all threads, and one thread waits for them. What
-//! nobody has taken when a new process takes the place of this one is still there for its watcher: the system passes
-//! on what is held back.
+//! Signals are blocked in all threads and one thread waits for them, so no handler interrupts anything. A signal still
+//! pending when a new process replaces this one (`exec`) stays pending for the new process's watcher.
 
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
@@ -9,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 
-/// Tells the watcher to look whether it is to end; from anybody else it means nothing.
+/// Wakes the watcher, so that it checks whether to stop; ignored otherwise.
 const LOOK: Signal = Signal::SIGUSR1;
 
 /// The thread that waits for signals.
@@ -20,10 +19,10 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Calls `on_request` for each request to end. Threads that were there before may still be ended by one.
+    /// Calls `on_request` for each termination signal. Threads started earlier do not block these signals.
     ///
     /// # Errors
-    /// The system's.
+    /// If signals cannot be blocked or no thread started.
     pub fn start(on_request: impl Fn() + Send + 'static) -> io::Result<Watcher> {
         let mut signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, LOOK].into_iter().collect();
         if !ignores_hangups() {
@@ -34,7 +33,7 @@ impl Watcher {
         let left = Arc::clone(&leaves);
         let watch = move || {
             while !left.load(SeqCst) {
-                // A wait fails if it is broken off: then there is nothing to hear of.
+                // An interrupted wait has no signal.
                 if signals.wait().is_ok_and(|signal| signal != LOOK) {
                     on_request();
                 }
@@ -44,7 +43,7 @@ impl Watcher {
         Ok(Watcher { thread: Some(thread), leaves })
     }
 
-    /// Ends the watch when all that was taken is heard of; what comes from now on is for the next process.
+    /// Stops after all received signals are reported; later ones stay pending for the next process.
     pub fn leave(self) {
         self.leaves.store(true, SeqCst);
         if let (Some(thread), Ok(())) = (self.thread, kill(Pid::this(), LOOK)) {
@@ -53,8 +52,7 @@ impl Watcher {
     }
 }
 
-/// Whether this process is to outlive its terminal, as `nohup` has it: what is ignored and held back, Linux keeps, and
-/// other systems drop.
+/// Whether SIGHUP is ignored, as under `nohup`: a blocked signal that is ignored stays pending on Linux.
 fn ignores_hangups() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -12,7 +12,7 @@ const VALIDATED: RGBColor = RGBColor(205, 92, 26);
 
 /// Draws training loss, raw and smoothed, and validation loss over steps; `None` if there is nothing to draw.
 ///
-/// `unit` is the loss's. Losses that are not finite leave gaps.
+/// `unit` is that of the loss. Losses that are not finite leave gaps.
 pub fn loss_svg(
     title: &str,
     unit: &str,
@@ -23,7 +23,7 @@ pub fn loss_svg(
     let validated: Vec<(f64, f64)> = finite(validations.iter().map(|v| (v.step, v.loss)));
     let smoothed = smoothed(&raw);
 
-    // Outliers of single steps must not flatten the rest: two of a hundred may lie outside, not the first.
+    // Outliers must not flatten the curve: the lowest and highest 1 % of steps, but not the first, may be clipped.
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
     let mut losses: Vec<f64> = raw.iter().map(|p| p.1).collect();
     losses.sort_by(f64::total_cmp);
@@ -113,7 +113,7 @@ fn draw(
         .map_err(failed)
 }
 
-/// A mean that looks as far ahead as back, so that the curve lies in the middle of its points.
+/// The mean of a forward and a backward moving average, so that the curve does not lag.
 fn smoothed(raw: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let (mut back, mut ahead) = (Smooth::default(), Smooth::default());
     let mut later: Vec<f64> = raw.iter().rev().map(|&(_, loss)| ahead.add(loss)).collect();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_has_a_picture_with_words_on_it() {
+    fn the_chart_of_a_run_has_labels() {
         let steps: Vec<_> = (1..=50).map(|i| record(i, 5.0 - 0.05 * i as f64)).collect();
         let validations =
             [Validation { step: 50, loss: 2.7, perplexity: 14.9, bits_per_byte: Some(1.9), windows: 8 }];
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_that_are_not_finite_are_no_obstacle() {
+    fn losses_that_are_not_finite_are_left_out() {
         assert_eq!(loss_svg("tiny", "", &[record(1, f64::NAN)], &[]).unwrap(), None);
         let svg = loss_svg("tiny", "", &[record(1, f64::INFINITY), record(2, 3.0)], &[]).unwrap();
         assert!(svg.is_some_and(|svg| !svg.contains("NaN") && !svg.contains("inf")));

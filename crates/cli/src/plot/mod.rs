@@ -12,7 +12,7 @@ use plotters::prelude::RGBColor;
 const SIZE: (u32, u32) = (960, 540);
 const GRID: RGBColor = RGBColor(226, 226, 226);
 
-/// The picture, or the error that the user sees.
+/// Converts a chart's error to the one that the user sees.
 pub fn drawn(svg: Result<String, String>) -> Result<String, CommandError> {
     svg.map_err(|e| CommandError::failure(format!("the result cannot be drawn: {e}")))
 }

@@ -116,7 +116,7 @@ fn what_no_process_left_is_no_handover() {
     let mut command = place.command("train --device soft --model tiny --data text.txt --out run");
     let outcome = Outcome::of(command.env("BACKPROPANE_GOES_ON", "{}"));
     assert_eq!(outcome.code, Some(2));
-    assert!(outcome.stderr.contains("`BACKPROPANE_GOES_ON` in the environment"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("environment variable `BACKPROPANE_GOES_ON`"), "{}", outcome.stderr);
     assert!(!place.exists("run"), "nothing is written");
 }
 

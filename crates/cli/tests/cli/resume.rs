@@ -112,7 +112,7 @@ fn whatever_is_missing_at_the_end_of_a_run_is_written() {
         let before = place.snapshot();
         let again = place.succeed(&format!("train --resume --out {run}"));
         assert!(
-            again.stderr.contains("all 8 steps are taken; more with --steps"),
+            again.stderr.contains("all 8 steps are done; for more, give --steps"),
             "{state}: {}",
             again.stderr
         );
@@ -142,7 +142,7 @@ fn damage_is_said_aloud_and_the_run_goes_on_before_it() {
         let said: Vec<&str> = outcome.stderr.lines().collect();
         assert!(
             matches!(said[..], [line] if line.starts_with("warning: ") && line.contains(named)
-                && line.contains("step-00000008") && line.ends_with("going on from the checkpoint of step 4")),
+                && line.contains("step-00000008") && line.ends_with("resuming from the checkpoint of step 4")),
             "{said:?}"
         );
         assert!(left(&place, run) == whole, "{run}: other files");
@@ -188,7 +188,7 @@ fn a_run_without_its_tokenizer_is_not_resumed() {
     place.write("run/tokenizer.json", [&tokenizer[..], b" "].concat());
     refused(resume, "`run/tokenizer.json` is not the tokenizer that the run in `run` was started with");
     fs::remove_file(place.path("run/tokenizer.json")).expect("removed");
-    refused(resume, "`run` has no tokenizer any more");
+    refused(resume, "`run` has lost the tokenizer");
     place.write("kept.json", &tokenizer);
     place.succeed(&format!("{resume} --tokenizer kept.json"));
     assert!(place.read("run/tokenizer.json") == tokenizer, "it is back");

@@ -1,4 +1,4 @@
-//! Tests of files that are damaged, planted or left behind: each is named, and a run goes on from what is good.
+//! Tests of damaged, foreign and leftover files: errors name each, and a run resumes from an undamaged checkpoint.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ fn checkpoint(run: &RunFolder, step: u64) -> PathBuf {
     run.dir().join(format!("checkpoints/step-{step:08}.safetensors"))
 }
 
-/// A safetensors file taken apart.
+/// The parts of a safetensors file.
 struct Parts {
     header: Value,
     data: Vec<u8>,
@@ -77,7 +77,7 @@ impl Parts {
         fs::write(path, [&length[..], &header, &self.data].concat()).unwrap();
     }
 
-    /// Where a tensor's bytes are.
+    /// The byte range of a tensor.
     fn range(&self, name: &str) -> std::ops::Range<usize> {
         let at = |i: usize| self.header[name]["data_offsets"][i].as_u64().unwrap() as usize;
         at(0)..at(1)
@@ -110,7 +110,7 @@ const Q1: &str = "param.model.layers.1.self_attn.q_proj.weight";
 const M: &str = "adamw.m.model.layers.1.mlp.up_proj.weight";
 const V: &str = "adamw.v.model.norm.weight";
 
-/// What happened to a file; what the error must name besides the file; the damage.
+/// The damage in words; what the error must name besides the file; the damage as code.
 type Damage = (&'static str, &'static str, fn(&mut Parts, &Parts));
 
 /// The second file is of another step.
@@ -223,7 +223,7 @@ fn damages_of_a_model_are_named() {
     says(refusal(&|f| f.header["__metadata__"]["format"] = "tf".into()), "header");
 }
 
-/// Every bit of a file, one after another: what loads is what was written.
+/// Flips every bit of a file in turn: a file that still loads has the content that was written.
 #[test]
 fn no_flipped_bit_goes_unnoticed() {
     let dir = tempdir().unwrap();
@@ -239,14 +239,14 @@ fn no_flipped_bit_goes_unnoticed() {
         damaged[at] ^= 1 << (at % 8);
         fs::write(&path, damaged).unwrap();
         if let Ok(read) = load_checkpoint(&path, &config) {
-            // Padding, and a letter's two spellings, say the same.
+            // Flips in padding, or between a letter's two cases, do not change the content.
             assert_eq!((&read.state, &read.params), (&before, &params), "byte {at}");
             assert_eq!((&read.m, &read.v), (&params, &params), "byte {at}");
         }
     }
 }
 
-/// Files of other programs have no checksums, and what is in them is looked at nevertheless.
+/// Files of other programs have no checksums, but their content is checked.
 #[test]
 fn numbers_that_are_not_finite_are_named_with_their_count() {
     let (_dir, run) = run();

@@ -1,4 +1,4 @@
-//! The folder of a run: paths of its files, its newest checkpoint, which checkpoints are removed.
+//! The folder of a run: paths of its files, its newest checkpoint, removal of old checkpoints.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::tokenizer::Tokenizer;
 const FILES: [&str; 7] =
     [CONFIG, "loss.svg", "metrics.jsonl", WEIGHTS, "tokenizer.bin", "tokenizer.json", "tokens.bin"];
 
-/// Checkpoints that are kept; more than one, because the newest may be damaged.
+/// Number of checkpoints that are kept; more than one, because the newest may be damaged.
 const KEPT: usize = 2;
 
 /// A run's folder.
@@ -69,7 +69,7 @@ impl RunFolder {
         self.dir.join("checkpoints")
     }
 
-    /// Writes `config.json` and the files that `metadata` came with.
+    /// Writes `config.json` and the companion files of `metadata`.
     ///
     /// # Errors
     /// [`TrainError::Io`].
@@ -83,12 +83,11 @@ impl RunFolder {
         write_atomically(&self.config(), metadata.config_json(config, tokenizer).as_bytes())
     }
 
-    /// Writes a checkpoint of the snapshot's step, then `model.safetensors` with the same weights, then removes
-    /// what is no longer needed: all but the two newest checkpoints, any of a later step (an earlier run left
-    /// them), and what interrupted writes left.
+    /// Writes a checkpoint of the snapshot's step, then `model.safetensors` with the same weights. Then removes all but the two
+    /// newest checkpoints, checkpoints of later steps (from an earlier run), and files of interrupted writes.
     ///
     /// # Errors
-    /// [`TrainError::Io`]; the earlier checkpoints and the earlier `model.safetensors` are then as they were.
+    /// [`TrainError::Io`]; existing checkpoints and `model.safetensors` are then unchanged.
     pub fn save(&self, config: &ModelConfig, snapshot: Snapshot<'_>) -> Result<(), TrainError> {
         let step = snapshot.state.step;
         let path = self.checkpoints().join(format!("step-{step:08}.safetensors"));
@@ -100,12 +99,12 @@ impl RunFolder {
     /// Writes `model.safetensors`.
     ///
     /// # Errors
-    /// [`TrainError::Io`]; an earlier one is then as it was.
+    /// [`TrainError::Io`]; an existing one is then unchanged.
     pub fn save_model(&self, config: &ModelConfig, params: &[f32]) -> Result<(), TrainError> {
         save_model(&self.model(), config, params)
     }
 
-    /// The newest checkpoint, as its step and its path.
+    /// Step and path of the newest checkpoint.
     ///
     /// # Errors
     /// [`TrainError::Io`] if the folder cannot be listed.
@@ -113,11 +112,10 @@ impl RunFolder {
         Ok(self.steps()?.pop())
     }
 
-    /// Reads the newest checkpoint that is undamaged; what is wrong with newer ones comes with it.
+    /// Reads the newest undamaged checkpoint; returns the errors of newer ones too.
     ///
     /// # Errors
-    /// [`TrainError::NoCheckpoint`]; if all are damaged, what is wrong with the newest; otherwise as
-    /// [`load_checkpoint`].
+    /// [`TrainError::NoCheckpoint`]; the error of the newest if all are damaged; otherwise as [`load_checkpoint`].
     pub fn load_newest(&self, config: &ModelConfig) -> Result<(Checkpoint, Vec<TrainError>), TrainError> {
         let mut passed_over = Vec::new();
         for (step, path) in self.steps()?.into_iter().rev() {
@@ -131,13 +129,13 @@ impl RunFolder {
         Err(passed_over.into_iter().next().unwrap_or_else(none))
     }
 
-    /// Whether `model.safetensors` is whole and holds these weights.
+    /// Whether `model.safetensors` is undamaged and holds these weights.
     pub fn has_model(&self, config: &ModelConfig, params: &[f32]) -> bool {
         is_saved(&self.model(), config, params)
     }
 
-    /// Removes the checkpoint of `step`, whose weights turned out to be unfit: the checkpoint before it becomes the
-    /// newest, and the model gets its weights. Without an undamaged one before it nothing happens.
+    /// Removes the checkpoint of `step`, whose weights are unfit, and writes the model from the checkpoint before it. Does
+    /// nothing without an undamaged earlier checkpoint.
     ///
     /// # Errors
     /// [`TrainError::Io`].
@@ -153,7 +151,7 @@ impl RunFolder {
         remove(path)
     }
 
-    /// Removes what interrupted writes of a run's files left in its folder.
+    /// Removes temporary files of interrupted writes from the folder.
     ///
     /// # Errors
     /// [`TrainError::Io`].
@@ -166,7 +164,7 @@ impl RunFolder {
         in_run.chain(in_checkpoints).try_for_each(|path| remove(&path))
     }
 
-    /// A file that a run would overwrite, or that belongs to a model of others, in a folder where no run has been.
+    /// In a folder without a run: a file that a run would overwrite, or that belongs to another model.
     pub fn foreign_file(&self) -> Option<String> {
         if RunLock::is_in(&self.dir) || self.model().exists() || self.checkpoints().exists() {
             return None;
@@ -183,7 +181,7 @@ impl RunFolder {
         Ok(steps)
     }
 
-    /// Removes what a run whose newest checkpoint is of `step` no longer needs, as [`RunFolder::save`] says.
+    /// Removes old files of a run whose newest checkpoint is of `step`, as described at [`RunFolder::save`].
     ///
     /// # Errors
     /// [`TrainError::Io`].
@@ -195,7 +193,7 @@ impl RunFolder {
     }
 }
 
-/// Reads the checkpoint that is called after `step`.
+/// Reads the checkpoint whose name contains `step`.
 fn load_step(step: u64, path: &Path, config: &ModelConfig) -> Result<Checkpoint, TrainError> {
     let checkpoint = load_checkpoint(path, config)?;
     if checkpoint.state.step != step {
@@ -205,12 +203,12 @@ fn load_step(step: u64, path: &Path, config: &ModelConfig) -> Result<Checkpoint,
     Ok(checkpoint)
 }
 
-/// The step that a checkpoint's name says.
+/// The step in a checkpoint's name.
 fn step_of(name: &str) -> Option<u64> {
     name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
 }
 
-/// Everything in a folder; nothing if there is none.
+/// The entries of a folder; none if it does not exist.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
     if !folder.exists() {
         return Ok(Vec::new());

@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/config.json  tokenizer.json  model.safetensors      the model, as other programs read it
 //! DIR/checkpoints/step-00000200.safetensors               weights, optimizer state and position of one step
-//! DIR/.lock                                               held by the process that trains here
+//! DIR/.lock                                               locked by the process that trains here
 //! ```
 //!
 //! A checkpoint is one file, written atomically, so it is complete or does not exist. `model.safetensors` is a copy of the

@@ -1,4 +1,4 @@
-//! A checkpoint: weights, moments of the optimizer and position of a run, in one file.
+//! A checkpoint: weights, moments of the optimizer and state of a run, in one file.
 
 use std::path::Path;
 
@@ -12,20 +12,20 @@ use crate::fs::{TensorFile, write_tensors};
 /// Version of the state's metadata; since version 2 a file has checksums.
 const VERSION: u32 = 2;
 
-/// The oldest version that is read.
+/// The oldest supported version.
 const OLDEST: u32 = 1;
 
 /// Metadata entry of a checkpoint file.
 const KEY: &str = "backpropane.checkpoint";
 
-/// Where a run stands. Random numbers need no state of their own: they follow from `seed` and `step`.
+/// The state of a run. Random numbers need no state: they depend on `seed` and `step` alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainState {
     /// Optimizer steps taken.
     pub step: u64,
     /// The run's seed.
     pub seed: u64,
-    /// Factor on the loss before the backward pass.
+    /// The loss scale.
     pub loss_scale: f32,
     /// Tokens trained on.
     pub tokens_seen: u64,
@@ -33,7 +33,7 @@ pub struct TrainState {
     pub last_val: Option<f64>,
     /// Lowest validation loss so far, in nats per token.
     pub best_val: Option<f64>,
-    /// The data it trains on.
+    /// Identifies the training data.
     pub data: Option<DataMark>,
     /// The run's settings, [`crate::run::Settings::to_json`].
     pub settings: serde_json::Value,
@@ -45,19 +45,19 @@ pub struct TrainState {
     pub measured: bool,
 }
 
-/// How a run was started, besides its settings, so that nobody has to say it again to resume.
+/// Options that a run was started with, besides its settings; resuming takes them as defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Launch {
-    /// What people call the model.
+    /// The model's name for display.
     pub model: Option<String>,
     /// The file of tokens, as an absolute path; `None` if the run's folder has its tokens.
     pub data: Option<String>,
     /// The engine, if one was named: `ane` or `soft`.
     pub engine: Option<String>,
-    /// How weights reach the engine, if that was said: `baked` or `dynamic`.
+    /// The weight mode, if the user chose one: `baked` or `dynamic`.
     pub weights: Option<String>,
-    /// The name of the plan of kernels, once a Neural Engine has taken it.
+    /// The name of the plan of kernels that a Neural Engine accepted.
     pub rung: Option<String>,
     /// [`crate::tokenizer::Tokenizer::fingerprint`] of the tokenizer; `None` if there is none.
     pub tokenizer: Option<String>,
@@ -68,7 +68,7 @@ fn yes() -> bool {
     true
 }
 
-/// Enough about a token file to recognise it.
+/// Identifies a token file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataMark {
     /// Number of tokens.
@@ -77,10 +77,10 @@ pub struct DataMark {
     pub fingerprint: u64,
 }
 
-/// What a checkpoint is written from; the slices are `[N]` in checkpoint order.
+/// The content of a checkpoint to be written; slices are `[N]` in checkpoint order.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot<'a> {
-    /// Where the run stands.
+    /// The state of the run.
     pub state: &'a TrainState,
     /// Weights.
     pub params: &'a [f32],
@@ -90,12 +90,12 @@ pub struct Snapshot<'a> {
     pub v: &'a [f32],
 }
 
-/// What a checkpoint is read into; the vectors are `[N]` in checkpoint order.
+/// The content of a checkpoint; vectors are `[N]` in checkpoint order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// Where the run stands.
+    /// The state of the run.
     pub state: TrainState,
-    /// Which channels RoPE rotates together in these weights; if interleaved, the folder's model has another order of rows.
+    /// The pairing of RoPE's channels in these weights; if interleaved, the folder's model has another order of rows.
     pub rope: RopeKind,
     /// Weights.
     pub params: Vec<f32>,
@@ -109,7 +109,7 @@ pub struct Checkpoint {
 #[derive(Serialize, Deserialize)]
 struct Entry {
     version: u32,
-    /// The model's configuration, as text of a Hugging Face `config.json`.
+    /// The text of the model's `config.json` in Hugging Face's format.
     config: String,
     state: TrainState,
 }
@@ -128,7 +128,7 @@ pub fn save_checkpoint(path: &Path, config: &ModelConfig, snapshot: Snapshot<'_>
     write_tensors(path, Some((KEY, entry)), &tensors)
 }
 
-/// Reads a checkpoint of a model with this configuration, whatever order of rows RoPE has in either.
+/// Reads a checkpoint of a model with this configuration; the order of RoPE's rows may differ.
 ///
 /// # Errors
 /// As [`TensorFile::open`], [`TrainError::StateOfOtherModel`] with the first key that differs, or one of the

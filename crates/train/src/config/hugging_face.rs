@@ -1,7 +1,7 @@
-//! Hugging Face's `config.json`, read and written.
+//! Reading and writing Hugging Face's `config.json`.
 //!
-//! What it has no key for stands in an object of our own, which other programs ignore:
-//! `"backpropane": {"rope": "interleaved", "seq": 256, "task": "language", "qk_norm": true}`. A folder says "rope" only
+//! Settings without a key there are in an object of our own, which other programs ignore:
+//! `"backpropane": {"rope": "interleaved", "seq": 256, "task": "language", "qk_norm": true}`. A folder has "rope" only
 //! if there is none, and then has a `model_type` that other programs refuse. Source of keys
 //! and defaults: transformers, `models/llama/configuration_llama.py`, `models/qwen3/configuration_qwen3.py`.
 
@@ -12,8 +12,8 @@ use super::problem::{Problem, Spelling};
 use super::short::default_head_dim;
 use super::{ModelConfig, Rope, RopeKind, Task, validate};
 
-/// Longest window used when the file names only the model's maximum: attention takes S² memory, and a
-/// maximum of 40960 would be no sensible training window.
+/// The longest default window where the file has only the model's maximum: attention takes S² memory, so a maximum of
+/// 40960 would be too long for training.
 const DEFAULT_MAX_SEQ: usize = 1024;
 
 /// `model_type` of a model that other programs must not read as a llama.
@@ -68,7 +68,7 @@ pub(super) fn from_json(text: &str) -> Result<ModelConfig, Problem> {
         None | Some("llama" | OURS) => false,
         Some("qwen3") => true,
         Some(other) => {
-            let problem = format!("`model_type` = \"{other}\" is not a model this program builds");
+            let problem = format!("`model_type` = \"{other}\" is not supported");
             return Err(Problem::value("model_type", problem, "Use a model of type `llama` or `qwen3`."));
         }
     };
@@ -127,7 +127,7 @@ impl ConfigJson {
         ];
         for (key, value) in unsupported {
             if let Some(value) = value {
-                let problem = format!("`{key}` = {value} is something this program does not build");
+                let problem = format!("`{key}` = {value} is not supported");
                 return Err(Problem::value(key, problem, "Use a model without it."));
             }
         }

@@ -1,4 +1,4 @@
-//! What a model is: its sizes, its variants, and where each weight lies in the flat parameter slice.
+//! The configuration of a model: its sizes and variants, and the layout of the flat parameter slice.
 //!
 //! A [`ModelConfig`] comes from a preset ([`ModelConfig::preset`]), from a file with Hugging Face's keys or our own short
 //! ones ([`ModelConfig::read`]), or from any model by its name ([`ModelConfig::find`], in `formats`).

@@ -28,26 +28,26 @@ pub struct ModelConfig {
     pub seq: usize,
     /// ε of every RMSNorm: x · (mean x² + ε)^−½.
     pub rms_eps: f64,
-    /// How positions enter the attention.
+    /// The position embedding.
     pub rope: Rope,
     /// RMSNorm over each head's queries and keys before RoPE (as in Qwen 3).
     pub qk_norm: bool,
     /// The classifier is the embedding, transposed.
     pub tied: bool,
-    /// What is trained.
+    /// The training objective.
     pub task: Task,
 }
 
-/// Rotary position embedding: which channels form a pair, and the base of the angles.
+/// Rotary position embedding: the pairing of channels, and the base of the angles.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rope {
-    /// Which two channels turn together.
+    /// The pairing of channels.
     pub kind: RopeKind,
-    /// θ: pair i of a head turns by position · θ^(−2i/E).
+    /// θ: pair i of a head is rotated by position · θ^(−2i/E).
     pub theta: f64,
 }
 
-/// Which two channels of a head RoPE turns together.
+/// The channels of a head that RoPE rotates as a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RopeKind {
@@ -55,17 +55,17 @@ pub enum RopeKind {
     Interleaved,
     /// Channels i and i + E/2 (Hugging Face's layout).
     RotateHalf,
-    /// No position information but the causal mask.
+    /// No RoPE.
     None,
 }
 
-/// What a model is trained on.
+/// The training objective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Task {
     /// Next-token prediction: embedding, layers, final norm, classifier, cross-entropy.
     Language,
-    /// The bare layers, fed and judged by seeded synthetic activations: mean squared error.
+    /// The layers alone, on seeded synthetic activations with mean squared error.
     Regression,
 }
 
@@ -104,13 +104,13 @@ impl ModelConfig {
         self.heads / self.kv_heads
     }
 
-    /// The first difference to `other`, as (key, own value, other value).
+    /// The first difference from `other`, as (key, own value, other value).
     pub fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
         let (own, others) = (self.described(), other.described());
         own.into_iter().zip(others).find(|(a, b)| a.1 != b.1).map(|((key, a), (_, b))| (key, a, b))
     }
 
-    /// Every key with its value; numbers in their shortest form that reads back to the same bits.
+    /// Every key with its value; numbers in the shortest form that parses to the same bits.
     fn described(&self) -> [(&'static str, String); 14] {
         [
             ("dim", self.dim.to_string()),

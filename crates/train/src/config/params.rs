@@ -1,10 +1,10 @@
-//! Where each weight lies in the flat parameter slice, what it is called and how it starts.
+//! The table of weights: name, shape, offset in the flat parameter slice, and initialisation.
 
 use std::ops::Range;
 
 use super::{ModelConfig, Task};
 
-/// Which part of the model a weight is.
+/// The role of a weight in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ParamKind {
     /// Token embedding `[V, D]`.
@@ -37,7 +37,7 @@ pub enum ParamKind {
     Classifier,
 }
 
-/// How a weight starts.
+/// The initialisation of a weight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// All ones.
@@ -57,7 +57,7 @@ pub enum Init {
 /// One weight: its name, its shape and its place in the flat slice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamSpec {
-    /// Which part of the model it is.
+    /// Its role in the model.
     pub kind: ParamKind,
     /// The layer it belongs to, counted from 0; `None` for embedding, final norm and classifier.
     pub layer: Option<usize>,
@@ -67,7 +67,7 @@ pub struct ParamSpec {
     pub shape: Vec<usize>,
     /// Index of its first element in the flat slice.
     pub offset: usize,
-    /// How it starts.
+    /// Its initialisation.
     pub init: Init,
     /// Whether weight decay applies: to tensors with two or more axes.
     pub decay: bool,
@@ -167,7 +167,7 @@ impl ModelConfig {
 /// Standard deviation of embedding and classifier rows, as in GPT-2.
 const EMBED_STD: f32 = 0.02;
 
-/// The table while it grows.
+/// The table under construction.
 struct Table {
     specs: Vec<ParamSpec>,
     offset: usize,

@@ -1,4 +1,4 @@
-//! The models that have a name.
+//! The presets.
 
 use super::{ModelConfig, Rope, RopeKind, Task};
 

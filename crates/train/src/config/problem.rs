@@ -1,10 +1,10 @@
-//! What is wrong with a configuration, in the words of its file.
+//! Errors of configurations, with keys as the file spells them.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::TrainError;
 
-/// Which names a configuration's keys have where the user wrote them.
+/// The names of keys in the user's file.
 #[derive(Clone, Copy)]
 pub(super) enum Spelling {
     /// Ours: `dim`, `heads`, …
@@ -14,7 +14,7 @@ pub(super) enum Spelling {
 }
 
 impl Spelling {
-    /// The key the user knows our short `key` by.
+    /// The user's name of our short `key`.
     pub(super) fn of(self, key: &'static str) -> &'static str {
         if let Self::Short = self {
             return key;
@@ -34,7 +34,7 @@ impl Spelling {
     }
 }
 
-/// What is wrong with a configuration, before it is known which file it came from.
+/// An error of a configuration, without its file.
 pub(super) enum Problem {
     Syntax { line: usize, column: usize, problem: String },
     Value { key: String, problem: String, remedy: String },

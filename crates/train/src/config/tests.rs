@@ -124,12 +124,12 @@ fn impossible_values_are_refused_with_key_values_and_remedy() {
     );
     assert_eq!(
         hf(r#""model_type": "llama""#, r#""model_type": "gpt2""#),
-        "`m.json`: `model_type` = \"gpt2\" is not a model this program builds\nhint: Use a model of type `llama` \
+        "`m.json`: `model_type` = \"gpt2\" is not supported\nhint: Use a model of type `llama` \
          or `qwen3`."
     );
     assert_eq!(
         hf(r#""attention_bias": false"#, r#""attention_bias": true"#),
-        "`m.json`: `attention_bias` = true is something this program does not build\nhint: Use a model without it."
+        "`m.json`: `attention_bias` = true is not supported\nhint: Use a model without it."
     );
     assert_eq!(hf(r#""vocab_size": 320,"#, ""), "`m.json`: `vocab_size` is missing\nhint: Add `vocab_size`.");
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The values a model cannot have, each with the sentence that says why.
+//! Validation of configurations.
 
 use super::problem::{Problem, Spelling};
 use super::{ModelConfig, RopeKind, Task};
@@ -71,7 +71,7 @@ pub(super) fn check(config: &ModelConfig, spelling: Spelling) -> Result<(), Prob
     Ok(())
 }
 
-/// A vocabulary is there exactly where there are tokens.
+/// Checks that only language models have a vocabulary.
 fn check_vocab(c: &ModelConfig, k: &'static str) -> Result<(), Problem> {
     let vocab = c.vocab as u64;
     let (problem, remedy) = match c.task {

@@ -29,10 +29,10 @@ pub fn bundled() -> &'static str {
     include_str!("../../../../assets/shakespeare-15-plays.txt")
 }
 
-/// What `--data` names.
+/// Training data: text or tokens.
 #[derive(Debug)]
 pub enum Source {
-    /// Text that is still to be tokenized.
+    /// Text, not yet tokenized.
     Text(TextSource),
     /// A file of tokens, such as llama2.c's pretokenized stories.
     Tokens(PathBuf),
@@ -51,7 +51,7 @@ impl Source {
         }
         let (what, remedy) = match extension.to_str().unwrap_or_default() {
             "bin" | "npy" => {
-                // Fail now if the file cannot be read, not after minutes of other work.
+                // Fail early if the file cannot be read.
                 std::fs::File::open(path).map_err(TrainError::io("read", path))?;
                 return Ok(Self::Tokens(path.to_owned()));
             }

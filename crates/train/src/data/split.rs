@@ -6,15 +6,15 @@ use rand::RngExt;
 
 use crate::rng::{Purpose, stream};
 
-/// The two parts of a token file, as ranges of positions. A window is `seq` tokens and one more: the target
-/// of the last.
+/// The training and validation parts of a token file, as ranges of positions. A window is `seq` tokens and one more, the
+/// last target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// What is trained on.
+    /// The training part.
     pub train: Range<u64>,
-    /// What validates; overlaps `train` only if the file is too short for two windows.
+    /// The validation part; overlaps `train` only if the file is too short for two windows.
     pub val: Range<u64>,
-    /// Tokens in a window, without the last target.
+    /// Tokens per window, without the last target.
     pub seq: usize,
 }
 
@@ -28,25 +28,25 @@ impl Split {
         if len < 2 * window {
             return Some(Self { train: 0..len, val: len - window..len, seq });
         }
-        // The share is clamped, so that any fraction leaves a window for either part.
+        // Clamped, so that any fraction leaves at least one window for each part.
         let share = (len as f64 * fraction) as u64;
         let cut = len - share.clamp(window, len - window);
         Some(Self { train: 0..cut, val: cut..len, seq })
     }
 
-    /// Whether validation sees tokens that are trained on.
+    /// Whether the parts overlap.
     pub fn overlaps(&self) -> bool {
         self.val.start < self.train.end
     }
 
-    /// Starts of at most `limit` validation windows, spread evenly, none sharing a target with another.
+    /// Starts of at most `limit` validation windows, spread evenly, without common targets.
     pub fn val_windows(&self, limit: usize) -> Vec<u64> {
         windows(self.val.clone(), self.seq, limit)
     }
 }
 
-/// Starts of at most `limit` windows in `range`, spread evenly. Windows follow each other at a distance of
-/// `seq`: the last target of one is the first input of the next.
+/// Starts of at most `limit` windows in `range`, spread evenly. Windows are a multiple of `seq` apart: the last target of one
+/// may be the first input of the next.
 pub fn windows(range: Range<u64>, seq: usize, limit: usize) -> Vec<u64> {
     let room = (range.end - range.start).saturating_sub(1);
     let count = room / (seq as u64).max(1);
@@ -70,8 +70,8 @@ impl Sampler {
         Self { seed, train: split.train.clone(), window: split.seq as u64 + 1 }
     }
 
-    /// The start of window `index` (counted over batch and accumulation) of optimizer step `step`: uniform over
-    /// all windows of the training part.
+    /// The start of window `index` (counted over batch and accumulation) of optimizer step `step`, uniform over the training
+    /// part.
     pub fn start(&self, step: u64, index: u64) -> u64 {
         let mut rng = stream(self.seed, Purpose::Batch, step);
         rng.set_stream(index);

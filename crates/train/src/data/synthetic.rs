@@ -8,7 +8,7 @@ use crate::rng::{Purpose, stream};
 /// Input and target of one regression sample, both `[D, S]`, channel first: the input is uniform in ±0.1, the
 /// target a wave, 0.1·sin(0.1·s + 2π·d/D).
 ///
-/// The input is a function of seed and index, the target is the same for all.
+/// The input depends on seed and index; the target is the same for all samples.
 pub fn regression_sample(config: &ModelConfig, seed: u64, index: u64) -> (Vec<f32>, Vec<f32>) {
     let (d, s) = (config.dim, config.seq);
     let mut rng = stream(seed, Purpose::Synthetic, index);

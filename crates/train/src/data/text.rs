@@ -8,13 +8,13 @@ use super::bundled;
 use crate::error::TrainError;
 use crate::tokenizer::{Ends, last_cut};
 
-/// Bytes of a chunk: a batch of chunks keeps all threads busy and takes little memory.
+/// Bytes per chunk: a batch of chunks keeps all threads busy and takes little memory.
 const CHUNK: usize = 128 << 10;
 
-/// A text without spaces is cut after this many bytes.
-const LONGEST_PIECE: usize = 512 << 10;
+/// The most bytes of a chunk of text without spaces.
+const LONGEST_CHUNK: usize = 512 << 10;
 
-/// Mark at the start of UTF-8 files of some editors; not part of the text.
+/// Some editors write it at the start of UTF-8 files; it is not part of the text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// One text or several: the bundled one, a file, or the `.txt` files of a folder in the order of their paths.
@@ -25,10 +25,10 @@ pub struct TextSource {
     bytes: u64,
 }
 
-/// A part of a document.
-pub(crate) struct Piece {
+/// A chunk of a document.
+pub(crate) struct Chunk {
     pub(crate) text: String,
-    /// Which ends of the document it has.
+    /// Whether it contains the document's start or end.
     pub(crate) ends: Ends,
 }
 
@@ -65,12 +65,12 @@ impl TextSource {
         Ok(Self { name: path.to_owned(), files, bytes })
     }
 
-    /// The path it was opened with.
+    /// The path that it was opened with.
     pub fn name(&self) -> &Path {
         &self.name
     }
 
-    /// Size of all its files.
+    /// Size of all its files, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -118,17 +118,17 @@ pub(crate) struct Chunks<'a> {
 struct OpenDocument<'a> {
     path: PathBuf,
     reader: Box<dyn Read + Send + 'a>,
-    /// Bytes read and not yet handed out.
+    /// Bytes read and not yet returned.
     held: Vec<u8>,
-    /// Bytes handed out, and a byte order mark.
+    /// Offset of `held` in the document.
     offset: u64,
-    /// Whether something was handed out.
+    /// Whether a chunk was returned.
     begun: bool,
     ended: bool,
 }
 
 impl Iterator for Chunks<'_> {
-    type Item = Result<Piece, TrainError>;
+    type Item = Result<Chunk, TrainError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -162,8 +162,8 @@ impl<'a> OpenDocument<'a> {
         Ok(Self { path, reader, held: Vec::new(), offset: 0, begun: false, ended: false })
     }
 
-    /// The next chunk of at least `target` bytes, or what is left; `None` at the end.
-    fn next_chunk(&mut self, target: usize) -> Result<Option<Piece>, TrainError> {
+    /// The next chunk of at least `target` bytes, or the rest; `None` at the end.
+    fn next_chunk(&mut self, target: usize) -> Result<Option<Chunk>, TrainError> {
         let mut wanted = target;
         let cut = loop {
             self.fill(wanted)?;
@@ -177,7 +177,7 @@ impl<'a> OpenDocument<'a> {
             if let Some(cut) = last_cut(&self.held) {
                 break cut;
             }
-            if self.held.len() >= LONGEST_PIECE.max(target) {
+            if self.held.len() >= LONGEST_CHUNK.max(target) {
                 break last_character(&self.held);
             }
             wanted = self.held.len().saturating_add(target);
@@ -195,10 +195,10 @@ impl<'a> OpenDocument<'a> {
         let ends = Ends { first: !self.begun, last: self.held.is_empty() };
         self.begun = true;
         self.offset += cut as u64;
-        Ok(Some(Piece { text, ends }))
+        Ok(Some(Chunk { text, ends }))
     }
 
-    /// Refuses UTF-16 and bytes that no text has.
+    /// Refuses UTF-16 and bytes that do not occur in text.
     fn refuse_binary(&self, bytes: &[u8]) -> Result<(), TrainError> {
         let refused = |at: usize, utf16: bool| {
             let (path, offset) = (self.path.clone(), self.offset + at as u64);
@@ -208,7 +208,7 @@ impl<'a> OpenDocument<'a> {
             return refused(0, true);
         }
         let Some(at) = bytes.iter().position(|&byte| byte == 0) else { return Ok(()) };
-        // Most western text in UTF-16 has a zero in the same half of each pair, and none in the other.
+        // In UTF-16, Latin text has a zero in the same half of each pair and none in the other half.
         let sample = &bytes[..bytes.len().min(1024)];
         let zeros = |half: usize| sample.iter().skip(half).step_by(2).filter(|&&byte| byte == 0).count();
         let (even, odd) = (zeros(0), zeros(1));
@@ -226,7 +226,7 @@ impl<'a> OpenDocument<'a> {
     }
 }
 
-/// The offset of the last character, where a cut splits none.
+/// The offset of the last character.
 fn last_character(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|b| b & 0xc0 != 0x80).filter(|&at| at > 0).unwrap_or(bytes.len())
 }

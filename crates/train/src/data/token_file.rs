@@ -13,7 +13,7 @@ use crate::fs::SteadyFile;
 /// Tokens read at a time when the whole file is walked through.
 const CHUNK: usize = 1 << 19;
 
-/// An open token file whose tokens are all inside the vocabulary.
+/// An open token file; all its tokens are in the vocabulary.
 #[derive(Debug)]
 pub struct TokenFile {
     path: PathBuf,
@@ -22,7 +22,7 @@ pub struct TokenFile {
     fingerprint: u64,
 }
 
-/// Fewest tokens by which a wrong width is recognized.
+/// The fewest tokens from which a wrong width is detected.
 const ENOUGH: u64 = 16;
 
 /// Larger than any vocabulary: such a token is a pair of 16-bit tokens.
@@ -109,7 +109,7 @@ impl TokenFile {
         self.layout.len
     }
 
-    /// A hash of all tokens, to tell whether a resumed run still trains on the same data.
+    /// A hash of all tokens, to check that a resumed run trains on the same data.
     ///
     /// Source: Fowler, Noll and Vo, FNV-1a with 64 bits, over the tokens' bytes, two or four of each.
     pub fn fingerprint(&self) -> u64 {
@@ -136,7 +136,7 @@ impl TokenFile {
             1 => convert(&bytes, window, |[b]: [u8; 1]| u32::from(b)),
             2 => convert(&bytes, window, |b| u32::from(u16::from_le_bytes(b))),
             4 => convert(&bytes, window, u32::from_le_bytes),
-            // A token beyond 32 bits is beyond any vocabulary.
+            // A token above 32 bits is outside every vocabulary.
             _ => convert(&bytes, window, |b| u32::try_from(u64::from_le_bytes(b)).unwrap_or(u32::MAX)),
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Layouts of token files: tokens alone, tokens behind llm.c's header, NumPy arrays.
+//! Layouts of token files: bare tokens, tokens after llm.c's header, NumPy arrays.
 //!
 //! llm.c: 256 i32 (mark, version, number of tokens, zeros), then the tokens; the mark 20240520 has 16-bit tokens,
 //! 20240801 32-bit ones. Source: karpathy/llm.c `dev/data/data_common.py`. NumPy: `\x93NUMPY`, version, length of a
@@ -18,7 +18,7 @@ const NUMPY: &[u8] = b"\x93NUMPY";
 /// Longest dictionary of a NumPy array that is read.
 const NUMPY_HEADER: u64 = 1 << 16;
 
-/// So many bytes that are all printable are text, not tokens.
+/// A file whose first bytes, at least this many, are all printable is text.
 const ENOUGH: usize = 64;
 
 /// The layout of a token file.
@@ -34,13 +34,13 @@ pub(super) struct Layout {
     pub(super) said: bool,
 }
 
-/// Bytes of a token in a bare file for a vocabulary of `vocab`.
+/// Bytes per token in a bare file for a vocabulary of `vocab`.
 pub(super) fn width_of(vocab: usize) -> u64 {
     if vocab > 1 << 16 { 4 } else { 2 }
 }
 
 impl Layout {
-    /// A file of `bytes` bytes that holds tokens of `width` bytes and nothing else.
+    /// The layout of a file of `bytes` bytes that is nothing but tokens of `width` bytes.
     pub(super) fn bare(path: &Path, bytes: u64, width: u64) -> Result<Self, TrainError> {
         match bytes % width {
             0 => Ok(Self { start: 0, width, len: bytes / width, said: false }),
@@ -76,7 +76,7 @@ impl Layout {
     }
 }
 
-/// The layout behind llm.c's header, if there is one.
+/// The layout after llm.c's header, if the file has one.
 fn llmc(head: &[u8], bytes: u64) -> Result<Option<Layout>, String> {
     let word = |index: usize| head.as_chunks::<4>().0.get(index).map_or(0, |&word| i32::from_le_bytes(word));
     let width = match word(0) {

@@ -1,4 +1,4 @@
-//! From text to a tokenizer and a token file.
+//! Training a tokenizer, and encoding text into a token file.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::tokenizer::Tokenizer;
 /// Chunks encoded at a time: enough for the threads of a large machine, some megabytes of memory.
 const CHUNKS_AT_ONCE: usize = 32;
 
-/// A tokenizer is trained from at most this much text, 64 MiB: more changes its merges little.
+/// The most bytes of text that a tokenizer is trained from; more would change its merges little.
 const LEARN_FROM: u64 = 64 << 20;
 
 /// Trains a byte-level byte-pair tokenizer of `vocab` tokens from a text (its first 64 MiB).
@@ -36,13 +36,13 @@ pub fn train_tokenizer(source: &TextSource, vocab: usize) -> Result<Tokenizer, T
 /// Encodes a text into a file of little-endian tokens, atomically; returns their number. Tokens have 16
 /// bits, or 32 for a model with a vocabulary of more than 65536.
 ///
-/// Documents are divided by the tokenizer's [separator](Tokenizer::separator), if it has one. `progress`
-/// is called with the bytes of text done so far. The file does not depend on the number of threads.
+/// Documents are divided by the tokenizer's [separator](Tokenizer::separator), if it has one. `progress` gets the bytes of
+/// text encoded so far. The file does not depend on the number of threads.
 ///
 /// # Errors
 /// [`TrainError::TooFewTokens`] if the text has less than one window of `seq` tokens and its targets,
 /// [`TrainError::TokenizerTooLarge`] if `tokenizer` has more than `vocab` tokens, [`TrainError::Io`],
-/// [`TrainError::NotUtf8`], [`TrainError::NotText`]; an earlier file of that name is then unchanged.
+/// [`TrainError::NotUtf8`], [`TrainError::NotText`]; an existing file is then unchanged.
 pub fn tokenize(
     source: &TextSource,
     tokenizer: &Tokenizer,

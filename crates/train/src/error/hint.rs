@@ -1,4 +1,4 @@
-//! What the user can do about each error.
+//! Hints of errors.
 
 use super::TrainError;
 use std::borrow::Cow;

@@ -1,4 +1,4 @@
-//! Hugging Face's model folder: `config.json`, `model.safetensors`, and perhaps a tokenizer.
+//! Hugging Face's model folder: `config.json`, `model.safetensors`, and optionally a tokenizer.
 
 use std::path::Path;
 
@@ -48,7 +48,7 @@ impl ModelSource for HuggingFace {
         demand::check(&config, Use::Weights)?;
         let metadata = FolderMetadata::read(path)?;
         let (tokenizer, metadata) = match given {
-            // The folder's own tokenizer may be named too.
+            // `tokenizer` may be the folder's own.
             Some(given) if is_in(tokenizer, path) => (Some(given), metadata),
             Some(given) => (Some(given), metadata.without_tokenizer()),
             None => (self.tokenizer(path, &config)?, metadata),
@@ -73,7 +73,7 @@ fn is_in(file: Option<&Path>, dir: &Path) -> bool {
     parent.is_some() && parent == real(dir)
 }
 
-/// The weight file of a folder without `model.safetensors`, if its format is one that is not read.
+/// The weight file of an unsupported format in a folder without `model.safetensors`.
 pub(crate) fn foreign_weights(dir: &Path) -> Option<&'static str> {
     const OTHERS: [&str; 4] = [
         "model.safetensors.index.json",

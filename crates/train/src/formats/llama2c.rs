@@ -18,10 +18,10 @@ use crate::tokenizer::Tokenizer;
 
 const HEADER: usize = 28;
 
-/// The first word of later versions, "ak42".
+/// Magic number of later versions, "ak42".
 const MARK: i32 = 0x616b_3432;
 
-/// Largest size in a header by which a checkpoint is recognized: text and most token files have larger words.
+/// The largest plausible size in a header: text and most token files have larger words.
 const LARGEST: i32 = 1 << 20;
 
 /// The format.
@@ -32,7 +32,7 @@ impl ModelSource for Llama2c {
         "a llama2.c checkpoint"
     }
 
-    /// By the header: the mark of later versions, or seven plausible sizes.
+    /// Detects the magic number of later versions, or seven plausible sizes.
     fn detect(&self, candidate: &Candidate) -> bool {
         let is_size = |size: i32| (1..=LARGEST).contains(&size);
         match words(&candidate.head)[..] {
@@ -52,7 +52,7 @@ impl ModelSource for Llama2c {
         Ok(true)
     }
 
-    /// A folder of several models has the tokenizer of one of them.
+    /// The tokenizer beside a checkpoint may belong to another model in the same folder.
     fn tokenizer(&self, path: &Path, config: &ModelConfig) -> Result<Option<Tokenizer>, TrainError> {
         Tokenizer::load_from_folder(path.parent().unwrap_or(Path::new("")), config.vocab)
     }
@@ -100,7 +100,7 @@ fn load(path: &Path) -> Result<(ModelConfig, Vec<f32>), TrainError> {
     Ok((rope::config_in_folder(&config), params))
 }
 
-/// Reads the configuration alone.
+/// Reads only the configuration.
 ///
 /// # Errors
 /// As [`load`].
@@ -129,7 +129,7 @@ fn not_complete(path: &Path, problem: String) -> TrainError {
 /// The configuration in the header of a file of `length` bytes.
 ///
 /// # Errors
-/// If the header is impossible, or asks for another length.
+/// If the header is invalid or implies another length.
 fn sized(bytes: &[u8], length: u64) -> Result<ModelConfig, String> {
     let Some(header) = bytes.get(..HEADER) else {
         return Err(format!("it has {length} bytes, too few for a header"));
@@ -137,7 +137,7 @@ fn sized(bytes: &[u8], length: u64) -> Result<ModelConfig, String> {
     let config = config(header)?;
     let want = (HEADER + 4 * (config.param_count() + config.seq * config.head_dim)) as u64;
     if length != want {
-        return Err(format!("its header asks for {want} bytes, the file has {length}"));
+        return Err(format!("its header implies {want} bytes, the file has {length}"));
     }
     Ok(config)
 }
@@ -204,6 +204,6 @@ fn config(header: &[u8]) -> Result<ModelConfig, String> {
         tied: vocab > 0,
         task: Task::Language,
     };
-    config.validate().map_err(|error| format!("its header is impossible: {error}"))?;
+    config.validate().map_err(|error| format!("its header is invalid: {error}"))?;
     Ok(config)
 }

@@ -1,4 +1,4 @@
-//! What a Hugging Face folder says besides configuration and weights, and how it is copied to the folders of runs.
+//! Metadata of a Hugging Face folder besides configuration and weights, which is copied to the folders of runs.
 
 use std::fs;
 use std::path::Path;
@@ -29,10 +29,10 @@ const GENERATION: &str = "generation_config.json";
 /// Keys of the weights' number format: the older and the newer.
 const DTYPE: [&str; 2] = ["torch_dtype", "dtype"];
 
-/// What a folder says of its model that is not in [`ModelConfig`].
+/// Metadata of a model that is not in [`ModelConfig`].
 #[derive(Clone, Debug, Default)]
 pub struct FolderMetadata {
-    /// `config.json`, if it has Hugging Face's keys; else nothing.
+    /// The object in `config.json`, if it has Hugging Face's keys; else empty.
     config: Map<String, Value>,
     ends: Vec<u32>,
     companions: Vec<(&'static str, Vec<u8>)>,
@@ -95,7 +95,7 @@ impl FolderMetadata {
         &self.ends
     }
 
-    /// Removes what belongs to a tokenizer that is not used: its files and token ids.
+    /// Removes files and token ids of a tokenizer that is not used.
     pub(crate) fn without_tokenizer(mut self) -> Self {
         self.companions.clear();
         self.ends.clear();
@@ -130,7 +130,7 @@ impl FolderMetadata {
         let own = config.folder_keys();
         let is_new = self.config.is_empty();
         let mut keys = if is_new { own.clone() } else { self.config.clone() };
-        // Without these keys, readers use tokens 1 and 2.
+        // Without these keys, other programs assume tokens 1 and 2.
         for (key, id) in [
             ("bos_token_id", tokenizer.and_then(Tokenizer::start)),
             ("eos_token_id", tokenizer.and_then(Tokenizer::end)),
@@ -149,7 +149,7 @@ impl FolderMetadata {
         if let Some(most) = keys.get("max_position_embeddings").and_then(Value::as_u64) {
             keys.insert("max_position_embeddings".to_owned(), json!(most.max(config.seq as u64)));
         }
-        // Only readers that know this type can read such a model.
+        // Other programs must refuse such a model.
         if own.get("model_type").is_some_and(|kind| kind == "backpropane") {
             for key in ["model_type", "architectures"] {
                 keys.extend(own.get(key).map(|value| (key.to_owned(), value.clone())));

@@ -1,4 +1,4 @@
-//! Model formats: which ones are read, and which one a file or folder has.
+//! Model formats: the supported ones, and detection of a file's or folder's format.
 //!
 //! Adding a format is one file that implements [`ModelSource`] and one line in [`SOURCES`]. Nothing outside of this folder
 //! detects a format.
@@ -57,14 +57,14 @@ pub fn open_model(path: &Path, tokenizer: Option<&Path>) -> Result<Model, TrainE
     detect(path)?.open(path, tokenizer)
 }
 
-/// What a training starts from.
+/// The start of a training: configuration, and weights and tokenizer if there are any.
 #[derive(Debug)]
 pub(crate) struct Initial {
     /// The configuration.
     pub(crate) config: ModelConfig,
-    /// The weights; `None` if they are still to be drawn.
+    /// The weights; `None` if they are to be initialised.
     pub(crate) params: Option<Vec<f32>>,
-    /// The tokenizer that was given, else the model's own.
+    /// The tokenizer that the user named, else the model's own.
     pub(crate) tokenizer: Option<Tokenizer>,
     /// As in [`Model`].
     pub(crate) unfit: Option<TrainError>,
@@ -78,8 +78,8 @@ impl Initial {
     }
 }
 
-/// Reads what a training of `name` starts from: a preset's name, or a path as [`open_model`] takes it. The tokenizer at
-/// `tokenizer`, if given, replaces the model's own.
+/// Reads the start of a training of `name`: a preset's name, or a path as for [`open_model`]. The tokenizer at `tokenizer`,
+/// if given, replaces the model's own.
 ///
 /// # Errors
 /// As [`ModelConfig::find`] and [`open_model`].
@@ -101,7 +101,7 @@ pub(crate) fn open_initial(name: &str, tokenizer: Option<&Path>) -> Result<Initi
     Ok(Initial::untrained(config, tokenizer))
 }
 
-/// The path that `name` is, and its format.
+/// `name` as a path, with its format.
 fn find(name: &str) -> Result<(&Path, &'static dyn ModelSource), TrainError> {
     let path = Path::new(name);
     if !path.exists() {
@@ -111,7 +111,7 @@ fn find(name: &str) -> Result<(&Path, &'static dyn ModelSource), TrainError> {
 }
 
 impl ModelConfig {
-    /// The configuration that `name` means: a preset, else a file or folder in one of the formats that are read.
+    /// The configuration called `name`: a preset, else that of a file or folder in a supported format.
     ///
     /// # Errors
     /// [`TrainError::UnknownModel`], [`TrainError::ModelFormat`], or what is wrong with the file.

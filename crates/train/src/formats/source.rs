@@ -1,4 +1,4 @@
-//! What a model format has to provide, and what a model is made of.
+//! The interface of a model format.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,7 +9,7 @@ use crate::config::ModelConfig;
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
 
-/// A format in which models are stored. One file implements it, one line lists it.
+/// A model format.
 pub(super) trait ModelSource: Sync {
     /// The format's name in a list: a noun with its article.
     fn name(&self) -> &'static str;
@@ -23,10 +23,10 @@ pub(super) trait ModelSource: Sync {
     /// What is wrong with the file that holds it.
     fn config(&self, path: &Path) -> Result<ModelConfig, TrainError>;
 
-    /// Whether weights that can be read belong to the configuration at `path`.
+    /// Whether the configuration at `path` comes with readable weights.
     ///
     /// # Errors
-    /// [`TrainError::WeightsFormat`] if there are weights, but not in a format that is read.
+    /// [`TrainError::WeightsFormat`] if there are weights in an unsupported format.
     fn has_weights(&self, path: &Path) -> Result<bool, TrainError>;
 
     /// Reads the tokenizer that is stored with the model.
@@ -51,13 +51,13 @@ pub struct Model {
     pub params: Vec<f32>,
     /// Its tokenizer, if it has one.
     pub tokenizer: Option<Tokenizer>,
-    /// Why the tokenizer beside a llama2.c checkpoint does not belong to it.
+    /// Why the tokenizer beside a llama2.c checkpoint does not fit it.
     pub unfit: Option<TrainError>,
-    /// What its folder says besides.
+    /// Further metadata of its folder.
     pub metadata: FolderMetadata,
 }
 
-/// Bytes of a file that formats are detected by.
+/// Bytes of a file that formats are detected from.
 const HEAD: u64 = 4096;
 
 /// A file or folder whose format is to be detected.
@@ -67,7 +67,7 @@ pub(super) struct Candidate {
     pub(super) is_folder: bool,
     /// The first 4 KiB of a regular file.
     pub(super) head: Vec<u8>,
-    /// Whether that is the whole file.
+    /// Whether the file has no further bytes.
     pub(super) is_whole: bool,
 }
 
@@ -80,7 +80,7 @@ impl Candidate {
         let reading = || TrainError::io("read", path);
         let found = path.metadata().map_err(reading())?;
         let mut head = Vec::new();
-        // A pipe or a device would be consumed, or never end.
+        // Reading would consume a pipe, and may never end on a device.
         if found.is_file() {
             File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head)).map_err(reading())?;
         }
@@ -92,7 +92,7 @@ impl Candidate {
     pub(super) fn is_text(&self) -> bool {
         let end = match std::str::from_utf8(&self.head) {
             Ok(_) => self.head.len(),
-            // The head may end within a character.
+            // The first bytes may end within a character.
             Err(error) if error.error_len().is_none() && !self.is_whole => error.valid_up_to(),
             Err(_) => return false,
         };

@@ -211,7 +211,7 @@ fn llama2c_files_are_put_into_checkpoint_order() {
     let start = |name: &str| {
         let spec = config.params().into_iter().find(|s| s.name == name).unwrap();
         let piece = &params[spec.range()];
-        assert!(piece.windows(2).all(|w| w[1] == w[0] + 1.0), "{name} is not in one piece");
+        assert!(piece.windows(2).all(|w| w[1] == w[0] + 1.0), "{name} is not contiguous");
         piece[0]
     };
     assert_eq!(start("model.embed_tokens.weight"), 0.0);
@@ -228,7 +228,7 @@ fn llama2c_files_are_put_into_checkpoint_order() {
     }
     let mut foreign = file;
     foreign[..4].copy_from_slice(&0x616b_3433i32.to_le_bytes());
-    assert!(super::llama2c::parse(&foreign).unwrap_err().starts_with("its header is impossible: `dim` = "));
+    assert!(super::llama2c::parse(&foreign).unwrap_err().starts_with("its header is invalid: `dim` = "));
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn stories260k_is_the_same_imported_or_saved() {
     assert_eq!(bits(&load_model(&saved, &model.config).unwrap()), bits(&model.params));
 }
 
-/// Content alone decides: names say nothing.
+/// Formats are detected by content, not by name.
 #[test]
 fn formats_are_detected_by_content() {
     let dir = tempdir().unwrap();

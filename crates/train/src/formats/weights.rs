@@ -1,4 +1,4 @@
-//! Weights in safetensors, under Hugging Face's names.
+//! Weights in safetensors files, under Hugging Face's names.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -15,12 +15,12 @@ use crate::fs::{Tensor, TensorFile, write_tensors};
 /// # Errors
 /// As [`write_tensors`].
 pub fn save_model(path: &Path, config: &ModelConfig, params: &[f32]) -> Result<(), TrainError> {
-    // Other programs look for this entry before they read weights.
+    // Other programs require this entry.
     let write = |tensors: &[Tensor<'_>]| write_tensors(path, Some(("format", "pt".to_owned())), tensors);
     as_saved(config, params, write)
 }
 
-/// Whether the file at `path` is undamaged and what [`save_model`] writes for these weights.
+/// Whether the file at `path` is undamaged and equal to what [`save_model`] writes for these weights.
 pub(crate) fn is_saved(path: &Path, config: &ModelConfig, params: &[f32]) -> bool {
     let whole =
         |file: TensorFile| as_saved(config, params, |tensors| file.claims(tensors)) && file.verify().is_ok();

@@ -1,4 +1,4 @@
-//! Atomic writes: a file appears whole under its name, or not at all.
+//! Atomic writes: a file appears under its name only when complete.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -14,7 +14,7 @@ const MARK: &str = ".tmp";
 /// Length of that suffix.
 const RANDOM: usize = 6;
 
-/// A file that gets its name only when it is complete.
+/// A file that is renamed to its final name only when complete.
 ///
 /// Bytes go to a new file `NAME.tmpXXXXXX` in the same folder; an existing file of that name is never opened.
 /// [`AtomicFile::commit`] syncs and renames it. The rename replaces a link and never follows it. Dropped before the commit, the
@@ -58,7 +58,7 @@ impl AtomicFile {
     fn finish(&mut self) -> io::Result<()> {
         self.writer.flush()?;
         self.writer.get_ref().sync_all()?;
-        // Not `TempPath::persist`: it makes the system call itself, where `cargo xtask crash` cannot place a fault.
+        // Not `TempPath::persist`: it makes the system call directly, so `cargo xtask crash` could not inject a fault.
         fs::rename(&self.temporary, &self.path)?;
         self.temporary.disable_cleanup(true);
         sync_folder(&self.path)
@@ -82,13 +82,13 @@ pub(crate) fn is_remains(path: &Path, of: impl Fn(&str) -> bool) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let Some((stem, end)) = name.rsplit_once(MARK) else { return false };
     let ours = end.is_empty() || end.len() == RANDOM && end.bytes().all(|b| b.is_ascii_alphanumeric());
-    // This program makes no links.
+    // This program creates no links.
     ours && of(stem) && path.symlink_metadata().is_ok_and(|m| m.is_file())
 }
 
 /// Syncs the folder of `path`, so that a rename in it survives a crash.
 fn sync_folder(path: &Path) -> io::Result<()> {
-    // Only Unix lets a folder be opened and synced.
+    // Folders can be opened and synced on Unix only.
     if cfg!(unix) {
         File::open(folder_of(path))?.sync_all()?;
     }
@@ -102,7 +102,7 @@ fn folder_of(path: &Path) -> &Path {
 /// Writes `bytes` to the file `path`, atomically.
 ///
 /// # Errors
-/// [`TrainError::Io`]; an earlier file of that name is then unchanged.
+/// [`TrainError::Io`]; an existing file is then unchanged.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     let mut file = AtomicFile::create(path)?;
     file.write(bytes)?;

@@ -1,12 +1,12 @@
-//! Checksums of a safetensors file, in its own metadata.
+//! Checksums of a safetensors file, stored in its metadata.
 //!
 //! ```text
 //! "backpropane.checksums": {"xxh3": {"header": "0123456789abcdef", "tensors": {"NAME": "fedcba9876543210", …}}}
 //! ```
 //!
-//! Each is XXH3 with 64 bits. A tensor's checksum covers name, number format, shape and bytes, so exchanged tensors are
-//! noticed. The header's covers all other metadata, the list of tensors with their offsets, and the tensors' checksums, which
-//! ties them together. Files of other programs have none.
+//! Each is XXH3 with 64 bits. A tensor's checksum covers name, number format, shape and bytes, so swapped tensors are
+//! detected. The header's covers all other metadata, the list of tensors with their offsets, and the tensors' checksums.
+//! Files of other programs have none.
 //! Source: Cyan4973/xxHash, `doc/xxhash_spec.md`.
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,10 +15,10 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
-/// The metadata entry.
+/// Key of the metadata entry.
 pub(crate) const KEY: &str = "backpropane.checksums";
 
-/// First characters of the entry's text, by which it is found under a damaged key.
+/// Start of the entry's text, to find it under a damaged key.
 const BEGINNING: &str = "{\"xxh3\":";
 
 /// The checksums of a file.
@@ -39,7 +39,7 @@ struct Entry {
 }
 
 impl Checksums {
-    /// Checksums of a file with this header and these tensors.
+    /// Computes the checksums of a file with this header and these tensors.
     pub(super) fn new(header: &Metadata, tensors: impl IntoIterator<Item = (String, u64)>) -> Self {
         let mut sums = Self {
             header: 0,
@@ -49,12 +49,12 @@ impl Checksums {
         sums
     }
 
-    /// Reads them from a file's metadata; `None` if it has none.
+    /// Reads the checksums from a file's metadata; `None` if it has none.
     ///
     /// # Errors
     /// If they are damaged.
     pub(super) fn read(metadata: &HashMap<String, String>) -> Result<Option<Self>, String> {
-        // A damaged key must not turn the file into one without checksums.
+        // A file with a damaged key must not be treated as one without checksums.
         let named = metadata.get_key_value(KEY);
         let Some((key, text)) = named.or_else(|| metadata.iter().find(|(_, v)| v.starts_with(BEGINNING)))
         else {
@@ -79,7 +79,7 @@ impl Checksums {
         self.tensors.get(name).map(|sum| sum.0)
     }
 
-    /// Whether the header is the one that was written.
+    /// Whether the header matches its checksum.
     pub(super) fn fit(&self, header: &Metadata) -> bool {
         self.header == self.of_header(header)
     }
@@ -124,6 +124,6 @@ mod hexadecimal {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
         let text = String::deserialize(from)?;
-        u64::from_str_radix(&text, 16).map_err(|_| D::Error::custom(format!("`{text}` is no checksum")))
+        u64::from_str_radix(&text, 16).map_err(|_| D::Error::custom(format!("`{text}` is not a checksum")))
     }
 }

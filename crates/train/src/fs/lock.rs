@@ -1,4 +1,4 @@
-//! The lock of a run's folder: one process at a time trains in it.
+//! The lock of a run's folder: only one process at a time trains in it.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -17,7 +17,7 @@ pub(crate) struct RunLock {
 }
 
 impl RunLock {
-    /// Whether the folder `dir` was ever locked.
+    /// Whether the folder `dir` has a lock file.
     pub(crate) fn is_in(dir: &Path) -> bool {
         dir.join(NAME).exists()
     }

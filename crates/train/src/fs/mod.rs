@@ -1,6 +1,6 @@
-//! Files: written whole or not at all, locked by one process, and checked against what was written.
+//! Files: atomic writes, locks, checksums, and detection of changes.
 //!
-//! Not here: what the files mean (`formats`, `checkpoint`, `data`).
+//! Not here: the content of files (`formats`, `checkpoint`, `data`).
 
 mod atomic;
 mod checksums;

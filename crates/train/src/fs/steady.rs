@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Bytes per checksum: hashing a block is little work beside a step, and each costs 8 bytes of memory.
+/// Bytes per checksum: hashing a block is fast compared with a step, and each checksum takes 8 bytes of memory.
 const BLOCK: u64 = 1 << 16;
 
 /// A file read at given positions, by any number of threads. Each block must hold the same bytes at every read.
@@ -34,7 +34,7 @@ impl SteadyFile {
         if end > self.bytes {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        // Whole blocks, so that there are checksums to compare.
+        // Whole blocks, as each block has one checksum.
         let start = offset / BLOCK * BLOCK;
         let stop = end.next_multiple_of(BLOCK).min(self.bytes);
         let mut blocks = vec![0; (stop - start) as usize];
@@ -84,7 +84,7 @@ impl Positioned {
 
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         use std::io::{Read, Seek};
-        // A poisoned lock leaves only an arbitrary position, and every read seeks first.
+        // Poisoning is harmless: every read seeks first.
         let mut file = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         file.seek(io::SeekFrom::Start(offset))?;
         file.read_exact(bytes)

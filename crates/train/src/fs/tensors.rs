@@ -15,10 +15,10 @@ use super::atomic::AtomicFile;
 use super::checksums::{self, Checksums};
 use crate::error::TrainError;
 
-/// Bytes converted at a time.
+/// Bytes converted at once.
 const CHUNK: usize = 1 << 20;
 
-/// Longest header the format allows.
+/// The longest header that the format allows.
 const MAX_HEADER: u64 = 100_000_000;
 
 /// A tensor of f32 numbers to be written.
@@ -35,8 +35,8 @@ pub struct Tensor<'a> {
 /// equal bytes.
 ///
 /// # Errors
-/// [`TrainError::Io`]; an earlier file of that name is then unchanged. [`TrainError::FileFormat`] if a tensor's
-/// shape and data disagree.
+/// [`TrainError::Io`]; an existing file is then unchanged. [`TrainError::FileFormat`] if a tensor's shape does not match
+/// its data.
 pub fn write_tensors(
     path: &Path,
     metadata: Option<(&str, String)>,
@@ -88,7 +88,7 @@ fn header(
         .insert(checksums::KEY.to_owned(), Checksums::new(&bare, sums).into_text().map_err(|e| said(&e))?);
     let whole = Metadata::new(Some(metadata), infos).map_err(|e| said(&e))?;
     let mut whole = serde_json::to_value(&whole).map_err(|e| said(&e))?;
-    // A hash map has its entries in any order, the file in one.
+    // Sorted: the order of a hash map is random.
     if let Some(entries) = whole.get_mut("__metadata__").and_then(|entries| entries.as_object_mut()) {
         entries.sort_keys();
     }
@@ -117,7 +117,7 @@ pub struct TensorFile {
     path: PathBuf,
     file: File,
     header: Metadata,
-    /// Where the tensors' bytes begin.
+    /// Offset of the tensors' bytes.
     start: u64,
     sums: Option<Checksums>,
 }
@@ -155,14 +155,14 @@ impl TensorFile {
         let sums = header.metadata().as_ref().map(Checksums::read).transpose().map_err(damaged)?.flatten();
         let opened = Self { path: path.to_owned(), file, header, start, sums };
         if opened.sums.as_ref().is_some_and(|sums| !sums.fit(&opened.header)) {
-            // If it is a tensor's entry that has changed, the tensor is named.
+            // If a tensor's entry has changed, the error names the tensor.
             opened.verify()?;
             return Err(damaged("its header or training state is not what was written".to_owned()));
         }
         Ok(opened)
     }
 
-    /// Reads all tensors and compares their checksums, if the file has any.
+    /// Reads all tensors and verifies their checksums, if the file has any.
     ///
     /// # Errors
     /// [`TrainError::TensorDamaged`] with the first that is not what was written, or [`TrainError::Io`].
@@ -170,7 +170,7 @@ impl TensorFile {
         self.names().iter().try_for_each(|name| self.for_each_chunk(name, self.info(name)?, |_| {}))
     }
 
-    /// Whether the file's checksums are those of exactly these tensors; the file's own bytes are not read.
+    /// Whether the file's checksums match exactly these tensors; the tensors in the file are not read.
     pub(crate) fn claims(&self, tensors: &[Tensor<'_>]) -> bool {
         let Some(sums) = &self.sums else { return false };
         let claimed = |tensor: &Tensor<'_>| {
@@ -214,7 +214,7 @@ impl TensorFile {
         self.info(name).map(|info| info.shape.as_slice())
     }
 
-    /// Checks that a tensor is there, with this shape, in a number format that [`TensorFile::read`] takes.
+    /// Checks that a tensor exists, with this shape and a number format that [`TensorFile::read`] supports.
     ///
     /// # Errors
     /// [`TrainError::TensorMissing`], [`TrainError::TensorShape`], [`TrainError::TensorType`].
@@ -257,7 +257,7 @@ impl TensorFile {
     /// [`TrainError::FileFormat`] for an id that is negative or beyond 32 bits; [`TrainError::TensorDamaged`].
     pub fn read_tokens(&self, name: &str) -> Result<(Vec<usize>, Vec<u32>), TrainError> {
         let info = self.info(name)?;
-        // The file holds this many numbers: its header agrees with its length.
+        // No huge allocation: the header was checked against the file's length.
         let mut ids = vec![0i64; info.shape.iter().product()];
         let mut rest = ids.iter_mut();
         match info.dtype {
@@ -277,7 +277,7 @@ impl TensorFile {
             u32::try_from(id).map_err(|_| TrainError::FileFormat {
                 path: self.path.clone(),
                 kind: KIND,
-                problem: format!("number {position} of tensor `{name}` is {id}, which is no token"),
+                problem: format!("number {position} of tensor `{name}` is {id}, which is not a token"),
             })
         };
         let tokens = ids.iter().enumerate().map(token).collect::<Result<_, _>>()?;
@@ -293,7 +293,7 @@ impl TensorFile {
         TrainError::TensorType { path: self.path.clone(), name: name.to_owned(), got: format!("{got:?}") }
     }
 
-    /// Calls `visit` with the bytes of a tensor, in chunks of whole numbers, then compares their checksum.
+    /// Calls `visit` with the bytes of a tensor, in chunks of whole numbers, then verifies the checksum.
     fn for_each_chunk(
         &self,
         name: &str,
@@ -376,7 +376,7 @@ mod tests {
         assert_eq!(file.read_tokens("tokens").unwrap(), (vec![2, 2], vec![1, 2, 3, 70_000]));
         assert_eq!(file.read_tokens("short").unwrap().1, [9, 65_535]);
         let error = file.read_tokens("negative").unwrap_err().to_string();
-        assert!(error.ends_with("number 1 of tensor `negative` is -1, which is no token"), "{error}");
+        assert!(error.ends_with("number 1 of tensor `negative` is -1, which is not a token"), "{error}");
         assert!(matches!(file.read_tokens("real"), Err(TrainError::TensorType { .. })));
         assert!(matches!(file.read_tokens("none"), Err(TrainError::TensorMissing { .. })));
     }

@@ -1,11 +1,12 @@
-//! How work is cut and compiled: chunks by size alone, for the best instruction set at hand.
+//! Division of work into chunks by size alone, and compilation for the best available instruction set.
 
 use std::ops::Range;
 
-/// Values in one chunk of elementwise work: it stays in the second-level cache, and outweighs a task's cost.
+/// Values per chunk of elementwise work: a chunk fits into the second-level cache and amortises a task's overhead.
 pub(crate) const CHUNK: usize = 1 << 14;
 
-/// Lanes of a sum along contiguous values, fixed so that its order does not depend on the instruction set.
+/// Interleaved partial sums of a sum along contiguous values; fixed, so that the result does not depend on the
+/// instruction set.
 pub(crate) const LANES: usize = 16;
 
 /// Runs `f`, an `#[inline(always)]` closure, compiled for the widest vectors this CPU has.
@@ -14,9 +15,9 @@ pub(crate) fn simd<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
-/// Sums `block(range)` over `0..len` cut into chunks, added pairwise as a balanced tree.
+/// Sums `block(range)` over the chunks of `0..len`, pairwise as a balanced tree.
 ///
-/// The tree follows from `len` alone, so the sum has the same bits at any number of threads.
+/// The tree depends on `len` alone, so the sum has the same bits at any number of threads.
 pub(crate) fn tree_sum(len: usize, block: &(impl Fn(Range<usize>) -> f64 + Sync)) -> f64 {
     fn sum(range: Range<usize>, block: &(impl Fn(Range<usize>) -> f64 + Sync)) -> f64 {
         if range.len() <= CHUNK {

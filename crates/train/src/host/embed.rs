@@ -6,10 +6,10 @@ use super::error::check_tokens;
 use super::squared_norms::RowSquaredNorms;
 use super::{HostError, Scratch, simd};
 
-/// Channels that move together: one cache line of a table row.
+/// Channels copied together: one cache line of a table row.
 const CHANNELS: usize = 16;
 
-/// Tasks that share the table's rows in a scatter.
+/// Tasks of a scatter; each owns a range of the table's rows.
 const SHARES: usize = 64;
 
 /// Copies the row of `table` that each token selects to a column of `x`.
@@ -17,7 +17,7 @@ const SHARES: usize = 64;
 /// Shapes: `table` `[V, D]` row-major, `tokens` `[S]`, `x` `[D, S]`.
 ///
 /// # Errors
-/// [`HostError::TokenOutOfRange`] if a token is V or more; `x` is then as it was.
+/// [`HostError::TokenOutOfRange`] if a token is V or more; `x` is then unchanged.
 ///
 /// # Panics
 /// If `dim` is 0, or the lengths of `table` and `x` are not V·`dim` and `dim`·S.
@@ -42,10 +42,10 @@ pub fn gather(table: &[f32], dim: usize, tokens: &[u32], x: &mut [f32]) -> Resul
 /// norms of those rows in `squares`.
 ///
 /// Shapes: as for [`gather`].
-/// Numerics: f32; a row that several positions select receives them in order of position.
+/// Numerics: f32; if several positions select a row, they are added in order of position.
 ///
 /// # Errors
-/// [`HostError::TokenOutOfRange`] if a token is V or more; `dtable` is then as it was.
+/// [`HostError::TokenOutOfRange`] if a token is V or more; `dtable` is then unchanged.
 ///
 /// # Panics
 /// As [`gather`].
@@ -65,7 +65,7 @@ pub fn scatter_add(
         return Ok(());
     }
 
-    // The columns become rows, [S, D], so that each is added in one run.
+    // Transposed to [S, D], so that each position is contiguous.
     let rows = scratch.take(s * dim);
     rows.par_chunks_mut(CHANNELS * dim).enumerate().for_each(|(block, rows)| {
         let (first, count) = (block * CHANNELS, rows.len() / dim);
@@ -75,7 +75,7 @@ pub fn scatter_add(
         }
     });
 
-    // Each task owns a share of the table and handles the tokens in it.
+    // Each task owns a range of the table's rows and handles the tokens in it.
     let share = vocab.div_ceil(SHARES);
     dtable.par_chunks_mut(share * dim).enumerate().for_each(|(index, dtable)| {
         let owned = index * share..index * share + dtable.len() / dim;

@@ -1,19 +1,19 @@
-//! What the host's maths refuses.
+//! Errors of the host's maths.
 
-/// Data that the host's maths cannot work with.
+/// Invalid data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {
     /// A token has no row in the embedding, or no logit.
     #[error("token {token} at position {position} of the {role}: the vocabulary has {vocab} tokens")]
     TokenOutOfRange {
-        /// What the tokens are for: `"input"` or `"targets"`.
+        /// The role of the tokens: `"input"` or `"targets"`.
         role: &'static str,
-        /// Where in the sequence, counted from 0.
+        /// Position in the sequence, counted from 0.
         position: usize,
-        /// The token found there.
+        /// The invalid token.
         token: u32,
-        /// The number of tokens there are; the largest valid one is one less.
+        /// V, the size of the vocabulary.
         vocab: usize,
     },
 }

@@ -1,7 +1,7 @@
 //! The classifier with its loss, forward and backward, in blocks of the vocabulary.
 //!
-//! Logits are replaced by their exponentials while they are cached, written once and read once. The block that a thread works
-//! on stays cached, from the gradient of its logits to that of its weights.
+//! Logits are replaced by their exponentials while they are cached, so they are written and read once. In the backward pass
+//! a thread's block stays cached from the gradient of its logits to that of its weights.
 
 use rayon::prelude::*;
 use softane::pool::for_each;
@@ -21,24 +21,25 @@ const BLOCK: usize = 512;
 /// which gives the same bits at any number of threads.
 const PARTS: usize = 16;
 
-/// Where factors are rounded to integers, elements of `softmax − onehot` above this in magnitude are multiplied separately:
-/// beside a large factor, those below 2⁻¹³ of it round to 0, and most tokens of a vocabulary are that improbable.
+/// Elements of `softmax − onehot` above this magnitude are multiplied separately where factors are rounded to integers:
+/// factors below 2⁻¹³ of the largest of their block round to 0, and most tokens of a vocabulary are that improbable.
 const LARGE: f32 = 1.0 / 512.0;
 
-/// A thread's working memory in the backward pass; it starts no task of the pool meanwhile.
+/// A thread's working memory in the backward pass; it is not shared, as the thread runs no other task of the pool
+/// while it uses it.
 #[derive(Default)]
 struct Local {
-    /// The gradient of a block's logits: it stays in the cache, and the logits need not be written again.
+    /// The gradient of a block's logits; it stays in the cache.
     gradient: Scratch,
     outliers: Outliers,
 }
 
 thread_local! {
-    /// Kept, so that a steady step allocates nothing.
+    /// Kept between steps, so that these allocate nothing.
     static LOCAL: RefCell<Local> = RefCell::default();
 }
 
-/// The rows of a block, and those of a part, which is a number of whole blocks.
+/// The rows per block, and the rows per part, which is a number of whole blocks.
 fn cut(vocab: usize) -> (usize, usize) {
     let part = vocab.div_ceil(PARTS).max(1);
     let blocks = part.div_ceil(BLOCK);
@@ -98,7 +99,7 @@ impl Head<'_> {
         let x = Packed::new(self.math, Matrix::new(self.x, d, s));
         let (blocks, total) =
             stats.take(2 * s * (vocab.div_ceil(block) + 1)).split_at_mut(2 * s * vocab.div_ceil(block));
-        // For each block, the logits of targets in it.
+        // For each block, the logits of its targets.
         let hits = scratch.take(s * vocab.div_ceil(block));
         let tasks = logits.par_chunks_mut(block * s).zip(self.weight.par_chunks(block * d));
         let tasks = tasks.zip(blocks.par_chunks_mut(2 * s)).zip(hits.par_chunks_mut(s));
@@ -140,7 +141,7 @@ impl Head<'_> {
         let (largest, factor) = total.split_at_mut(s);
         factor.iter_mut().for_each(|sum| *sum = hit / *sum);
         let of = LogitsGradient { targets: self.targets, largest: &*largest, factor: &*factor, hit };
-        // Positions first: outliers are then multiplied with whole rows.
+        // [S, D]: outliers are multiplied with contiguous rows.
         let parts = vocab.div_ceil(rows);
         let (x, partial) = scratch.take((parts + 1) * d * s).split_at_mut(d * s);
         transpose(self.x, d, s, x);
@@ -223,7 +224,7 @@ mod tests {
         }
     }
 
-    /// The definition in f64.
+    /// The reference, by definition, in f64.
     fn loss(weight: &[f64], x: &[f64], targets: &[u32]) -> f64 {
         let s = targets.len();
         let d = x.len() / s;
@@ -264,11 +265,11 @@ mod tests {
         }
     }
 
-    /// Most probabilities are a thousandth of the few that count, and are not lost beside them.
+    /// Probabilities far below the largest ones must not round to 0.
     #[test]
     fn integers_keep_what_is_improbable() {
         let mut c = case(3000, 16, 40);
-        // One word of fifty stands out.
+        // One token of fifty has a large logit.
         for (word, weight) in c.weight.chunks_mut(16).enumerate().filter(|(word, _)| word % 50 != 0) {
             weight
                 .iter_mut()

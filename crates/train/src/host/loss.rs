@@ -6,16 +6,16 @@ use super::error::check_tokens;
 use super::{HostError, Scratch, simd};
 use softane::math::{exp, exp_of_negative};
 
-/// Logits that one task reads twice in a row: they stay in the second-level cache.
+/// Logits per task: read twice, they stay in the second-level cache.
 const BLOCK: usize = 1 << 15;
 
 /// Computes the mean cross-entropy of the targets under the softmax of the logits.
 ///
 /// Shapes: `logits` `[V, S]` channel-first, `targets` `[S]`; V is `logits.len() / S`.
 /// Units: nats per target.
-/// Numerics: exponentials and their sums in f32, blocks of rows by their own largest logit and then together;
-/// logarithms and the mean in f64. Logits of −∞ count as probability 0; a column with NaN or +∞, or with
-/// nothing but −∞, makes the loss NaN.
+/// Numerics: exponentials and their sums in f32, first in blocks of rows relative to the block's largest logit, then
+/// joined; logarithms and the mean in f64. A logit of −∞ has probability 0; a column with NaN or +∞, or with only −∞,
+/// makes the loss NaN.
 ///
 /// # Errors
 /// [`HostError::TokenOutOfRange`] if a target is V or more.
@@ -30,7 +30,7 @@ pub fn cross_entropy(logits: &[f32], targets: &[u32], scratch: &mut Scratch) -> 
     Ok(mean_loss(largest, sum, |t| logits[targets[t] as usize * s + t]))
 }
 
-/// The gradient of the loss in the logits.
+/// The gradient of the loss with respect to the logits.
 ///
 /// ```text
 /// dlogits = (softmax − onehot)·hit
@@ -157,7 +157,7 @@ fn add_up<X, R: IntoIterator<Item = X>>(
     }
 }
 
-/// The largest of each column.
+/// Finds the largest of each column.
 #[inline(always)]
 fn find_largest(logits: &[f32], largest: &mut [f32]) {
     largest.fill(f32::NEG_INFINITY);
@@ -189,7 +189,7 @@ pub(super) fn join_stats(blocks: &[f32], largest: &mut [f32], sum: &mut [f32]) {
     );
 }
 
-/// Makes the sum of a block of logits that are all −∞ 0 instead of exp(−∞ + ∞).
+/// Avoids exp(−∞ + ∞) in a block whose logits are all −∞: its sum is 0.
 #[inline(always)]
 fn finite_or_zero(largest: f32) -> f32 {
     if largest == f32::NEG_INFINITY { 0.0 } else { largest }
@@ -211,7 +211,7 @@ mod tests {
         (logits, (0..s).map(|t| (t * t * 7919 % vocab) as u32).collect())
     }
 
-    /// Loss and gradient, of the chunks that the head puts together.
+    /// Loss and gradient, from the functions that the head combines.
     fn cross_entropy_gradient(logits: &mut [f32], targets: &[u32], scale: f32) -> Result<f64, HostError> {
         let (vocab, s) = (check_shape(logits, targets)?, targets.len());
         let target_logits: Vec<f32> = (0..s).map(|t| logits[targets[t] as usize * s + t]).collect();
@@ -233,7 +233,7 @@ mod tests {
         Ok(loss)
     }
 
-    /// The definition, in f64, column by column.
+    /// The reference, by definition, in f64, column by column.
     fn reference(logits: &[f64], targets: &[u32]) -> f64 {
         let s = targets.len();
         let column = |t: usize| logits.iter().skip(t).step_by(s);

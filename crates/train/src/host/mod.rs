@@ -1,12 +1,11 @@
-//! The host's share of a training step, in f32, channel-first.
+//! The host's part of a training step, in f32, channel-first.
 //!
-//! An activation is `[C, S]`, element (c, t) at `c·S + t`: the columns are positions, the rows channels. Every
-//! function cuts its work by shape alone and adds in a fixed order, so its result has the same bits at any
-//! number of threads; it runs on the current rayon pool, and allocates nothing once its [`Scratch`] has grown.
-//! Lengths that do not fit together are mistakes of the caller and panic; data from outside is checked and
-//! refused as [`HostError`].
+//! An activation is `[C, S]`, element (c, t) at `c·S + t`: columns are positions, rows channels. Every function divides its
+//! work by shape alone and sums in a fixed order, so its result has the same bits at any number of threads. It runs on the
+//! current rayon pool and allocates nothing once its [`Scratch`] has grown. Mismatched lengths panic; invalid data is
+//! a [`HostError`].
 //!
-//! Matrix products are `softane`'s, seen here as [`gemm`].
+//! Matrix products are those of `softane`, re-exported as [`gemm`].
 
 pub mod embed;
 pub mod error;

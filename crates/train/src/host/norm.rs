@@ -5,24 +5,24 @@ use softane::pool::for_each;
 
 use super::{LANES, Scratch, Store, simd};
 
-/// Rows of a block, whose contributions to the sums along the channels are added up first.
+/// Rows per block of the sums along the channels.
 const ROWS: usize = 32;
 
-/// RMSNorm of `groups` stacks of `channels` rows that share one weight.
+/// RMSNorm of `groups` groups of `channels` rows that share one weight.
 ///
 /// ```text
 /// y = w·x·r,   r = (mean_c x² + ε)^−½
 /// ```
 ///
-/// Shapes: activations are `[G·C, S]`, weights `[C]`; a norm of the residual stream has one group, a norm of
-/// queries or keys one for each head.
-/// Numerics: f32; sums along the channels go in blocks of 32 rows, then block by block.
+/// Shapes: activations are `[G·C, S]`, weights `[C]`; a norm of the residual stream has one group, a norm of queries or
+/// keys one per head.
+/// Numerics: f32; sums along the channels are taken within blocks of 32 rows, then over the blocks.
 /// Source: Zhang & Sennrich 2019, arXiv:1910.07467.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RmsNorm {
     /// C: rows that are normalised together.
     pub channels: usize,
-    /// G: stacks of C rows, each normalised by itself.
+    /// G: groups of C rows, each normalised separately.
     pub groups: usize,
     /// S: columns.
     pub seq: usize,
@@ -51,7 +51,7 @@ impl RmsNorm {
     /// Computes `y` from `x`.
     ///
     /// # Panics
-    /// If a size is 0, or a slice does not have the shape that the sizes say.
+    /// If a size is 0, or a slice's length does not match the sizes.
     pub fn forward(&self, x: &[f32], weight: &[f32], y: &mut [f32], scratch: &mut Scratch) {
         self.check(&[x.len(), y.len()], &[weight.len()]);
         let (c, s) = (self.channels, self.seq);
@@ -93,7 +93,7 @@ impl RmsNorm {
     /// ```
     ///
     /// # Panics
-    /// If a size is 0, or a slice does not have the shape that the sizes say.
+    /// If a size is 0, or a slice's length does not match the sizes.
     pub fn backward(&self, gradient: NormGradient<'_>, scratch: &mut Scratch) {
         let NormGradient { x, weight, dy, dx, store, dw } = gradient;
         self.check(&[x.len(), dy.len(), dx.len()], &[weight.len(), dw.len()]);
@@ -231,7 +231,7 @@ mod tests {
         [noise(n, 1), weight, noise(n, 3)]
     }
 
-    /// The definition, in f64, element by element.
+    /// The reference, by definition, in f64, element by element.
     fn reference(norm: &RmsNorm, x: &[f64], weight: &[f64]) -> Vec<f64> {
         let (c, s) = (norm.channels, norm.seq);
         let r = |group: usize, t: usize| {
@@ -251,7 +251,7 @@ mod tests {
             let [x, weight, _] = inputs(&norm);
             let mut y = vec![f32::NAN; x.len()];
             norm.forward(&x, &weight, &mut y, &mut Scratch::new());
-            // A few roundings of 2⁻²⁴ in each of sum, root and product.
+            // Tolerance: a few roundings of 2⁻²⁴ in each of sum, root and product.
             assert_close(&y, &reference(&norm, &widened(&x), &widened(&weight)), 1e-6);
         }
     }
@@ -272,7 +272,7 @@ mod tests {
                 norm.backward(NormGradient { x: &x, weight: &weight, dy: &dy, dx, store, dw }, &mut scratch);
             };
             back(&mut dx, Store::Replace, &mut dw);
-            // f32 sums of up to 185 terms; the differences themselves are good to 1e-9.
+            // f32 sums of up to 185 terms; the differences themselves have an error of 1e-9.
             assert_close(&dx, &want_dx, 2e-6);
             assert_close(&dw, &want_dw, 2e-6);
 

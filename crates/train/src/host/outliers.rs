@@ -1,11 +1,11 @@
-//! The few large elements of a matrix, multiplied separately where a product rounds its factors to integers.
+//! Outliers of a matrix, multiplied separately where a product rounds its factors to integers.
 
 use super::simd;
 
 /// The largest number of outliers; further ones stay in the matrix.
 const MOST: usize = 8192;
 
-/// Columns that are compared with the limit together.
+/// Columns compared with the limit together.
 const RUN: usize = 64;
 
 /// An outlier.
@@ -16,12 +16,12 @@ struct Large {
     value: f32,
 }
 
-/// Large elements of a matrix that has 0 in their places.
+/// Outliers that were removed from a matrix.
 #[derive(Debug, Default)]
 pub(super) struct Outliers(Vec<Large>);
 
 impl Outliers {
-    /// Moves elements of `matrix` larger than `limit` in magnitude out of it, row by row; rows have `columns` elements.
+    /// Removes elements larger than `limit` in magnitude from `matrix`, `[rows, columns]`; 0 replaces them.
     pub(super) fn take(&mut self, matrix: &mut [f32], columns: usize, limit: f32) {
         self.0.clear();
         self.0.reserve_exact(MOST);
@@ -46,14 +46,14 @@ impl Outliers {
         self.0.extend(large.map(|(i, x)| Large { row, column: first + i, value: std::mem::take(x) }));
     }
 
-    /// Adds their part of the product with `right`, `[columns, width]`, to `to`, `[rows, width]`.
+    /// Adds their product with `right`, `[columns, width]`, to `to`, `[rows, width]`.
     pub(super) fn multiply(&self, right: &[f32], to: &mut [f32], width: usize) {
         for &Large { row, column, value } in &self.0 {
             add(value, &right[column * width..][..width], &mut to[row * width..][..width]);
         }
     }
 
-    /// Adds the part of their transpose in the product with `right`, `[rows, width]`, to `to`, `[columns, width]`.
+    /// Adds the product of their transpose with `right`, `[rows, width]`, to `to`, `[columns, width]`.
     pub(super) fn multiply_transposed(&self, right: &[f32], to: &mut [f32], width: usize) {
         for &Large { row, column, value } in &self.0 {
             add(value, &right[row * width..][..width], &mut to[column * width..][..width]);
@@ -96,7 +96,7 @@ mod tests {
             }
             (straight, transposed)
         };
-        // Quarters times quarters: every sum is exact.
+        // Multiples of ¼: every sum is exact.
         let (mut straight, mut transposed) = products(&rest);
         outliers.multiply(&wide, &mut straight, width);
         outliers.multiply_transposed(&tall, &mut transposed, width);

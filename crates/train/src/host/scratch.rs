@@ -1,6 +1,6 @@
 //! Reusable working memory.
 
-/// A buffer that grows to the largest size asked for and then stays: no allocation in the steady step.
+/// A buffer that grows to the largest requested size and is reused.
 #[derive(Debug, Default)]
 pub struct Scratch(Vec<f32>);
 
@@ -10,7 +10,7 @@ impl Scratch {
         Self::default()
     }
 
-    /// The first `len` values, unspecified.
+    /// The first `len` values, with unspecified content.
     pub fn take(&mut self, len: usize) -> &mut [f32] {
         if self.0.len() < len {
             self.0.resize(len, 0.0);
@@ -18,7 +18,7 @@ impl Scratch {
         &mut self.0[..len]
     }
 
-    /// Bytes held.
+    /// Its size in bytes.
     pub fn bytes(&self) -> usize {
         size_of_val(self.0.as_slice())
     }

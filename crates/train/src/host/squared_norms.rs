@@ -3,12 +3,12 @@
 use super::{LANES, Store, simd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Where a gradient of a matrix is written.
+/// The destination of a matrix gradient.
 #[derive(Debug)]
 pub struct Gradient<'a> {
-    /// Rows of the matrix, one behind the other.
+    /// The matrix, row-major.
     pub values: &'a mut [f32],
-    /// The squared norms of the rows, which the writer records.
+    /// The squared norms of the rows, recorded by the writer.
     pub squares: &'a RowSquaredNorms,
     /// Whether `values` are replaced or added to.
     pub store: Store,
@@ -16,25 +16,25 @@ pub struct Gradient<'a> {
 
 /// The sum of squares of each row of a gradient.
 ///
-/// Numerics: squares and sums in f64. The sum is finite exactly if every element is: the square of any finite f32, summed
-/// over any number of them that fits in memory, is far from the end of f64.
+/// Numerics: squares and sums in f64. The sum is finite if and only if every element is: squares of finite f32 numbers
+/// cannot overflow f64 for any number of elements that fits into memory.
 #[derive(Debug)]
 pub struct RowSquaredNorms {
-    /// Bits of f64: rows are written by several threads.
+    /// Bits of f64, atomic because several threads write rows.
     rows: Vec<AtomicU64>,
     columns: usize,
 }
 
 impl RowSquaredNorms {
-    /// All 0, of a matrix `[rows, columns]`.
+    /// Zeros, for a matrix `[rows, columns]`.
     pub fn new(rows: usize, columns: usize) -> RowSquaredNorms {
         RowSquaredNorms { rows: (0..rows).map(|_| AtomicU64::default()).collect(), columns }
     }
 
-    /// Records those of `values`, whole rows of the gradient from row `first` on.
+    /// Records the squared norms of `values`, whole rows of the gradient from row `first` on.
     ///
     /// # Panics
-    /// If it has fewer rows.
+    /// If the matrix has fewer rows.
     pub fn take(&self, first: usize, values: &[f32]) {
         let rows = &self.rows[first..first + values.len() / self.columns.max(1)];
         for (square, row) in rows.iter().zip(values.chunks_exact(self.columns.max(1))) {
@@ -71,7 +71,7 @@ fn sum_of_squares(row: &[f32]) -> f64 {
 
 #[cfg(test)]
 impl RowSquaredNorms {
-    /// Whether they are those of `grad`.
+    /// Whether they match `grad`.
     pub(super) fn are_of(&self, grad: &[f32]) -> bool {
         let want = RowSquaredNorms::new(self.rows.len(), self.columns);
         want.take(0, grad);
@@ -92,7 +92,7 @@ mod tests {
             let grad = noise(rows * columns, 5);
             let squares = RowSquaredNorms::new(rows, columns);
             assert_eq!(squares.sum(), 0.0);
-            // In chunks, one of them twice.
+            // In chunks; one of them is recorded twice.
             let half = rows / 2 * columns;
             squares.take(rows / 2, &grad[half..]);
             squares.take(0, &vec![2.0; half]);

@@ -1,4 +1,4 @@
-//! What the tests of this folder share: seeded noise, pools, and finite differences in f64.
+//! Helpers of this folder's tests: seeded noise, pools, and finite differences in f64.
 
 /// Noise in −1..1, the same for the same seed on every machine.
 pub(crate) fn noise(len: usize, seed: u64) -> Vec<f32> {
@@ -12,12 +12,12 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Runs `f` on a pool of so many threads.
+/// Runs `f` on a pool of `threads` threads.
 pub(crate) fn on_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
 }
 
-/// The bits of every value, for comparisons that let nothing pass.
+/// The bits of every value, for exact comparison.
 pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
 }

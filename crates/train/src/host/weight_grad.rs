@@ -1,9 +1,9 @@
-//! Gradients of weights: products of activations with gradients, along the positions.
+//! Gradients of weight matrices: products of gradients with activations, summed over positions.
 
 use super::gemm::{Elements, MatmulPrecision, Matrix, MatrixMut, matmul_rows};
 use super::squared_norms::Gradient;
 
-/// The gradient of a linear map `z = W·a`: `dw ← dz·aᵀ`, or added to `dw`.
+/// The gradient of a linear map `z = W·a`: `dw ← dz·aᵀ` or `dw += dz·aᵀ`.
 ///
 /// Shapes: `dw` `[O, I]` row-major, `dz` `[O, S]`, `a` `[I, S]`, with S = `seq`; fp16 or f32 each.
 /// Numerics: products as `math` says, sums in f32.
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn threads_do_not_change_a_bit() {
-        // One task, two, many, and positions that are taken in parts.
+        // One task, two, many, and positions in several parts.
         for (o, i, s) in [(7, 5, 11), (300, 400, 150), (500, 900, 300), (70, 50, 4100)] {
             let (dz, a) = (noise(o * s, 1), noise(i * s, 2));
             let run = |threads| {

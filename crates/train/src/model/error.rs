@@ -1,6 +1,6 @@
-//! Why a model makes no kernels.
+//! Errors of building a model's kernels.
 
-/// Why a model could not be built into kernels.
+/// An error of building a model's kernels.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]
@@ -9,10 +9,10 @@ pub enum ModelError {
     Layer(#[from] mil::Report),
     #[error("the layer has no gradient: {0}")]
     Gradient(#[from] mil::grad::GradError),
-    #[error("the plan does not cut the layer: {0}")]
+    #[error("the plan does not fit the layer: {0}")]
     Cut(#[from] mil::pass::CutError),
     #[error("kernel `{kernel}` does not fit on surfaces: {source}")]
     Pack { kernel: String, source: ane::pack::PackError },
-    #[error("the plan leaves {value} of the layer to nobody")]
+    #[error("no kernel of the plan computes {value} of the layer")]
     Unprovided { value: String },
 }

@@ -1,4 +1,4 @@
-//! The kernels of a layer: cut as a plan says, packed for an engine.
+//! The kernels of a layer: cut by a plan, packed for an engine.
 
 use super::plan::has_norm;
 use super::{KernelPlan, Layer, ModelError, NormSite};
@@ -13,21 +13,21 @@ use rayon::prelude::*;
 use softane::convert;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// All kernels of a layer, in order of dispatch.
+/// The kernels of a layer.
 #[derive(Clone, Debug)]
 pub struct LayerKernels {
     /// In order of dispatch.
     pub kernels: Vec<KernelSpec>,
-    /// How many of them are the forward pass.
+    /// The number of forward kernels, which come first.
     pub forward: usize,
 }
 
-/// One kernel: a packed program, and where each value and weight is on its surfaces.
+/// A kernel: a packed program, and the positions of values and weights on its surfaces.
 #[derive(Clone, Debug)]
 pub struct KernelSpec {
     /// Its name.
     pub name: String,
-    /// The program, with the surfaces that it reads and writes.
+    /// The program with the types of its surfaces.
     pub packed: Packed,
     /// The values that it reads, in order of parameters.
     pub inputs: Vec<Binding>,
@@ -39,16 +39,16 @@ pub struct KernelSpec {
     pub input_weights: Vec<InputWeight>,
     /// Counts of operations and bytes.
     pub stats: Stats,
-    /// Whether RMSNorm is in it, where the host could compute it: [`super::Norms`].
+    /// Whether it contains an RMSNorm that the host could compute: [`super::Norms`].
     pub has_norm: bool,
 }
 
-/// A value of the layer on a surface.
+/// The position of a layer's value on a surface.
 #[derive(Clone, Debug)]
 pub struct Binding {
-    /// Which value.
+    /// The value.
     pub value: ValueId,
-    /// Where.
+    /// Its region.
     pub region: SurfaceRegion,
     /// The kernel that writes it, or the host.
     pub from: Provider,
@@ -68,10 +68,10 @@ pub struct ConstWeight {
 }
 
 impl ConstWeight {
-    /// Writes a weight of this `shape` to `to` as its file holds it, rounded, on the current rayon pool.
+    /// Writes a weight of this `shape` to `to`, rounded and, if `transposed`, transposed; on the current rayon pool.
     ///
     /// # Panics
-    /// If `to` has another number of elements, or others than floats.
+    /// If `to` has another number of elements, or its elements are not floats.
     pub fn put(&self, shape: &[usize], values: &[f32], to: SliceMut<'_>) {
         assert_eq!(to.as_slice().len(), values.len(), "elements of {:?}", self.kind);
         match (self.transposed, shape, to) {
@@ -100,10 +100,10 @@ pub struct InputWeight {
 }
 
 impl InputWeight {
-    /// Writes the weight to its place on `surface`, rounded, on the current rayon pool.
+    /// Writes the weight to its region of `surface`, rounded, on the current rayon pool.
     ///
     /// # Errors
-    /// If there is no such place, or `values` are more or fewer than it holds.
+    /// If there is no such region, or `values` has another length.
     pub fn put(&self, values: &[f32], surface: &Surface) -> Result<(), DeviceError> {
         match self.region.transposed {
             true => surface.write_block_turned(&self.region.block(), values),
@@ -113,10 +113,10 @@ impl InputWeight {
 }
 
 impl KernelSpec {
-    /// The kernel's weight files for `layer` of a model with weights `theta` `[N]`, in checkpoint order as `specs` say.
+    /// The kernel's weight files for `layer` of a model with parameters `specs` and weights `theta` `[N]`, in checkpoint order.
     ///
     /// # Errors
-    /// If a weight is missing or has another size than in the program: `specs` are another model's.
+    /// If a weight is missing or has another size than in the program, because `specs` is of another model.
     pub fn weights(&self, specs: &[ParamSpec], layer: usize, theta: &[f32]) -> Result<Weights, BlobError> {
         let mut weights = self.empty_weights()?;
         self.rewrite(specs.iter(), layer, theta, &mut weights)?;
@@ -138,7 +138,7 @@ impl KernelSpec {
         Ok(weights)
     }
 
-    /// Brings `theta` into weight files that [`KernelSpec::weights`] made, in place.
+    /// Writes `theta` into existing weight files from [`KernelSpec::weights`].
     ///
     /// # Errors
     /// As there.
@@ -154,7 +154,7 @@ impl KernelSpec {
             let spec = found.ok_or_else(|| BlobError::Missing { path: b.path.clone() })?;
             let values = &theta[spec.range()];
             let mut entry = weights.entry_mut(&b.path, FIRST_ENTRY)?;
-            // The same bits as `Weights::write_f32`, by vectors and on all threads; an fp16 record is aligned as a rule.
+            // The same bits as `Weights::write_f32`, but vectorised and multithreaded; fp16 records are usually aligned.
             if let (DType::F16, Ok(half)) = (entry.dtype(), bytemuck::try_cast_slice_mut(entry.bytes_mut()))
                 && half.len() == values.len()
             {
@@ -173,7 +173,7 @@ impl KernelSpec {
 }
 
 impl LayerKernels {
-    /// Cuts `layer` as `plan` says, and packs the parts; weights are baked in.
+    /// Cuts `layer` by `plan` and packs the parts; weights are baked in.
     ///
     /// # Errors
     /// If the plan does not fit the layer.
@@ -181,7 +181,7 @@ impl LayerKernels {
         LayerKernels::cut(layer, plan, &files(layer), false)
     }
 
-    /// The same with a surface for each value that a kernel reads, so that no kernel slices an input.
+    /// As [`LayerKernels::new`], with a surface for each value that a kernel reads, so that no kernel slices an input.
     ///
     /// # Errors
     /// As [`LayerKernels::new`].
@@ -189,7 +189,7 @@ impl LayerKernels {
         LayerKernels::cut(layer, plan, &files(layer), true)
     }
 
-    /// The same with the weights on the surfaces that the kernels read: they serve all layers.
+    /// As [`LayerKernels::new`], with weights on the kernels' input surfaces: one set of kernels serves all layers.
     ///
     /// # Errors
     /// As [`LayerKernels::new`], or if the weights of a kernel are too large for a surface.
@@ -295,7 +295,7 @@ mod tests {
         LayerKernels::new(&layer, &KernelPlan::six()).expect("six kernels")
     }
 
-    /// Six surfaces, hardly larger than their contents, and no weight file but the mask.
+    /// Six surfaces, hardly larger than their contents, and no weight file except the mask.
     #[test]
     fn dynamic_weights_lie_beside_activations() {
         let cfg = ModelConfig::preset("stories110m").expect("a preset");
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(places.count(), 16);
     }
 
-    /// Surfaces as maderix/ANE has them: names and channels.
+    /// Surfaces as in maderix/ANE: names and channels.
     #[test]
     fn the_seeds_layer_is_cut_as_the_seed_cut_it() {
         let k = kernels("layer768");

@@ -1,4 +1,4 @@
-//! The plans to try when an engine refuses kernels: each avoids one more form that engines are reported to refuse.
+//! Fallback plans for engines that refuse kernels: each avoids one more pattern that engines are reported to refuse.
 
 use super::plan::{
     FINE_BACKWARD, FINE_FORWARD, FOUR, KernelPlan, Norms, Row, THREE_WITHOUT_NORMS, TWO, TWO_WITHOUT_NORMS,
@@ -6,28 +6,28 @@ use super::plan::{
 use crate::config::ModelConfig;
 use ane::{Engine, WeightMode};
 
-/// A plan of kernels, and how their inputs and weights are placed.
+/// A plan of kernels, with the placement of inputs and weights.
 #[derive(Debug)]
 pub struct Rung {
-    /// Its name, as runs and reports have it.
+    /// Its name in checkpoints and reports.
     pub name: &'static str,
-    /// Its kernels, and which forms it avoids: a part of a sentence.
+    /// A description of its kernels, without a verb.
     pub about: &'static str,
-    /// Who reports that engines refuse what it avoids.
+    /// The source of the report that engines refuse what it avoids.
     pub reported_by: &'static str,
     /// The kernels of the forward pass.
     forward: &'static [Row],
-    /// The same for layers with norms of queries and keys, where that is another table.
+    /// The forward kernels of layers with norms of queries and keys, if different.
     forward_with_head_norms: &'static [Row],
     /// The kernels of the backward pass.
     backward: &'static [Row],
-    /// Whether weights have to be baked into kernels; else they reach the engine as the user chose.
+    /// Whether weights must be baked into kernels; else the user's weight mode applies.
     pub baked: bool,
-    /// Whether each value has a surface of its own.
+    /// Whether each value has its own surface.
     pub separate_surfaces: bool,
 }
 
-/// The rungs, from the one with the fewest dispatches down: each avoids what those above it avoid, and one form more.
+/// The rungs, sorted by dispatches, fewest first: each avoids what those above it avoid, and one pattern more.
 pub static LADDER: [Rung; 5] = [
     Rung {
         name: "six",
@@ -52,7 +52,7 @@ pub static LADDER: [Rung; 5] = [
     Rung {
         name: "baked",
         about: "norms on the host, weights baked into kernels",
-        reported_by: "ane-train, M1: what is given at run time cannot be reshaped or sliced",
+        reported_by: "ane-train, M1: run-time inputs cannot be reshaped or sliced",
         forward: TWO_WITHOUT_NORMS,
         forward_with_head_norms: THREE_WITHOUT_NORMS,
         backward: FOUR,
@@ -88,18 +88,18 @@ impl Rung {
         LADDER.iter().find(|rung| rung.name == name)
     }
 
-    /// Its place on the ladder, from 0 at the top.
+    /// Its position on the ladder, counted from 0 at the top.
     pub fn place(&self) -> usize {
         LADDER.iter().position(|rung| rung.name == self.name).unwrap_or(0)
     }
 
-    /// Which kernel computes what of a layer of `cfg`.
+    /// Its plan for layers of `cfg`.
     pub fn plan(&self, cfg: &ModelConfig) -> KernelPlan {
         let forward = if cfg.qk_norm { self.forward_with_head_norms } else { self.forward };
         KernelPlan::of(forward, self.backward).fit(cfg)
     }
 
-    /// How weights reach the engine if the user chose `wanted`; `None` if this rung does not allow that.
+    /// The weight mode if the user chose `wanted`; `None` if this rung does not allow it.
     pub fn weight_mode(&self, wanted: WeightMode) -> Option<WeightMode> {
         match (self.baked, wanted) {
             (false, wanted) => Some(wanted),
@@ -109,19 +109,19 @@ impl Rung {
     }
 }
 
-/// Where on the ladder a model starts, and whether lower rungs may be tried.
+/// The rungs that a model may be compiled with.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Start {
-    /// Where norms are to be computed: anything but `Auto` means one rung and no other.
+    /// Where norms are computed: anything but `Auto` allows exactly one rung.
     pub norms: Norms,
-    /// The rung that an engine of this kind has taken before: the first to try.
+    /// The rung that an engine of this kind accepted before: it is tried first.
     pub known: Option<&'static Rung>,
-    /// The only rung to take: a run's own. It is ignored if it does not allow the weight mode that the user chose.
+    /// The only rung to try: that of a resumed run. It is ignored if it does not allow the user's weight mode.
     pub exact: Option<&'static Rung>,
 }
 
 impl Start {
-    /// The rungs to try for the weight mode that the user chose; `known` counts for engines that may refuse.
+    /// The rungs to try for the user's weight mode; `known` is ignored for engines that refuse nothing.
     pub(crate) fn rungs(&self, wanted: WeightMode, may_refuse: bool) -> Vec<&'static Rung> {
         let only = |rung: &'static Rung| vec![rung];
         let exact = self.exact.filter(|rung| rung.weight_mode(wanted).is_some());
@@ -136,7 +136,7 @@ impl Start {
         let possible = LADDER[known.map_or(0, Rung::place)..].iter();
         let mut rungs: Vec<&Rung> = Vec::new();
         for rung in possible.filter(|rung| rung.weight_mode(wanted).is_some()) {
-            // With baked weights the rungs `baked` and `norms-out` are the same.
+            // With baked weights the rungs `baked` and `norms-out` are equal.
             let form = |rung: &Rung| (rung.forward, rung.weight_mode(wanted), rung.separate_surfaces);
             let same = |other: &&Rung| form(other) == form(rung);
             if !rungs.last().is_some_and(same) {
@@ -148,7 +148,7 @@ impl Start {
 }
 
 impl Start {
-    /// The first rung that is tried on an engine of this kind with [`WeightMode::Auto`].
+    /// The first rung to try on an engine of this kind with [`WeightMode::Auto`].
     pub fn rung(&self, engine: Engine) -> &'static Rung {
         self.rungs(WeightMode::Auto, engine == Engine::Apple).first().copied().unwrap_or(&LADDER[0])
     }

@@ -1,4 +1,4 @@
-//! One transformer layer, stated once, forward; everything else about it is derived.
+//! The forward program of one transformer layer; everything else about the layer is derived from it.
 
 use super::ModelError;
 use crate::config::{ModelConfig, ParamKind, Rope, RopeKind};
@@ -6,37 +6,37 @@ use mil::grad::{Joint, backward};
 use mil::{Builder, DType, Opset, Tensor, TensorType, ValueId, Var};
 use std::collections::BTreeMap;
 
-/// The value that the causal mask adds to a masked score: in fp16 the smallest number, in fp32 one far below any score.
+/// The value that the causal mask adds to a masked score: the lowest finite number in fp16, far below any score in fp32.
 fn masked(dtype: DType) -> f64 {
     if dtype == DType::F16 { -65504.0 } else { -1e30 }
 }
 
-/// The largest sum of a norm's squares: half of where an engine's products overflow (rules N1, N8).
+/// The largest sum of a norm's squares: half of the overflow threshold of an engine's products (rules N1, N8).
 const LARGEST_SUM: f64 = 16384.0;
 
-/// The bound of the elements of a column that a norm has scaled: with few channels, squares are large enough.
+/// The bound of a column's scaled elements in a norm; it takes effect with few channels.
 const LARGEST_REACH: f64 = 16.0;
 
-/// The least √eps of a norm: its square, scaled, is no fp16 zero even in a column of zeros.
+/// The smallest √eps of a norm whose scaled square does not underflow in fp16, even for a column of zeros.
 const SMALLEST_ROOT_EPS: f64 = 1.0 / 1048576.0;
 
-/// The least that is added to the largest magnitude of a column, so that the reciprocal of the sum fits into fp16.
+/// The minimum of δ, which is added to a column's largest magnitude: the reciprocal of the sum must fit into fp16.
 const SMALLEST_SHIFT: f64 = 1.0 / 16384.0;
 
 /// The element type of programs and surfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// fp16, as engines compute.
+    /// fp16, the type of real engines.
     F16,
-    /// For debugging, on the software engine alone.
+    /// fp32, for debugging, on the software engine only.
     F32,
 }
 
 impl Precision {
-    /// All there are.
+    /// Every precision.
     pub const ALL: [Precision; 2] = [Precision::F16, Precision::F32];
 
-    /// Its name, as flags and checkpoints have it.
+    /// Its name in flags and checkpoints.
     pub fn name(self) -> &'static str {
         match self {
             Precision::F16 => "f16",
@@ -44,7 +44,7 @@ impl Precision {
         }
     }
 
-    /// As MIL calls it.
+    /// The element type in MIL.
     pub fn dtype(self) -> DType {
         match self {
             Precision::F16 => DType::F16,
@@ -62,11 +62,11 @@ pub struct Layer {
     pub joint: Joint,
     /// The layer's input.
     pub x: ValueId,
-    /// What attention adds to the residual stream, `o`.
+    /// The output of attention, `o`, which is added to the residual stream.
     pub o: ValueId,
     /// The residual stream after attention, `x + o`.
     pub x2: ValueId,
-    /// What the feed-forward part adds.
+    /// The output of the feed-forward part, which is added to the residual stream.
     pub ffn: ValueId,
     /// The layer's output, `x2 + ffn`.
     pub y: ValueId,
@@ -76,7 +76,7 @@ pub struct Layer {
     pub weights: BTreeMap<ValueId, ParamKind>,
     /// The gradients of matrices, which the host computes.
     pub weight_grads: Vec<WeightGrad>,
-    /// Norms whose backward pass is the host's.
+    /// Norms; the host computes their backward pass.
     pub norms: Vec<NormSite>,
     /// The width of all surfaces, S.
     pub width: usize,
@@ -102,10 +102,10 @@ pub struct NormSite {
     pub input: ValueId,
     /// Its output.
     pub output: ValueId,
-    /// How many groups of channels are normalised separately: 1, or the number of heads.
+    /// The number of separately normalised groups of channels: 1, or the number of heads.
     pub groups: usize,
-    /// For a norm of the residual stream, the stream after the branch that the norm begins: its gradient reaches the
-    /// norm's input past the norm.
+    /// For a norm of the residual stream, the stream after the norm's branch: its gradient is added to that of the norm's
+    /// input.
     pub past: Option<ValueId>,
 }
 
@@ -118,10 +118,10 @@ struct Statement<'b> {
 }
 
 impl Layer {
-    /// States the layer of `cfg` and derives its gradient.
+    /// Builds the layer of `cfg` and derives its gradient.
     ///
     /// # Errors
-    /// If the configuration makes no valid program; validated ones do.
+    /// If the configuration makes no valid program; does not happen with validated ones.
     pub fn new(cfg: &ModelConfig, precision: Precision) -> Result<Layer, ModelError> {
         let builder = Builder::new("layer", Opset::Ios18);
         let (d, s) = (cfg.dim, cfg.seq);
@@ -180,7 +180,7 @@ impl Layer {
     /// The cotangent of a forward value.
     ///
     /// # Errors
-    /// If nothing of the layer's output depends on it.
+    /// If the layer's output does not depend on it.
     pub fn cotangent(&self, v: ValueId) -> Result<ValueId, ModelError> {
         let found = self.joint.cotangents.get(&v).copied();
         found.ok_or_else(|| missing(&format!("the cotangent of {}", self.joint.function.value(v).name)))
@@ -208,7 +208,7 @@ impl<'b> Statement<'b> {
         self.b.constant(name, Tensor::floats(ty, (0..n).map(f)))
     }
 
-    /// Attention with everything before the residual addition.
+    /// Norm and attention, up to the residual addition.
     fn attention(&mut self, x: Var<'b>) -> Var<'b> {
         let cfg = self.cfg;
         let (d, s) = (cfg.dim, cfg.seq);
@@ -240,7 +240,7 @@ impl<'b> Statement<'b> {
             key = rotate(key, &tables, [1, k, e, s]).named("k");
         }
 
-        // Before the product: unscaled scores need not fit into fp16.
+        // Scaled before the product: unscaled scores may overflow fp16.
         self.b.enter("scale");
         let q = q * (e as f64).powf(-0.5);
 
@@ -266,7 +266,7 @@ impl<'b> Statement<'b> {
         attn.conv1x1(wo, 1).named("o")
     }
 
-    /// SwiGLU with everything before the residual addition.
+    /// Norm and SwiGLU, up to the residual addition.
     fn feed_forward(&mut self, x2: Var<'b>) -> Var<'b> {
         let (d, f) = (self.cfg.dim, self.cfg.hidden);
         self.b.enter("norm2");
@@ -311,10 +311,10 @@ impl<'b> Statement<'b> {
 
     /// `x / √(mean x² + eps)`: of `[1, C, 1, S]` over channels if `groups` is 1, of `[1, groups, C, S]` over C otherwise.
     ///
-    /// Numerics: right for elements from 1e-4 to 65504 and eps from 1e-12 on, in fp16 and in the fixed-point sums of an
+    /// Numerics: accurate for elements from 1e-4 to 65504 and eps from 1e-12, in fp16 and with the fixed-point sums of an
     /// engine (rules N1, N2, N10). Each column is multiplied by `u / (max |x| + δ)` before it is squared, and so is
-    /// √eps; the factor cancels. It is applied as two factors, as it may be too small for fp16. Squares are then at
-    /// most u², and their sum, a product with ones, at most [`LARGEST_SUM`].
+    /// √eps; the factor cancels. It may be too small for fp16, so it is applied as two factors. Squares are then at most u²,
+    /// and their sum, a product with ones, at most [`LARGEST_SUM`].
     fn rms_normed(&self, x: Var<'b>, name: &str, groups: usize) -> Var<'b> {
         let shape = x.shape();
         let (axis, s) = if groups == 1 { (1, shape[3]) } else { (2, shape[3]) };

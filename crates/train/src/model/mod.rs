@@ -1,4 +1,4 @@
-//! The model as programs: one layer stated forward, its gradient derived, both cut into kernels by a plan.
+//! The model as programs: the forward program of a layer, its derived gradient, and both cut into kernels by a plan.
 
 mod error;
 mod kernels;

@@ -24,20 +24,20 @@ pub(super) const TWO: &[Row] = &[
     ("fwdFFN", &["norm2", "up", "silu", "gate", "down"], &[]),
 ];
 
-/// The same without norms.
+/// [`TWO`] without norms.
 pub(super) const TWO_WITHOUT_NORMS: &[Row] = &[
     ("fwdAttn", &["qkv", "rope", "scale", "scores", "softmax", "mix", "out"], &[]),
     ("fwdFFN", &["up", "silu", "gate", "down"], &[]),
 ];
 
-/// The same for a layer with norms of queries and keys: the host computes these between two kernels.
+/// [`TWO_WITHOUT_NORMS`] for a layer with norms of queries and keys: the host computes these between two kernels.
 pub(super) const THREE_WITHOUT_NORMS: &[Row] = &[
     ("qkvFwd", &["qkv"], &[]),
     ("attnFwd", &["rope", "scale", "scores", "softmax", "mix", "out"], &[]),
     ("fwdFFN", &["up", "silu", "gate", "down"], &[]),
 ];
 
-/// Four dispatches a layer: the backward pass of maderix/ANE. Probabilities and SiLU are computed again.
+/// Four dispatches a layer: the backward pass of maderix/ANE. Probabilities and SiLU are recomputed.
 pub(super) const FOUR: &[Row] = &[
     ("ffnBwd", &["silu"], &["down", "gate", "silu", "up"]),
     ("sdpaBwd1", &["scale", "scores", "softmax"], &["out", "mix"]),
@@ -45,7 +45,7 @@ pub(super) const FOUR: &[Row] = &[
     ("qkvBwd", &[], &["qkv"]),
 ];
 
-/// The same with the product with Woᵀ in a kernel of its own.
+/// [`FOUR`] with the product with Woᵀ in a separate kernel.
 const FIVE: &[Row] = &[
     FOUR[0],
     ("woBwd", &[], &["out"]),
@@ -54,7 +54,7 @@ const FIVE: &[Row] = &[
     FOUR[3],
 ];
 
-/// One product with a weight in each kernel, or one step of attention, which has two products at most.
+/// One product with a weight per kernel, or one step of attention with two products at most.
 pub(super) const FINE_FORWARD: &[Row] = &[
     ("qFwd", &["qkv.q"], &[]),
     ("kFwd", &["qkv.k"], &[]),
@@ -68,7 +68,7 @@ pub(super) const FINE_FORWARD: &[Row] = &[
     ("w2Fwd", &["silu", "gate", "down"], &[]),
 ];
 
-/// The backward pass of the same; nothing is computed again but SiLU.
+/// The backward pass for [`FINE_FORWARD`]; only SiLU is recomputed.
 pub(super) const FINE_BACKWARD: &[Row] = &[
     ("w2Bwd", &["silu"], &["down", "gate", "silu"]),
     ("w3Bwd", &[], &["up.3"]),
@@ -82,37 +82,37 @@ pub(super) const FINE_BACKWARD: &[Row] = &[
     ("qBwd", &[], &["qkv.q"]),
 ];
 
-/// Operations that a plan can leave to the host or to a kernel of their own.
+/// Operations that a plan can leave to the host or to a separate kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fusion {
-    /// RMSNorm of the layer's halves, in the forward kernels; else the host computes it, in f32.
+    /// RMSNorm of the residual stream, in the forward kernels; else the host computes it, in f32.
     pub norms: bool,
-    /// The product with Woᵀ, in `sdpaBwd1`; else it is a kernel of its own, `woBwd`.
+    /// The product with Woᵀ, in `sdpaBwd1`; else in a separate kernel, `woBwd`.
     pub wo: bool,
 }
 
 impl Fusion {
-    /// All of them, fused.
+    /// All are fused.
     pub const ALL: Fusion = Fusion { norms: true, wo: true };
 }
 
-/// Where RMSNorm of the forward pass is computed; the backward pass of norms is always the host's.
+/// Where RMSNorm of the forward pass is computed; the host always computes the backward pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Norms {
-    /// In the kernels if the engine compiles these; else as lower rungs of the [`LADDER`](super::LADDER).
+    /// In the kernels if the engine compiles these; else by lower rungs of the [`LADDER`](super::LADDER).
     #[default]
     Auto,
     /// Inside the kernels whose products read the normed values.
     Engine,
-    /// By the host, in f32, on the way to those kernels.
+    /// By the host, in f32, before those kernels.
     Host,
 }
 
 impl Norms {
-    /// All there are.
+    /// Every value.
     pub const ALL: [Norms; 3] = [Norms::Auto, Norms::Engine, Norms::Host];
 
-    /// Its name, as flags and checkpoints have it.
+    /// Its name in flags and checkpoints.
     pub fn name(self) -> &'static str {
         match self {
             Norms::Auto => "auto",
@@ -125,7 +125,7 @@ impl Norms {
 /// The scopes of norms.
 const NORMS: [&str; 3] = ["norm1", "norm2", "qk_norm"];
 
-/// Whether a kernel that computes `scopes` has a norm in it that the host could compute.
+/// Whether a kernel of these `scopes` contains a norm that the host could compute.
 pub(super) fn has_norm(scopes: &[Scope]) -> bool {
     scopes.iter().any(|s| s.phase == Phase::Forward && NORMS.contains(&s.name.as_ref()))
 }
@@ -133,8 +133,8 @@ pub(super) fn has_norm(scopes: &[Scope]) -> bool {
 impl KernelPlan {
     /// The plan of maderix/ANE: six dispatches a layer.
     ///
-    /// Q, K, V, the attention output, the normed inputs, h1, h3 and the gate are tapped; probabilities and SiLU are
-    /// computed again in the backward pass.
+    /// Q, K, V, the attention output, the normed inputs, h1, h3 and the gate are outputs; probabilities and SiLU are
+    /// recomputed in the backward pass.
     pub fn six() -> KernelPlan {
         KernelPlan::fused(Fusion::ALL)
     }
@@ -163,7 +163,7 @@ impl KernelPlan {
         }
     }
 
-    /// The same without what the layers of `cfg` do not have, and without kernels that have nothing else to compute.
+    /// Removes scopes that the layers of `cfg` do not have, and kernels that are empty then.
     #[must_use]
     pub fn fit(mut self, cfg: &ModelConfig) -> KernelPlan {
         let absent = [("rope", cfg.rope.kind == RopeKind::None), ("qk_norm", !cfg.qk_norm)];

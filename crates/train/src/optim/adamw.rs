@@ -10,13 +10,13 @@ use crate::host::{CHUNK, LANES, simd};
 /// The constants of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdamW {
-    /// β₁: how much of the mean gradient stays from step to step.
+    /// β₁: decay of the first moment per step.
     pub beta1: f32,
-    /// β₂: how much of the mean squared gradient stays from step to step.
+    /// β₂: decay of the second moment per step.
     pub beta2: f32,
-    /// ε: added to the root of the mean square.
+    /// ε: added to √v̂.
     pub eps: f32,
-    /// λ: the share of a parameter, times the learning rate, that it loses each step.
+    /// λ: decoupled weight decay; a parameter loses the share lr·λ per step.
     pub weight_decay: f32,
 }
 
@@ -26,17 +26,17 @@ impl Default for AdamW {
     }
 }
 
-/// Elements between a prefetch and the use: 1 KiB of each array.
+/// Distance of the prefetch in elements: 1 KiB of each array.
 const AHEAD: usize = 256;
 
-/// The numbers that change from step to step.
+/// The quantities that change from step to step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
-    /// t: which step this is, counted from 1.
+    /// t: the number of the step, counted from 1.
     pub t: u32,
     /// The learning rate, per step.
     pub lr: f32,
-    /// What the gradient is multiplied by first: one over the loss scale, times the clip factor.
+    /// A factor on the gradient: the clip factor over the loss scale.
     pub grad_scale: f32,
 }
 
@@ -100,7 +100,7 @@ impl AdamW {
     }
 }
 
-/// The numbers of a step, computed once.
+/// The coefficients of a step.
 struct Coefficients {
     adamw: AdamW,
     update: Update,
@@ -111,7 +111,7 @@ struct Coefficients {
 
 impl Coefficients {
     fn apply(&self, theta: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32]) {
-        // Divisions would hold up the memory: one an element is enough.
+        // More than one division per element would be slower than the memory.
         let inverses = [self.correction1, self.correction2].map(|c| 1.0 / c);
         simd(
             #[inline(always)]
@@ -136,7 +136,7 @@ impl Coefficients {
         );
     }
 
-    /// One parameter; `inverses` are one over the two corrections.
+    /// Updates one parameter; `inverses` are the reciprocals of the bias corrections.
     #[inline(always)]
     fn change(&self, inverses: [f32; 2], theta: &mut f32, grad: f32, m: &mut f32, v: &mut f32) {
         let AdamW { beta1, beta2, eps, .. } = self.adamw;
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_tensor_that_decays_does() {
+    fn weight_decay_applies_only_to_tensors_that_decay() {
         let n = CHUNK + 3;
         for (decays, want) in [(true, 0.95), (false, 1.0)] {
             let (mut theta, grad, mut m, mut v) = (vec![1.0; n], vec![0.0; n], vec![0.0; n], vec![0.0; n]);
@@ -203,7 +203,7 @@ mod tests {
         };
         assert!(run(1) == run(2) && run(1) == run(3));
 
-        // One by one, as no vector code would do it.
+        // One element at a time, without vector code.
         let whole = run(1);
         let (mut theta, mut m, mut v) = (theta, m, v);
         for i in (0..n).step_by(97) {

@@ -1,9 +1,8 @@
-//! The bound of the global gradient norm.
+//! Clipping by the global gradient norm.
 
-/// The factor that brings a gradient of this norm down to at most `max_norm`; 1 if it is there already.
+/// The factor that scales a gradient of this norm to at most `max_norm`; at most 1.
 ///
-/// Without a bound (`max_norm` 0 or infinite) it is 1. A norm that is not finite has no such factor: leave the
-/// step out.
+/// A `max_norm` of 0 or ∞ means no bound. `norm` must be finite: skip the step otherwise.
 pub fn clip_factor(norm: f64, max_norm: f64) -> f64 {
     if max_norm > 0.0 && norm > max_norm { max_norm / norm } else { 1.0 }
 }
@@ -13,7 +12,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clipping_only_shortens() {
+    fn clipping_never_enlarges() {
         assert_eq!(clip_factor(4.0, 1.0), 0.25);
         assert_eq!(clip_factor(1.0, 1.0), 1.0);
         assert_eq!(clip_factor(0.0, 1.0), 1.0);

@@ -1,4 +1,4 @@
-//! The optimizer: AdamW, the bound of the gradient, and the learning rate of each step.
+//! The optimizer: AdamW, gradient clipping, and the learning-rate schedule.
 
 mod adamw;
 mod clip;

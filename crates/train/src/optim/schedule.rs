@@ -1,24 +1,24 @@
-//! The learning rate of each step.
+//! Learning-rate schedules.
 
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate goes over a run, as a share of its peak.
+/// A schedule of the learning rate, relative to its peak.
 ///
-/// Steps are optimizer steps (not micro-batches), counted from 0. During warm-up the rate rises in equal parts and
-/// reaches the peak with the last of the `warmup` steps.
+/// Steps are optimizer steps (not micro-batches), counted from 0. During warm-up the rate rises linearly and reaches the
+/// peak at the last of the `warmup` steps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Schedule {
-    /// Warm-up, then half a cosine from the peak down to `min_ratio` of it at step `total`, and flat from there.
+    /// Warm-up, then cosine decay from the peak to `min_ratio` of it at step `total`, then constant.
     Cosine {
         /// Steps of warm-up.
         warmup: u32,
-        /// Steps of the whole run. If warm-up takes all of them there is no descent.
+        /// Steps of the whole run. If `warmup` is as large, there is no decay.
         total: u32,
-        /// The share of the peak at the end; commonly 0.1.
+        /// The rate at the end over the peak; commonly 0.1.
         min_ratio: f64,
     },
-    /// Warm-up, then the peak.
+    /// Warm-up, then constant at the peak.
     Constant {
         /// Steps of warm-up.
         warmup: u32,
@@ -26,7 +26,7 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// The rate of step `step`, counted from 0, as a share of the peak: in 0..=1 and never NaN.
+    /// The rate of step `step`, counted from 0, over the peak: in 0..=1 and never NaN.
     ///
     /// Source: SGDR's cosine (Loshchilov & Hutter 2017, arXiv:1608.03983, equation 5) without restarts.
     pub fn ratio_at(&self, step: u32) -> f64 {
@@ -38,7 +38,7 @@ impl Schedule {
             Self::Constant { .. } => 1.0,
             Self::Cosine { total, min_ratio, .. } if step >= total => min_ratio,
             Self::Cosine { total, min_ratio, .. } => {
-                // warmup ≤ step < total, so the descent has a length.
+                // warmup ≤ step < total: no division by 0.
                 let progress = f64::from(step - warmup) / f64::from(total - warmup);
                 min_ratio + (1.0 - min_ratio) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
             }

@@ -1,4 +1,4 @@
-//! The data of a run: tokens in a file, made from text if need be, or synthetic activations.
+//! The data of a run: tokens in a file, if necessary encoded from text, or synthetic activations.
 
 use super::claim::Claim;
 use super::{Notice, Options, RunError};
@@ -9,10 +9,10 @@ use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 
-/// The share of the data that validates.
+/// The share of the data for validation.
 const VALIDATION: f64 = 0.05;
 
-/// What a run learns from.
+/// The training data of a run.
 pub(super) enum Corpus {
     /// Tokens, with their split.
     Tokens { file: TokenFile, split: data::Split },
@@ -20,29 +20,29 @@ pub(super) enum Corpus {
     Synthetic,
 }
 
-/// What is known of a run's tokenizer before its data.
-pub(super) struct Known {
+/// The tokenizer of a run before its data are opened.
+pub(super) struct KnownTokenizer {
     pub(super) tokenizer: Option<Tokenizer>,
     /// The error if text needs a tokenizer and there is none; `None` if one may be trained.
     pub(super) missing: Option<RunError>,
 }
 
-/// Everything that decides what the data are.
+/// Everything that determines the data.
 pub(super) struct CorpusRequest<'a> {
     options: &'a Options,
     cfg: &'a ModelConfig,
     launch: &'a Launch,
     resumed: Option<&'a Checkpoint>,
     folder: RunFolder,
-    /// What messages call the data.
+    /// The name of the data in messages.
     shown: PathBuf,
 }
 
-/// What reports progress.
+/// Gets the progress.
 type Report<'a> = &'a mut (dyn FnMut(Notice<'_>) + Send);
 
 impl<'a> CorpusRequest<'a> {
-    /// The data of a run with `options`, of which `launch` is remembered.
+    /// The data of a run with `options` and the stored options `launch`.
     pub(super) fn new(
         options: &'a Options,
         cfg: &'a ModelConfig,
@@ -55,14 +55,14 @@ impl<'a> CorpusRequest<'a> {
         CorpusRequest { options, cfg, launch, resumed, folder, shown }
     }
 
-    /// Opens the data, and makes tokens and tokenizer where there are none.
+    /// Opens the data; encodes text and trains a tokenizer where necessary.
     ///
     /// # Errors
-    /// If the data do not fit the model, or are not those of the resumed run.
+    /// If the data do not fit the model, or differ from those of the resumed run.
     pub(super) fn open(
         &self,
         claim: &mut Claim<'_>,
-        known: Known,
+        known: KnownTokenizer,
         notice: Report<'_>,
     ) -> Result<(Corpus, Option<Tokenizer>), RunError> {
         if self.cfg.task == Task::Regression {
@@ -90,7 +90,7 @@ impl<'a> CorpusRequest<'a> {
         }
     }
 
-    /// The data that were named, now or when the run was started; `None` if the folder holds them as tokens.
+    /// The data that the user named, now or at the start of the run; `None` if the folder holds them as tokens.
     fn source(&self) -> Result<Option<Source>, RunError> {
         let source = match (&self.options.data, &self.launch.data) {
             (Some(path), _) => Source::open(path)?,
@@ -105,7 +105,7 @@ impl<'a> CorpusRequest<'a> {
         Ok(Some(source))
     }
 
-    /// The tokens in the folder of a resumed run.
+    /// Opens the tokens in the folder of a resumed run.
     fn own_tokens(&self) -> Result<TokenFile, TrainError> {
         let (path, vocab) = (self.folder.tokens(), self.cfg.vocab);
         match self.resumed.and_then(|checkpoint| checkpoint.state.data.as_ref()) {
@@ -114,7 +114,7 @@ impl<'a> CorpusRequest<'a> {
         }
     }
 
-    /// The corpus of `file`, if its tokens are those the run had.
+    /// The corpus of `file`; refused if a resumed run had other tokens.
     fn checked(&self, file: TokenFile) -> Result<Corpus, RunError> {
         let mark = self.resumed.and_then(|checkpoint| checkpoint.state.data.as_ref());
         if let Some(mark) = mark
@@ -133,7 +133,7 @@ impl<'a> CorpusRequest<'a> {
         Ok(Corpus::Tokens { file, split })
     }
 
-    /// Writes the tokenizer into the folder, unless a resumed run has it there.
+    /// Writes the tokenizer into the folder, unless a resumed run's folder has it.
     fn save(&self, tokenizer: Option<&Tokenizer>, claim: &mut Claim<'_>) -> Result<(), RunError> {
         let Some(tokenizer) = tokenizer else { return Ok(()) };
         if self.resumed.is_none() || !self.options.out.join(tokenizer.file_name()).exists() {
@@ -148,7 +148,7 @@ impl<'a> CorpusRequest<'a> {
         &self,
         text: &TextSource,
         claim: &mut Claim<'_>,
-        known: Known,
+        known: KnownTokenizer,
         notice: Report<'_>,
     ) -> Result<(Corpus, Tokenizer), RunError> {
         let vocab = self.cfg.vocab;
@@ -169,12 +169,12 @@ impl<'a> CorpusRequest<'a> {
         let tokens = self.folder.tokens();
         let mut unchanged = None;
         if self.resumed.is_some() {
-            // The run's own tokens stay as they are until these are known to be the same.
+            // The run's own tokens are kept until the new ones are known to be the same.
             let aside = tempfile::tempdir().map_err(TrainError::io("create", &std::env::temp_dir()))?;
             let path = aside.path().join("tokens.bin");
             let count = tokenize(&path)?;
             self.checked(TokenFile::open_counted(&path, vocab, count)?)?;
-            // Damaged tokens are made again.
+            // Damaged tokens are encoded again.
             let file = TokenFile::open_counted(&tokens, vocab, count);
             unchanged = file.is_ok_and(|file| self.checked(file).is_ok()).then_some(count);
         }

@@ -1,4 +1,4 @@
-//! Errors of a run.
+//! Errors of runs.
 
 use crate::error::TrainError;
 use crate::host::HostError;
@@ -21,11 +21,11 @@ pub enum RunError {
     Device(#[from] DeviceError),
     #[error(transparent)]
     Sample(#[from] SampleError),
-    #[error("{what} is {got}, it must be {want}")]
+    #[error("{what} is {got}, but must be {want}")]
     Setting { what: &'static str, got: String, want: &'static str },
     #[error("`{}` already holds a run", dir.display())]
     Occupied { dir: PathBuf },
-    #[error("`{}` holds `{file}`, which belongs to no run and would be overwritten", dir.display())]
+    #[error("`{}` holds `{file}`, which is not part of a run and would be overwritten", dir.display())]
     Foreign { dir: PathBuf, file: String },
     #[error("`{}` is an input and cannot be the output too", path.display())]
     OutIsInput { path: PathBuf },
@@ -35,7 +35,7 @@ pub enum RunError {
     Busy { dir: PathBuf },
     #[error("the run in `{}` was started with `{}`: {source}", dir.display(), data.display())]
     NoData { dir: PathBuf, data: PathBuf, source: Box<TrainError> },
-    #[error("`{}` has no tokenizer any more, and the run was started with one", dir.display())]
+    #[error("`{}` has lost the tokenizer that the run was started with", dir.display())]
     TokenizerGone { dir: PathBuf },
     #[error("`{}` is not the tokenizer that the run in `{}` was started with", tokenizer.display(), dir.display())]
     OtherTokenizer { dir: PathBuf, tokenizer: PathBuf },
@@ -45,7 +45,7 @@ pub enum RunError {
     Diverged { step: u64, unfit: Unfit, saved: Option<u64> },
     #[error("`{}` has no tokenizer, which text needs", dir.display())]
     NoTokenizer { dir: PathBuf },
-    #[error("the model is trained on synthetic activations, not on text: {what} means nothing for it")]
+    #[error("the model is trained on synthetic activations, not on text: {what} does not apply to it")]
     NotLanguage { what: &'static str },
     #[error("`{}`: tensor `tokens` is {shape:?}, not one row of at least 2 tokens", path.display())]
     TokensShape { path: PathBuf, shape: Vec<usize> },
@@ -53,7 +53,7 @@ pub enum RunError {
     Metrics { path: PathBuf, line: usize, problem: String },
 }
 
-/// Why weights are not saved in a checkpoint.
+/// The reason why weights are not saved.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum Unfit {
@@ -74,8 +74,8 @@ impl fmt::Display for Unfit {
                 let began = began(found.as_deref());
                 write!(f, "a step with its weights has loss {loss} and a gradient of norm {grad_norm}{began}")
             }
-            Unfit::Weights { name } => write!(f, "`{name}` holds numbers that are not finite"),
-            Unfit::Range { name } => write!(f, "`{name}` holds numbers beyond fp16's 65504"),
+            Unfit::Weights { name } => write!(f, "`{name}` has elements that are not finite"),
+            Unfit::Range { name } => write!(f, "`{name}` has elements beyond fp16's 65504"),
             Unfit::Validation { loss, found } => {
                 write!(f, "the validation loss is {loss}{}", began(found.as_deref()))
             }
@@ -83,12 +83,12 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// Describes where a forward pass left its range.
+/// Describes the first value of a forward pass that is out of range.
 fn began(found: Option<&OutOfRange>) -> String {
     found.map_or(String::new(), |found| format!("; {found}"))
 }
 
-/// Says which checkpoint of a diverged run is left.
+/// Describes the newest checkpoint of a diverged run.
 fn kept(saved: Option<u64>) -> String {
     match saved {
         Some(step) => format!("the checkpoint of step {step} is kept"),
@@ -97,12 +97,12 @@ fn kept(saved: Option<u64>) -> String {
 }
 
 impl RunError {
-    /// Why the model at `dir` cannot read text: the tokenizer beside it is `unfit`, or there is none.
+    /// The error for a model at `dir` without a tokenizer: the one beside it is `unfit`, or there is none.
     pub(crate) fn no_tokenizer(dir: &Path, unfit: Option<TrainError>) -> RunError {
         unfit.map_or_else(|| RunError::NoTokenizer { dir: dir.to_owned() }, RunError::Train)
     }
 
-    /// The step of the checkpoint that is left, if any; `None` if this is another error than divergence.
+    /// For divergence, the step of the newest checkpoint, if there is one; `None` for other errors.
     pub fn diverged(&self) -> Option<Option<u64>> {
         match self {
             RunError::NotFinite { saved, .. } | RunError::Diverged { saved, .. } => Some(*saved),
@@ -110,7 +110,7 @@ impl RunError {
         }
     }
 
-    /// Where the forward pass of a training that has diverged left its range, if it did.
+    /// For divergence, the first value of the forward pass that is out of range, if any.
     pub fn found(&self) -> Option<&OutOfRange> {
         match self {
             RunError::NotFinite { found, .. } => found.as_deref(),
@@ -140,7 +140,7 @@ impl RunError {
             RunError::Busy { .. } => {
                 "Wait for it or stop it, then go on with `--resume`; or choose another folder with `--out`."
             }
-            RunError::NoData { .. } => "Put it back, or say with `--data` where it is now.",
+            RunError::NoData { .. } => "Put it back, or name its new place with `--data`.",
             RunError::TokenizerGone { .. } | RunError::OtherTokenizer { .. } => {
                 "Restore the file, or name the run's tokenizer with `--tokenizer`."
             }
@@ -151,7 +151,7 @@ impl RunError {
                 return self.found().and_then(OutOfRange::hint).map(str::to_owned);
             }
             RunError::NotFinite { saved: Some(_), .. } | RunError::Diverged { saved: Some(_), .. } => {
-                "Go on from that checkpoint with `--resume` and a lower `--lr` or `--loss-scale`."
+                "Resume from that checkpoint with `--resume` and a lower `--lr` or `--loss-scale`."
             }
             RunError::NotFinite { .. } | RunError::Diverged { .. } => {
                 "Start again with a lower `--lr` or `--loss-scale`."
@@ -161,12 +161,12 @@ impl RunError {
                  weights."
             }
             RunError::TokensShape { .. } => "Store the tokens as int32 `[1, S + 1]`.",
-            RunError::Metrics { .. } => "Move the file away; the run goes on without it.",
+            RunError::Metrics { .. } => "Move the file away; the run continues without it.",
         };
         Some(sentence.to_owned())
     }
 
-    /// Whether a new process may succeed: the engine's compiler has refused.
+    /// Whether a retry in a new process may succeed, because the engine's compiler refused.
     pub fn is_retryable(&self) -> bool {
         match self {
             RunError::Step(e) => e.is_retryable(),
@@ -175,7 +175,7 @@ impl RunError {
         }
     }
 
-    /// Whether the user's input is the cause, and not the machine or this program.
+    /// Whether the user's input is the cause.
     pub fn is_input(&self) -> bool {
         match self {
             RunError::Step(StepError::Host(HostError::TokenOutOfRange { .. }) | StepError::Budget { .. }) => {

@@ -1,4 +1,4 @@
-//! What a run remembers of how it was started, so that nobody has to say it again.
+//! Options that a run stores, so that resuming needs no flags.
 
 use super::{Options, RunError};
 use crate::checkpoint::{Launch, TrainState};
@@ -8,7 +8,7 @@ use crate::tokenizer::Tokenizer;
 use ane::{DeviceKind, DeviceOptions, WeightMode};
 use std::path::Path;
 
-/// What people call the model: the name of its preset, file or folder.
+/// The model's name for display: that of its preset, file or folder.
 pub fn model_name(model: Option<&str>, otherwise: &Path) -> String {
     let path = model.map_or(otherwise, Path::new);
     let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
@@ -16,13 +16,13 @@ pub fn model_name(model: Option<&str>, otherwise: &Path) -> String {
 }
 
 impl Launch {
-    /// What is remembered of a run that is opened with `options`; `state` is that of the checkpoint it is resumed from.
+    /// The stored options of a run opened with `options`; `state` is that of the checkpoint it resumes from.
     pub(super) fn of(options: &Options, state: Option<&TrainState>) -> Launch {
         let before = state.map(|state| state.launch.clone()).unwrap_or_default();
         let tokens = match options.data.as_deref() {
             None => before.data,
             Some(path) => match Source::open(path) {
-                // A path that is no text cannot be remembered.
+                // Only UTF-8 paths can be stored.
                 Ok(Source::Tokens(path)) => {
                     std::path::absolute(path).ok().and_then(|path| path.to_str().map(str::to_owned))
                 }
@@ -44,7 +44,7 @@ impl Launch {
         }
     }
 
-    /// `wanted`, with what it leaves open as it was before.
+    /// `wanted`, with stored values for what it leaves open.
     pub(super) fn fill(&self, wanted: DeviceOptions) -> DeviceOptions {
         let engine = DeviceKind::ALL.into_iter().find(|e| Some(e.name()) == self.engine.as_deref());
         let weights = WeightMode::ALL.into_iter().find(|w| Some(w.name()) == self.weights.as_deref());
@@ -55,10 +55,10 @@ impl Launch {
         }
     }
 
-    /// The plan of kernels that the run's engine has taken.
+    /// The plan of kernels that the run's engine accepted.
     ///
     /// # Errors
-    /// If this version has no such plan.
+    /// If this version does not have that plan.
     pub(super) fn rung(&self) -> Result<Option<&'static Rung>, RunError> {
         let Some(name) = &self.rung else { return Ok(None) };
         let unknown = || RunError::Setting {
@@ -69,7 +69,7 @@ impl Launch {
         Rung::named(name).map(Some).ok_or_else(unknown)
     }
 
-    /// Refuses a tokenizer that is not the run's, and none if it had one.
+    /// Refuses a tokenizer that is not the run's, and a missing one if the run had one.
     ///
     /// # Errors
     /// `TokenizerGone` or `OtherTokenizer`; the run's folder is `dir`.

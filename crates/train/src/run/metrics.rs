@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// One optimizer step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
-    /// Which step, counted from 1.
+    /// The number of the step, counted from 1.
     pub step: u64,
     /// Mean loss of its windows: nats per token, or mean squared error. NaN is `null` in JSON.
     #[serde(deserialize_with = "number")]
@@ -29,16 +29,16 @@ pub struct StepRecord {
     pub engine_ms: f64,
     /// Time of the host's work, overlapped work included, in milliseconds.
     pub host_ms: f64,
-    /// Time of copying values to and from surfaces, part of the host's, in milliseconds.
+    /// Time of copying values to and from surfaces, part of `host_ms`, in milliseconds.
     #[serde(default)]
     pub convert_ms: f64,
     /// Time in which the engine's lane waited for the host's lane, in milliseconds.
     #[serde(default)]
     pub wait_ms: f64,
-    /// Time of the optimizer, part of the host's: AdamW and updating weights, in milliseconds.
+    /// Time of AdamW and of updating weights, part of `host_ms`, in milliseconds.
     #[serde(default)]
     pub update_ms: f64,
-    /// Time of recompiling kernels with new weights, part of the host's, in milliseconds.
+    /// Time of recompiling kernels with new weights, part of `host_ms`, in milliseconds.
     #[serde(default)]
     pub compile_ms: f64,
     /// In the first step of a new process, the time since the last step of the previous one, in milliseconds: saving,
@@ -55,7 +55,7 @@ pub struct StepRecord {
 /// One validation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Validation {
-    /// After which step.
+    /// The last step before it.
     pub step: u64,
     /// Mean loss: nats per token, or mean squared error.
     #[serde(deserialize_with = "number")]
@@ -69,12 +69,12 @@ pub struct Validation {
     pub windows: usize,
 }
 
-/// Whether serde leaves out a time.
+/// Whether serde omits a time.
 fn is_zero(x: &f64) -> bool {
     *x == 0.0
 }
 
-/// A number; `null` is NaN.
+/// Deserialises a number; `null` is NaN.
 fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
 }
@@ -95,7 +95,7 @@ impl Line {
     }
 }
 
-/// The metrics file of a run, open for more.
+/// The metrics file of a run, open for appending.
 #[derive(Debug)]
 pub struct Metrics {
     path: PathBuf,
@@ -116,7 +116,7 @@ impl Metrics {
             let (lines, whole) = lines(path)?;
             let all = lines.len();
             let kept: Vec<Line> = lines.into_iter().filter(|l| l.step() <= step).collect();
-            // Nothing to remove: leave the file alone.
+            // Nothing to remove: keep the file as it is.
             if !whole || kept.len() < all {
                 let text: String =
                     kept.iter().filter_map(|l| Some(serde_json::to_string(l).ok()? + "\n")).collect();

@@ -1,7 +1,7 @@
 //! A training run in a folder: settings, data, steps, validation, checkpoints, metrics.
 //!
-//! A run is a function of its settings, its data and its seed. Everything that a step needs follows from them and from
-//! the number of the step, so a killed run goes on from its newest checkpoint with the bits it would have had.
+//! A run is a function of its settings, data and seed. Everything a step needs depends on them and on the number of the step
+//! alone, so a killed run that resumes from its newest checkpoint gives the same bits as one that was not killed.
 
 mod claim;
 mod corpus;

@@ -1,7 +1,7 @@
 //! Opening a run, new or resumed: everything is checked before anything is written.
 
 use super::claim::{Claim, is_occupied};
-use super::corpus::{Corpus, CorpusRequest, Known};
+use super::corpus::{Corpus, CorpusRequest, KnownTokenizer};
 use super::prepare::{Prepared, Resumed};
 use super::trainer::Parts;
 use super::{Metrics, Notice, Options, Run, RunError, Settings};
@@ -16,19 +16,19 @@ use ane::{DeviceOptions, Engine};
 use std::sync::Arc;
 
 impl Run {
-    /// Opens a run. Nothing is written before model, settings and data are known to fit.
+    /// Opens a run. Nothing is written before model, settings and data are checked.
     ///
     /// # Errors
-    /// What is wrong with the model, the settings, the data or the folder.
+    /// If model, settings, data or folder are invalid.
     pub fn open(options: &Options, notice: &mut (dyn FnMut(Notice<'_>) + Send)) -> Result<Run, RunError> {
-        Run::open_knowing(options, None, notice)
+        Run::open_with_rung(options, None, notice)
     }
 
-    /// The same, beginning with the plan of kernels that such an engine has taken before.
+    /// As [`Run::open`], but tries `known` first: the plan of kernels that such an engine accepted before.
     ///
     /// # Errors
     /// As [`Run::open`].
-    pub fn open_knowing(
+    pub fn open_with_rung(
         options: &Options,
         known: Option<&'static Rung>,
         notice: &mut (dyn FnMut(Notice<'_>) + Send),
@@ -56,7 +56,7 @@ impl Run {
         let device = request.open_engine()?;
         let before = resumed.as_ref().map(|r| &r.checkpoint);
         let (corpus, tokenizer) = pool.install(|| {
-            let known = Known { tokenizer, missing };
+            let known = KnownTokenizer { tokenizer, missing };
             CorpusRequest::new(options, &cfg, &launch, before).open(&mut claim, known, notice)
         })?;
 
@@ -104,7 +104,7 @@ impl Run {
     }
 }
 
-/// Passes on what compiling reports.
+/// Converts events of compiling to notices.
 fn progress<'a>(
     cfg: &ModelConfig,
     notice: &'a mut (dyn FnMut(Notice<'_>) + Send),
@@ -120,11 +120,11 @@ fn progress<'a>(
 }
 
 impl Parts {
-    /// Takes up position and moments of a checkpoint.
+    /// Restores state and moments from a checkpoint.
     fn resume(&mut self, resumed: Resumed) -> Result<(), RunError> {
         let Resumed { checkpoint, is_newest, .. } = resumed;
         if is_newest {
-            // The process that wrote it may have been killed before it did this.
+            // The process that wrote it may have been killed before this.
             self.folder.prune(checkpoint.state.step)?;
         }
         let launch = std::mem::take(&mut self.state.launch);
@@ -139,8 +139,8 @@ impl Parts {
     }
 }
 
-/// Writes the metadata of the model. Folders of earlier versions have the rows of query and key projections in another
-/// order: their weights are removed first and written again, so that the folder never holds a model with another meaning.
+/// Writes the model's metadata. In folders of earlier versions the rows of query and key projections have another order:
+/// their weights are removed first and written again, so that metadata and weights never disagree.
 fn publish(
     folder: &RunFolder,
     metadata: &FolderMetadata,

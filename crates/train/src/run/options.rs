@@ -1,11 +1,11 @@
-//! What a run is opened with, and what opening it reports.
+//! Options of opening a run, and notices of its progress.
 
 use super::Overrides;
 use crate::step::CompileEvent;
 use ane::DeviceOptions;
 use std::path::PathBuf;
 
-/// What a run is opened with.
+/// Options of opening a run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// A preset, or the path of a model or configuration; `shakespeare` if absent, or the run's own when it is resumed.
@@ -18,11 +18,11 @@ pub struct Options {
     pub out: PathBuf,
     /// Whether to resume from the newest checkpoint of that folder.
     pub resume: bool,
-    /// Settings that were given.
+    /// Settings that the user gave.
     pub overrides: Overrides,
-    /// Threads to compute on; 0 means as many as the machine runs at once.
+    /// Number of compute threads; 0: as many as the machine runs at once.
     pub threads: usize,
-    /// Which engine; products are computed as the settings say.
+    /// The engine; the settings override its precision of products.
     pub device: DeviceOptions,
 }
 

@@ -1,4 +1,4 @@
-//! The model of a run before it is compiled: a new one, or one that a checkpoint holds.
+//! The model of a run before compiling: a new one, or that of a checkpoint.
 
 use super::claim::Claim;
 use super::{Notice, Options, RunError, Settings};
@@ -10,7 +10,7 @@ use crate::formats::{FolderMetadata, Initial, open_initial};
 use crate::tokenizer::Tokenizer;
 use std::path::Path;
 
-/// The model that is trained if none is named.
+/// The default model.
 const MODEL: &str = "shakespeare";
 
 /// A model to train, before it is compiled.
@@ -20,22 +20,22 @@ pub(super) struct Prepared {
     pub(super) tokenizer: Option<Tokenizer>,
     pub(super) theta: Vec<f32>,
     pub(super) metadata: FolderMetadata,
-    /// The error if text needs a tokenizer and there is none: trained weights accept no other than theirs.
+    /// The error if the data is text and there is no tokenizer: trained weights need their own.
     pub(super) missing: Option<RunError>,
     pub(super) resumed: Option<Resumed>,
 }
 
-/// What a run is resumed from.
+/// The checkpoint that a run resumes from.
 pub(super) struct Resumed {
     pub(super) checkpoint: Checkpoint,
-    /// Whether it is the newest checkpoint of all.
+    /// Whether it is the newest checkpoint, including damaged ones.
     pub(super) is_newest: bool,
-    /// Whether the folder's model is of the same step.
+    /// Whether the model in the folder is of the same step.
     pub(super) has_model: bool,
 }
 
 impl Prepared {
-    /// A new model, or the start of a new training of an old one.
+    /// A new model, or an existing model to train further in a new run.
     pub(super) fn new(options: &Options) -> Result<Prepared, RunError> {
         let name = options.model.as_deref().unwrap_or(MODEL);
         let Initial { config: mut cfg, params, tokenizer, unfit, metadata } =
@@ -76,7 +76,7 @@ impl Prepared {
         let is_newest = passed_over.is_empty();
         for damage in passed_over {
             let step = checkpoint.state.step;
-            notice(Notice::Warning(&format!("{damage}; going on from the checkpoint of step {step}")));
+            notice(Notice::Warning(&format!("{damage}; resuming from the checkpoint of step {step}")));
         }
         let unreadable = |problem| TrainError::FileFormat {
             path: folder.dir().to_owned(),
@@ -104,7 +104,7 @@ impl Prepared {
 fn check_same_model(named: &ModelConfig, run: &ModelConfig, path: &Path) -> Result<(), TrainError> {
     let mut named = named.clone();
     (named.seq, named.vocab) = (run.seq, run.vocab);
-    // The order of rows in a folder does not depend on the model's own.
+    // All folders have the same order of rows, whatever the model's.
     if named.rope.kind == RopeKind::Interleaved || run.rope.kind == RopeKind::Interleaved {
         named.rope.kind = run.rope.kind;
     }

@@ -1,24 +1,24 @@
-//! One setting: its flag, the values that it takes, how it is read and stored.
+//! A setting: flag, valid values, parsing and storage.
 
 use crate::model::{Norms, Precision};
 use ane::MatmulPrecision;
 use serde_json::Value;
 use std::str::FromStr;
 
-/// How the learning rate goes over a run.
+/// The shape of the learning-rate schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScheduleKind {
-    /// Warm-up, then half a cosine down to a tenth.
+    /// Warm-up, then cosine decay to a tenth.
     Cosine,
-    /// Warm-up, then level.
+    /// Warm-up, then constant.
     Constant,
 }
 
 impl ScheduleKind {
-    /// All there are.
+    /// Every shape.
     pub const ALL: [ScheduleKind; 2] = [ScheduleKind::Cosine, ScheduleKind::Constant];
 
-    /// Its name, as flags and checkpoints have it.
+    /// Its name in flags and checkpoints.
     pub fn name(self) -> &'static str {
         match self {
             ScheduleKind::Cosine => "cosine",
@@ -27,25 +27,25 @@ impl ScheduleKind {
     }
 }
 
-/// A setting that can be given on the command line.
+/// A setting with a flag.
 #[derive(Debug)]
 pub struct Setting {
-    /// Its name, as in checkpoints.
+    /// Its name in checkpoints.
     pub name: &'static str,
-    /// Its flag without the dashes, and the placeholder of the value.
+    /// Its flag without dashes, and the placeholder of the value.
     pub flag: (&'static str, &'static str),
-    /// What it means, in a line.
+    /// Its help, in one line.
     pub help: &'static str,
-    /// Names of its values; empty for a number.
+    /// The names of its values; empty for a number.
     pub values: fn() -> Vec<&'static str>,
-    /// Whether text is one of its values.
+    /// Whether a text is a valid value.
     pub check: fn(&str) -> Result<(), String>,
 }
 
-/// Which numbers a setting takes, besides being finite.
+/// The valid range of a number; numbers must be finite too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// All of its type.
+    /// All numbers of its type.
     Any,
     /// Whole numbers from 1.
     Positive,
@@ -56,7 +56,7 @@ pub enum Check {
 }
 
 impl Check {
-    /// Whether `x` is one of them.
+    /// Whether `x` is valid.
     pub fn accepts(self, x: f64) -> bool {
         x.is_finite()
             && match self {
@@ -67,7 +67,7 @@ impl Check {
             }
     }
 
-    /// What they are: a noun.
+    /// A description: a noun.
     pub fn want(self) -> &'static str {
         match self {
             Check::Any => "a whole number",
@@ -77,10 +77,10 @@ impl Check {
         }
     }
 
-    /// Reads such a number.
+    /// Parses a value.
     ///
     /// # Errors
-    /// If `text` is none, with what is needed.
+    /// If `text` is invalid, with a description of valid values.
     pub fn parse<T: SettingValue>(self, text: &str) -> Result<T, String> {
         let value = T::parse(text).filter(|value| value.number().is_none_or(|x| self.accepts(x)));
         let is_digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -94,17 +94,17 @@ impl Check {
     }
 }
 
-/// A type of settings.
+/// A type of setting values.
 pub trait SettingValue: Sized + PartialEq {
-    /// Names of all values; empty for a number.
+    /// The names of all values; empty for a number.
     fn names() -> Vec<&'static str>;
     /// The largest value, if it is a number.
     fn largest() -> Option<String>;
-    /// Reads what the user writes.
+    /// Parses the user's text.
     fn parse(text: &str) -> Option<Self>;
-    /// Its size, if it is a number.
+    /// Its value, if it is a number.
     fn number(&self) -> Option<f64>;
-    /// As checkpoints have it.
+    /// Its form in checkpoints.
     fn to_json(&self) -> Value;
     /// The inverse of [`SettingValue::to_json`].
     fn from_json(value: &Value) -> Option<Self>;

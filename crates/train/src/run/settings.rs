@@ -1,4 +1,4 @@
-//! The settings of a run, in one table: structs, flags, checks and the record in checkpoints follow from it.
+//! The table of a run's settings, which generates structs, flags, checks and the form in checkpoints.
 
 use super::RunError;
 use super::setting::{Check, ScheduleKind, Setting, SettingValue};
@@ -9,19 +9,19 @@ use crate::optim::{AdamW, Schedule};
 use ane::MatmulPrecision;
 use serde_json::{Map, Value};
 
-/// `name: type = default, flag and placeholder, which values it takes, help`.
+/// `name: type = default, flag and placeholder, valid values, help`.
 ///
-/// A row without a default belongs to the model: it can be given, and is stored in `config.json`. A row without a flag
-/// here has none, or one that all commands share (`cli/src/commands/engine.rs`).
+/// A row without a default is a property of the model, stored in `config.json`, that the user can override. A row with
+/// `NO_FLAG` has no flag, or one shared by all commands (`cli/src/commands/engine.rs`).
 macro_rules! settings {
     ($($name:ident: $ty:ty $(= $default:expr)?, $flag:expr, $check:expr, $help:literal;)*) => {
-        /// The settings of a run; they are stored in each checkpoint.
+        /// The settings of a run, stored in each checkpoint.
         #[derive(Clone, Debug, PartialEq)]
         pub struct Settings {
             $($(#[doc = $help] pub $name: first_type!($ty, $default),)?)*
         }
 
-        /// Settings that were given; the others are as they were, or as the model is best trained.
+        /// Settings that the user gave; the others are those of the resumed run, or suit the model's size.
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Overrides {
             $(#[doc = $help] pub $name: Option<$ty>,)*
@@ -34,14 +34,14 @@ macro_rules! settings {
         }
 
         impl Settings {
-            /// These settings with those of `given`.
+            /// These settings, overridden by those of `given`.
             #[must_use]
             pub fn with(mut self, given: &Overrides) -> Settings {
                 $($(self.$name = given.$name.unwrap_or(first!(self.$name, $default));)?)*
                 self
             }
 
-            /// As checkpoints have them.
+            /// Their form in checkpoints.
             pub fn to_json(&self) -> Value {
                 let mut all = Map::new();
                 $($(all.insert(stringify!($name).to_owned(), first!(self.$name.to_json(), $default));)?)*
@@ -51,12 +51,12 @@ macro_rules! settings {
             /// The inverse of [`Settings::to_json`]; settings that earlier versions did not have get their defaults.
             ///
             /// # Errors
-            /// If one is missing or impossible.
+            /// If one is missing or invalid.
             pub fn from_json(all: &Value) -> Result<Settings, String> {
                 Ok(Settings { $($($name: stored(all, stringify!($name), $default)?,)?)* })
             }
 
-            /// Refuses the first setting whose value is not one it takes.
+            /// Refuses the first setting with an invalid value.
             fn check_each(&self) -> Result<(), RunError> {
                 $($(check(concat!("`", stringify!($name), "`"), &first!(self.$name, $default), $check)?;)?)*
                 Ok(())
@@ -64,10 +64,10 @@ macro_rules! settings {
         }
 
         impl Overrides {
-            /// Sets the setting `name` to the value that `text` is.
+            /// Sets the setting `name` to the value `text`.
             ///
             /// # Errors
-            /// If there is no such setting or value.
+            /// If the setting does not exist or the value is invalid.
             pub fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
                 match name {
                     $(stringify!($name) => self.$name = Some($check.parse::<$ty>(text)?),)*
@@ -91,14 +91,14 @@ macro_rules! settings {
     };
 }
 
-/// The first of two expressions; the second makes a row without a default yield nothing.
+/// The default of a row; nothing for a row without a default.
 macro_rules! first {
     ($first:expr, $second:expr) => {
         $first
     };
 }
 
-/// The same for a type.
+/// The type of a row; nothing for a row without a default.
 macro_rules! first_type {
     ($first:ty, $second:expr) => {
         $first
@@ -106,29 +106,29 @@ macro_rules! first_type {
 }
 
 settings! {
-    steps: u64 = 1000, Some(("steps", "N")), Check::Positive, "Optimizer steps of the whole run, also with --resume";
+    steps: u64 = 1000, Some(("steps", "N")), Check::Positive, "Optimizer steps of the whole run, including those before --resume";
     seq: usize, Some(("seq", "N")), Check::Positive, "Tokens of a window";
     batch: usize = 4, Some(("batch", "N")), Check::Positive, "Windows of a micro-batch";
     accum: usize = 1, Some(("accum", "N")), Check::Positive,
         "Micro-batches of an optimizer step, whose gradients are averaged";
-    lr: f64 = 1e-3, Some(("lr", "F")), Check::AboveZero, "The highest learning rate";
-    warmup: u32 = 100, Some(("warmup", "N")), Check::Any, "Steps in which the learning rate rises from 0";
+    lr: f64 = 1e-3, Some(("lr", "F")), Check::AboveZero, "The peak learning rate";
+    warmup: u32 = 100, Some(("warmup", "N")), Check::Any, "Steps of linear warm-up of the learning rate";
     schedule: ScheduleKind = ScheduleKind::Cosine, Some(("schedule", "KIND")), Check::Any,
-        "How the learning rate goes on: down to a tenth, or level";
+        "Learning rate after warm-up: cosine decay to a tenth, or constant";
     weight_decay: f32 = 0.1, Some(("weight-decay", "F")), Check::NotNegative,
-        "AdamW's decoupled weight decay, of matrices";
-    clip: f64 = 1.0, Some(("clip", "F")), Check::NotNegative, "The largest global norm of the gradient; 0: any";
+        "AdamW's decoupled weight decay, for matrices only";
+    clip: f64 = 1.0, Some(("clip", "F")), Check::NotNegative, "Clip the gradient to this global norm; 0: no clipping";
     loss_scale: f32 = 256.0, Some(("loss-scale", "F")), Check::AboveZero,
-        "The factor that keeps small gradients in the range of fp16";
+        "Loss scale, which keeps small gradients in the range of fp16";
     save_every: u64 = 100, Some(("save-every", "N")), Check::Any, "Steps between checkpoints; 0: only at the end";
     val_every: u64 = 100, NO_FLAG, Check::Any, "Steps between validations; 0: only at the end";
-    seed: u64 = 42, Some(("seed", "N")), Check::Any, "What all randomness follows from: same seed, same bits";
+    seed: u64 = 42, Some(("seed", "N")), Check::Any, "Seed of all randomness: same seed, same bits";
     storage: Precision = Precision::F16, NO_FLAG, Check::Any, "Element type of programs and surfaces";
     math: MatmulPrecision = MatmulPrecision::F32, NO_FLAG, Check::Any, "How matrix products are computed";
     norms: Norms = Norms::Auto, NO_FLAG, Check::Any, "Where norms of the forward pass are computed";
 }
 
-/// The flag of a row that has none here.
+/// For rows without a flag in this table.
 const NO_FLAG: Option<(&str, &str)> = None;
 
 /// Settings that checkpoints of earlier versions lack.
@@ -153,11 +153,11 @@ fn check<T: SettingValue>(what: &'static str, value: &T, check: Check) -> Result
 }
 
 impl Settings {
-    /// Settings that train `cfg` well: small models with few tokens a step and a high rate, large ones the other way.
+    /// Default settings for `cfg`: small models get few tokens per step and a high learning rate, large ones the opposite.
     pub fn for_model(cfg: &ModelConfig) -> Settings {
         let settings = Settings::default();
         if cfg.task == Task::Regression {
-            // As maderix/ANE trains it: Adam at 1e-3 on one sample.
+            // As in maderix/ANE: Adam with learning rate 1e-3 on one sample.
             return Settings {
                 batch: 1,
                 weight_decay: 0.0,
@@ -176,10 +176,10 @@ impl Settings {
         }
     }
 
-    /// Refuses settings that train nothing.
+    /// Refuses settings that are out of range together.
     ///
     /// # Errors
-    /// `Setting`, with the first that is wrong.
+    /// `Setting`, with the first invalid one.
     pub fn validate(&self) -> Result<(), RunError> {
         self.check_each()?;
         if u32::try_from(self.steps).is_err() {
@@ -257,7 +257,7 @@ mod tests {
             assert_eq!(given, Overrides::default());
             assert_eq!(((flag.check)(good), given.set(flag.name, good)), (Ok(()), Ok(())), "{flag:?}");
             assert_ne!(given, Overrides::default(), "{flag:?}");
-            // `seq` is the model's.
+            // `seq` is a property of the model.
             assert_eq!(
                 Settings::default().with(&given) == Settings::default(),
                 flag.name == "seq",
@@ -274,15 +274,15 @@ mod tests {
         assert!(good.validate().is_ok());
         assert_eq!(
             refused(Settings { lr: f64::NAN, ..good.clone() }),
-            "`lr` is NaN, it must be a number above 0"
+            "`lr` is NaN, but must be a number above 0"
         );
         assert_eq!(
             refused(Settings { steps: 1 << 32, ..good.clone() }),
-            "the number of steps is 4294967296, it must be at most 4294967295"
+            "the number of steps is 4294967296, but must be at most 4294967295"
         );
         assert_eq!(
             refused(Settings { batch: 1 << 11, accum: 1 << 10, ..good }),
-            "batch × accumulation is 2048 × 1024, it must be at most 1048576"
+            "batch × accumulation is 2048 × 1024, but must be at most 1048576"
         );
     }
 }

@@ -23,15 +23,15 @@ pub struct Run {
     parts: Parts,
     trace: Trace,
     sampler: Option<Sampler>,
-    /// The result of the next step's forward and backward pass, if it was taken already, and its trace.
+    /// The result and trace of the next step's forward and backward pass, if already computed.
     measured: Option<Measured>,
     next_trace: Trace,
     /// Number of skipped steps in a row.
     not_finite: u32,
-    /// The steps of the newest checkpoint and of the model in the folder.
+    /// Steps of the newest checkpoint and of the model in the folder.
     saved: Option<u64>,
     exported: Option<u64>,
-    /// The step of a checkpoint whose weights have not been through a forward and backward pass yet.
+    /// The step of a checkpoint whose weights have not been used in a forward and backward pass yet.
     unmeasured: Option<u64>,
     restarted: Duration,
 }
@@ -108,14 +108,14 @@ pub struct RunMemory {
 pub struct Compiles {
     /// Programs that it may compile.
     pub budget: u32,
-    /// Programs that are compiled when a run is opened.
+    /// Programs compiled when a run is opened.
     pub first: u64,
-    /// Programs that each step compiles again.
+    /// Programs recompiled by each step.
     pub step: u64,
 }
 
 impl Compiles {
-    /// Steps that one process can take. The last one compiles nothing: the next process compiles its weights.
+    /// The number of steps of one process. Its last step compiles nothing: the next process compiles those weights.
     pub fn steps(&self) -> u64 {
         match self.step {
             0 => u64::MAX,
@@ -170,12 +170,12 @@ impl Run {
         self.parts.network.device().info()
     }
 
-    /// Steps taken.
+    /// Number of steps done.
     pub fn step_count(&self) -> u64 {
         self.parts.state.step
     }
 
-    /// Whether all steps are taken.
+    /// Whether all steps are done.
     pub fn is_done(&self) -> bool {
         self.step_count() >= self.settings().steps
     }
@@ -185,7 +185,7 @@ impl Run {
         (self.settings().windows() * self.config().seq) as u64
     }
 
-    /// Kernels that a layer's step dispatches.
+    /// Kernels per layer.
     pub fn kernels_per_layer(&self) -> usize {
         self.parts.network.kernels.per_layer()
     }
@@ -202,8 +202,8 @@ impl Run {
     }
 
     /// Why this process cannot take another step, if it cannot: the kernels would have to be recompiled, and the budget is
-    /// exhausted. The last step is complete: save, and go on in a new process.
-    pub fn spent(&self) -> Option<&BudgetExhausted> {
+    /// exhausted. The last step is complete: save, and continue in a new process.
+    pub fn exhausted(&self) -> Option<&BudgetExhausted> {
         self.parts.network.exhausted()
     }
 
@@ -217,7 +217,7 @@ impl Run {
         self.parts.network.kernels.is_dynamic()
     }
 
-    /// The rung of the ladder that its kernels are of.
+    /// The rung of the ladder that it was compiled with.
     pub fn rung(&self) -> Option<ChosenRung> {
         self.parts.network.rung()
     }
@@ -237,7 +237,7 @@ impl Run {
         }
     }
 
-    /// Bytes held.
+    /// Memory of the run, in bytes.
     pub fn memory(&self) -> RunMemory {
         let n = 4 * self.config().param_count();
         let (kernels, shared) = self.parts.network.kernels.bytes();
@@ -245,7 +245,7 @@ impl Run {
         RunMemory { weights: n, optimizer: 3 * n, surfaces, kernels, shared }
     }
 
-    /// The schedule of a step, for people: one line a task.
+    /// The schedule of a step as text, one line per task.
     pub fn schedule(&self) -> String {
         self.parts.graph.plan().to_string()
     }

@@ -1,4 +1,4 @@
-//! From the gradients that a step left to new weights, in the model and in its kernels.
+//! The optimizer's update: new weights in the model and in its kernels.
 
 use super::weight_files::LayerWeights;
 use super::weights::Written;
@@ -6,8 +6,8 @@ use super::{BudgetExhausted, Network, StepError};
 use crate::optim::{AdamW, ParamSlices, Update};
 
 impl Network {
-    /// Changes all weights by the gradients that the last step left, and brings them into the kernels. Where that
-    /// means compiling more than this process can, the kernels keep their weights: [`Network::exhausted`] says so.
+    /// Updates all weights from the gradients of the last step and writes them into the kernels. If that needs more compilations
+    /// than this process has left, the kernels keep their old weights and [`Network::exhausted`] returns the reason.
     ///
     /// `m` and `v` are the optimizer's moments, `[N]` in checkpoint order.
     ///
@@ -54,7 +54,7 @@ impl Network {
             }
             change(None, theta)?;
             if let Some(exhausted) = exhausted {
-                // Set once: nothing changes weights after that.
+                // Set once: no later update changes weights.
                 let _ = self.context.exhausted.set(exhausted);
             }
             Ok(())
@@ -62,10 +62,10 @@ impl Network {
     }
 }
 
-/// What a failure to compile means: that this process can compile no more, or an error.
+/// Distinguishes an exhausted budget from other errors of compiling.
 fn exhausted_by(error: StepError) -> Result<BudgetExhausted, StepError> {
     match error.is_retryable() {
-        true => Ok(BudgetExhausted::Refused { said: error.to_string() }),
+        true => Ok(BudgetExhausted::Refused { message: error.to_string() }),
         false => Err(error),
     }
 }

@@ -11,14 +11,13 @@ use mil::{TensorType, ValueId};
 use std::collections::HashMap;
 use std::sync::RwLockReadGuard;
 
-/// Layers whose backward memory is held at once: the matrix gradients of one are computed beside the dispatches of the
-/// next.
+/// Layers whose backward buffers exist at once: the matrix gradients of one layer overlap the dispatches of the next.
 const RING: usize = 2;
 
 /// An activation of the host, `[C, S]`, f32.
 pub(super) type Activation = Handle<Vec<f32>>;
 
-/// What one micro-batch learns from.
+/// The data of one micro-batch.
 #[derive(Clone, Debug)]
 pub enum Window {
     /// S + 1 tokens: inputs are all but the last, targets all but the first.
@@ -39,7 +38,7 @@ pub enum Window {
     },
 }
 
-/// Where a value of a layer is.
+/// The storage of a layer's value.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     /// In an activation of the host.
@@ -82,7 +81,7 @@ impl flow::Read for Value {
 }
 
 impl ValueGuard<'_> {
-    /// Calls `f` with its elements, and whether it is an activation of the host.
+    /// Calls `f` with the elements, and whether they are a host activation.
     pub(super) fn with<R>(&self, f: impl FnOnce(Elements<'_>, bool) -> R) -> Result<R, DeviceError> {
         match self {
             ValueGuard::Host(values) => Ok(f(Elements::F32(values), true)),
@@ -93,24 +92,24 @@ impl ValueGuard<'_> {
     }
 }
 
-/// The memory of a model beside its parameters.
+/// The memory of a model besides its parameters.
 #[derive(Debug)]
 pub struct Buffers {
-    /// What each micro-batch learns from.
+    /// The data of each micro-batch.
     pub(super) windows: Handle<Vec<Window>>,
     /// The sum of the losses of the micro-batches.
     pub(super) loss: Handle<f64>,
-    /// The activations of one window at a time.
+    /// The activations of the current window.
     pub(super) activations: Activations,
     /// The final norm's result, `[D, S]`.
     pub(super) head: Activation,
     /// The gradient of [`Buffers::head`]; empty without a backward pass.
     pub(super) d_head: Activation,
-    /// Logits `[V, S]`, then their exponentials in a training step. A task that writes them first gives them their size.
+    /// Logits `[V, S]`, replaced by their exponentials in a training step; resized by the first task that writes them.
     pub(super) logits: Activation,
-    /// The largest logits and the sums of exponentials that the head's forward pass leaves to its backward pass.
+    /// The largest logits and sums of exponentials, from the head's forward pass for its backward pass.
     pub(super) head_stats: Handle<Scratch>,
-    /// The position whose logits are wanted.
+    /// The position whose logits are requested.
     pub(super) position: Handle<usize>,
     /// Its logits, `[V]`.
     pub(super) last_logits: Activation,
@@ -120,7 +119,7 @@ pub struct Buffers {
     pub(super) gradient_scratch: Handle<Scratch>,
 }
 
-/// What the memory of a model follows from.
+/// The inputs that determine the memory of a model.
 pub(super) struct Sizes<'a> {
     pub cfg: &'a ModelConfig,
     pub layer: &'a Layer,
@@ -133,7 +132,7 @@ pub(super) struct Sizes<'a> {
 
 impl Buffers {
     /// # Errors
-    /// If the device gives no surface, or the layer has no gradient of a value that it should have.
+    /// If a surface cannot be allocated, or the layer lacks a required gradient.
     pub(super) fn new(
         sizes: &Sizes<'_>,
         device: &dyn Device,
@@ -168,15 +167,15 @@ impl Buffers {
 /// The surfaces and the host's activations of one window.
 #[derive(Debug)]
 pub(super) struct Activations {
-    /// The surfaces that each kernel reads, more than one if values are on surfaces of their own: for each layer if
-    /// weights are on them, else such that all layers share.
+    /// The input surfaces of each kernel; several if each value has its own. One set per layer if weights are on them, else
+    /// one set shared by all layers.
     inputs: Vec<Vec<Vec<Handle<Surface>>>>,
-    /// The surface that each kernel writes: one a layer for forward kernels, whose outputs live until the backward
-    /// pass, and a ring for backward ones.
+    /// The output surface of each kernel: one per layer for forward kernels, as the backward pass reads them, and a ring for
+    /// backward kernels.
     outputs: Vec<Vec<Handle<Surface>>>,
     /// The residual stream before each layer and after the last, `[D, S]`.
     pub(super) x: Vec<Activation>,
-    /// The host's activations of each layer, by the value of the layer that they hold.
+    /// The host's activations of each layer, by value.
     host: Vec<HashMap<ValueId, Activation>>,
 }
 
@@ -223,19 +222,19 @@ impl Activations {
         Ok(Activations { inputs, outputs, x, host })
     }
 
-    /// The surfaces that kernel `k` reads for `layer`.
+    /// The input surfaces of kernel `k` of `layer`.
     pub(super) fn inputs(&self, k: usize, layer: usize) -> &[Handle<Surface>] {
         let ring = &self.inputs[k];
         &ring[layer % ring.len()]
     }
 
-    /// The surface that kernel `k` writes for `layer`.
+    /// The output surface of kernel `k` of `layer`.
     pub(super) fn output(&self, k: usize, layer: usize) -> &Handle<Surface> {
         let ring = &self.outputs[k];
         &ring[layer % ring.len()]
     }
 
-    /// The host's activation that holds value `v` of `layer`, if one does.
+    /// The host's activation of value `v` of `layer`, if there is one.
     pub(super) fn host(&self, layer: usize, v: ValueId) -> Option<&Activation> {
         self.host.get(layer)?.get(&v)
     }
@@ -246,7 +245,7 @@ impl Activations {
     }
 }
 
-/// The surfaces that each kernel reads and writes.
+/// The input and output surfaces of each kernel.
 type Surfaces = (Vec<Vec<Vec<Handle<Surface>>>>, Vec<Vec<Handle<Surface>>>);
 
 fn surfaces(sizes: &Sizes<'_>, device: &dyn Device, arena: &mut Arena) -> Result<Surfaces, DeviceError> {
@@ -256,7 +255,7 @@ fn surfaces(sizes: &Sizes<'_>, device: &dyn Device, arena: &mut Arena) -> Result
     for (k, kernel) in kernels.kernels.iter().take(used).enumerate() {
         let (count, what) =
             if kernel.input_weights.is_empty() { (1, "shared") } else { (cfg.layers, "layer") };
-        // An engine binds inputs of one size.
+        // Engines bind inputs of equal size only.
         let least = kernel.packed.reads().filter_map(TensorType::bytes).max().unwrap_or(0);
         let mut ring = Vec::new();
         for i in 0..count {

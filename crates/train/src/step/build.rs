@@ -1,4 +1,4 @@
-//! The choices that are made before a model is compiled.
+//! Options of compiling a model.
 
 use super::{FastMath, HostMath};
 use crate::config::ModelConfig;
@@ -6,7 +6,7 @@ use crate::model::{KernelPlan, Layer, LayerKernels, ModelError, Precision, Rung}
 use ane::{DeviceKind, DeviceOptions, Engine, WeightMode};
 use std::sync::Arc;
 
-/// How a model is built into kernels.
+/// Options of compiling a model.
 #[derive(Clone, Debug)]
 pub struct Build {
     /// The element type of programs and surfaces.
@@ -15,11 +15,11 @@ pub struct Build {
     pub backward: bool,
     /// The plan of kernels.
     pub plan: KernelPlan,
-    /// How the host computes its share.
+    /// The implementation of the host's work.
     pub host: Arc<dyn HostMath>,
-    /// How weights reach the engine.
+    /// The weight mode.
     pub weights: WeightMode,
-    /// Whether each value that a kernel reads has a surface of its own; weights are baked in then.
+    /// Whether each value that a kernel reads has its own surface; this requires baked weights.
     pub separate_surfaces: bool,
 }
 
@@ -41,13 +41,13 @@ impl Build {
         Build { backward: false, ..Build::train(precision) }
     }
 
-    /// The same with the weight mode of `device`.
+    /// Sets the weight mode of `device`.
     #[must_use]
     pub fn on(self, device: DeviceOptions) -> Build {
         Build { weights: device.weights, ..self }
     }
 
-    /// The same with the kernels of `rung` for layers of `cfg`. The weight mode stays if the rung allows it.
+    /// Sets the plan of `rung` for layers of `cfg`, and the weight mode if the rung does not allow the current one.
     #[must_use]
     pub fn rung(self, rung: &Rung, cfg: &ModelConfig) -> Build {
         let weights = rung.weight_mode(self.weights).unwrap_or(WeightMode::Baked);
@@ -73,8 +73,8 @@ impl Build {
         (sets * (self.plan.forward.len() + backward)) as u64
     }
 
-    /// The options to open an engine with for a model of `layers` layers; `device` is the user's choice. Programs in fp32
-    /// run on the software engine alone.
+    /// The options for opening an engine for a model of `layers` layers, from the user's options `device`. Programs in fp32
+    /// run on the software engine only.
     pub fn wanted(&self, device: DeviceOptions, layers: usize) -> DeviceOptions {
         let wanted = device.for_compiles(self.programs(layers, Engine::Apple));
         match (self.precision, device.engine) {

@@ -1,4 +1,4 @@
-//! Time that a kind of work takes, added up over a step.
+//! Total time of a kind of work.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ impl Clock {
         result
     }
 
-    /// The sum since the last call.
+    /// Returns the sum since the last call, and resets it.
     pub(super) fn take(&self) -> Duration {
         Duration::from_nanos(self.0.swap(0, Ordering::Relaxed))
     }

@@ -1,4 +1,4 @@
-//! What all tasks of a network share that is no memory: sizes, arithmetic, dispatch, and counters.
+//! State shared by all tasks of a network, besides buffers: sizes, arithmetic, dispatch, counters.
 
 use super::buffers::ValueGuard;
 use super::clock::Clock;
@@ -13,28 +13,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-/// What all tasks of a network share.
+/// State shared by all tasks of a network.
 #[derive(Debug)]
 pub(super) struct TaskContext {
     /// Channels of the residual stream, D.
     pub dim: usize,
     /// Positions, S.
     pub seq: usize,
-    /// The tokens that there are, V.
+    /// Size of the vocabulary, V.
     pub vocab: usize,
     eps: f32,
-    /// How matrix products are computed, here and on the device.
+    /// The precision of matrix products, on the host and the device.
     pub math: MatmulPrecision,
-    /// How the host's share is computed.
+    /// The implementation of the host's work.
     pub host: Arc<dyn HostMath>,
     loss: RwLock<LossOptions>,
     engine_ns: AtomicU64,
     dispatches: AtomicU64,
-    /// Time of conversions onto surfaces and off them.
+    /// Time of copying values to and from surfaces.
     pub converting: Clock,
-    /// Time of compiling kernels again.
+    /// Time of recompiling kernels.
     pub compiling: Clock,
-    /// Why the kernels have older weights than the model, if they have.
+    /// Set if the kernels have older weights than the model.
     pub exhausted: OnceLock<BudgetExhausted>,
 }
 
@@ -65,7 +65,7 @@ impl TaskContext {
         *self.loss.write().unwrap_or_else(PoisonError::into_inner) = options;
     }
 
-    /// A norm of `groups` stacks of `channels` channels.
+    /// A norm of `groups` groups of `channels` channels.
     pub(super) fn norm(&self, channels: usize, groups: usize) -> RmsNorm {
         RmsNorm { channels, groups, seq: self.seq, eps: self.eps }
     }
@@ -73,7 +73,7 @@ impl TaskContext {
     /// Runs a kernel once on its surfaces.
     ///
     /// # Errors
-    /// `BudgetExhausted`, if it has older weights than the model; if the device fails.
+    /// `BudgetExhausted`, if kernels have older weights than the model; or if the device fails.
     pub(super) fn dispatch(
         &self,
         kernel: &dyn Kernel,
@@ -96,7 +96,7 @@ impl TaskContext {
     }
 }
 
-// Values on their way between surfaces and the host's activations.
+// Copies between surfaces and host activations.
 impl TaskContext {
     /// Copies a value to `out` in the host's layout, widened.
     pub(super) fn download(&self, value: &ValueGuard<'_>, out: &mut [f32]) -> Result<(), StepError> {

@@ -1,4 +1,4 @@
-//! What can go wrong in a step.
+//! Errors of steps.
 
 use super::budget::{BudgetExhausted, remedy};
 use super::out_of_range::OutOfRange;
@@ -8,17 +8,17 @@ use ane::{DeviceError, Engine};
 use mil::blob::BlobError;
 use std::panic::Location;
 
-/// What can go wrong between a model and its engine.
+/// An error of compiling or running a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum StepError {
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// Of a kernel with RMSNorm in it, when it was to be compiled.
+    /// An error of compiling a kernel that contains RMSNorm.
     #[error(transparent)]
     Norm(Box<DeviceError>),
-    #[error("the engine takes none of {plans} plans of kernels; of the first: {first}")]
+    #[error("the engine accepts none of {plans} plans of kernels; the first: {first}")]
     Ladder { plans: usize, first: Box<StepError> },
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -36,7 +36,7 @@ pub enum StepError {
     Budget { programs: u64, left: u32, engine: Engine },
     #[error("the kernels have older weights than the model: {0}")]
     BudgetExhausted(BudgetExhausted),
-    /// With the place where it began, if a layer is to blame.
+    /// With the place of the first invalid value, if a layer causes it.
     #[error("{what} is not finite{}", began(found.as_ref()))]
     NotFinite { what: &'static str, found: Option<OutOfRange> },
     #[error(
@@ -86,12 +86,12 @@ impl StepError {
             StepError::Internal { .. } => {
                 Some("Please report it with the command that led to it.".to_owned())
             }
-            StepError::BudgetExhausted(_) => Some("Save, and go on from the checkpoint in a new process.".to_owned()),
+            StepError::BudgetExhausted(_) => Some("Save, and continue from the checkpoint in a new process.".to_owned()),
             _ => None,
         }
     }
 
-    /// Whether the same may succeed in a new process.
+    /// Whether a retry in a new process may succeed.
     pub fn is_retryable(&self) -> bool {
         match self {
             StepError::Device(e) => e.is_retryable(),
@@ -100,7 +100,7 @@ impl StepError {
         }
     }
 
-    /// Whether an engine refused to compile a kernel: another plan may suit it.
+    /// Whether an engine refused to compile a kernel: it may accept another plan.
     pub fn is_refusal(&self) -> bool {
         match self {
             StepError::Device(DeviceError::Refused(refusal)) => refusal.call.is_compile(),
@@ -109,13 +109,13 @@ impl StepError {
         }
     }
 
-    /// A state that cannot be, found by the caller of this function.
+    /// A violated invariant, detected by the caller of this function.
     #[track_caller]
     pub(crate) fn internal(what: impl Into<String>) -> StepError {
         StepError::Internal { what: what.into(), place: Location::caller() }
     }
 
-    /// What an engine answered that does not compile a kernel; `has_norm` says whether RMSNorm is in it.
+    /// The error of compiling a kernel; `has_norm` says whether it contains RMSNorm.
     pub(super) fn of_kernel(error: DeviceError, has_norm: bool) -> StepError {
         match &error {
             DeviceError::Refused(refusal) if has_norm && refusal.call.is_compile() => {

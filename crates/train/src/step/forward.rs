@@ -1,4 +1,4 @@
-//! Forward passes alone: the training graph's forward part, cut short.
+//! Forward-only passes.
 
 use super::graph::Builder;
 use super::passes::Ending;
@@ -29,22 +29,21 @@ impl Network {
         self.pass(window, ending)
     }
 
-    /// Runs the forward pass on the first S of S + 1 `tokens`, and checks every value that a kernel reads from the host or
-    /// writes.
+    /// Runs the forward pass on the first S of S + 1 `tokens` and checks the range of every input and output of kernels.
     ///
     /// # Errors
-    /// `NotFinite` with the first layer and value that left their range; otherwise as [`Network::logits`].
+    /// `NotFinite` with the first layer and value out of range; otherwise as [`Network::logits`].
     pub(crate) fn check_range(&self, tokens: &[u32]) -> Result<(), StepError> {
         self.pool().install(|| self.pass_tokens(tokens, Ending::Checked))
     }
 
-    /// Whether the engine may turn an infinite intermediate value into a finite result, so that results alone do not
-    /// tell (rule N5).
+    /// Whether the engine may compute a finite result from an infinite intermediate value, so that checking results is not
+    /// enough (rule N5).
     pub(crate) fn hides_infinity(&self) -> bool {
         self.device().info().engine == Engine::Apple
     }
 
-    /// The error for a result of `tokens` that is not finite: with the layer where that began, if one is to blame.
+    /// The error for a result of `tokens` that is not finite; it names the first layer with values out of range, if any.
     pub(crate) fn blame(&self, what: &'static str, tokens: &[u32]) -> StepError {
         match self.check_range(tokens) {
             Err(StepError::NotFinite { found, .. }) => StepError::NotFinite { what, found },
@@ -53,7 +52,7 @@ impl Network {
         }
     }
 
-    /// The mean squared error of what the layers make of `x`, for regression.
+    /// The mean squared error of the layers' output for `x`, for regression.
     ///
     /// # Errors
     /// If the device fails.
@@ -100,7 +99,7 @@ impl Network {
         })
     }
 
-    /// The mean loss of a window of S + 1 `tokens`, in nats a token.
+    /// The mean loss of a window of S + 1 `tokens`, in nats per token.
     ///
     /// # Errors
     /// As [`Network::logits`].
@@ -168,7 +167,7 @@ mod tests {
         let network = network(&Build::train(Precision::F16));
         let zeros = || vec![0.0; network.cfg.dim * network.cfg.seq];
         let error = network.evaluate_sample(&zeros(), &zeros()).unwrap_err();
-        assert!(error.to_string().contains("not of the model's task"), "{error}");
+        assert!(error.to_string().contains("does not fit the model's task"), "{error}");
         let graph = StepGraph::new(Arc::clone(&network), 1).unwrap();
         let window = Window::Sample { x: zeros(), target: zeros() };
         let error = graph.run(vec![window], &mut flow::Trace::new()).unwrap_err();

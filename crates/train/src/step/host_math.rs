@@ -1,4 +1,4 @@
-//! How the host computes its share of a step: the seam for variants of it.
+//! The interface of the host's work in a step, so that variants can be measured.
 
 use crate::host::gemm::{Elements, MatmulPrecision};
 use crate::host::norm::{NormGradient, RmsNorm};
@@ -12,14 +12,14 @@ use std::fmt;
 pub struct Operand<'a> {
     /// Its elements.
     pub elements: Elements<'a>,
-    /// Whether it is an activation of the host, in the host's layout; else it is channel first on a surface.
+    /// Whether it is a host activation, in the host's layout; else it is channel-first on a surface.
     pub is_host: bool,
 }
 
-/// How the host's share of a step is computed and scheduled.
+/// Computation and scheduling of the host's work in a step.
 ///
-/// The provided methods are what training uses: activations are channel first as on surfaces. Another implementation is
-/// there to be measured against them, and has to leave the same bits.
+/// Training uses the provided methods, with channel-first activations as on surfaces. Other implementations are for
+/// measurements and must give the same bits.
 pub trait HostMath: fmt::Debug + Send + Sync {
     /// The lane that computes gradients of matrices and of the embedding.
     fn gradient_lane(&self) -> Lane {
@@ -64,7 +64,7 @@ pub trait HostMath: fmt::Debug + Send + Sync {
     }
 }
 
-/// The host's share as training computes it.
+/// The implementation that training uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FastMath;
 

@@ -7,7 +7,7 @@ use ane::{Device, Engine, Kernel};
 use flow::{Arena, Handle};
 use mil::Weights;
 
-/// The rung that a model's kernels are of.
+/// The rung that a model was compiled with.
 #[derive(Clone, Copy, Debug)]
 pub struct ChosenRung {
     /// The rung.
@@ -28,7 +28,7 @@ pub struct Kernels {
     /// The kernels of each layer; one set for all of them if weights are on surfaces.
     pub(super) compiled: Vec<Vec<Compiled>>,
     pub(super) device: Box<dyn Device>,
-    /// The rung of the ladder that they are of, if one is.
+    /// The rung of the ladder, if the plan is one.
     pub(super) rung: Option<ChosenRung>,
 }
 
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Kernels {
 }
 
 impl Kernels {
-    /// No compiled kernels yet of those that `specs` are.
+    /// Kernels `specs` for `device`, not yet compiled.
     pub(super) fn new(specs: LayerKernels, device: Box<dyn Device>) -> Kernels {
         Kernels { specs, compiled: Vec::new(), device, rung: None }
     }
@@ -81,7 +81,7 @@ impl Kernels {
         self.compiled.iter().flat_map(|layer| layer.iter().zip(&self.specs.kernels))
     }
 
-    /// Kernels that a layer's step dispatches.
+    /// Kernels per layer.
     pub fn per_layer(&self) -> usize {
         self.specs.kernels.len()
     }
@@ -91,17 +91,17 @@ impl Kernels {
         self.all().any(|(_, spec)| !spec.input_weights.is_empty())
     }
 
-    /// Programs that are compiled.
+    /// Number of compiled programs.
     pub fn programs(&self) -> u64 {
         self.all().count() as u64
     }
 
-    /// Programs that a change of weights means compiling again, on an engine that counts them.
+    /// Number of programs that a change of weights recompiles, on an engine with a compile budget.
     pub fn programs_with_weights(&self) -> u64 {
         self.all().filter(|(_, spec)| !spec.const_weights.is_empty()).count() as u64
     }
 
-    /// Bytes of all kernels' constants, and of the memory that they share.
+    /// Bytes of all kernels' constants, and of their shared working memory.
     pub fn bytes(&self) -> (usize, usize) {
         self.all().fold((0, 0), |(constants, shared), (kernel, _)| match kernel.read() {
             Ok(kernel) => {
@@ -113,7 +113,7 @@ impl Kernels {
     }
 }
 
-/// Compiles a kernel of `layer` with its weight files as they are.
+/// Compiles a kernel of `layer` with the given weight files.
 pub(super) fn load(
     device: &dyn Device,
     spec: &KernelSpec,

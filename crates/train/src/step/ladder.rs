@@ -1,4 +1,4 @@
-//! A model compiled by the first plan of the ladder that an engine takes.
+//! Compiling a model by the first plan of the ladder that the engine accepts.
 
 use super::kernels::check_budget;
 use super::{Build, ChosenRung, Network, StepError};
@@ -15,11 +15,11 @@ pub enum CompileEvent<'a> {
     Layers(usize),
     /// The engine refused a plan; the next is tried after a pause.
     Refused {
-        /// The plan.
+        /// The refused plan.
         rung: &'static Rung,
-        /// The next.
+        /// The next plan.
         next: &'static Rung,
-        /// Why.
+        /// The refusal.
         error: &'a StepError,
         /// The pause before the engine's compiler is asked again.
         pause: Duration,
@@ -28,25 +28,25 @@ pub enum CompileEvent<'a> {
     Accepted(ChosenRung),
 }
 
-/// What a model is compiled from, besides its weights.
+/// Everything needed to compile a model, besides its weights.
 #[derive(Clone, Copy, Debug)]
 pub struct CompileRequest<'a> {
     /// The configuration.
     pub cfg: &'a ModelConfig,
-    /// The engine that is wanted.
+    /// The options of the engine.
     pub wanted: DeviceOptions,
-    /// The threads of the host's work.
+    /// The threads for the host's work.
     pub pool: &'a Pool,
-    /// All but the plan of kernels.
+    /// The build options; the ladder replaces the plan.
     pub build: &'a Build,
-    /// The plans that are allowed.
+    /// The rungs to try.
     pub start: Start,
 }
 
-/// Compiles a model with weights `theta` by the first plan that the engine takes.
+/// Compiles a model with weights `theta` by the first plan that the engine accepts.
 ///
 /// # Errors
-/// As [`Network::new`]; `Ladder`, if the engine refuses several plans and there is no other.
+/// As [`Network::new`]; `Ladder`, if the engine refuses all of several plans.
 pub fn compile(
     request: CompileRequest<'_>,
     theta: Vec<f32>,
@@ -56,10 +56,10 @@ pub fn compile(
 }
 
 impl CompileRequest<'_> {
-    /// The engine that is wanted, for the first plan that is allowed.
+    /// Opens the engine for the first plan.
     ///
     /// # Errors
-    /// If it cannot be had, or its process cannot compile so many programs.
+    /// If it cannot be opened, or the process may not compile that many programs.
     pub fn open_engine(&self) -> Result<Box<dyn Device>, StepError> {
         let CompileRequest { cfg, wanted, pool, build, start } = *self;
         let rungs = start.rungs(build.weights, true);
@@ -70,10 +70,10 @@ impl CompileRequest<'_> {
         Ok(device)
     }
 
-    /// As [`compile`], on an engine that [`CompileRequest::open_engine`] gave.
+    /// As [`compile`], on an engine from [`CompileRequest::open_engine`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`compile`].
     pub fn compile_on(
         &self,
         device: Box<dyn Device>,
@@ -90,7 +90,7 @@ impl CompileRequest<'_> {
         self.descend(device, &again, theta, &rungs, on_event)
     }
 
-    /// Tries one plan after the other; `again` opens the engine anew for each but the first.
+    /// Tries one plan after the other; `again` reopens the engine for each plan but the first.
     fn descend(
         &self,
         device: Box<dyn Device>,
@@ -122,10 +122,9 @@ impl CompileRequest<'_> {
                 Err(error) => error,
             };
             let is_refusal = error.is_refusal();
-            // A plan of more programs than the process may compile, or of larger surfaces than there are, is passed over
-            // once the engine is known to refuse plans.
-            let passed_over = refused > 0 && matches!(error, StepError::Budget { .. } | StepError::Model(_));
-            if !is_refusal && !passed_over {
+            // After a refusal, plans with too many programs or too large surfaces are skipped.
+            let is_skipped = refused > 0 && matches!(error, StepError::Budget { .. } | StepError::Model(_));
+            if !is_refusal && !is_skipped {
                 return Err(error);
             }
             refused += usize::from(is_refusal);
@@ -151,7 +150,7 @@ mod tests {
     use ane::{Answer, Call, DeviceInfo, Kernel, Refusal, Surface};
     use mil::{Program, TensorType, Verified, Weights};
 
-    /// An engine that refuses programs in whose text there is one of some forms, and that may count programs.
+    /// An engine that refuses programs whose text contains a given pattern, optionally with a compile budget.
     struct Choosy {
         inner: Box<dyn Device>,
         info: DeviceInfo,
@@ -193,7 +192,7 @@ mod tests {
         Box::new(Choosy { inner, info, refuses, budget })
     }
 
-    /// The rung that such an engine takes, and the names of those that it refuses.
+    /// The rung that such an engine accepts, and the names of those that it refuses.
     fn chosen(
         refuses: &'static [&'static str],
         budget: Option<u32>,
@@ -232,9 +231,12 @@ mod tests {
                 }
                 Err(error) => {
                     assert_eq!(want, "none", "{error}");
-                    let said = error.to_string();
-                    assert!(said.starts_with("the engine takes none of 5 plans of kernels"), "{said}");
-                    assert!(said.contains("L0.fwdAttn"), "{said}");
+                    let message = error.to_string();
+                    assert!(
+                        message.starts_with("the engine accepts none of 5 plans of kernels"),
+                        "{message}"
+                    );
+                    assert!(message.contains("L0.fwdAttn"), "{message}");
                     assert!(error.hint().is_some_and(|hint| hint.contains("doctor --kernels")));
                 }
             }

@@ -1,27 +1,27 @@
 //! One training step: a model compiled on a device, its memory, and the tasks of forward and backward.
 //!
-//! The engine's kernels compute what the plan of [`crate::model`] gives them. The rest is here, in f32: embedding,
-//! residual additions, the backward pass of norms, classifier and loss, gradients of matrices.
+//! The plan of [`crate::model`] assigns operations to the engine's kernels. The host computes the rest in f32: embedding,
+//! residual additions, the backward pass of norms, classifier and loss, matrix gradients.
 
 mod apply_update; // gradients → new weights, in the model and in its kernels
-mod budget; //       how many programs a process may compile
+mod budget; //       the number of programs that a process may compile
 mod buffers; //      surfaces and activations, each declared once
-mod build; //        what is decided before a model is compiled
-mod clock; //        time that a kind of work takes
-mod context; //      what tasks share that is no memory
-mod error; //        what can go wrong
-mod forward; //      forward passes alone: evaluation, logits, the range check
+mod build; //        options of compiling a model
+mod clock; //        total time of a kind of work
+mod context; //      state shared by tasks, besides buffers
+mod error; //        errors
+mod forward; //      forward-only passes: evaluation, logits, the range check
 mod graph; //        the builder of all graphs, and the graph of a step
-mod host_math; //    how the host computes its share: the seam for variants
+mod host_math; //    the interface of the host's work
 mod kernels; //      the compiled kernels
 mod ladder; //       plans of kernels, tried one after the other
-mod network; //      all of it together
-mod out_of_range; // where values left their range, in words
+mod network; //      a model on a device
+mod out_of_range; // values that are out of range
 mod params; //       the table of parameters
 mod passes; //       the forward-only plans
 mod range; //        checks of values and weights
 mod weight_files; // weight files of kernels
-mod weights; //      weights on their way to the kernels
+mod weights; //      writing weights into the kernels
 
 pub use budget::BudgetExhausted;
 pub use buffers::{Buffers, Window};

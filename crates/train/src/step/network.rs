@@ -1,4 +1,4 @@
-//! A model on a device: its parameters, its compiled kernels, and the memory that they work in.
+//! A model on a device: parameters, compiled kernels and buffers.
 
 use super::buffers::{Buffers, Sizes};
 use super::context::TaskContext;
@@ -20,7 +20,7 @@ use mil::pass::Provider;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A model that can be run and, if it was built so, trained.
+/// A compiled model, for forward passes and, if built with a backward pass, training.
 pub struct Network {
     /// The configuration.
     pub cfg: ModelConfig,
@@ -30,9 +30,9 @@ pub struct Network {
     pub kernels: Kernels,
     /// The surfaces and activations.
     pub buffers: Buffers,
-    /// The layer as programs.
+    /// The layer's program with its gradient.
     pub(super) layer: Layer,
-    /// Norms of the forward pass that are the host's, with the kernel that reads each first.
+    /// Norms of the forward pass that the host computes, with the first kernel that reads each.
     pub(super) host_norms: Vec<(usize, NormSite)>,
     pub(super) sync: WeightSync,
     pub(super) context: Arc<TaskContext>,
@@ -48,11 +48,11 @@ impl std::fmt::Debug for Network {
 }
 
 impl Network {
-    /// Compiles the model `cfg` with weights `theta` on `device`, as `build` says. The host's work runs on `pool`;
-    /// `progress` gets the number of layers compiled.
+    /// Compiles the model `cfg` with weights `theta` and options `build` on `device`. The host's work runs on `pool`; `progress`
+    /// gets the number of layers compiled.
     ///
     /// # Errors
-    /// If the model makes no kernels that the device takes, or more than it takes, or `theta` is of the wrong length.
+    /// If the device refuses a kernel or the number of kernels, or `theta` has the wrong length.
     pub fn new(
         cfg: &ModelConfig,
         theta: Vec<f32>,
@@ -106,7 +106,7 @@ impl Network {
         })
     }
 
-    /// The rung of the ladder that its kernels are of, and how it came to that; `None` for a plan that is on none.
+    /// The rung of the ladder that it was compiled with; `None` for another plan.
     pub fn rung(&self) -> Option<ChosenRung> {
         self.kernels.rung
     }
@@ -121,7 +121,7 @@ impl Network {
         self.kernels.device.as_ref()
     }
 
-    /// The threads of the host's work.
+    /// The threads for the host's work.
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
@@ -161,11 +161,11 @@ impl Network {
         self.context.set_loss(options);
     }
 
-    /// The global norm of the gradient as the last step left it: with loss scale, summed over windows. Finite exactly if
-    /// every gradient is.
+    /// The global norm of the last step's gradient: with loss scale, summed over windows. It is finite if and only if every
+    /// gradient is.
     ///
     /// # Errors
-    /// If a step was interrupted while it wrote a gradient.
+    /// If a step was interrupted while writing a gradient.
     pub fn gradient_norm(&self) -> Result<f64, StepError> {
         let squares = self.params.gradients().map(|gradient| {
             let gradient = gradient.read()?;
@@ -174,15 +174,15 @@ impl Network {
         Ok(squares.sum::<Result<f64, _>>()?.sqrt())
     }
 
-    /// The gradient of the weight called `name` as the last step left it, summed over windows, without the loss
-    /// scale; `None` if there is none.
+    /// The last step's gradient of the weight called `name`, summed over windows, without the loss scale; `None` if there
+    /// is none.
     pub fn gradient(&self, name: &str) -> Option<Vec<f32>> {
         let gradient = self.params.named(name)?.gradient.as_ref()?.read().ok()?;
         let scale = 1.0 / self.loss_scale();
         Some(gradient.values.iter().map(|g| g * scale).collect())
     }
 
-    /// Why the kernels have older weights than the model, if they have: nothing can be dispatched any more.
+    /// Set if the kernels have older weights than the model: no further dispatch is possible.
     pub fn exhausted(&self) -> Option<&BudgetExhausted> {
         self.context.exhausted.get()
     }
@@ -192,12 +192,12 @@ impl Network {
         self.context.take_engine_time()
     }
 
-    /// Time of bringing values onto surfaces and off them since the last call.
+    /// Time of copying values to and from surfaces since the last call.
     pub fn take_convert_time(&self) -> Duration {
         self.context.converting.take()
     }
 
-    /// Time of compiling kernels again for new weights since the last call.
+    /// Time of recompiling kernels for new weights since the last call.
     pub fn take_compile_time(&self) -> Duration {
         self.context.compiling.take()
     }

@@ -1,9 +1,9 @@
-//! Where values left the range of their element type, in words.
+//! Values outside the range of their element type.
 
 use mil::DType;
 use std::fmt;
 
-/// Where a forward pass first left the numbers that its element type holds.
+/// The first value of a forward pass outside the range of its element type.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutOfRange {
     /// The layer, counted from 0.
@@ -33,7 +33,7 @@ impl fmt::Display for OutOfRange {
 }
 
 impl OutOfRange {
-    /// What the value is, in words.
+    /// A description of the value.
     fn described(&self) -> String {
         let what = match self.value.as_str() {
             "x" => "the residual stream before attention",

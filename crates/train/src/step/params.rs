@@ -1,4 +1,4 @@
-//! The parameters of a model: one table of what each is, where it is, and its gradient.
+//! The parameters of a model: a table of specification, offset and gradient.
 
 use super::StepError;
 use crate::config::{ModelConfig, ParamKind, ParamSpec};
@@ -9,9 +9,9 @@ use std::collections::HashMap;
 /// A gradient, summed over micro-batches, with the loss scale.
 #[derive(Debug)]
 pub struct GradientSum {
-    /// As the parameter's elements.
+    /// In the order of the parameter's elements.
     pub values: Vec<f32>,
-    /// The squared norms of its rows, which each writer of a row records.
+    /// The squared norms of its rows, recorded by each writer of a row.
     pub squares: RowSquaredNorms,
 }
 
@@ -34,7 +34,7 @@ impl GradientSum {
 /// A parameter of the model.
 #[derive(Debug)]
 pub struct Param {
-    /// Name, shape, kind, layer, place in the flat slice of weights and of each moment, and whether it decays.
+    /// Name, shape, kind, layer, offset in the flat slices of weights and moments, and whether it decays.
     pub spec: ParamSpec,
     /// Its gradient, if it is trained.
     pub gradient: Option<Handle<GradientSum>>,
@@ -50,7 +50,7 @@ pub struct Params {
 }
 
 impl Params {
-    /// The table of `cfg` with weights `theta`, `[N]`; gradients are for the parameters that `is_trained` says.
+    /// The table of `cfg` with weights `theta`, `[N]`; parameters for which `is_trained` holds have gradients.
     ///
     /// # Errors
     /// `Weights`, if `theta` has another number of elements.
@@ -75,12 +75,12 @@ impl Params {
         Ok(Params { theta, table, places })
     }
 
-    /// Each parameter.
+    /// All parameters in checkpoint order.
     pub fn iter(&self) -> std::slice::Iter<'_, Param> {
         self.table.iter()
     }
 
-    /// What each parameter is.
+    /// The specification of each parameter.
     pub fn specs(&self) -> impl Iterator<Item = &ParamSpec> + Clone {
         self.table.iter().map(|p| &p.spec)
     }

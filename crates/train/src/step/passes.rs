@@ -1,21 +1,21 @@
-//! The forward-only plans of a network, each made when it is first used.
+//! The forward-only plans of a network, built on first use.
 
 use super::StepError;
 use flow::Plan;
 use std::sync::OnceLock;
 
-/// How a forward-only plan ends.
+/// The result of a forward-only plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// With the residual stream after the last layer.
+    /// The residual stream after the last layer.
     Stream,
-    /// As `Stream`; every value that a kernel reads from the host or writes is checked to be in its range.
+    /// As `Stream`, with a range check of every input and output of kernels.
     Checked,
-    /// With the logits of all positions.
+    /// The logits of all positions.
     Logits,
-    /// With the logits of one position.
+    /// The logits of one position.
     LastLogits,
-    /// With the loss.
+    /// The loss.
     Loss,
 }
 
@@ -30,7 +30,7 @@ impl Ending {
 pub(super) struct Passes([OnceLock<Plan<'static, StepError>>; Ending::ALL.len()]);
 
 impl Passes {
-    /// The plan that ends so, made by `make` if there is none yet.
+    /// The plan for `ending`; `make` builds it on first use.
     pub(super) fn get(
         &self,
         ending: Ending,

@@ -1,4 +1,4 @@
-//! Checks that values and weights are in the range of their element type.
+//! Range checks of values and weights.
 
 use super::{OutOfRange, Params, StepError};
 use crate::host::gemm::Elements;
@@ -7,10 +7,10 @@ use half::f16;
 use mil::{DType, ValueId};
 use rayon::prelude::*;
 
-/// Largest magnitude of the residual stream of which the host's norms can take the mean square in fp32.
+/// The largest magnitude of the residual stream whose mean square fits into fp32, for the host's norms.
 const LARGEST_RESIDUAL: f32 = 1e18;
 
-/// Elements beyond `limit` in magnitude or not a number, and the largest magnitude of the others.
+/// The number of elements that are NaN or larger than `limit` in magnitude, and the largest magnitude of the others.
 fn survey(elements: Elements<'_>, limit: f32) -> (usize, f32) {
     let one = |x: f32| if x.abs() <= limit { (0, x.abs()) } else { (1, 0.0) };
     let join = |a: (usize, f32), b: (usize, f32)| (a.0 + b.0, a.1.max(b.1));
@@ -38,12 +38,12 @@ impl Watched {
         Watched { layer, value: function.value(v).name.clone(), dtype: ty.dtype, of: ty.elements() }
     }
 
-    /// The residual stream after layer number `layer`, which is the host's.
+    /// The residual stream after layer number `layer`, on the host.
     pub(super) fn stream(layer: usize, program: &Layer) -> Watched {
         Watched { dtype: DType::F32, ..Watched::new(layer, program, program.y) }
     }
 
-    /// Refuses elements that the element type does not hold.
+    /// Refuses elements outside the range of the element type.
     ///
     /// # Errors
     /// `NotFinite`.
@@ -55,8 +55,7 @@ impl Watched {
         }
     }
 
-    /// Refuses a residual stream of which the host's norms cannot take the mean square. Elements that are not finite show
-    /// in the result.
+    /// Refuses a residual stream whose mean square overflows. Elements that are not finite are detected in the result.
     ///
     /// # Errors
     /// `NotFinite`.

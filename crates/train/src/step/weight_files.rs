@@ -1,11 +1,11 @@
-//! Weight files of kernels, filled with the weights of a layer.
+//! Weight files of kernels.
 
 use super::{Params, StepError};
 use crate::model::KernelSpec;
 use mil::Weights;
 use std::sync::Mutex;
 
-/// The weights of a layer, to be brought into weight files.
+/// The weights of a layer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LayerWeights<'a> {
     pub params: &'a Params,
@@ -14,12 +14,12 @@ pub(super) struct LayerWeights<'a> {
     pub theta: &'a [f32],
 }
 
-/// The weight files of each kernel, for whichever layer uses them; made when they are first needed.
+/// The weight files of each kernel, reused for all layers; created on first use.
 #[derive(Debug)]
 pub(super) struct WeightFiles(Vec<Mutex<Option<Weights>>>);
 
 impl WeightFiles {
-    /// None yet, of so many kernels.
+    /// Without files, for this number of kernels.
     pub(super) fn new(kernels: usize) -> WeightFiles {
         WeightFiles((0..kernels).map(|_| Mutex::default()).collect())
     }
@@ -43,7 +43,7 @@ impl WeightFiles {
         f(files)
     }
 
-    /// Drops all files: they are made again where weights are compiled again.
+    /// Drops all files; they are created again on next use.
     pub(super) fn clear(&mut self) {
         self.0.iter_mut().for_each(|files| *files = Mutex::default());
     }

@@ -1,13 +1,13 @@
-//! Weights on their way to the kernels: one path with four cases.
+//! Writing weights into the kernels.
 //!
-//! | the weight is | it reaches the kernel |
+//! | the weight is | it is written |
 //! |---|---|
-//! | on a surface that the kernel reads | written there: [`Route::Surface`] |
-//! | a constant whose memory the kernel lends | written there: [`Route::Constant`], `Kernel::write_weight` |
-//! | a constant of a kernel that takes weight files | with the files of its layer: `Kernel::rebake` |
-//! | a constant that the engine has frozen | with the files of its layer, compiled again |
+//! | on an input surface | to the surface: [`Route::Surface`] |
+//! | a constant in memory that the kernel exposes | to that memory: [`Route::Constant`], `Kernel::write_weight` |
+//! | a constant of a kernel that reloads weight files | by the files of its layer: `Kernel::rebake` |
+//! | an immutable constant | by recompiling the kernel with the files of its layer |
 //!
-//! A weight is converted to what the kernel holds (rounded, transposed) in [`InputWeight::put`] and [`ConstWeight::put`].
+//! [`InputWeight::put`] and [`ConstWeight::put`] round and transpose it as the kernel needs.
 
 use super::buffers::Activations;
 use super::kernels::{Compiled, Kernels, load};
@@ -19,34 +19,34 @@ use flow::Handle;
 use mil::blob::FIRST_ENTRY;
 use rayon::prelude::*;
 
-/// Where a weight is to be written.
+/// The destination of a weight.
 #[derive(Debug)]
 enum Route {
-    /// On a surface that a kernel reads.
+    /// An input surface of a kernel.
     Surface { weight: InputWeight, on: Handle<Surface> },
-    /// Into a compiled kernel.
+    /// A constant of a compiled kernel.
     Constant { weight: ConstWeight, kernel: Compiled },
 }
 
-/// What became of a weight that was written.
+/// The result of writing a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
-    /// Every kernel that has it computes with it.
+    /// Every kernel that uses it has the new value.
     All,
-    /// A kernel does not lend its memory: [`WeightSync::renew`] brings the weights of its layer.
+    /// A kernel's memory is not exposed: call [`WeightSync::renew`] for its layer.
     NotAll,
 }
 
-/// The routes of all weights.
+/// Writes weights to all their destinations.
 #[derive(Debug)]
 pub(super) struct WeightSync {
-    /// Of each parameter, in order of the table.
+    /// The routes of each parameter, in order of the table.
     routes: Vec<Vec<Route>>,
     files: WeightFiles,
 }
 
 impl WeightSync {
-    /// Finds the routes of all weights to the kernels.
+    /// Finds the routes of all weights.
     pub(super) fn new(
         params: &Params,
         kernels: &Kernels,
@@ -71,7 +71,7 @@ impl WeightSync {
         WeightSync { routes: routes.collect(), files }
     }
 
-    /// Writes all weights to the surfaces that have a place for them; constants are compiled in.
+    /// Writes all weights that are on surfaces.
     pub(super) fn write_surfaces(&self, params: &Params) -> Result<(), StepError> {
         let theta = params.theta.read()?;
         for (param, routes) in params.iter().zip(&self.routes) {
@@ -82,7 +82,7 @@ impl WeightSync {
         Ok(())
     }
 
-    /// Writes the weight `param`, whose place in the table is `at`, wherever a kernel has it.
+    /// Writes the weight `param`, number `at` of the table, to all its destinations.
     pub(super) fn write(&self, at: usize, param: &Param, values: &[f32]) -> Result<Written, StepError> {
         for route in &self.routes[at] {
             if route.write(param, values)? == Written::NotAll {
@@ -92,10 +92,10 @@ impl WeightSync {
         Ok(Written::All)
     }
 
-    /// Brings the weights of `layer` into those of its kernels that hold constants, by their weight files.
+    /// Updates the kernels of a layer that hold weights as constants, by their weight files.
     ///
     /// # Errors
-    /// If the device refuses to compile a kernel again.
+    /// If the device refuses to recompile a kernel.
     pub(super) fn renew(&self, kernels: &Kernels, weights: LayerWeights<'_>) -> Result<(), StepError> {
         let LayerWeights { layer, .. } = weights;
         let all = kernels.compiled[layer].par_iter().zip(&kernels.specs.kernels).enumerate();

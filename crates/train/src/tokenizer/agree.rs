@@ -1,4 +1,4 @@
-//! Token ids are the `tokenizers` library's own, whatever stands in `tokenizer.json`.
+//! Tests: token ids equal those of the `tokenizers` library for any `tokenizer.json`.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -68,14 +68,14 @@ fn post_processors() -> Vec<Value> {
     ]
 }
 
-/// Our tokenizer and the library's, of the same file.
+/// Our tokenizer and the library's, from the same file.
 fn pair(file: &Value) -> (Tokenizer, tokenizers::Tokenizer) {
     let bytes = file.to_string().into_bytes();
     let ours = Tokenizer::from_json(&bytes).unwrap_or_else(|problem| panic!("{problem}: {file}"));
     (ours, tokenizers::Tokenizer::from_bytes(&bytes).unwrap())
 }
 
-/// Checks a whole text, and the beginning of a text, which has nothing behind it.
+/// Compares the ids of a whole text and of a prompt.
 fn check((ours, library): &(Tokenizer, tokenizers::Tokenizer), text: &str) -> Result<(), String> {
     let whole = library.encode_fast(text, true).unwrap().get_ids().to_vec();
     let got = ours.encode(text).unwrap();
@@ -84,7 +84,7 @@ fn check((ours, library): &(Tokenizer, tokenizers::Tokenizer), text: &str) -> Re
     }
     let bare = library.encode_fast(text, false).unwrap().get_ids().to_vec();
     let ids = |text: &str, special| library.encode_fast(text, special).unwrap().get_ids().to_vec();
-    // Where the text begins: the special tokens are none of this letter's.
+    // The start of the text: none of the special tokens contains this letter.
     let (probe, whole_probe) = (ids("Q", false), ids("Q", true));
     let before = (0..whole_probe.len()).find(|&n| whole_probe[n..].starts_with(&probe)).unwrap();
     let prompt = ours.encode_prompt(text).unwrap();
@@ -181,7 +181,7 @@ fn a_text_in_pieces_has_its_ends_once() {
     let (ours, library) = pair(&file);
     let dir = tempfile::tempdir().unwrap();
     let (text, out) = (dir.path().join("text.txt"), dir.path().join("tokens.bin"));
-    // Three pieces, and one that ends with the file.
+    // Three chunks, and one that ends with the file.
     for length in [400_000, 100_000, 7] {
         let content = &crate::data::bundled()[..length];
         std::fs::write(&text, content).unwrap();

@@ -1,4 +1,4 @@
-//! Calls of the `tokenizers` library, which panics on some files: the panic becomes an error.
+//! Conversion of panics of the `tokenizers` library, which panics on some files, to errors.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -9,13 +9,12 @@ thread_local! {
     static CONTAINED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a panic on this thread will be caught and returned as an error: a program's panic hook has nothing to report
-/// then.
+/// Whether a panic on this thread will be caught and returned as an error, so that a panic hook should not report it.
 pub fn catches_panics() -> bool {
     CONTAINED.get()
 }
 
-/// Runs `work`; a panic in it becomes an error.
+/// Runs `work` and converts a panic to an error.
 ///
 /// # Errors
 /// The error of `work`, or the message of its panic.

@@ -1,4 +1,4 @@
-//! What each token stands for, and joining tokens to text without ever splitting a character.
+//! The bytes of each token, and decoding to text without splitting characters.
 
 /// The bytes of every token, back to back.
 pub(super) struct TokenTable {
@@ -6,7 +6,7 @@ pub(super) struct TokenTable {
     /// Token i is `bytes[ends[i − 1]..ends[i]]`.
     ends: Vec<usize>,
     special: Vec<bool>,
-    /// Whether a text starts with a space that is not its own (SentencePiece's "dummy prefix").
+    /// Whether encoding adds a space at the start of a text (SentencePiece's "dummy prefix").
     leading_space: bool,
 }
 
@@ -36,7 +36,7 @@ impl TokenTable {
         self.special.get(token as usize).copied().unwrap_or(false)
     }
 
-    /// Whether any ordinary token has a printable character followed by a space.
+    /// Whether any token that is not special contains a printable character followed by a space.
     pub(super) fn any_crosses_a_space(&self) -> bool {
         (0..self.len() as u32)
             .filter(|&id| !self.is_special(id))
@@ -44,7 +44,7 @@ impl TokenTable {
     }
 }
 
-/// Turns tokens into text one by one; holds back bytes until they form whole characters.
+/// A streaming decoder; it holds bytes until they form whole characters.
 pub struct Decoder<'a> {
     table: &'a TokenTable,
     pending: Vec<u8>,
@@ -56,7 +56,7 @@ impl<'a> Decoder<'a> {
         Self { table, pending: Vec::new(), at_start: true }
     }
 
-    /// Takes one token and returns the text that is now complete, possibly none.
+    /// Adds one token and returns the text that is now complete; may be empty.
     pub fn push(&mut self, token: u32) -> String {
         if token as usize >= self.table.len() {
             self.pending.extend_from_slice("\u{fffd}".as_bytes());
@@ -76,13 +76,13 @@ impl<'a> Decoder<'a> {
         self.complete()
     }
 
-    /// The text of what was held back: the beginning of a character that never came, as U+FFFD.
+    /// The remaining text: an incomplete character becomes U+FFFD.
     pub fn finish(self) -> String {
         String::from_utf8_lossy(&self.pending).into_owned()
     }
 
-    /// Removes and returns the whole characters at the front of `pending`, invalid bytes as U+FFFD, exactly
-    /// as [`String::from_utf8_lossy`] would treat the whole text.
+    /// Removes and returns the whole characters at the front of `pending`, invalid bytes as U+FFFD, exactly as
+    /// [`String::from_utf8_lossy`] would for the whole text.
     fn complete(&mut self) -> String {
         let mut text = String::new();
         let mut rest = self.pending.as_slice();
@@ -108,7 +108,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// The byte of a `<0x41>` token.
+/// The byte of a token such as `<0x41>`.
 pub(super) fn byte_token(name: &str) -> Option<u8> {
     let hex = name.strip_prefix("<0x")?.strip_suffix('>')?;
     if hex.len() == 2 { u8::from_str_radix(hex, 16).ok() } else { None }

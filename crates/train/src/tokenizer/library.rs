@@ -18,10 +18,10 @@ use crate::error::TrainError;
 /// The smallest byte-level vocabulary: `<|endoftext|>` and the 256 bytes.
 pub const MIN_BPE_VOCAB: usize = 257;
 
-/// The separator of documents.
+/// The token between documents.
 const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// Ids a vocabulary may reach: the table of bytes has an entry for each, used or not.
+/// The largest id: the table of bytes has an entry for each id, used or not.
 const MAX_ID: u32 = 1 << 22;
 
 /// Names that models use for the end of a text.
@@ -30,7 +30,7 @@ const END_NAMES: [&str; 4] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>"];
 /// Names that models use for the start of a text.
 const START_NAMES: [&str; 5] = ["<s>", "<|begin_of_text|>", "<bos>", "<|startoftext|>", END_OF_TEXT];
 
-/// Encoded once when a file is read, to find files at which the library panics with any text.
+/// Encoded once when a file is read, to detect files on which the library panics.
 const PROBE: &str = "Two  words, 3 \u{2581}caf\u{e9}s\n";
 
 /// A tokenizer read from `tokenizer.json`.
@@ -39,15 +39,15 @@ pub(super) struct Library {
     json: Vec<u8>,
     splits_at_spaces: bool,
     separator: Option<u32>,
-    /// What the post-processor puts before a text.
+    /// Tokens that the post-processor adds before a text.
     prefix: Vec<u32>,
-    /// What the post-processor puts behind a text.
+    /// Tokens that the post-processor adds after a text.
     suffix: Vec<u32>,
     start: Option<u32>,
     end: Option<u32>,
 }
 
-/// Trains a byte-level BPE; the result is the text of its `tokenizer.json`.
+/// Trains a byte-level BPE; returns the text of its `tokenizer.json`.
 pub(super) fn train_bpe(
     texts: impl Iterator<Item = Result<String, TrainError>> + Send,
     vocab: usize,
@@ -73,7 +73,7 @@ pub(super) fn train_bpe(
         .build();
 
     let mut failure = None;
-    // The separator is not text: merges within its name would be wasted.
+    // The separator's name is not text and must not be merged.
     let pieces = texts
         .map_while(|text| text.map_err(|error| failure = Some(error)).ok())
         .flat_map(|text| text.split(END_OF_TEXT).map(str::to_owned).collect::<Vec<_>>());
@@ -88,11 +88,11 @@ pub(super) fn train_bpe(
 }
 
 impl Library {
-    /// Reads `tokenizer.json`; the error is what is wrong with it.
+    /// Parses `tokenizer.json`; the error says what is wrong with it.
     pub(super) fn parse(bytes: &[u8]) -> Result<(Self, TokenTable), String> {
         let mut value: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         limits::check(&value)?;
-        // Dropout is for learning a vocabulary: with it, the same text has other tokens each time.
+        // Dropout is for training: with it, encoding is random.
         let source = match value["model"].get("dropout").is_some_and(|dropout| !dropout.is_null()) {
             true => {
                 value["model"]["dropout"] = Value::Null;
@@ -111,7 +111,7 @@ impl Library {
         if let Some(id) = prefix.iter().chain(&suffix).find(|&&id| id as usize >= table.len()) {
             return Err(format!("its post-processor adds token {id}, it has {} tokens", table.len()));
         }
-        // An error is fine, a vocabulary need not have all characters; a panic is not.
+        // A vocabulary need not have all characters, so an error is accepted; a panic is not.
         contained(|| {
             let _ = tokenizer.encode_fast(PROBE, false);
             Ok(())
@@ -129,8 +129,8 @@ impl Library {
         Ok((library, table))
     }
 
-    /// The tokens of `text`, with what the tokenizer puts at those of a text's ends that it has. Where words can be
-    /// encoded alone, each different one is encoded once.
+    /// The tokens of `text`, with prefix and suffix at the ends that it has. Where words can be encoded separately, each
+    /// distinct word is encoded once.
     pub(super) fn encode(&self, text: &str, ends: Ends) -> Result<Vec<u32>, TrainError> {
         let mut tokens = if ends.first { self.prefix.clone() } else { Vec::new() };
         if self.splits_at_spaces {
@@ -159,12 +159,12 @@ impl Library {
         encoding.map(|e| e.get_ids().to_vec()).map_err(|problem| TrainError::Tokenizer { problem })
     }
 
-    /// The token that a text starts with, in its model's view.
+    /// The token that starts a text.
     pub(super) fn start(&self) -> Option<u32> {
         self.start
     }
 
-    /// The token that a text ends with, in its model's view.
+    /// The token that ends a text.
     pub(super) fn end(&self) -> Option<u32> {
         self.end
     }
@@ -182,7 +182,7 @@ impl Library {
     }
 }
 
-/// What the post-processor puts before a text and behind it: both are the same for each text.
+/// The tokens that the post-processor adds before and after every text.
 fn around(tokenizer: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String> {
     // No vocabulary has this id.
     const TEXT: u32 = u32::MAX;
@@ -195,10 +195,10 @@ fn around(tokenizer: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), Str
     }
 }
 
-/// Whether words have the same tokens alone as in their text.
+/// Whether words can be encoded separately with the same result.
 ///
-/// GPT-2's pattern cuts before every space that a word follows, so the cut there changes no token. A normalizer or an
-/// added token may look across it.
+/// GPT-2's pattern splits before every space that a word follows, so a cut there changes no token, unless a normalizer or
+/// an added token matches across it.
 fn splits_at_spaces(file: &Value) -> bool {
     let looks_across = |token: &Value| {
         let plain = |key: &str| token[key] == false || token[key].is_null();
@@ -214,7 +214,7 @@ fn splits_at_spaces(file: &Value) -> bool {
         && !file["added_tokens"].as_array().is_some_and(|added| added.iter().any(looks_across))
 }
 
-/// How a vocabulary spells bytes.
+/// How a vocabulary represents bytes.
 #[derive(Clone, Copy, PartialEq)]
 enum Style {
     /// A printable character for each byte (GPT-2).

@@ -11,7 +11,7 @@ const MAX_GROWTH: f64 = 16.0;
 /// Longest replacement of a character map, in bytes. Unicode's longest has 33.
 const MAX_REPLACEMENT: usize = 64;
 
-/// Refuses a normalizer that makes texts much longer, or says that it is larger than it is.
+/// Refuses a normalizer that makes texts much longer, or whose declared size is wrong.
 pub(super) fn check(file: &Value) -> Result<(), String> {
     let growth = growth(&file["normalizer"])?;
     if growth > MAX_GROWTH {
@@ -22,7 +22,7 @@ pub(super) fn check(file: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// At most how many times as long a text becomes. Unicode's own normal forms count as 1: they do not add up.
+/// An upper bound of the factor by which a text grows. Unicode normal forms count as 1, as repeating them adds nothing.
 fn growth(normalizer: &Value) -> Result<f64, String> {
     match normalizer["type"].as_str() {
         Some("Sequence") => {
@@ -45,7 +45,7 @@ fn growth(normalizer: &Value) -> Result<f64, String> {
     }
 }
 
-/// A character map is a u32 with the bytes of a trie, the trie, and replacements that end in NUL.
+/// Checks a character map: a u32 with the trie's size in bytes, the trie, and NUL-terminated replacements.
 ///
 /// Source: google/sentencepiece `normalizer.cc`, `Normalizer::DecodePrecompiledCharsMap`.
 fn check_charsmap(text: &str) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! llama2.c's `tokenizer.bin`: SentencePiece's BPE in its plainest form.
+//! llama2.c's `tokenizer.bin`: a simple form of SentencePiece's BPE.
 //!
 //! File: i32 longest token in bytes, then for each token f32 score, i32 length, bytes; little-endian, no
 //! count. Ids 0, 1, 2 are unknown, start and end; id 3 + b is byte b, spelled `<0xNN>`. Encoding starts from
@@ -10,12 +10,12 @@ use std::collections::{BinaryHeap, HashMap};
 
 use super::decode::{TokenTable, byte_token};
 
-/// Stands before a text.
+/// Start of a text.
 pub(super) const START: u32 = 1;
-/// Stands behind a text.
+/// End of a text.
 pub(super) const END: u32 = 2;
 const FIRST_BYTE: u32 = 3;
-/// Ids below this are control and byte tokens, which text never merges into.
+/// Ids below this are control and byte tokens, which are no results of merges.
 const FIRST_PIECE: u32 = FIRST_BYTE + 256;
 
 /// A tokenizer read from `tokenizer.bin`.
@@ -26,7 +26,7 @@ pub(super) struct Llama2c {
 }
 
 impl Llama2c {
-    /// Reads the file's bytes; the error is what is wrong with them.
+    /// Parses the file's bytes; the error says what is wrong with them.
     pub(super) fn parse(file: Vec<u8>, vocab: Option<usize>) -> Result<(Self, TokenTable), String> {
         let mut reader = Reader { bytes: &file, at: 0 };
         let longest = reader.i32("the length of the longest token")?;
@@ -78,7 +78,7 @@ impl Llama2c {
         &self.file
     }
 
-    /// The tokens of `text`; with `first`, after the start token and with a space in front.
+    /// The tokens of `text`; with `first`, preceded by the start token and a space.
     pub(super) fn encode(&self, text: &str, first: bool) -> Vec<u32> {
         let mut tokens = Vec::with_capacity(text.len() / 3 + 2);
         if first {
@@ -124,7 +124,7 @@ impl Llama2c {
     /// The merge of the link at `left` with its right neighbour, if their bytes have a token.
     fn candidate(&self, chain: &Chain, left: usize) -> Option<Candidate> {
         let right = chain.links[left].after?;
-        // A character's bytes without a token of their own do not merge: their text is `<0xNN>`.
+        // Byte tokens do not merge: their text is `<0xNN>`.
         if chain.links[left].is_byte() || chain.links[right].is_byte() {
             return None;
         }
@@ -175,7 +175,7 @@ impl Chain {
         self.links.push(Link { token, start, end: self.bytes.len(), before, after: None, alive: true });
     }
 
-    /// Whether nothing that `candidate` joins has been merged since it was found.
+    /// Whether `candidate` is still valid: neither neighbour was merged since.
     fn still_holds(&self, candidate: &Candidate) -> bool {
         let left = &self.links[candidate.left];
         left.alive
@@ -195,7 +195,7 @@ impl Chain {
     }
 }
 
-/// A possible merge; the greatest is the one to make next.
+/// A possible merge; the greatest is applied next.
 struct Candidate {
     score: f32,
     left: usize,
@@ -224,7 +224,7 @@ impl PartialEq for Candidate {
 
 impl Eq for Candidate {}
 
-/// A cursor that knows when the file has ended.
+/// A cursor with bounds checks.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,

@@ -1,8 +1,8 @@
-//! Text to tokens and back: a byte-pair tokenizer trained from the text, any byte-level or SentencePiece-like
-//! `tokenizer.json`, or llama2.c's `tokenizer.bin`.
+//! Tokenizers: a byte-pair tokenizer trained from the text, any byte-level or SentencePiece-like `tokenizer.json`, or
+//! llama2.c's `tokenizer.bin`.
 //!
-//! Whatever the kind, every token stands for known bytes ([`Tokenizer::bytes_of`]), so decoding is joining
-//! bytes, streaming never splits a character, and bits per byte can be counted.
+//! In all of them every token has known bytes ([`Tokenizer::bytes_of`]), so decoding concatenates bytes, streaming never splits
+//! a character, and bits per byte can be computed.
 
 mod contain;
 mod decode;
@@ -27,7 +27,7 @@ use library::Library;
 use llama2c::Llama2c;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// A tokenizer of any kind this program reads.
+/// A tokenizer of any supported kind.
 pub struct Tokenizer {
     kind: Kind,
     table: TokenTable,
@@ -52,9 +52,9 @@ impl std::fmt::Debug for Tokenizer {
 impl Tokenizer {
     /// Trains a byte-level byte-pair tokenizer of `vocab` tokens from `texts`.
     ///
-    /// Token 0 is `<|endoftext|>`, then come the 256 bytes, then merges of pairs seen at least twice; a
-    /// short text can yield fewer than `vocab` tokens. The result is a function of text and `vocab` alone,
-    /// and any text goes through it unchanged.
+    /// Token 0 is `<|endoftext|>`, followed by the 256 bytes and merges of pairs that occur at least twice; a short text can
+    /// yield fewer than `vocab` tokens. The result depends on text and `vocab` alone, and decoding inverts encoding for
+    /// any text.
     ///
     /// # Errors
     /// [`TrainError::VocabTooSmall`] below [`MIN_BPE_VOCAB`], and whatever `texts` yields.
@@ -68,8 +68,8 @@ impl Tokenizer {
 
     /// Loads `tokenizer.json` (a name that ends in `.json`) or llama2.c's `tokenizer.bin`.
     ///
-    /// `vocab` is the size the file must have, if known: a `tokenizer.bin` does not say its own, and is
-    /// otherwise read to its end.
+    /// `vocab` is the size the file must have, if known: a `tokenizer.bin` does not store its size, and is otherwise read
+    /// to its end.
     ///
     /// # Errors
     /// [`TrainError::Io`], or [`TrainError::TokenizerFormat`] for a truncated or foreign file.
@@ -95,7 +95,7 @@ impl Tokenizer {
         parsed.map(|tokenizer| Self { path: Some(path.to_owned()), ..tokenizer }).map_err(refused)
     }
 
-    /// Reads the text of a `tokenizer.json` that the model file `path` stands for.
+    /// Parses the text of a `tokenizer.json` derived from the model file `path`.
     ///
     /// # Errors
     /// [`TrainError::TokenizerFormat`].
@@ -150,7 +150,7 @@ impl Tokenizer {
         self.path.as_deref()
     }
 
-    /// XXH3 of its file in 16 digits, to tell whether a resumed run still has the same tokenizer.
+    /// XXH3 of its file in 16 digits, to check that a resumed run has the same tokenizer.
     pub fn fingerprint(&self) -> String {
         format!("{:016x}", xxh3_64(self.file()))
     }
@@ -162,7 +162,7 @@ impl Tokenizer {
         }
     }
 
-    /// `tokenizer.json` or `tokenizer.bin`, as the kind demands.
+    /// `tokenizer.json` or `tokenizer.bin`, depending on its kind.
     pub fn file_name(&self) -> &'static str {
         match self.kind {
             Kind::Library(_) => "tokenizer.json",
@@ -180,17 +180,17 @@ impl Tokenizer {
         Ok(Self { kind: Kind::Llama2c(Box::new(llama)), table, path: None })
     }
 
-    /// The tokens of a whole text, with what the tokenizer puts before and behind it: nothing for a trained byte-pair
-    /// tokenizer, the start token and a space for llama2.c's, what the post-processor of a `tokenizer.json` says.
+    /// The tokens of a whole text, with those that the tokenizer adds before and after it: none for a trained byte-pair
+    /// tokenizer, the start token and a space for llama2.c's, those of the post-processor in a `tokenizer.json`.
     ///
     /// # Errors
-    /// [`TrainError::Tokenizer`] if a foreign vocabulary cannot express the text.
+    /// [`TrainError::Tokenizer`] if a vocabulary without byte tokens cannot express the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TrainError> {
         self.encode_chunk(text, Ends::BOTH)
     }
 
-    /// The tokens a generation starts from: those of the beginning of a text, so nothing stands behind them; never
-    /// empty: for an empty prompt, a start token or a newline.
+    /// The tokens of a prompt: as at the start of a text, without tokens added after it. Never empty: an empty prompt
+    /// becomes a start token or a newline.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
@@ -202,11 +202,11 @@ impl Tokenizer {
                 return Ok(tokens);
             }
         }
-        let nothing = || TrainError::Tokenizer { problem: "it makes no token of this prompt".to_owned() };
+        let nothing = || TrainError::Tokenizer { problem: "this prompt has no tokens".to_owned() };
         self.start().map(|start| vec![start]).ok_or_else(nothing)
     }
 
-    /// The tokens of a piece of a text; only pieces with an end of the text get what the tokenizer puts there.
+    /// The tokens of a chunk of a text; tokens are added before or after it only at the text's start or end.
     pub(crate) fn encode_chunk(&self, text: &str, ends: Ends) -> Result<Vec<u32>, TrainError> {
         match &self.kind {
             Kind::Library(library) => library.encode(text, ends),
@@ -214,7 +214,7 @@ impl Tokenizer {
         }
     }
 
-    /// The token that a text starts with, if the tokenizer has one: what it puts there, or one with a usual name.
+    /// The token that starts a text, if there is one: the one the tokenizer adds, or one with a usual name.
     pub fn start(&self) -> Option<u32> {
         match &self.kind {
             Kind::Library(library) => library.start(),
@@ -222,7 +222,7 @@ impl Tokenizer {
         }
     }
 
-    /// The token that a text ends with, if the tokenizer has one: what it puts there, or one with a usual name.
+    /// The token that ends a text, if there is one: the one the tokenizer adds, or one with a usual name.
     pub fn end(&self) -> Option<u32> {
         match &self.kind {
             Kind::Library(library) => library.end(),
@@ -230,7 +230,7 @@ impl Tokenizer {
         }
     }
 
-    /// Whether encoding a text in pieces ([`last_cut`]) gives the tokens of the whole.
+    /// Whether encoding a text in chunks ([`last_cut`]) gives the same tokens as encoding the whole.
     pub(crate) fn splits_at_spaces(&self) -> bool {
         match &self.kind {
             Kind::Library(library) => library.splits_at_spaces(),
@@ -238,7 +238,7 @@ impl Tokenizer {
         }
     }
 
-    /// The token to put between two documents, if this tokenizer has one and does not end each itself.
+    /// The token between two documents, if the tokenizer has one and does not itself end each document.
     pub fn separator(&self) -> Option<u32> {
         match &self.kind {
             Kind::Library(library) => library.separator(),
@@ -254,8 +254,8 @@ impl Tokenizer {
         text
     }
 
-    /// A decoder to push tokens into one by one; what it returns, joined, is what [`Tokenizer::decode`]
-    /// returns. Push a prompt's tokens too, and ignore their text, to decode what follows a prompt.
+    /// A streaming decoder; its concatenated output equals that of [`Tokenizer::decode`]. To decode the continuation of a
+    /// prompt, push the prompt's tokens first and ignore their text.
     pub fn decoder(&self) -> Decoder<'_> {
         Decoder::new(&self.table)
     }
@@ -270,13 +270,13 @@ impl Tokenizer {
         self.table.bytes(token)
     }
 
-    /// Whether a token marks a text's beginning or end instead of standing for text.
+    /// Whether a token is special: it has no text, such as the marks of a text's start and end.
     pub fn is_special(&self, token: u32) -> bool {
         self.table.is_special(token)
     }
 
-    /// For each id, how many bytes of text it stands for; 0 for special tokens. The denominator of bits per
-    /// byte is the sum over the predicted tokens.
+    /// For each id, the bytes of its text; 0 for special tokens. The denominator of bits per byte is the sum over the
+    /// predicted tokens.
     pub fn text_lengths(&self) -> Vec<u32> {
         (0..self.vocab_size() as u32)
             .map(|id| if self.is_special(id) { 0 } else { self.bytes_of(id).len() as u32 })

@@ -9,20 +9,20 @@ use crate::data::bundled;
 /// A byte-level tokenizer of 400 tokens, trained on the first play's beginning.
 static TRAINED: LazyLock<Tokenizer> = LazyLock::new(|| train_on(&bundled()[..60_000], 400));
 
-/// llama2.c's form with a few pieces, among them one for a two-byte character.
+/// A small `tokenizer.bin`, with a token for a two-byte character.
 static LLAMA: LazyLock<Tokenizer> = LazyLock::new(|| {
     let pieces = [" ", "a", "b", "é", "ab", " a", " ab", "abab", "éa"];
     Tokenizer::from_llama2c(llama_file(&pieces), None).unwrap()
 });
 
-/// A piece of a text without its ends.
+/// A chunk from the middle of a text.
 const MIDDLE: Ends = Ends { first: false, last: false };
 
 fn train_on(text: &str, vocab: usize) -> Tokenizer {
     Tokenizer::train(std::iter::once(Ok(text.to_owned())), vocab).unwrap()
 }
 
-/// A `tokenizer.bin` with control and byte tokens and these pieces; later pieces have better scores.
+/// A `tokenizer.bin` with control and byte tokens and these further tokens; later ones have better scores.
 fn llama_file(pieces: &[&str]) -> Vec<u8> {
     let mut names: Vec<String> = ["<unk>", "\n<s>\n", "\n</s>\n"].map(str::to_owned).to_vec();
     names.extend((0..256).map(|b| format!("<0x{b:02X}>")));

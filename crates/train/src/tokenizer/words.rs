@@ -1,17 +1,17 @@
-//! Where a text can be cut without changing its tokens: before a single space between printable ASCII
-//! characters. GPT-2's pattern cuts there in any case, and no SentencePiece token reaches across.
+//! Places where a text can be cut without changing its tokens: before a single space between printable ASCII characters.
+//! GPT-2's pattern always splits there, and no SentencePiece token crosses such a place.
 
-/// Whether a piece of a text is its first or last.
+/// Whether a chunk is the first or last of its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ends {
-    /// The text begins with it.
+    /// It is the first.
     pub(crate) first: bool,
-    /// The text ends with it.
+    /// It is the last.
     pub(crate) last: bool,
 }
 
 impl Ends {
-    /// A whole text.
+    /// The chunk is a whole text.
     pub(crate) const BOTH: Self = Self { first: true, last: true };
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn last_cut(bytes: &[u8]) -> Option<usize> {
     bytes.windows(3).rposition(cuts_at_middle).map(|before| before + 1)
 }
 
-/// The text in as many parts as it may be cut into; none for an empty text.
+/// Splits the text at every possible place; an empty text has no parts.
 pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {

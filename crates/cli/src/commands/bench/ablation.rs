@@ -16,11 +16,11 @@ use train::run::RunError;
 
 /// Time a training step without each optimisation of maderix/ANE, and with one after the other
 ///
-/// First everything is on, and one is switched off at a time; then nothing is on, and they come on in the order in which
-/// that project came to them. All compute the same: losses agree to the bit where the arithmetic is the same, and to the
-/// rounding of fp16 where norms are the host's. With one window a step and one layer there is nothing that a wait could
-/// be deferred past; --batch 2 shows it. A ratio is the median of pairs of steps, one of which has everything on, so that
-/// it holds where the machine's speed drifts.
+/// First all are on and one is switched off at a time; then none is on and they are switched on one after the other, in
+/// the order in which that project added them. All variants compute the same: losses are equal to the bit where the
+/// arithmetic is the same, and up to the rounding of fp16 where the host computes norms. Deferred waits show with --batch 2
+/// only: with one window and one layer there is nothing to overlap. A ratio is the median over pairs of steps, each with a
+/// step that has everything on, so it is robust against drifts of the machine's speed.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -40,7 +40,7 @@ pub struct AblationArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive::<usize>)]
     batch: usize,
 
-    /// Steps of each variant to time, after a warm-up of four; they take turns with steps that have everything on
+    /// Steps of each variant to time, after a warm-up of four; they alternate with steps that have everything on
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive::<usize>)]
     samples: usize,
 
@@ -72,13 +72,13 @@ struct AblationResult {
 #[derive(Debug, Serialize, Deserialize)]
 struct Variant {
     name: String,
-    /// Whether it belongs to those that switch one more on.
+    /// Whether it is of the second series, which switches one more on each time.
     cumulative: bool,
     on: Vec<String>,
     ms: f64,
     low_ms: f64,
     high_ms: f64,
-    /// Of the time with everything on, the median of pairs.
+    /// Median over pairs of steps: its time over the time with everything on.
     ratio: f64,
     share_of_limit: Option<f64>,
     loss0: f64,

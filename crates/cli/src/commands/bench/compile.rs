@@ -12,8 +12,8 @@ use train::model::Precision;
 
 /// Time how long the kernels of a model take to compile, forward and backward
 ///
-/// From the configuration to loaded kernels: the layer is stated and differentiated, cut and packed once; then weights
-/// go into weight files, and kernels are compiled, layer by layer.
+/// From the configuration to loaded kernels: the layer's program is built, differentiated, cut and packed once; then
+/// weight files are written and kernels compiled, layer by layer.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -53,7 +53,7 @@ struct CompileResult {
     parts: Vec<PartTime>,
 }
 
-/// A part of the work, over all layers.
+/// Time of a part of the work, summed over all layers.
 #[derive(Debug, Serialize, Deserialize)]
 struct PartTime {
     name: String,

@@ -8,12 +8,11 @@ use ::bench::{Spread, dispatches};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Time dispatches of kernels with almost nothing to do: what the way to the engine costs
+/// Time dispatches of tiny kernels: the overhead of a dispatch
 ///
-/// Outputs are compared with what the programs mean before a time is shown. A step dispatches from a thread of the
-/// pool that the engine computes on; another thread, whose time is shown second, does what is very little itself, and wakes
-/// that pool for the rest.
-/// Spreads are from the 5th to the 95th of a hundred.
+/// Outputs are checked against the reference evaluator before a time is shown. A training step dispatches from a thread of
+/// the pool that the engine computes on; the second time is that of any other thread, which runs very small kernels itself
+/// and wakes the pool for the others. Spreads are from the 5th to the 95th percentile.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -41,7 +40,7 @@ struct DispatchResult {
     kernels: Vec<Dispatch>,
 }
 
-/// Microseconds.
+/// Times of a kernel in microseconds; `outside` is a dispatch from a thread that is not of the pool.
 #[derive(Debug, Serialize, Deserialize)]
 struct Dispatch {
     name: String,

@@ -14,10 +14,10 @@ use std::path::PathBuf;
 use train::run::RunError;
 use train::step::StepError;
 
-/// Time the matrix products that a step is made of, beside the limit of this machine
+/// Time the matrix products of a step, and compare them with the limit of this machine
 ///
-/// The limit is the same loop on operands that never leave the first-level cache. Operands are half precision,
-/// packing them is part of the time.
+/// The limit is the speed of the same loop on operands that stay in the first-level cache. Operands are half precision;
+/// the time includes packing them.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -116,7 +116,7 @@ impl GemmArgs {
 }
 
 impl Product {
-    /// FLOP a byte, if every operand is moved once: factors in half precision, results in f32.
+    /// Arithmetic intensity in FLOP per byte, if every operand is moved once: factors in half precision, results in f32.
     fn intensity(&self) -> f64 {
         let [m, n, k] = self.shape.map(|n| n as f64);
         2.0 * m * n * k / (2.0 * (m * k + k * n) + 4.0 * m * n)

@@ -18,8 +18,8 @@ use train::model::Precision;
 
 /// Measure how fast this machine trains, and what its engine can do
 ///
-/// Times are medians. `step` prints losses and the norm of the gradient too, by which others can check the work. `peak`,
-/// `sram` and `int8` need no model.
+/// Times are medians. `step` also prints losses and the norm of the gradient, so that results can be compared with other
+/// programs. `peak`, `sram` and `int8` need no model.
 #[derive(clap::Args, Debug)]
 #[command(
     subcommand_required = true,
@@ -69,7 +69,7 @@ fn storage_name(storage: Precision) -> String {
     format!("storage {}", storage.name())
 }
 
-/// The model of that name, if this machine has the memory for it.
+/// The model of that name; refused if this machine has too little memory for it.
 fn model(name: &str) -> Result<ModelConfig, CommandError> {
     let config = ModelConfig::find(name)?;
     demand::check(&config, Use::Train { windows: 1 })?;

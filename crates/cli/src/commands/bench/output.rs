@@ -1,4 +1,4 @@
-//! What every measurement does with its result: show it, or write it as JSON; and set it beside an earlier one.
+//! Output of a measurement's result, as text or JSON, and its comparison with an earlier one.
 
 use crate::commands::print_json;
 use crate::error::CommandError;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// How a result is shown.
+/// The output flags of a measurement.
 #[derive(clap::Args, Clone, Debug)]
 pub struct OutputArgs {
     /// Print the result as JSON, for programs and for --compare
@@ -20,18 +20,18 @@ pub struct OutputArgs {
     compare: Option<PathBuf>,
 }
 
-/// What was measured, and on what; two results that differ here are not compared.
+/// What was measured, and how; results that differ here cannot be compared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Subject {
     /// The command, as it is typed.
     pub command: String,
-    /// The model, as it was named; of measurements without one, the engine's name.
+    /// The model as the user named it; the engine's name in measurements without one.
     pub model: String,
-    /// Threads computed on.
+    /// Number of compute threads.
     pub threads: usize,
     /// How matrix products are computed.
     pub math: String,
-    /// Whatever else was chosen: element type, batch, and so on.
+    /// Other options: element type, batch and so on.
     pub variant: String,
 }
 
@@ -39,9 +39,9 @@ pub struct Subject {
 pub trait Measured: Serialize + DeserializeOwned {
     /// What was measured.
     fn subject(&self) -> &Subject;
-    /// Each line that can be compared, with its time, in the same unit as the same line elsewhere.
+    /// The comparable times by name; one name has one unit in all results.
     fn lines(&self) -> Vec<(String, f64)>;
-    /// The result for people.
+    /// The result as text.
     fn text(&self) -> String;
 }
 
@@ -54,18 +54,18 @@ struct Shown<'a, T> {
     compared: Option<Vec<Ratio>>,
 }
 
-/// A line of two results.
+/// A line that two results share.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Ratio {
     line: String,
     old: f64,
     new: f64,
-    /// new/old; below 1 is faster.
+    /// New over old time; below 1 is faster.
     ratio: f64,
 }
 
 impl OutputArgs {
-    /// Refuses a file to compare with that holds no result of `command`, before time is spent on measuring.
+    /// Refuses a `--compare` file that holds no result of `command`, before anything is measured.
     pub fn check(&self, command: &str) -> Result<(), CommandError> {
         let Some(path) = &self.compare else { return Ok(()) };
         let all = read(path)?;
@@ -83,7 +83,7 @@ impl OutputArgs {
         }
     }
 
-    /// Shows the only result of a command.
+    /// Prints the only result of a command.
     pub fn show<T: Measured>(&self, ui: &Ui, result: &T) -> Result<(), CommandError> {
         let compared = self.compared(result)?;
         if self.json {
@@ -92,7 +92,7 @@ impl OutputArgs {
         self.show_text(ui, &result.text(), compared.as_deref())
     }
 
-    /// Shows one of several results of a command; JSON is kept for [`OutputArgs::show_list`].
+    /// Prints one of several results of a command as text; [`OutputArgs::show_list`] prints the JSON.
     pub fn show_one<T: Measured>(&self, ui: &Ui, text: &str, result: &T) -> Result<(), CommandError> {
         match self.json {
             true => Ok(()),
@@ -100,7 +100,7 @@ impl OutputArgs {
         }
     }
 
-    /// Shows all results of a command as one JSON list, if that is wanted.
+    /// Prints all results of a command as one JSON list, with `--json`.
     pub fn show_list<T: Measured>(&self, ui: &Ui, results: &[T]) -> Result<(), CommandError> {
         if !self.json {
             return Ok(());
@@ -123,20 +123,20 @@ impl OutputArgs {
     }
 }
 
-/// What helps where two results have nothing to do with each other.
+/// The hint if the results are of different measurements.
 const SAME: &str = "Measure both with the same command, model, threads and options.";
-/// What helps where a file is something else.
+/// The hint if a file is not a result.
 const ANOTHER: &str = "Name a file that the same `bench` command wrote with `--json`.";
 
 fn not_a_result(path: &Path, command: &str) -> CommandError {
-    let message = format!("`{}` is no earlier result of `backpropane {command}`", path.display());
+    let message = format!("`{}` is not a result of `backpropane {command}`", path.display());
     CommandError::input(message, ANOTHER)
 }
 
-/// The results that a file holds: one, or a list.
+/// The results in a file: one, or a list.
 fn read(path: &Path) -> Result<Vec<Value>, CommandError> {
     let wrong = |problem: String| {
-        let message = format!("`{}` is no earlier result: {problem}", path.display());
+        let message = format!("`{}` is not a result of a measurement: {problem}", path.display());
         CommandError::input(message, ANOTHER)
     };
     let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
@@ -146,7 +146,7 @@ fn read(path: &Path) -> Result<Vec<Value>, CommandError> {
     })
 }
 
-/// Each line of `new` beside the same line of the result in `all` that has its subject.
+/// The ratios of `new` to the result in `all` with the same subject, line by line.
 fn ratios<T: Measured>(path: &Path, all: Vec<Value>, new: &T) -> Result<Vec<Ratio>, CommandError> {
     let want = new.subject();
     let mut other = None;
@@ -176,7 +176,7 @@ fn ratios<T: Measured>(path: &Path, all: Vec<Value>, new: &T) -> Result<Vec<Rati
     })
 }
 
-/// What is not the same, most important first.
+/// The most important difference between two subjects.
 fn difference(old: &Subject, new: &Subject) -> String {
     if old.command != new.command {
         return format!("it is of `backpropane {}`", old.command);
@@ -245,6 +245,6 @@ mod tests {
         other.subject.variant = "storage f32".to_owned();
         assert!(refused(other).contains("measured with storage f32, this with storage f16"));
         let nothing = ratios(Path::new("old.json"), vec![Value::Null], &result("m", 2, 1.0)).unwrap_err();
-        assert!(nothing.message().is_some_and(|m| m.contains("no earlier result of `backpropane bench x`")));
+        assert!(nothing.message().is_some_and(|m| m.contains("not a result of `backpropane bench x`")));
     }
 }

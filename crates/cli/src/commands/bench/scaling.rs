@@ -13,10 +13,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 use train::model::{Norms, Precision};
 
-/// Time a training step at several sizes of one thing, to see how its cost grows
+/// Time a training step at several sizes, to see how its cost grows
 ///
-/// Shown are milliseconds, milliseconds a unit, and milliseconds that each unit more has cost since the size before: what
-/// stays level there is linear.
+/// Prints milliseconds, milliseconds per unit, and milliseconds per unit added since the previous size, which are
+/// constant where the cost is linear.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -24,11 +24,11 @@ Examples:
   backpropane bench scaling --over seq --model layer768 --sizes 128,256,512,1024
   backpropane bench scaling --over vocab --plot vocab.svg --json")]
 pub struct ScalingArgs {
-    /// What grows
+    /// The dimension that grows
     #[arg(long, value_name = "WHAT")]
     over: OverArg,
 
-    /// Its sizes [default: four, each twice the one before]
+    /// Its sizes [default: four, each twice the previous one]
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', value_parser = positive::<usize>)]
     sizes: Vec<usize>,
 
@@ -55,7 +55,7 @@ pub struct ScalingArgs {
     plot: Option<PathBuf>,
 }
 
-/// What grows.
+/// The dimension that grows.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum OverArg {
     /// Layers of the model
@@ -97,7 +97,7 @@ struct SizeTime {
     high_ms: f64,
     gflops: f64,
     ms_per_unit: f64,
-    /// Since the size before.
+    /// Milliseconds per unit added since the previous size.
     ms_per_added_unit: Option<f64>,
 }
 

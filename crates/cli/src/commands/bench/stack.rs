@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Time stacks of equal convolutions: what an engine can do at most
+/// Time stacks of equal convolutions: the peak throughput of an engine
 ///
 /// Stacks of 32 to 256 convolutions of 256, 384 and 512 channels on 64 columns, and on images of 64×64; on the software
 /// engine those of 64×64 are short unless --full is given. Weights are Hadamard matrices, dense and different in each
-/// layer, so that the right results are known at any depth: they are compared before a time is shown.
+/// layer, so the correct results are known at any depth. They are checked before a time is shown.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -32,15 +32,15 @@ pub struct PeakArgs {
 
 /// Time convolutions of growing working sets, and find where the throughput falls
 ///
-/// One convolution of 256 to 8192 channels (4096 on the software engine unless --full is given) on 64 columns. Shown are
-/// milliseconds, GFLOP/s, and GFLOP/s for each MB of weights. The knee is where throughput falls below seven tenths of
-/// its best and stays there. 4096 outputs of each are compared with sums that are known before a time is shown.
+/// One convolution of 256 to 8192 channels (4096 on the software engine unless --full is given) on 64 columns. Prints
+/// milliseconds, GFLOP/s, and GFLOP/s per MB of weights. The knee is the size from which throughput stays below 70 % of its
+/// maximum. 4096 outputs of each convolution are compared with known sums before a time is shown.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   backpropane bench sram                          the sweep
   backpropane bench sram --plot sram.svg          GFLOP/s over MB
-  backpropane probe sram                          the knee alone, beside what is said of it")]
+  backpropane probe sram                          the knee alone, compared with reports")]
 pub struct SramArgs {
     #[command(flatten)]
     stack: StackArgs,
@@ -49,8 +49,8 @@ pub struct SramArgs {
 /// Time stacks of convolutions in fp16 and in int8
 ///
 /// Each stack runs with weights in fp16, and with weights in int8 whose activations are quantized between layers
-/// (W8A8). The results of both are known and compared before a time is shown. On the software engine, which unpacks
-/// int8 on the way, stacks are small unless --full is given.
+/// (W8A8). The correct results of both are known and checked before a time is shown. On the software engine, which
+/// unpacks int8 weights, stacks are small unless --full is given.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -63,11 +63,11 @@ pub struct Int8Args {
 
 #[derive(clap::Args, Debug)]
 struct StackArgs {
-    /// The large sizes too where the software engine computes, which takes minutes
+    /// Run the large sizes on the software engine too, which takes minutes
     #[arg(long)]
     full: bool,
 
-    /// Dispatches of each stack, at most; two seconds are spent on one, and three dispatches are made at least
+    /// Most dispatches of each stack; timing ends after two seconds, but not before three dispatches
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = positive::<usize>)]
     samples: usize,
 
@@ -85,15 +85,15 @@ struct StackArgs {
 /// Time for the dispatches of one stack.
 const BUDGET: Duration = Duration::from_secs(2);
 
-/// What differs between the three.
+/// The differences between the three commands.
 #[derive(Clone, Copy)]
 struct Kind {
     command: &'static str,
     about: &'static str,
     sizes: fn(Engine, bool) -> Vec<StackSize>,
-    /// What a picture has along, and a stack's place there.
+    /// The label of the chart's horizontal axis, and a stack's coordinate.
     along: (&'static str, fn(&Stack) -> f64),
-    /// Which line of a picture a stack belongs to.
+    /// The series of the chart that a stack belongs to.
     line: fn(&Stack) -> String,
 }
 
@@ -126,10 +126,10 @@ struct StackResult {
     #[serde(flatten)]
     subject: Subject,
     chip: String,
-    /// How results were looked at before they were timed.
+    /// How the results were checked before they were timed.
     verified: String,
     stacks: Vec<Stack>,
-    /// Of `bench sram`: between which working sets, in bytes, throughput falls for good.
+    /// For `bench sram`: the working sets, in bytes, between which throughput falls for good.
     knee_bytes: Option<(usize, usize)>,
 }
 
@@ -150,9 +150,9 @@ struct Stack {
     high_ms: Option<f64>,
     samples: usize,
     gflops: Option<f64>,
-    /// GFLOP/s for each MB of weights.
+    /// GFLOP/s per MB of weights.
     gflops_per_mb: Option<f64>,
-    /// Why there is no time.
+    /// The error if the stack has no time.
     problem: Option<String>,
 }
 
@@ -301,7 +301,7 @@ impl Measured for StackResult {
 }
 
 impl StackResult {
-    /// What int8 is worth: for each stack that was measured in both.
+    /// The time of int8 over that of fp16, for each stack measured in both.
     fn ratios(&self) -> String {
         let of = |s: &Stack| (s.channels, s.depth, s.height, s.width);
         let ratio = |s: &Stack| {

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 /// Time a full training step: forward, backward and AdamW
 ///
-/// Batch 1, fp32 master weights, numbers that follow from splitmix64. The first loss, the norm of the first gradient
-/// and the fourth loss are printed too: other programs that train the same model must show the same.
+/// Batch 1, fp32 master weights, weights and data from splitmix64. The first loss, the norm of the first gradient and
+/// the fourth loss are printed too: other programs that train the same model must print the same.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -43,7 +43,7 @@ pub struct StepArgs {
     #[command(flatten)]
     on: ModelArgs,
 
-    /// Print one line a model: model program type threads median_ms, then what else there is
+    /// Print one line per model: model program type threads median_ms, then further numbers
     #[arg(long, conflicts_with = "json")]
     line: bool,
 
@@ -78,7 +78,7 @@ struct StepResult {
     loss3: f64,
     #[serde(default)]
     surface_bytes: u64,
-    /// Constants of kernels: weights too, if they are baked in.
+    /// Bytes of kernels' constants, including weights if these are baked in.
     #[serde(default)]
     kernel_bytes: u64,
     #[serde(default)]
@@ -132,7 +132,7 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
     args.output.show_list(ui, &results)
 }
 
-/// What is not as by default.
+/// The options that differ from the defaults.
 fn variant(args: &StepArgs, times: &StepTimes) -> String {
     let dynamic = if times.dynamic { ", dynamic weights" } else { "" };
     let plan = match times.rung.map(|chosen| chosen.rung).filter(|rung| rung.place() > 0) {

@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 /// Train a model on text
 ///
-/// Without arguments: a small model on plays of Shakespeare that are built in, in about two minutes on two cores.
+/// Without arguments it trains a small model on built-in plays of Shakespeare, in about two minutes on two cores.
 ///
 /// The run's folder receives the model as other programs read it (config.json, model.safetensors, tokenizer.json),
 /// metrics.jsonl, loss.svg, and checkpoints to resume from. Ctrl-C finishes the step, saves, and ends with exit code
 /// 130; a second one quits at once. Settings that are not given suit the model's size.
 ///
-/// Where an engine lets a process compile only so many programs (--compile-budget), the run saves and goes on in a new
-/// process with the bits it would have had, as often as it must; it shows as one run.
+/// Where a process may compile only a limited number of programs (--compile-budget), the run saves and continues in a
+/// new process as often as needed. Results are the same to the bit, and the output is that of one run.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -27,7 +27,7 @@ Examples:
   backpropane train --model stories15m --data stories.bin --tokenizer tokenizer.bin")]
 pub struct TrainArgs {
     #[arg(long, value_name = "PRESET|FILE|DIR", help = model_help("A preset (tiny, shakespeare, layer768, stories15m, \
-        stories42m, stories110m), a .toml or .json file, or a model whose weights are the start: its folder")
+        stories42m, stories110m), a .toml or .json file, or a model to start from: its folder")
         + " [default: shakespeare]")]
     pub model: Option<String>,
 
@@ -50,24 +50,24 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub on: ModelArgs,
 
-    /// Go on from the newest checkpoint of the folder
+    /// Resume from the newest checkpoint of the folder
     #[arg(long)]
     pub resume: bool,
 
-    /// Write when each task of the last step ran, what lanes waited for and where they were idle, as a Chrome trace
+    /// Write a Chrome trace of the last step: when each task ran, what lanes waited for and when they were idle
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
 
-    /// How many of the last steps are in the trace, of those that one process took
+    /// Number of last steps in the trace, at most those of one process
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive::<usize>, requires = "trace")]
     pub trace_steps: usize,
 
-    /// Print what a step's time went into: engine, conversion, host, waiting, optimizer, compiling; metrics.jsonl has
-    /// it of each step, the report with --json of all
+    /// Print the time of a step by kind of work: engine, conversion, host, waiting, optimizer, compiling; metrics.jsonl
+    /// has it for each step, the --json report for the whole run
     #[arg(long)]
     pub profile: bool,
 
-    /// Say nothing but errors and the report
+    /// Print only errors, warnings and the report
     #[arg(long)]
     pub quiet: bool,
 

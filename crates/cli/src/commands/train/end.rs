@@ -1,4 +1,4 @@
-//! The end of a run: picture, sample, report.
+//! The end of a run: chart of the loss, sample, report.
 
 use super::args::TrainArgs;
 use crate::commands::generate::Stream;
@@ -14,7 +14,7 @@ use train::run::{Metrics, Run, RunError, Validation};
 
 /// Tokens of the sample at the end.
 const SAMPLE: usize = 200;
-/// What the sample begins with when the text is the bundled one.
+/// The prompt of the sample for the built-in text.
 const PROMPT: &str = "Romeo.\n";
 
 /// Whether there are data for validation.
@@ -22,12 +22,12 @@ pub fn has_held_out(run: &Run) -> bool {
     run.config().task == Task::Regression || run.data_tokens().is_some_and(|(_, held_out)| held_out > 0)
 }
 
-/// Where the picture of the loss is.
+/// The path of the loss chart.
 fn picture_of(run: &Run) -> PathBuf {
     run.folder().dir().join("loss.svg")
 }
 
-/// The picture of the loss, if there is anything to draw.
+/// The loss chart as SVG; `None` without any loss.
 fn picture(run: &Run) -> Result<Option<String>, CommandError> {
     let (steps, validations) = Metrics::read(&run.folder().metrics())?;
     let (unit, cfg) = (loss_unit(run.config()), run.config());
@@ -44,7 +44,7 @@ pub fn draw(run: &Run) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Whether model, last validation (on at most `windows` windows) and picture of the last step are there.
+/// Whether model, last validation (on at most `windows` windows) and loss chart of the last step exist.
 pub fn is_finished(run: &Run, windows: usize) -> Result<bool, CommandError> {
     let drawn = || -> Result<bool, CommandError> {
         Ok(picture(run)?
@@ -61,7 +61,7 @@ fn loss_unit(cfg: &ModelConfig) -> &'static str {
     }
 }
 
-/// The outcome of an interrupted run: everything is saved.
+/// The outcome of an interrupted run after saving.
 pub fn interrupted(out: &Path, done: u64, steps: u64) -> CommandError {
     CommandError::interrupted(
         format!("stopped after step {done} of {steps}; everything is saved in `{}`", out.display()),
@@ -69,7 +69,7 @@ pub fn interrupted(out: &Path, done: u64, steps: u64) -> CommandError {
     )
 }
 
-/// The error with a hint how to go on, if the training has diverged.
+/// Adds a hint how to continue, if the training has diverged.
 pub fn diverged(error: RunError, run: &Run) -> CommandError {
     // A tenth, without the digits that a division adds.
     let lr = format!("{:.1e}", run.settings().lr / 10.0).parse().unwrap_or(run.settings().lr);
@@ -89,7 +89,7 @@ pub fn diverged(error: RunError, run: &Run) -> CommandError {
     }
 }
 
-/// Generates a short text, and shows it piece by piece.
+/// Generates a short text and streams it.
 pub fn sample(
     ui: &Ui,
     args: &TrainArgs,
@@ -124,7 +124,7 @@ pub fn sample(
     Ok(Some(text))
 }
 
-/// What the run came to.
+/// The report of a finished run.
 pub fn report(
     run: &Run,
     work: Work,

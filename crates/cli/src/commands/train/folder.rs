@@ -1,15 +1,15 @@
-//! The folder of a run that was given none.
+//! The default folder of a run.
 
 use crate::error::CommandError;
 use crate::ui::{Ui, word};
 use std::path::{Path, PathBuf};
 use train::checkpoint::RunFolder;
 
-/// Where runs go if no folder is named.
+/// The parent of default folders.
 const RUNS: &str = "runs";
 
-/// The folder of a run that was given none: the first of `runs/NAME`, `runs/NAME-2`, … with nothing in it; to resume,
-/// the last with a checkpoint.
+/// The default folder of a run: the first of `runs/NAME`, `runs/NAME-2`, … that is empty or new; to resume, the last one
+/// with a checkpoint.
 pub fn choose_folder(ui: &Ui, name: &str, resume: bool) -> Result<PathBuf, CommandError> {
     let first = Path::new(RUNS).join(name);
     let numbered = |n: u32| Path::new(RUNS).join(format!("{name}-{n}"));

@@ -1,4 +1,4 @@
-//! What one process does of a run: it opens the run, takes steps, and finishes it or leaves it to the next process.
+//! A process of a run: it opens the run, takes steps, and finishes it or hands over to the next process.
 
 use super::args::TrainArgs;
 use super::end::{diverged, draw, has_held_out, interrupted, is_finished, report, sample};
@@ -21,20 +21,20 @@ use train::run::{
     BudgetExhausted, Notice, Options, Overrides, Run, RunError, Saved, Unfit, Validation, model_name,
 };
 
-/// The model that is trained if none is named.
+/// The default model.
 const MODEL: &str = "shakespeare";
 /// Windows of a validation during the run.
 const VALIDATION: usize = 32;
 /// Windows of the last validation: all, unless there are very many.
 const FINAL_VALIDATION: usize = 4096;
-/// How often another folder is chosen, if other processes take the chosen ones.
+/// How often another folder is chosen after another process has claimed the chosen one.
 const TRIES: usize = 20;
 
-/// How a process ends its part of a run.
+/// The outcome of a process.
 pub enum Outcome {
-    /// It was the last one.
+    /// The run is complete.
     Done,
-    /// It has compiled what it may: the run goes on in a new process.
+    /// The compile budget is exhausted: the run continues in a new process.
     Restart(Box<ResumeState>),
 }
 
@@ -43,7 +43,7 @@ pub struct Session<'a> {
     ui: &'a Ui,
     args: &'a TrainArgs,
     interrupt: &'a Interrupt,
-    /// The state that the previous process handed over.
+    /// The state from the previous process, if there was one.
     before: Option<ResumeState>,
     options: Options,
     traces: Traces<'a>,
@@ -55,7 +55,7 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Prepares what can be prepared without the run.
+    /// Checks the arguments and chooses the folder, before the run is opened.
     ///
     /// # Errors
     /// If the folder of the run or of a trace cannot be used.
@@ -82,7 +82,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Trains as long as this process can.
+    /// Trains until the run is done or this process's compile budget is exhausted.
     ///
     /// # Errors
     /// If the run fails, has diverged, or was interrupted.
@@ -100,25 +100,25 @@ impl<'a> Session<'a> {
         self.progress.busy("saving");
         run.save_last().map_err(|e| diverged(e, &run))?;
         self.traces.write()?;
-        if self.interrupt.release() && (run.spent().is_some() || !run.is_done()) {
+        if self.interrupt.release() && (run.exhausted().is_some() || !run.is_done()) {
             self.progress.clear();
             draw(&run)?;
             return Err(interrupted(&self.options.out, run.step_count(), run.settings().steps));
         }
-        if let Some(spent) = run.spent() {
-            return self.hand_over(&run, spent, left).map(|next| Outcome::Restart(next.into()));
+        if let Some(exhausted) = run.exhausted() {
+            return self.hand_over(&run, exhausted, left).map(|next| Outcome::Restart(next.into()));
         }
         self.finish(run)?;
         Ok(Outcome::Done)
     }
 
-    /// Opens the run; where an engine refuses now what it may take in a new process, the next process.
+    /// Opens the run. Returns the state for a new process if an engine's refusal may not repeat there.
     fn open(&mut self) -> Result<Result<Run, Box<ResumeState>>, CommandError> {
         let ladder = Ladder::here();
         let silent = self.before.is_some() && !self.ui.is_watched();
         let mut tries = 0;
         loop {
-            let opened = Run::open_knowing(&self.options, ladder.known(), &mut |notice| match notice {
+            let opened = Run::open_with_rung(&self.options, ladder.known(), &mut |notice| match notice {
                 Notice::Kernels(event) => ladder.report(self.ui, event),
                 notice if !silent || matches!(notice, Notice::Warning(_)) => self.progress.notice(notice),
                 _ => {}
@@ -126,7 +126,7 @@ impl<'a> Session<'a> {
             self.progress.clear();
             return match (opened, &self.before) {
                 (Ok(run), _) => Ok(Ok(run)),
-                // Another process has taken the folder that this one has chosen.
+                // Another process has claimed the chosen folder.
                 (Err(RunError::Busy { .. } | RunError::Occupied { .. }), None)
                     if self.args.out.is_none() && !self.args.resume && tries < TRIES =>
                 {
@@ -145,7 +145,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Shows what the run will do, or takes up what the process before has handed over; says whether anything is to be done.
+    /// Prints the header, or continues the display of the previous process; returns whether anything is left to do.
     fn begin(&mut self, run: &mut Run) -> Result<bool, CommandError> {
         let steps = run.settings().steps;
         if let Some(before) = &self.before {
@@ -157,20 +157,20 @@ impl<'a> Session<'a> {
         }
         header::say(self.ui, run.name(), &self.options, run);
         if run.is_done() && is_finished(run, FINAL_VALIDATION)? {
-            self.ui.say(format!("all {steps} steps are taken; more with --steps"));
+            self.ui.say(format!("all {steps} steps are done; for more, give --steps"));
             return Ok(false);
         }
         if run.is_done() {
-            self.ui.say(format!("all {steps} steps are taken; writing what is missing after them"));
+            self.ui.say(format!("all {steps} steps are done; writing missing results"));
         }
         self.progress.start(run.step_count(), steps);
         Ok(true)
     }
 
-    /// Takes steps, validates and saves until the run is done, this process can do no more, or is interrupted.
+    /// Takes steps, validates and saves until the run is done or interrupted, or the compile budget is exhausted.
     fn take_steps(&mut self, run: &mut Run) -> Result<(), CommandError> {
-        while run.spent().is_none() && !self.interrupt.asked() {
-            // What is due after a step, whichever process took it.
+        while run.exhausted().is_none() && !self.interrupt.asked() {
+            // These may be due from the last step of the previous process.
             if run.validation_due() && !run.is_done() {
                 self.progress.busy("validating");
                 let validation = run.validate(VALIDATION);
@@ -178,7 +178,7 @@ impl<'a> Session<'a> {
             }
             if run.save_due() {
                 self.progress.busy("saving");
-                // After the last step the reason is an error.
+                // After the last step `save_last` reports it as an error.
                 if let Saved::Withheld(unfit) = run.save()?
                     && !run.is_done()
                 {
@@ -196,17 +196,17 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// What the next process has to know.
+    /// The state for the next process.
     fn hand_over(
         mut self,
         run: &Run,
-        spent: &BudgetExhausted,
+        exhausted: &BudgetExhausted,
         left: Timestamp,
     ) -> Result<ResumeState, CommandError> {
         ResumeState::check_progress(self.before.as_ref(), run.step_count())?;
         self.progress.clear();
-        if let (BudgetExhausted::Refused { said }, 0) = (spent, self.work.restarts) {
-            self.ui.say(format!("{said}; the run goes on in a new process"));
+        if let (BudgetExhausted::Refused { message }, 0) = (exhausted, self.work.restarts) {
+            self.ui.say(format!("{message}; the run continues in a new process"));
         }
         self.work.restarts += 1;
         Ok(ResumeState {
@@ -222,7 +222,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Validates the finished run, draws its loss, writes a sample and the report.
+    /// Validates the finished run, draws the loss chart, and writes a sample and the report.
     fn finish(mut self, mut run: Run) -> Result<(), CommandError> {
         let last = self.last_validation(&mut run)?;
         draw(&run)?;
@@ -262,19 +262,19 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The folder of a run that was given none.
+/// The default folder.
 fn folder_of(ui: &Ui, args: &TrainArgs) -> Result<PathBuf, CommandError> {
     choose_folder(ui, &model_name(args.model.as_deref(), Path::new(MODEL)), args.resume)
 }
 
-/// What the library is asked for.
+/// The options to open the run with.
 fn options(ui: &Ui, args: &TrainArgs, before: Option<&ResumeState>) -> Result<Options, CommandError> {
     let out = match (before, &args.out) {
         (Some(before), out) => before.folder(out.as_deref()),
         (None, Some(out)) => out.clone(),
         (None, None) => folder_of(ui, args)?,
     };
-    // The folder of a run that goes on has its model, and its text as tokens.
+    // The run's folder has its model, and its text as tokens.
     let (mut model, mut data) = (args.model.clone(), args.data.clone());
     if before.is_some() {
         model = None;
@@ -289,7 +289,7 @@ fn options(ui: &Ui, args: &TrainArgs, before: Option<&ResumeState>) -> Result<Op
         overrides: Overrides {
             storage: args.on.given_storage(),
             math: args.on.engine.math,
-            // A new process of a run takes the plan of the one before it.
+            // A new process keeps the plan of the previous one.
             norms: args.on.given_norms().filter(|_| before.is_none()),
             ..args.settings.0.clone()
         },

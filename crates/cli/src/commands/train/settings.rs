@@ -1,11 +1,11 @@
-//! Flags of a run's settings, as the table in `train::run` has them.
+//! Flags of a run's settings, from the table in `train::run`.
 
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 use train::run::{Overrides, Setting, flags};
 
-/// The settings that were given.
+/// The settings given on the command line.
 #[derive(Debug)]
 pub struct SettingFlags(pub Overrides);
 

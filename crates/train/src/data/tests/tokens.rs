@@ -178,7 +178,7 @@ fn a_file_overwritten_while_in_use_is_an_error() {
     let error = read(99_990).unwrap_err();
     assert!(matches!(error, TrainError::TokenFileChanged { start: 99_990, end: 100_000, .. }), "{error}");
     assert!(error.hint().unwrap().contains("--resume"));
-    // A new file in its place is another file: this one goes on with what it has.
+    // A new file in its place is another file: the open one is unaffected.
     fs::write(&path, token_bytes(&tokens)).unwrap();
     fs::write(dir.path().join("new.bin"), token_bytes(&other)).unwrap();
     fs::rename(dir.path().join("new.bin"), &path).unwrap();

@@ -1,6 +1,6 @@
-//! GGUF's tensor types: how many elements a block holds, in how many bytes, and what they are.
+//! GGUF's tensor types: elements and bytes per block, and decoding.
 //!
-//! Values are those of ggml to the bit: products and sums in f32 in its order, nothing fused.
+//! Values equal those of ggml to the bit: products and sums in f32 in its order, without fused multiply-add.
 //! Source: ggml `ggml-common.h` and `ggml-quants.c`; expectations recorded from the `gguf` Python package.
 
 use half::{bf16, f16};
@@ -106,7 +106,7 @@ impl BlockFormat {
         FORMATS.iter().find(|f| f.id == id)
     }
 
-    /// Bytes of `elements` numbers; `None` if they are no whole blocks or too many.
+    /// Bytes of `elements` numbers; `None` if they are not whole blocks or too many.
     pub fn size(&self, elements: usize) -> Option<usize> {
         match elements.is_multiple_of(self.elements) {
             true => (elements / self.elements).checked_mul(self.bytes),
@@ -165,7 +165,7 @@ fn q2_k(b: &[u8], y: &mut [f32]) {
     }
 }
 
-/// Where the 2-bit numbers of a group of 16 are: the first byte and the shift.
+/// The position of a group of 16 2-bit numbers: first byte and shift.
 ///
 /// Each half of 128 elements has 32 bytes; each shift by two bits gives 32 elements of them.
 fn two_bits(group: usize) -> (usize, usize) {

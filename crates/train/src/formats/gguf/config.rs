@@ -1,11 +1,11 @@
-//! The architecture of a GGUF file, as the keys of Hugging Face's `config.json`: what they mean is said there alone.
+//! Conversion of a GGUF file's keys to those of Hugging Face's `config.json`, which define their meaning.
 //!
 //! Source: ggml `docs/gguf.md`, llama.cpp `src/llama-arch.cpp`.
 
 use super::header::{Header, Value, printable};
 use serde_json::{Map, Value as Json, json};
 
-/// What a key of the file should be and is not.
+/// A missing or invalid key of the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
@@ -15,7 +15,7 @@ pub enum KeyError {
     Type { key: String, got: String, want: &'static str },
     #[error("its architecture is `{got}`; `llama` (with Mistral and SmolLM2) and `qwen3` can be read")]
     Architecture { got: String },
-    #[error("`{key}` = {got} is something this program does not build")]
+    #[error("`{key}` = {got} is not supported")]
     Unsupported { key: String, got: String },
 }
 
@@ -26,7 +26,7 @@ impl KeyError {
     }
 }
 
-/// Keys with one value each: ours behind the architecture's name, Hugging Face's, and whether it must be there.
+/// Keys with one value each: GGUF's name after the architecture's prefix, Hugging Face's name, and whether it is required.
 const SIZES: [(&str, &str, bool); 8] = [
     ("embedding_length", "hidden_size", true),
     ("feed_forward_length", "intermediate_size", true),
@@ -38,7 +38,7 @@ const SIZES: [(&str, &str, bool); 8] = [
     ("attention.sliding_window", "sliding_window", false),
 ];
 
-/// The keys of `config.json` that say the same as the file.
+/// The equivalent keys of `config.json`.
 ///
 /// # Errors
 /// The first key that is missing, of another type, or of an architecture that is not read.
@@ -108,7 +108,7 @@ fn check_absent(header: &Header, architecture: &str) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// Refuses positions that are computed in another way.
+/// Refuses unsupported variants of RoPE.
 fn check_rope(header: &Header, architecture: &str, keys: &Map<String, Json>) -> Result<(), KeyError> {
     let own = |key: &str| format!("{architecture}.{key}");
     let unsupported = |key: String, got: String| Err(KeyError::Unsupported { key, got });
@@ -125,14 +125,14 @@ fn check_rope(header: &Header, architecture: &str, keys: &Map<String, Json>) -> 
     let width =
         number("head_dim").or_else(|| number("hidden_size")?.checked_div(number("num_attention_heads")?));
     match (integer(header, &own("rope.dimension_count"))?, width) {
-        (Some(turned), Some(width)) if turned != width => {
-            unsupported(own("rope.dimension_count"), format!("{turned}, of {width} channels of a head,"))
+        (Some(rotated), Some(width)) if rotated != width => {
+            unsupported(own("rope.dimension_count"), format!("{rotated}, of {width} channels of a head,"))
         }
         _ => Ok(()),
     }
 }
 
-/// The name of a tensor in Hugging Face's folders, as GGUF has it.
+/// GGUF's name of the tensor that Hugging Face calls `name`.
 pub fn tensor_name(name: &str) -> Option<String> {
     let whole = [
         ("model.embed_tokens.weight", "token_embd.weight"),

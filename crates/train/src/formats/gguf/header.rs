@@ -1,6 +1,6 @@
-//! The head of a GGUF file: keys with values, and where each tensor lies. Versions 2 and 3, little endian.
+//! The header of a GGUF file: keys with values, and the position of each tensor. Versions 2 and 3, little endian.
 //!
-//! Nothing is trusted: each count is compared with the bytes that are left before memory is asked for.
+//! Input is untrusted: each count is compared with the remaining bytes before memory is allocated.
 //! Source: ggml `docs/gguf.md`.
 
 use super::blocks::{BlockFormat, UNREADABLE};
@@ -8,21 +8,21 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, Read};
 
-/// Heads larger than this are refused: the largest vocabularies with their merges take a tenth of it.
+/// The most bytes of a header: the largest vocabularies with their merges take a tenth of it.
 const LARGEST: u64 = 128 << 20;
-/// Entries of an array, at most: they take more memory than bytes of the file.
+/// The most entries of an array: in memory they are larger than in the file.
 const MOST_ENTRIES: u64 = 1 << 21;
-/// Tensors and keys, at most.
+/// The most tensors and the most keys.
 const MOST: u64 = 1 << 16;
 
-/// A head as it is read.
+/// A parsed header.
 #[derive(Debug)]
 pub struct Header {
     /// The keys, in the order of the file.
     pub keys: Vec<(String, Value)>,
     /// The tensors.
     pub tensors: Vec<TensorInfo>,
-    /// Where the data of tensors begins.
+    /// Offset of the tensors' data in the file.
     pub data: u64,
 }
 
@@ -76,7 +76,7 @@ pub struct TensorInfo {
     pub name: String,
     /// Its axes, slowest first, as PyTorch has them.
     pub shape: Vec<usize>,
-    /// How its numbers are stored.
+    /// The format of its blocks.
     pub format: &'static BlockFormat,
     /// Its first byte in the file.
     pub start: u64,
@@ -84,7 +84,7 @@ pub struct TensorInfo {
     pub bytes: usize,
 }
 
-/// What is wrong with a file that should be GGUF.
+/// An invalid or unsupported header.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderError {
@@ -96,17 +96,17 @@ pub enum HeaderError {
     Version { got: u32 },
     #[error("it ends within {what}")]
     Cut { what: &'static str },
-    #[error("its head is larger than {} MiB", LARGEST >> 20)]
+    #[error("its header is larger than {} MiB", LARGEST >> 20)]
     Large,
-    #[error("it says that {what} has {got} entries; at most {most} can be read")]
+    #[error("{what} has {got} entries; at most {most} can be read")]
     Count { what: String, got: u64, most: u64 },
-    #[error("{what} is no UTF-8")]
+    #[error("{what} is not UTF-8")]
     Utf8 { what: String },
-    #[error("key `{key}` has a value of type {got}, which is none of GGUF's")]
+    #[error("key `{key}` has a value of type {got}, which is not one of GGUF's")]
     ValueType { key: String, got: u32 },
     #[error("key `{key}` is an array of arrays, which cannot be read")]
     Nested { key: String },
-    #[error("`{name}` is there twice")]
+    #[error("`{name}` occurs twice")]
     Twice { name: String },
     #[error("`general.alignment` is {got}, not a power of two from 1 to 65536")]
     Alignment { got: String },
@@ -114,11 +114,11 @@ pub enum HeaderError {
     Axes { name: String, got: u32 },
     #[error("tensor `{name}` is stored as {got}, which cannot be read")]
     Format { name: String, got: String },
-    #[error("tensor `{name}` has rows of {row} numbers, which are no whole blocks of {format} ({block})")]
+    #[error("tensor `{name}` has rows of {row} numbers, which are not whole blocks of {format} ({block})")]
     Row { name: String, row: u64, format: &'static str, block: usize },
     #[error("tensor `{name}` reaches to byte {end} of a file of {len}")]
     Outside { name: String, end: u128, len: u64 },
-    #[error("tensor `{name}` begins at byte {start} of the data, which is no multiple of {alignment}")]
+    #[error("tensor `{name}` begins at byte {start} of the data, which is not a multiple of {alignment}")]
     Unaligned { name: String, start: u64, alignment: u64 },
     #[error("tensors `{first}` and `{second}` overlap")]
     Overlap { first: String, second: String },
@@ -137,10 +137,10 @@ impl HeaderError {
 }
 
 impl Header {
-    /// Reads the head of a file of `len` bytes.
+    /// Parses the header of a file of `len` bytes.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first problem.
     pub fn read(from: impl Read, len: u64) -> Result<Header, HeaderError> {
         let mut r = Reader { from, at: 0, len };
         if r.take::<4>("its magic number").map_err(|_| HeaderError::Magic)? != *b"GGUF" {
@@ -152,7 +152,7 @@ impl Header {
             got => return Err(HeaderError::Version { got }),
         }
         let (tensors, keys) = (r.u64("its counts")?, r.u64("its counts")?);
-        // A key has a length, a type and a value of at least a byte; a tensor a length, an axis, a type and an offset.
+        // The smallest key: a length, a type and a value of one byte; the smallest tensor: a length, an axis, a type, an offset.
         let (tensors, keys) = (
             r.count("the list of tensors", tensors, 32, MOST)?,
             r.count("the list of keys", keys, 13, MOST)?,
@@ -193,7 +193,7 @@ impl Header {
         }
     }
 
-    /// Checks that every tensor is whole blocks within the file, has a name of its own, and shares no byte with another.
+    /// Checks that every tensor consists of whole blocks inside the file, has a unique name, and does not overlap another.
     fn place(&mut self, infos: Vec<Info>, alignment: u64, len: u64) -> Result<(), HeaderError> {
         let mut names = HashSet::new();
         for Info { name, shape, format: id, offset } in infos {
@@ -241,12 +241,12 @@ impl Header {
     }
 }
 
-/// The number that was meant: 1e-5 and not the nearest f32 to it.
+/// The decimal number of an f32: 1e-5 instead of the nearest f32 to it.
 fn decimal(x: f32) -> f64 {
     x.to_string().parse().unwrap_or(f64::from(x))
 }
 
-/// A tensor as it is written.
+/// A tensor's entry.
 struct Info {
     name: String,
     /// Slowest axis first.
@@ -290,7 +290,7 @@ impl<R: Read> Reader<R> {
         Ok(u64::from_le_bytes(self.take(what)?))
     }
 
-    /// Checks a count of things of at least `each` bytes.
+    /// Checks a count of items of at least `each` bytes.
     fn count(&self, what: &str, got: u64, each: u64, most: u64) -> Result<usize, HeaderError> {
         let most = most.min((self.len - self.at) / each);
         match usize::try_from(got) {
@@ -365,7 +365,7 @@ impl<R: Read> Reader<R> {
             }
             _ => {
                 let ints = (0..count).map(|_| match self.scalar(key, kind)? {
-                    // No array of ggml's has integers beyond that.
+                    // ggml's arrays have no larger integers.
                     Value::Int(n) => Ok(i64::try_from(n).unwrap_or(i64::MAX)),
                     Value::Bool(b) => Ok(b.into()),
                     _ => Err(HeaderError::ValueType { key: printable(key), got: kind }),

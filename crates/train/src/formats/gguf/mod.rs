@@ -64,11 +64,11 @@ impl ModelSource for Gguf {
     }
 }
 
-/// A file whose head has been read.
+/// A file with its parsed header.
 struct Open<'p> {
     path: &'p Path,
     header: Header,
-    /// The head's architecture with Hugging Face's keys.
+    /// The configuration under Hugging Face's keys.
     keys: serde_json::Map<String, Value>,
     config: ModelConfig,
 }
@@ -119,7 +119,7 @@ impl<'p> Open<'p> {
             path: path.to_owned(),
             name: tensor_name(name).unwrap_or_else(|| name.to_owned()),
         };
-        // All tensors are checked before memory is allocated for them.
+        // All tensors are checked before memory is allocated.
         let mut infos = Vec::with_capacity(specs.len());
         for spec in &specs {
             let info = named(&spec.name).ok_or_else(|| missing(&spec.name))?;
@@ -153,10 +153,10 @@ impl<'p> Open<'p> {
     }
 }
 
-/// Bytes that are read at a time, about.
+/// Approximate number of bytes read at once.
 const CHUNK: usize = 1 << 20;
 
-/// Decodes a tensor, a number of blocks at a time.
+/// Reads and decodes a tensor, many blocks at once.
 fn decode(file: &mut File, info: &TensorInfo, to: &mut [f32]) -> io::Result<()> {
     file.seek(SeekFrom::Start(info.start))?;
     let blocks = (CHUNK / info.format.bytes).max(1);

@@ -93,19 +93,14 @@ fn broken_files_are_refused_with_the_reason() {
             b[at..at + with.len()].copy_from_slice(&with);
         }
     };
-    let cases: Vec<(Box<dyn FnOnce(&mut Vec<u8>)>, &str)> = vec![
+    type Damage = Box<dyn FnOnce(&mut Vec<u8>)>;
+    let cases: Vec<(Damage, &str)> = vec![
         (Box::new(|b| b.truncate(3)), "it does not begin with `GGUF`"),
         (Box::new(set(4, vec![1, 0, 0, 0])), "its version is 1; versions 2 and 3 can be read"),
         (Box::new(set(4, vec![0, 0, 0, 3])), "its byte order is big-endian"),
         (Box::new(set(8, vec![255; 8])), "the list of tensors has 18446744073709551615 entries"),
-        (
-            Box::new(|b| b.truncate(30)),
-            "it says that the list of tensors has 20 entries; at most 0 can be read",
-        ),
-        (
-            Box::new(|b| b.truncate(2000)),
-            "it says that `tokenizer.ggml.tokens` has 320 entries; at most 178 can be read",
-        ),
+        (Box::new(|b| b.truncate(30)), "the list of tensors has 20 entries; at most 0 can be read"),
+        (Box::new(|b| b.truncate(2000)), "`tokenizer.ggml.tokens` has 320 entries; at most 178 can be read"),
         (Box::new(|b| b.truncate(b.len() - 1)), "tensor `output_norm.weight` reaches to byte"),
         (Box::new(value("llama.block_count", vec![3, 0, 0, 0])), "has no tensor `blk.2.attn_norm.weight`"),
         (
@@ -128,11 +123,11 @@ fn broken_files_are_refused_with_the_reason() {
                 "tokenizer.ggml.pre",
                 [6, 0, 0, 0, 0, 0, 0, 0].into_iter().chain(*b"qwen35").collect(),
             )),
-            "cannot be read: `tokenizer.ggml.pre` = \"qwen35\" is something this program does not build",
+            "cannot be read: `tokenizer.ggml.pre` = \"qwen35\" is not supported",
         ),
         (
             Box::new(value("llama.rope.dimension_count", vec![4, 0, 0, 0])),
-            "= 4, of 8 channels of a head, is something",
+            "= 4, of 8 channels of a head, is not supported",
         ),
         (
             Box::new(|b| {
@@ -146,7 +141,7 @@ fn broken_files_are_refused_with_the_reason() {
                 let at = find(b, "blk.0.attn_v.weight") + 19 + 4 + 16;
                 b[at] = 12;
             }),
-            "tensor `blk.0.attn_v.weight` has rows of 32 numbers, which are no whole blocks of Q4_K (256)",
+            "tensor `blk.0.attn_v.weight` has rows of 32 numbers, which are not whole blocks of Q4_K (256)",
         ),
     ];
     for (change, want) in cases {

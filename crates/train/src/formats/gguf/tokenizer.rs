@@ -8,7 +8,7 @@ use super::header::{Header, printable};
 use serde_json::{Map, Value as Json, json};
 use std::collections::HashMap;
 
-/// Types of tokens that matter: control, user defined, byte.
+/// Token types: control, user-defined, byte.
 const CONTROL: f64 = 3.0;
 const USER_DEFINED: f64 = 4.0;
 const BYTE: f64 = 6.0;
@@ -30,7 +30,7 @@ const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}
 /// The text of a `tokenizer.json`; `None` if the file has no tokenizer.
 ///
 /// # Errors
-/// The first key that is missing, of another type, or says something that is not read.
+/// The first key that is missing, of another type, or has an unsupported value.
 pub fn tokenizer_json(header: &Header) -> Result<Option<String>, KeyError> {
     let Some(model) = text(header, "tokenizer.ggml.model")? else { return Ok(None) };
     let tokens = texts(header, "tokenizer.ggml.tokens")?.ok_or_else(|| missing("tokenizer.ggml.tokens"))?;
@@ -65,7 +65,7 @@ pub fn tokenizer_json(header: &Header) -> Result<Option<String>, KeyError> {
 }
 
 fn vocab(tokens: &[String]) -> Json {
-    // The first of equals, as llama.cpp has it, is the one that text becomes.
+    // Of equal tokens, text is encoded as the first one, as in llama.cpp.
     let mut ids = Map::new();
     for (id, token) in tokens.iter().enumerate() {
         ids.entry(token.clone()).or_insert(json!(id));
@@ -73,7 +73,7 @@ fn vocab(tokens: &[String]) -> Json {
     ids.into()
 }
 
-/// BPE over bytes that are written as printable characters.
+/// Byte-level BPE, with bytes represented by printable characters.
 fn byte_level(header: &Header, tokens: &[String]) -> Result<Map<String, Json>, KeyError> {
     let key = "tokenizer.ggml.merges";
     let merges = texts(header, key)?.ok_or_else(|| missing(key))?;
@@ -102,7 +102,10 @@ fn byte_level(header: &Header, tokens: &[String]) -> Result<Map<String, Json>, K
         "qwen2" | "deepseek-r1-qwen" => (split(&[QWEN2]), json!({ "type": "NFC" }), false),
         "tekken" => (split(&[TEKKEN]), Json::Null, true),
         got => {
-            return Err(KeyError::Unsupported { key: PRE.to_owned(), got: format!("\"{}\"", printable(got)) });
+            return Err(KeyError::Unsupported {
+                key: PRE.to_owned(),
+                got: format!("\"{}\"", printable(got)),
+            });
         }
     };
     let pairs: Vec<Json> = merges
@@ -127,7 +130,7 @@ fn byte_level(header: &Header, tokens: &[String]) -> Result<Map<String, Json>, K
 /// Bytes that splitting all tokens may take, at each of their characters: no vocabulary of text comes near.
 const MOST_SPLITS: u64 = 1 << 28;
 
-/// SentencePiece's BPE: neighbours merge where their joined token has the best score.
+/// SentencePiece's BPE: neighbours whose joined token has the best score are merged first.
 fn sentence_piece(header: &Header, tokens: &[String], types: &[f64]) -> Result<Map<String, Json>, KeyError> {
     let key = "tokenizer.ggml.scores";
     let scores = numbers(header, key)?.ok_or_else(|| missing(key))?;
@@ -167,7 +170,7 @@ fn sentence_piece(header: &Header, tokens: &[String], types: &[f64]) -> Result<M
     ]))
 }
 
-/// Every pair of tokens whose joined text is a token, the best score of the joined one first.
+/// Every pair of tokens whose concatenation is a token, sorted by the score of that token, best first.
 fn merges(tokens: &[String], types: &[f64], scores: &[f64]) -> Vec<Json> {
     let is_text = |id: usize| types.get(id).is_none_or(|&kind| kind != CONTROL && kind != BYTE);
     let mut ids: HashMap<&str, usize> = HashMap::new();
@@ -187,7 +190,7 @@ fn merges(tokens: &[String], types: &[f64], scores: &[f64]) -> Vec<Json> {
     found.into_iter().map(|(.., pair)| json!(pair)).collect()
 }
 
-/// The tokens that are put around a text.
+/// The post-processor, which adds tokens before and after a text.
 fn post_processor(header: &Header, tokens: &[String], model: &str) -> Result<Json, KeyError> {
     // Where the key is missing, llama.cpp decides by the kind of tokenizer.
     let pre = text(header, PRE)?.unwrap_or_default();

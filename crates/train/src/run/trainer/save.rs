@@ -1,4 +1,4 @@
-//! Saving a run, if its weights are fit.
+//! Saving a run, if its weights are usable.
 
 use super::{Measured, Parts, Run};
 use crate::checkpoint::Snapshot;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// The outcome of saving.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Saved {
-    /// Checkpoint and model are written.
+    /// Checkpoint and model were written.
     Done,
     /// The weights are unfit: earlier files are unchanged.
     Withheld(Unfit),
@@ -23,7 +23,7 @@ impl Run {
     }
 
     /// Writes a checkpoint and `model.safetensors` if weights and moments are finite and the next step's forward and
-    /// backward pass has a finite loss and finite gradients. The pass is run now; where [`Run::spent`] says that nothing
+    /// backward pass has a finite loss and finite gradients. The pass is run now; if [`Run::exhausted`] says that nothing
     /// can be computed any more, the next process runs it.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl Run {
     }
 
     fn save_unless(&mut self, last: bool) -> Result<Saved, RunError> {
-        let measured = self.is_measured() || self.spent().is_some();
+        let measured = self.is_measured() || self.exhausted().is_some();
         if self.is_saved() && measured {
             return Ok(Saved::Done);
         }
@@ -45,13 +45,13 @@ impl Run {
             return Ok(Saved::Done);
         }
         self.parts.state.settings = self.parts.settings.to_json();
-        self.parts.state.measured = self.spent().is_none();
+        self.parts.state.measured = self.exhausted().is_none();
         let network = Arc::clone(&self.parts.network);
         let theta = network.params.theta.read().map_err(StepError::from)?;
         let Parts { folder, state, m, v, metrics, .. } = &self.parts;
         metrics.sync()?;
         if self.saved == Some(state.step) {
-            // A process before this one was stopped between the two.
+            // The previous process was stopped between the two.
             folder.save_model(&network.cfg, &theta)?;
         } else {
             folder.save(&network.cfg, Snapshot { state, params: &theta, m, v })?;
@@ -74,7 +74,7 @@ impl Run {
         }
     }
 
-    /// Whether the weights of the newest checkpoint have been through a forward and backward pass.
+    /// Whether the newest checkpoint's weights have been used in a forward and backward pass.
     pub fn is_measured(&self) -> bool {
         self.unmeasured.is_none()
     }
@@ -99,7 +99,7 @@ impl Run {
             Err(StepError::WeightRange { name, .. }) => return Ok(Some(Unfit::Range { name })),
             checked => checked?,
         }
-        if self.spent().is_some() {
+        if self.exhausted().is_some() {
             return Ok(None);
         }
         let Measured { loss, grad_norm, .. } = self.measure()?;
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::run::{Options, Overrides};
 
-    /// A step whose gradients overflow says nothing against the weights if the next one is fine.
+    /// Overflowing gradients of one step do not make weights unfit if the next step is finite.
     #[test]
     fn a_single_skipped_step_does_not_keep_weights_from_being_saved() {
         let dir = tempfile::tempdir().expect("a folder");
@@ -147,7 +147,7 @@ mod tests {
         let network = Arc::clone(&run.parts.network);
         run.step().expect("a step");
         let usual = network.loss_scale();
-        // Gradients overflow with the next step's data, and the loss is finite: an end is no reason to lose this step.
+        // Only the next step's gradients overflow, the loss is finite: at the end of a process this step is saved.
         network.set_loss_scale(1e37);
         assert!(matches!(run.save().expect("withheld"), Saved::Withheld(Unfit::Step { .. })));
         run.save_last().expect("its own step was finite");
@@ -157,7 +157,7 @@ mod tests {
         run.step().expect("a step");
         network.set_loss_scale(1e37);
         assert!(run.step().expect("a step").skipped);
-        // As long as it stays so, nothing is saved.
+        // While this lasts, nothing is saved.
         assert!(matches!(run.save().expect("withheld"), Saved::Withheld(Unfit::Step { .. })));
         assert_eq!(run.folder().newest().expect("a list").map(|(step, _)| step), Some(1));
         assert!(run.step().expect("a step").skipped, "the pass that was taken is the step's");

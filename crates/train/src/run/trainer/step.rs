@@ -10,7 +10,7 @@ use flow::Lane;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A run ends after this many steps in a row without a finite gradient.
+/// A run fails after this many steps in a row without a finite gradient.
 const MAX_SKIPPED: u32 = 10;
 
 impl Run {
@@ -32,7 +32,7 @@ impl Run {
         (0..self.settings().windows()).map(window).collect()
     }
 
-    /// Runs the forward and backward pass of the next step, unless that was done already.
+    /// Runs the forward and backward pass of the next step, unless already done.
     pub(super) fn measure(&mut self) -> Result<Measured, RunError> {
         if let Some(measured) = self.measured {
             return Ok(measured);
@@ -68,7 +68,7 @@ impl Run {
     /// Takes one optimizer step, and records it in `metrics.jsonl`.
     ///
     /// If loss or gradient are not finite, the weights are not updated and the step is recorded as skipped. If the new
-    /// weights need more compilations than this process has left, [`Run::spent`] says so, and the run can only be saved.
+    /// weights need more compilations than this process has left, [`Run::exhausted`] says so, and the run can only be saved.
     ///
     /// # Errors
     /// If data or engine fail, or after ten skipped steps in a row.
@@ -127,7 +127,7 @@ impl Run {
         Ok(record)
     }
 
-    /// Where a forward pass on the data of the next step leaves its range, if it does.
+    /// The first value of a forward pass on the next step's data that is out of range, if any.
     pub(super) fn out_of_range(&self) -> Result<Option<OutOfRange>, RunError> {
         for window in self.windows()? {
             if let Window::Tokens(tokens) = window

@@ -8,13 +8,13 @@ use crate::step::StepError;
 use std::sync::Arc;
 
 impl Run {
-    /// Whether a validation is due after the last step and was not made yet, by this process or an earlier one.
+    /// Whether a validation is due after the last step and was not yet made by this or an earlier process.
     pub fn validation_due(&self) -> bool {
         let (every, step) = (self.settings().val_every, self.step_count());
         every > 0 && step > 0 && step.is_multiple_of(every) && self.validated().is_none()
     }
 
-    /// The validation after the last step, by this process or an earlier one.
+    /// The validation after the last step, by this or an earlier process.
     pub(super) fn validated(&self) -> Option<&Validation> {
         self.parts.metrics.validations().last().filter(|v| v.step == self.step_count())
     }

@@ -13,7 +13,7 @@ use flow::{Handle, Lane};
 use mil::ValueId;
 
 impl Builder<'_> {
-    /// The backward pass of micro-batch `micro`, from the gradient of the last layer's output on.
+    /// The backward pass of micro-batch `micro`, from the gradient of the last layer's output.
     pub(super) fn backward(&mut self, micro: usize, store: Store) -> Result<(), StepError> {
         for layer in (0..self.network.cfg.layers).rev() {
             self.backward_layer(micro, layer, store)?;
@@ -24,7 +24,7 @@ impl Builder<'_> {
         }
     }
 
-    /// The backward kernels of a layer in order; after each, the host's work whose operands are known then.
+    /// The backward kernels of a layer in order; after each, the host's work that its outputs make possible.
     fn backward_layer(&mut self, micro: usize, l: usize, store: Store) -> Result<(), StepError> {
         let n = self.network;
         let (layer, specs) = (&n.layer, &n.kernels.specs);
@@ -55,8 +55,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The backward pass of a norm: from the gradient of its output to that of its input, with the gradient that reaches
-    /// the input past the norm.
+    /// The backward pass of a norm: the gradient of its input, including the gradient of the residual path.
     fn norm_backward(&mut self, name: String, layer: usize, site: &NormSite) -> Result<(), StepError> {
         let n = self.network;
         let param = n.params.get(Some(layer), site.kind)?;

@@ -1,4 +1,4 @@
-//! The builder of a network's graphs: the forward pass, which training, evaluation and decoding share.
+//! The builder of a network's graphs, with the forward pass that training, evaluation and decoding share.
 
 use super::super::buffers::{Activation, Value, Window};
 use super::super::context::TaskContext;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(in crate::step) struct Builder<'n> {
     pub(super) network: &'n Network,
     pub(super) graph: Graph<'static, StepError>,
-    /// Whether each value that reaches a kernel or leaves one is checked to be in its range.
+    /// Whether the range of every input and output of kernels is checked.
     pub(super) is_checked: bool,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn window(windows: &[Window], micro: usize) -> Result<&Window, StepEr
 pub(super) fn tokens(window: &Window) -> Result<&[u32], StepError> {
     match window {
         Window::Tokens(tokens) => Ok(tokens),
-        _ => Err(StepError::internal("a language model is given a window of activations")),
+        _ => Err(StepError::internal("a language model got a window of activations")),
     }
 }
 
@@ -52,7 +52,7 @@ impl<'n> Builder<'n> {
     /// The graph as a plan.
     ///
     /// # Errors
-    /// If the tasks make no plan: a mistake of this module.
+    /// If the tasks do not form a plan, which is a bug of this module.
     pub(in crate::step) fn plan(self) -> Result<Plan<'static, StepError>, StepError> {
         Ok(self.graph.plan()?)
     }
@@ -86,7 +86,7 @@ impl<'n> Builder<'n> {
         Ok(())
     }
 
-    /// The host's activation that holds value `v` of `layer`.
+    /// The host's activation of value `v` of `layer`.
     ///
     /// # Errors
     /// `Internal`, if none does.
@@ -97,7 +97,7 @@ impl<'n> Builder<'n> {
         })
     }
 
-    /// Where value `v` of `layer` is.
+    /// The storage of value `v` of `layer`.
     ///
     /// # Errors
     /// If neither the host nor a kernel has it.
@@ -129,7 +129,7 @@ impl<'n> Builder<'n> {
         Ok((n.params.get(None, ParamKind::FinalNorm)?, n.params.get(None, kind)?))
     }
 
-    /// Writes the embedded tokens of a micro-batch, or its input, before the first layer.
+    /// Writes the input of the first layer: embedded tokens, or activations.
     fn embed(&mut self, micro: usize) -> Result<(), StepError> {
         let n = self.network;
         let table: Option<Range<usize>> = match n.is_language() {
@@ -150,7 +150,7 @@ impl<'n> Builder<'n> {
                     (Window::Sample { x: input, .. } | Window::Linear { x: input, .. }, None) => {
                         x.copy_from_slice(input);
                     }
-                    _ => return Err(StepError::internal("a window is not of the model's task")),
+                    _ => return Err(StepError::internal("a window does not fit the model's task")),
                 }
                 s.host.to_host_layout(&mut x, s.seq);
                 Ok(())

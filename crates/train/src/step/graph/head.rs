@@ -1,4 +1,4 @@
-//! What follows the last layer: in training the loss with the head's backward pass, in forward-only plans an ending.
+//! The part after the last layer: in training the loss with the head's backward pass, in forward-only plans an ending.
 
 use super::super::StepError;
 use super::super::buffers::Window;
@@ -14,7 +14,7 @@ use crate::host::{Scratch, Store, loss, regression};
 use flow::Lane;
 use std::ops::Range;
 
-/// A loss of the last layer's output against a target or a gradient, with its scale; it writes its gradient.
+/// A loss of the last layer's output: `(y, target or gradient, scale, dy) -> loss`.
 type ActivationLoss = fn(&[f32], &[f32], f32, &mut [f32]) -> f64;
 
 /// The weights of the final norm and of the classifier, in the flat slice.
@@ -40,7 +40,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Refuses a residual stream of which the host's norms cannot take the mean square.
+    /// Checks that the mean square of the residual stream does not overflow.
     fn check_stream(&mut self) {
         let n = self.network;
         let watched = Watched::stream(n.cfg.layers - 1, &n.layer);
@@ -51,7 +51,7 @@ impl Builder<'_> {
             .run(move |x, ()| watched.check_stream(&x));
     }
 
-    /// Logits of all positions, and if wanted the loss that they mean.
+    /// Logits of all positions, and optionally the loss.
     fn logits(&mut self, with_loss: bool) -> Result<(), StepError> {
         let n = self.network;
         let (ranges, s, m) = (self.head_ranges()?, self.context(), &n.buffers);
@@ -109,8 +109,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The loss of a micro-batch and its gradient in the output of the last layer; `store` says whether the classifier's
-    /// gradient is replaced or added to.
+    /// The loss of a micro-batch and its gradient with respect to the last layer's output; `store` says whether the
+    /// classifier's gradient is replaced or added to.
     pub(super) fn loss(&mut self, micro: usize, store: Store) -> Result<(), StepError> {
         match self.network.is_language() {
             true => {
@@ -206,7 +206,7 @@ impl Builder<'_> {
                     Window::Sample { target, .. } => (regression::mse, target),
                     Window::Linear { dy, .. } => (regression::linear, dy),
                     Window::Tokens(_) => {
-                        return Err(StepError::internal("a model of activations is given tokens"));
+                        return Err(StepError::internal("a regression model got tokens"));
                     }
                 };
                 s.host.with_channel_first(&y, s.seq, &mut |y| {
@@ -220,7 +220,7 @@ impl Builder<'_> {
 }
 
 impl TaskContext {
-    /// The final norm, of the host's activation `x`.
+    /// The final norm of the host's activation `x`.
     fn final_norm(&self, x: &[f32], weight: &[f32], y: &mut [f32], scratch: &mut Scratch) {
         self.host.norm(&self.norm(self.dim, 1), x, weight, y, scratch);
     }

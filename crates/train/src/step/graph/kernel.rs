@@ -1,4 +1,4 @@
-//! The task of a kernel: its inputs onto surfaces, and the dispatch.
+//! The task of a kernel: copying inputs onto surfaces, and the dispatch.
 
 use super::super::StepError;
 use super::super::buffers::{Value, ValueGuard};
@@ -10,16 +10,16 @@ use ane::{Kernel, Surface, SurfaceBlock};
 use flow::{AccessError, Handle, Lane, List, ListMut};
 use mil::pass::Provider;
 
-/// The place of an input of a kernel.
+/// The position of a kernel's input.
 struct Place {
-    /// Its surface, among those that the kernel reads.
+    /// Index of its surface among the kernel's input surfaces.
     surface: usize,
     block: SurfaceBlock,
 }
 
-/// Checks that what a kernel reads and writes is in the range of its element type.
+/// Range checks of a kernel's inputs and outputs.
 struct Check {
-    /// With the place among the inputs.
+    /// With the index of the input.
     inputs: Vec<(usize, Watched)>,
     /// With the first channel on the output surface.
     outputs: Vec<(usize, Watched)>,
@@ -28,7 +28,7 @@ struct Check {
 type Inputs<'a> = ListMut<'a, Handle<Surface>>;
 
 impl Builder<'_> {
-    /// Brings the inputs of kernel `k` of `layer` onto its surfaces and runs it.
+    /// Copies the inputs of kernel `k` of `layer` onto its surfaces and runs it.
     pub(super) fn kernel(&mut self, name: String, k: usize, layer: usize) -> Result<(), StepError> {
         let n = self.network;
         let spec = &n.kernels.specs.kernels[k];
@@ -57,7 +57,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Where an input of a kernel of `layer` comes from.
+    /// The storage of an input of a kernel of `layer`.
     fn source(&self, layer: usize, binding: &Binding) -> Result<Value, StepError> {
         let n = self.network;
         match binding.from {
@@ -92,7 +92,7 @@ impl Builder<'_> {
 }
 
 impl TaskContext {
-    /// Copies what a kernel reads onto its surfaces.
+    /// Copies the inputs of a kernel onto its surfaces.
     fn feed(&self, places: &[Place], values: &List<'_, Value>, inputs: &Inputs<'_>) -> Result<(), StepError> {
         for (i, Place { surface, block }) in places.iter().enumerate() {
             let surface = inputs.write(*surface)?;

@@ -1,7 +1,7 @@
-//! The graphs of a network: one builder makes the training step and the forward-only plans.
+//! The graphs of a network: one builder for the training step and the forward-only plans.
 
 mod backward; // backward kernels, norms, gradients of weights
-mod builder; //  the builder, and the forward pass
+mod builder; //  the builder and the forward pass
 mod head; //     the loss, and the endings of forward-only plans
 mod kernel; //   a kernel with its inputs, and the range check around it
 
@@ -15,13 +15,13 @@ use crate::host::Store;
 use flow::{Handle, Plan, Trace};
 use std::sync::Arc;
 
-/// Forward and backward pass of all micro-batches of an optimizer step, as a plan that runs many times.
+/// The plan of forward and backward passes of all micro-batches of an optimizer step; it can be run many times.
 #[derive(Debug)]
 pub struct StepGraph {
     plan: Plan<'static, StepError>,
     network: Arc<Network>,
     micro_batches: usize,
-    /// Gradients that every task adds to, so that a step begins with zeros.
+    /// Gradients that all tasks add to; a step sets them to zero first.
     cleared: Vec<Handle<GradientSum>>,
 }
 
@@ -33,7 +33,7 @@ impl StepGraph {
     pub fn new(network: Arc<Network>, micro_batches: usize) -> Result<StepGraph, StepError> {
         let n = &network;
         if n.params.gradients().next().is_none() {
-            return Err(StepError::internal("a network without backward pass is to be trained"));
+            return Err(StepError::internal("a network without a backward pass cannot be trained"));
         }
         let mut builder = Builder::new(n, false);
         for micro in 0..micro_batches {
@@ -56,12 +56,12 @@ impl StepGraph {
         &self.plan
     }
 
-    /// Computes the gradients of `windows`, one a micro-batch, and returns the mean loss.
+    /// Computes the gradients of `windows`, one per micro-batch, and returns the mean loss.
     ///
     /// The gradients are left in the network's memory: sums over windows, times the loss scale.
     ///
     /// # Errors
-    /// If number or length of the windows is not the model's, one has a token out of range, or the device fails.
+    /// If the number or length of the windows is wrong, a token is out of range, or the device fails.
     pub fn run(&self, windows: Vec<Window>, trace: &mut Trace) -> Result<f64, StepError> {
         let n = &self.network;
         if windows.len() != self.micro_batches {
@@ -74,7 +74,7 @@ impl StepGraph {
             gradient.write()?.clear();
             Ok(())
         })?;
-        // The engine's lane is one of the pool's own threads: its tasks need not be handed over and waited for.
+        // The engine's lane runs on a thread of the pool, which saves waking another thread per task.
         let idle = || {
             if rayon::yield_now() != Some(rayon::Yield::Executed) {
                 std::thread::yield_now();
