@@ -39,7 +39,7 @@ fn is_small(program: &Verified<Program>) -> bool {
 
 fn run(program: &Verified<Program>, bytes: &[u8]) {
     let f = program.entry();
-    // Engines keep strings as constants alone.
+    // Engines support strings only as constants.
     let computed = f.operations().filter(|op| op.op.name() != "const").flat_map(|op| &op.results);
     if f.inputs.iter().chain(&f.outputs).chain(computed).any(|&v| f.ty(v).dtype == DType::Str) {
         return;
@@ -111,7 +111,7 @@ fn weights(f: &Function) -> Weights {
     weights
 }
 
-/// Small numbers that depend on `seed` alone.
+/// Small numbers that depend only on `seed`.
 fn input(ty: TensorType, mut seed: u64) -> Tensor {
     let mut next = || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -2,7 +2,7 @@
 
 use mil::text;
 
-/// What is read without a mistake is printed as a text that says the same; checking finds mistakes, never panics.
+/// A text that parses is printed as an equal text; checking reports errors and never panics.
 pub fn try_bytes(bytes: &[u8]) {
     let source = match text::from_utf8(bytes) {
         Ok(source) => source,

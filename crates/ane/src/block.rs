@@ -1,6 +1,6 @@
-//! Places on surfaces.
+//! Blocks of surfaces.
 
-/// A place on a surface `[1, C, 1, W]`: some channels, and of each some columns.
+/// A block of a surface `[1, C, 1, W]`: a range of channels and a range of columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SurfaceBlock {
     /// The first channel.

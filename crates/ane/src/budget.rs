@@ -1,10 +1,10 @@
-//! How many programs a process compiles: the service that compiles them stops answering after about a hundred.
+//! The compile budget of a process: the compiler service stops responding after about a hundred programs.
 
 use crate::error::DeviceError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A count of compiled programs with a limit; clones count together.
+/// A count of compiled programs with a limit; clones share the count.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     used: Arc<AtomicU32>,
@@ -12,17 +12,17 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// Counts in `used`, which others may share.
+    /// A budget that counts in `used`, which may be shared.
     pub(crate) fn new(used: Arc<AtomicU32>, limit: u32) -> Budget {
         Budget { used, limit }
     }
 
-    /// How many more may be compiled.
+    /// The remaining number of compilations.
     pub(crate) fn left(&self) -> u32 {
         self.limit.saturating_sub(self.used.load(Ordering::Relaxed))
     }
 
-    /// Counts one more, whether or not it will compile.
+    /// Counts one more compilation, successful or not.
     ///
     /// # Errors
     /// `CompileBudget`, if the limit is reached; nothing is counted then.

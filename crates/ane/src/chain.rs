@@ -8,9 +8,9 @@
 //! layer 2k + 1  s₂·H[i, o + qₖ]      qₖ = 3k + 2,    s₁·s₂·C ≈ 1
 //! ```
 //!
-//! The input is −1, 0 or 1 by a hash of its place. After an even number of layers it comes back, shifted by one channel
-//! for each two; after an odd one an output is a sum of C inputs. So the right numbers cost nothing, whatever the depth,
-//! and a layer that is left out, zeros, or a copy of the input are found. In fp16 all partial sums are exact where C is a
+//! The input is −1, 0 or 1 by a hash of its position. After an even number of layers the input reappears, shifted by one
+//! channel for each pair; after an odd number an output is a sum of C inputs. The expected results are thus cheap at any
+//! depth, and a skipped layer, zeros, or a copy of the input are detected. In fp16 all partial sums are exact if C is a
 //! power of two.
 
 use crate::hadamard::Hadamard;
@@ -20,27 +20,27 @@ use mil::{
     Builder, DType, Data, Literal, Opset, Program, Report, Tensor, TensorType, Var, Verified, Weights, ty,
 };
 
-/// Outputs that are compared where each costs a sum of all channels.
+/// Outputs compared if each expected value is a sum over all channels.
 const SAMPLES: usize = 4096;
 
-/// How far an output may be off, as a share of the largest, of one layer; engines may sum in fp16.
+/// The error allowed per layer, relative to the largest output; engines may sum in fp16.
 const CLOSE: f64 = 1.0 / 256.0;
 
-/// Layers that may be off by that much together.
+/// Layers that together may add the same error again.
 const CLOSE_LAYERS: f64 = 16.0;
 
-/// The weight file.
+/// The path of the weight file.
 const PATH: &str = "@model_path/weights/stack.bin";
 
-/// The step of activations in int8 between pairs of layers: ±1 is ±8 of them.
+/// The quantisation step of int8 activations between pairs of layers: ±1 is ±8 steps.
 const UNIT: f64 = 0.125;
 
-/// The most channels of a stack in int8: sums stay within 127 of their steps.
+/// The most channels of a stack in int8, so that sums stay within ±127 steps.
 pub const MOST_INT8_CHANNELS: usize = 512;
 
-/// In what a stack computes.
+/// The arithmetic of a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
+pub enum StackPrecision {
     /// Weights and activations in fp16.
     F16,
     /// Weights in int8, by `constexpr_affine_dequantize`; activations in int8 between layers, by `quantize` and
@@ -53,9 +53,9 @@ pub enum Precision {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum StackError {
-    #[error("no stack of {channels} channels: their number is a power of two, or 12 or 20 times one")]
+    #[error("cannot build a stack of {channels} channels: use a power of two, or 12 or 20 times one")]
     Channels { channels: usize },
-    #[error("no stack of {channels} channels in int8: sums stay within it for at most {MOST_INT8_CHANNELS}")]
+    #[error("cannot build an int8 stack of {channels} channels: sums overflow above {MOST_INT8_CHANNELS}")]
     Int8Channels { channels: usize },
     #[error("the stack is not valid: {0}")]
     Program(#[from] Report),
@@ -70,19 +70,19 @@ pub struct Stack {
     pub program: Verified<Program>,
     /// Its weights, one record for each layer.
     pub weights: Weights,
-    /// Of input and output.
+    /// The shape of input and output.
     pub shape: [usize; 4],
-    /// Convolutions.
+    /// The number of convolutions.
     pub depth: usize,
-    /// In what it computes.
-    pub precision: Precision,
+    /// Its arithmetic.
+    pub precision: StackPrecision,
     matrix: Hadamard,
-    /// What two layers multiply by, and how they are split.
+    /// The scale of even and of odd layers.
     scales: [f64; 2],
 }
 
 impl Stack {
-    /// `depth` convolutions of `channels` channels on an image of `[height, width]`.
+    /// A stack of `depth` convolutions of `channels` channels on an image of `[height, width]`.
     ///
     /// # Errors
     /// If there are no such weights, or the program is too large for MIL.
@@ -90,10 +90,10 @@ impl Stack {
         channels: usize,
         depth: usize,
         [height, width]: [usize; 2],
-        precision: Precision,
+        precision: StackPrecision,
     ) -> Result<Stack, StackError> {
         let matrix = Hadamard::new(channels).ok_or(StackError::Channels { channels })?;
-        if precision == Precision::W8A8 && channels > MOST_INT8_CHANNELS {
+        if precision == StackPrecision::W8A8 && channels > MOST_INT8_CHANNELS {
             return Err(StackError::Int8Channels { channels });
         }
         // A power of two near 1/√C, so that sums of many signs stay around 1.
@@ -139,8 +139,8 @@ impl Stack {
 
     fn weight_dtype(&self) -> DType {
         match self.precision {
-            Precision::F16 => DType::F16,
-            Precision::W8A8 => DType::I8,
+            StackPrecision::F16 => DType::F16,
+            StackPrecision::W8A8 => DType::I8,
         }
     }
 
@@ -153,11 +153,11 @@ impl Stack {
             let literal = Literal::blob(ty.clone(), PATH, offset);
             let scale = self.scales[layer % 2];
             let weight = match self.precision {
-                Precision::F16 => b.literal(&format!("w{layer}"), literal),
-                Precision::W8A8 => unpacked(&b, literal, scale),
+                StackPrecision::F16 => b.literal(&format!("w{layer}"), literal),
+                StackPrecision::W8A8 => unpacked(&b, literal, scale),
             };
             y = y.conv1x1(weight, 1);
-            if self.precision == Precision::W8A8 && layer + 1 < self.depth {
+            if self.precision == StackPrecision::W8A8 && layer + 1 < self.depth {
                 y = through_int8(y, if layer % 2 == 0 { scale } else { UNIT });
             }
         }
@@ -179,18 +179,18 @@ impl Stack {
         (0..self.matrix.n() * columns).map(|at| value(at / columns, at % columns) as f32).collect()
     }
 
-    /// The first output that is not what it has to be: its place, what it is, what it has to be. All are looked at if
-    /// the depth is even, 4096 that are spread evenly if it is odd.
+    /// The first wrong output: its position, value and expected value. Checks all outputs if the depth is even, else 4096
+    /// evenly spread ones.
     pub fn wrong(&self, got: &[f32]) -> Option<(usize, f32, f64)> {
         let (n, columns) = (self.matrix.n(), self.columns());
         let pairs = self.depth / 2;
         // Each pair shifts by q − r = 1.
         let shift = pairs % n;
         let factor = match self.precision {
-            Precision::F16 => self.pair().powi(pairs as i32),
-            // Int8 takes ±1 for what is near it; the last result is what the convolution gives.
-            Precision::W8A8 if self.depth.is_multiple_of(2) => self.pair(),
-            Precision::W8A8 => 1.0,
+            StackPrecision::F16 => self.pair().powi(pairs as i32),
+            // Rounding to int8 restores ±1; the last convolution's result is not rounded.
+            StackPrecision::W8A8 if self.depth.is_multiple_of(2) => self.pair(),
+            StackPrecision::W8A8 => 1.0,
         };
         let odd = !self.depth.is_multiple_of(2);
         let want = |at: usize| {
@@ -211,19 +211,19 @@ impl Stack {
         if got.len() != total {
             return Some((got.len().min(total), f32::NAN, 0.0));
         }
-        // A step that divides no power of two meets every channel and column.
+        // An odd step visits every channel and column.
         let step = if odd { (total / SAMPLES).max(1) | 1 } else { 1 };
         let all: Vec<(usize, f64)> = (0..total).step_by(step).map(|at| (at, want(at))).collect();
         let largest = all.iter().fold(f64::MIN_POSITIVE, |m: f64, (_, w)| m.max(w.abs()));
         let close = CLOSE * largest * (1.0 + self.depth as f64 / CLOSE_LAYERS);
         let far = |&(at, want): &(usize, f64)| {
-            let apart = (f64::from(got[at]) - want).abs();
-            apart.is_nan() || apart > close
+            let error = (f64::from(got[at]) - want).abs();
+            error.is_nan() || error > close
         };
         all.into_iter().find(far).map(|(at, want)| (at, got[at], want))
     }
 
-    /// What two layers multiply by.
+    /// The combined gain of two layers.
     fn pair(&self) -> f64 {
         self.scales[0] * self.scales[1] * self.matrix.n() as f64
     }
@@ -244,25 +244,25 @@ impl Stack {
         n * n * self.depth * self.weight_dtype().size().unwrap_or(1)
     }
 
-    /// Bytes of an input, which are those of an output.
+    /// Bytes of an input or an output.
     pub fn surface_bytes(&self) -> usize {
         ty::f16(self.shape).bytes().unwrap_or(0)
     }
 }
 
-/// A program in the place of one that is not written yet.
+/// A placeholder program.
 fn identity(shape: [usize; 4]) -> Result<Verified<Program>, Report> {
     let b = Builder::new("main", Opset::Ios18);
     let x = b.input("x", ty::f16(shape));
     b.finish([("y", x + 0.0)])
 }
 
-/// A number of an attribute.
+/// A scalar literal.
 fn number(dtype: DType, data: Data) -> Literal {
     Literal::inline(Tensor { ty: TensorType::scalar(dtype), data })
 }
 
-/// Weights that are stored in int8, `scale` times them.
+/// Dequantises int8 weights with `scale`.
 pub fn unpacked(b: &Builder, quantized: Literal, scale: f64) -> Var<'_> {
     b.op(
         "constexpr_affine_dequantize",
@@ -275,7 +275,7 @@ pub fn unpacked(b: &Builder, quantized: Literal, scale: f64) -> Var<'_> {
     )
 }
 
-/// The same in steps of `scale`, by way of int8.
+/// Rounds `x` to int8 with step `scale`, and back.
 fn through_int8(x: Var<'_>, scale: f64) -> Var<'_> {
     let b = x.builder();
     let scale = b.scalar(DType::F16, scale);
@@ -283,7 +283,7 @@ fn through_int8(x: Var<'_>, scale: f64) -> Var<'_> {
     b.op("dequantize", [("input", q.into()), ("scale", scale.into())])
 }
 
-/// The input at a place: −1, 0 or 1.
+/// The input at a position: −1, 0 or 1.
 fn value(channel: usize, column: usize) -> i32 {
     let mut h = (channel as u32).wrapping_mul(0x9e37_79b1) ^ (column as u32).wrapping_mul(0x85eb_ca77);
     h = (h ^ h >> 15).wrapping_mul(0x2c1b_3c6d);
@@ -296,8 +296,8 @@ mod tests {
     use super::*;
     use mil::eval::{Rounding, run};
 
-    /// What the stack means, by the reference.
-    fn meant(stack: &Stack) -> Vec<f32> {
+    /// The result of the reference evaluator.
+    fn reference(stack: &Stack) -> Vec<f32> {
         let x = Tensor::floats(ty::f16(stack.shape), stack.input().into_iter().map(f64::from));
         let y = run(&stack.program, &stack.weights, &[x], Rounding::AsTyped).unwrap();
         y[0].to_floats().into_iter().map(|x| x as f32).collect()
@@ -305,10 +305,10 @@ mod tests {
 
     #[test]
     fn the_known_results_are_those_of_the_reference() {
-        for precision in [Precision::F16, Precision::W8A8] {
+        for precision in [StackPrecision::F16, StackPrecision::W8A8] {
             for (channels, depth) in [(16, 1), (16, 2), (16, 5), (32, 6), (12, 4), (24, 3)] {
                 let stack = Stack::new(channels, depth, [2, 8], precision).unwrap();
-                let y = meant(&stack);
+                let y = reference(&stack);
                 assert_eq!(stack.wrong(&y), None, "{channels} channels, {depth} layers, {precision:?}");
                 assert_eq!(stack.flops(), (2 * channels * channels * 16 * depth) as f64);
             }
@@ -318,25 +318,27 @@ mod tests {
     #[test]
     fn a_copy_zeros_and_one_wrong_element_are_found() {
         for depth in [3, 4] {
-            let stack = Stack::new(16, depth, [1, 16], Precision::F16).unwrap();
+            let stack = Stack::new(16, depth, [1, 16], StackPrecision::F16).unwrap();
             assert!(stack.wrong(&stack.input()).is_some());
             assert!(stack.wrong(&vec![0.0; 256]).is_some());
-            let mut y = meant(&stack);
+            let mut y = reference(&stack);
             y[77] += 1.0;
             assert_eq!(stack.wrong(&y).map(|w| w.0), Some(77));
             assert!(stack.wrong(&y[1..]).is_some());
             // One layer less is another result.
             assert!(
-                stack.wrong(&meant(&Stack::new(16, depth - 2, [1, 16], Precision::F16).unwrap())).is_some()
+                stack
+                    .wrong(&reference(&Stack::new(16, depth - 2, [1, 16], StackPrecision::F16).unwrap()))
+                    .is_some()
             );
         }
     }
 
     #[test]
     fn channels_without_a_matrix_are_refused() {
-        assert!(matches!(Stack::new(28, 1, [1, 16], Precision::F16), Err(StackError::Channels { .. })));
+        assert!(matches!(Stack::new(28, 1, [1, 16], StackPrecision::F16), Err(StackError::Channels { .. })));
         assert!(matches!(
-            Stack::new(1024, 1, [1, 16], Precision::W8A8),
+            Stack::new(1024, 1, [1, 16], StackPrecision::W8A8),
             Err(StackError::Int8Channels { .. })
         ));
     }

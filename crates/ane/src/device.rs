@@ -1,4 +1,4 @@
-//! What every engine offers.
+//! The traits of engines.
 
 use crate::error::DeviceError;
 use crate::surface::Surface;
@@ -10,13 +10,13 @@ use std::time::Duration;
 
 /// A Neural Engine, real or software.
 pub trait Device: Send + Sync {
-    /// Its name, its chip, and what it computes with.
+    /// The engine's description.
     fn info(&self) -> &DeviceInfo;
 
-    /// Compiles and loads `program`; `weights` are baked in. `name` is for messages.
+    /// Compiles and loads `program`; `weights` become constants. `name` is for messages.
     ///
     /// # Errors
-    /// `Compile`, if a weight is missing or the engine cannot have the program.
+    /// `Compile`, if a weight is missing or the engine refuses the program.
     fn compile(
         &self,
         name: &str,
@@ -24,12 +24,12 @@ pub trait Device: Send + Sync {
         weights: &Weights,
     ) -> Result<Box<dyn Kernel>, DeviceError>;
 
-    /// The same for a program that is written as `text`, which the engine gets as it stands: it may say what our printer
-    /// never writes. `program` is what it means, with the same parameters and results. For probes; this is the answer of an
-    /// engine that reads what our parser reads.
+    /// Like [`Device::compile`], but passes `text` to the engine unchanged; it may use syntax that our printer never writes.
+    /// `program` is its meaning, with the same parameters and results. For probes; this default suits an engine that reads
+    /// what our parser reads.
     ///
     /// # Errors
-    /// As [`Device::compile`]; `Unread`, if the text is no program, or one with other parameters or results.
+    /// As [`Device::compile`]; `Unread`, if the text does not parse or has other parameters or results.
     fn compile_text(
         &self,
         name: &str,
@@ -40,7 +40,7 @@ pub trait Device: Send + Sync {
         self.compile(name, &crate::ports::read(name, text, program)?, weights)
     }
 
-    /// Memory both sides can touch, zeroed. `name` is for messages.
+    /// Allocates a zeroed surface. `name` is for messages.
     ///
     /// # Errors
     /// `SurfaceUnfit`, if no surface can hold such a tensor.
@@ -55,14 +55,14 @@ pub trait Device: Send + Sync {
         self.surface(name, ty)
     }
 
-    /// Programs that this process may still compile; `None`: any number. Where they are counted, changed weights mean
-    /// compiling again: [`Kernel::rebake`] is no way.
+    /// Programs that this process may still compile; `None` if unlimited. With a limit, changed weights require
+    /// recompilation: [`Kernel::rebake`] returns `false`.
     fn compiles_left(&self) -> Option<u32> {
         None
     }
 
-    /// The same engine without this crate's own checks and padding: surfaces have the bytes of their tensor
-    /// and of any sizes, fp32 may pass. For probes, which ask the engine itself; `None`: nothing is refused or added.
+    /// The same engine without this crate's own checks and padding: surfaces have the size of their tensor, and fp32 is
+    /// allowed. For probes; `None` if there are no such checks.
     fn bare(&self) -> Option<Box<dyn Device>> {
         None
     }
@@ -72,27 +72,27 @@ pub trait Device: Send + Sync {
 pub trait Kernel: Send + Sync {
     /// Runs once, blocks until the outputs are written, and returns the time the engine took.
     ///
-    /// `inputs` and `outputs` stand in the order of the function's parameters and results.
+    /// `inputs` and `outputs` are in the order of the function's parameters and results.
     ///
     /// # Errors
-    /// If number or types of the surfaces are not the program's, or one is written and used twice.
+    /// If the number or types of the surfaces differ from the program's, or an output surface is also bound elsewhere.
     fn dispatch(&self, inputs: &[&Surface], outputs: &[&Surface]) -> Result<Duration, DeviceError>;
 
-    /// Replaces the baked weights in place where the engine can; `false` means: compile again.
+    /// Replaces the constant weights in place; `false` if the engine must compile again.
     ///
     /// # Errors
-    /// If a weight is missing, or is not what the program says; the old weights stay.
+    /// If a weight is missing or has another type than the program states; the old weights stay.
     fn rebake(&self, weights: &Weights) -> Result<bool, DeviceError>;
 
-    /// Gives `write` the kernel's own memory of the weight at `offset` of file `path`, where the engine computes with
-    /// whatever is written there; `false`, without a call: it does not, [`Kernel::rebake`] is the way.
+    /// Lets `write` modify the kernel's own memory of the weight at `offset` of file `path`; `false`, without a call, if
+    /// the engine does not compute from that memory: use [`Kernel::rebake`].
     fn write_weight(&self, path: &str, offset: u64, write: &mut dyn FnMut(SliceMut<'_>)) -> bool {
         let _ = (path, offset, write);
         false
     }
 
-    /// Unloads the program, writes `weights` over the files that it was compiled from, `compiled` ones too if wanted,
-    /// and loads it again without compiling; `false`, without a change: it keeps no files of its own. For probes.
+    /// Unloads the program, overwrites its weight files with `weights`, also the `compiled` ones if set, and loads it again
+    /// without compiling; `false`, without a change, if it has no such files. For probes.
     ///
     /// # Errors
     /// If a file cannot be written, or the program does not load again; it cannot run then.
@@ -101,37 +101,37 @@ pub trait Kernel: Send + Sync {
         Ok(false)
     }
 
-    /// Asks for another quality of service from the next dispatch on; `false`, without a change: it has none. For probes.
+    /// Sets the quality of service of later dispatches; `false`, without a change, if the engine has none. For probes.
     fn set_quality(&self, quality: u32) -> bool {
         let _ = quality;
         false
     }
 
-    /// Bytes it needs.
+    /// The memory that it uses.
     fn memory(&self) -> KernelMemory;
 }
 
-/// Bytes that a kernel needs.
+/// The memory of a kernel, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelMemory {
     /// Weights and other constants of this kernel.
     pub constants: usize,
-    /// Peak of the values between operations; kernels of one device share this memory.
+    /// Peak size of intermediate values; kernels of one device share this memory.
     pub scratch: usize,
 }
 
-/// What a device is.
+/// The description of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceInfo {
-    /// A sentence part for people, honest about what computes.
+    /// A phrase for people that states what computes.
     pub name: String,
-    /// The processor, as its instruction set shows it.
+    /// The processor and its instruction set.
     pub chip: String,
     /// The kind of engine.
     pub engine: Engine,
-    /// Threads it computes on.
+    /// The number of compute threads.
     pub threads: usize,
-    /// How it computes matrix products.
+    /// The arithmetic of its matrix products.
     pub math: MatmulPrecision,
 }
 

@@ -1,24 +1,24 @@
-//! Limits of the hardware that packing and waiting work with, each with its source. All others stand in `anelint::facts`.
+//! Hardware limits used for packing and back-off, each with its source. All others are in `anelint::facts`.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A number about the hardware, and why we believe it.
+/// A number about the hardware, with its source.
 #[derive(Clone, Copy, Debug)]
 pub struct Fact<T> {
     /// The value to work with.
     pub value: T,
-    /// What stands behind it.
+    /// The evidence.
     pub basis: Basis,
-    /// How it can be measured again.
+    /// How to measure it again.
     pub remeasure: &'static str,
 }
 
-/// What stands behind a fact.
+/// The evidence for a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Basis {
-    /// Somebody says so.
+    /// A report by a project.
     Reported { by: &'static str, on: &'static str, says: &'static str },
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Basis {
     }
 }
 
-/// A fact that somebody reports.
+/// A fact reported by a project.
 pub const fn reported<T>(
     value: T,
     by: &'static str,
@@ -73,7 +73,7 @@ pub const REFUSED_PAUSE: Fact<Duration> = Fact {
     remeasure: "have a program refused, then compile `identity` after rising times",
 };
 
-/// Programs that the compiler service may refuse in a row before it is not asked again.
+/// Consecutive refusals after which the compiler service is not called again.
 pub const REFUSED_IN_A_ROW: Fact<u32> = Fact {
     value: 5,
     basis: Basis::Reported {
@@ -126,7 +126,7 @@ pub const SURFACE_ALIGNMENT: Fact<usize> = reported(
     "write a ramp through surfaces of 64 and 128 times n bytes",
 );
 
-/// Inputs of a program that are bound to the right names without doubt.
+/// The most inputs of a program that are known to be bound correctly.
 pub const SAFE_INPUTS: Fact<usize> = reported(
     8,
     "h3.c-ane",

@@ -1,4 +1,4 @@
-//! Hadamard matrices: ±1 everywhere, and `H·Hᵀ = n·I`. Dense as any weights, and products with them are known.
+//! Hadamard matrices: all elements are ±1, and `H·Hᵀ = n·I`. They are dense, and products with them are known.
 
 /// A matrix of ±1 whose rows are orthogonal.
 #[derive(Clone, Debug)]

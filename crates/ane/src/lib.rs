@@ -1,11 +1,10 @@
 //! Access to any Neural Engine: devices, kernels, surfaces, packing.
 //!
 //! A [`Device`] compiles a verified program into a [`Kernel`] and makes [`Surface`]s, the memory that both sides
-//! touch. [`open`] finds one: an Apple Neural Engine, or the software engine (`softane`). Which it is stands in its
-//! [`DeviceInfo`]. [`pack`] brings any program into the form that an engine binds: one surface in, one out.
+//! touch. [`open`] opens an Apple Neural Engine or the software engine (`softane`); [`DeviceInfo`] tells which.
+//! [`pack`] rewrites any program to the form that an engine binds: one surface in, one out.
 //!
-//! Not here: what is said of engines, and repairs of what they refuse (`anelint`); what a model is made of (`train`); how
-//! kernels compute (`softane`).
+//! Not here: rules of engines and repairs of programs (`anelint`); models (`train`); compute kernels (`softane`).
 #![deny(unsafe_code)]
 
 pub mod apple;

@@ -11,7 +11,7 @@ use softane::gemm::MatmulPrecision;
 /// Checks that this processor has instructions for products in `math`.
 ///
 /// # Errors
-/// `MatmulPrecision`, if it has none.
+/// `MatmulPrecision`, if it lacks them.
 pub fn check_math(math: MatmulPrecision) -> Result<(), DeviceError> {
     match softane::gemm::supports(math) {
         true => Ok(()),
@@ -25,8 +25,8 @@ pub const HAS_FFI: bool = cfg!(any(all(target_os = "macos", target_arch = "aarch
 /// Opens an engine.
 ///
 /// # Errors
-/// `MatmulPrecision`, if this processor has no instructions for the products that are wanted; `Unavailable` or `Changed`, if the
-/// Apple engine is wanted and there is none that this version knows.
+/// `MatmulPrecision`, if this processor lacks the instructions for the requested products; `Unavailable` or `Changed`,
+/// if the Apple engine is requested and this system has none that this version supports.
 pub fn open(wanted: impl Into<DeviceOptions>, options: SoftOptions) -> Result<Box<dyn Device>, DeviceError> {
     let wanted = wanted.into();
     check_math(wanted.math)?;

@@ -1,15 +1,14 @@
-//! Which engine is wanted, and how it is to work.
+//! Options for opening an engine.
 
 use crate::device::Engine;
 use crate::error::{DeviceError, Explain};
 use softane::Pool;
 use softane::gemm::MatmulPrecision;
 
-/// Which engine is wanted.
+/// The requested kind of engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DeviceKind {
-    /// The best there is: the Neural Engine where one can be opened and survives what has to be compiled, otherwise
-    /// the software engine.
+    /// The Neural Engine, if one can be opened and its compile budget suffices; otherwise the software engine.
     #[default]
     Auto,
     /// The Apple Neural Engine.
@@ -22,7 +21,7 @@ impl DeviceKind {
     /// All there are.
     pub const ALL: [DeviceKind; 3] = [DeviceKind::Auto, DeviceKind::Ane, DeviceKind::Soft];
 
-    /// Its name, as flags and checkpoints have it.
+    /// Its name in flags and checkpoints.
     pub fn name(self) -> &'static str {
         match self {
             DeviceKind::Auto => "auto",
@@ -35,12 +34,12 @@ impl DeviceKind {
 /// How weights reach an engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum WeightMode {
-    /// As suits the engine: dynamic where it freezes what it compiles, baked where new weights are written into kernels.
+    /// Suits the engine: dynamic if it freezes constants, baked if kernels accept new weights.
     #[default]
     Auto,
-    /// As constants of programs: an engine that freezes them compiles again whenever they change.
+    /// Constants of programs: an engine that freezes them must recompile after every change.
     Baked,
-    /// On the input surfaces of kernels, with the activations: programs are compiled once, for all layers.
+    /// Parts of the input surfaces, next to the activations: programs are compiled once, for all layers.
     Dynamic,
 }
 
@@ -48,7 +47,7 @@ impl WeightMode {
     /// All there are.
     pub const ALL: [WeightMode; 3] = [WeightMode::Auto, WeightMode::Baked, WeightMode::Dynamic];
 
-    /// Its name, as flags and checkpoints have it.
+    /// Its name in flags and checkpoints.
     pub fn name(self) -> &'static str {
         match self {
             WeightMode::Auto => "auto",
@@ -57,7 +56,7 @@ impl WeightMode {
         }
     }
 
-    /// Whether weights travel on surfaces to this engine.
+    /// Whether this engine receives weights on input surfaces.
     pub fn is_dynamic(self, engine: Engine) -> bool {
         match self {
             WeightMode::Auto => engine == Engine::Apple,
@@ -67,28 +66,26 @@ impl WeightMode {
     }
 }
 
-/// Which engine is wanted, how it is to multiply, and how it gets weights.
+/// Options for opening an engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DeviceOptions {
     /// The engine.
     pub engine: DeviceKind,
-    /// How the software engine and the host's work compute matrix products.
+    /// The arithmetic of matrix products on the software engine and the host.
     pub math: MatmulPrecision,
-    /// Programs that the process may compile before an engine refuses to. `None`: as many as the Apple engine is known
-    /// to survive, any number on the software engine. With a budget the software engine behaves as the hardware does:
-    /// changed weights mean compiling again.
+    /// The compile budget of the process. `None`: the known limit of the Apple engine, unlimited on the software engine.
+    /// With a budget the software engine behaves as the hardware does: changed weights require recompilation.
     pub compile_budget: Option<u32>,
-    /// Programs that one process has to compile, where that is known: `Auto` takes no engine that does not survive
-    /// them.
+    /// Programs that one process has to compile, if known: `Auto` skips an engine whose budget is smaller.
     pub compiles: Option<u64>,
     /// How a model's weights reach it.
     pub weights: WeightMode,
-    /// Names the rules that a refused program likely breaks. `None`: refusals name none.
+    /// Names the rules that a refused program likely breaks. `None`: refusals name no rules.
     pub explain: Option<Explain>,
 }
 
 impl DeviceOptions {
-    /// The same, for work of which a process has to compile `programs` programs at least.
+    /// Sets the number of programs that a process has to compile.
     #[must_use]
     pub fn for_compiles(self, programs: u64) -> DeviceOptions {
         DeviceOptions { compiles: Some(programs), ..self }
@@ -105,12 +102,12 @@ impl From<DeviceKind> for DeviceOptions {
 /// Settings of the software engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoftOptions {
-    /// The threads to compute on, which the host's work may share. The results do not depend on their number.
+    /// The compute threads, which the host's work may share. Results do not depend on their number.
     pub pool: Pool,
 }
 
 impl SoftOptions {
-    /// The software engine on threads of its own; 0 means as many as the machine runs at once.
+    /// Options with a new pool of `threads` threads; 0 means one per hardware thread.
     ///
     /// # Errors
     /// `Threads`, if the system refuses to start them.

@@ -1,10 +1,10 @@
-//! What a kernel reads and writes, and whether surfaces fit.
+//! Parameters and results of a kernel, and the check of surfaces against them.
 
 use crate::error::DeviceError;
 use crate::surface::Surface;
 use mil::{Function, Program, TensorType, ValueId, Verified};
 
-/// The program that `text` says, of the same parameters and results as `program`.
+/// Parses `text`, which must have the parameters and results of `program`.
 ///
 /// # Errors
 /// `Unread`.
@@ -21,8 +21,8 @@ pub(crate) fn read(
     let [got, want] = [&written, program].map(|p| Ports::of(kernel, p.entry()));
     match (got.inputs == want.inputs, got.outputs == want.outputs) {
         (true, true) => Ok(written),
-        (false, _) => Err(unread("it has other parameters".to_owned())),
-        (_, false) => Err(unread("it has other results".to_owned())),
+        (false, _) => Err(unread("its parameters differ".to_owned())),
+        (_, false) => Err(unread("its results differ".to_owned())),
     }
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Those of `function`.
+    /// The ports of `function`.
     pub(crate) fn of(kernel: &str, function: &Function) -> Ports {
         let side = |ids: &[ValueId]| -> Vec<(String, TensorType)> {
             ids.iter().map(|&v| (function.value(v).name.clone(), function.ty(v).clone())).collect()
@@ -49,7 +49,7 @@ impl Ports {
     /// Compares surfaces with parameters and results.
     ///
     /// # Errors
-    /// If number or types are others, or one is written and used twice.
+    /// If number or types differ, or an output surface is also bound elsewhere.
     pub(crate) fn check(&self, inputs: &[&Surface], outputs: &[&Surface]) -> Result<(), DeviceError> {
         self.fit("inputs", &self.inputs, inputs)?;
         self.fit("outputs", &self.outputs, outputs)?;

@@ -1,21 +1,21 @@
-//! What an Apple engine says when it refuses a program.
+//! Refusals of an Apple engine.
 
 use std::fmt;
 
-/// Names the rules that a refused program likely breaks, the surest first: what was asked, what the engine said, the
-/// program's text. `ane` knows no rules: `anelint::explain` is such a function.
+/// Names the rules that a refused program likely breaks, the most certain first, from the call, the engine's answer and
+/// the program's text. `anelint::explain` is such a function.
 pub type Explain = fn(Call, &Answer, &str) -> Vec<String>;
 
-/// What an engine was asked to do with a kernel.
+/// A call of the engine for a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// Take the text and the weights.
+    /// Create a descriptor from text and weights.
     Describe,
-    /// Make a model of them.
+    /// Create a model.
     Model,
-    /// Compile it.
+    /// Compile the model.
     Compile,
-    /// Load what was compiled.
+    /// Load the compiled model.
     Load,
     /// Bind surfaces.
     Bind,
@@ -26,8 +26,8 @@ pub enum Call {
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Call::Describe => "take the program of",
-            Call::Model => "make a model of",
+            Call::Describe => "accept the program of",
+            Call::Model => "create a model of",
             Call::Compile => "compile",
             Call::Load => "load",
             Call::Bind => "bind the surfaces of",
@@ -37,20 +37,20 @@ impl fmt::Display for Call {
 }
 
 impl Call {
-    /// Whether it is part of compiling, whose outcome depends on the program's text alone.
+    /// Whether it is part of compiling, whose outcome depends only on the program's text.
     pub fn is_compile(self) -> bool {
         matches!(self, Call::Describe | Call::Model | Call::Compile)
     }
 }
 
-/// What an engine said: the parts of an `NSError`.
+/// An engine's answer: the parts of an `NSError`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// Whose error it is, such as `com.apple.appleneuralengine.compiler`.
+    /// The error domain, such as `com.apple.appleneuralengine.compiler`.
     pub domain: Option<String>,
-    /// Its number there.
+    /// The error code.
     pub code: Option<i64>,
-    /// The sentence.
+    /// The description.
     pub text: Option<String>,
 }
 
@@ -59,11 +59,11 @@ pub struct Answer {
 pub struct Refusal {
     /// The kernel.
     pub kernel: String,
-    /// What was asked for.
+    /// The call.
     pub call: Call,
-    /// What the engine said.
+    /// The engine's answer.
     pub answer: Answer,
-    /// Rules of real engines that the program likely breaks, the surest first: id and sentence.
+    /// Rules of real engines that the program likely breaks, the most certain first: id and title.
     pub rules: Vec<String>,
 }
 
@@ -73,25 +73,25 @@ impl Refusal {
         Refusal { kernel: kernel.to_owned(), call, answer, rules: Vec::new() }
     }
 
-    /// The same without the rules: the engine's own words.
+    /// The refusal without rules.
     #[must_use]
     pub fn unexplained(self) -> Refusal {
         Refusal { rules: Vec::new(), ..self }
     }
 
-    /// The same with the rules that `explain` names for the program `text`.
+    /// Adds the rules that `explain` names for the program `text`.
     #[must_use]
     pub fn explained(self, explain: Option<Explain>, text: &str) -> Refusal {
         let rules = explain.map_or_else(Vec::new, |explain| explain(self.call, &self.answer, text));
         Refusal { rules, ..self }
     }
 
-    /// What would help: one sentence.
+    /// A remedy: one sentence.
     pub fn hint(&self) -> &'static str {
         match (self.call, self.rules.is_empty()) {
-            (_, false) => "Look the rule up with `backpropane mil rules`, and repair the program.",
-            (Call::Load, true) => "Let other programs that use the engine end, then try again.",
-            (_, true) => "Run `backpropane doctor`; if it is content, report the program.",
+            (_, false) => "Look up the rule with `backpropane mil rules`, and repair the program.",
+            (Call::Load, true) => "Close other programs that use the engine, then try again.",
+            (_, true) => "Run `backpropane doctor`; if it finds no problem, report the program.",
         }
     }
 }
@@ -99,7 +99,7 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Answer { domain, code, text } = &self.answer;
-        let said = text.as_deref().unwrap_or("it does not say why");
+        let said = text.as_deref().unwrap_or("no reason given");
         write!(f, "the Neural Engine does not {} kernel `{}`: {said}", self.call, self.kernel)?;
         match (domain, code) {
             (Some(domain), Some(code)) => write!(f, " ({domain} {code})")?,
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn an_answer_without_a_reason_is_said_to_be_one() {
         let refusal = Refusal::new("k", Call::Load, Answer::default());
-        assert_eq!(refusal.to_string(), "the Neural Engine does not load kernel `k`: it does not say why");
-        assert!(refusal.hint().starts_with("Let other programs"));
+        assert_eq!(refusal.to_string(), "the Neural Engine does not load kernel `k`: no reason given");
+        assert!(refusal.hint().starts_with("Close other programs"));
     }
 }

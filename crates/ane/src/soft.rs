@@ -21,13 +21,12 @@ pub(crate) struct SoftDevice {
 struct Shared {
     pool: Pool,
     arenas: Arenas,
-    /// Programs that may be compiled, if that is to be as on the hardware.
+    /// The compile budget, if the hardware's limit is emulated.
     budget: Option<Budget>,
 }
 
-/// Working memory, one arena for each dispatch under way. They are taken out, not locked: a thread of the pool that
-/// waits for a part of its dispatch takes up other work meanwhile, which may be another dispatch, and would then wait
-/// for a lock that it holds itself.
+/// Working memory, one arena per concurrent dispatch. Arenas are taken out, not locked: a pool thread that waits for a
+/// task of its dispatch may start another dispatch meanwhile, and would deadlock on its own lock.
 struct Arenas(Mutex<Vec<Arena>>);
 
 impl Arenas {
@@ -41,7 +40,7 @@ impl Arenas {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `f` with one of them, or with a new one if all are in use.
+    /// Runs `f` with a free arena, or with a new one if all are in use.
     fn with<R>(&self, f: impl FnOnce(&mut Arena) -> R) -> R {
         let mut arena = self.idle().pop().unwrap_or_default();
         let result = f(&mut arena);
@@ -85,7 +84,7 @@ impl Device for SoftDevice {
         let compile = || Executable::compile_with(program, weights, self.info.math);
         let executable = (self.shared.pool.install(compile))
             .map_err(|source| DeviceError::Compile { kernel: name.to_owned(), source })?;
-        // Where all are in use, a dispatch finds its arena too small and makes it ready itself.
+        // If all are in use, a dispatch grows its own arena.
         if let Some(arena) = self.shared.arenas.idle().last_mut() {
             arena.make_ready(&executable, self.shared.pool.threads());
         }
@@ -112,7 +111,7 @@ struct SoftKernel {
 }
 
 impl SoftKernel {
-    /// Runs on what has been checked and locked.
+    /// Runs on checked and locked surfaces.
     fn run<'s>(&self, sources: &[Slice<'s>], sinks: &mut [SliceMut<'s>]) -> Result<Duration, DeviceError> {
         let executable = self.executable.read().unwrap_or_else(PoisonError::into_inner);
         let executable = &*executable;
@@ -128,13 +127,13 @@ impl SoftKernel {
 impl Kernel for SoftKernel {
     fn dispatch(&self, inputs: &[&Surface], outputs: &[&Surface]) -> Result<Duration, DeviceError> {
         self.ports.check(inputs, outputs)?;
-        // What is packed has one surface each way: nothing is allocated for it.
+        // Packed kernels bind one surface each way, which needs no allocation.
         if let ([input], [output]) = (inputs, outputs) {
             let (read, mut written) = (input.lock()?, output.lock_mut()?);
             let source = Slice::of(input.ty().dtype, read.bytes());
             return self.run(&[source], &mut [SliceMut::of(output.ty().dtype, written.bytes_mut())]);
         }
-        // One lock for each surface, also when it stands for several inputs.
+        // One lock per surface, even if it is bound to several inputs.
         let first_of = |i: usize| inputs.iter().position(|s| std::ptr::eq(*s, inputs[i])).unwrap_or(i);
         let read: Vec<_> = (0..inputs.len())
             .map(|i| (first_of(i) == i).then(|| inputs[i].lock()).transpose())
@@ -210,14 +209,14 @@ mod tests {
             assert_eq!(got_z, [11.0, 22.0, 33.0, 44.0]);
             y.write(0, &[0.0; 8]).unwrap();
         };
-        // By this thread alone, and by the engine's.
+        // On this thread only, and on the engine's threads.
         dispatch();
         pool.install(dispatch);
         assert!(kernel.rebake(&Weights::new()).unwrap());
     }
 
-    /// Dispatches that are tasks of the engine's own threads: whoever waits for a part of one takes up another. Without
-    /// an end to this, the test would fail and not hang.
+    /// Dispatches from the engine's own threads: a thread that waits for one may start another. On a deadlock the test
+    /// fails by a timeout.
     #[test]
     fn dispatches_and_compiles_meet_on_the_engines_own_threads() {
         let (done, end) = std::sync::mpsc::channel();
@@ -236,7 +235,7 @@ mod tests {
             let one = |round: usize| {
                 let y = device.surface("y", &ty).unwrap();
                 match round % 8 {
-                    // Compiled beside the others' dispatches.
+                    // Compiled concurrently with the other dispatches.
                     0 => drop(
                         device.compile("own", &program(), &Weights::new()).unwrap().dispatch(&[&x], &[&y]),
                     ),
@@ -246,7 +245,7 @@ mod tests {
                 y.read(0, &mut got).unwrap();
                 got
             };
-            // As many as there are threads: one may start while another's parts are with two of them.
+            // One per thread: one may start while tasks of another are on two threads.
             let results: Vec<[f32; 512]> = std::thread::scope(|threads| {
                 let (one, pool) = (&one, &pool);
                 let rounds = move || (0..300).map(|i| pool.install(|| one(i))).collect::<Vec<_>>();

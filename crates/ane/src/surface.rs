@@ -4,13 +4,13 @@ use crate::apple::{SharedMemory, SharedRead, SharedWrite};
 use crate::block::SurfaceBlock;
 use crate::error::DeviceError;
 use mil::TensorType;
-use softane::{Buffer, Slice, SliceMut, convert};
+use softane::{Buffer, Slice, SliceMut, convert, gemm::Elements};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// A tensor in memory that the host and an engine both touch; `[1, C, 1, S]` as a rule, packed, channel-first.
+/// A tensor in memory shared by host and engine; usually `[1, C, 1, S]`, packed, channel-first.
 ///
-/// A *channel* is what one index of the second axis holds: `S` elements of `[1, C, 1, S]`. A lock inside makes it
-/// safe to share; whoever schedules the work sees to it that nobody waits there.
+/// A *channel* is one index of the second axis: `S` elements of `[1, C, 1, S]`. An internal lock makes it safe to share;
+/// the scheduler avoids contention on it.
 #[derive(Debug)]
 pub struct Surface {
     name: String,
@@ -18,10 +18,10 @@ pub struct Surface {
     memory: SurfaceMemory,
 }
 
-/// Whose memory it is.
+/// The memory behind a surface.
 #[derive(Debug)]
 enum SurfaceMemory {
-    /// This process's own.
+    /// Memory of this process.
     Host(RwLock<Buffer>),
     #[cfg_attr(
         not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane")),
@@ -80,7 +80,7 @@ impl Surface {
         Surface { name: name.to_owned(), ty: ty.clone(), memory }
     }
 
-    /// The bytes that a surface of type `ty` holds.
+    /// The size of a surface of type `ty`, in bytes.
     ///
     /// # Errors
     /// `SurfaceUnfit`, if none can.
@@ -89,7 +89,7 @@ impl Surface {
         bytes.ok_or_else(|| DeviceError::SurfaceUnfit { surface: name.to_owned(), ty: ty.clone() })
     }
 
-    /// Its memory, if an Apple engine can touch it.
+    /// Its memory, if an Apple engine can access it.
     #[cfg(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane"))]
     pub(crate) fn shared_memory(&self) -> Option<&SharedMemory> {
         match &self.memory {
@@ -103,12 +103,12 @@ impl Surface {
         &self.name
     }
 
-    /// What it holds.
+    /// The type of its tensor.
     pub fn ty(&self) -> &TensorType {
         &self.ty
     }
 
-    /// Its size.
+    /// Its size, in bytes.
     pub fn bytes(&self) -> usize {
         self.ty.bytes().unwrap_or(0)
     }
@@ -118,11 +118,11 @@ impl Surface {
         self.ty.shape.iter().skip(2).product()
     }
 
-    /// Writes `values` behind one another from channel `channel` on, narrowed to the surface's type (to nearest,
+    /// Writes `values` contiguously from channel `channel` on, narrowed to the surface's type (to nearest,
     /// ties to even).
     ///
     /// # Errors
-    /// `SurfaceRange`, if they reach past the end; nothing is written then.
+    /// `SurfaceRange`, if they exceed the surface; nothing is then written.
     pub fn write(&self, channel: usize, values: &[f32]) -> Result<(), DeviceError> {
         let start = self.range(channel, values.len())?;
         match SliceMut::of(self.ty.dtype, self.lock_mut()?.bytes_mut()) {
@@ -133,34 +133,33 @@ impl Surface {
         Ok(())
     }
 
-    /// Reads as many values as `out` takes from channel `channel` on, widened.
+    /// Reads `out.len()` values from channel `channel` on, widened.
     ///
     /// # Errors
-    /// `SurfaceRange`, if they reach past the end.
+    /// `SurfaceRange`, if they exceed the surface.
     pub fn read(&self, channel: usize, out: &mut [f32]) -> Result<(), DeviceError> {
-        let start = self.range(channel, out.len())?;
-        match Slice::of(self.ty.dtype, self.lock()?.bytes()) {
-            Slice::F16(from) => convert::par_widen(&from[start..start + out.len()], out),
-            Slice::F32(from) => out.copy_from_slice(&from[start..start + out.len()]),
-            Slice::Other(..) => {}
-        }
-        Ok(())
+        self.with(channel, out.len(), |from| match from {
+            Elements::F16(from) => convert::par_widen(from, out),
+            Elements::F32(from) => out.copy_from_slice(from),
+        })
     }
 
     /// Calls `f` with the `elements` elements from channel `channel` on, in place.
     ///
     /// # Errors
-    /// `SurfaceRange`, if they reach past the end.
+    /// `SurfaceRange`, if they exceed the surface.
     pub fn with<R>(
         &self,
         channel: usize,
         elements: usize,
-        f: impl FnOnce(Slice<'_>) -> R,
+        f: impl FnOnce(Elements<'_>) -> R,
     ) -> Result<R, DeviceError> {
         let start = self.range(channel, elements)?;
         let memory = self.lock()?;
         let size = self.ty.dtype.size().unwrap_or(1);
-        Ok(f(Slice::of(self.ty.dtype, &memory.bytes()[start * size..(start + elements) * size])))
+        let bytes = &memory.bytes()[start * size..(start + elements) * size];
+        let unfit = || DeviceError::SurfaceUnfit { surface: self.name.clone(), ty: self.ty.clone() };
+        Slice::of(self.ty.dtype, bytes).floats().map(f).ok_or_else(unfit)
     }
 
     /// Copies `channels` channels of `from`, from its channel `from_channel` on, to channel `channel` and following.
@@ -196,7 +195,7 @@ impl Surface {
     /// Writes `values`, `[channels, columns]`, to `block`, narrowed as [`Surface::write`] does.
     ///
     /// # Errors
-    /// `SurfaceBlock`, if the block reaches outside or has another number of elements; nothing is written then.
+    /// `SurfaceBlock`, if the block is out of range or has another number of elements; nothing is then written.
     pub fn write_block(&self, block: &SurfaceBlock, values: &[f32]) -> Result<(), DeviceError> {
         let (start, width) = (self.corner(block, values.len())?, self.channel_len());
         match SliceMut::of(self.ty.dtype, self.lock_mut()?.bytes_mut()) {
@@ -211,7 +210,7 @@ impl Surface {
     ///
     /// # Errors
     /// As [`Surface::write_block`].
-    pub fn write_block_turned(&self, block: &SurfaceBlock, values: &[f32]) -> Result<(), DeviceError> {
+    pub fn write_block_transposed(&self, block: &SurfaceBlock, values: &[f32]) -> Result<(), DeviceError> {
         let (start, width) = (self.corner(block, values.len())?, self.channel_len());
         let (rows, columns) = (block.columns, block.channels);
         match SliceMut::of(self.ty.dtype, self.lock_mut()?.bytes_mut()) {
@@ -264,7 +263,7 @@ impl Surface {
         }
     }
 
-    /// The first element of `block`, if it lies on the surface and has `elements` elements.
+    /// The first element of `block`, if it is within the surface and has `elements` elements.
     fn corner(&self, block: &SurfaceBlock, elements: usize) -> Result<usize, DeviceError> {
         let width = self.channel_len();
         let channels = self.ty.elements().checked_div(width).unwrap_or(0);
@@ -280,7 +279,7 @@ impl Surface {
         Err(DeviceError::SurfaceBlock { surface, channels, width, block: *block, elements })
     }
 
-    /// The first element of channel `channel`, if `elements` elements fit from there.
+    /// The first element of channel `channel`, if `elements` elements fit from there on.
     fn range(&self, channel: usize, elements: usize) -> Result<usize, DeviceError> {
         let (each, total) = (self.channel_len(), self.ty.elements());
         let start = channel.saturating_mul(each);
@@ -296,7 +295,7 @@ impl Surface {
         })
     }
 
-    // A panic while a lock was held leaves plain numbers behind, nothing that could be broken.
+    // A panic while a lock was held cannot break an invariant: the data are plain numbers.
 
     pub(crate) fn lock(&self) -> Result<ReadGuard<'_>, DeviceError> {
         Ok(match &self.memory {
@@ -335,7 +334,7 @@ mod tests {
         let third = half::f16::from_f32(1.0 / 3.0).to_f32();
         assert_eq!(out, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, third, f32::INFINITY, -2.5, 0.0, 0.0]);
         assert_eq!(s.bytes(), 24);
-        let second = |slice: Slice<'_>| matches!(slice, Slice::F16([_, x, ..]) if x.to_f32() == third);
+        let second = |v: Elements<'_>| matches!(v, Elements::F16([_, x, ..]) if x.to_f32() == third);
         assert!(s.with(2, 4, second).unwrap());
         assert!(s.with(3, 4, |_| ()).is_err());
     }
@@ -366,7 +365,7 @@ mod tests {
             s.write(0, &[9.0; 12]).unwrap();
             s.write_block(&block, &[1.0, 2.0, 3.0, 4.0]).unwrap();
             assert_eq!(read(s), [9.0, 9.0, 9.0, 9.0, 1.0, 2.0, 9.0, 3.0, 4.0, 9.0, 9.0, 9.0]);
-            s.write_block_turned(&block, &[1.0, 2.0, 3.0, 4.0]).unwrap();
+            s.write_block_transposed(&block, &[1.0, 2.0, 3.0, 4.0]).unwrap();
             assert_eq!(read(s), [9.0, 9.0, 9.0, 9.0, 1.0, 3.0, 9.0, 2.0, 4.0, 9.0, 9.0, 9.0]);
         }
         let narrow = Surface::host("narrow", &TensorType::new(DType::F32, [1, 4, 1, 2])).unwrap();
@@ -389,7 +388,10 @@ mod tests {
     fn what_reaches_outside_is_refused_with_both_sides() {
         let (a, b) = (surface("a", DType::F16), surface("b", DType::F32));
         let error = a.write(3, &[0.0; 4]).unwrap_err().to_string();
-        assert_eq!(error, "surface `a` has 4 channels of 3 elements; 4 elements at channel 3 reach outside");
+        assert_eq!(
+            error,
+            "surface `a` has 4 channels of 3 elements; 4 elements at channel 3 are out of range"
+        );
         assert!(matches!(a.read(usize::MAX, &mut [0.0]), Err(DeviceError::SurfaceRange { .. })));
         assert!(matches!(a.copy_from(0, &a, 2, 3), Err(DeviceError::SurfaceRange { .. })));
         assert!(matches!(a.copy_from(0, &b, 0, 1), Err(DeviceError::SurfaceCopy { .. })));

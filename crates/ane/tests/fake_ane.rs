@@ -1,6 +1,6 @@
 //! The Apple back end against a fake of the framework: `cargo xtask apple fake_ane`.
 //!
-//! The tests share one process, one framework and its counts, so each takes a turn.
+//! The tests share one process, one framework and its counts, so they run one at a time.
 
 use ane::apple::fake_ane;
 use ane::{Answer, Call, Device, DeviceError, DeviceKind, DeviceOptions, Kernel, SoftOptions, Surface, open};
@@ -28,7 +28,7 @@ fn turn() -> MutexGuard<'static, ()> {
     turn
 }
 
-/// How many of each thing live.
+/// The live objects of each kind.
 fn live() -> [i64; THINGS.len()] {
     THINGS.map(|thing| fake_ane::live(thing).expect(thing))
 }
@@ -79,7 +79,7 @@ fn run(kernel: &dyn Kernel, [x, z, y]: &[Surface; 3]) -> Result<(), DeviceError>
     kernel.dispatch(&[x], &[z, y]).map(|_| ())
 }
 
-/// Compares z and y with what they are when the weights are `scale` times the channel.
+/// Compares z and y with their values for weights of `scale` times the channel.
 fn check([_, z, y]: &[Surface; 3], scale: f32) {
     let (mut got_z, mut got_y) = (vec![0.0; 64 * 32], vec![0.0; 64 * 32]);
     z.read(0, &mut got_z).expect("z");
@@ -123,7 +123,7 @@ fn a_kernel_lives_and_leaves_nothing() {
     assert_eq!(folders(), tidy);
 }
 
-/// Each call fails once: the error names kernel, call and what was said, and nothing stays behind.
+/// Each call fails once: the error names kernel, call and answer, and nothing leaks.
 #[test]
 fn every_call_may_fail() {
     let _turn = turn();
@@ -136,7 +136,7 @@ fn every_call_may_fail() {
         ("request", Call::Bind, ""),
         ("surface", Call::Bind, ""),
         ("evaluate", Call::Evaluate, "com.apple.appleneuralengine 8"),
-        ("evaluate-silently", Call::Evaluate, "it does not say why"),
+        ("evaluate-silently", Call::Evaluate, "no reason given"),
     ];
     let before = live();
     let tidy = folders();
@@ -158,7 +158,7 @@ fn every_call_may_fail() {
         drop(surfaces);
         assert_eq!(live(), before, "{fault}");
         assert_eq!(folders(), tidy, "{fault}");
-        // The fault is over, and so are its consequences.
+        // After the fault everything works again.
         let (kernel, surfaces) =
             (device.compile("k", &program(), &weights(1.0)).expect(fault), self::surfaces(device.as_ref()));
         run(kernel.as_ref(), &surfaces).expect(fault);
@@ -179,14 +179,14 @@ fn loading_is_tried_twice() {
     assert_eq!(live(), before);
 }
 
-/// Rule W7: after a refusal the compiler is left alone, and after several it is not asked again.
+/// Rule W7: after a refusal the compiler is not called for a while, and after several not again.
 #[test]
 fn a_compiler_that_refused_is_left_alone() {
     let _turn = turn();
     let (device, before) = (device(), live());
     let compile = || device.compile("k", &program(), &weights(1.0));
     let refuse = |times| fake_ane::fault("compile", 0, times).expect("the fake engine");
-    // It wants 200 ms, and is given 300: never is it asked too early, however many others wait for their turn.
+    // It needs 200 ms and gets 300: it is never called too early, however many threads wait.
     fake_ane::pause(Duration::from_millis(300));
     fake_ane::wedge(200).expect("the fake engine");
     refuse(2);
@@ -195,7 +195,7 @@ fn a_compiler_that_refused_is_left_alone() {
         tries.into_iter().filter_map(|t| t.join().ok()).filter(|&done| done).count()
     });
     assert_eq!(compiled, 4, "two were refused, and nobody else");
-    // Whoever does not wait wedges it; then nothing compiles.
+    // Calling it too early wedges it; then nothing compiles.
     fake_ane::pause(Duration::ZERO);
     fake_ane::wedge(60_000).expect("the fake engine");
     refuse(1);
@@ -213,7 +213,7 @@ fn a_compiler_that_refused_is_left_alone() {
     assert_eq!(live(), before);
 }
 
-/// A program is in the compiler's hands while another runs, and comes to no harm.
+/// A program is compiled while another runs, without interference.
 #[test]
 fn a_program_compiles_while_another_runs() {
     let _turn = turn();
@@ -275,7 +275,7 @@ fn memory_may_be_refused() {
     assert!(matches!(make(), Err(DeviceError::SurfaceMemory { .. })));
     fake_ane::fault("lock", 0, 1).expect("the fake engine");
     let error = make().expect_err("it cannot be zeroed").to_string();
-    assert!(error.contains("IOSurfaceLock answers 0xe00002d5"), "{error}");
+    assert!(error.contains("IOSurfaceLock returned 0xe00002d5"), "{error}");
     let surface = make().expect("memory");
     fake_ane::fault("lock", 0, 2).expect("the fake engine");
     assert!(surface.write(0, &[1.0]).is_err() && surface.read(0, &mut [0.0]).is_err());
@@ -346,7 +346,7 @@ fn an_engine_that_gives_up_and_a_width_that_fails_are_named() {
     let device = device();
     fake_ane::compiles(0).expect("the fake engine");
     let error = device.compile("k", &program(), &weights(1.0)).err().expect("rule W6").to_string();
-    assert!(error.contains("it does not say why"), "{error}");
+    assert!(error.contains("no reason given"), "{error}");
     fake_ane::compiles(1).expect("the fake engine");
     let b = Builder::new("main", Opset::Ios18);
     let x = b.input("x", ty::f16([1, 64, 1, 12]));

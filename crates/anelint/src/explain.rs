@@ -7,7 +7,7 @@ use mil::diag::Severity;
 /// Rules that an explanation names at most.
 const MOST_RULES: usize = 3;
 
-/// Rules that `ane` keeps for any program: it binds by name, and surfaces of one size alone.
+/// Rules that `ane` enforces for any program: it binds by name, and only surfaces of one size.
 const KEPT: [&str; 2] = ["S1", "S3"];
 
 /// The rules that the program `text`, which an engine refused at `call`, likely breaks: id and sentence, the surest first.

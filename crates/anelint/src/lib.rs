@@ -1,10 +1,10 @@
-//! What is said of Neural Engines: facts, rules, repairs, and probes that ask an engine whether it is so.
+//! Knowledge about Neural Engines: facts, rules, repairs, and probes that verify rules on an engine.
 //!
-//! [`facts`] are numbers, each with its source. [`rules`] say what a program has to keep to, and check its text;
-//! [`repair`] rewrites what breaks a rule; [`probe`] asks an engine; [`self_test`] shows whether an engine computes what
+//! [`facts`] are numbers, each with its source. [`rules`] state constraints on programs, and check their text;
+//! [`repair`] rewrites what breaks a rule; [`probe`] tests an engine; [`self_test`] shows whether an engine computes what
 //! kernels rely on; [`explain`] names the rules that a refused program likely breaks.
 //!
-//! Not here: how engines are talked to (`ane`), what a model is made of (`train`).
+//! Not here: access to engines (`ane`), models (`train`).
 #![forbid(unsafe_code)]
 
 mod explain;

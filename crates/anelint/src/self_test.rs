@@ -1,4 +1,4 @@
-//! Self-tests: small programs that show whether an engine does what kernels rely on.
+//! Self-tests: small programs that check the properties that kernels rely on.
 //!
 //! Their data is chosen so that every product and every partial sum is exact in fp16: an engine that computes at all
 //! gives the reference's numbers to the bit, in whatever order it adds.
@@ -18,7 +18,7 @@ const SHAPE: [usize; 4] = [1, 64, 1, 64];
 pub struct SelfTest {
     /// One word.
     pub name: &'static str,
-    /// What it is about: a sentence part.
+    /// The subject: a phrase.
     pub about: &'static str,
     /// Times and the difference, or why it did not run.
     pub outcome: Result<SelfTestOutcome, SelfTestError>,
@@ -106,7 +106,7 @@ fn product_again() -> TestProgram {
     TestProgram { name: "weights", about: "the same program compiled with other weights uses them", ..case }
 }
 
-/// Two inputs whose names stand in another order than the alphabet's.
+/// Two inputs declared in non-alphabetical order.
 fn binding() -> TestProgram {
     let b = Builder::new("main", Opset::Ios18);
     let (second, first) = (b.input("b", ty::f16(SHAPE)), b.input("a", ty::f16(SHAPE)));
@@ -159,7 +159,7 @@ fn attempt(
         surface.write(0, &values)?;
     }
     let (inputs, outputs): (Vec<&Surface>, Vec<&Surface>) = (from.iter().collect(), to.iter().collect());
-    // The first dispatch may pay for what later ones find.
+    // The first dispatch may include one-time costs.
     kernel.dispatch(&inputs, &outputs)?;
     let dispatch = kernel.dispatch(&inputs, &outputs)?;
     let mut difference: f64 = 0.0;
@@ -168,7 +168,7 @@ fn attempt(
         surface.read(0, &mut got)?;
         for (&got, want) in got.iter().zip(want.to_floats()) {
             let apart = (f64::from(got) - want).abs();
-            // What is not a number is as far away as can be.
+            // NaN counts as infinitely far.
             difference = difference.max(if apart.is_nan() { f64::INFINITY } else { apart });
         }
     }

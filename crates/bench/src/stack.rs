@@ -2,7 +2,7 @@
 //! Programs with known results are from [`ane::chain`].
 
 use super::{BenchError, Spread};
-use ane::chain::{Precision, Stack};
+use ane::chain::{Stack, StackPrecision};
 use ane::{Device, DeviceError, DeviceInfo, DeviceOptions, Engine, Pool, SoftOptions};
 use mil::ty;
 use std::time::{Duration, Instant};
@@ -16,12 +16,12 @@ const LEAST: usize = 3;
 pub struct StackSize {
     /// Channels of each convolution.
     pub channels: usize,
-    /// Convolutions.
+    /// The number of convolutions.
     pub depth: usize,
     /// Height and width of the image.
     pub image: [usize; 2],
     /// The number format of the computation.
-    pub precision: Precision,
+    pub precision: StackPrecision,
 }
 
 /// The measurement of a stack.
@@ -69,7 +69,7 @@ pub struct StackOptions {
     pub budget: Duration,
 }
 
-fn sizes(image: [usize; 2], precision: Precision, of: &[(usize, &[usize])]) -> Vec<StackSize> {
+fn sizes(image: [usize; 2], precision: StackPrecision, of: &[(usize, &[usize])]) -> Vec<StackSize> {
     let one = |(channels, depths): &(usize, &[usize])| -> Vec<StackSize> {
         depths.iter().map(|&depth| StackSize { channels: *channels, depth, image, precision }).collect()
     };
@@ -85,7 +85,7 @@ pub fn peak_sizes(engine: Engine, full: bool) -> Vec<StackSize> {
         false => &[(256, &[2, 4]), (512, &[2])],
     };
     let [narrow, wide] =
-        [([1, 64], narrow), ([64, 64], wide)].map(|(image, of)| sizes(image, Precision::F16, of));
+        [([1, 64], narrow), ([64, 64], wide)].map(|(image, of)| sizes(image, StackPrecision::F16, of));
     [narrow, wide].concat()
 }
 
@@ -93,7 +93,8 @@ pub fn peak_sizes(engine: Engine, full: bool) -> Vec<StackSize> {
 pub fn sram_sizes(engine: Engine, full: bool) -> Vec<StackSize> {
     let channels = [256, 384, 512, 768, 1024, 1536, 2048, 2560, 3072, 4096, 5120, 6144, 8192];
     let most = if engine == Engine::Apple || full { 8192 } else { 4096 };
-    let one = |&channels: &usize| StackSize { channels, depth: 1, image: [1, 64], precision: Precision::F16 };
+    let one =
+        |&channels: &usize| StackSize { channels, depth: 1, image: [1, 64], precision: StackPrecision::F16 };
     channels.iter().filter(|&&c| c <= most).map(one).collect()
 }
 
@@ -103,8 +104,8 @@ pub fn int8_sizes(engine: Engine, full: bool) -> Vec<StackSize> {
         true => ([64, 64], &[(256, &[128, 256]), (384, &[128]), (512, &[64, 128])]),
         false => ([8, 8], &[(256, &[4, 8]), (384, &[4]), (512, &[4])]),
     };
-    let both = |size: StackSize| [size, StackSize { precision: Precision::W8A8, ..size }];
-    sizes(image, Precision::F16, of).into_iter().flat_map(both).collect()
+    let both = |size: StackSize| [size, StackSize { precision: StackPrecision::W8A8, ..size }];
+    sizes(image, StackPrecision::F16, of).into_iter().flat_map(both).collect()
 }
 
 /// Times dispatches of a stack of each size, from a thread of the engine's pool.
@@ -185,8 +186,11 @@ mod tests {
     #[test]
     fn timed_stacks_have_correct_results() {
         let size = |channels, depth, precision| StackSize { channels, depth, image: [1, 16], precision };
-        let sizes =
-            vec![size(16, 3, Precision::F16), size(24, 4, Precision::F16), size(16, 4, Precision::W8A8)];
+        let sizes = vec![
+            size(16, 3, StackPrecision::F16),
+            size(24, 4, StackPrecision::F16),
+            size(16, 4, StackPrecision::W8A8),
+        ];
         let options = StackOptions { samples: 5, budget: Duration::ZERO };
         let mut reports = Vec::new();
         let wanted = DeviceOptions::from(DeviceKind::Soft);
@@ -198,7 +202,7 @@ mod tests {
         }
         assert_eq!((all[0].flops, all[0].weight_bytes), ((2 * 16 * 16 * 16 * 3) as f64, 2 * 16 * 16 * 3));
         assert_eq!((all[2].weight_bytes, all[2].working_bytes), (16 * 16 * 4, 16 * 16 * 4 + 2 * 2 * 16 * 16));
-        let none = stacks(wanted, 1, |_| vec![size(28, 1, Precision::F16)], options, &mut |_, _| {});
+        let none = stacks(wanted, 1, |_| vec![size(28, 1, StackPrecision::F16)], options, &mut |_, _| {});
         assert!(none.unwrap_err().to_string().contains("no stack of 28 channels"));
     }
 

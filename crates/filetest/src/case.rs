@@ -1,14 +1,14 @@
-//! What a file says of itself.
+//! The header of a test file: what to test and what to expect.
 
 use crate::close::Close;
 use crate::engine::{ENGINES, Engine};
 use std::ops::Range;
 
-/// What is to be checked.
+/// A test that a file names.
 #[derive(Clone, Debug)]
 pub enum Test {
     Read,
-    /// The file whose text is expected, if any.
+    /// The file with the expected text.
     Print(Option<String>),
     Check,
     Verify,
@@ -21,25 +21,25 @@ pub enum Test {
     },
 }
 
-/// `NAME = TEXT` of a file.
+/// A line `NAME = TEXT` of a file.
 #[derive(Clone, Debug)]
-pub struct GivenValue {
+pub struct Assignment {
     pub name: String,
     pub text: String,
-    /// The lines that it takes, from 0.
+    /// Its lines, counted from 0.
     pub lines: Range<usize>,
 }
 
-/// Where a refusal is expected or found: the line from 1, if it has one, and the code.
+/// The location of a refusal: its line from 1, if any, and its code.
 pub type ExpectedRefusal = (Option<usize>, String);
 
-/// A file, understood.
+/// A parsed test file.
 #[derive(Clone, Debug, Default)]
 pub struct Case {
     pub tests: Vec<Test>,
-    pub given: Vec<GivenValue>,
+    pub given: Vec<Assignment>,
     pub refusals: Vec<ExpectedRefusal>,
-    /// How many lines stand before the program.
+    /// Lines before the program.
     pub directives: usize,
 }
 
@@ -63,7 +63,7 @@ impl Case {
                 case.refusals.extend(codes.into_iter().map(|code| (None, code)));
                 continue;
             }
-            // Elements may go on in the following lines.
+            // Elements may continue on the following lines.
             while open_brackets(&line) > 0
                 && let Some(more) = lines.get(at).and_then(|l| l.strip_prefix("//!"))
             {
@@ -71,9 +71,9 @@ impl Case {
                 at += 1;
             }
             let Some((name, text)) = line.split_once('=') else {
-                return Err(format!("line {}: `{line}` is no directive", first + 1));
+                return Err(format!("line {}: `{line}` is not a directive", first + 1));
             };
-            let given = GivenValue { name: name.trim().into(), text: text.trim().into(), lines: first..at };
+            let given = Assignment { name: name.trim().into(), text: text.trim().into(), lines: first..at };
             case.given.push(given);
         }
         case.directives = at;
@@ -82,12 +82,12 @@ impl Case {
             case.refusals.extend(codes.into_iter().flatten().map(|code| (Some(n + 1), code)));
         }
         if case.tests.is_empty() {
-            return Err("no line says what to test: `//! test read print verify`".into());
+            return Err("no test is named; add a line such as `//! test read print verify`".into());
         }
         Ok(case)
     }
 
-    pub fn given(&self, name: &str) -> Option<&GivenValue> {
+    pub fn given(&self, name: &str) -> Option<&Assignment> {
         self.given.iter().find(|g| g.name == name)
     }
 }
@@ -131,7 +131,7 @@ fn tests_of(text: &str) -> Result<Vec<Test>, String> {
                     ("wrt", Some(Test::Grad { wrt })) => {
                         *wrt = value.split(',').map(str::to_owned).collect();
                     }
-                    _ => return Err(format!("`{key}` does not belong here")),
+                    _ => return Err(format!("`{key}` is not an option of this test")),
                 }
                 continue;
             }
@@ -175,14 +175,14 @@ mod tests {
     #[test]
     fn unknown_words_are_refused() {
         for (text, says) in [
-            ("program(1.3)", "what to test"),
+            ("program(1.3)", "no test is named"),
             ("//! test reed", "no test `reed`"),
             ("//! test run", "needs `engine=`"),
             ("//! test run engine=coral", "no engine `coral`"),
             ("//! test run engine=reference close=near", "close=near"),
             ("//! test grad", "needs `wrt=`"),
-            ("//! test read wrt=x", "does not belong"),
-            ("//! test read\n//! hello", "line 2: `hello` is no directive"),
+            ("//! test read wrt=x", "not an option"),
+            ("//! test read\n//! hello", "line 2: `hello` is not a directive"),
         ] {
             let refused = Case::parse(text).expect_err(text);
             assert!(refused.contains(says), "{refused}");

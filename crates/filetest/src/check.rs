@@ -1,6 +1,6 @@
-//! One file.
+//! Runs the tests of one file.
 
-use crate::case::{Case, ExpectedRefusal, GivenValue, Test};
+use crate::case::{Assignment, Case, ExpectedRefusal, Test};
 use crate::close::Close;
 use crate::engine::Engine;
 use crate::{grad, value};
@@ -10,16 +10,16 @@ use mil::text::tree::Tree;
 use mil::{Program, Report, Tensor, TensorType, ValueId, Verified, Weights, text};
 use std::path::Path;
 
-/// What came of a file.
+/// The result of checking a file.
 #[derive(Clone, Debug, Default)]
 pub struct FileResult {
     pub failures: Vec<String>,
     pub skipped: Vec<String>,
-    /// The file with its expectations rewritten, if any did not hold and that was asked for.
+    /// The file with updated expectations, if any failed and blessing is on.
     pub blessed: Option<String>,
 }
 
-/// Runs the tests that `source` names. `file` is for messages, and for finding files in its folder.
+/// Runs the tests that `source` names. `file` is used in messages and to resolve relative paths.
 pub fn check(file: &Path, source: &str, bless: bool) -> FileResult {
     let mut out = FileResult::default();
     let case = match Case::parse(source) {
@@ -42,7 +42,7 @@ pub fn check(file: &Path, source: &str, bless: bool) -> FileResult {
     out
 }
 
-/// Expectations to be rewritten.
+/// Expectations to update.
 #[derive(Default)]
 struct Edits {
     given: Vec<(String, String)>,
@@ -78,7 +78,7 @@ impl FileRun<'_> {
         report.render(&self.name(), self.source)
     }
 
-    /// Compares what was refused with what the file expects.
+    /// Compares the refusals with the expected ones.
     fn refusals(&mut self, report: Option<Report>) -> Result<(), String> {
         let line = |place: &Place| match place {
             Place::Text(range) => {
@@ -116,12 +116,12 @@ impl FileRun<'_> {
 
     fn print(&mut self, like: Option<&str>) -> Result<(), String> {
         let read = readable(self.source, &self.name())?;
-        // Without the comments, which hold what is expected.
+        // Without the comments, which hold the expectations.
         let tree = Tree { comments: Vec::new(), ..read.tree };
         let printed = text::format(&tree);
         let again = readable(&printed, "printed").map_err(|r| format!("what it prints:\n{r}"))?;
         if again.tree != tree {
-            return Err("what it prints is another program".into());
+            return Err("its printed text is a different program".into());
         }
         let twice = text::format(&again.tree);
         if twice != printed {
@@ -152,7 +152,7 @@ impl FileRun<'_> {
         let inputs = self.inputs(&program)?;
         for engine in engines {
             let Some(run) = engine.run else {
-                self.out.skipped.push(format!("engine `{}` is not at hand", engine.name));
+                self.out.skipped.push(format!("engine `{}` is not available", engine.name));
                 continue;
             };
             let outputs = run(&program, &weights, &inputs).map_err(|e| format!("`{}`: {e}", engine.name))?;
@@ -162,7 +162,7 @@ impl FileRun<'_> {
             for (&id, got) in f.outputs.iter().zip(outputs) {
                 let name = &f.value(id).name;
                 let wrong = match self.case.given(name) {
-                    None => Some("the file does not say what it is".to_owned()),
+                    None => Some("the file does not give its value".to_owned()),
                     Some(want) => close.difference(&got, &elements(want, f.ty(id))?),
                 };
                 match wrong {
@@ -191,7 +191,7 @@ impl FileRun<'_> {
             let (name, ty) = (&f.value(id).name, f.ty(id));
             cotangents.push(match self.case.given(&format!("d_{name}")) {
                 Some(given) => elements(given, ty)?,
-                // Any numbers would do that follow no pattern of the program's.
+                // Any numbers do that follow no pattern of the program.
                 None => {
                     Tensor::floats(ty.clone(), (0..ty.elements()).map(|i| (1.0 + (7 * n + i) as f64).cos()))
                 }
@@ -233,15 +233,15 @@ impl FileRun<'_> {
     }
 }
 
-fn elements(given: &GivenValue, ty: &TensorType) -> Result<Tensor, String> {
+fn elements(given: &Assignment, ty: &TensorType) -> Result<Tensor, String> {
     value::parse(ty, &given.text).map_err(|e| format!("`{}`: {e}", given.name))
 }
 
-/// The elements of `fp16 [[1, 2]]`, whose shape is that of the brackets.
-fn typed_elements(given: &GivenValue) -> Result<Tensor, String> {
+/// The elements of a text such as `fp16 [[1, 2]]`; the brackets give the shape.
+fn typed_elements(given: &Assignment) -> Result<Tensor, String> {
     let (dtype, text) = given.text.split_once(' ').unwrap_or((&given.text, ""));
     let dtype = mil::DType::from_name(dtype).ok_or_else(|| format!("`{}`: no type `{dtype}`", given.name))?;
-    // Rows are equally long, so the first ones tell the shape; if not, reading the elements says so.
+    // The first rows give the shape; parsing reports rows of unequal length.
     let mut shape = Vec::new();
     let mut row = text.trim();
     while let Some(inner) = row.strip_prefix('[') {
@@ -264,10 +264,10 @@ fn typed_elements(given: &GivenValue) -> Result<Tensor, String> {
         shape.push(items);
         row = inner[..first].trim();
     }
-    elements(&GivenValue { text: text.to_owned(), ..given.clone() }, &TensorType::new(dtype, shape))
+    elements(&Assignment { text: text.to_owned(), ..given.clone() }, &TensorType::new(dtype, shape))
 }
 
-/// The text as a tree, or all that is wrong with it.
+/// The text as a tree, or its report.
 fn readable<'s>(source: &'s str, name: &str) -> Result<Read<'s>, String> {
     let read = text::read(source);
     if read.report.has_errors() { Err(read.report.render(name, source)) } else { Ok(read) }
@@ -293,7 +293,7 @@ impl Edits {
         self.given.is_empty() && self.refusals.is_none()
     }
 
-    /// `source` with the expectations rewritten.
+    /// `source` with updated expectations.
     fn apply(&self, source: &str, case: &Case) -> String {
         let mut lines: Vec<Option<String>> = source.lines().map(|l| Some(l.to_owned())).collect();
         let mut added = Vec::new();

@@ -7,13 +7,13 @@ use mil::{Data, Tensor};
 /// A tolerance with its unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Close {
-    /// The same value; every NaN is the same, and so are the zeros.
+    /// Equal values; all NaNs are equal, and so are both zeros.
     Exact,
-    /// So many steps between neighbours of fp16.
+    /// At most this many units in the last place of fp16.
     Ulp16(u32),
-    /// So many steps between neighbours of fp32.
+    /// At most this many units in the last place of fp32.
     Ulp32(u32),
-    /// At most so far apart.
+    /// At most this absolute difference.
     Absolute(f64),
 }
 
@@ -32,13 +32,13 @@ impl Close {
         }
     }
 
-    /// Whether `got` is close to `want`; if not, how far apart they are.
+    /// The deviation of `got` from `want`, if it exceeds the tolerance.
     fn apart(self, got: f64, want: f64) -> Option<String> {
         if got == want || got.is_nan() && want.is_nan() {
             return None;
         }
         if got.is_nan() || want.is_nan() {
-            return Some("one is no number".into());
+            return Some("one is NaN".into());
         }
         let (steps, allowed, unit) = match self {
             Close::Exact => return Some("they must be equal".into()),
@@ -58,7 +58,7 @@ impl Close {
         (steps > u64::from(allowed)).then(|| format!("{steps} steps of {unit} apart, {allowed} allowed"))
     }
 
-    /// Where `got` is not close to `want`; `None` if it is.
+    /// The first element of `got` outside the tolerance; `None` if there is none.
     pub fn difference(self, got: &Tensor, want: &Tensor) -> Option<String> {
         if got.ty != want.ty || got.data.len() != want.data.len() {
             return Some(format!("{} elements of {}, expected {}", got.data.len(), got.ty, want.ty));
@@ -79,7 +79,7 @@ impl Close {
     }
 }
 
-/// The bits of a float as a number that grows with it; both zeros are 0.
+/// Maps the bits of a float to an ordered integer; both zeros map to 0.
 fn ordered<T: Into<i64>>(bits: T, lowest: T) -> i64 {
     let bits: i64 = bits.into();
     if bits < 0 { lowest.into() - bits } else { bits }

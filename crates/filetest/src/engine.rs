@@ -1,4 +1,4 @@
-//! The engines that files can name.
+//! The engines available to test files.
 
 use ane::{DeviceError, DeviceKind, SoftOptions, Surface};
 use mil::bytes::{from_memory, to_memory};
@@ -6,26 +6,26 @@ use mil::eval::Rounding;
 use mil::{DType, Program, Tensor, TensorType, ValueId, Verified, Weights};
 use softane::{Arena, Buffer, Executable, Pool, Slice, SliceMut};
 
-/// Runs the main function of a program on inputs in order of its parameters; a failure is a sentence.
+/// Runs the main function of a program on inputs in parameter order; an error is a sentence.
 pub type RunFn = fn(&Verified<Program>, &Weights, &[Tensor]) -> Result<Vec<Tensor>, String>;
 
-/// An engine that files can name.
+/// An engine for `run` tests.
 #[derive(Clone, Copy, Debug)]
 pub struct Engine {
-    /// As `engine=` gives it.
+    /// Its name in `engine=`.
     pub name: &'static str,
-    /// How it runs a program; `None` if it is not at hand.
+    /// Runs a program; `None` if the engine is not available.
     pub run: Option<RunFn>,
 }
 
-/// Every engine. A new one is a line here.
+/// All engines.
 pub const ENGINES: &[Engine] = &[
     Engine { name: "reference", run: Some(reference) },
     Engine { name: "soft", run: Some(soft) },
     Engine { name: "apple", run: None },
 ];
 
-/// The reference meaning, rounded after each operation.
+/// The reference evaluator, rounded after each operation.
 fn reference(
     program: &Verified<Program>,
     weights: &Weights,
@@ -34,7 +34,7 @@ fn reference(
     mil::eval::run(program, weights, inputs, Rounding::AsTyped).map_err(|e| e.to_string())
 }
 
-/// The software engine: through `ane::Device` if surfaces can hold inputs and outputs, else directly.
+/// The software engine: through `ane::Device` if surfaces can hold all inputs and outputs, else directly.
 fn soft(program: &Verified<Program>, weights: &Weights, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
     let function = program.entry();
     let mut ends = function.inputs.iter().chain(&function.outputs);
@@ -44,7 +44,7 @@ fn soft(program: &Verified<Program>, weights: &Weights, inputs: &[Tensor]) -> Re
     let executable = Executable::compile(program, weights).map_err(|e| e.to_string())?;
     let memory = |ty: &TensorType| match ty.bytes() {
         Some(bytes) => Ok(Buffer::zeroed(bytes)),
-        None => Err(format!("it cannot take or give {ty}")),
+        None => Err(format!("it does not support values of type {ty}")),
     };
     let mut from: Vec<Buffer> = inputs.iter().map(|t| memory(&t.ty)).collect::<Result<_, _>>()?;
     for (buffer, tensor) in from.iter_mut().zip(inputs) {

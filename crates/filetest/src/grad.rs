@@ -35,7 +35,7 @@ pub fn check(
     for (id, derived) in wrt.iter().zip(derived) {
         let value = f.value(*id);
         let position = f.inputs.iter().position(|i| i == id);
-        let position = position.ok_or_else(|| format!("`{}` is no input", value.name))?;
+        let position = position.ok_or_else(|| format!("`{}` is not an input", value.name))?;
         let mut inputs = inputs.to_vec();
         let mut differences = Vec::new();
         for i in 0..value.ty.elements() {
@@ -76,7 +76,7 @@ fn dot(x: &[f64], y: &[f64]) -> f64 {
     x.iter().zip(y).map(|(x, y)| x * y).sum()
 }
 
-/// The gradients that autodiff gives.
+/// The gradients computed by autodiff.
 fn derive(
     program: &Verified<Program>,
     weights: &Weights,
@@ -92,7 +92,8 @@ fn derive(
     let mut values = BTreeMap::new();
     if !function.outputs.is_empty() {
         let outputs = function.outputs.clone();
-        let derived = verify(Program::of(function)).map_err(|r| format!("the derived program: {r}"))?;
+        let derived =
+            verify(Program::of(function)).map_err(|r| format!("the derived program is invalid: {r}"))?;
         let inputs: Vec<Tensor> = inputs.iter().chain(cotangents).cloned().collect();
         let results = run(&derived, weights, &inputs, Rounding::Exact).map_err(|e| e.to_string())?;
         values.extend(outputs.into_iter().zip(results));

@@ -1,7 +1,7 @@
-//! Tests that are files: MIL programs that say in their first lines what must be so.
+//! File tests: MIL programs whose first lines state the tests and their expectations.
 //!
 //! ```text
-//! //! # Lines like this one are for readers.
+//! //! # Lines like this one are comments.
 //! //! test read print verify
 //! //! test run engine=reference,soft close=ulp16:2
 //! //! test grad wrt=x
@@ -12,11 +12,11 @@
 //!
 //! | test | holds if |
 //! |---|---|
-//! | `read` | the text is read, or refused as the file says |
-//! | `print` | the program prints, and what is printed is read and prints the same; `as=FILE`: it prints that file |
-//! | `check` | it is right as far as that can be said before it runs, or it is refused as the file says |
-//! | `verify` | it is right and can run as it is, or it is refused as the file says |
-//! | `run` | each `engine` computes the outputs given, as close as `close` says: `exact`, `ulp16:N`, `ulp32:N`, `abs:X` |
+//! | `read` | the text parses, or is refused as the file expects |
+//! | `print` | printing and parsing round-trip; `as=FILE`: it prints that file |
+//! | `check` | it is valid, with unknown sizes allowed, or is refused as the file expects |
+//! | `verify` | it is valid and can run, or is refused as the file expects |
+//! | `run` | each `engine` computes the given outputs within the tolerance `close`: `exact`, `ulp16:N`, `ulp32:N`, `abs:X` |
 //! | `grad` | autodiff agrees with finite differences of the mathematics, for each input of `wrt`; of fp32 programs |
 //!
 //! `NAME = …` gives an input, an output, or, as `d_NAME`, the cotangent of an output; elements are written as in MIL.
@@ -36,12 +36,12 @@ pub use engine::{ENGINES, Engine, RunFn};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A file that does not hold what it says.
+/// A failed file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The file.
     pub file: PathBuf,
-    /// What is wrong, in one or more lines.
+    /// The message, one or more lines.
     pub message: String,
 }
 
@@ -51,21 +51,21 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What came of a folder.
+/// The result of checking a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// How many files were checked.
+    /// The number of files checked.
     pub files: usize,
-    /// All that does not hold.
+    /// Failed tests.
     pub failures: Vec<Failure>,
-    /// What could not be tried, and why.
+    /// Tests that could not run, and why.
     pub skipped: Vec<String>,
 }
 
-/// Checks every `.mil` file below `folder`. With `bless`, expectations that do not hold are rewritten instead.
+/// Checks every `.mil` file below `folder`. With `bless`, failed expectations are updated instead.
 ///
 /// # Errors
-/// If the folder or a file cannot be read, or a blessed one not be written.
+/// If a file cannot be read, or a blessed file cannot be written.
 pub fn check_folder(folder: &Path, bless: bool) -> std::io::Result<Totals> {
     let mut files = Vec::new();
     collect(folder, &mut files)?;

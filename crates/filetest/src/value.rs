@@ -1,20 +1,20 @@
-//! Elements as files write them.
+//! Parses and prints elements in MIL syntax.
 
 use mil::tensor::round_float;
 use mil::{Data, Tensor, TensorType, text};
 
-/// Reads `elements`, nested as the shape of `ty` says, as MIL reads a literal.
+/// Parses `elements`, nested by the shape of `ty`, as a MIL literal.
 pub fn parse(ty: &TensorType, elements: &str) -> Result<Tensor, String> {
     let source =
         format!("program(1.3) {{ func f<ios18>() {{ {ty} v = const()[val = {ty}({elements})]; }} -> (v); }}");
     let program = text::parse(&source).map_err(|report| {
         let messages: Vec<String> = report.diagnostics.into_iter().map(|d| d.message).collect();
-        format!("{}; {ty} is wanted", messages.join("; "))
+        format!("{}; expected {ty}", messages.join("; "))
     })?;
     let f = program.functions.first();
     let literal = f.and_then(|f| f.ops.first()).and_then(mil::ir::Operation::const_literal);
-    let data = literal.and_then(|l| l.data()).ok_or("the elements must stand in the file")?;
-    Tensor::new(ty.clone(), data.clone()).ok_or(format!("these are not the elements of {ty}"))
+    let data = literal.and_then(|l| l.data()).ok_or("the elements must be in this file")?;
+    Tensor::new(ty.clone(), data.clone()).ok_or(format!("the elements do not match {ty}"))
 }
 
 /// Writes the elements so that [`parse`] reads them back, floats with the fewest decimals that do.

@@ -1,8 +1,8 @@
-//! Every file of `tests/mil`. `BLESS=1` rewrites the expectations that do not hold, but not what others recorded.
+//! Checks every file of `tests/mil`. `BLESS=1` updates failed expectations, except recorded ones.
 
 use std::path::Path;
 
-/// What `tests/oracle/record.py` writes; it alone does, so that no result of ours is taken for another's.
+/// The folder that `tests/oracle/record.py` writes; nothing else may, so that it holds results of other programs only.
 const RECORDED: &str = "oracle";
 
 fn all(kind: &str) {

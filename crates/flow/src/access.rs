@@ -1,17 +1,17 @@
-//! What a task declares, and the guards that it gets in return.
+//! Access declarations of tasks, and the guards that a task receives for them.
 
 use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::arena::ArenaState;
 use crate::{AccessError, Handle, Resource, Update};
 
-/// The cells that a task reads and writes, collected while it is declared.
+/// The declared reads and writes of a task under construction.
 #[derive(Debug)]
 pub struct Declaration {
     pub(crate) arena: Arc<ArenaState>,
     pub(crate) reads: Vec<Resource>,
     pub(crate) writes: Vec<Resource>,
-    /// The name of a cell of another arena, if one was declared.
+    /// The name of the first declared cell that belongs to another arena.
     pub(crate) foreign: Option<String>,
 }
 
@@ -24,7 +24,7 @@ impl Declaration {
     }
 }
 
-/// The right to lock cells, which a plan gives for the time of a task.
+/// Permission to lock cells; a plan issues it for the duration of a task.
 #[derive(Debug)]
 pub struct Permit(pub(crate) ());
 
@@ -32,7 +32,7 @@ pub struct Permit(pub(crate) ());
 ///
 /// An implementation for another type delegates both methods to the same handles.
 pub trait Read: Send + Sync {
-    /// What the task gets for the time that it runs.
+    /// The guards that the task holds while it runs.
     type Guard<'a>
     where
         Self: 'a;
@@ -51,7 +51,7 @@ pub trait Read: Send + Sync {
 ///
 /// An implementation for another type delegates both methods to the same handles.
 pub trait Write: Send + Sync {
-    /// What the task gets for the time that it runs.
+    /// The guards that the task holds while it runs.
     type Guard<'a>
     where
         Self: 'a;
@@ -115,7 +115,7 @@ impl<T: Send + Sync> Write for Update<T> {
     }
 }
 
-/// Guards of a `Vec` of declared cells, each locked when it is asked for.
+/// Read guards of a `Vec` of declared cells; each is locked on access.
 #[derive(Debug)]
 pub struct List<'a, A> {
     items: &'a [A],
@@ -128,7 +128,7 @@ impl<A> List<'_, A> {
         self.items.len()
     }
 
-    /// Whether none is declared.
+    /// Whether no item is declared.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
@@ -148,7 +148,7 @@ impl<A: Read> List<'_, A> {
     }
 }
 
-/// Guards of a `Vec` of cells that are declared to be written, each locked when it is asked for.
+/// Write guards of a `Vec` of declared cells; each is locked on access.
 #[derive(Debug)]
 pub struct ListMut<'a, A>(List<'a, A>);
 
@@ -158,7 +158,7 @@ impl<A: Write> ListMut<'_, A> {
         self.0.len()
     }
 
-    /// Whether none is declared.
+    /// Whether no item is declared.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -102,7 +102,7 @@ impl<T> Handle<T> {
         self.lock_exclusive()
     }
 
-    /// The handle as a task declares it that needs the cell's old content too.
+    /// Declares a read-modify-write access to the cell.
     pub fn update(&self) -> Update<T> {
         Update(self.clone())
     }
@@ -111,12 +111,12 @@ impl<T> Handle<T> {
         Arc::ptr_eq(&self.0.arena, arena)
     }
 
-    /// Never waits: the plan keeps tasks apart that conflict.
+    /// Never blocks: the plan orders conflicting tasks.
     pub(crate) fn lock_shared(&self) -> Result<RwLockReadGuard<'_, T>, AccessError> {
         self.0.value.try_read().map_err(|e| self.locked(&e))
     }
 
-    /// Never waits.
+    /// Never blocks.
     pub(crate) fn lock_exclusive(&self) -> Result<RwLockWriteGuard<'_, T>, AccessError> {
         self.0.value.try_write().map_err(|e| self.locked(&e))
     }

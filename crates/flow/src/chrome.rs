@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use crate::{Lane, Span, Trace};
 
-/// Gaps that are shorter are not drawn: they are what a lane needs to look for its next task.
+/// The shortest idle gap that is drawn; shorter ones are scheduling overhead.
 const SHORTEST: Duration = Duration::from_micros(1);
 
 impl Trace {
-    /// The record as Chrome trace JSON, for `chrome://tracing` or Perfetto: tasks, what lanes waited for, and idle time.
+    /// The trace as Chrome JSON for `chrome://tracing` or Perfetto: tasks, waits and idle time.
     pub fn to_chrome_json(&self) -> String {
         trace_json(self)
     }
 }
 
-/// One row a lane, one bar a task; between them, what a lane waited for, and where it had nothing to do.
+/// One row per lane and one bar per task; between tasks, bars for waits and idle time.
 ///
-/// Times count from the first that is recorded.
+/// Timestamps are relative to the first recorded one.
 fn trace_json(trace: &Trace) -> String {
     let all = || trace.lanes.iter().flatten().map(|r| r.span).chain(trace.marks.iter().map(|m| m.span));
     let zero = all().map(|span| span.start).min().unwrap_or_default();
@@ -58,21 +58,21 @@ fn trace_json(trace: &Trace) -> String {
     format!("{{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n{}\n]}}\n", events.join(",\n"))
 }
 
-/// What a lane did.
+/// A recorded task of a lane.
 struct Work {
     name: String,
     span: Span,
-    /// Of the tasks that it waited for the last, with its end.
+    /// The last dependency to finish, with its end.
     blocker: Option<(String, Duration)>,
 }
 
-/// All that a lane did, in order of time.
+/// The recorded tasks of a lane, by start time.
 fn works(trace: &Trace, lane: Lane) -> Vec<Work> {
     let tasks = trace.lanes[lane.index()].iter().map(|record| {
         let tasks = &trace.plans[record.plan];
         let ends = tasks[record.task].waits.iter().filter_map(|wait| {
             let other = &tasks[wait.task];
-            // Plans run again and again: of the same run is the latest that was done before.
+            // A plan may run repeatedly: the latest earlier execution belongs to the same run.
             let lane = &trace.lanes[other.lane.index()];
             let same = lane.iter().rev().filter(|r| r.plan == record.plan && r.task == wait.task);
             let end = same.map(|r| r.span.end).find(|end| *end <= record.span.start)?;
@@ -88,13 +88,13 @@ fn works(trace: &Trace, lane: Lane) -> Vec<Work> {
     all
 }
 
-/// Microseconds, the format's unit, exact to the nanosecond.
+/// A time in microseconds, the unit of the format, with nanosecond precision.
 fn micros(t: Duration) -> String {
     let nanos = t.as_nanos();
     format!("{}.{:03}", nanos / 1000, nanos % 1000)
 }
 
-/// `text` as the inside of a JSON string.
+/// Escapes `text` for a JSON string.
 fn escaped(text: &str) -> String {
     let mut json = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,12 +1,12 @@
-//! What can go wrong: a graph that cannot be ordered, a run that did not reach its end.
+//! Errors of graph construction and of runs.
 
 use crate::Lane;
 
-/// Why a graph is no plan.
+/// Why a graph cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GraphError {
-    /// A name is taken: listings, errors and traces could not tell the tasks apart.
+    /// Two tasks share a name, so listings, errors and traces would be ambiguous.
     #[error("tasks {first} and {second} of the graph are both called `{name}`")]
     DuplicateTask {
         /// The name they share.
@@ -17,25 +17,25 @@ pub enum GraphError {
         second: usize,
     },
     /// A task declares a cell that the arena made after the graph.
-    #[error("task `{task}` declares cell {cell} of the arena, and the graph was begun with {known} cells")]
+    #[error("task `{task}` declares cell {cell} of the arena, but the graph was created with {known} cells")]
     UnknownCell {
         /// The task.
         task: String,
-        /// The cell's place in the arena.
+        /// The cell's index in the arena.
         cell: u32,
-        /// How many cells the arena had.
+        /// Cells in the arena when the graph was created.
         known: usize,
     },
-    /// A task declares a cell of another arena: hazards between the two are not seen.
-    #[error("task `{task}` declares cell `{cell}`, which another arena made")]
+    /// A task declares a cell of another arena; hazards across arenas are not tracked.
+    #[error("task `{task}` declares cell `{cell}`, which belongs to another arena")]
     ForeignCell {
         /// The task.
         task: String,
         /// The cell's name.
         cell: String,
     },
-    /// A task declares a cell twice: it could not lock it twice.
-    #[error("task `{task}` declares cell `{cell}` to write it, and declares it once more")]
+    /// A task declares a cell that it writes twice; it could not lock it twice.
+    #[error("task `{task}` writes cell `{cell}` and declares it a second time")]
     DeclaredTwice {
         /// The task.
         task: String,
@@ -49,9 +49,9 @@ impl GraphError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::DuplicateTask { .. } => Some("Put the layer or the micro-batch into the task's name."),
-            Self::UnknownCell { .. } => Some("Declare all cells before the graph is begun."),
+            Self::UnknownCell { .. } => Some("Declare all cells before creating the graph."),
             Self::ForeignCell { .. } => {
-                Some("Declare only cells of the arena that the graph was begun with.")
+                Some("Declare only cells of the arena that the graph was created with.")
             }
             Self::DeclaredTwice { .. } => {
                 Some("Declare a cell that is read and written once, as an `update`.")
@@ -64,35 +64,35 @@ impl GraphError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccessError {
-    /// A plan runs on the arena, and the cell was asked for without a declaration.
-    #[error("cell `{cell}` was asked for outside of a task's declaration while a plan runs")]
+    /// The cell was accessed without a declaration while a plan runs on the arena.
+    #[error("cell `{cell}` was accessed without a declaration while a plan runs")]
     Running {
         /// The cell's name.
         cell: String,
     },
-    /// A guard of the cell is held elsewhere.
+    /// Another guard of the cell is alive.
     #[error("cell `{cell}` is in use")]
     InUse {
         /// The cell's name.
         cell: String,
     },
     /// A thread panicked while it wrote the cell.
-    #[error("cell `{cell}` was left half written by a thread that panicked")]
+    #[error("cell `{cell}` may be half written: a thread panicked while writing it")]
     Poisoned {
         /// The cell's name.
         cell: String,
     },
-    /// A task asked for more cells of a list than it declared.
-    #[error("cell {index} of a list was asked for, and {declared} are declared")]
+    /// A task indexed past the end of a declared list of cells.
+    #[error("cell {index} of a list was accessed, but only {declared} are declared")]
     Undeclared {
-        /// The place that was asked for.
+        /// The requested index.
         index: usize,
-        /// How many the task declared.
+        /// The length of the declared list.
         declared: usize,
     },
 }
 
-/// What a task's call may come to: its own error, or a cell that could not be locked.
+/// Why a task failed: its own error, or a cell that could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError<E> {
     /// The task's own error.
@@ -103,7 +103,7 @@ pub enum TaskError<E> {
     Access(#[from] AccessError),
 }
 
-/// Why a run stopped before its end; tasks that had not begun by then never do.
+/// Why a run stopped early; tasks that had not begun are skipped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError<E> {
@@ -114,17 +114,17 @@ pub enum RunError<E> {
         task: String,
         /// The lane it ran on.
         lane: Lane,
-        /// What it returned.
+        /// The error that it returned.
         source: E,
     },
-    /// A cell that a task declared could not be locked.
+    /// A declared cell could not be locked.
     #[error("task `{task}` on the {lane} lane: {source}")]
     Access {
         /// The task's name.
         task: String,
-        /// Its lane.
+        /// The lane it ran on.
         lane: Lane,
-        /// Why.
+        /// The reason.
         source: AccessError,
     },
     /// A task panicked.
@@ -134,37 +134,37 @@ pub enum RunError<E> {
         task: String,
         /// The lane it ran on.
         lane: Lane,
-        /// What it panicked with.
+        /// The panic message.
         message: String,
     },
-    /// The system gave a lane no thread.
-    #[error("no thread for the {lane} lane")]
+    /// The system refused to start a thread for a lane.
+    #[error("cannot start a thread for the {lane} lane")]
     Thread {
         /// The lane.
         lane: Lane,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The plan or another one of its arena is being run by another thread, or by one of its own tasks.
-    #[error("a plan of this memory is running already")]
+    /// A plan of the arena is already running, on another thread or around this call.
+    #[error("a plan of this arena is already running")]
     Busy,
 }
 
 impl<E> RunError<E> {
     /// What the caller can do about it, if anything: one sentence, imperative.
     ///
-    /// A task's own error knows its own remedy: ask `source`.
+    /// For a task's own error, see `source`.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Task { .. } | Self::Access { .. } => None,
             Self::Panic { .. } => {
-                Some("Run again with `RUST_BACKTRACE=1` and report the place it names: this is a bug.")
+                Some("Run again with `RUST_BACKTRACE=1` and report the location it prints: this is a bug.")
             }
             Self::Thread { .. } => {
                 Some("Raise the number of threads this user may start (`ulimit -u`), or end other programs.")
             }
             Self::Busy => {
-                Some("Wait until the first run has returned, or build a second plan on other memory.")
+                Some("Wait until the first run has returned, or build a second plan on another arena.")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Declarations: tasks that say what they read and write.
+//! The graph builder: tasks with their declared reads and writes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,21 +8,21 @@ use crate::arena::ArenaState;
 use crate::task::{Around, TaskInfo, Work};
 use crate::{Arena, GraphError, Lane, Plan, Read, Resource, TaskError, Write};
 
-/// Tasks in the order in which one thread alone would run them.
+/// Tasks in sequential program order.
 ///
-/// `'a` is how long the data borrowed by the tasks lives, `E` what a task may fail with.
+/// `'a` bounds the data that tasks borrow; `E` is the tasks' error type.
 pub struct Graph<'a, E> {
     arena: Arc<ArenaState>,
     names: Vec<Arc<str>>,
     tasks: Vec<TaskInfo>,
     work: Vec<Box<Work<'a, E>>>,
     around: Option<Around<'a, E>>,
-    /// What is wrong with the first task that declares what it must not.
+    /// The error of the first task with an invalid declaration.
     refused: Option<GraphError>,
 }
 
 impl<'a, E> Graph<'a, E> {
-    /// A graph without tasks on the cells that `arena` has declared so far.
+    /// An empty graph over the cells declared in `arena` so far.
     pub fn new(arena: &Arena) -> Self {
         Self {
             arena: Arc::clone(&arena.state),
@@ -44,7 +44,7 @@ impl<'a, E> Graph<'a, E> {
         TaskBuilder { graph: self, name: name.into(), lane: Lane::Cpu, reads: (), writes: () }
     }
 
-    /// Derives who waits for whom.
+    /// Derives the dependencies between tasks.
     ///
     /// # Errors
     /// If two tasks share a name, or a task declares a cell of another arena, or one twice of which it writes.
@@ -66,7 +66,7 @@ impl<'a, E> Graph<'a, E> {
     }
 }
 
-/// A task being declared: on which lane, and the cells `R` that it reads and `W` that it writes.
+/// A task under construction that reads the cells `R` and writes the cells `W`.
 #[must_use = "a task joins the graph only when `run` is called"]
 pub struct TaskBuilder<'g, 'a, E, R, W> {
     graph: &'g mut Graph<'a, E>,
@@ -77,7 +77,7 @@ pub struct TaskBuilder<'g, 'a, E, R, W> {
 }
 
 impl<'g, 'a, E, R, W> TaskBuilder<'g, 'a, E, R, W> {
-    /// Puts the task on `lane`; a task that does not say is on [`Lane::Cpu`].
+    /// Puts the task on `lane`; the default is [`Lane::Cpu`].
     pub fn on(self, lane: Lane) -> Self {
         Self { lane, ..self }
     }
@@ -88,7 +88,7 @@ impl<'g, 'a, E, R, W> TaskBuilder<'g, 'a, E, R, W> {
         TaskBuilder { graph, name, lane, reads, writes }
     }
 
-    /// Declares the cells that the task writes; one whose old content it needs too is an [`Update`](crate::Update).
+    /// Declares the cells that the task writes; use an [`Update`](crate::Update) for read-modify-write.
     pub fn writes<W2: Write + 'a>(self, writes: W2) -> TaskBuilder<'g, 'a, E, R, W2> {
         let Self { graph, name, lane, reads, .. } = self;
         TaskBuilder { graph, name, lane, reads, writes }
@@ -96,9 +96,9 @@ impl<'g, 'a, E, R, W> TaskBuilder<'g, 'a, E, R, W> {
 }
 
 impl<'a, E, R: Read + 'a, W: Write + 'a> TaskBuilder<'_, 'a, E, R, W> {
-    /// Adds the task, with what it does, at the end of the graph.
+    /// Appends the task, with the function it runs, to the graph.
     ///
-    /// `work` is called once a run, with guards of the declared cells. Tasks that share nothing may run while it does.
+    /// `work` is called once per run with guards of the declared cells. Independent tasks may run concurrently.
     pub fn run<F>(self, work: F)
     where
         F: for<'c> Fn(R::Guard<'c>, W::Guard<'c>) -> Result<(), E> + Send + Sync + 'a,

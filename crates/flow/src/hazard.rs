@@ -1,8 +1,8 @@
-//! Who waits for whom, derived from declarations.
+//! Derives dependencies between tasks from their declarations.
 //!
-//! A lane serves its tasks in order, so "task `t` is done" means "its lane has finished so many tasks": all
-//! that a task needs to know of another lane is one number. A task's clock holds one such number a lane. It tells
-//! which waits another wait or the order of the lane already implies; these are dropped.
+//! A lane runs its tasks in order, so "task `t` is done" means "its lane has finished n tasks": one number per lane
+//! describes the progress. A task's clock holds these numbers (a vector clock). Waits that another wait or the lane's
+//! own order already implies are dropped.
 
 use crate::Lane;
 use crate::task::{Hazard, TaskInfo, Wait};
@@ -10,7 +10,7 @@ use crate::task::{Hazard, TaskInfo, Wait};
 /// How many tasks each lane must have finished.
 pub(crate) type Clock = [usize; Lane::COUNT];
 
-/// Those who touched a resource last: its writer, and on each lane the latest reader since.
+/// The last accesses of a resource: its writer, and the latest reader since on each lane.
 #[derive(Clone, Default)]
 struct Touched {
     writer: Option<usize>,
@@ -21,8 +21,8 @@ struct Touched {
 /// counts. Resources must be below `resources`.
 pub(crate) fn derive(tasks: &mut [TaskInfo], resources: usize) -> Vec<Clock> {
     let mut touched = vec![Touched::default(); resources];
-    let mut rank = Vec::with_capacity(tasks.len()); //   place in its lane
-    let mut clocks = Vec::with_capacity(tasks.len()); // what is done once the task is done
+    let mut rank = Vec::with_capacity(tasks.len()); //   index in its lane
+    let mut clocks = Vec::with_capacity(tasks.len()); // the progress implied by the task's end
     let mut lanes = [Clock::default(); Lane::COUNT]; //  the clock of each lane's latest task
     let mut needs = Vec::with_capacity(tasks.len());
 

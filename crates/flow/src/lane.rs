@@ -1,13 +1,13 @@
-//! The queues a step is spread over.
+//! Lanes: the queues that tasks are assigned to.
 
 use std::fmt;
 
-/// A serial queue of tasks, served in declaration order by one thread.
+/// A serial queue of tasks; one thread runs them in declaration order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Dispatches to the engine.
     Engine,
-    /// Mathematics on the host.
+    /// Computation on the host.
     Cpu,
 }
 
@@ -25,7 +25,7 @@ impl Lane {
         }
     }
 
-    /// The lane's place in [`Lane::ALL`].
+    /// The lane's index in [`Lane::ALL`].
     pub(crate) const fn index(self) -> usize {
         self as usize
     }

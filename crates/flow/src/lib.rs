@@ -1,10 +1,10 @@
-//! One training step as a graph of tasks: who waits for whom follows from what each task reads and writes.
+//! Task graphs whose dependencies follow from the declared reads and writes of each task.
 //!
 //! An [`Arena`] declares memory, each cell once. A [`Graph`] collects tasks in the order in which a single thread would
 //! run them; a task declares the cells that it reads and writes, and gets guards of these and of nothing else. The
-//! [`Plan`] of a graph is data: it prints, and it runs on one thread a lane ([`Plan::run`]). Tasks that conflict never
-//! overlap and run in declaration order, so a run leaves the same bits behind as the single thread would; tasks that do
-//! not conflict may overlap.
+//! [`Plan`] of a graph is data: it prints, and it runs on one thread per lane ([`Plan::run`]). Tasks that conflict never
+//! overlap and run in declaration order, so a run produces the same bits as sequential execution; independent tasks may
+//! overlap.
 //!
 //! Not in this crate: what a task computes, engines, and any parallelism inside a task.
 //!
@@ -31,17 +31,17 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod access; // what a task declares, and the guards that it gets
+mod access; // declarations and guards
 mod arena; //  memory as typed handles
 mod chrome; // spans → trace-event JSON
-mod error; //  what can go wrong
-mod graph; //  declarations: tasks
-mod hazard; // declarations → who waits for whom
+mod error; //  error types
+mod graph; //  the builder
+mod hazard; // declarations → dependencies
 mod lane; //   the queues
 mod plan; //   the ordered graph, as text
 mod run; //    the plan on threads
-mod task; //   what is known of a task
-mod trace; //  what a run did when
+mod task; //   task metadata
+mod trace; //  timings of runs
 
 pub use access::{Declaration, List, ListMut, Permit, Read, Write};
 pub use arena::{Arena, Handle, Resource, Update};

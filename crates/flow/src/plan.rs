@@ -8,9 +8,9 @@ use crate::hazard::{self, Clock};
 use crate::task::{Around, TaskInfo, Work};
 use crate::{Lane, Resource};
 
-/// A graph in which it is settled who waits for whom; built once, run many times.
+/// A graph with resolved dependencies; built once, run many times.
 ///
-/// `Display` lists one task a line in declaration order: its lane, its name, what it waits for and why.
+/// `Display` lists one task per line in declaration order: lane, name, dependencies and their hazards.
 pub struct Plan<'a, E> {
     pub(crate) tasks: Arc<[TaskInfo]>,
     pub(crate) work: Vec<Box<Work<'a, E>>>,
@@ -19,7 +19,7 @@ pub struct Plan<'a, E> {
     pub(crate) lanes: [Vec<usize>; Lane::COUNT],
     /// For each task, `waits` as numbers of finished tasks.
     pub(crate) needs: Vec<Clock>,
-    /// The memory that it runs on.
+    /// The arena that it runs on.
     pub(crate) arena: Arc<ArenaState>,
     names: Vec<Arc<str>>,
 }

@@ -1,8 +1,7 @@
-//! The plan on threads: one a lane.
+//! Runs a plan with one thread per lane.
 //!
-//! All that lanes tell each other is how many tasks they have finished. A task waits only for tasks declared
-//! before it, and so does everything ahead of it in its lane; the earliest unfinished task can therefore
-//! always begin, and a run ends.
+//! Lanes share one thing: how many tasks each has finished. A task waits only for tasks declared before it, and so do
+//! all tasks ahead of it in its lane. The earliest unfinished task can therefore always begin, and a run terminates.
 
 use std::any::Any;
 use std::array;
@@ -17,27 +16,27 @@ use crate::hazard::Clock;
 use crate::trace::Record;
 use crate::{Lane, Plan, RunError, Span, TaskError, Trace};
 
-/// How often a lane looks before it sleeps: a few microseconds, what falling asleep and waking cost.
+/// Spin iterations before a lane sleeps: a few microseconds, about the cost of sleeping and waking.
 const SPINS: u32 = 100;
 
 impl<'a, E: Send + 'a> Plan<'a, E> {
-    /// Runs every task once, each lane on a thread of its own; the calling thread serves the first lane.
+    /// Runs every task once, each lane on its own thread; the calling thread runs the first lane.
     ///
     /// # Errors
-    /// The first task to fail or to panic, by name. Tasks under way are then waited for, others never
-    /// begin. The plan may be run again afterwards. `Busy` if it or another plan of its arena is running already.
+    /// The first task to fail or panic, by name. Running tasks are then joined; others are
+    /// skipped. The plan may be run again afterwards. `Busy`, if a plan of the arena is already running.
     pub fn run(&self) -> Result<(), RunError<E>> {
         self.execute([const { None }; Lane::COUNT], None)
     }
 
-    /// Like [`Plan::run`], and adds to `trace` when each task ran. While the calling thread waits, it calls `idle` again and
-    /// again instead of sleeping.
+    /// Like [`Plan::run`], and records task timings in `trace`. While the calling thread waits, it calls `idle`
+    /// repeatedly instead of sleeping.
     ///
-    /// For threads of a pool that tasks use too: `idle` does one job of the pool, so that no task waits for the very
-    /// thread that waits for it.
+    /// Use this on a thread of a pool that tasks use too: `idle` runs one job of the pool, which prevents a deadlock
+    /// between the task and the waiting thread.
     ///
     /// # Errors
-    /// As [`Plan::run`]; `trace` then holds the tasks that did begin.
+    /// As [`Plan::run`]; `trace` then holds the tasks that had begun.
     pub fn run_busy(&self, trace: &mut Trace, idle: &dyn Fn()) -> Result<(), RunError<E>> {
         let (began, origin, plan) = (Instant::now(), trace.origin, trace.place(&self.tasks));
         let recorder = |records| Some(Recorder { origin, plan, records });
@@ -126,7 +125,7 @@ impl<'a, E: Send + 'a> Plan<'a, E> {
     }
 }
 
-/// Where the spans of one lane go.
+/// The output for the spans of one lane.
 struct Recorder<'t> {
     origin: Instant,
     plan: usize,
@@ -141,15 +140,14 @@ impl Recorder<'_> {
     }
 }
 
-/// How far a run is.
+/// The progress of a run.
 struct Progress<E> {
     /// How many tasks each lane has finished.
     finished: [AtomicUsize; Lane::COUNT],
     stopped: AtomicBool,
-    /// Lanes on threads of their own that have ended.
+    /// Spawned lanes that have ended.
     left: AtomicUsize,
-    /// Why the run was stopped. Both atomics change only under this lock, so that nobody falls asleep
-    /// between a look and the change looked for.
+    /// Why the run was stopped. Both atomics change only under this lock, which prevents lost wake-ups.
     failure: Mutex<Option<RunError<E>>>,
     changed: Condvar,
 }
@@ -165,7 +163,7 @@ impl<E> Progress<E> {
         }
     }
 
-    /// Waits until every lane has finished as many tasks as `need` says; false if the run was stopped.
+    /// Waits until every lane has finished at least `need` tasks; false if the run was stopped.
     fn wait_for(&self, need: &Clock, idle: Option<&dyn Fn()>) -> bool {
         let stopped = || self.stopped.load(Ordering::Acquire);
         let met = || self.finished.iter().zip(need).all(|(done, need)| done.load(Ordering::Acquire) >= *need);
@@ -195,7 +193,7 @@ impl<E> Progress<E> {
         self.changed.notify_all();
     }
 
-    /// Stops the run because of `failure`, unless it is stopped already.
+    /// Stops the run because of `failure`, unless it has already stopped.
     fn stop(&self, failure: RunError<E>) {
         let mut guard = self.lock();
         self.stopped.store(true, Ordering::Release);
@@ -228,14 +226,14 @@ impl Drop for Running<'_> {
     }
 }
 
-/// What a panic said, if it said it in words.
+/// The message of a panic whose payload is a string.
 fn message(payload: Box<dyn Any + Send>) -> String {
     match payload.downcast::<String>() {
         Ok(text) => *text,
         Err(payload) => match payload.downcast_ref::<&str>() {
             Some(text) => (*text).to_owned(),
             None => {
-                // A payload of the task's own making could panic again when dropped, and leave others waiting.
+                // Dropping a custom payload could panic again and leave other lanes waiting.
                 std::mem::forget(payload);
                 "(no message)".to_owned()
             }

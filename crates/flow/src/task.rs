@@ -1,4 +1,4 @@
-//! What is known of a task: what it touches, whom it waits for, and its work.
+//! Task metadata: resources, dependencies and the work itself.
 
 use std::fmt;
 
@@ -25,35 +25,35 @@ impl fmt::Display for Hazard {
     }
 }
 
-/// A task that must be done before another may begin, and why.
+/// A dependency on an earlier task, and its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
-    /// The earlier task's place in [`crate::Plan::tasks`].
+    /// The earlier task's index in [`crate::Plan::tasks`].
     pub task: usize,
-    /// How the two conflict.
+    /// The kind of conflict.
     pub hazard: Hazard,
-    /// Over what; where they conflict over several resources, the first declared by the later task.
+    /// The resource; of several, the first that the later task declares.
     pub resource: Resource,
 }
 
-/// What a plan knows about a task.
+/// A task of a plan.
 #[derive(Clone, Debug)]
 pub struct TaskInfo {
-    /// Its name, unique in the plan.
+    /// The name, unique in the plan.
     pub name: String,
-    /// The lane that serves it.
+    /// The lane that runs it.
     pub lane: Lane,
-    /// What it reads.
+    /// The resources that it reads.
     pub reads: Vec<Resource>,
-    /// What it writes.
+    /// The resources that it writes.
     pub writes: Vec<Resource>,
-    /// Tasks of other lanes that must be done first: at most one a lane, none that another one implies.
-    /// Earlier tasks of its own lane are done anyway.
+    /// Dependencies on tasks of other lanes: at most one per lane, none implied by another. Earlier tasks of its own lane
+    /// need no entry.
     pub waits: Vec<Wait>,
 }
 
 /// A task's work with its declared cells bound to it.
 pub type Work<'a, E> = dyn Fn() -> Result<(), TaskError<E>> + Send + Sync + 'a;
 
-/// How a task's work is called.
+/// A wrapper that calls a task's work.
 pub(crate) type Around<'a, E> = Box<dyn Fn(&Work<'a, E>) -> Result<(), TaskError<E>> + Send + Sync + 'a>;

@@ -1,4 +1,4 @@
-//! What runs did when.
+//! Timings of runs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,26 +6,26 @@ use std::time::{Duration, Instant};
 use crate::Lane;
 use crate::task::TaskInfo;
 
-/// From when to when a task ran; both count from the same zero as the spans beside it.
+/// The time interval of a task; all spans of a trace share one origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// When it began.
+    /// The start.
     pub start: Duration,
-    /// When it was done.
+    /// The end.
     pub end: Duration,
 }
 
 impl Span {
-    /// How long it took.
+    /// The duration.
     pub fn duration(&self) -> Duration {
         self.end.saturating_sub(self.start)
     }
 }
 
-/// A record of runs, of one plan or of several; times count from [`Trace::new`].
+/// A record of runs of one or more plans; times are relative to [`Trace::new`].
 ///
-/// Runs are added by [`crate::Plan::run_busy`]. Cleared between steps it keeps its memory, so recording
-/// then allocates nothing.
+/// [`crate::Plan::run_busy`] adds runs. Clearing keeps the allocated memory, so later steps
+/// allocate nothing.
 #[derive(Clone, Debug)]
 pub struct Trace {
     pub(crate) origin: Instant,
@@ -39,13 +39,13 @@ pub struct Trace {
 /// One task of one run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {
-    /// Whose task: a place in `Trace::plans`.
+    /// The plan's index in `Trace::plans`.
     pub(crate) plan: usize,
     pub(crate) task: usize,
     pub(crate) span: Span,
 }
 
-/// Work that no plan has.
+/// Work outside of plans.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     pub(crate) lane: Lane,
@@ -65,7 +65,7 @@ impl Trace {
         }
     }
 
-    /// Forgets what was recorded; the clock goes on.
+    /// Removes all records; the clock keeps running.
     pub fn clear(&mut self) {
         self.lanes.iter_mut().for_each(Vec::clear);
         self.plans.clear();
@@ -73,9 +73,9 @@ impl Trace {
         self.elapsed = Duration::ZERO;
     }
 
-    /// Adds what `other` recorded, at the time it happened.
+    /// Adds the records of `other`, shifted to this trace's clock.
     ///
-    /// What happened before this trace's zero is put at zero.
+    /// Events before this trace's origin are clamped to it.
     pub fn append(&mut self, other: &Self) {
         let later = other.origin.saturating_duration_since(self.origin);
         let earlier = self.origin.saturating_duration_since(other.origin);
@@ -94,29 +94,29 @@ impl Trace {
         self.elapsed += other.elapsed;
     }
 
-    /// Adds work that no plan has, done on `lane` since `start`: it is drawn, and counts for nothing else.
+    /// Adds work outside of plans, done on `lane` since `start`: it is drawn but not counted.
     pub fn mark(&mut self, lane: Lane, name: &'static str, start: Instant) {
         let since = |t: Instant| t.saturating_duration_since(self.origin);
         let span = Span { start: since(start), end: since(Instant::now()) };
         self.marks.push(Mark { lane, name, span });
     }
 
-    /// How long the recorded runs took, from the call to the return.
+    /// The total wall time of the recorded runs.
     pub fn elapsed(&self) -> Duration {
         self.elapsed
     }
 
-    /// How long `lane` worked, waiting not counted.
+    /// The busy time of `lane`, without waits.
     pub fn busy(&self, lane: Lane) -> Duration {
         self.lanes[lane.index()].iter().map(|record| record.span.duration()).sum()
     }
 
-    /// The tasks `lane` ran, with their spans, in order; one that failed is among them.
+    /// The tasks that `lane` ran, with their spans, in order; includes failed ones.
     pub fn spans(&self, lane: Lane) -> impl Iterator<Item = (&TaskInfo, Span)> {
         self.lanes[lane.index()].iter().map(|record| (&self.plans[record.plan][record.task], record.span))
     }
 
-    /// The place of a plan's tasks in `plans`, which they join if they are new.
+    /// The index of a plan's tasks in `plans`; adds them if they are new.
     pub(crate) fn place(&mut self, tasks: &Arc<[TaskInfo]>) -> usize {
         self.plans.iter().position(|known| Arc::ptr_eq(known, tasks)).unwrap_or_else(|| {
             self.plans.push(Arc::clone(tasks));

@@ -30,34 +30,34 @@ pub struct Weights {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum BlobError {
-    #[error("the program names weight file `{path}`, which is not given")]
+    #[error("the program uses weight file `{path}`, which is missing")]
     Missing { path: String },
-    #[error("weight file `{path}` has {got} bytes; its header and a record at {offset} need {want}")]
+    #[error("weight file `{path}` has {got} bytes; the header and a record at {offset} need {want}")]
     Truncated { path: String, offset: u64, got: u64, want: u64 },
-    #[error("weight file `{path}` is of version {got}; version {want} is read")]
+    #[error("weight file `{path}` has version {got}; version {want} is supported")]
     Version { path: String, got: u32, want: u32 },
     #[error(
-        "offset {offset} of weight file `{path}` is not the place of a record: records are at multiples of 64, from 64 on"
+        "offset {offset} of weight file `{path}` is not a record: records start at multiples of 64, from 64 on"
     )]
     Offset { path: String, offset: u64 },
     #[error(
-        "no record stands at offset {offset} of weight file `{path}`: it begins with {got:#010x}, not {want:#010x}"
+        "offset {offset} of weight file `{path}` is not a record: it begins with {got:#010x}, not {want:#010x}"
     )]
     Sentinel { path: String, offset: u64, got: u32, want: u32 },
     #[error(
         "the record at offset {offset} of weight file `{path}` has elements of kind {got}, which is not supported"
     )]
     Unsupported { path: String, offset: u64, got: String },
-    #[error("the record at offset {offset} of weight file `{path}` holds {got}; {want} is wanted")]
+    #[error("the record at offset {offset} of weight file `{path}` holds {got}; expected {want}")]
     ElementType { path: String, offset: u64, got: DType, want: DType },
     #[error("the record at offset {offset} of weight file `{path}` holds {got}; only floats are rewritten")]
     NotFloat { path: String, offset: u64, got: DType },
-    #[error("the record at offset {offset} of weight file `{path}` holds {got} bytes; {want} are wanted")]
+    #[error("the record at offset {offset} of weight file `{path}` holds {got} bytes; expected {want}")]
     Size { path: String, offset: u64, got: u64, want: u64 },
-    #[error("the record at offset {offset} of weight file `{path}` holds {got} elements; {want} are wanted")]
+    #[error("the record at offset {offset} of weight file `{path}` holds {got} elements; expected {want}")]
     Count { path: String, offset: u64, got: usize, want: usize },
     #[error(
-        "the record at offset {offset} of weight file `{path}` has its data at {got}, which is no multiple of 64"
+        "the record at offset {offset} of weight file `{path}` has its data at {got}, which is not a multiple of 64"
     )]
     Alignment { path: String, offset: u64, got: u64 },
     #[error(
@@ -65,32 +65,32 @@ pub enum BlobError {
     )]
     Bounds { path: String, offset: u64, from: u64, to: u64, got: u64 },
     #[error(
-        "the record at offset {offset} of weight file `{path}` has {got} padding bits; at most {want} are wanted"
+        "the record at offset {offset} of weight file `{path}` has {got} padding bits; expected at most {want}"
     )]
     Padding { path: String, offset: u64, got: u64, want: u64 },
     #[error(
         "the record at offset {offset} of weight file `{path}` has its data from {from} to {to}, which is {other}"
     )]
     Overlap { path: String, offset: u64, from: u64, to: u64, other: &'static str },
-    #[error("weight file `{path}` cannot hold {ty}: there is no such element in blob storage")]
+    #[error("weight file `{path}` cannot hold {ty}: blob storage does not support this element type")]
     Unstorable { path: String, ty: TensorType },
-    #[error("the {elements} elements for weight file `{path}` are not those of {ty}")]
+    #[error("the {elements} elements for weight file `{path}` do not match {ty}")]
     Elements { path: String, ty: TensorType, elements: usize },
     #[error("weight file `{path}` would be too large: {ty}")]
     TooLarge { path: String, ty: TensorType },
 }
 
 impl BlobError {
-    /// What the user can do about it, if anything: one sentence, imperative.
+    /// A remedy, if there is one: one imperative sentence.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Missing { .. } => Some("Give every weight file that the program names."),
+            Self::Missing { .. } => Some("Pass every weight file that the program uses."),
             Self::Truncated { .. } | Self::Bounds { .. } => Some("Copy the file again; its end is missing."),
             Self::Version { .. } | Self::Sentinel { .. } | Self::Offset { .. } => {
                 Some("Check that the file belongs to the program, and that each `offset` names a record.")
             }
             Self::Overlap { .. } => {
-                Some("Write the file again; each record needs data of its own behind it.")
+                Some("Write the file again; each record must be followed by its own data.")
             }
             Self::Unstorable { .. } => Some("Write the constant into the program instead."),
             _ => None,
@@ -109,10 +109,10 @@ impl Weights {
         self.files.insert(path.into(), bytes.into());
     }
 
-    /// Adds or replaces a file that holds `tensor` alone, its record at [`FIRST_ENTRY`].
+    /// Adds or replaces a file with the single tensor `tensor`, its record at [`FIRST_ENTRY`].
     ///
     /// # Errors
-    /// If blob storage has no such elements, or they are not those of the tensor's type.
+    /// If blob storage does not support the element type, or the elements do not match the tensor's type.
     pub fn add_tensor(&mut self, path: impl Into<String>, tensor: &Tensor) -> Result<(), BlobError> {
         let path = path.into();
         let mut writer = BlobWriter::new(&path);
@@ -121,10 +121,10 @@ impl Weights {
         Ok(())
     }
 
-    /// Adds or replaces a file that holds zeros of type `ty` alone, its record at [`FIRST_ENTRY`].
+    /// Adds or replaces a file with a single tensor of zeros of type `ty`, its record at [`FIRST_ENTRY`].
     ///
     /// # Errors
-    /// If blob storage has no such elements, or memory does not hold as many.
+    /// If blob storage does not support the element type, or memory is insufficient.
     pub fn add_zeros(&mut self, path: impl Into<String>, ty: &TensorType) -> Result<(), BlobError> {
         let path = path.into();
         let mut writer = BlobWriter::new(&path);
@@ -138,7 +138,7 @@ impl Weights {
         self.files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice()))
     }
 
-    /// Each file to be rewritten in place, in order of the paths; they may go to different threads.
+    /// Mutable access to each file, in order of the paths; different threads may use them.
     pub fn files_mut(&mut self) -> impl Iterator<Item = WeightFile<'_>> {
         self.files.iter_mut().map(|(path, bytes)| WeightFile { path, bytes })
     }
@@ -153,46 +153,46 @@ impl Weights {
         self.files.is_empty()
     }
 
-    /// The elements whose record stands at `offset` of file `path`, where they are.
+    /// The raw elements of the record at `offset` of file `path`.
     ///
     /// # Errors
-    /// If there is no such file, or no sound record there.
+    /// If there is no such file, or no valid record there.
     pub fn entry(&self, path: &str, offset: u64) -> Result<Entry<'_>, BlobError> {
         let bytes = self.files.get(path).ok_or_else(|| BlobError::Missing { path: path.to_owned() })?;
         let record = format::locate(path, bytes, offset)?;
         Ok(Entry { dtype: record.dtype, elements: record.elements, bytes: &bytes[record.range()] })
     }
 
-    /// The offset of each record of file `path`, in order: the first at [`FIRST_ENTRY`], each other behind the data of
-    /// the one before, as many as the header says.
+    /// The offset of each record of file `path`, in order: the first at [`FIRST_ENTRY`], each other after the data of the
+    /// previous one; the header gives the count.
     ///
     /// # Errors
-    /// If there is no such file, it is shorter than its header says, a record is not sound, or the data of one is not
-    /// behind it, so that it overlaps what stands before.
+    /// If there is no such file, it is shorter than its header states, a record is invalid, or a record's data overlap what
+    /// precedes them.
     pub fn records(&self, path: &str) -> Result<Vec<u64>, BlobError> {
         let bytes = self.files.get(path).ok_or_else(|| BlobError::Missing { path: path.to_owned() })?;
         format::records(path, bytes)
     }
 
-    /// The same, to be rewritten in place.
+    /// Mutable access to the raw elements of a record.
     ///
     /// # Errors
-    /// If there is no such file, or no sound record there.
+    /// If there is no such file, or no valid record there.
     pub fn entry_mut<'a>(&'a mut self, path: &'a str, offset: u64) -> Result<EntryMut<'a>, BlobError> {
         let bytes = self.files.get_mut(path).ok_or_else(|| BlobError::Missing { path: path.to_owned() })?;
         EntryMut::of(path, bytes, offset)
     }
 
-    /// Overwrites the elements whose record stands at `offset` of file `path`, narrowed to the type they are stored
+    /// Overwrites the elements of the record at `offset` of file `path`, narrowed to the type they are stored
     /// in; see [`EntryMut::write_f32`].
     ///
     /// # Errors
-    /// If there is no such file or record, its elements are no floats, or they are not as many as `values`.
+    /// If there is no such file or record, its elements are not floats, or their number differs from that of `values`.
     pub fn write_f32(&mut self, path: &str, offset: u64, values: &[f32]) -> Result<(), BlobError> {
         self.entry_mut(path, offset)?.write_f32(values)
     }
 
-    /// Overwrites the elements whose record stands at `offset` of file `path` with the transpose of `values`,
+    /// Overwrites the elements of the record at `offset` of file `path` with the transpose of `values`,
     /// `[rows, cols]`; see [`EntryMut::write_f32_transposed`].
     ///
     /// # Errors
@@ -219,10 +219,10 @@ impl Weights {
         Ok(entry)
     }
 
-    /// The tensor of type `ty` whose metadata record stands at `offset` of file `path`.
+    /// The tensor of type `ty` whose record is at `offset` of file `path`.
     ///
     /// # Errors
-    /// If there is no such file, or no such tensor in it.
+    /// If there is no such file, or it has no such tensor at `offset`.
     pub fn read(&self, path: &str, offset: u64, ty: &TensorType) -> Result<Tensor, BlobError> {
         let data = self.check(path, offset, ty)?.decode();
         Ok(Tensor { ty: ty.clone(), data })

@@ -1,4 +1,4 @@
-//! Elements as bytes, little-endian: as memory holds them, and as blobs do, where those of less than a byte are packed.
+//! Little-endian encodings of elements: in memory, and in blobs, where elements of less than a byte are packed.
 
 use crate::tensor::Data;
 use crate::ty::DType;
@@ -43,7 +43,7 @@ pub fn from_memory(dtype: DType, bytes: &[u8]) -> Data {
         DType::I32 => Data::Int(each(bytes, |b| i64::from(i32::from_le_bytes(b)))),
         DType::U32 => Data::Int(each(bytes, |b| i64::from(u32::from_le_bytes(b)))),
         DType::I64 => Data::Int(each(bytes, i64::from_le_bytes)),
-        // What an i64 cannot hold becomes the largest one.
+        // Values beyond i64 saturate.
         DType::U64 => Data::Int(each(bytes, |b| i64::try_from(u64::from_le_bytes(b)).unwrap_or(i64::MAX))),
     }
 }
@@ -104,12 +104,12 @@ fn push_float(out: &mut Vec<u8>, dtype: DType, x: f64) {
     }
 }
 
-/// The exponent's bias of an 8-bit float with `mantissa` bits behind the point.
+/// The exponent bias of an 8-bit float with `mantissa` fraction bits.
 fn f8_bias(mantissa: u32) -> i32 {
     (1 << (6 - mantissa)) - 1
 }
 
-/// Reads an 8-bit float. `finite` says that it has no infinities, and that only all ones are no number.
+/// Decodes an 8-bit float. A `finite` format has no infinities, and only all ones encode NaN.
 fn f8_to_float(byte: u8, mantissa: u32, finite: bool) -> f64 {
     let sign = if byte >> 7 == 1 { -1.0 } else { 1.0 };
     let (exponent, digits) = (i32::from(byte & 0x7F) >> mantissa, byte & ((1 << mantissa) - 1));
@@ -147,7 +147,7 @@ fn f8_from_float(x: f64, mantissa: u32, finite: bool) -> u8 {
         s => {
             let lowest = 1 - f8_bias(mantissa);
             let exponent = ((s.to_bits() >> 52) as i32 - 1023).max(lowest);
-            // Counted in units of the last place; a normal number's first digit becomes part of the exponent.
+            // In units of the last place; a normal number's leading bit becomes part of the exponent.
             let units = (s / 2f64.powi(exponent - mantissa as i32)) as i32;
             (((exponent - lowest) << mantissa) + units) as u8
         }

@@ -1,4 +1,4 @@
-//! Diagnostics: what was refused, where, and what would help.
+//! Diagnostics: message, place and remedy.
 
 mod render;
 mod style;
@@ -19,13 +19,13 @@ pub enum Place {
     Text(Range<usize>),
     /// The Rust line that called the builder.
     Rust(&'static Location<'static>),
-    /// The argument of a parameter of the refused operation; the reader of the text turns it into a range.
+    /// The argument of a parameter of the refused operation; the parser resolves it to a range.
     Param(&'static str),
     /// Result `n` of the operation that is refused.
     Result(usize),
 }
 
-/// Places never make programs differ.
+/// Places do not take part in comparisons.
 impl PartialEq for Place {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -37,7 +37,7 @@ impl PartialEq for Place {
 pub enum Severity {
     /// Worth knowing.
     Note,
-    /// Probably not what was meant.
+    /// Probably a mistake.
     Warning,
     /// The program is refused.
     #[default]
@@ -55,7 +55,7 @@ impl Severity {
     }
 }
 
-/// A rule's refusal: it knows the parameter, the verifier knows the place.
+/// A refusal by an operation's rule: it names the parameter; the verifier adds the place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reject {
     /// The rule, in words with hyphens: `inner-dimensions`.
@@ -64,7 +64,7 @@ pub struct Reject {
     pub message: String,
     /// Notes on parameters: name and text.
     pub labels: Vec<(&'static str, String)>,
-    /// What would help.
+    /// The remedy.
     pub help: Option<String>,
 }
 
@@ -80,14 +80,14 @@ impl Reject {
         self
     }
 
-    /// Adds what would help.
+    /// Adds a remedy.
     pub fn help(mut self, text: impl Into<String>) -> Reject {
         self.help = Some(text.into());
         self
     }
 }
 
-/// One thing wrong with a program.
+/// One error or warning.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
     /// How bad it is.
@@ -98,9 +98,9 @@ pub struct Diagnostic {
     pub message: String,
     /// Where.
     pub place: Place,
-    /// Notes with the places they belong to.
+    /// Notes with their places.
     pub labels: Vec<(Place, String)>,
-    /// What would help.
+    /// The remedy.
     pub help: Option<String>,
 }
 
@@ -130,14 +130,14 @@ impl Diagnostic {
         Diagnostic { severity: Severity::Error, code, message, place, labels, help }
     }
 
-    /// Adds what would help.
+    /// Adds a remedy.
     pub fn help(mut self, text: impl Into<String>) -> Diagnostic {
         self.help = Some(text.into());
         self
     }
 }
 
-/// All that is to be said of a program; holds an error when returned as one.
+/// All diagnostics of a program; contains an error if returned as `Err`.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// In order of discovery.

@@ -1,7 +1,7 @@
 //! Whether two programs are the same, and where not.
 //!
-//! Every value of both programs gets a number that says how it is computed: equal operations on values of equal numbers
-//! give values of equal numbers. So names, the order of operations that do not depend on each other, the spelling of
+//! Every value of both programs gets a number that identifies how it is computed (value numbering): equal operations on
+//! values of equal numbers give equal numbers. So names, the order of independent operations, the spelling of
 //! constants and values that are computed twice make no difference. What the text says beside the computation (version,
 //! build information, labels, remarks of engines, comments) is not compared.
 
@@ -19,10 +19,10 @@ use explain::Explain;
 use number::{Numbered, Numbers};
 use std::ops::Range;
 
-/// All that differs, or the first of it: what follows from one difference is not another.
+/// The differences; consequences of one difference are not reported.
 ///
-/// Parameters are matched by their names if both programs use the same ones, else in order; results in order.
-/// `contents` gives the digest of the elements of a weight, by path and offset; where it has none, weights are the same
+/// Parameters are matched by name if both programs use the same names, else by order; results by order.
+/// `contents` gives the digest of the elements of a weight, by path and offset; without a digest, weights are equal
 /// if path and offset are.
 pub fn diff<'t>(
     first: &'t Tree<'t>,
@@ -37,7 +37,7 @@ pub fn diff<'t>(
     found
 }
 
-/// The functions that belong together: those of one name, or the only ones.
+/// Pairs of functions: those of equal names, or the only ones.
 fn pairs<'t>(
     first: &'t Tree<'t>,
     second: &'t Tree<'t>,

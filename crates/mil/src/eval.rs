@@ -1,7 +1,7 @@
-//! The reference meaning of a program: slow, exact, the judge of every engine.
+//! The reference evaluator: slow, exact, the standard that every engine is compared with.
 //!
-//! Types are found out as it goes, from the values at hand: so it also runs programs whose sizes are not known before,
-//! or depend on what they compute.
+//! Types are inferred during evaluation from the actual values, so it also runs programs whose sizes are unknown or
+//! depend on computed values.
 
 use crate::blob::{BlobError, Weights};
 use crate::diag::Reject;
@@ -14,19 +14,19 @@ use crate::verify::Verified;
 /// When floats are rounded to their element type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rounding {
-    /// After each operation, once: what an engine with that storage does.
+    /// Once after each operation, like an engine that stores every value.
     AsTyped,
-    /// Never, all is `f64`: what the mathematics says. Gradients are checked so.
+    /// Never: all values are `f64`. Used to check gradients.
     Exact,
 }
 
-/// Elements of one value, at most: each takes 8 bytes here.
+/// The most elements of a value: each takes 8 bytes here.
 pub const LARGEST: usize = 1 << 28;
 
 /// Elements of all values that are held at one time, at most. A value is held until the last operation that uses it.
 pub const HELD: usize = 1 << 29;
 
-/// Loops that together go on for longer are taken for ones that never end.
+/// The most loop iterations in total; more count as an endless loop.
 pub const ITERATIONS: usize = 1 << 20;
 
 /// Why a program could not be run.
@@ -36,15 +36,15 @@ pub const ITERATIONS: usize = 1 << 20;
 pub enum EvalError {
     #[error("the program has no function")]
     NoFunction,
-    #[error("`{function}` takes {want} inputs, {got} are given")]
+    #[error("`{function}` takes {want} inputs, but {got} were passed")]
     InputCount { function: String, want: usize, got: usize },
-    #[error("input `{name}` is {want}, {got} is given")]
+    #[error("input `{name}` is {want}, but {got} was passed")]
     InputType { name: String, want: TensorType, got: TensorType },
     #[error("weights: {0}")]
     Blob(#[from] BlobError),
     #[error("`{value}`, with these inputs: {} ({})", .reject.message, .reject.code)]
     Refused { value: String, reject: Box<Reject> },
-    #[error("`{value}` is written as {want}, with these inputs it is {got}")]
+    #[error("`{value}` is declared as {want}, but with these inputs it is {got}")]
     ResultType { value: String, want: Box<TensorType>, got: Box<TensorType> },
     #[error("`{value}` would be {ty}; the reference engine holds at most {LARGEST} elements of a value")]
     TooLarge { value: String, ty: TensorType },
@@ -52,14 +52,14 @@ pub enum EvalError {
         "with `{value}`, {ty}, values of more than {HELD} elements would be held, the most that the reference engine does"
     )]
     TooMuch { value: String, ty: TensorType },
-    #[error("the loop that gives `{value}` does not end: loops have run {ITERATIONS} times")]
+    #[error("the loop that computes `{value}` does not end: loops have run {ITERATIONS} times")]
     Endless { value: String },
 }
 
-/// Runs the main function of `program` on `inputs`, in order of its parameters.
+/// Runs the main function of `program` on `inputs`, in parameter order.
 ///
 /// # Errors
-/// If number or types of the inputs are not the function's, a blob is not what a literal says, a value is too large, or
+/// If the inputs do not match the parameters, a blob does not match its literal, a value is too large, or
 /// a loop does not end.
 pub fn run(
     program: &Verified<Program>,
@@ -70,11 +70,11 @@ pub fn run(
     run_function(program.main().ok_or(EvalError::NoFunction)?, weights, inputs, rounding)
 }
 
-/// Runs `function`, whose sizes need not be known, on `inputs`; what the verifier refuses, with these inputs, is an
+/// Runs `function`, whose sizes may be unknown, on `inputs`; what the verifier refuses with these inputs is an
 /// error.
 ///
 /// # Errors
-/// As [`run`], and if an operation does not take what it gets.
+/// As [`run`], and if an operation refuses its operands.
 pub fn run_function(
     function: &Function,
     weights: &Weights,
@@ -109,7 +109,7 @@ pub fn run_function(
     run.tensors(&function.outputs)
 }
 
-/// For each operation, the values that nothing behind it uses.
+/// For each operation, the values of which it is the last use.
 fn last_uses(function: &Function) -> Vec<Vec<ValueId>> {
     let mut last = vec![Vec::new(); function.ops.len()];
     let mut used = vec![false; function.values.len()];
@@ -136,7 +136,7 @@ struct Run<'f> {
 }
 
 impl<'f> Run<'f> {
-    /// Gives value `id` its elements.
+    /// Sets the elements of value `id`.
     fn hold(&mut self, id: ValueId, tensor: Tensor) -> Result<(), EvalError> {
         self.release(id);
         self.room(&self.function.value(id).name, &tensor.ty)?;
@@ -151,7 +151,7 @@ impl<'f> Run<'f> {
         }
     }
 
-    /// Checks that a value of type `ty` can be held with all others.
+    /// Checks that a value of type `ty` fits in memory with all others.
     fn room(&self, value: &str, ty: &TensorType) -> Result<(), EvalError> {
         if ty.elements() > LARGEST {
             return Err(EvalError::TooLarge { value: value.to_owned(), ty: ty.clone() });
@@ -221,7 +221,7 @@ impl<'f> Run<'f> {
         EvalError::Refused { value: self.name(operation).to_owned(), reject: Box::new(reject) }
     }
 
-    /// The values of `ids`; those of a checked function are all there.
+    /// The values of `ids`; in a checked function all are defined.
     fn tensors(&self, ids: &[ValueId]) -> Result<Vec<Tensor>, EvalError> {
         let mut copied = self.held;
         let mut out = Vec::with_capacity(ids.len());
@@ -297,7 +297,7 @@ fn is_true(tensor: &Tensor) -> bool {
 /// The elements of a literal, wherever they are.
 ///
 /// # Errors
-/// If they are in a blob that is missing, or is not what the literal says.
+/// If they are in a blob that is missing or does not match the literal.
 pub fn load(literal: &Literal, weights: &Weights) -> Result<Tensor, BlobError> {
     match &literal.data {
         LiteralData::Inline(data) => Ok(Tensor { ty: literal.ty.clone(), data: (**data).clone() }),

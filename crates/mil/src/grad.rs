@@ -2,7 +2,7 @@
 //!
 //! The derived operations are appended to the function they are derived from, each in the scope of the operation
 //! whose gradient it is part of, with [`Phase::Backward`]. The rules of the op table write the mathematics; this
-//! driver walks, sums over broadcast axes, adds where paths meet, and drops what nobody asked for.
+//! driver walks the program, sums over broadcast axes, adds where paths meet, and drops unused cotangents.
 
 use crate::build::{Builder, Var};
 use crate::diag::Report;
@@ -16,7 +16,7 @@ use std::ops::Deref;
 #[derive(Clone, Debug)]
 pub struct Joint {
     /// The forward operations as they were, then the derived ones. Parameters: the forward ones, then one cotangent
-    /// `d_NAME` for each seed. Without outputs: who cuts it chooses them.
+    /// `d_NAME` for each seed. It has no outputs: [`cut`](crate::pass::cut) selects them.
     pub function: Function,
     /// The cotangent of each differentiated value that has one.
     pub cotangents: BTreeMap<ValueId, ValueId>,
@@ -39,13 +39,13 @@ pub enum GradError {
     NameTaken { name: String },
 }
 
-/// The backward program of `forward`: its parameters are those of `forward` and a cotangent `d_NAME` for each result that
-/// is a float, its results the cotangents `d_NAME` of `wrt`. It computes what of the forward pass it needs.
+/// The backward program of `forward`: its parameters are those of `forward` and a cotangent `d_NAME` for each float
+/// result, its results the cotangents `d_NAME` of `wrt`. It recomputes the parts of the forward pass that it needs.
 ///
 /// All sizes must be known. `wrt` are parameters, constants or other values outside of blocks.
 ///
 /// # Errors
-/// If an operation on the way has no gradient, a value of `wrt` is no float, or the results do not depend on it.
+/// If an operation on the path has no gradient, a value of `wrt` is not a float, or no result depends on it.
 pub fn backward_function(forward: &Function, wrt: &[ValueId]) -> Result<Function, GradError> {
     let mut forward = forward.clone();
     let mut seeds: Vec<ValueId> = Vec::new();
@@ -81,7 +81,7 @@ pub fn backward_function(forward: &Function, wrt: &[ValueId]) -> Result<Function
     Ok(function)
 }
 
-/// Renames what has the name that the cotangent of one of `values` is to get.
+/// Renames values whose names are needed for the cotangents of `values`.
 fn free_names<'v>(
     function: &mut Function,
     values: impl Iterator<Item = &'v ValueId>,
@@ -108,7 +108,7 @@ fn free_names<'v>(
 /// Derives the cotangents of `wrt` from those of `seeds`.
 ///
 /// # Errors
-/// If an operation on the way has no gradient.
+/// If an operation on the path has no gradient.
 pub fn backward(forward: &Function, seeds: &[ValueId], wrt: &[ValueId]) -> Result<Joint, GradError> {
     for &v in seeds.iter().chain(wrt) {
         let value = forward.value(v);
@@ -127,7 +127,7 @@ pub fn backward(forward: &Function, seeds: &[ValueId], wrt: &[ValueId]) -> Resul
     let literals = forward.literals();
     for operation in forward.ops.iter().rev() {
         let live = operation.results.iter().any(|r| cotangents.contains_key(r) && active[r.index()]);
-        // Constants depend on nothing, even if their cotangents are asked for.
+        // Constants depend on nothing, even if their cotangents are requested.
         if !live || operation.const_literal().is_some() {
             continue;
         }
@@ -168,7 +168,7 @@ pub fn backward(forward: &Function, seeds: &[ValueId], wrt: &[ValueId]) -> Resul
     }
     builder.set_scope(Scope::default());
     let cotangents: BTreeMap<_, _> = cotangents.into_iter().filter(|(v, _)| active[v.index()]).collect();
-    // A cotangent that several values share is named after the last of them.
+    // A cotangent shared by several values is named after the last of them.
     for (&v, &d) in cotangents.iter().rev() {
         builder.suggest_name(d, &format!("d_{}", forward.value(v).name));
     }
@@ -303,17 +303,17 @@ impl<'b> GradCall<'_, 'b> {
         self.builder
     }
 
-    /// Whether anyone asked for the cotangent of parameter `name`; rules may skip the work if not.
+    /// Whether the cotangent of parameter `name` is needed; rules may skip the work if not.
     pub fn wants(&self, name: &str) -> bool {
         self.values(name).iter().any(|v| self.active[v.index()])
     }
 
-    /// Gives the cotangent of parameter `name`; it may still be broadcast.
+    /// Sets the cotangent of parameter `name`; it may still have broadcast axes.
     pub fn give(&mut self, name: &str, var: Var<'b>) {
         self.give_nth(name, 0, var);
     }
 
-    /// Gives the cotangent of value `n` of variadic parameter `name`.
+    /// Sets the cotangent of value `n` of variadic parameter `name`.
     pub fn give_nth(&mut self, name: &str, n: usize, var: Var<'b>) {
         if let Some(&v) = self.values(name).get(n)
             && self.active[v.index()]
@@ -322,8 +322,8 @@ impl<'b> GradCall<'_, 'b> {
         }
     }
 
-    /// Gives the cotangents of all arguments by way of simpler operations: `write` writes what this one does, in a
-    /// function of its own, and that is differentiated.
+    /// Sets the cotangents of all arguments through simpler operations: `write` expresses this operation in a separate
+    /// function, which is differentiated.
     pub fn through(&mut self, write: impl for<'p> Fn(&Call<'_>, &Values<'p>) -> Vec<Var<'p>>) {
         let parts = Builder::new("parts", Opset::NEWEST);
         let (mut values, mut map, mut wrt) = (Values::new(), HashMap::new(), Vec::new());
@@ -362,7 +362,7 @@ impl<'b> GradCall<'_, 'b> {
         }
     }
 
-    /// Says that this form of the operation cannot be differentiated.
+    /// Reports that this form of the operation cannot be differentiated.
     pub fn refuse(&mut self, reason: impl Into<String>) {
         self.refused = Some(reason.into());
     }

@@ -7,7 +7,7 @@ use crate::ty::{Opset, TensorType};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// A program: functions, and what its writer said of itself.
+/// A program: functions and metadata.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
     /// The version of the text format, as in `program(1.3)`.
@@ -63,23 +63,23 @@ pub struct Value {
 /// A function: parameters, operations in order of execution, results.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Function {
-    /// Its name; `main` as a rule.
+    /// The name, usually `main`.
     pub name: String,
     /// The operations it is written against.
     pub opset: Opset,
     /// Parameters.
     pub inputs: Vec<ValueId>,
-    /// Operations; each uses only what stands before it.
+    /// Operations; each uses only values defined before it.
     pub ops: Vec<Operation>,
     /// Results.
     pub outputs: Vec<ValueId>,
-    /// All values, found by [`ValueId`].
+    /// All values, indexed by [`ValueId`].
     pub values: Vec<Value>,
-    /// Memory that keeps its value between runs: each is a parameter and a result.
+    /// States, whose values persist between runs: each is a parameter and a result.
     pub states: Vec<State>,
 }
 
-/// Memory of a program that keeps its value between runs.
+/// A state: a variable whose value persists between runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// Its name.
@@ -104,7 +104,7 @@ impl Function {
         }
     }
 
-    /// The same function without operations and values: its name, its opset, and who its parameters and results are.
+    /// The signature only: name, opset, parameters and results, without operations and values.
     pub(crate) fn head(&self) -> Function {
         Function {
             inputs: self.inputs.clone(),
@@ -164,7 +164,7 @@ impl Function {
         out
     }
 
-    /// For each value, its literal if a `const` defines it.
+    /// For each value, its literal, if a `const` defines it.
     pub fn literals(&self) -> Vec<Option<&Literal>> {
         let mut out = vec![None; self.values.len()];
         for op in self.operations() {
@@ -183,7 +183,7 @@ pub struct Operation {
     pub op: Op,
     /// Arguments, by position of their parameter in the entry; any order.
     pub args: Vec<Arg>,
-    /// What it defines.
+    /// The values that it defines.
     pub results: Vec<ValueId>,
     /// The `name` attribute.
     pub label: Option<String>,
@@ -191,11 +191,11 @@ pub struct Operation {
     pub scope: Scope,
     /// Where it was written.
     pub place: Place,
-    /// What `cond` and `while_loop` do.
+    /// The blocks of `cond` and `while_loop`.
     pub blocks: Vec<Block>,
 }
 
-/// Operations inside an operation. They see the values defined before it; what they define, only they see.
+/// Operations inside an operation. They may use values defined before it; their own values are local.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Block {
     /// Parameters.
@@ -232,7 +232,7 @@ impl Operation {
         self.args.iter().find(|a| a.param == at).map(|a| &a.value)
     }
 
-    /// The value given to parameter `name`, if it is one value.
+    /// The argument of parameter `name`, if it is a single value.
     pub fn arg_value(&self, name: &str) -> Option<ValueId> {
         match self.arg(name)? {
             ArgValue::Value(v) => Some(*v),
@@ -281,11 +281,11 @@ impl Operation {
 pub struct Arg {
     /// Position in [`OpDef::params`](crate::OpDef).
     pub param: usize,
-    /// What is given.
+    /// The argument.
     pub value: ArgValue,
 }
 
-/// What an argument can be.
+/// An argument.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ArgValue {
     /// The name of an earlier value.
@@ -299,9 +299,9 @@ pub enum ArgValue {
 /// A typed constant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Literal {
-    /// Its type.
+    /// The type.
     pub ty: TensorType,
-    /// Where its elements are.
+    /// The storage of its elements.
     pub data: LiteralData,
 }
 
@@ -320,17 +320,17 @@ pub enum LiteralData {
 }
 
 impl Literal {
-    /// A literal whose elements stand in the program.
+    /// A literal with inline elements.
     pub fn inline(tensor: Tensor) -> Literal {
         Literal { ty: tensor.ty, data: LiteralData::Inline(Arc::new(tensor.data)) }
     }
 
-    /// A literal whose elements stand in a weight file.
+    /// A literal with elements in a weight file.
     pub fn blob(ty: TensorType, path: impl Into<String>, offset: u64) -> Literal {
         Literal { ty, data: LiteralData::Blob { path: path.into(), offset } }
     }
 
-    /// The elements, if they stand in the program.
+    /// The elements, if they are inline.
     pub fn data(&self) -> Option<&Data> {
         match &self.data {
             LiteralData::Inline(d) => Some(d),
@@ -349,7 +349,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Whether `other` is this scope or a part of it.
+    /// Whether `other` is this scope or nested in it.
     pub fn covers(&self, other: &Scope) -> bool {
         let part = other.name.strip_prefix(&*self.name);
         self.phase == other.phase && part.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))

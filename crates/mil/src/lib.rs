@@ -1,10 +1,10 @@
-//! The language MIL: types, one table of operations, text, verifier, builder, reference meaning, gradients.
+//! The language MIL: types, the op table, text, verifier, builder, reference evaluator, gradients.
 //!
 //! A [`Program`] is made by the [`Builder`] or read from text; [`verify::verify`] turns it into a
-//! [`Verified`] one, which is all that an engine accepts. What an operation is called, takes, returns, means and
-//! how it is differentiated stands in one entry of [`ops`]; everything else reads that entry.
+//! [`Verified`] one, which is all that an engine accepts. One entry of [`ops`] holds an operation's name, parameters, type rule,
+//! evaluation and gradient; everything else reads that entry.
 //!
-//! Not here: files, threads, devices, what any engine can or cannot do.
+//! Not here: files, threads, devices, limits of engines.
 #![forbid(unsafe_code)]
 
 pub mod blob;

@@ -1,4 +1,4 @@
-//! What an entry of the op table is, and what its rules get to see.
+//! The entries of the op table, and the views of an operation that their rules receive.
 //!
 //! Circle because an entry holds all of an operation: its gradient rule sees the builder, the checker, and programs,
 //! which are made of operations.
@@ -17,7 +17,7 @@ use crate::ty::{Opset, TensorType};
 use std::fmt;
 use std::ops::Deref;
 
-/// All that is known of an operation.
+/// An entry of the op table.
 #[derive(Debug)]
 pub struct OpDef {
     /// The name in MIL text.
@@ -26,14 +26,14 @@ pub struct OpDef {
     pub since: Opset,
     /// Parameters, in the order of coremltools' documentation.
     pub params: &'static [Param],
-    /// How it treats the axes of what it takes.
+    /// How it treats the axes of its operands.
     pub axes: Axes,
-    /// How its floating-point operations are counted.
+    /// The count of its floating-point operations.
     pub work: Work,
     /// The type rule: the types of the results. Required arguments are present, parameters that must be
     /// constant are, and dtypes are among those listed.
     pub infer: fn(&Call<'_>) -> Result<Vec<TensorType>, Reject>,
-    /// The meaning: exact in `f64`; the caller rounds the results once to their element type.
+    /// The evaluation: exact in `f64`; the caller rounds the results once to their element type.
     pub eval: fn(&Eval<'_>) -> Vec<Tensor>,
     /// The gradient.
     pub grad: Grad,
@@ -44,7 +44,7 @@ pub struct OpDef {
 pub enum Work {
     /// They count as none: it moves data, or works element by element.
     Free,
-    /// Multiply-adds of a call that gives a result of this type; `None` if an argument is missing.
+    /// Multiply-adds of a call with a result of this type; `None` if an argument is missing.
     MulAdds(fn(&Call<'_>, &TensorType) -> Option<u64>),
 }
 
@@ -72,7 +72,7 @@ impl Op {
         Op::find_in(name, Opset::NEWEST)
     }
 
-    /// The operation called `name` as `opset` has it; in its oldest form if `opset` is older than that.
+    /// The form of operation `name` in `opset`; its oldest form if `opset` is older.
     pub fn find_in(name: &str, opset: Opset) -> Option<Op> {
         let forms = crate::ops::forms(name);
         forms.iter().rev().find(|op| op.since <= opset).or(forms.first()).copied()
@@ -115,14 +115,14 @@ impl fmt::Debug for Op {
 pub struct Operand<'a> {
     /// The type.
     pub ty: &'a TensorType,
-    /// The elements, if they are known.
+    /// The elements, if they are constant.
     pub data: Option<&'a Data>,
 }
 
 /// An operation with its arguments, as a type rule sees it.
 ///
 /// The accessors take the name of a parameter. They panic if the entry has no such parameter, or if the rule asks for
-/// the elements of a parameter that need not be constant: such a rule is wrong for every program, and the test that
+/// the elements of a parameter that need not be constant: such a rule is always wrong, and the test that
 /// loops over the table finds it.
 #[derive(Clone, Debug)]
 pub struct Call<'a> {
@@ -130,11 +130,11 @@ pub struct Call<'a> {
     pub op: Op,
     /// Arguments with the positions of their parameters.
     operands: Vec<(usize, Operand<'a>)>,
-    /// The types of what the blocks take and give, for `cond` and `while_loop`.
+    /// The parameter and result types of the blocks, for `cond` and `while_loop`.
     pub(crate) blocks: Vec<BlockTypes>,
 }
 
-/// What a block takes and gives.
+/// The parameter and result types of a block.
 #[derive(Clone, Debug)]
 pub(crate) struct BlockTypes {
     pub inputs: Vec<TensorType>,
@@ -142,7 +142,7 @@ pub(crate) struct BlockTypes {
 }
 
 impl<'a> Call<'a> {
-    /// The call that `operation` makes in `function`, whose literals are `literals`.
+    /// The call of `operation` in `function` with the literals `literals`.
     pub fn new(
         function: &'a Function,
         literals: &[Option<&'a Literal>],
@@ -151,7 +151,7 @@ impl<'a> Call<'a> {
         Call::with(function, |v| literals[v.index()], operation)
     }
 
-    /// The call that `operation` makes in `function`, of which `literal` knows the literals.
+    /// The call of `operation` in `function`; `literal` maps values to literals.
     pub(crate) fn with(
         function: &'a Function,
         literal: impl Fn(crate::ValueId) -> Option<&'a Literal>,
@@ -170,7 +170,7 @@ impl<'a> Call<'a> {
         Call { op, operands, blocks }
     }
 
-    /// The operands of `operation`, of which `of` knows the values.
+    /// The operands of `operation`; `of` maps values to operands.
     pub(crate) fn operands(
         operation: &'a Operation,
         of: impl Fn(&crate::ValueId) -> Operand<'a>,
@@ -186,7 +186,7 @@ impl<'a> Call<'a> {
         operands
     }
 
-    /// What is given for parameter `name`.
+    /// The argument of parameter `name`.
     fn given(&self, name: &str) -> impl Iterator<Item = Operand<'a>> + '_ {
         let at = self.at(name);
         self.operands.iter().filter(move |(param, _)| *param == at).map(|(_, operand)| *operand)
@@ -199,12 +199,12 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The elements of parameter `name`, if they are known before it runs.
+    /// The elements of parameter `name`, if they are known at compile time.
     pub fn data(&self, name: &str) -> Option<&'a Data> {
         self.given(name).next()?.data
     }
 
-    /// Whether parameter `name` is given.
+    /// Whether parameter `name` has an argument.
     pub fn has(&self, name: &str) -> bool {
         self.given(name).next().is_some()
     }
@@ -217,7 +217,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The sizes of parameter `name`, if it is given.
+    /// The shape of the argument of `name`, if any.
     pub fn sizes(&self, name: &str) -> Option<&'a [usize]> {
         self.given(name).next().map(|o| o.ty.shape.as_slice())
     }
@@ -227,7 +227,7 @@ impl<'a> Call<'a> {
         self.given(name).map(|o| o.ty).collect()
     }
 
-    /// The elements of each value of variadic parameter `name`, if all are known before it runs.
+    /// The elements of each value of variadic parameter `name`, if all are known at compile time.
     pub fn datas(&self, name: &str) -> Option<Vec<&'a Data>> {
         self.given(name).map(|o| o.data).collect()
     }
@@ -286,7 +286,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Whether the elements of parameter `name` stand in the program; for attributes, which may be in a blob.
+    /// Whether the elements of parameter `name` are inline; for attributes, which may be in a blob.
     pub fn is_inline(&self, name: &str) -> bool {
         self.given(name).all(|o| o.data.is_some())
     }
@@ -325,7 +325,7 @@ pub fn elements(sizes: &[usize]) -> u64 {
     sizes.iter().fold(1, |n, &d| n.saturating_mul(d as u64))
 }
 
-/// A call with the values of its arguments, as a meaning sees it.
+/// A call with the values of its arguments, for evaluation.
 #[derive(Debug)]
 pub struct Eval<'a> {
     call: Call<'a>,

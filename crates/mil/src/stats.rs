@@ -1,4 +1,4 @@
-//! What a function costs, counted from its text.
+//! Costs of a function, counted from its operations.
 
 use crate::bytes::packed_size;
 use crate::ir::{ArgValue, Function, Literal, LiteralData, Operation, ValueId};
@@ -6,7 +6,7 @@ use crate::op::{Call, Work};
 use crate::ty::DType;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Counts of one function, those of its blocks included; a block is taken to run once. Sizes must be known.
+/// Counts of one function, including its blocks, each counted once. Sizes must be known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Operations, constants not counted.
@@ -14,17 +14,17 @@ pub struct Stats {
     /// Floating-point operations of matrix products, convolutions, attention and recurrent layers: two for each
     /// multiply-add. Elementwise operations count as nothing.
     pub flops: u64,
-    /// Bytes of constants in memory, where elements of less than a byte take one.
+    /// Bytes of constants in memory, where sub-byte elements take one byte.
     pub constant_bytes: u64,
     /// Bytes of constants in weight files.
     pub weight_bytes: u64,
-    /// Bytes that the constants written in the program would take in a weight file.
+    /// Bytes that the inline constants would need in a weight file.
     pub inline_bytes: u64,
     /// Parameters: elements of weights, of compressed ones those they stand for. Weights are constants in weight files,
     /// and float tensors written in the program.
     pub parameters: u64,
-    /// The most bytes that parameters and values take at one time when operations run in order and a value is
-    /// dropped after its last use. Constants, and what is computed of them alone, are not counted.
+    /// Peak bytes of parameters and values if operations run in order and values are dropped after their last use.
+    /// Constants and values computed only from them are not counted.
     pub peak_bytes: u64,
 }
 
@@ -72,7 +72,7 @@ impl Stats {
     }
 }
 
-/// What the operations of one name come to.
+/// The totals of the operations of one name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpCount {
     /// How many there are.
@@ -98,7 +98,7 @@ fn is_decompression(operation: &Operation) -> bool {
     operation.op.name().starts_with("constexpr_")
 }
 
-/// Whether a constant is something that was trained, as far as one can see.
+/// Whether a constant looks like a trained weight.
 fn is_weight(literal: &Literal) -> bool {
     match literal.data {
         LiteralData::Blob { .. } => true,
@@ -106,7 +106,7 @@ fn is_weight(literal: &Literal) -> bool {
     }
 }
 
-/// Two for each multiply-add of an operation that is made of them; 0 for anything else.
+/// Two for each multiply-add; 0 for operations without multiply-adds.
 fn flops(function: &Function, literals: &[Option<&Literal>], operation: &Operation) -> u64 {
     let Work::MulAdds(count) = operation.op.work else { return 0 };
     let Some(&result) = operation.results.first() else { return 0 };
@@ -114,7 +114,7 @@ fn flops(function: &Function, literals: &[Option<&Literal>], operation: &Operati
     count(&call, function.ty(result)).unwrap_or(0).saturating_mul(2)
 }
 
-/// What is alive while a function runs in order.
+/// Liveness during sequential execution.
 struct Liveness<'f> {
     function: &'f Function,
     /// Values that follow from constants alone.
@@ -141,10 +141,10 @@ impl<'f> Liveness<'f> {
         if self.constant[v.index()] { 0 } else { bytes as u64 }
     }
 
-    /// Runs `ops`; `given` are alive before, `outputs` stay alive. What is alive outside stays so.
+    /// Simulates `ops`; `given` are live before, `outputs` stay live. Values from outside stay live.
     fn run(&mut self, ops: &'f [Operation], given: &[ValueId], outputs: &[ValueId]) {
         let mut last: HashMap<ValueId, usize> = HashMap::new();
-        // What nobody uses is gone at once.
+        // Unused values are dropped at once.
         last.extend(given.iter().map(|&v| (v, 0)));
         for (at, op) in ops.iter().enumerate() {
             let inside: Vec<ValueId> = if op.blocks.is_empty() { Vec::new() } else { op.captures() };
@@ -228,7 +228,7 @@ mod tests {
             "(tensor<fp16, [100]> x) { tensor<fp16, [100]> a = exp(x = x); tensor<fp16, [100]> b = exp(x = a); tensor<fp16, [100]> c = add(x = b, y = x); } -> (c)",
         );
         assert_eq!(s.peak_bytes, 600);
-        // Nobody needs `a`, and constants are no values.
+        // `a` is unused, and constants are not counted.
         let s = stats(
             "(tensor<fp16, [100]> x) { tensor<fp16, [2]> k = const()[val = tensor<fp16, [2]>([1, 2])]; tensor<fp16, [100]> a = exp(x = x); tensor<fp16, [100]> b = exp(x = x); } -> (b)",
         );

@@ -1,12 +1,12 @@
-//! Tensors of the reference meaning: plain, exact, slow.
+//! Tensors of the reference evaluator: simple, exact, slow.
 
 use crate::ty::{DType, TensorType};
 use half::f16;
 
 /// The elements of a literal or a reference tensor, row-major.
 ///
-/// Floats of every width are held as `f64` and integers of every width as `i64`, so that one piece of code says what
-/// an operation means and rounding happens in one place ([`Tensor::rounded`]).
+/// All floats are stored as `f64` and all integers as `i64`, so that one implementation evaluates an operation for all
+/// types and rounding happens in one place ([`Tensor::rounded`]).
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Data {
@@ -68,8 +68,8 @@ impl Data {
 
 /// Rounds once to the precision of `dtype`, to nearest, ties to even; other types pass.
 ///
-/// Conversions from f64 to fp16 may go by way of fp32, or look at the upper bits alone, and would take a number just
-/// beside a tie for the tie. So the lower bits are gathered in one first.
+/// Conversions from f64 to fp16 may go through fp32, or inspect only the upper bits, and would mistake a number near a
+/// tie for the tie. So the lower bits are first combined into a sticky bit.
 pub fn round_float(x: f64, dtype: DType) -> f64 {
     const LOWER: u64 = u32::MAX as u64;
     let bits = x.to_bits();
@@ -110,7 +110,7 @@ fn round_to(x: f64, format: Format, beyond: f64) -> f64 {
     if rounded.abs() > format.largest { beyond.copysign(x) } else { rounded }
 }
 
-/// A tensor of the reference meaning.
+/// A tensor of the reference evaluator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     /// Element type and shape.
@@ -120,7 +120,7 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor; `None` if number or kind of the elements is not what `ty` says.
+    /// A tensor; `None` if number or kind of the elements do not match `ty`.
     pub fn new(ty: TensorType, data: Data) -> Option<Tensor> {
         (data.len() == ty.elements() && data.fits(ty.dtype)).then_some(Tensor { ty, data })
     }

@@ -31,7 +31,7 @@ pub enum DType {
     U64,
 }
 
-/// What elements are.
+/// The type of elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Bool,
@@ -114,7 +114,7 @@ impl DType {
         }
     }
 
-    /// Bits of one element in a blob, where those of less than a byte are packed; `None` for strings.
+    /// Bits of one element in a blob, where sub-byte elements are packed; `None` for strings.
     pub const fn bits(self) -> Option<u32> {
         match self.row().2 {
             0 => None,
@@ -122,7 +122,7 @@ impl DType {
         }
     }
 
-    /// Bytes of one element in memory, where those of less than a byte take one; `None` for strings, which have no
+    /// Bytes of one element in memory, where sub-byte elements take one; `None` for strings, which have no
     /// fixed size.
     pub const fn size(self) -> Option<usize> {
         match self.bits() {
@@ -190,7 +190,7 @@ impl TensorType {
         !self.shape.contains(&TensorType::UNKNOWN)
     }
 
-    /// Whether a tensor of type `other` is one of this type, whose unknown sizes can be any.
+    /// Whether `other` matches this type; unknown sizes match any size.
     pub fn admits(&self, other: &TensorType) -> bool {
         let fits =
             |(&a, &b): (&usize, &usize)| a == b || a == TensorType::UNKNOWN || b == TensorType::UNKNOWN;

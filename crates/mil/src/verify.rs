@@ -1,4 +1,4 @@
-//! The verifier: whether a program means anything.
+//! The verifier: checks names, types and attributes of a program.
 
 use crate::diag::{Diagnostic, Place, Report};
 use crate::ir::{ArgValue, Block, Function, Literal, Operation, Program, ValueId};
@@ -8,7 +8,7 @@ use foldhash::HashSet;
 use foldhash::fast::RandomState;
 use std::ops::Deref;
 
-/// A program that the verifier has accepted. Nothing else makes one, so what takes it never checks again.
+/// A program that the verifier has accepted. Only the verifier creates it, so its users need no checks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified<P>(P);
 
@@ -45,9 +45,9 @@ pub fn verify(program: Program) -> Result<Verified<Program>, Report> {
 /// Which sizes a program may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sizes {
-    /// Known ones: what engines take.
+    /// Sizes must be known: for engines.
     Known,
-    /// Unknown ones too, and elements that decide shapes may be computed. Rules that would need to know them are not
+    /// Sizes may be unknown, and elements that determine shapes may be computed. Rules that need them are not
     /// applied.
     Any,
 }
@@ -57,12 +57,12 @@ pub fn examine(program: &Program, sizes: Sizes) -> Report {
     examine_with(program, sizes, Names::Any)
 }
 
-/// What is known of the names of a program.
+/// The origin of a program's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
     /// Nothing.
     Any,
-    /// They are words of a text, and which of them are there twice has been said.
+    /// Words of a text; the parser has reported duplicates.
     Read,
 }
 
@@ -174,7 +174,7 @@ impl<'a> Checker<'a> {
         self.report.push(Diagnostic::new(code, message, place.clone()));
     }
 
-    /// Refuses what is given for parameter `param`.
+    /// Refuses the argument of parameter `param`.
     fn refuse_arg(
         &mut self,
         code: &'static str,
@@ -188,7 +188,7 @@ impl<'a> Checker<'a> {
     }
 
     fn bad_name(&mut self, name: &str, place: &Place) {
-        let text = format!("`{name}` cannot be written as a name: it takes letters, digits and `_`");
+        let text = format!("`{name}` is not a valid name: use letters, digits and `_`");
         self.refuse("bad-name", text, place);
     }
 
@@ -214,13 +214,13 @@ impl<'a> Checker<'a> {
             self.refuse("too-many-axes", text, place);
         }
         if self.sizes == Sizes::Known && !value.ty.is_known() {
-            let text = format!("`{}` is {}: its size is not known", value.name, value.ty);
+            let text = format!("`{}` is {}: its size is unknown", value.name, value.ty);
             let unknown = Diagnostic::new("unknown-size", text, place.clone());
-            self.report.push(unknown.help("give the shapes of the inputs, or write the size"));
+            self.report.push(unknown.help("pass the shapes of the inputs, or write the size"));
         }
     }
 
-    /// Checks that every argument is there, defined and of a dtype that its parameter takes.
+    /// Checks that every argument is present, defined and of an accepted dtype.
     fn arguments(&mut self, operation: &'a Operation) {
         let (op, place) = (operation.op, &operation.place);
         let name = op.name();
@@ -234,7 +234,7 @@ impl<'a> Checker<'a> {
                 self.refuse("unknown-parameter", format!("`{name}` has no parameter {}", arg.param), place);
                 continue;
             };
-            // No entry has as many as 64 parameters: `ops` says so.
+            // No entry has 64 parameters or more: a test of `ops` checks this.
             if given >> (arg.param % 64) & 1 == 1 {
                 let text = format!("`{name}` has `{}` more than once", param.name);
                 self.refuse_arg("repeated-parameter", text, place, param.name, "once more");
@@ -259,13 +259,13 @@ impl<'a> Checker<'a> {
                 (ArgValue::Literal(l), role) => {
                     if matches!(role, Role::Const | Role::Known | Role::Bound) && l.data().is_none() {
                         let text =
-                            format!("`{}` of `{name}` must stand in the program, not in a blob", param.name);
+                            format!("`{}` of `{name}` must be inline, not in a weight file", param.name);
                         self.refuse_arg("must-be-inline", text, place, param.name, "in a weight file");
                     }
                     self.literal(l, operation, arg.param);
                 }
                 (ArgValue::List(_), _) => {
-                    let text = format!("`{}` of `{name}` takes one value, a list is given", param.name);
+                    let text = format!("`{}` of `{name}` takes one value, but got a list", param.name);
                     self.refuse_arg("one-value", text, place, param.name, "a list");
                 }
             }
@@ -277,7 +277,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks one value that is given for parameter `at`.
+    /// Checks one value of parameter `at`.
     fn value(&mut self, v: ValueId, operation: &'a Operation, at: usize) {
         let (param, name, place) = (&operation.op.params[at], operation.op.name(), &operation.place);
         let function = self.function;
@@ -290,7 +290,7 @@ impl<'a> Checker<'a> {
         let ty = function.ty(v);
         if !param.dtypes.contains(&ty.dtype) {
             let takes = param.dtypes.iter().map(|d| d.name()).collect::<Vec<_>>().join(", ");
-            let text = format!("`{}` of `{name}` is {}, it takes {takes}", param.name, ty.dtype);
+            let text = format!("`{}` of `{name}` is {}, but must be {takes}", param.name, ty.dtype);
             self.refuse_arg("dtype", text, place, param.name, ty.dtype.name());
         }
         let needs_data = match param.role {
@@ -319,7 +319,7 @@ impl<'a> Checker<'a> {
         if let Some(data) = l.data() {
             if data.len() != l.ty.elements() {
                 let (ty, want, got) = (&l.ty, l.ty.elements(), data.len());
-                let text = format!("{}: {ty} has {want} elements, {got} are written", what());
+                let text = format!("{}: {ty} has {want} elements, but {got} are written", what());
                 self.refuse("literal-elements", text, place);
             } else if !data.fits(l.ty.dtype) {
                 self.refuse(
@@ -331,7 +331,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether the type rule can be applied: it knows all that it needs.
+    /// Whether the type rule can be applied: all that it reads is known.
     fn is_decided(&self, operation: &Operation) -> bool {
         let known = |v: ValueId| self.function.ty(v).is_known();
         let blocks = operation.blocks.iter().flat_map(|b| b.inputs.iter().chain(&b.outputs));
@@ -361,7 +361,7 @@ impl<'a> Checker<'a> {
             Ok(types) => {
                 if types.len() != operation.results.len() {
                     let (want, got) = (types.len(), operation.results.len());
-                    let text = format!("`{}` has {want} results, {got} are written", op.name());
+                    let text = format!("`{}` has {want} results, but {got} are written", op.name());
                     self.refuse("result-count", text, &operation.place);
                     return;
                 }
@@ -369,7 +369,7 @@ impl<'a> Checker<'a> {
                     self.result(operation, n, r, ty);
                 }
             }
-            // The elements that decide it come when it runs.
+            // The elements that determine it are computed at run time.
             Err(reject) if reject.code == "data-dependent" && self.sizes == Sizes::Any => {}
             Err(reject) => self.report.push(Diagnostic::refusal(reject, operation.place.clone())),
         }
@@ -383,7 +383,7 @@ impl<'a> Checker<'a> {
         };
         if !same {
             let op = operation.op.name();
-            let text = format!("`{}` is written as {}, but `{op}` gives {ty}", value.name, value.ty);
+            let text = format!("`{}` is declared as {}, but `{op}` returns {ty}", value.name, value.ty);
             let refusal = Diagnostic::new("result-type", text, operation.place.clone());
             self.report.push(refusal.label(Place::Result(n), format!("write {ty}")));
         }

@@ -1,4 +1,4 @@
-//! Memory: aligned words, seen as elements of one type.
+//! Buffers: aligned words viewed as elements of one type.
 
 use half::f16;
 use mil::DType;
@@ -160,13 +160,6 @@ impl Elements<'_> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-impl<'a> From<Slice<'a>> for Elements<'a> {
-    /// Elements of other types count as none: a matrix of them is refused. [`Slice::floats`] tells them apart.
-    fn from(slice: Slice<'a>) -> Self {
-        slice.floats().unwrap_or(Elements::F32(&[]))
     }
 }
 

@@ -9,7 +9,7 @@ use half::f16;
 use mil::ir::LiteralData;
 use mil::{ArgValue, DType, Weights};
 
-/// Checks that `weights` has what `constant` needs.
+/// Checks that `weights` contains the data of `constant`.
 ///
 /// # Errors
 /// If it does not, naming the file.

@@ -39,7 +39,7 @@ impl Element for f16 {
     }
 }
 
-/// Elements that one task moves: long enough to hide what a task costs, short enough to share.
+/// Elements per task: enough to amortise the cost of a task, few enough for load balancing.
 const TASK: usize = 1 << 15;
 
 /// Widens as [`widen`] does, on the current rayon pool.
@@ -58,7 +58,7 @@ pub fn par_copy(from: &[u8], to: &mut [u8]) {
     for_each(from.par_chunks(task).zip(to.par_chunks_mut(task)), |(from, to)| to.copy_from_slice(from));
 }
 
-/// Rounds rows of `columns` elements, which `to` has `stride` elements apart, on the current rayon pool.
+/// Rounds rows of `columns` elements to rows of `to` with stride `stride`, on the current rayon pool.
 ///
 /// # Panics
 /// If `to` ends before the last row does.
@@ -66,7 +66,7 @@ pub fn par_narrow_rows(from: &[f32], columns: usize, to: &mut [f16], stride: usi
     rows(from, columns, to, stride).for_each(|(from, to)| narrow(from, to));
 }
 
-/// Copies rows of `columns` elements, which `to` has `stride` elements apart, on the current rayon pool.
+/// Copies rows of `columns` elements to rows of `to` with stride `stride`, on the current rayon pool.
 ///
 /// # Panics
 /// If `to` ends before the last row does.
@@ -85,7 +85,7 @@ fn rows<'a, T: Sync, U: Send>(
     let count = from.len() / columns;
     assert!(
         columns <= stride && to.len() + stride >= count * stride + columns,
-        "{count} rows {stride} apart"
+        "{count} rows with stride {stride}"
     );
     let at_once = (TASK / columns).max(1);
     let from = from.par_chunks_exact(columns).with_min_len(at_once);
@@ -105,7 +105,7 @@ pub fn par_narrow_transposed(from: &[f32], rows: usize, columns: usize, to: &mut
     par_narrow_transposed_rows(from, rows, columns, to, rows);
 }
 
-/// The same with the rows of the transpose `stride` elements apart.
+/// Like [`par_narrow_transposed`], with stride `stride` between the rows of the transpose.
 ///
 /// # Panics
 /// If `from` does not have `rows · columns` elements, or `to` ends before the last row does.
@@ -124,8 +124,8 @@ pub fn par_narrow_transposed_rows(from: &[f32], rows: usize, columns: usize, to:
     });
 }
 
-/// Copies the transpose of `from`, `[rows, columns]`, to rows of `to` that are `stride` elements apart, in blocks, on
-/// the current rayon pool.
+/// Copies the transpose of `from`, `[rows, columns]`, to rows of `to` with stride `stride`, in blocks, on the current
+/// rayon pool.
 ///
 /// # Panics
 /// If `from` does not have `rows · columns` elements, or `to` ends before the last row does.
@@ -239,7 +239,7 @@ mod x86 {
     use pulp::x86::V4;
     use pulp::{NullaryFnOnce, cast};
 
-    /// To nearest, ties to even, whatever the mode register says.
+    /// To nearest, ties to even, independent of the mode register.
     const NEAREST: i32 = 0;
 
     pub struct Widen<'a>(pub V4, pub &'a [u16], pub &'a mut [f32]);

@@ -13,15 +13,15 @@ pub enum CompileError {
     Weights(#[from] BlobError),
     #[error("a constant cannot be computed: {0}")]
     Constant(EvalError),
-    #[error("operation `{name}` is refused on its own: {report}")]
+    #[error("operation `{name}` is refused as a separate program: {report}")]
     Operation { name: &'static str, report: Report },
     #[error("internal error: {0}; please report it with the program that shows it")]
     Plan(#[from] PlanError),
-    #[error("`{name}` is {ty}: no memory holds that")]
+    #[error("`{name}` is {ty}, which exceeds the address space")]
     TooLarge { name: String, ty: TensorType },
-    #[error("`{name}` is {ty}, and computed: this engine keeps strings as constants alone")]
+    #[error("`{name}` is {ty} and computed: this engine supports strings only as constants")]
     Strings { name: String, ty: TensorType },
-    #[error("the program needs {bytes} bytes of memory: this machine does not have them")]
+    #[error("the program needs {bytes} bytes of memory, which this machine cannot allocate")]
     Memory { bytes: usize },
 }
 
@@ -30,11 +30,11 @@ pub enum CompileError {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum RunError {
-    #[error("the program takes {want} {side}, {got} are given")]
+    #[error("the program takes {want} {side}, but {got} were passed")]
     Count { side: &'static str, want: usize, got: usize },
-    #[error("`{name}` is {want}, {got} elements of {dtype} are given")]
+    #[error("`{name}` is {want}, but {got} elements of {dtype} were passed")]
     Elements { name: String, want: TensorType, got: usize, dtype: DType },
-    #[error("an operation that runs by its meaning: {0}")]
+    #[error("reference evaluation failed: {0}")]
     Reference(#[from] EvalError),
     #[error("internal error: {0}; please report it with the program that shows it")]
     Plan(#[from] PlanError),
@@ -45,10 +45,12 @@ pub enum RunError {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum PlanError {
-    #[error("step `{step}`, {kernel}, computes with {dtype}, and computes with fp16 and fp32 alone")]
+    #[error("step `{step}`, {kernel}, got {dtype}, but supports only fp16 and fp32")]
     NotFloat { step: String, kernel: &'static str, dtype: DType },
-    #[error("a result of type {got} is to be written as {want}")]
+    #[error("parameter `{param}` of `{op}` must be constant, but its value is not")]
+    Constant { op: &'static str, param: &'static str },
+    #[error("a result of type {got} cannot be stored as {want}")]
     Kind { got: DType, want: DType },
-    #[error("an operation that runs by its meaning has {got} results, the plan has places for {want}")]
+    #[error("a reference operation has {got} results, but the plan has buffers for {want}")]
     Results { got: usize, want: usize },
 }

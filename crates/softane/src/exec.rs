@@ -36,7 +36,7 @@ impl Executable {
     /// Compiles the main function of `program`.
     ///
     /// # Errors
-    /// `Weights`, if one is missing or not what the program says; `TooLarge` and `Memory`, if it needs more than there
+    /// `Weights`, if one is missing or does not match the program; `TooLarge` and `Memory`, if it needs more than there
     /// is; `Strings`, if it computes some.
     pub fn compile(program: &Verified<Program>, weights: &Weights) -> Result<Executable, CompileError> {
         Executable::compile_with(program, weights, MatmulPrecision::F32)
@@ -149,7 +149,7 @@ impl Executable {
     /// Replaces the weights in place.
     ///
     /// # Errors
-    /// If a weight is missing, or is not what the program says; the old ones stay.
+    /// If a weight is missing or does not match the program; the old weights stay.
     pub fn rebake(&mut self, weights: &Weights) -> Result<(), CompileError> {
         let constants = &self.plan.constants;
         constants.iter().try_for_each(|c| constants::check(c, weights))?;
@@ -160,7 +160,7 @@ impl Executable {
             .try_for_each(|(c, to)| constants::fill(c, weights, to))
     }
 
-    /// The memory from which the kernels read the weight at `offset` of file `path`. `None` if writing there would not do
+    /// The memory from which the kernels read the weight at `offset` of file `path`. `None` if writing there does not suffice
     /// all that [`Executable::rebake`] does for it: if the weight is kept twice, in another type than in the file, or
     /// constants are computed from weights.
     pub fn weight_mut(&mut self, path: &str, offset: u64) -> Option<SliceMut<'_>> {
@@ -187,20 +187,20 @@ impl Executable {
         MemoryUse { constants: self.constants.iter().map(Buffer::len).sum(), scratch: self.plan.scratch }
     }
 
-    /// The steps it takes, one a line: kernel, result, place. Those called `reference` have no kernel and are slow.
+    /// The steps, one per line: kernel, result, buffer. Steps called `reference` have no kernel and are slow.
     pub fn plan(&self) -> String {
         self.plan.to_string()
     }
 }
 
 impl Arena {
-    /// Grows to what `executable` needs on `threads` threads. [`Executable::run`] does so if nobody has.
+    /// Grows to the size that `executable` needs on `threads` threads. [`Executable::run`] does this if needed.
     pub fn make_ready(&mut self, executable: &Executable, threads: usize) {
         self.grow(executable.plan.scratch, &executable.plan.banks, threads);
     }
 }
 
-/// Elements that one thread handles in the time it takes to wake another, 5 to 10 µs.
+/// Elements that a thread processes in the time needed to wake another, 5 to 10 µs.
 const INLINE_WORK: usize = 1 << 15;
 
 /// Elements of a value at most, empty axes counted as 1: up to here, sums and products of sizes and offsets do not

@@ -1,10 +1,10 @@
 //! The software engine: verified MIL compiled once into a plan of CPU kernels with fixed buffers.
 //!
-//! [`Executable::compile`] takes a program and its weights, [`Executable::run`] runs it on slices. What is rounded
-//! where is stated in [`numerics`]. Work is cut by shape alone and runs on the current rayon pool, so the number of
+//! [`Executable::compile`] takes a program and its weights, [`Executable::run`] runs it on slices. [`numerics`]
+//! states all rounding. Work is split by shape only and runs on the current rayon pool, so the number of
 //! threads does not change a bit of any result.
 //!
-//! Not here: surfaces, devices, what an Apple engine can or cannot do (`ane`).
+//! Not here: surfaces, devices, limits of Apple engines (`ane`).
 #![deny(unsafe_code)]
 
 pub mod arena;

@@ -1,7 +1,7 @@
 //! Functions of one number, written so that loops over them become vector code.
 //!
 //! No fused multiply-adds and no table: the same bits on every instruction set. Call them from loops that are compiled
-//! for vectors, in functions that are inlined into what `pulp::Arch::dispatch` runs.
+//! for vectors, in functions that are inlined into the closures of `pulp::Arch::dispatch`.
 
 /// `eˣ`, within 2 ulp; overflows to infinity, is 0 where the result would be subnormal, keeps NaN.
 ///
@@ -108,7 +108,7 @@ pub fn erf(x: f32) -> f32 {
 mod tests {
     use super::*;
 
-    /// The greatest distance between `f` and `want` on a grid, in units of the last place of `want`.
+    /// The largest error of `f` against `want` on a grid, in units of the last place of `want`.
     fn worst(f: fn(f32) -> f32, want: fn(f64) -> f64, from: f32, to: f32) -> f64 {
         let grid = (0..20_000).map(|i| from + (to - from) * (i as f32 / 19_999.0));
         grid.map(|x| {

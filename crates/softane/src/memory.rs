@@ -39,7 +39,7 @@ pub(crate) struct Reader<'r, 's> {
     places: &'r [Place],
     inputs: &'r [Slice<'s>],
     constants: &'r [Buffer],
-    /// The space of the buffer being written: its bytes before and behind that buffer, and where the latter begin.
+    /// The space of the buffer being written: the bytes before and after that buffer, and the offset of the latter.
     here: Space,
     low: &'r [u8],
     high: &'r [u8],

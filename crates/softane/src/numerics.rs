@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | storage | every value has the element type that the program declares, fp16 or fp32 | MIL: a value's type is part of the text |
 //! | arithmetic | each operation widens its operands to f32, computes in f32, and rounds its result once to the declared type, to nearest, ties to even | `mil::eval` with `Rounding::AsTyped`; an Apple engine rounds products to fp16 in the same places, ties away on some generations (ANEForge, M5) |
-//! | matrix products | as their [`Numerics`] say; by default f32 operands and sums | |
-//! | accumulation | `matmul`, `conv`, sums, means, softmax and norms accumulate in f32 and round the end result alone | measured on M3 Ultra: fp32-class accumulator (h3) |
+//! | matrix products | by their [`Numerics`]; the default is f32 operands and sums | |
+//! | accumulation | `matmul`, `conv`, sums, means, softmax and norms accumulate in f32 and round only the result | measured on M3 Ultra: fp32-class accumulator (h3) |
 //! | functions | `exp`, `tanh`, `erf` and functions made of them come from [`crate::math`], within a few units of f32's last place; a power that would be subnormal in f32 is 0 | ours, errors measured by the tests there |
 //! | softmax | `exp(x − max x)` times the reciprocal of its sum, all in f32 | as above |
 //! | order | sums run in an order fixed by shape, so that neither threads nor runs change a bit | ours |
@@ -14,18 +14,18 @@
 //! | fused steps | a chain of elementwise operations runs tile by tile, rounded between operations just as if stored | ours: fusing never changes a bit |
 
 /// The arithmetic of a matrix product. A micro-kernel states the one it computes, a [`MatmulPrecision`] the one it
-/// asks for; an engine's own arithmetic is one more value of these fields.
+/// requests; an engine's own arithmetic is one more value of these fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Numerics {
-    /// What factors are rounded to before they are multiplied.
+    /// The precision of factors.
     pub operands: Operands,
-    /// What products are summed in.
+    /// The accumulator.
     pub accumulator: Accumulator,
     /// How sums become the elements of the result.
     pub rounding: Rounding,
 }
 
-/// What the factors of a product are rounded to.
+/// The precision to which the factors of a product are rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operands {
     /// f32: f16 and f32 factors are exact.
@@ -36,12 +36,12 @@ pub enum Operands {
     ScaledInt12,
 }
 
-/// What the products of factors are summed in.
+/// The accumulator of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Accumulator {
     /// f32 throughout.
     F32,
-    /// i32, exact, within each 128 elements of the inner dimension; f32 from one such block to the next.
+    /// i32, exact, within each 128 elements of the inner dimension; f32 across such blocks.
     I32Blocks,
 }
 
@@ -95,7 +95,7 @@ impl MatmulPrecision {
         }
     }
 
-    /// The arithmetic it stands for.
+    /// The corresponding arithmetic.
     pub const fn numerics(self) -> Numerics {
         let (operands, accumulator) = match self {
             MatmulPrecision::F32 => (Operands::F32, Accumulator::F32),

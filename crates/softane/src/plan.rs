@@ -1,4 +1,4 @@
-//! The plan: what runs in which order on which memory.
+//! The plan: steps in order, with their buffers.
 
 use crate::arena::Workers;
 use crate::buffer::{ALIGN, Slice, SliceMut};
@@ -34,7 +34,7 @@ impl BufferInfo {
     }
 }
 
-/// Whether kernels compute with elements of this type; operations on other floats run by their meaning.
+/// Whether kernels support this type; operations on other floats run on the reference evaluator.
 pub(crate) fn is_native(dtype: DType) -> bool {
     matches!(dtype, DType::F16 | DType::F32)
 }
@@ -64,22 +64,22 @@ pub(crate) struct Constant {
     pub used: bool,
 }
 
-/// Where a constant's elements come from.
+/// The source of a constant's elements.
 #[derive(Clone, Debug)]
 pub(crate) enum ConstantSource {
     Literal(Literal),
-    /// The result of a program without parameters: an operation on literals alone.
+    /// The result of a program without parameters: an operation on literals.
     Program(Verified<Program>),
 }
 
-/// What computes a step.
+/// The kernel of a step.
 #[derive(Debug)]
 pub(crate) enum CpuKernel {
     /// Computes floats of floats.
     Float(FloatKernel),
     /// Moves elements of any type.
     Move(MoveKernel),
-    /// Runs an operation by its meaning.
+    /// Runs an operation on the reference evaluator.
     Reference(Reference),
 }
 
@@ -93,7 +93,7 @@ pub(crate) enum FloatKernel {
 
 #[derive(Debug)]
 pub(crate) enum MoveKernel {
-    /// Of fp16 or fp32 alone.
+    /// A compute kernel on fp16 or fp32.
     Transpose(Transpose),
     Gather(Gather),
     Concat(Concat),
@@ -151,7 +151,7 @@ impl FloatKernel {
 /// One kernel, the buffers it reads and those it writes.
 #[derive(Debug)]
 pub(crate) struct PlanStep {
-    /// The operations it stands for, as their results are called.
+    /// The names of the results that it computes.
     pub label: String,
     pub kernel: CpuKernel,
     pub reads: Vec<usize>,
@@ -162,7 +162,7 @@ impl PlanStep {
     /// Runs it on `memory`.
     ///
     /// # Errors
-    /// What the reference meaning says; `Plan`, if a kernel is given elements that it cannot compute with.
+    /// The error of the reference evaluator; `Plan`, if a kernel gets elements of an unsupported type.
     pub fn run(&self, memory: &mut RunMemory<'_, '_>, workers: &Workers) -> Result<(), RunError> {
         let target = self.writes[0];
         match &self.kernel {
@@ -219,7 +219,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Gives every buffer its place: values of the arena whose lifetimes overlap do not share memory.
+    /// Assigns memory to every buffer: values of the arena with overlapping lifetimes do not share memory.
     pub fn new(buffers: &[BufferInfo], steps: Vec<PlanStep>, mut constants: Vec<Constant>) -> Plan {
         let root = |mut id: usize| {
             let mut offset = 0;
@@ -270,7 +270,7 @@ impl Plan {
     }
 }
 
-/// Places each buffer of the arena, the largest first, at the lowest offset where no buffer overlaps it whose lifetime
+/// Places each buffer of the arena, the largest first, at the lowest offset that overlaps no buffer whose lifetime
 /// does. Returns the offsets and the total size.
 fn arrange(buffers: &[BufferInfo], lives: &[Option<(usize, usize)>]) -> (Vec<usize>, usize) {
     let mut order: Vec<usize> = (0..buffers.len())
@@ -307,7 +307,7 @@ fn arrange(buffers: &[BufferInfo], lives: &[Option<(usize, usize)>]) -> (Vec<usi
 }
 
 impl fmt::Display for Plan {
-    /// One line a step: kernel, what it computes, where that goes.
+    /// One line per step: kernel, results, buffers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, step) in self.steps.iter().enumerate() {
             write!(f, "{i:4} {:<10} {}", step.kernel.name(), step.label)?;
@@ -353,7 +353,7 @@ mod tests {
     fn values_that_live_together_stand_apart() {
         let buffer = |elements| BufferInfo { dtype: DType::F32, elements, home: BufferHome::Scratch };
         let buffers = [buffer(16), buffer(64), buffer(16), buffer(100)];
-        // The last is never touched, the first and third take turns.
+        // The last is never written, the first and third alternate.
         let lives = [Some((0, 1)), Some((1, 3)), Some((2, 4)), None];
         let (offsets, total) = arrange(&buffers, &lives);
         assert_eq!((offsets, total), (vec![256, 0, 256, 0], 320));

@@ -36,7 +36,7 @@ impl PartialEq for Pool {
 }
 
 impl Pool {
-    /// `threads` threads; 0 means as many as the machine runs at once.
+    /// A pool of `threads` threads; 0 means one per hardware thread.
     ///
     /// # Errors
     /// The system's reason for not starting them.
@@ -54,7 +54,7 @@ impl Pool {
         self.0.pool.current_num_threads()
     }
 
-    /// Runs `f` there, and what it cuts into tasks.
+    /// Runs `f` and its tasks on the pool.
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         self.0.pool.install(f)
     }
@@ -88,7 +88,7 @@ impl Pool {
                 });
                 let _done = SetOnDrop(&done, true);
                 // A thread that already has a task of `f` would begin to look for work where it waits for the rest of
-                // that task, and never end it, as `f` waits for it: all have to look before there is a task.
+                // that task and never finish it, as `f` waits for it: all threads must be idle before there is a task.
                 let mut backoff = SpinBackoff(0);
                 while looking.load(Ordering::Acquire) < self.threads() {
                     backoff.wait();
@@ -104,7 +104,7 @@ thread_local! {
     static INLINE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `f` with all tasks of [`for_each`] on this thread: for work that takes less time than waking another thread.
+/// Runs `f` with all tasks of [`for_each`] on this thread: for work shorter than waking another thread.
 pub(crate) fn inline<R>(f: impl FnOnce() -> R) -> R {
     struct Before(bool);
     impl Drop for Before {
@@ -157,11 +157,11 @@ fn halves<P: Producer>(len: usize, items: P, f: &(impl Fn(P::Item) + Sync)) {
     );
 }
 
-/// Counts how often a thread has found nothing to do.
+/// Counts consecutive idle polls of a thread.
 struct SpinBackoff(u32);
 
 impl SpinBackoff {
-    /// Runs one task of the pool, or waits a moment if there is none.
+    /// Runs one task of the pool, or pauses briefly if there is none.
     fn look(&mut self) {
         match rayon::yield_now() {
             Some(rayon::Yield::Executed) => self.0 = 0,
@@ -187,8 +187,8 @@ mod tests {
 
     #[test]
     fn work_begins_when_all_threads_look_for_it() {
-        // A thread that found a piece of the work first, and the order to look for more of it in the middle of that
-        // piece, would never end the piece, and all would wait for it.
+        // A thread that took a task first, and polled for more work in the middle of it, would never finish that task,
+        // and all would wait for it.
         let pool = Pool::new(2).expect("two threads");
         let (occupied, released, begun) =
             (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));

@@ -1,7 +1,7 @@
 //! Sums, extremes, softmax and normalisation of rows.
 //!
-//! A row is taken in 16 lanes, whatever vectors the machine has, and the lanes are joined pairwise: the order of the
-//! additions follows from the length alone.
+//! A row is reduced in 16 lanes on any machine, and the lanes are combined pairwise: the order of the additions depends
+//! only on the length.
 
 use crate::math::exp_of_negative;
 use pulp::{Arch, Simd, WithSimd};
@@ -40,7 +40,7 @@ impl Fold {
     fn join<S: Simd>(self, simd: S, x: S::f32s, total: S::f32s) -> S::f32s {
         match self {
             Fold::Sum => simd.add_f32s(total, x),
-            // x86 keeps the second of two if one is NaN, NEON gives NaN.
+            // x86 returns the second operand if one is NaN, NEON returns NaN.
             Fold::Max if cfg!(target_arch = "aarch64") => {
                 simd.select_f32s(simd.greater_than_f32s(x, total), x, total)
             }
@@ -271,7 +271,7 @@ mod tests {
         }
     }
 
-    /// Wherever it stands: in whole vectors, behind them, and in rows of columns.
+    /// At every position: in whole vectors, in the tail, and in rows of columns.
     #[test]
     fn extremes_pass_over_nan() {
         for row in [1, 15, 16, 17, 100, 2100] {

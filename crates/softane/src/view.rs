@@ -1,8 +1,8 @@
-//! Views: elements of a buffer seen as a tensor, without moving them.
+//! Views: strided tensors over buffers.
 
 use mil::tensor::strides;
 
-/// Elements of a buffer seen through strides: element `i` stands at `offset + Σ i·strides`.
+/// A strided view of a buffer: element `i` is at `offset + Σ i·strides`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct View {
     /// Which buffer.
@@ -25,7 +25,7 @@ impl View {
         self.shape.iter().product()
     }
 
-    /// Whether the elements follow one another, row-major.
+    /// Whether the elements are contiguous, row-major.
     pub fn is_packed(&self) -> bool {
         let mut step = 1;
         for (&d, &s) in self.shape.iter().zip(&self.strides).rev() {
@@ -46,7 +46,7 @@ impl View {
         }
     }
 
-    /// The part that begins at `begin` and takes every `step`-th element, `shape` in all.
+    /// The slice from `begin` on with steps `step` and shape `shape`.
     pub fn part(&self, begin: &[usize], step: &[usize], shape: &[usize]) -> View {
         let within = begin.iter().zip(&self.strides).map(|(b, s)| b * s).sum::<usize>();
         // An empty part may begin at the end of the buffer, which is no valid offset.
@@ -123,7 +123,7 @@ impl Walk {
         let border = shape.len() - keep.min(shape.len());
         let mut dims: Vec<usize> = Vec::new();
         let mut steps = vec![Vec::new(); tensors.len()];
-        // How many of `dims` stand before the border.
+        // How many of `dims` precede the border.
         let mut before = 0;
         for (axis, &d) in shape.iter().enumerate() {
             let fits =

@@ -5,31 +5,31 @@ use crate::error::DeviceError;
 use crate::facts::{REFUSED_IN_A_ROW, REFUSED_PAUSE};
 use std::time::{Duration, Instant};
 
-/// What is remembered of refusals.
+/// The recent refusals of the compiler service.
 #[derive(Debug)]
 pub(super) struct CompileBackoff {
     pause: Duration,
     /// Refusals since a program was compiled.
     refused: u32,
-    /// When the last one came.
+    /// The time of the last one.
     last: Option<Instant>,
 }
 
 impl CompileBackoff {
-    /// As the facts say.
+    /// The limits of the facts table.
     pub(super) const fn new() -> CompileBackoff {
         CompileBackoff::with(REFUSED_PAUSE.value)
     }
 
-    /// With a pause of one's own.
+    /// Uses another pause.
     pub(super) const fn with(pause: Duration) -> CompileBackoff {
         CompileBackoff { pause, refused: 0, last: None }
     }
 
-    /// How long to wait from `now` on, before the service is asked to compile `kernel`.
+    /// How long to wait, from `now` on, before compiling `kernel`.
     ///
     /// # Errors
-    /// `TooManyRefusals`, if it has refused too many programs in a row.
+    /// `TooManyRefusals`, if the service has refused too many programs in a row.
     pub(super) fn wait(&self, kernel: &str, now: Instant) -> Result<Duration, DeviceError> {
         if self.refused >= REFUSED_IN_A_ROW.value {
             return Err(DeviceError::TooManyRefusals { kernel: kernel.to_owned(), refused: self.refused });

@@ -1,8 +1,8 @@
 //! The temporary folder of a program: `model.mil` and `weights/`, where the compiler service looks for them.
 //!
 //! Its name follows from the program's content, so equal programs share it, in this process and in others. Here they
-//! are counted; between processes a lock file beside the folder is held, shared, as long as somebody needs it. Who
-//! leaves last removes both.
+//! are counted; between processes each user holds a shared lock on a lock file next to the folder. The last user removes
+//! both.
 
 use crate::error::DeviceError;
 use mil::Weights;
@@ -13,7 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The folders of this process, with how many share each.
+/// The folders of this process, with reference counts.
 static LIVE: Mutex<BTreeMap<PathBuf, Live>> = Mutex::new(BTreeMap::new());
 
 struct Live {
@@ -21,17 +21,17 @@ struct Live {
     lock: File,
 }
 
-/// A share in a temporary folder; the last one to be dropped removes it.
+/// A reference to a temporary folder; dropping the last one removes it.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
 }
 
 impl Folder {
-    /// Makes `root/<identifier>` with the files of a program, or shares it if it is there.
+    /// Creates `root/<identifier>` with the files of a program, or shares an existing one.
     ///
     /// # Errors
-    /// `WeightPath`, if a weight file would lie elsewhere; `Folder`, if the system refuses. Nothing is left behind.
+    /// `WeightPath`, if a weight file would be outside; `Folder`, on an I/O error. Cleans up after itself.
     pub(super) fn create(
         root: &Path,
         identifier: &str,
@@ -60,13 +60,13 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Whether no other kernel of this process shares it.
-    pub(super) fn is_ours_alone(&self) -> bool {
+    /// Whether no other kernel of this process uses it.
+    pub(super) fn is_exclusive(&self) -> bool {
         let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
         live.get(&self.path).is_some_and(|shared| shared.users == 1)
     }
 
-    /// Writes `weights` over the weight files, and over `data`, which the compiler made of them, if `compiled`.
+    /// Overwrites the weight files with `weights`, and also the compiler's output `data` if `compiled`.
     ///
     /// # Errors
     /// As [`Folder::create`].
@@ -85,7 +85,7 @@ impl Folder {
         fs::create_dir_all(dir).map_err(failed("create", dir))
     }
 
-    /// Writes a file whole: another process may be reading one of the same name and content.
+    /// Writes a file atomically: another process may be reading one of the same name and content.
     fn put(&self, name: &Path, bytes: &[u8]) -> Result<(), DeviceError> {
         let path = self.path.join(name);
         let mut aside = path.clone().into_os_string();
@@ -108,8 +108,8 @@ impl Drop for Folder {
         if shared.users > 0 {
             return;
         }
-        // While another process holds its share, the folder is that one's to remove. A folder that cannot be removed
-        // is in the system's temporary folder, which the system clears.
+        // While another process holds the lock, that process removes the folder. A folder that cannot be removed is
+        // in the system's temporary folder, which the system clears.
         if let Some(Live { lock, .. }) = live.remove(&self.path)
             && lock.try_lock().is_ok()
         {
@@ -119,7 +119,7 @@ impl Drop for Folder {
     }
 }
 
-/// Where in the folder a weight file lies: its path without `@model_path/`.
+/// The path of a weight file within the folder: its path without `@model_path/`.
 fn inside(kernel: &str, path: &str) -> Result<PathBuf, DeviceError> {
     let relative = path.strip_prefix("@model_path/").map(PathBuf::from);
     let plain = |p: &PathBuf| {
@@ -143,7 +143,7 @@ fn hold(folder: &Path) -> Result<File, DeviceError> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let file = file.map_err(failed("create", &path))?;
         file.lock_shared().map_err(failed("lock", &path))?;
-        // Who left last may have removed the file between these two lines: then this lock is on nothing.
+        // Another process may have removed the file between these two lines; this lock is then on a deleted file.
         let held = file.metadata().map_err(failed("read", &path))?;
         match fs::metadata(&path) {
             Ok(there) if (there.dev(), there.ino()) == (held.dev(), held.ino()) => return Ok(file),
@@ -206,7 +206,7 @@ mod tests {
         let root = root("rewrite");
         let old = weights("@model_path/weights/w.bin");
         let folder = Folder::create(&root, "id", "k", "text", &old).unwrap();
-        assert!(folder.is_ours_alone());
+        assert!(folder.is_exclusive());
         let mut new = Weights::new();
         new.insert("@model_path/weights/w.bin", b"other".to_vec());
         folder.rewrite("k", &new, false).unwrap();
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(fs::read(root.join("id/data")).unwrap(), b"bytes");
         assert!(folder.rewrite("k", &weights("elsewhere"), false).is_err());
         let shared = Folder::create(&root, "id", "k", "text", &old).unwrap();
-        assert!(!folder.is_ours_alone() && !shared.is_ours_alone());
+        assert!(!folder.is_exclusive() && !shared.is_exclusive());
         drop((folder, shared));
         assert!(names(&root).is_empty());
         fs::remove_dir(&root).unwrap();
@@ -226,7 +226,7 @@ mod tests {
     fn another_processs_share_keeps_the_folder() {
         let root = root("other");
         let folder = Folder::create(&root, "id", "k", "text", &Weights::new()).unwrap();
-        // Another file description is to the lock what another process is.
+        // A second file description acts on the lock like another process.
         let other = hold(&root.join("id")).unwrap();
         drop(folder);
         assert_eq!(names(&root), ["id", "id.lock"]);

@@ -2,11 +2,11 @@
 //!
 //! A kernel's life: text and weights make a descriptor, that makes a model, whose identifier names a temporary folder;
 //! with the files in it the model is compiled and loaded; requests bind surfaces to it and are evaluated; dropping the
-//! kernel unloads the model, then removes the folder. What the framework must offer stands in one table
-//! (`selectors`); it is compared with the running system before the first call, so a changed macOS is refused by the
-//! name of what changed.
+//! kernel unloads the model, then removes the folder. One table (`selectors`) lists the required
+//! methods; it is compared with the running system before the first call, so on a changed macOS the error names what
+//! changed.
 //!
-//! Nothing of this was run on a Mac by us: `docs/apple-engine.md` says what is claimed, by whom, and how a Mac tells.
+//! We have not run this on a Mac: `docs/apple-engine.md` lists the claims, their sources, and how to check them on a Mac.
 //! On x86_64 Linux the same code runs against a fake of the framework (feature `fake_ane`).
 //!
 //! Not here: packing (`pack`), rules of the engine (`rules`).
@@ -28,10 +28,10 @@ pub use ffi::{classes, examine};
 #[cfg(feature = "fake_ane")]
 pub use ffi::fake_ane;
 
-/// What the running system offers of what a kernel needs.
+/// The required members of the framework, checked on the running system.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Examination {
-    /// Each thing that is needed, in the order in which it is needed.
+    /// All required members, in order of use.
     pub members: Vec<Member>,
 }
 
@@ -49,13 +49,13 @@ pub struct Member {
     pub name: String,
     /// What it is.
     pub kind: MemberKind,
-    /// Types of its return value and arguments as the running system states them; methods alone have some.
+    /// Types of its return value and arguments on the running system; only methods have them.
     pub encoding: Option<String>,
-    /// What is wrong with it.
+    /// The mismatch, if any.
     pub problem: Option<String>,
 }
 
-/// What a member is.
+/// The kind of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum MemberKind {
@@ -70,7 +70,7 @@ pub enum MemberKind {
 pub struct ClassInfo {
     /// Its name.
     pub name: String,
-    /// What it inherits from.
+    /// Its superclass.
     pub superclass: Option<String>,
     /// Its methods, those of the class first, each with its types: `+[class selector]`.
     pub methods: Vec<(String, String)>,

@@ -1,4 +1,4 @@
-//! Where there is no Neural Engine of Apple's: nothing of it can be made.
+//! Stubs for systems without an Apple Neural Engine.
 
 use super::{ClassInfo, Examination, Member, MemberKind};
 use crate::device::Device;
@@ -6,15 +6,15 @@ use crate::error::DeviceError;
 use crate::options::{DeviceOptions, SoftOptions};
 use std::convert::Infallible;
 
-/// None can be made.
+/// Uninhabited: this system has no Apple Neural Engine.
 #[derive(Debug)]
 pub(crate) struct SharedMemory(Infallible);
 
-/// None can be made.
+/// Uninhabited: this system has no Apple Neural Engine.
 #[derive(Debug)]
 pub(crate) struct SharedRead<'a>(&'a SharedMemory);
 
-/// None can be made.
+/// Uninhabited: this system has no Apple Neural Engine.
 #[derive(Debug)]
 pub(crate) struct SharedWrite<'a>(&'a SharedMemory);
 

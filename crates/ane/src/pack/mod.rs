@@ -1,11 +1,11 @@
-//! Packs a program's parameters into one surface, and its results into another.
+//! Packs a program's parameters on one surface, and its results on another.
 //!
-//! What an engine binds is one `[1, C, 1, S]` surface in and one out: each value becomes a range of channels; or, for an
-//! engine that refuses slices of what a program reads, one surface for each value that goes in. Values of other shapes are flattened, transposed first if `S` is not their last axis. Large constants move to weight
-//! files, as an engine wants them.
+//! An engine binds one `[1, C, 1, S]` surface in and one out: each value becomes a range of channels. For an engine that
+//! refuses slices of its inputs, each input gets its own surface. Values of other shapes are flattened, transposed first
+//! if `S` is not their last axis. Large constants move to weight files.
 //!
 //! Weights can be parameters too. They share the surface with the values, so it is wider than `S`: each value and each
-//! weight is a block of channels and columns, and what computes with a weight is written as a product of matrices.
+//! weight is a block of channels and columns, and convolutions with a weight become matrix products.
 
 mod place;
 mod product;
@@ -26,14 +26,14 @@ use whole::Whole;
 /// Constants with more elements than this become weight files.
 const LARGEST_INLINE: usize = 64;
 
-/// A program with one result, and one parameter unless each value has a surface of its own.
+/// A program with one result, and one parameter unless each value has its own surface.
 #[derive(Clone, Debug)]
 pub struct Packed {
     /// The program.
     pub program: Verified<Program>,
     /// The type of the surface that it reads.
     pub input: TensorType,
-    /// The types of the other surfaces that it reads, if each value has its own.
+    /// The types of the other input surfaces, if each value has its own.
     pub others: Vec<TensorType>,
     /// The type of the surface that it writes.
     pub output: TensorType,
@@ -52,7 +52,7 @@ impl Packed {
     }
 }
 
-/// Packs the main function of `program` on surfaces of width `width`.
+/// Packs the main function of `program` on surfaces of width `width`, one in and one out.
 ///
 /// # Errors
 /// If a parameter or a result does not fit on such a surface.
@@ -60,21 +60,21 @@ pub fn pack(program: &Verified<Program>, width: usize) -> Result<Packed, PackErr
     pack_with_weights(program, width, &|_| false)
 }
 
-/// The same with a surface for each parameter: the program reads each whole, and takes no slice of any.
+/// Like [`pack`], with one surface per parameter: the program reads each whole, without slices.
 ///
 /// # Errors
 /// As [`pack`].
-pub fn pack_apart(program: &Verified<Program>, width: usize) -> Result<Packed, PackError> {
+pub fn pack_separately(program: &Verified<Program>, width: usize) -> Result<Packed, PackError> {
     packed(program, width, &|_| false, true)
 }
 
-/// The same with parameters that are weights: they share the surface with the others, which is wider.
+/// Like [`pack`], with parameters that are weights: they share the surface with the others, which is wider.
 ///
 /// A weight is a vector, which takes one column, or a matrix `[O, I, 1, 1]` that 1×1 convolutions use: these become
 /// products, and the surface holds the matrix or its transpose, whichever makes the surface smaller.
 ///
 /// # Errors
-/// `Weight`, if one is something else; `TooLarge`, if no surface of an engine holds all.
+/// `Weight`, if a weight has another form; `TooLarge`, if no surface of an engine holds all values.
 pub fn pack_with_weights(
     program: &Verified<Program>,
     width: usize,
@@ -87,7 +87,7 @@ fn packed(
     program: &Verified<Program>,
     width: usize,
     is_weight: &dyn Fn(ValueId) -> bool,
-    apart: bool,
+    separate: bool,
 ) -> Result<Packed, PackError> {
     let function = program.entry();
     if function.outputs.is_empty() || function.inputs.is_empty() {
@@ -95,8 +95,8 @@ fn packed(
     }
     let mut weights = RuntimeWeights::new(function, is_weight)?;
     let mut inputs = side(function, &function.inputs, width, &weights)?;
-    if apart {
-        inputs.take_apart();
+    if separate {
+        inputs.separate();
     }
     let outputs = side(function, &function.outputs, width, &weights)?;
 
@@ -107,7 +107,7 @@ fn packed(
         map.insert(*v, builder.input(&slot.name, inputs.types[0].clone()).id());
     } else {
         let surface = |(i, ty): (usize, &TensorType)| {
-            let name = if apart { &inputs.slots[i].0.name } else { "packed" };
+            let name = if separate { &inputs.slots[i].0.name } else { "packed" };
             Whole::new(builder.input(name, ty.clone()))
         };
         let mut wholes: Vec<Whole<'_>> = inputs.types.iter().enumerate().map(surface).collect();
@@ -120,8 +120,8 @@ fn packed(
                 SurfaceLayout::Turned => part.reshape(&[shape[0], shape[1], shape[3], shape[2]]).t(),
                 SurfaceLayout::Weight(form) => product::taken(part, form, shape),
             };
-            // A surface of its own has the value's name already.
-            map.insert(v, if apart { value } else { value.named(&slot.name) }.id());
+            // A value's own surface already has its name.
+            map.insert(v, if separate { value } else { value.named(&slot.name) }.id());
             places.insert(v, slot);
         }
     }

@@ -6,14 +6,14 @@ use std::cmp::Reverse;
 /// A rectangle to place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rect {
-    /// Channels that it takes.
+    /// Its channels.
     pub rows: usize,
-    /// Columns that it takes.
+    /// Its columns.
     pub columns: usize,
-    /// Whether column 0 is preferred: engines up to M2 read what begins elsewhere along a path of little range
-    /// (rule N13), which weights do not need.
+    /// Whether column 0 is preferred: engines up to M2 read other columns with reduced range (rule N13), which is
+    /// harmless for weights.
     pub first: bool,
-    /// Whether its transpose may be placed instead, and then whether that is preferred.
+    /// Whether its transpose may be placed instead, and if so, whether it is preferred.
     pub turn: Option<bool>,
 }
 
@@ -34,18 +34,18 @@ pub(super) struct Placement {
     pub width: usize,
 }
 
-/// Blocks that are tried both ways, at most: each doubles the work.
+/// The most blocks tried in both orientations: each doubles the work.
 const TRIED: usize = 10;
 
-/// A surface may be larger than the smallest by one part in this many, if that leaves fewer rectangles inside both axes.
+/// A surface may exceed the smallest by `1/N` of its size, if fewer rectangles are then interior in both axes.
 const GROWTH: usize = 8;
 
-/// A small surface for `blocks`. Among those hardly larger than the smallest it takes the one with the fewest rectangles
-/// inside both axes, which cost two slices; then the smallest; then the one with the most rectangles at their preferred
-/// column, the most in their preferred orientation, the fewest channels.
+/// A small surface for `blocks`. Among those hardly larger than the smallest it chooses the one with the fewest rectangles
+/// interior in both axes, which cost two slices; then the smallest; then the one with the most rectangles at their
+/// preferred column, the most in their preferred orientation, the fewest channels.
 ///
 /// Blocks begin at columns that are multiples of [`facts::LAST_AXIS_MULTIPLE`], as rows of an engine do. `None` if
-/// none is within [`facts::MAX_INPUT_WIDTH`] and [`facts::MAX_AXIS`]. Higher surfaces stack rectangles that would be too
+/// none is within [`facts::MAX_INPUT_WIDTH`] and [`facts::MAX_AXIS`]. Taller surfaces stack rectangles that would be too
 /// wide side by side.
 pub(super) fn place(blocks: &[Rect]) -> Option<Placement> {
     let free: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].turn.is_some()).take(TRIED).collect();
@@ -70,13 +70,13 @@ pub(super) fn place(blocks: &[Rect]) -> Option<Placement> {
     near.min_by_key(|(cost, _)| *cost).map(|(_, layout)| layout)
 }
 
-/// Channels and columns of a block, the latter as far as the next may begin.
+/// Channels and columns of a block, the latter rounded up to where the next may begin.
 fn size(block: &Rect, transposed: bool) -> (usize, usize) {
     let (rows, columns) = if transposed { (block.columns, block.rows) } else { (block.rows, block.columns) };
     (rows, columns.next_multiple_of(facts::LAST_AXIS_MULTIPLE.value))
 }
 
-/// Heights of surfaces that are worth a try: one to four of some block below one another, and all of them.
+/// Candidate heights of surfaces: one to four times the height of each block, and the sum of all.
 fn heights(sizes: &[(usize, usize)]) -> Vec<usize> {
     let least = sizes.iter().map(|s| s.0).max().unwrap_or(0);
     let some = sizes.iter().flat_map(|s| (1..=4).map(|n| n * s.0));
@@ -87,8 +87,8 @@ fn heights(sizes: &[(usize, usize)]) -> Vec<usize> {
     heights
 }
 
-/// Puts blocks into bands of at most `height` channels, the widest first; `None` if that gets too wide. Bands whose blocks
-/// prefer column 0 come first.
+/// Distributes blocks over bands of at most `height` channels, the widest first; `None` if the result is too wide. Bands
+/// whose blocks prefer column 0 come first.
 fn bands(blocks: &[Rect], sizes: &[(usize, usize)], transposed: &[bool], height: usize) -> Option<Placement> {
     struct Band {
         width: usize,
@@ -141,7 +141,7 @@ mod tests {
         Rect { rows, columns, first: false, turn: Some(better) }
     }
 
-    /// No two blocks share an element, none reaches outside, all begin where rows may.
+    /// No two blocks overlap, none is out of range, and all begin at aligned columns.
     fn check(blocks: &[Rect], layout: &Placement) {
         let areas: Vec<_> = blocks
             .iter()
@@ -155,10 +155,10 @@ mod tests {
             .collect();
         for (i, a) in areas.iter().enumerate() {
             for b in &areas[..i] {
-                let apart = |x: &std::ops::Range<usize>, y: &std::ops::Range<usize>| {
+                let disjoint = |x: &std::ops::Range<usize>, y: &std::ops::Range<usize>| {
                     x.end <= y.start || y.end <= x.start
                 };
-                assert!(apart(&a.0, &b.0) || apart(&a.1, &b.1), "{a:?} and {b:?}");
+                assert!(disjoint(&a.0, &b.0) || disjoint(&a.1, &b.1), "{a:?} and {b:?}");
             }
         }
     }
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_is_too_wide_goes_below_one_another() {
-        // Beside one another in 4096 channels these would take 33,280 columns.
+        // Side by side in 4096 channels these would need 33,280 columns.
         let blocks =
             [fixed(4096, 256), free(11008, 4096, true), free(11008, 4096, true), free(4096, 11008, false)];
         let layout = place(&blocks).expect("fits");

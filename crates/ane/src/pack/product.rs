@@ -1,7 +1,7 @@
 //! Weights that are parameters: a 1×1 convolution with one is written as a product of matrices.
 //!
-//! An engine ignores or refuses the weight of a convolution that is no constant (rule T14). `matmul` takes it, as it
-//! is stored or transposed, so that a transposition before the convolution costs nothing.
+//! An engine ignores or refuses a convolution weight that is not constant (rule T14). `matmul` accepts it, transposed
+//! or not, so a transposition before the convolution is free.
 
 use super::region::{PackError, SurfaceRegion};
 use mil::op::Call;
@@ -11,35 +11,35 @@ use std::collections::{HashMap, HashSet};
 /// The layout of a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WeightForm {
-    /// `[O, I, 1, 1]`, for products alone.
+    /// `[O, I, 1, 1]`, used by products only.
     Matrix {
         rows: usize,
         columns: usize,
-        /// Whether products use its transpose, which is then the preferred orientation.
+        /// Whether products use its transpose, which is then preferred.
         turn: bool,
     },
     /// One column.
     Vector { rows: usize },
 }
 
-/// The weights of a function, and what computes with them.
+/// The weights of a function and the operations that use them.
 pub(super) struct RuntimeWeights<'f> {
     function: &'f Function,
     literals: Vec<Option<&'f Literal>>,
     /// Weights and their transposes: the weight, and whether its first two axes are swapped.
     matrices: HashMap<ValueId, (ValueId, bool)>,
-    /// What no operation uses but those that go into products: their constants.
+    /// Constants used only by operations that become products.
     idle: HashSet<ValueId>,
     forms: HashMap<ValueId, WeightForm>,
-    /// Of what products multiply with a weight, `[1, I, 1, S]`, the same as `[1, 1, I, S]`.
+    /// The activations `[1, I, 1, S]` of products, reshaped to `[1, 1, I, S]`.
     columns: HashMap<ValueId, ValueId>,
 }
 
 impl<'f> RuntimeWeights<'f> {
-    /// Those of `function` that `is_weight` names.
+    /// Analyses the weights of `function` that `is_weight` selects.
     ///
     /// # Errors
-    /// `Weight`, if one is neither a vector nor used by 1×1 convolutions alone.
+    /// `Weight`, if one is neither a vector nor used only by 1×1 convolutions.
     pub fn new(
         function: &'f Function,
         is_weight: impl Fn(ValueId) -> bool,
@@ -73,12 +73,12 @@ impl<'f> RuntimeWeights<'f> {
         self.forms.get(&v).copied()
     }
 
-    /// Whether nothing is left that uses the constant `v`.
+    /// Whether the constant `v` has become unused.
     pub fn is_idle(&self, v: ValueId) -> bool {
         self.idle.contains(&v)
     }
 
-    /// Finds out how `v` is used; notes matrices.
+    /// Classifies the uses of `v` and records matrices.
     fn form(&mut self, v: ValueId) -> Option<WeightForm> {
         let users = |v: ValueId| self.function.ops.iter().filter(move |op| op.uses().any(|u| u == v));
         let ty = self.function.ty(v);
@@ -108,7 +108,7 @@ impl<'f> RuntimeWeights<'f> {
         }
     }
 
-    /// Whether `op` is a convolution of single elements with the weight `v`, and nothing besides.
+    /// Whether `op` is a 1×1 convolution that uses `v` only as its weight.
     fn is_product(&self, op: &Operation, v: ValueId) -> bool {
         if op.op.name() != "conv" || op.arg_value("weight") != Some(v) || op.arg("bias").is_some() {
             return false;
@@ -119,7 +119,7 @@ impl<'f> RuntimeWeights<'f> {
         single && groups == 1 && matches!(*call.ty("x").shape, [1, _, _, _]) && op.arg_value("x") != Some(v)
     }
 
-    /// The result of `op`, if that is `v` with its first two axes swapped and nothing else of the function.
+    /// The result of `op`, if it is `v` with its first two axes swapped and not a result of the function.
     fn swapped(&self, op: &Operation, v: ValueId) -> Option<ValueId> {
         if op.op.name() != "transpose" || op.arg_value("x") != Some(v) {
             return None;
@@ -129,7 +129,7 @@ impl<'f> RuntimeWeights<'f> {
         (call.ints("perm") == [1, 0, 2, 3] && !self.function.outputs.contains(&result)).then_some(result)
     }
 
-    /// Whether [`RuntimeWeights::carry_out`] takes the place of `op`.
+    /// Whether [`RuntimeWeights::carry_out`] replaces `op`.
     fn absorbs(&self, op: &Operation) -> bool {
         let is_matrix = |param| op.arg_value(param).is_some_and(|v| self.matrices.contains_key(&v));
         match op.op.name() {
@@ -139,8 +139,7 @@ impl<'f> RuntimeWeights<'f> {
         }
     }
 
-    /// Writes what `op` computes with a weight, if it does; `map` says what stands for the values of the function,
-    /// `slots` holds the regions of the weights.
+    /// Rewrites `op` if it uses a weight. `map` maps the values of the function, `slots` holds the regions of the weights.
     pub fn carry_out(
         &mut self,
         op: &Operation,
@@ -170,7 +169,7 @@ impl<'f> RuntimeWeights<'f> {
     }
 }
 
-/// The matrix or vector of which `part` is the block, as products or the function want it.
+/// The matrix or vector stored in the block `part`, in the shape that its uses expect.
 pub(super) fn taken<'b>(part: Var<'b>, form: WeightForm, shape: &[usize]) -> Var<'b> {
     match (form, part.shape().as_slice()) {
         (WeightForm::Matrix { .. }, &[_, rows, _, columns]) => part.reshape(&[1, 1, rows, columns]),

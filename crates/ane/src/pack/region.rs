@@ -1,9 +1,9 @@
-//! Regions of surfaces that hold values, and why a value has none.
+//! Regions of surfaces that hold values, and errors of packing.
 
 use crate::block::SurfaceBlock;
 use mil::{Report, TensorType};
 
-/// A place on a surface: some channels, and of each some columns.
+/// A named region of a surface: a range of channels and a range of columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SurfaceRegion {
     /// The name of the value.
@@ -23,7 +23,7 @@ pub struct SurfaceRegion {
 }
 
 impl SurfaceRegion {
-    /// The place itself.
+    /// The block of the region.
     pub fn block(&self) -> SurfaceBlock {
         SurfaceBlock {
             channel: self.channel,
@@ -39,7 +39,7 @@ impl SurfaceRegion {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum PackError {
-    #[error("`{name}` is {ty}: none of its last two axes has the surface's width of {width}")]
+    #[error("`{name}` is {ty}: neither of its last two axes has the surface's width {width}")]
     NoWidth { name: String, ty: TensorType, width: usize },
     #[error("`{name}` is {ty}: a surface of {want} cannot hold it")]
     ElementType { name: String, ty: TensorType, want: mil::DType },

@@ -9,13 +9,13 @@ use mil::{Function, TensorType, ValueId};
 /// The layout of a value on a surface of some width.
 #[derive(Clone, Copy)]
 pub(super) enum SurfaceLayout {
-    /// As it is: `[1, C, 1, S]`.
+    /// Unchanged: `[1, C, 1, S]`.
     Straight,
-    /// Its last axis is `S`: a reshape away.
+    /// Reshaped: its last axis is `S`.
     Flat,
-    /// Its last axis but one is `S`: a transpose away.
+    /// Transposed and reshaped: its second to last axis is `S`.
     Turned,
-    /// Beside what has `S` columns.
+    /// A weight, next to the columns of activations.
     Weight(WeightForm),
 }
 
@@ -26,8 +26,8 @@ pub(super) struct PackedSide {
 }
 
 impl PackedSide {
-    /// Gives each value a surface of its own.
-    pub fn take_apart(&mut self) {
+    /// Gives each value its own surface.
+    pub fn separate(&mut self) {
         let Some(dtype) = self.types.first().map(|ty| ty.dtype) else { return };
         let own = |(i, (slot, _)): (usize, &mut (SurfaceRegion, SurfaceLayout))| {
             (slot.surface, slot.channel, slot.column) = (i, 0, 0);
@@ -37,7 +37,7 @@ impl PackedSide {
     }
 }
 
-/// Finds a place for each of `values` of `function`: below one another, or, if there are weights, in blocks.
+/// Places each of `values` of `function`: stacked, or, if there are weights, in blocks.
 pub(super) fn side(
     function: &Function,
     values: &[ValueId],

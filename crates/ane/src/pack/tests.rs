@@ -62,7 +62,7 @@ fn weights_beside_activations_compute_the_same() {
         assert_eq!(&joined[range], floats(want), "{}", slot.name);
     }
     assert!(packed.others.is_empty());
-    // Products, as they lie or transposed; no convolution, and nothing that only turns a weight.
+    // Products, transposed or not; no convolution, and no separate transpose of a weight.
     let mut ops: BTreeMap<&str, usize> = BTreeMap::new();
     for op in &packed.program.entry().ops {
         *ops.entry(op.op.name()).or_default() += 1;
@@ -72,7 +72,7 @@ fn weights_beside_activations_compute_the_same() {
     assert!(!text.contains("strides") && !text.contains("dilations"), "{text}");
 }
 
-/// Values that lie straight, flat and transposed, each on a surface of its own: the same numbers, and no slice.
+/// Values stored unchanged, flat and transposed, each on its own surface: the same numbers, and no slice.
 #[test]
 fn values_apart_compute_the_same_without_slices() {
     let b = Builder::new("main", Opset::Ios18);
@@ -86,12 +86,12 @@ fn values_apart_compute_the_same_without_slices() {
     let given = |v: ValueId| (0..f.ty(v).elements()).map(move |i| ((i * 7 + v.index()) % 11) as f64 - 5.0);
     let tensors: Vec<Tensor> = f.inputs.iter().map(|&v| Tensor::floats(f.ty(v).clone(), given(v))).collect();
     let want = ran(&program, &tensors);
-    let packed = pack_apart(&program, 16).expect("packs");
+    let packed = pack_separately(&program, 16).expect("packs");
     assert_eq!(packed.reads().map(|ty| ty.shape[1]).collect::<Vec<_>>(), [6, 6, 6]);
     assert_eq!(packed.inputs.iter().map(|slot| slot.surface).collect::<Vec<_>>(), [0, 1, 2]);
     let text = mil::text::print(&packed.program);
     assert!(!text.contains("slice"), "{text}");
-    // What lies transposed is the transpose of each of its two matrices.
+    // The transposed value holds the transpose of each of its two matrices.
     let mut surfaces: Vec<Vec<f64>> = tensors.iter().map(|t| floats(t).to_vec()).collect();
     let from = surfaces[2].clone();
     for (i, to) in surfaces[2].iter_mut().enumerate() {

@@ -1,12 +1,12 @@
-//! Values taken out of the surface that a program reads.
+//! Slices values out of the input surface.
 
 use super::region::SurfaceRegion;
 use mil::Var;
 
-/// The surface that a program reads, and how parts of it are taken.
+/// The input surface, with the slices made so far.
 pub(super) struct Whole<'b> {
     value: Var<'b>,
-    /// Bands taken so far, with all channels: first column, number of columns, value.
+    /// Column bands over all channels: first column, number of columns, value.
     bands: Vec<(usize, usize, Var<'b>)>,
 }
 
@@ -15,8 +15,8 @@ impl<'b> Whole<'b> {
         Whole { value, bands: Vec::new() }
     }
 
-    /// The block at `slot`. No slice is inside both axes at once, which no project reports of hardware: where the block
-    /// is, its columns are taken first, with all channels, then its channels of these.
+    /// The block at `slot`. No project reports slices that are interior in both axes at once, so such a block is sliced by
+    /// columns first, then by channels.
     pub fn part(&mut self, slot: &SurfaceRegion) -> Var<'b> {
         let (channels, width) = (self.value.shape()[1], self.value.shape()[3]);
         let band = match slot.columns == width {
@@ -29,7 +29,7 @@ impl<'b> Whole<'b> {
         }
     }
 
-    /// The columns of `slot` with all channels, which several blocks below one another share.
+    /// The columns of `slot` with all channels; stacked blocks share this band.
     fn band(&mut self, slot: &SurfaceRegion) -> Var<'b> {
         let known =
             self.bands.iter().find(|(first, count, _)| (*first, *count) == (slot.column, slot.columns));

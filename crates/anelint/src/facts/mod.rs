@@ -1,6 +1,6 @@
 //! Numbers of the hardware, each with its source: the only place where rules, repairs and probes get theirs from.
 //!
-//! Those that the engine's own code works with stand in [`ane::facts`], and are found here too.
+//! Those used by the engine's code are in [`ane::facts`] and re-exported here.
 
 mod operations;
 mod programs;
@@ -17,11 +17,11 @@ use std::fmt;
 /// A limit that a surface does not keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remark {
-    /// What is so of the surface.
+    /// The property of the surface.
     pub breach: &'static str,
     /// The limit.
     pub limit: usize,
-    /// What stands behind it.
+    /// The evidence.
     pub basis: Basis,
 }
 

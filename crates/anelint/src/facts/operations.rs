@@ -71,7 +71,7 @@ pub const AFFINE_PAIR_CHANNELS: Fact<usize> = reported(
     "run a layer norm written by hand of growing width, with both terms",
 );
 
-/// Elements among which the place of the largest is found.
+/// The most elements for `argmax`-like operations.
 pub const MAX_ARGUMENT_AXIS: Fact<usize> =
     reported(2048, "ane-guide", "all", "longer axes are refused", "compile `reduce_argmax` around 2048");
 

@@ -1,4 +1,4 @@
-//! How evaluations are asked for: after a rest, and with another quality of service.
+//! Probes of evaluation calls: after an idle period, and with another quality of service.
 
 use super::prober::{Loaded, Outcome, Prober};
 use super::process::scaled;
@@ -18,7 +18,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "quality-of-service",
         rules: &["W8"],
-        question: "Are 9, 21 and 33 taken as quality of service, with the same numbers in the same time?",
+        question: "Are 9, 21 and 33 accepted as quality of service, with the same numbers in the same time?",
         compiles: 1,
         ask: |prober| vec![quality(prober)],
     },
@@ -59,23 +59,23 @@ fn series(loaded: &Loaded) -> Result<Vec<f64>, Outcome> {
     (0..SERIES).map(|_| timed(loaded)).collect()
 }
 
-/// What a comparison of times shows that wander.
+/// The result of comparing two noisy series of times.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Apart {
-    /// All of these are longer than nearly all of those, and by half at least.
+enum Separation {
+    /// One series is longer by at least half, beyond the noise.
     Longer,
     /// They are as long.
     Alike,
-    /// Neither can be said.
+    /// The noise is too large to decide.
     Unclear,
 }
 
-fn apart(steady: &Times, rested: &Times) -> Apart {
+fn compare_times(steady: &Times, rested: &Times) -> Separation {
     let ratio = rested.at(0.5) / steady.at(0.5);
     match (ratio >= 1.5 && rested.at(0.25) > steady.at(0.9), ratio) {
-        (true, _) => Apart::Longer,
-        (false, ..1.25) => Apart::Alike,
-        _ => Apart::Unclear,
+        (true, _) => Separation::Longer,
+        (false, ..1.25) => Separation::Alike,
+        _ => Separation::Unclear,
     }
 }
 
@@ -104,18 +104,18 @@ fn rest(prober: &Prober<'_>) -> Finding {
         steady.at(0.5),
         steady.at(0.9),
     );
-    let finding = match apart(&steady, &rested) {
-        Apart::Longer => Finding::holds("P13", says),
-        Apart::Alike => Finding::holds_not("P13", says),
-        Apart::Unclear => Finding::unclear("P13", format!("{says}: the times wander as much")),
+    let finding = match compare_times(&steady, &rested) {
+        Separation::Longer => Finding::holds("P13", says),
+        Separation::Alike => Finding::holds_not("P13", says),
+        Separation::Unclear => Finding::unclear("P13", format!("{says}: the noise is as large")),
     };
     finding.with("rested_ms", rested.at(0.5)).with("steady_ms", steady.at(0.5))
 }
 
-/// The values that are compared: those that others report on, and the one between that is used.
+/// The compared values: those in reports, and the one in between that we use.
 const QUALITIES: [u32; 3] = [9, 21, 33];
 
-/// Medians of as many series of each value, which take turns.
+/// Medians of interleaved series, equally many for each value.
 const ROUNDS: usize = 7;
 
 fn quality(prober: &Prober<'_>) -> Finding {
@@ -125,7 +125,7 @@ fn quality(prober: &Prober<'_>) -> Finding {
     };
     let Ok(want) = scaled(5).means() else { return Finding::unclear("W8", "the program cannot be asked") };
     if !loaded.kernel.set_quality(QUALITIES[0]) {
-        return Finding::unclear("W8", "this engine is asked without a quality of service");
+        return Finding::unclear("W8", "this engine has no quality of service");
     }
     let mut medians = QUALITIES.map(|_| Vec::new());
     for _ in 0..ROUNDS {
@@ -148,26 +148,26 @@ fn quality(prober: &Prober<'_>) -> Finding {
     let times = medians.map(Times::of);
     let told: Vec<String> =
         QUALITIES.iter().zip(&times).map(|(value, t)| format!("{value}: {:.3} ms", t.at(0.5))).collect();
-    let says = format!("all are taken, with the same numbers; {}", told.join(", "));
+    let says = format!("all are accepted, with the same numbers; {}", told.join(", "));
     let finding = match spread(&times) {
-        Apart::Alike => Finding::holds("W8", says),
-        Apart::Longer => Finding::holds_not("W8", says),
-        Apart::Unclear => Finding::unclear("W8", format!("{says}: the times wander as much")),
+        Separation::Alike => Finding::holds("W8", says),
+        Separation::Longer => Finding::holds_not("W8", says),
+        Separation::Unclear => Finding::unclear("W8", format!("{says}: the noise is as large")),
     };
     let numbers = QUALITIES.iter().zip(&times);
     numbers.fold(finding, |f, (value, t)| f.with(format!("quality_{value}_ms"), t.at(0.5)))
 }
 
 /// Whether the slowest of these is slower than the fastest, by a tenth and in nearly every round.
-fn spread(times: &[Times; 3]) -> Apart {
+fn spread(times: &[Times; 3]) -> Separation {
     let by_median = |a: &&Times, b: &&Times| a.at(0.5).total_cmp(&b.at(0.5));
     let (Some(fast), Some(slow)) = (times.iter().min_by(by_median), times.iter().max_by(by_median)) else {
-        return Apart::Unclear;
+        return Separation::Unclear;
     };
     match (slow.at(0.5) / fast.at(0.5), slow.at(0.1) > fast.at(0.9)) {
-        (..1.1, _) => Apart::Alike,
-        (_, true) => Apart::Longer,
-        _ => Apart::Unclear,
+        (..1.1, _) => Separation::Alike,
+        (_, true) => Separation::Longer,
+        _ => Separation::Unclear,
     }
 }
 
@@ -182,17 +182,17 @@ mod tests {
     #[test]
     fn only_what_is_beyond_the_noise_is_told() {
         let steady = times(&[1.0, 1.1, 1.0, 1.0, 3.0, 1.0, 1.2, 1.0, 1.0, 1.0, 1.0]);
-        assert_eq!(apart(&steady, &times(&[4.0, 5.0, 6.0, 4.0, 5.0])), Apart::Longer);
-        assert_eq!(apart(&steady, &times(&[1.0, 1.1, 9.0, 1.0, 1.1])), Apart::Alike);
+        assert_eq!(compare_times(&steady, &times(&[4.0, 5.0, 6.0, 4.0, 5.0])), Separation::Longer);
+        assert_eq!(compare_times(&steady, &times(&[1.0, 1.1, 9.0, 1.0, 1.1])), Separation::Alike);
         // One of them was as fast as those that took no rest.
-        assert_eq!(apart(&steady, &times(&[1.0, 1.1, 9.0, 9.0, 9.0])), Apart::Unclear);
+        assert_eq!(compare_times(&steady, &times(&[1.0, 1.1, 9.0, 9.0, 9.0])), Separation::Unclear);
     }
 
     #[test]
     fn a_quality_of_service_is_slower_in_nearly_every_round_or_not_at_all() {
         let fast = || times(&[1.0, 1.0, 1.1, 1.0, 1.0]);
-        assert_eq!(spread(&[fast(), fast(), times(&[1.05, 1.0, 2.0, 1.05, 1.05])]), Apart::Alike);
-        assert_eq!(spread(&[fast(), times(&[1.4, 1.5, 1.4, 1.6, 1.4]), fast()]), Apart::Longer);
-        assert_eq!(spread(&[times(&[1.0, 1.5, 1.4, 1.0, 1.4]), fast(), fast()]), Apart::Unclear);
+        assert_eq!(spread(&[fast(), fast(), times(&[1.05, 1.0, 2.0, 1.05, 1.05])]), Separation::Alike);
+        assert_eq!(spread(&[fast(), times(&[1.4, 1.5, 1.4, 1.6, 1.4]), fast()]), Separation::Longer);
+        assert_eq!(spread(&[times(&[1.0, 1.5, 1.4, 1.0, 1.4]), fast(), fast()]), Separation::Unclear);
     }
 }

@@ -1,4 +1,4 @@
-//! What a probe finds, and what that says of our table.
+//! Findings of probes, compared with the table of rules.
 
 use crate::rules::{self, Chip, Consequence};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 /// What a probe observed about one rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// The rule's id; a word in small letters for what no rule says yet.
+    /// The rule's id, or a lower-case word if there is no rule yet.
     pub about: &'static str,
     /// Whether it is so here.
     pub seen: Observed,
@@ -14,14 +14,14 @@ pub struct Finding {
     pub says: String,
     /// The consequence of breaking the rule, where it was broken and had one.
     pub consequence: Option<Consequence>,
-    /// The numbers behind the sentence, each with its name.
+    /// The measured numbers, each with its name.
     pub numbers: Vec<(String, f64)>,
 }
 
-/// Whether something that is said of engines is so here.
+/// Whether a rule holds on this engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Observed {
-    /// It is as said.
+    /// It holds.
     Holds,
     /// It is not.
     HoldsNot,
@@ -29,10 +29,10 @@ pub enum Observed {
     Unclear,
 }
 
-/// What a finding says of our table.
+/// The verdict on the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// What was seen is what the table says.
+    /// The observation agrees with the table.
     AsTable,
     /// It is something else.
     Differs,
@@ -99,7 +99,7 @@ impl Finding {
         self
     }
 
-    /// What this says of the table, on `chip` if it is known which one it is.
+    /// The verdict on the table, for `chip` if it is known.
     ///
     /// A rule that the table has for other chips is not expected to hold here; one whose `chip` is not known is.
     pub fn verdict(&self, chip: Option<Chip>) -> Verdict {

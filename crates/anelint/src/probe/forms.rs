@@ -1,4 +1,4 @@
-//! Which forms of operations an engine takes: one small program each, that a correct engine runs.
+//! Probes of operation forms: one small program each, which a correct engine runs.
 
 use super::prober::{Case, Outcome, uneven};
 use super::slots::{SHAPE, any_fails, plain};
@@ -11,7 +11,7 @@ use mil::{DType, Data, Literal, Opset, Tensor, TensorType, Var, Weights, ty};
 /// How far functions may be off, as a share of the largest result: engines look them up in tables, see rule N14.
 const TABLES: f64 = 0.02;
 
-/// The probe of a rule that says: this form fails.
+/// The probe of a rule that forbids a form.
 macro_rules! form {
     ($id:literal, $rule:literal, $question:literal, $what:literal, $close:expr, $case:expr) => {
         Probe {
@@ -28,7 +28,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "opsets",
         rules: &["T1"],
-        question: "Are functions for ios16, ios17 and ios18 taken?",
+        question: "Are functions for ios16, ios17 and ios18 accepted?",
         compiles: 3,
         ask: opsets,
     },
@@ -46,14 +46,14 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "shared-blob",
         rules: &["T7"],
-        question: "Are two tensors in one weight file taken?",
+        question: "Are two tensors in one weight file accepted?",
         compiles: 1,
         ask: |prober| vec![shared_blob(prober)],
     },
     form!(
         "conv-bias",
         "T8",
-        "Is a `conv` with a bias taken?",
+        "Is a `conv` with a bias accepted?",
         "a convolution with a bias",
         0.0,
         Case::new("bias", vec![("x", plain(7))], |b, v| {
@@ -65,14 +65,14 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "concat",
         rules: &["T9"],
-        question: "Is `concat` taken, of two parts and of thirteen?",
+        question: "Is `concat` of two parts and of thirteen accepted?",
         compiles: 2,
         ask: concat,
     },
     form!(
         "gelu",
         "T16",
-        "Is `gelu` taken?",
+        "Is `gelu` accepted?",
         "`gelu` with a stated mode",
         TABLES,
         Case::new("gelu", vec![("x", plain(7))], |b, v| {
@@ -82,7 +82,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "rsqrt",
         rules: &["T17"],
-        question: "Is `rsqrt` taken without its epsilon, and with it?",
+        question: "Is `rsqrt` accepted without its epsilon, and with it?",
         compiles: 2,
         ask: rsqrt,
     },
@@ -97,7 +97,7 @@ pub(super) const PROBES: &[Probe] = &[
     form!(
         "log",
         "T19",
-        "Is `log` taken without its epsilon?",
+        "Is `log` accepted without its epsilon?",
         "`log` without an epsilon",
         TABLES,
         Case::new("log", vec![("x", positive())], |b, v| vec![("y", b.op("log", [("x", v[0].into())]))])
@@ -105,7 +105,7 @@ pub(super) const PROBES: &[Probe] = &[
     form!(
         "root-of-reduction",
         "T20",
-        "Is a `sqrt` directly behind a reduction taken?",
+        "Is a `sqrt` directly after a reduction accepted?",
         "`sqrt` of a sum, which is subtracted again,",
         TABLES,
         Case::new("root", vec![("x", positive())], |b, v| {
@@ -116,7 +116,7 @@ pub(super) const PROBES: &[Probe] = &[
     form!(
         "inverse",
         "T21",
-        "Is `inverse` taken?",
+        "Is `inverse` accepted?",
         "`inverse` with an epsilon",
         TABLES,
         Case::new("inverse", vec![("x", positive())], |b, v| {
@@ -127,7 +127,7 @@ pub(super) const PROBES: &[Probe] = &[
     form!(
         "reduce-mean",
         "T22",
-        "Is `reduce_mean` taken?",
+        "Is `reduce_mean` accepted?",
         "a mean over channels, which is subtracted,",
         1.0 / 128.0,
         Case::new("mean", vec![("x", plain(7))], |_, v| vec![("y", v[0] - v[0].reduce_mean(&[1], true))])
@@ -145,7 +145,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "integers",
         rules: &["T25"],
-        question: "Are casts to integers, and `gather`, taken?",
+        question: "Are casts to integers, and `gather`, accepted?",
         compiles: 2,
         ask: integers,
     },
@@ -162,7 +162,7 @@ pub(super) const PROBES: &[Probe] = &[
     form!(
         "three-axes",
         "T29",
-        "Is an input of three axes taken?",
+        "Is an input of three axes accepted?",
         "a program of one input `[1, 384, 64]`",
         0.0,
         Case::new("three", vec![("x", uneven(ty::f16([1, 384, 64]), 7, 9, 8.0))], |_, v| {
@@ -180,7 +180,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "conv-window",
         rules: &["T32"],
-        question: "Is a window taken that is 17 wide?",
+        question: "Is a window of width 17 accepted?",
         compiles: 2,
         ask: conv_window,
     },
@@ -191,7 +191,7 @@ pub(super) const PROBES: &[Probe] = &[
         compiles: 5,
         ask: no_path,
     },
-    // Last of these: it is said to spoil the process.
+    // The last of these: it reportedly breaks the process.
     Probe {
         id: "tile",
         rules: &["T27"],
@@ -241,7 +241,7 @@ fn opsets(prober: &Prober<'_>) -> Vec<Finding> {
     }]
 }
 
-/// Two products by channel whose weights stand behind one another.
+/// Two products per channel with adjacent weights.
 fn shared_blob(prober: &Prober<'_>) -> Finding {
     let (path, ty) = ("@model_path/weights/both.bin", ty::f16([SHAPE[1], 1, 1, 1]));
     let mut writer = BlobWriter::new(path);

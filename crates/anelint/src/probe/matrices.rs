@@ -1,4 +1,4 @@
-//! Products: which operands an engine takes, what they cost, and attention.
+//! Probes of products: accepted operands, cost, and attention.
 
 use super::numbers::not_seen;
 use super::prober::{Case, Loaded, Outcome, failed, uneven};
@@ -6,7 +6,7 @@ use super::slots::{SHAPE, WRONG, any_fails, plain};
 use super::{Finding, Probe, Prober};
 use ane::Device;
 use ane::DeviceError;
-use ane::chain::{Precision, Stack, unpacked};
+use ane::chain::{Stack, StackPrecision, unpacked};
 use mil::{Builder, DType, Data, Literal, Tensor, TensorType, Var, ty};
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "matmul-constant",
         rules: &["T11"],
-        question: "Is a constant operand of `matmul` taken?",
+        question: "Is a constant operand of `matmul` accepted?",
         compiles: 1,
         ask: |prober| {
             let case = Case::new("constant", vec![("x", heads(7))], |b, v| {
@@ -36,7 +36,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "matmul-singletons",
         rules: &["T12"],
-        question: "Are operands `[1, 1, M, K]` of `matmul` taken?",
+        question: "Are operands `[1, 1, M, K]` of `matmul` accepted?",
         compiles: 1,
         ask: |prober| {
             let case = Case::new("singletons", vec![("a", plain(7)), ("b", plain(5))], |_, v| {
@@ -49,7 +49,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "matmul-inner",
         rules: &["T13"],
-        question: "Is an inner size of `matmul` taken that is no multiple of 32?",
+        question: "Is an inner size of `matmul` accepted that is not a multiple of 32?",
         compiles: 4,
         ask: matmul_inner,
     },
@@ -125,7 +125,7 @@ fn stacked(device: &dyn Device, stack: &Stack) -> Outcome {
 }
 
 /// A stack of this size and kind, run.
-fn try_stack(prober: &Prober<'_>, channels: usize, depth: usize, precision: Precision) -> Outcome {
+fn try_stack(prober: &Prober<'_>, channels: usize, depth: usize, precision: StackPrecision) -> Outcome {
     match Stack::new(channels, depth, [1, 64], precision) {
         Ok(stack) => stacked(prober.device(), &stack),
         Err(e) => Outcome::Lost(e.to_string()),
@@ -133,7 +133,7 @@ fn try_stack(prober: &Prober<'_>, channels: usize, depth: usize, precision: Prec
 }
 
 fn conv_channels(prober: &Prober<'_>) -> Vec<Finding> {
-    let tried = [256usize, 384, 768, 1024].map(|c| (c, try_stack(prober, c, 1, Precision::F16)));
+    let tried = [256usize, 384, 768, 1024].map(|c| (c, try_stack(prober, c, 1, StackPrecision::F16)));
     let says: Vec<String> = tried.iter().map(|(c, o)| format!("{c}: {}", says(o))).collect();
     let bad = tried.iter().find(|(_, o)| !o.is_right());
     vec![match bad {
@@ -143,14 +143,14 @@ fn conv_channels(prober: &Prober<'_>) -> Vec<Finding> {
     }]
 }
 
-/// Of a stack, whose results are compared with a tolerance.
+/// Runs a stack; its results are compared with a tolerance.
 fn says(outcome: &Outcome) -> String {
     if outcome.is_right() { "right".to_owned() } else { outcome.says() }
 }
 
 fn int8(prober: &Prober<'_>) -> Vec<Finding> {
     let tried =
-        [(64, 3), (256, 4)].map(|(c, depth)| (c, depth, try_stack(prober, c, depth, Precision::W8A8)));
+        [(64, 3), (256, 4)].map(|(c, depth)| (c, depth, try_stack(prober, c, depth, StackPrecision::W8A8)));
     let said: Vec<String> =
         tried.iter().map(|(c, depth, o)| format!("{depth} layers of {c} channels: {}", says(o))).collect();
     let bad = tried.iter().find(|(_, _, o)| !o.is_right());
@@ -322,7 +322,7 @@ fn ways_to_multiply(prober: &Prober<'_>) -> Vec<Finding> {
     })]
 }
 
-/// What became of a case, and the median time of its dispatches if it is right.
+/// The outcome of a case, and the median time of its dispatches if it is correct.
 fn timed(device: &dyn Device, case: &Case, want: &[Vec<f64>]) -> (Outcome, Option<f64>) {
     let loaded = match Loaded::open(device, case) {
         Ok(loaded) => loaded,

@@ -1,9 +1,9 @@
 //! Probes: questions about an engine that small programs answer.
 //!
-//! A [`Probe`] asks an engine one question: it compiles small programs, runs them on data that is the same in no two
-//! places, and compares with the reference meaning. What it [finds](Finding) is set beside our table of rules
-//! ([`rules`](crate::rules)): as there, different, or undecided. The software engine breaks no rule, so there a
-//! probe shows what a correct engine answers, and nothing about hardware.
+//! A [`Probe`] tests one question on an engine: it compiles small programs, runs them on data without repeated values,
+//! and compares with the reference evaluator. Its [`Finding`]s are compared with the table of rules
+//! ([`rules`](crate::rules)): they agree, differ, or are undecided. The software engine breaks no rule; a probe on it
+//! shows how a correct engine behaves, and nothing about hardware.
 //!
 //! Not here: how a verdict is shown (`cli`).
 
@@ -29,7 +29,7 @@ pub struct Probe {
     pub id: &'static str,
     /// The rules that it decides, as [`rules::find`](crate::rules::find) knows them.
     pub rules: &'static [&'static str],
-    /// What is asked: one sentence.
+    /// The question: one sentence.
     pub question: &'static str,
     /// Programs that it compiles, at most: a process has a budget of them.
     pub compiles: u32,
@@ -37,13 +37,13 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Asks the engine of `prober`: one finding for each rule, and for what no rule says yet.
+    /// Runs the probe on the engine of `prober`: one finding for each rule or topic.
     pub fn ask(&self, prober: &Prober<'_>) -> Vec<Finding> {
         (self.ask)(prober)
     }
 }
 
-/// Every probe; those that use up the process's budget come last.
+/// All probes; those that exhaust the process's budget are last.
 pub fn all() -> impl Iterator<Item = &'static Probe> {
     [
         slots::PROBES,

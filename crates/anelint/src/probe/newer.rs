@@ -1,4 +1,4 @@
-//! Operations that are said to need a newer engine: one small program each.
+//! Probes of operations that reportedly need a newer engine: one small program each.
 
 use super::prober::{Case, Outcome, Prober, uneven};
 use super::slots::{SHAPE, plain};
@@ -11,7 +11,7 @@ use mil::{DType, Data, Tensor, TensorType, Var, ty};
 pub(super) const PROBES: &[Probe] = &[Probe {
     id: "newer-operations",
     rules: &["T33"],
-    question: "Which of the operations run that are said to need a newer engine?",
+    question: "Which operations run that reportedly need a newer engine?",
     compiles: 16,
     ask: |prober| vec![newer(prober)],
 }];
@@ -22,11 +22,11 @@ const CLOSE: f64 = 0.02;
 /// How far mean and deviation of 24,576 draws may be off, as a share of the larger.
 const DRAWN: f64 = 0.05;
 
-/// What an operation gives that is known.
+/// The known property of an operation's result.
 enum Known {
     /// Its numbers, up to this share of the largest.
     Numbers(f64),
-    /// Mean and deviation of what it draws.
+    /// Mean and deviation of the samples.
     Drawn(f64, f64),
 }
 
@@ -188,7 +188,7 @@ fn case(op: &'static str) -> (Case, Known) {
     }
 }
 
-/// The shape of what is drawn.
+/// The shape of the samples.
 fn wanted<'b>() -> (&'static str, Input<'b>) {
     ("shape", SHAPE.map(|n| n as i64).to_vec().into())
 }

@@ -1,4 +1,4 @@
-//! How an engine computes: where sums overflow, what vanishes, how results are rounded.
+//! Probes of arithmetic: overflow, underflow and rounding.
 
 use super::prober::{Case, Outcome, uneven};
 use super::slots::{SHAPE, WRONG, plain};
@@ -12,7 +12,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "saturation",
         rules: &["N8", "N1"],
-        question: "What becomes of sums that reach 2^15, and of those that come back from there?",
+        question: "What do sums give that reach 2^15, or return from there?",
         compiles: 1,
         ask: saturation,
     },
@@ -93,7 +93,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "tables",
         rules: &["N14"],
-        question: "How far are sigmoid, tanh, silu and gelu from what they mean?",
+        question: "What are the errors of sigmoid, tanh, silu and gelu?",
         compiles: 4,
         ask: tables,
     },
@@ -148,7 +148,7 @@ fn sums(prober: &Prober<'_>, x: &[f64], rows: &[Vec<f64>]) -> Result<Vec<f64>, O
     Ok(all.chunks(SIDE).take(rows.len()).map(|row| row[0]).collect())
 }
 
-/// What went wrong before anything could be seen.
+/// Findings for a program that failed before any measurement.
 pub(super) fn not_seen(abouts: &[&'static str], outcome: &Outcome) -> Vec<Finding> {
     abouts.iter().map(|&about| Finding::unclear(about, format!("the program {}", outcome.says()))).collect()
 }
@@ -178,7 +178,7 @@ fn saturation(prober: &Prober<'_>) -> Vec<Finding> {
         (true, true) => Finding::holds_not("N8", shown),
         (true, false) => Finding::holds("N8", shown).leads_to(WRONG),
     };
-    let says = format!("a sum that reaches 32768 and comes back to 512 gives {back}");
+    let says = format!("a sum that reaches 32768 and returns to 512 gives {back}");
     let second = match back {
         512.0 => Finding::holds_not("N1", says),
         x if x.is_infinite() => Finding::holds("N1", says).leads_to(WRONG),
@@ -244,7 +244,7 @@ fn tiles(prober: &Prober<'_>) -> Vec<Finding> {
         Err(outcome) => not_seen(&["N6"], &outcome),
         Ok(got) => match got[0][0] {
             5120.0 => vec![Finding::holds_not("N6", says("product", 5120.0))],
-            // Nothing but rounding on the way explains what is near.
+            // Only intermediate rounding explains a near value.
             near if (5000.0..5240.0).contains(&near) => {
                 vec![Finding::holds("N6", says("product", near)).leads_to(WRONG).with("sum", near)]
             }

@@ -1,4 +1,4 @@
-//! Runs the programs of probes and compares their results with the reference meaning.
+//! Runs the programs of probes and compares their results with the reference evaluator.
 
 use super::finding::Finding;
 use crate::rules::{Chip, Consequence};
@@ -28,7 +28,7 @@ pub(super) struct Case {
     program: Result<Verified<Program>, String>,
     weights: Weights,
     inputs: Vec<Tensor>,
-    /// What the engine is to read, if it is not what our printer writes.
+    /// The text for the engine, if it differs from the printed program.
     text: Option<&'static str>,
 }
 
@@ -71,12 +71,12 @@ impl Case {
         self
     }
 
-    /// The same, which the engine reads as it is written here; the program says what it means.
+    /// Passes `text` to the engine unchanged; the program is its meaning.
     pub(super) fn written(self, text: &'static str) -> Case {
         Case { text: Some(text), ..self }
     }
 
-    /// What it means: each result.
+    /// The expected results.
     pub(super) fn means(&self) -> Result<Vec<Vec<f64>>, String> {
         let results = run(self.verified()?, &self.weights, &self.inputs, Rounding::AsTyped);
         Ok(results.map_err(|e| e.to_string())?.iter().map(Tensor::to_floats).collect())
@@ -102,7 +102,7 @@ pub(super) struct Loaded {
     slots: Vec<usize>,
 }
 
-/// What became of a case.
+/// The outcome of a case.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Outcome {
     /// The numbers are right, or `off` from them by no more than was allowed, as a share of the largest.
@@ -111,7 +111,7 @@ pub(super) enum Outcome {
     Zeros,
     /// Some are wrong: the first one.
     Wrong { output: usize, at: usize, got: f64, want: f64, count: usize },
-    /// The engine refused, which is what breaking a rule can lead to.
+    /// The engine refused, a possible consequence of breaking a rule.
     Failed { with: Consequence, says: String },
     /// Nothing was learnt: something else went wrong.
     Lost(String),
@@ -127,13 +127,13 @@ impl Outcome {
             let largest = finite.fold(f64::MIN_POSITIVE, |m: f64, w| m.max(w.abs()));
             for (at, (&got, &want)) in got.iter().zip(want).enumerate() {
                 let same = got == want || got.is_nan() && want.is_nan();
-                let apart = if same { 0.0 } else { (got - want).abs() / largest };
-                // What is not a number is as far away as can be.
-                if apart.is_nan() || apart > close {
+                let error = if same { 0.0 } else { (got - want).abs() / largest };
+                // NaN counts as infinitely far.
+                if error.is_nan() || error > close {
                     count += 1;
                     wrong.get_or_insert((output, at, got, want));
                 } else {
-                    off = off.max(apart);
+                    off = off.max(error);
                 }
             }
         }
@@ -149,7 +149,7 @@ impl Outcome {
         matches!(self, Outcome::Right { .. })
     }
 
-    /// What came of it, if a rule was broken.
+    /// The consequence, if a rule was broken.
     pub(super) fn consequence(&self) -> Option<Consequence> {
         match self {
             Outcome::Zeros | Outcome::Wrong { .. } => Some(Consequence::WrongNumbers),
@@ -163,16 +163,16 @@ impl Outcome {
         match self {
             Outcome::Right { off } if *off == 0.0 => "runs, right to the bit".to_owned(),
             Outcome::Right { off } => format!("runs, right to {off:.1e} of the largest"),
-            Outcome::Zeros => "runs, and gives zeros alone".to_owned(),
+            Outcome::Zeros => "runs, but gives only zeros".to_owned(),
             Outcome::Wrong { at, got, want, count, .. } => {
-                format!("runs, and {count} elements are wrong: element {at} is {got}, it means {want}")
+                format!("runs, but {count} elements are wrong: element {at} is {got}, expected {want}")
             }
             Outcome::Failed { with, says } => format!("{with}: {says}"),
             Outcome::Lost(why) => why.clone(),
         }
     }
 
-    /// A finding on `about`, which says that this form fails.
+    /// A finding on rule `about`, which states that this form fails.
     pub(super) fn fails(&self, about: &'static str, what: &str) -> Finding {
         let says = format!("{what} {}", self.says());
         match self {
@@ -181,7 +181,7 @@ impl Outcome {
         }
     }
 
-    /// A finding on `about`, which says that this form is right.
+    /// A finding on rule `about`, which states that this form works.
     pub(super) fn passes(&self, about: &'static str, what: &str) -> Finding {
         let says = format!("{what} {}", self.says());
         match self {
@@ -197,13 +197,13 @@ impl<'a> Prober<'a> {
         Prober { device, chip: None }
     }
 
-    /// The same, where it is known which chip the engine is on.
+    /// Sets the engine's chip.
     #[must_use]
     pub fn on(self, chip: Option<Chip>) -> Prober<'a> {
         Prober { chip, ..self }
     }
 
-    /// The chip, if it is known.
+    /// The chip, if known.
     pub(super) fn chip(&self) -> Option<Chip> {
         self.chip
     }
@@ -213,7 +213,7 @@ impl<'a> Prober<'a> {
         self.device
     }
 
-    /// Compiles and runs `case`, and compares with what it means.
+    /// Compiles and runs `case`, and compares with the expected results.
     pub(super) fn try_out(&self, case: &Case, close: f64) -> Outcome {
         self.judge(self.device, case, close)
     }
@@ -229,7 +229,7 @@ impl<'a> Prober<'a> {
     fn judge(&self, device: &dyn Device, case: &Case, close: f64) -> Outcome {
         let want = match case.means() {
             Ok(want) => want,
-            Err(why) => return Outcome::Lost(format!("cannot be asked: {why}")),
+            Err(why) => return Outcome::Lost(format!("cannot be tested: {why}")),
         };
         match Loaded::open(device, case).and_then(|loaded| loaded.run()) {
             Ok(got) => Outcome::of(&got, &want, close),
@@ -240,27 +240,27 @@ impl<'a> Prober<'a> {
     /// Compiles and loads a program that is written as `text`, and does not run it.
     ///
     /// # Errors
-    /// What else became of it.
+    /// Any other outcome.
     pub(super) fn compiles(&self, name: &str, text: &str) -> Result<(), Outcome> {
-        let program = mil::text::load(text).map_err(|e| Outcome::Lost(format!("cannot be asked: {e}")))?;
+        let program = mil::text::load(text).map_err(|e| Outcome::Lost(format!("cannot be tested: {e}")))?;
         self.device.compile_text(name, text, &program, &Weights::new()).map(drop).map_err(|e| failed(&e))
     }
 
-    /// What `case` gives.
+    /// The results of `case`.
     ///
     /// # Errors
-    /// What else became of it.
+    /// Any other outcome.
     pub(super) fn gives(&self, case: &Case) -> Result<Vec<Vec<f64>>, Outcome> {
         Loaded::open(self.device, case)?.run()
     }
 }
 
-/// What an engine's refusal is a consequence of; `Lost` if the engine was not asked.
+/// The outcome for an engine's error; `Lost` if the engine was not called.
 pub(super) fn failed(error: &DeviceError) -> Outcome {
     let mut says = error.to_string();
     let with = match error {
         DeviceError::Refused(refusal) => {
-            // What the engine said; the rules that explain it are ours.
+            // The engine's answer only, without our rules.
             says = refusal.as_ref().clone().unexplained().to_string();
             match refusal.call {
                 Call::Describe | Call::Model | Call::Compile => Consequence::Refused,
@@ -270,7 +270,7 @@ pub(super) fn failed(error: &DeviceError) -> Outcome {
         }
         DeviceError::Compile { .. } | DeviceError::Unread { .. } => Consequence::Refused,
         DeviceError::Run { .. } => Consequence::Evaluation,
-        _ => return Outcome::Lost(format!("was not asked: {says}")),
+        _ => return Outcome::Lost(format!("was not tested: {says}")),
     };
     Outcome::Failed { with, says }
 }

@@ -1,4 +1,4 @@
-//! What a process can do with an engine: weights that change, threads, and how many programs.
+//! Probes of process limits: changing weights, threads, and the number of programs.
 
 use super::prober::{Case, Loaded, Outcome, failed, uneven};
 use super::slots::{SHAPE, WRONG, plain};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Programs that are compiled to see where an engine gives up; it is said to at about 119.
+/// Programs that are compiled to find the engine's limit; reports say about 119.
 const COMPILED: u32 = 140;
 
 pub(super) const PROBES: &[Probe] = &[
@@ -66,7 +66,7 @@ pub(super) const PROBES: &[Probe] = &[
     },
 ];
 
-/// A convolution by channel with weights of its own, `y = w·x`.
+/// A depthwise convolution with its own weights, `y = w·x`.
 pub(super) fn scaled(step: usize) -> Case {
     let path = "@model_path/weights/w.bin";
     let w = uneven(ty::f16([SHAPE[1], 1, 1, 1]), step, 9, 4.0);
@@ -138,7 +138,7 @@ fn weight_reload(prober: &Prober<'_>) -> Vec<Finding> {
 
 type Reloaded = Option<(Vec<Vec<f64>>, &'static str)>;
 
-/// What `old` gives after its weights were replaced by those of `new` without compiling.
+/// The results of `old` after its weights were replaced by those of `new` without compiling.
 fn reloaded(prober: &Prober<'_>, old: &Case, new: &Case, compiled: bool) -> Result<Reloaded, Outcome> {
     let loaded = Loaded::open(prober.device(), old)?;
     loaded.run()?;
@@ -149,7 +149,7 @@ fn reloaded(prober: &Prober<'_>, old: &Case, new: &Case, compiled: bool) -> Resu
             "with weight files rewritten"
         }
         true if loaded.kernel.reload(weights, true).map_err(|e| failed(&e))? => {
-            "with weight files and what was compiled of them rewritten"
+            "with weight files and compiled files rewritten"
         }
         _ => return Ok(None),
     };
@@ -181,7 +181,7 @@ fn two_threads(prober: &Prober<'_>) -> Vec<Finding> {
         });
         let together = began.elapsed();
         results.into_iter().collect::<Result<Vec<()>, _>>()?;
-        // What lies there now was written while both ran.
+        // The current contents were written while both ran.
         let right = both.iter().zip(&cases).all(|(l, case)| l.read().ok() == case.means().ok());
         Ok((right, after_another, together))
     };
@@ -197,7 +197,7 @@ fn two_threads(prober: &Prober<'_>) -> Vec<Finding> {
                 "both are right; together they take {:.2} of the time of one after the other",
                 1.0 / gain
             );
-            // The rule: one after the other, whoever asks.
+            // The rule: calls are serialised across threads.
             Finding::whether(gain < 1.5, "W10", says).with("gain", gain)
         }
     }]
@@ -246,7 +246,7 @@ fn compile_while_running(prober: &Prober<'_>) -> Vec<Finding> {
     }]
 }
 
-/// Compiles programs that differ in a constant until one is refused, and keeps them all if asked to.
+/// Compiles programs that differ in a constant until one is refused; keeps all of them if `keep`.
 fn count(prober: &Prober<'_>, about: &'static str, keep: bool) -> Finding {
     let mut kept = Vec::new();
     let mut done = 0u32;

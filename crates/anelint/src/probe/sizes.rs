@@ -23,7 +23,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "alignment",
         rules: &["S9"],
-        question: "Is a surface taken whose size is no multiple of 128 bytes?",
+        question: "Is a surface accepted whose size is not a multiple of 128 bytes?",
         compiles: 1,
         ask: |prober| {
             vec![prober.try_bare(&affine([1, 1537, 1, 16]), 0.0).fails("S9", "a surface of 49184 bytes")]
@@ -58,7 +58,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "ranks",
         rules: &["S13"],
-        question: "Are tensors of six axes taken, and products of five?",
+        question: "Are tensors of six axes, and products of five, accepted?",
         compiles: 3,
         ask: ranks,
     },

@@ -1,4 +1,4 @@
-//! What is bound to what: names, numbers and sizes of surfaces.
+//! Probes of binding: names, counts and sizes of surfaces.
 
 use super::prober::{Case, Loaded, Outcome, uneven};
 use super::{Finding, Probe, Prober};
@@ -30,7 +30,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "slot-sizes",
         rules: &["S3"],
-        question: "Are inputs, or outputs, of different sizes taken?",
+        question: "Are inputs, or outputs, of different sizes accepted?",
         compiles: 4,
         ask: slot_sizes,
     },
@@ -50,16 +50,16 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "one-surface-twice",
         rules: &["S20"],
-        question: "Can one surface stand for two inputs?",
+        question: "Can one surface be bound to two inputs?",
         compiles: 1,
         ask: one_surface_twice,
     },
 ];
 
-/// A surface that engines take, whatever they say of sizes: wide and large, see rules S4 to S6.
+/// A surface shape that satisfies all size rules: wide and large, see rules S4 to S6.
 pub(super) const SHAPE: [usize; 4] = [1, 384, 1, 64];
 
-/// What comes of numbers that are not those that were meant.
+/// The consequence of wrong numbers.
 pub(super) const WRONG: Option<Consequence> = Some(Consequence::WrongNumbers);
 
 /// Data of that shape.
@@ -67,7 +67,7 @@ pub(super) fn plain(step: usize) -> Tensor {
     uneven(ty::f16(SHAPE), step, 9, 8.0)
 }
 
-/// Names whose order of declaration is not the alphabet's, on either side.
+/// Names declared in non-alphabetical order, on either side.
 fn binding(prober: &Prober<'_>) -> Vec<Finding> {
     let inputs = |first: usize, second: usize| {
         let inputs = vec![("b", plain(first)), ("a", plain(second))];

@@ -1,11 +1,11 @@
-//! What a text may say that our printer never writes: the engine reads these as they stand.
+//! Probes of syntax that our printer never writes: the engine reads these texts unchanged.
 
 use super::prober::{Case, Outcome, uneven};
 use super::slots::{any_fails, plain};
 use super::{Finding, Probe, Prober};
 use mil::{Tensor, Var, ty};
 
-/// The probe of a rule that says: a text like this is refused.
+/// The probe of a rule that forbids a syntax.
 macro_rules! written {
     ($id:literal, $rule:literal, $question:literal, $what:literal, $case:expr, $text:expr) => {
         Probe {
@@ -22,7 +22,7 @@ pub(super) const PROBES: &[Probe] = &[
     written!(
         "build-info",
         "T2",
-        "Is a text taken that has no `buildInfo`?",
+        "Is a text without `buildInfo` accepted?",
         "a text without `buildInfo`",
         double(),
         NO_BUILD_INFO
@@ -30,7 +30,7 @@ pub(super) const PROBES: &[Probe] = &[
     written!(
         "inline-literals",
         "T3",
-        "Is a number taken where a name is expected?",
+        "Is a number accepted where a name is expected?",
         "a product with a number as argument",
         double(),
         INLINE
@@ -38,7 +38,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "other-spellings",
         rules: &["T4"],
-        question: "Are names taken that begin with `%`, or whose type stands behind them?",
+        question: "Are names accepted that begin with `%`, or are followed by their type?",
         compiles: 2,
         ask: |prober| {
             let texts = [("names that begin with `%`", PERCENT), ("types behind names", TYPE_BEHIND)];
@@ -51,14 +51,14 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "computed-transposes",
         rules: &["T10"],
-        question: "Is a product taken whose transpose is computed?",
+        question: "Is a product with a computed transpose accepted?",
         compiles: 2,
         ask: computed_transposes,
     },
     Probe {
         id: "slices",
         rules: &["T24"],
-        question: "Are slices taken that begin where a value says, and slices of nothing?",
+        question: "Are slices with a computed begin, and empty slices, accepted?",
         compiles: 2,
         ask: |prober| {
             let moved = Case::new("moved", vec![("at", eights()), ("x", plain(7))], |_, v| {
@@ -78,7 +78,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "states",
         rules: &["T26"],
-        question: "Is a state taken that is read twice, or written twice?",
+        question: "Is a state accepted that is read or written twice?",
         compiles: 3,
         ask: states,
     },
@@ -193,7 +193,7 @@ const COMPUTED_TRANSPOSE: &str = r#"program(1.3)
 }
 "#;
 
-/// `at` says 8: the slice begins at `[0, 8, 0, 0]`.
+/// `at` is 8: the slice begins at `[0, 8, 0, 0]`.
 const MOVED: &str = r#"program(1.3)
 [buildInfo = dict<string, string>({{"coremlc-version", "3505.4.1"}})]
 {

@@ -108,7 +108,7 @@ pub(super) const INVERSE: Repair = Repair {
     }),
 };
 
-/// What the float parameter `name` is when it is absent.
+/// The default of the float parameter `name`.
 pub(super) fn default(operation: &Operation, name: &str) -> Option<f64> {
     match operation.op.params[operation.op.param(name)?].absent {
         mil::op::Absent::Float(x) => Some(x),
@@ -153,7 +153,7 @@ pub(super) const MEAN: Repair = Repair {
 pub(super) const GELU_FORMULA: Repair = Repair {
     rules: &["T16"],
     name: "gelu-formula",
-    does: "Writes `gelu` as its formula, with `erf`, `tanh` or `sigmoid` as its mode says.",
+    does: "Writes `gelu` as its formula, with `erf`, `tanh` or `sigmoid` depending on its mode.",
     by_default: false,
     exact: EXACT,
     apply: Apply::Function(|function| {

@@ -18,7 +18,7 @@ pub(super) const MASKED: Repair = Repair {
     apply: Apply::Function(|function| decompose(function, true)),
 };
 
-/// Attention that engines are known to take.
+/// Attention that engines are known to accept.
 pub(super) const UNMASKED: Repair = Repair {
     rules: &["T15"],
     name: "unmasked-attention",
@@ -67,7 +67,7 @@ fn masked<'a>(s: &RewriteContext<'a, '_>, operation: &Operation, scores: Var<'a>
     let mask = match s.literal(operation, "attn_mask") {
         Some(Literal { ty, data: mil::ir::LiteralData::Inline(data) }) if ty.dtype == DType::Bool => {
             let Data::Bool(visible) = &**data else { return None };
-            // A row without anything visible has no meaning to keep; any other has the same with a finite number.
+            // A row that is entirely masked is undefined; any other is unchanged with a finite number.
             let row = ty.shape.last().copied().unwrap_or(1).max(1);
             let finite = visible.chunks(row).all(|row| row.contains(&true));
             let hidden = if finite { LOWEST_F16 } else { f64::NEG_INFINITY };

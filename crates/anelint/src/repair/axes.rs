@@ -1,4 +1,4 @@
-//! Which axes of which values belong together: what is done along one of them is done along all.
+//! Classes of tied axes: a change along one axis of a class must be applied along all.
 //!
 //! Along a *free* class of axes each element is computed only from those at the same place: it can be padded,
 //! whatever the padding holds, and it can be cut. Along a *tied* one, elements meet: they are summed, moved, counted.
@@ -19,7 +19,7 @@ pub(super) struct AxisGroups<'f> {
     parent: Vec<usize>,
     /// Why an axis is tied; by axis.
     tied: HashMap<usize, String>,
-    /// How the operation at hand is called in a reason.
+    /// The current operation, for reasons.
     at: String,
     /// Whether a literal among its arguments is computed with, not as a scalar: it has no axes here.
     has_literals: bool,
@@ -122,7 +122,7 @@ impl<'f> AxisGroups<'f> {
             return;
         }
         self.at = format!("`{name}`, which gives `{}`,", self.function.value(result).name);
-        // What is given as a literal has no value, and what rules read is not computed with.
+        // Literals have no value, and arguments read by rules are not computed with.
         let operands: Vec<ValueId> = op
             .args
             .iter()
@@ -152,7 +152,7 @@ impl<'f> AxisGroups<'f> {
         };
         if done.is_none() {
             let values = [op.captures(), op.results.clone()].concat();
-            self.tie_all(&values, "is not known to keep axes apart");
+            self.tie_all(&values, "is not known to keep axes independent");
         }
     }
 
@@ -216,7 +216,7 @@ impl<'f> AxisGroups<'f> {
         let variadic = op.arg("values").is_some();
         for &v in operands {
             if v != main && !variadic {
-                self.tie_all(&[v], "takes it along the axes on which elements meet"); // γ and β
+                self.tie_all(&[v], "uses it along the axes that it reduces"); // γ and β
                 continue;
             }
             for &result in &op.results {
@@ -258,7 +258,7 @@ impl<'f> AxisGroups<'f> {
                     matched[j] = true;
                     self.join((x, i), (result, j));
                 }
-                None => self.tie((x, i), "takes it apart"),
+                None => self.tie((x, i), "splits it"),
             }
         }
         for j in (0..to.len()).filter(|&j| !matched[j]) {
@@ -284,15 +284,15 @@ impl<'f> AxisGroups<'f> {
         let mut to = 0;
         for i in 0..rank {
             if squeezed.get(i) == Some(&1) {
-                self.tie((x, i), "takes one element of it");
+                self.tie((x, i), "selects one element of it");
                 continue;
             }
             // All of it, forwards.
             if self.size((x, i)) == self.size((result, to)) && strides.get(i).is_none_or(|&s| s == 1) {
                 self.join((x, i), (result, to));
             } else {
-                self.tie((x, i), "takes a part of it");
-                self.tie((result, to), "takes a part of it");
+                self.tie((x, i), "selects a part of it");
+                self.tie((result, to), "selects a part of it");
             }
             to += 1;
         }
@@ -359,7 +359,7 @@ impl<'f> AxisGroups<'f> {
         }
         self.join((x, 0), (result, 0));
         self.tie((x, 1), "sums over it");
-        self.tie((result, 1), "gives one for each filter");
+        self.tie((result, 1), "has one element for each filter");
         for i in 2..self.rank(x) {
             let single = self.size((weight, i)) == 1 && strides.get(i - 2).is_none_or(|&s| s == 1);
             if single && self.size((x, i)) == self.size((result, i)) {

@@ -9,7 +9,7 @@ use mil::{
     ArgValue, Builder, DType, Data, Function, Literal, Operation, Program, Tensor, TensorType, ValueId,
 };
 
-/// Applies `rule` to the operations of `function`. It says in words what it does where it does something.
+/// Applies `rule` to the operations of `function`. It describes each change that it makes.
 pub(super) fn each(
     function: &Function,
     mut rule: impl FnMut(&RewriteContext<'_, '_>, &mut Operation) -> Option<(Rewrite, String)>,
@@ -28,7 +28,7 @@ pub(super) fn each(
     Ok(new.map(|new| Rewritten { ports: PortMap::moved(function, &new), function: new, changes }))
 }
 
-/// Where a rule stands: the function as it was, and the builder that writes the new one.
+/// The context of a rule: the original function, and the builder of the new one.
 pub(super) struct RewriteContext<'a, 'f> {
     pub function: &'f Function,
     pub literals: &'a [Option<&'f Literal>],
@@ -45,7 +45,7 @@ impl<'a> RewriteContext<'a, '_> {
         }
     }
 
-    /// The elements given for parameter `name`, if they stand in the program.
+    /// The elements of parameter `name`, if they are inline.
     pub fn literal<'l>(&self, operation: &'l Operation, name: &str) -> Option<&'l Literal>
     where
         Self: 'l,
@@ -57,7 +57,7 @@ impl<'a> RewriteContext<'a, '_> {
         }
     }
 
-    /// Gives `operation` what it lacks for parameter `name`; whether it lacked it, and its opset has it.
+    /// Adds the missing argument `name` to `operation`; whether it was missing, and its opset has the parameter.
     pub fn give(&self, operation: &mut Operation, name: &str, literal: Literal) -> bool {
         let Some(param) = operation.op.param(name) else { return false };
         if operation.arg(name).is_some() || operation.op.params[param].since > self.function.opset {
@@ -68,7 +68,7 @@ impl<'a> RewriteContext<'a, '_> {
         true
     }
 
-    /// The name of what `operation` defines first.
+    /// The name of the first result of `operation`.
     pub fn name(&self, operation: &Operation) -> &str {
         operation.results.first().map_or("?", |&r| self.function.value(r).name.as_str())
     }
@@ -114,7 +114,7 @@ pub(super) fn unused(function: &Function, stem: &str) -> String {
     name
 }
 
-/// A constant that is to stand before an operation.
+/// A constant to insert before an operation.
 pub(super) fn constant(function: &mut Function, stem: &str, literal: Literal) -> (ValueId, Operation) {
     let name = unused(function, stem);
     let id = function.add_value(name, literal.ty.clone());

@@ -1,4 +1,4 @@
-//! Arguments that a program may leave out, and an engine wants to read.
+//! Optional arguments that an engine requires.
 
 use super::arithmetic::default;
 use super::call::{RewriteContext, boolean, each, float, int, ints, string};
@@ -157,7 +157,7 @@ fn named(
     })
 }
 
-/// What holds when parameter `name` is absent, as a literal.
+/// The default of parameter `name`, as a literal.
 fn written(s: &RewriteContext<'_, '_>, operation: &Operation, name: &str) -> Option<Literal> {
     Some(match operation.op.params[operation.op.param(name)?].absent {
         Absent::Int(x) => int(x),
@@ -171,7 +171,7 @@ fn written(s: &RewriteContext<'_, '_>, operation: &Operation, name: &str) -> Opt
     })
 }
 
-/// Gives each operation those of `wanted` that it lacks.
+/// Adds those arguments of `wanted` that each operation lacks.
 fn write_out(
     function: &Function,
     wanted: impl Fn(&RewriteContext<'_, '_>, &Operation) -> Vec<(&'static str, Literal)>,
@@ -184,7 +184,7 @@ fn write_out(
             }
         }
         let words =
-            format!("`{}`: `{}` says its {}", s.name(operation), operation.op.name(), given.join(", "));
+            format!("`{}`: `{}` states its {}", s.name(operation), operation.op.name(), given.join(", "));
         (!given.is_empty()).then_some((Rewrite::Amend, words))
     })
 }

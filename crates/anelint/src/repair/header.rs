@@ -1,4 +1,4 @@
-//! What a program says of itself.
+//! The header of a program.
 
 use super::{Apply, EXACT, Repair};
 use mil::{Function, Opset, Program};
@@ -7,7 +7,7 @@ use mil::{Function, Opset, Program};
 pub(super) const VERSION: Repair = Repair {
     rules: &["T1"],
     name: "text-version",
-    does: "Writes a program for iOS17 or later as version 1.3 of the text; older ones are known to be taken as 1.0 alone.",
+    does: "Writes a program for iOS17 or later as version 1.3 of the text; older ones are known to be accepted only as 1.0.",
     by_default: true,
     exact: EXACT,
     apply: Apply::Program(|program| {

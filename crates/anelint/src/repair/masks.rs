@@ -37,9 +37,7 @@ fn finite(function: &Function) -> Result<Option<Rewritten>, String> {
             operation.args.push(Arg { param, value: ArgValue::Value(s.b.shared(literal).id()) });
             changed = true;
         }
-        changed.then(|| {
-            (Rewrite::Amend, format!("`{}`: -65504 takes the place of -infinity", s.name(operation)))
-        })
+        changed.then(|| (Rewrite::Amend, format!("`{}`: -65504 replaces -infinity", s.name(operation))))
     })?;
     match (done, multiplied(function)) {
         (None, Some(name)) => Err(format!(

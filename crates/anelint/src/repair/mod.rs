@@ -2,7 +2,7 @@
 //!
 //! [`REPAIRS`] is the table, one entry a repair, in the order in which they are tried. [`repair`] applies them until
 //! none finds anything to do; [`prove`] runs the program before and after on random inputs and compares; and
-//! [`repair_proven`] applies only what can be proven. What becomes of parameters and results, which may be renamed,
+//! [`repair_proven`] applies only what can be proven. The mapping of parameters and results, which may be renamed,
 //! padded or split, is in [`PortMap`].
 //!
 //! ```
@@ -13,7 +13,7 @@
 //! for applied in &repaired.applied {
 //!     println!("{}: {}", applied.repair.name, applied.changes.join("; "));
 //! }
-//! // What is to be fed is wider now, what comes is to be cropped.
+//! // Inputs are wider now, and outputs must be cropped.
 //! assert_eq!(repaired.ports[0].outputs[0].pieces[0].ty, mil::ty::f16([1, 32]));
 //! assert_eq!(repaired.ports[0].outputs[0].pieces[0].len, 20);
 //! # Ok::<(), mil::Report>(())
@@ -21,7 +21,7 @@
 //!
 //! Operations inside blocks (`cond`, `while_loop`) are not repaired: no engine runs these.
 //!
-//! Not here: what an engine refuses, and why; that is the catalogue of rules, whose names are used here.
+//! Not here: what an engine refuses, and why; see the catalogue of rules, whose ids are used here.
 
 mod arithmetic;
 mod attention;
@@ -52,13 +52,13 @@ use std::collections::HashSet;
 /// One repair.
 #[derive(Debug)]
 pub struct Repair {
-    /// The rules whose breach it cures.
+    /// The rules whose violations it repairs.
     pub rules: &'static [&'static str],
     /// Its name, in words with hyphens.
     pub name: &'static str,
-    /// What it does: one sentence.
+    /// Its effect: one sentence.
     pub does: &'static str,
-    /// Whether it is applied when nobody asks for its rules: it is, unless an engine is known to accept what it repairs.
+    /// Whether it is applied by default: yes, unless an engine is known to accept the original form.
     pub by_default: bool,
     /// The largest difference that it may make in exact arithmetic, relative to the largest element of a result.
     pub exact: f64,
@@ -72,9 +72,9 @@ const EXACT: f64 = 1e-9;
 /// How a repair is applied.
 #[derive(Clone, Copy, Debug)]
 pub enum Apply {
-    /// To what a program says of itself: the changes, in words; none if there is nothing to do.
+    /// Applies to the header: the changes, in words; empty if there are none.
     Program(fn(&mut Program) -> Vec<String>),
-    /// To a function: `None` if there is nothing to do.
+    /// Applies to a function: `None` if there is nothing to do.
     ///
     /// # Errors
     /// Why it cannot be done, although it should.
@@ -112,18 +112,18 @@ pub static REPAIRS: &[Repair] = &[
     names::ORDER,
 ];
 
-/// A repaired program, and what was done to it.
+/// A repaired program, and the changes.
 #[derive(Clone, Debug)]
 pub struct Repaired {
     /// The program, with its constants rounded to their types.
     pub program: Verified<Program>,
-    /// The same program with new constants as mathematics has them: what is run in exact arithmetic.
+    /// The same program with unrounded new constants, for exact arithmetic.
     pub exact: Verified<Program>,
-    /// What was done, in order.
+    /// The changes, in order.
     pub applied: Vec<Applied>,
-    /// What should be done, and could not be.
+    /// Repairs that were needed but not possible.
     pub obstacles: Vec<Obstacle>,
-    /// What became of the parameters and results of each function, by position.
+    /// The mapping of the parameters and results of each function, by position.
     pub ports: Vec<PortMap>,
 }
 
@@ -132,11 +132,11 @@ pub struct Repaired {
 pub struct Applied {
     /// Which.
     pub repair: &'static Repair,
-    /// In which function; `None` for what a program says of itself.
+    /// The function; `None` for the header.
     pub function: Option<String>,
-    /// What was changed, in words.
+    /// The change, in words.
     pub changes: Vec<String>,
-    /// That it keeps the meaning, if that was asked for.
+    /// The proof of equivalence, if requested.
     pub proof: Option<Proof>,
 }
 
@@ -156,16 +156,15 @@ const ROUNDS: usize = 16;
 
 /// Repairs `program` until nothing is left that a repair would change.
 ///
-/// With `rules`, only repairs that cure one of these, those that are not applied by default included.
+/// With `rules`, only repairs of these rules, including those that are not applied by default.
 pub fn repair(program: &Verified<Program>, rules: Option<&[&str]>) -> Repaired {
     repair_if(program, rules, |_, _| Ok(None))
 }
 
-/// Repairs `program` as [`repair`] does, but keeps only what [`prove`] finds to have the same meaning, step by step;
-/// what it does not is an [`Obstacle`].
+/// Repairs `program` like [`repair`], but keeps only steps that [`prove`] confirms; other steps become an [`Obstacle`].
 ///
-/// A program that is too large to be run is compared piece by piece: each operation that was replaced, with what took
-/// its place. Nothing is lost by that in exact arithmetic; how rounding errors add up in the whole is then not seen.
+/// A program that is too large to run is compared in parts: each replaced operation with its
+/// replacement. Nothing is lost by that in exact arithmetic; how rounding errors add up in the whole is then not seen.
 ///
 /// `weights` are those of the program, `seed` decides the random inputs.
 pub fn repair_proven(
@@ -241,7 +240,7 @@ impl Repaired {
         }
     }
 
-    /// What `repair` makes of the function at `at`, as a step of its own; the program itself goes with the first.
+    /// Applies `repair` to the function at `at`, as a separate step; the first step includes the header.
     fn step(&self, repair: &'static Repair, at: usize) -> Result<Option<Repaired>, String> {
         let mut ports: Vec<PortMap> = self.exact.functions.iter().map(PortMap::unchanged).collect();
         let (program, function, changes) = match repair.apply {
@@ -271,7 +270,7 @@ impl Repaired {
         Ok(Some(Repaired { program, exact, applied, obstacles: Vec::new(), ports }))
     }
 
-    /// Goes on to where `step` leads.
+    /// Advances by `step`.
     fn follow(&mut self, step: Repaired) {
         self.program = step.program;
         self.exact = step.exact;
@@ -287,7 +286,7 @@ impl Repaired {
     }
 }
 
-/// Removes operations whose results were used before, and are not any more.
+/// Removes operations whose results have become unused.
 fn sweep(before: &Function, after: &mut Function) {
     fn used(f: &Function) -> HashSet<ValueId> {
         let captured = f.ops.iter().flat_map(Operation::captures);

@@ -26,7 +26,7 @@ fn order(function: &Function) -> Result<Option<Rewritten>, String> {
         if names.is_sorted() {
             continue;
         }
-        // A value that is bound twice cannot stand at both places.
+        // A value that is bound twice cannot be at both positions.
         let mut bound: Vec<ValueId> = ids.to_vec();
         bound.sort_unstable();
         bound.dedup();

@@ -36,7 +36,7 @@ fn pad(function: &Function) -> Result<Option<Rewritten>, String> {
     let (mut axes, literals) = (AxisGroups::of(function), function.literals());
     let mut new = function.clone();
     let mut changes = Vec::new();
-    // All or nothing: an engine that takes one of them only takes none.
+    // All or nothing: padding some of them does not help.
     for v in ports.iter().copied().filter(unfit) {
         let (old, to) = (width(function.ty(v)), width(function.ty(v)).max(1).next_multiple_of(step));
         if width(new.ty(v)) == to {
@@ -115,7 +115,7 @@ impl<'f> Fit<'f> {
         }
     }
 
-    /// The shape of a reshape, if it says another than `ty` has.
+    /// The shape of a reshape, if it differs from that of `ty`.
     fn reshaped(&self, was: &Operation, ty: &TensorType) -> Vec<(&'static str, Vec<i64>)> {
         let said = self.list(was, "shape").unwrap_or_default();
         let sizes: Vec<i64> = ty.shape.iter().map(|&d| d as i64).collect();
@@ -123,7 +123,7 @@ impl<'f> Fit<'f> {
         if fits { Vec::new() } else { vec![("shape", sizes)] }
     }
 
-    /// Bounds of a slice, which takes all of each axis that has another size now.
+    /// The bounds of a slice, which selects all of each resized axis.
     fn sliced(
         &self,
         was: &Operation,

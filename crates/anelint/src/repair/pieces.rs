@@ -1,7 +1,7 @@
-//! Proofs piece by piece, for programs that are too large to be run as a whole.
+//! Proofs in parts, for programs that are too large to run as a whole.
 //!
-//! A repair that keeps all values of a function, and only replaces operations, keeps the meaning if each operation gives
-//! what took its place gives, whatever it takes.
+//! A repair that keeps all values of a function, and only replaces operations, is correct if each operation and its
+//! replacement agree on all inputs.
 
 use super::call::rounded;
 use super::ports::PortMap;
@@ -60,7 +60,7 @@ fn definitions(function: &Function) -> Definitions<'_> {
     ops.flat_map(|(at, op)| op.results.iter().map(move |&r| (r, (at, op)))).collect()
 }
 
-/// What was replaced; `None` if more than operations changed.
+/// The replaced operations; `None` if anything else changed.
 fn replaced<'f>(old: &'f Function, new: &'f Function) -> Option<Vec<Replacement<'f>>> {
     let same = |(a, b): (&mil::ir::Value, &mil::ir::Value)| a.ty == b.ty;
     let kept = old.inputs == new.inputs
@@ -81,7 +81,7 @@ fn replaced<'f>(old: &'f Function, new: &'f Function) -> Option<Vec<Replacement<
         if was.results != is.results || was.const_literal().is_some() || !is.blocks.is_empty() {
             return None;
         }
-        // What the new operation uses, down to values that were there before; in order.
+        // The new operations that it depends on, down to existing values; in order.
         let (mut todo, mut found) = (vec![(at, is)], BTreeMap::new());
         while let Some((at, op)) = todo.pop() {
             if found.insert(at, op).is_none() {
@@ -103,7 +103,7 @@ fn replaced<'f>(old: &'f Function, new: &'f Function) -> Option<Vec<Replacement<
 
 type Constants<'f> = BTreeMap<ValueId, &'f Operation>;
 
-/// An operation, and those that took its place.
+/// An operation, and its replacement.
 struct Replacement<'f> {
     was: &'f Operation,
     is: Vec<&'f Operation>,
@@ -111,34 +111,35 @@ struct Replacement<'f> {
     constants: [Constants<'f>; 2],
 }
 
-/// What holds for a parameter.
-enum GivenPiece<'a> {
+/// The effective argument of a parameter.
+enum Operand<'a> {
     Literal(&'a Literal),
     Values(Vec<ValueId>),
     Default(Absent),
 }
 
-impl PartialEq for GivenPiece<'_> {
+impl PartialEq for Operand<'_> {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (GivenPiece::Literal(a), GivenPiece::Literal(b)) => a == b,
-            (GivenPiece::Values(a), GivenPiece::Values(b)) => a == b,
-            (GivenPiece::Default(a), GivenPiece::Default(b)) => a == b,
-            (GivenPiece::Literal(l), GivenPiece::Default(d))
-            | (GivenPiece::Default(d), GivenPiece::Literal(l)) => match (l.data(), d) {
-                (Some(Data::Int(v)), Absent::Int(x)) => v[..] == [*x],
-                (Some(Data::Float(v)), Absent::Float(x)) => v[..] == [*x],
-                (Some(Data::Bool(v)), Absent::Bool(x)) => v[..] == [*x],
-                (Some(Data::Str(v)), Absent::Str(x)) => v[..] == [*x],
-                _ => false,
-            },
+            (Operand::Literal(a), Operand::Literal(b)) => a == b,
+            (Operand::Values(a), Operand::Values(b)) => a == b,
+            (Operand::Default(a), Operand::Default(b)) => a == b,
+            (Operand::Literal(l), Operand::Default(d)) | (Operand::Default(d), Operand::Literal(l)) => {
+                match (l.data(), d) {
+                    (Some(Data::Int(v)), Absent::Int(x)) => v[..] == [*x],
+                    (Some(Data::Float(v)), Absent::Float(x)) => v[..] == [*x],
+                    (Some(Data::Bool(v)), Absent::Bool(x)) => v[..] == [*x],
+                    (Some(Data::Str(v)), Absent::Str(x)) => v[..] == [*x],
+                    _ => false,
+                }
+            }
             _ => false,
         }
     }
 }
 
 impl Replacement<'_> {
-    /// Whether it is the same operation on the same values: all that is new says what held without it.
+    /// Whether it is the same operation on the same values: new arguments only state defaults.
     fn says_the_same(&self) -> bool {
         let Some(&is) = self.is.iter().rfind(|op| op.const_literal().is_none()) else { return false };
         let alone = self.is.iter().filter(|op| op.const_literal().is_none()).count() == 1;
@@ -149,19 +150,19 @@ impl Replacement<'_> {
             })
     }
 
-    fn given<'a>(op: &'a Operation, constants: &'a Constants<'_>, param: usize) -> GivenPiece<'a> {
+    fn given<'a>(op: &'a Operation, constants: &'a Constants<'_>, param: usize) -> Operand<'a> {
         match op.args.iter().find(|a| a.param == param).map(|a| &a.value) {
-            None => GivenPiece::Default(op.op.params[param].absent),
-            Some(ArgValue::Literal(l)) => GivenPiece::Literal(l),
-            Some(ArgValue::List(vs)) => GivenPiece::Values(vs.clone()),
+            None => Operand::Default(op.op.params[param].absent),
+            Some(ArgValue::Literal(l)) => Operand::Literal(l),
+            Some(ArgValue::List(vs)) => Operand::Values(vs.clone()),
             Some(ArgValue::Value(v)) => match constants.get(v).and_then(|c| c.const_literal()) {
-                Some(l) => GivenPiece::Literal(l),
-                None => GivenPiece::Values(vec![*v]),
+                Some(l) => Operand::Literal(l),
+                None => Operand::Values(vec![*v]),
             },
         }
     }
 
-    /// Both as functions of what they use.
+    /// Both as functions of their operands.
     fn functions(&self, old: &Function, new: &Function) -> [Function; 2] {
         let inside: HashSet<ValueId> = self.is.iter().flat_map(|op| op.results.iter().copied()).collect();
         let used = self.is.iter().copied().chain([self.was]).flat_map(Operation::uses);

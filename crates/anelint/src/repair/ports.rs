@@ -1,8 +1,8 @@
-//! What becomes of parameters and results: renamed, padded, split.
+//! The mapping of parameters and results: renamed, padded, split.
 
 use mil::{Data, Function, Tensor, TensorType, ValueId};
 
-/// What became of the parameters and results of a function, in their order before the repair.
+/// The mapping of a function's parameters and results, in their order before the repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortMap {
     /// The parameters.
@@ -11,21 +11,21 @@ pub struct PortMap {
     pub outputs: Vec<MovedPort>,
 }
 
-/// What became of one parameter or result.
+/// The mapping of one parameter or result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MovedPort {
     /// Its name before.
     pub name: String,
     /// Its type before.
     pub ty: TensorType,
-    /// What holds it now, from the first element of its last axis to the last.
+    /// The ports that hold it now, in order along its last axis.
     pub pieces: Vec<Piece>,
 }
 
-/// A parameter or result of the repaired function, and what part of the original it holds.
+/// A parameter or result of the repaired function, and the range of the original that it holds.
 ///
-/// Its last axis begins with the elements from `start` up to `start + len` of the original's; what follows is padding:
-/// a parameter may hold anything there, a result does, and is to be cropped.
+/// Its last axis begins with elements `start` to `start + len` of the original; the rest is padding, which parameters
+/// ignore and which must be cropped from results.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// The position among the parameters, or the results, of the repaired function.
@@ -54,7 +54,7 @@ impl Piece {
 }
 
 impl MovedPort {
-    /// Whether name and type are what they were.
+    /// Whether name and type are unchanged.
     pub fn is_unchanged(&self) -> bool {
         matches!(&self.pieces[..], [p] if p.name == self.name && p.ty == self.ty)
     }
@@ -62,7 +62,7 @@ impl MovedPort {
     fn then(&self, next: &[MovedPort]) -> MovedPort {
         let refine = |piece: &Piece| -> Vec<Piece> {
             let parts = next.get(piece.at).map_or(&[][..], |port| &port.pieces);
-            // What lies behind the original's elements is padding.
+            // Elements past those of the original are padding.
             let within = |part: &Piece| Piece {
                 start: piece.start + part.start,
                 len: part.len.min(piece.len.saturating_sub(part.start)),
@@ -73,8 +73,8 @@ impl MovedPort {
         MovedPort { pieces: self.pieces.iter().flat_map(refine).collect(), ..self.clone() }
     }
 
-    /// The elements of `original` as the pieces hold them, with the position of each piece; `padding` gives a tensor
-    /// whose elements stay where a piece holds none.
+    /// Distributes `original` over its parts, with the position of each; `padding` gives a tensor that supplies the padding
+    /// of a part.
     pub(super) fn scatter(
         &self,
         original: &Tensor,
@@ -101,12 +101,12 @@ impl MovedPort {
 }
 
 impl PortMap {
-    /// Those of a function that keeps its own.
+    /// The identity mapping of a function.
     pub fn unchanged(function: &Function) -> PortMap {
         PortMap::moved(function, function)
     }
 
-    /// Those of a function that became `after`, in the same order, each as a whole.
+    /// The mapping to `after`, in the same order, without splits.
     pub(super) fn moved(before: &Function, after: &Function) -> PortMap {
         let ports = |old: &[ValueId], new: &[ValueId]| {
             let port = |(at, (&old, &new)): (usize, (&ValueId, &ValueId))| {

@@ -22,16 +22,16 @@ use mil::{DType, Data, Function, Operation, Program, Report, Tensor, TensorType,
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// What was found to be the same.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Proof {
-    /// Runs of each program, or of each piece.
+    /// Runs of each program, or of each part.
     pub runs: usize,
-    /// The operations that were compared with what took their place, each alone; 0 if whole programs were.
+    /// Operations that were compared with their replacements separately; 0 if whole programs were compared.
     pub pieces: usize,
-    /// The operations that say now what held without it: nothing about them can be compared.
+    /// Operations that only state their defaults now: there is nothing to compare.
     pub stated: usize,
-    /// Elements that were compared, infinities and what is no number not counted. It is 0 only if nothing was computed
+    /// Elements that were compared, without infinities and NaN. It is 0 only if nothing was computed
     /// otherwise than before.
     pub elements: usize,
     /// The largest difference in exact arithmetic, relative to the largest element of the result.
@@ -49,7 +49,7 @@ pub enum ProveError {
         "function `{function}` takes {flops} floating-point operations and has {elements} elements of values; up to {MOST_FLOPS} and {MOST_ELEMENTS} are tried"
     )]
     TooLarge { function: String, flops: u64, elements: usize },
-    #[error("function `{function}` {what}, which is not compared")]
+    #[error("function `{function}` {what}, which cannot be compared")]
     Unsteady { function: String, what: &'static str },
     #[error("function `{function}` is in only one of the programs")]
     Missing { function: String },
@@ -92,7 +92,7 @@ pub fn prove(
 ) -> Result<Proof, ProveError> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let typed = [verify(rounded((**before).clone()))?, verify(rounded((**after).clone()))?];
-    // What mathematics says is that of `repaired`, if it is its program that is asked about.
+    // The exact program is that of `repaired`, if its program is compared.
     let exact = if *after == repaired.program { &repaired.exact } else { after };
     let mut proof = Proof::default();
     let tolerance = repaired.applied.iter().map(|a| a.repair.exact).fold(EXACT, f64::max);
@@ -167,7 +167,7 @@ impl FunctionPair<'_> {
     }
 }
 
-/// Whether the reference engine can be asked to run `function` a few times.
+/// Whether the reference evaluator can run `function` a few times.
 fn feasible(function: &Function) -> Result<(), ProveError> {
     let name = || function.name.clone();
     if !function.states.is_empty() {
@@ -252,7 +252,7 @@ fn coarsest(function: &Function) -> DType {
 }
 
 impl Pair<'_> {
-    /// How many numbers there are, and the largest difference relative to the largest of them.
+    /// The count of numbers, and the largest difference relative to the largest number.
     fn exactly(&self, tolerance: f64) -> Result<(usize, f64), ProveError> {
         let scale = scale(self.want);
         let allowed = tolerance * scale;

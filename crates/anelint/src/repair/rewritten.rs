@@ -1,4 +1,4 @@
-//! What a repair makes of a function.
+//! A function after a repair.
 
 use super::ports::PortMap;
 use mil::Function;
@@ -9,8 +9,8 @@ pub struct Rewritten {
     /// The new function. Constants that are new have the elements that mathematics wants: rounding them to their type
     /// comes last, so that what is proven is not blurred by it.
     pub function: Function,
-    /// What was changed, in words, one sentence a place.
+    /// The changes, in words, one sentence for each place.
     pub changes: Vec<String>,
-    /// What became of parameters and results.
+    /// The mapping of parameters and results.
     pub ports: PortMap,
 }

@@ -11,7 +11,7 @@ use mil::{ArgValue, Literal, TensorType};
 pub(super) const HARDSWISH: Repair = Repair {
     rules: &["N27"],
     name: "hardswish-four-axes",
-    does: "Reshapes a product of two axes to four before hardswish, and back behind it.",
+    does: "Reshapes a product of two axes to four before hardswish, and back after it.",
     by_default: false,
     exact: EXACT,
     apply: Apply::Function(|function| {
@@ -43,7 +43,7 @@ pub(super) const HARDSWISH: Repair = Repair {
 pub(super) const AFFINE: Repair = Repair {
     rules: &["T38", "T39"],
     name: "affine-last-axis",
-    does: "Moves a scale or shift `[1, D, 1, 1]` behind the reshape, as a constant along the last axis.",
+    does: "Moves a scale or shift `[1, D, 1, 1]` after the reshape, as a constant along the last axis.",
     by_default: false,
     exact: EXACT,
     apply: Apply::Function(|function| {
@@ -70,10 +70,8 @@ pub(super) const AFFINE: Repair = Repair {
                     let row =
                         Literal { ty: TensorType::new(literal.ty.dtype, shape), data: literal.data.clone() };
                     let new = s.binary(op, before.reshape(&result.shape), s.b.shared(row));
-                    let words = format!(
-                        "`{}`: the `{op}` of {d} channels stands behind the reshape",
-                        s.name(operation)
-                    );
+                    let words =
+                        format!("`{}`: the `{op}` of {d} channels is after the reshape", s.name(operation));
                     Some((Rewrite::Replace(new.id()), words))
                 })
             })

@@ -10,11 +10,11 @@ use mil::ir::Arg;
 use mil::{ArgValue, Function, Op, Operation, ValueId};
 use std::collections::HashMap;
 
-/// Inputs whose last axis is longer than an engine takes.
+/// Inputs whose last axis exceeds the engine's limit.
 pub(super) const SPLIT: Repair = Repair {
     rules: &["S12"],
     name: "split-width",
-    does: "Splits inputs that are too wide: into parts that are computed apart where elements along the axis never meet, otherwise into parts that are joined again inside.",
+    does: "Splits inputs that are too wide: into parts that are computed separately if elements along the axis are independent, otherwise into parts that are joined again inside.",
     by_default: true,
     exact: EXACT,
     apply: Apply::Function(split),
@@ -48,11 +48,11 @@ fn split_one(function: &Function) -> Result<Option<Rewritten>, String> {
     let last = ports.all(|&p| class.axis(p).is_none_or(|axis| axis + 1 == function.ty(p).rank()));
     let name = &function.value(input).name;
     if class.tied.is_none() && last {
-        return Ok(Some(apart(function, &class, &sizes)));
+        return Ok(Some(split_independent(function, &class, &sizes)));
     }
     if wide > MAX_AXIS.value {
         let why = class.tied.unwrap_or_else(|| "a result has it as an inner axis".to_owned());
-        return Err(format!("the {wide} columns of `{name}` cannot be computed apart: {why}"));
+        return Err(format!("the {wide} columns of `{name}` cannot be computed separately: {why}"));
     }
     joined(function, input, &sizes).map(Some)
 }
@@ -64,7 +64,7 @@ fn parts(wide: usize, limit: usize) -> Vec<usize> {
 }
 
 /// All that belongs to `class`, once for each part.
-fn apart(function: &Function, class: &Class, sizes: &[usize]) -> Rewritten {
+fn split_independent(function: &Function, class: &Class, sizes: &[usize]) -> Rewritten {
     let mut new = Function { ops: Vec::new(), ..function.clone() };
     let mut copies: HashMap<ValueId, Vec<ValueId>> = HashMap::new();
     for &(member, axis) in &class.members {
@@ -128,7 +128,7 @@ fn apart(function: &Function, class: &Class, sizes: &[usize]) -> Rewritten {
     let split = |port: &&MovedPort| port.pieces.len() > 1;
     let names = ports.inputs.iter().chain(&ports.outputs).filter(split).map(|p| format!("`{}`", p.name));
     let names: Vec<String> = names.collect();
-    let changes = vec![format!("{} in {} parts, computed apart", names.join(", "), sizes.len())];
+    let changes = vec![format!("{} in {} parts, computed separately", names.join(", "), sizes.len())];
     Rewritten { function: new, changes, ports }
 }
 
@@ -170,6 +170,6 @@ fn joined(function: &Function, input: ValueId, sizes: &[usize]) -> Result<Rewrit
         }
     }
     new.inputs = inputs;
-    let changes = vec![format!("`{name}` is given in {} parts and joined inside", sizes.len())];
+    let changes = vec![format!("`{name}` is passed in {} parts and joined inside", sizes.len())];
     Ok(Rewritten { function: new, changes, ports })
 }

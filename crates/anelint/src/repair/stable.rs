@@ -104,7 +104,7 @@ pub(super) const LOG_SOFTMAX: Repair = Repair {
     }),
 };
 
-/// The largest elements of `x` along `axes`, what the others are less, and the sums of the exponentials of that.
+/// The maxima of `x` along `axes`, `x` minus the maxima, and the sums of exponentials of the differences.
 fn shifted<'a>(s: &RewriteContext<'a, '_>, x: Var<'a>, axes: &[i64]) -> (Var<'a>, Var<'a>, Var<'a>) {
     let along = |op: &str, v: Var<'a>| {
         let axes = ints(axes.to_vec());
@@ -115,12 +115,12 @@ fn shifted<'a>(s: &RewriteContext<'a, '_>, x: Var<'a>, axes: &[i64]) -> (Var<'a>
     (most, less, along("reduce_sum", less.exp()))
 }
 
-/// The logarithm of what is at least 1, with an epsilon that is 0.
+/// The logarithm of values of at least 1, with an epsilon of 0.
 fn log<'a>(s: &RewriteContext<'a, '_>, x: Var<'a>) -> Var<'a> {
     s.b.op("log", [("x", x.into()), ("epsilon", float(x.ty().dtype, 0.0).into())])
 }
 
-/// The operation that gives what goes into `param` of `operation`, if it is an `op`.
+/// The producer of the argument `param` of `operation`, if it is an `op`.
 pub(super) fn made_by<'f>(
     s: &RewriteContext<'_, 'f>,
     operation: &Operation,

@@ -15,7 +15,7 @@ pub(super) const RULES: &[Rule] = &[T38, T39];
 
 const T38: Rule = Rule {
     id: "T38",
-    title: "No scale or shift that differs from channel to channel stands between two reshapes, from 1024 channels on.",
+    title: "No scale or shift that differs between channels is between two reshapes, from 1024 channels on.",
     chips: Chips::Only(&[Chip::M1, Chip::M2]),
     route: Route::E5rt,
     consequence: Consequence::Refused,
@@ -65,7 +65,7 @@ struct Term {
 
 const T39: Rule = Rule {
     id: "T39",
-    title: "No scale and shift that differ from channel to channel stand between two reshapes, from 10240 channels on.",
+    title: "No scale and shift that differ between channels are between two reshapes, from 10240 channels on.",
     chips: Chips::Only(&[Chip::M2, Chip::M5]),
     route: Route::E5rt,
     consequence: Consequence::Evaluation,
@@ -112,7 +112,7 @@ fn term(call: &OpCall<'_, '_>) -> Option<Term> {
     })
 }
 
-/// The constant of the other kind beside that of `call`: the scale before a shift, the shift behind a scale.
+/// The constant of the other kind next to that of `call`: the scale before a shift, the shift after a scale.
 fn other_term(call: &OpCall<'_, '_>) -> Option<Term> {
     let function = call.function;
     if call.statement.op.text == "add" {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A chip with a Neural Engine that rules tell apart.
+/// A chip that rules distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "each is named as Apple names it; Pro, Max and Ultra share the engine")]
 pub enum Chip {

@@ -1,35 +1,35 @@
-//! Who reports what of a rule, and when that is enough for an error.
+//! Reports on a rule, and when they suffice for an error.
 
 use std::collections::BTreeSet;
 
-/// What one project reports of a rule.
+/// The report of one project on a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The project.
     pub by: &'static str,
-    /// What it reports.
+    /// The report.
     pub says: Stance,
 }
 
-/// What a project reports.
+/// The stance of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stance {
     /// It saw the rule hold, or asserts it.
     Holds,
     /// It publishes a test, a probe or a sweep that shows it.
     Tested,
-    /// What the rule speaks against ran.
+    /// A program that breaks the rule ran.
     Ran,
 }
 
 impl Claim {
-    /// Whose it is: projects of one owner count as one.
+    /// The owner: projects of one owner count as one.
     pub fn owner(&self) -> &'static str {
         self.by.split(['/', ' ']).next().unwrap_or(self.by)
     }
 }
 
-/// The rule holds, says `by`.
+/// `by` reports that the rule holds.
 pub(super) const fn says(by: &'static str) -> Claim {
     Claim { by, says: Stance::Holds }
 }

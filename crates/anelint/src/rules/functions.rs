@@ -11,7 +11,7 @@ pub(super) const RULES: &[Rule] = &[T16, T17, T18, T19, T20, T21, T22, T23];
 
 const T16: Rule = Rule {
     id: "T16",
-    title: "`gelu` is not taken in memory.",
+    title: "`gelu` is not accepted in memory.",
     route: Route::InMemory,
     consequence: Consequence::Refused,
     confidence: Confidence::A,
@@ -35,7 +35,7 @@ fn gelu(s: &Subject<'_>, matches: &mut Matches) {
 
 const T17: Rule = Rule {
     id: "T17",
-    title: "`rsqrt` is not taken everywhere, least of all without its epsilon.",
+    title: "`rsqrt` is not accepted everywhere, least of all without its epsilon.",
     consequence: Consequence::Refused,
     confidence: Confidence::A,
     source: &[
@@ -109,7 +109,7 @@ fn log(s: &Subject<'_>, matches: &mut Matches) {
 
 const T20: Rule = Rule {
     id: "T20",
-    title: "No `sqrt` or `rsqrt` stands directly behind a reduction.",
+    title: "No `sqrt` or `rsqrt` directly follows a reduction.",
     consequence: Consequence::Refused,
     confidence: Confidence::C,
     source: &[says(RUSTANE)],
@@ -128,7 +128,7 @@ fn root_of_reduction(s: &Subject<'_>, matches: &mut Matches) {
 
 const T21: Rule = Rule {
     id: "T21",
-    title: "`inverse` is not taken.",
+    title: "`inverse` is not accepted.",
     consequence: Consequence::Refused,
     confidence: Confidence::C,
     source: &[says(PREFILL), ran(ANEFORGE)],
@@ -143,7 +143,7 @@ fn inverse(s: &Subject<'_>, matches: &mut Matches) {
 
 const T22: Rule = Rule {
     id: "T22",
-    title: "`reduce_mean` is not taken everywhere.",
+    title: "`reduce_mean` is not accepted everywhere.",
     consequence: Consequence::Refused,
     confidence: Confidence::C,
     source: &[says(ESPRESSO), says(H3), ran(MIL_SPEC), ran(GUIDE), ran(IPHONE), ran(ORION), ran(ANEFORGE)],

@@ -119,7 +119,7 @@ fn no_path(s: &Subject<'_>, matches: &mut Matches) {
     }
 }
 
-/// Operations that ANEForge's sweep through e5rt on M5 found refused, and that others compiled.
+/// Operations that were refused in ANEForge's sweep through e5rt on M5, and that others compiled.
 pub(super) const DISPUTED_PATH: &[(&str, &str)] = &[
     ("argsort", "ane-guide compiles it for A14 and later"),
     ("random_bernoulli", "ane-guide compiles it for A15 and later"),
@@ -239,7 +239,7 @@ const T37: Rule = Rule {
     consequence: Consequence::Crash,
     confidence: Confidence::A,
     source: &[says(COREAI), says(MOBIUS)],
-    repair: "Write the row where a constant says, or keep the cache on the host and pass it in.",
+    repair: "Write the row at a constant position, or keep the cache on the host and pass it in.",
     check: Check::Text(placed_update),
     ..Rule::DEFAULT
 };

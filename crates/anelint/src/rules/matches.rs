@@ -3,17 +3,17 @@
 use super::subject::Subject;
 use mil::text::tree::Span;
 
-/// The places that one check found: the first and the number of them, of sure and of disputed ones.
+/// The matches of one check: the first and the count, for certain and for disputed ones.
 #[derive(Default)]
 pub struct Matches {
     sure: Group,
     disputed: Group,
 }
 
-/// Places that are said to break a rule in the same way.
+/// Places that break a rule in the same way.
 #[derive(Default)]
 pub(super) struct Group {
-    /// Why this form may be taken after all.
+    /// Why this form may be accepted after all.
     pub(super) disputed: Option<&'static str>,
     /// The first place, and the sentence on it.
     pub(super) first: Option<(Span, String)>,
@@ -28,12 +28,12 @@ impl Group {
 }
 
 impl Matches {
-    /// The rule is broken at `span`; `message` is called for the first place alone.
+    /// Records a violation at `span`; `message` is called only for the first.
     pub fn at(&mut self, span: Span, message: impl FnOnce() -> String) {
         self.sure.add(span, message);
     }
 
-    /// The same, but there is `reason` to believe that this form is taken.
+    /// Records a disputed violation; `reason` states why this form may be accepted.
     pub fn disputed(&mut self, span: Span, reason: &'static str, message: impl FnOnce() -> String) {
         self.disputed.disputed.get_or_insert(reason);
         self.disputed.add(span, message);

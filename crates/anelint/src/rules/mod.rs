@@ -1,11 +1,11 @@
 //! The rules of real Neural Engines: one table, and the checker that applies it to a program's text.
 //!
-//! Each [`Rule`] says what holds on which chips and which way to the engine, what happens if it is broken, who reports
-//! it and how sure that is; where reports differ, the rule says so. Most carry a check of the text, which stands below the
+//! Each [`Rule`] states a constraint, its chips and routes, the consequence of breaking it, its reports and how certain
+//! they are, and where reports differ. Most carry a check of the text, which stands below the
 //! entry; the others say why a text cannot decide them. A new rule is one entry in the file of its subject, its name in
 //! that file's `RULES`, and a file of examples (`tests/rules/examples`). Numbers stand in [`facts`](crate::facts).
 //!
-//! Nothing here was measured by us: [`Rule::source`] names who did.
+//! We measured nothing here: [`Rule::source`] names the reports.
 
 mod affine;
 mod chip;

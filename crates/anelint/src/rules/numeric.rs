@@ -214,12 +214,12 @@ const N15: Rule = Rule {
 
 const N16: Rule = Rule {
     id: "N16",
-    title: "int8 activations with int8 weights are added in int32; int8 weights alone compute in fp16.",
+    title: "int8 activations with int8 weights are added in int32; with int8 weights only, sums are fp16.",
     chips: Chips::Only(&[Chip::M4, Chip::M5, Chip::M6]),
     consequence: Consequence::Informative,
     confidence: Confidence::A,
     source: &[says(M6_STUDY), says(ANE), says(ANEFORGE)],
-    repair: "Quantize activations too to leave N1 behind.",
+    repair: "Quantize activations too to avoid N1.",
     check: Check::Never("it is how the engine computes"),
     ..Rule::DEFAULT
 };

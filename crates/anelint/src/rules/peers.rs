@@ -1,4 +1,4 @@
-//! The projects whose reports the rules rest on.
+//! The projects whose reports support the rules.
 
 pub const ANE: &str = "maderix/ANE";
 pub const FSPECII: &str = "fspecii/ane-trainer";

@@ -62,7 +62,7 @@ fn weight_paths(s: &Subject<'_>, matches: &mut Matches) {
 
 const W4: Rule = Rule {
     id: "W4",
-    title: "Text and weight files stand in the temporary folder of the program's hexadecimal identifier before it is compiled.",
+    title: "Text and weight files are in the temporary folder of the program's hexadecimal identifier before it is compiled.",
     route: Route::InMemory,
     consequence: Consequence::Refused,
     confidence: Confidence::A,
@@ -146,7 +146,7 @@ const W7: Rule = Rule {
 
 const W8: Rule = Rule {
     id: "W8",
-    title: "Any quality of service from 0 to 63 is taken, and mostly makes no difference.",
+    title: "Any quality of service from 0 to 63 is accepted, and mostly makes no difference.",
     consequence: Consequence::Slow,
     confidence: Confidence::B,
     source: &[says(ANE), says(SLAVKO)],
@@ -222,7 +222,7 @@ const W13: Rule = Rule {
     conflict: Some(
         "no gain for 768 by 256; in another measurement the slowest percent fell from 35 to 3.3 ms",
     ),
-    repair: "Use it for even latency alone.",
+    repair: "Use it only for even latency.",
     check: Check::Never("it is about the calls"),
     ..Rule::DEFAULT
 };

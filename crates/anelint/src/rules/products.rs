@@ -37,7 +37,7 @@ fn conv_arguments(s: &Subject<'_>, matches: &mut Matches) {
 
 const T9: Rule = Rule {
     id: "T9",
-    title: "`concat` states values, interleave and a scalar int32 axis, where it is taken at all.",
+    title: "`concat` states values, interleave and a scalar int32 axis, if it is accepted at all.",
     consequence: Consequence::Refused,
     confidence: Confidence::B,
     source: &[says(ORION), says(RUSTANE), ran(ANE), ran(H3), ran(ESPRESSO), ran(ANEFORGE), ran(FSPECII)],

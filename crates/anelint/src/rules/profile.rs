@@ -1,22 +1,22 @@
-//! What a chip itself answered: verdicts of probes, which override the table for that chip.
+//! Verdicts of probes on a chip, which override the table for that chip.
 
 use super::chip::Chip;
 use super::rule::{Consequence, Rule};
 use std::collections::BTreeMap;
 
-/// What was seen of rules on one chip.
+/// Observations of rules on one chip.
 #[derive(Clone, Debug)]
 pub struct Profile {
     chip: Chip,
     seen: BTreeMap<&'static str, Measured>,
 }
 
-/// What was seen of a rule.
+/// The observation of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measured {
     /// Whether it holds.
     pub holds: bool,
-    /// What breaking it led to, if that was seen.
+    /// The observed consequence of breaking it, if any.
     pub consequence: Option<Consequence>,
 }
 
@@ -31,12 +31,12 @@ impl Profile {
         self.chip
     }
 
-    /// What was seen of `rule`.
+    /// The observation of `rule`.
     pub fn of(&self, rule: &Rule) -> Option<Measured> {
         self.seen.get(rule.id).copied()
     }
 
-    /// What was seen of `rule` on `chip`.
+    /// The observation of `rule` on `chip`.
     pub fn on(&self, rule: &Rule, chip: Chip) -> Option<Measured> {
         self.of(rule).filter(|_| chip == self.chip)
     }

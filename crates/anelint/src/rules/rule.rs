@@ -1,4 +1,4 @@
-//! What an entry of the table is.
+//! The entries of the table of rules.
 
 use super::chip::{Chip, Chips};
 use super::evidence::{self, Claim};
@@ -12,28 +12,28 @@ pub struct Rule {
     /// A letter and a number: W for process and daemon, S for surfaces and shapes, T for text, N for numbers, P for
     /// speed.
     pub id: &'static str,
-    /// One sentence: what a program or its user has to keep to.
+    /// One sentence: the constraint on a program or its user.
     pub title: &'static str,
     /// The chips that it holds on.
     pub chips: Chips,
     /// The way to the engine that it holds on.
     pub route: Route,
-    /// What happens if it is broken.
+    /// The consequence of breaking it.
     pub consequence: Consequence,
     /// How sure it is.
     pub confidence: Confidence,
-    /// What projects report of it: those that saw it hold, and those for which what it speaks against ran.
+    /// The reports: projects that saw it hold, and projects for which a violation ran.
     pub source: &'static [Claim],
     /// How reports differ, if they do.
     pub conflict: Option<&'static str>,
-    /// What to do: one sentence.
+    /// The remedy: one sentence.
     pub repair: &'static str,
     /// How a text is checked, or why it cannot be.
     pub check: Check,
 }
 
 impl Rule {
-    /// What most entries share.
+    /// The defaults of entries.
     pub(super) const DEFAULT: Rule = Rule {
         id: "",
         title: "",
@@ -80,7 +80,7 @@ impl fmt::Debug for Check {
     }
 }
 
-/// What happens if a rule is broken.
+/// The consequence of breaking a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Consequence {
     /// The compiler refuses the program.
@@ -181,7 +181,7 @@ impl Route {
         }
     }
 
-    /// Whether a rule of this route matters to who takes `route`.
+    /// Whether a rule of this route applies to `route`.
     pub(super) fn meets(self, route: Route) -> bool {
         self == route || self == Route::Both || route == Route::Both
     }

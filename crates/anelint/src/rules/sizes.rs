@@ -262,7 +262,7 @@ fn names_enumerated(value: &Value<'_>) -> bool {
 
 const S20: Rule = Rule {
     id: "S20",
-    title: "One surface can stand at two places: by shared buffers, or by two requests that swap.",
+    title: "One surface can be bound twice: by shared buffers, or by two requests that swap.",
     consequence: Consequence::Informative,
     confidence: Confidence::B,
     source: &[says(ANEFORGE), says(ANE_TRAIN), says(MIL_SPEC)],

@@ -1,7 +1,7 @@
-//! What rules look at: a text, each of its functions indexed once.
+//! The subject of rules: a text, with each function indexed once.
 //!
-//! Everything comes from what is written: the type of a value is the one that stands before its name. So rules work for
-//! operations that are not in MIL's table, and for sizes that are not known.
+//! Uses only the text: the type of a value is the declared one. So rules work for operations outside of MIL's table, and
+//! for unknown sizes.
 
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use mil::op::Axes;
@@ -68,11 +68,11 @@ pub struct FunctionIndex<'t> {
     named: HashMap<&'t str, Vec<usize>>,
 }
 
-/// What is known of a value.
+/// Information about a value.
 pub struct ValueInfo<'t> {
     /// The type, as it is written.
     pub ty: &'t Type<'t>,
-    /// The operation that gives it; parameters have none.
+    /// Its producer; parameters have none.
     pub maker: Option<&'t Statement<'t>>,
     /// The operations that take it.
     pub uses: Vec<&'t Statement<'t>>,
@@ -134,7 +134,7 @@ impl<'t> FunctionIndex<'t> {
         self.values.entry(param.name.text).or_insert_with(known);
     }
 
-    /// What is known of the value called `name`.
+    /// Information about the value called `name`.
     pub fn value(&self, name: &str) -> Option<&ValueInfo<'t>> {
         self.values.get(name)
     }
@@ -190,7 +190,7 @@ pub struct OpCall<'a, 't> {
 }
 
 impl<'a, 't> OpCall<'a, 't> {
-    /// Where its name stands.
+    /// The place of its name.
     pub fn span(&self) -> Span {
         self.statement.op.span
     }
@@ -207,12 +207,12 @@ impl<'a, 't> OpCall<'a, 't> {
         format!("`{}` is {article} `{op}`", self.name())
     }
 
-    /// The operation that gives the value of `param`; nothing gives parameters of a function.
+    /// The producer of the argument `param`; `None` for a parameter of the function.
     pub(super) fn maker(&self, param: &str) -> Option<&'t Statement<'t>> {
         self.value(param)?.maker
     }
 
-    /// The name of the operation that gives the value of `param`.
+    /// The name of the producer of the argument `param`.
     pub(super) fn maker_name(&self, param: &str) -> Option<&'t str> {
         Some(self.maker(param)?.op.text)
     }
@@ -227,7 +227,7 @@ impl<'a, 't> OpCall<'a, 't> {
         self.statement.outputs.first().and_then(|o| TensorShape::of(&o.ty))
     }
 
-    /// The one thing that is given for `param`.
+    /// The single argument of `param`.
     pub fn item(&self, param: &str) -> Option<&'t Item<'t>> {
         match &self.statement.arg(param)?.value {
             ArgValue::One(item) => Some(item),
@@ -235,7 +235,7 @@ impl<'a, 't> OpCall<'a, 't> {
         }
     }
 
-    /// What is known of the value given for `param`.
+    /// Information about the argument of `param`.
     pub fn value(&self, param: &str) -> Option<&'a ValueInfo<'t>> {
         match self.item(param)? {
             Item::Name(name) => self.function.value(name.text),
@@ -243,7 +243,7 @@ impl<'a, 't> OpCall<'a, 't> {
         }
     }
 
-    /// The type of what is given for `param`.
+    /// The type of the argument of `param`.
     pub fn shape(&self, param: &str) -> Option<TensorShape<'t>> {
         match self.item(param)? {
             Item::Name(name) => TensorShape::of(self.function.value(name.text)?.ty),
@@ -251,7 +251,7 @@ impl<'a, 't> OpCall<'a, 't> {
         }
     }
 
-    /// Whether what is given for `param` is known when the program is compiled; `None` if nothing is given.
+    /// Whether the argument of `param` is known at compile time; `None` if it is absent.
     pub fn is_constant(&self, param: &str) -> Option<bool> {
         Some(match self.item(param)? {
             Item::Literal(_) => true,
@@ -259,7 +259,7 @@ impl<'a, 't> OpCall<'a, 't> {
         })
     }
 
-    /// The elements given for `param`, if they stand in the text.
+    /// The elements of `param`, if they are inline.
     pub fn data(&self, param: &str) -> Option<&'t Data> {
         let literal = match self.item(param)? {
             Item::Literal(literal) => literal,
@@ -271,7 +271,7 @@ impl<'a, 't> OpCall<'a, 't> {
         }
     }
 
-    /// The integers given for `param`, if they stand in the text.
+    /// The integers of `param`, if they are inline.
     pub fn ints(&self, param: &str) -> Option<&'t [i64]> {
         match self.data(param)? {
             Data::Int(v) => Some(v),
@@ -279,7 +279,7 @@ impl<'a, 't> OpCall<'a, 't> {
         }
     }
 
-    /// The one number given for `param`, if it stands in the text.
+    /// The number of `param`, if it is inline.
     pub fn number(&self, param: &str) -> Option<f64> {
         match self.data(param)? {
             Data::Float(v) if v.len() == 1 => v.first().copied(),
@@ -288,7 +288,7 @@ impl<'a, 't> OpCall<'a, 't> {
         }
     }
 
-    /// The one boolean given for `param`, if it stands in the text.
+    /// The boolean of `param`, if it is inline.
     pub fn flag(&self, param: &str) -> Option<bool> {
         match self.data(param)? {
             Data::Bool(v) => v.first().copied(),
@@ -296,7 +296,7 @@ impl<'a, 't> OpCall<'a, 't> {
         }
     }
 
-    /// The one string given for `param`, if it stands in the text.
+    /// The string of `param`, if it is inline.
     pub fn text(&self, param: &str) -> Option<&'t str> {
         match self.data(param)? {
             Data::Str(v) => v.first().map(String::as_str),

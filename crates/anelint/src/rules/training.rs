@@ -34,7 +34,7 @@ const N20: Rule = Rule {
 
 const N21: Rule = Rule {
     id: "N21",
-    title: "Gradients of language models vanish in fp16 behind the second matrix unless the loss is scaled.",
+    title: "Gradients of language models vanish in fp16 beyond the second matrix unless the loss is scaled.",
     consequence: Consequence::WrongNumbers,
     confidence: Confidence::A,
     source: &[says(SLAVKO), says(ANE), says(ANEFORGE)],
@@ -60,7 +60,7 @@ const N23: Rule = Rule {
     consequence: Consequence::Informative,
     confidence: Confidence::A,
     source: &[says(H3)],
-    repair: "Scale by a power of two and undo it behind.",
+    repair: "Scale by a power of two and undo it afterwards.",
     check: Check::Never("it depends on the values"),
     ..Rule::DEFAULT
 };
@@ -78,7 +78,7 @@ const N24: Rule = Rule {
 
 const N25: Rule = Rule {
     id: "N25",
-    title: "In RMSNorm's gradient the weight multiplies the term of dy alone.",
+    title: "In RMSNorm's gradient the weight multiplies only the term of dy.",
     consequence: Consequence::Informative,
     confidence: Confidence::A,
     source: &[says(SLAVKO)],

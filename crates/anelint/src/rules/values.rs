@@ -54,7 +54,7 @@ const T25: Rule = Rule {
     ..Rule::DEFAULT
 };
 
-/// The reading of indices counts, whatever it gives; what finds places (T34) gives integers that others read.
+/// Reading indices counts, independent of the result type; what finds places (T34) gives integers that others read.
 fn integers(s: &Subject<'_>, matches: &mut Matches) {
     let places = |op: &str| DISPUTED_PATH.iter().any(|(name, _)| *name == op);
     for call in s.calls().filter(|t| !t.makes_constant() && !places(t.statement.op.text)) {

@@ -1,4 +1,4 @@
-//! A rule that a program breaks, and how it is said.
+//! Violations of rules, and their messages.
 
 use super::chip::{Chip, Chips};
 use super::matches::{Group, Matches};
@@ -12,22 +12,22 @@ use mil::text::tree::Span;
 pub struct Violation {
     /// The rule.
     pub rule: &'static Rule,
-    /// The chips, of those asked for, that it concerns.
+    /// The affected chips, of the requested ones.
     pub chips: Vec<Chip>,
     /// The first place.
     pub place: Place,
-    /// One sentence on the first place, with the numbers found there.
+    /// One sentence on the first place, with its numbers.
     pub message: String,
     /// How many places there are.
     pub count: usize,
-    /// Why this very form may be taken after all, if somebody says so.
+    /// Why this form may be accepted after all, if reported.
     pub disputed: Option<&'static str>,
-    /// What a probe saw of the rule on these chips, if one was asked.
+    /// The observation of a probe on these chips, if any.
     pub measured: Option<Measured>,
 }
 
 impl Violation {
-    /// What comes of it: as it was measured, or as the table has it.
+    /// The consequence: as measured, or from the table.
     pub fn consequence(&self) -> Consequence {
         self.measured.and_then(|m| m.consequence).unwrap_or(self.rule.consequence)
     }

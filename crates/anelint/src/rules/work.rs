@@ -1,4 +1,4 @@
-//! Multiplications and additions of what a text says, as far as sizes are known.
+//! Multiplications and additions of a text, if sizes are known.
 
 use super::subject::{FunctionIndex, OpCall};
 
@@ -12,7 +12,7 @@ impl OpCall<'_, '_> {
                 weight.elements()?.checked_div(weight.dim(0)?)?
             }
             "linear" => self.shape("weight")?.last()?,
-            // Two products; queries are taken to be as long as values.
+            // Two products; queries are assumed to be as long as values.
             "scaled_dot_product_attention" => self.shape("key")?.axis(-2)?.checked_mul(2)?,
             _ => {
                 let x = self.shape("x")?;

@@ -14,7 +14,7 @@ pub(super) const RULES: &[Rule] = &[T1, T2, T3, T4, T5, T6, T7];
 
 const T1: Rule = Rule {
     id: "T1",
-    title: "The text is `program(1.3)` with functions for `ios18`; 1.0, `ios16` and `ios17` are taken too.",
+    title: "The text is `program(1.3)` with functions for `ios18`; 1.0, `ios16` and `ios17` are accepted too.",
     route: Route::InMemory,
     consequence: Consequence::Refused,
     confidence: Confidence::A,
@@ -47,7 +47,7 @@ const T2: Rule = Rule {
     consequence: Consequence::Refused,
     confidence: Confidence::B,
     source: &[says(ANE), says(LORA)],
-    repair: "Write a `buildInfo` dictionary behind `program(1.3)`.",
+    repair: "Write a `buildInfo` dictionary after `program(1.3)`.",
     check: Check::Text(build_info),
     ..Rule::DEFAULT
 };
@@ -60,7 +60,7 @@ fn build_info(s: &Subject<'_>, matches: &mut Matches) {
 
 const T3: Rule = Rule {
     id: "T3",
-    title: "Every argument is the name of a value; constants stand in operations of their own.",
+    title: "Every argument is the name of a value; constants are separate operations.",
     route: Route::InMemory,
     consequence: Consequence::Refused,
     confidence: Confidence::A,
@@ -86,19 +86,19 @@ fn inline_literals(s: &Subject<'_>, matches: &mut Matches) {
 
 const T4: Rule = Rule {
     id: "T4",
-    title: "Names are bare words, and every value's type stands before it.",
+    title: "Names are bare words, and every value's type precedes it.",
     route: Route::InMemory,
     consequence: Consequence::Refused,
     confidence: Confidence::A,
     source: &[says(LORA), says(LUENGNAT)],
-    repair: "Write names without `%`, each behind its type.",
+    repair: "Write names without `%`, each after its type.",
     check: Check::Never("another text cannot be read at all: reading says so"),
     ..Rule::DEFAULT
 };
 
 const T5: Rule = Rule {
     id: "T5",
-    title: "Some short names are taken by the compiler, and values of those names come out as zeros.",
+    title: "The compiler reserves some short names, and values of those names become zeros.",
     chips: Chips::Only(&[Chip::M1]),
     route: Route::InMemory,
     consequence: Consequence::WrongNumbers,

@@ -16,8 +16,8 @@ use std::process::Command;
 /// Check this machine's Neural Engine, from the system's libraries to numbers that come out
 ///
 /// Looks up every class and method that kernels call and compares their types with those that this version calls them
-/// with; then compiles and runs small programs and compares what they give with the reference meaning, which must be
-/// the same to the bit. Where there is no Neural Engine it says so, and tries the software engine in its place.
+/// with; then compiles and runs small programs and compares their results with the reference evaluator, which must be
+/// equal to the bit. Without a Neural Engine it tests the software engine instead.
 ///
 /// Exits with 1 if the engine that was tried is not all right, and on a Mac with Apple silicon if its Neural Engine
 /// cannot be used.
@@ -49,7 +49,7 @@ pub struct DoctorArgs {
     json: bool,
 }
 
-/// All that was found, as programs read it.
+/// The report for programs.
 #[derive(Debug, Serialize)]
 struct Diagnosis {
     version: &'static str,
@@ -160,7 +160,7 @@ fn record(trial: &SelfTest) -> TrialRecord {
 }
 
 impl Diagnosis {
-    /// For people: a line a thing.
+    /// The report for people, one line per item.
     fn shown(&self) -> String {
         let mut out = String::new();
         let mut line = |label: &str, text: String| {
@@ -194,7 +194,7 @@ impl Diagnosis {
             line("trial", format!("{}: {verdict}{times}: {}", t.name, t.about));
         }
         let verdict = match (self.healthy, self.neural_engine) {
-            (true, true) => "the Neural Engine does all that was asked of it",
+            (true, true) => "the Neural Engine passed all tests",
             (true, false) => "no Neural Engine here; the software engine is all right",
             (false, true) => "the Neural Engine answers, and not as it should",
             (false, false) => "the Neural Engine cannot be used",
@@ -204,7 +204,7 @@ impl Diagnosis {
     }
 }
 
-/// What a program of the system's prints, on one line.
+/// The output of a system program, on one line.
 fn ask(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok().filter(|o| o.status.success())?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();

@@ -14,7 +14,7 @@ fn failures(source: &str) -> Vec<String> {
 fn a_sound_file_passes_and_names_what_it_could_not_try() {
     let checked = check(Path::new("add.mil"), ADD, false);
     assert_eq!((checked.failures, checked.blessed), (vec![], None));
-    assert_eq!(checked.skipped, ["engine `apple` is not at hand"]);
+    assert_eq!(checked.skipped, ["engine `apple` is not available"]);
 }
 
 #[test]
@@ -22,7 +22,7 @@ fn what_does_not_hold_is_said() {
     for (from, to, says) in [
         ("y = [2.5, 3.5]", "y = [2.5, 3.75]", "output `y` of engine `reference`: 3.5 at [1], expected 3.75"),
         ("y = [2.5, 3.5]", "y = [2.5]", "`y`: the rows of this literal are not [2]"),
-        ("//! y = [2.5, 3.5]\n", "", "does not say what it is"),
+        ("//! y = [2.5, 3.5]\n", "", "does not give its value"),
         ("//! x = [1, 2]\n", "", "input `x` is not given"),
         ("//! x =", "//! z = 1\n//! x =", "`z` is neither input nor output"),
         ("wrt=x", "wrt=z", "no input `z`"),
@@ -41,7 +41,7 @@ fn what_does_not_hold_is_said() {
 
 #[test]
 fn a_wrong_gradient_is_found() {
-    // Nothing in the table has a wrong gradient, so the differences are made wrong: `x` is where the slope of
+    // No gradient in the table is wrong, so the differences are made wrong: `x` lies where the slope of
     // `pow` is too steep for them.
     let steep = ADD.replace("add(x = x", "pow(x = x").replace("[1, 2]", "[6e-8, 2]");
     let steep = steep.replace("([1.5, 1.5])", "([0.5, 1.5])");
@@ -56,11 +56,11 @@ fn a_wrong_gradient_is_found() {
 fn weights_are_given_as_files() {
     let blob = "tensor<fp16, [2]>(BLOBFILE(path = string(\"@w.bin\"), offset = uint64(64)))";
     let blob = ADD.replace("tensor<fp16, [2]>([1.5, 1.5])", blob);
-    assert!(failures(&blob).iter().any(|f| f.contains("`@w.bin`, which is not given")));
+    assert!(failures(&blob).iter().any(|f| f.contains("`@w.bin`, which is missing")));
     let given = |text: &str| failures(&blob.replace("//! x", &format!("//! @w.bin = {text}\n//! x")));
     assert_eq!(given("fp16 [1.5, 1.5]"), Vec::<String>::new());
-    assert!(given("fp16 [1.5]")[0].contains("holds 2 bytes; 4 are wanted"));
-    assert!(given("fp32 [1.5, 1.5]")[0].contains("holds fp32; fp16 is wanted"));
+    assert!(given("fp16 [1.5]")[0].contains("holds 2 bytes; expected 4"));
+    assert!(given("fp32 [1.5, 1.5]")[0].contains("holds fp32; expected fp16"));
     assert!(given("fp16 [[1, 2], [3]]")[0].contains("not [2, 2]"));
 }
 

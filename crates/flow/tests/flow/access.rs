@@ -1,4 +1,4 @@
-//! A task gets what it declared, and nothing else.
+//! A task can access its declared cells only.
 
 use flow::Lane::{Cpu, Engine};
 use flow::{AccessError, Arena, Graph, GraphError, RunError, TaskError};
@@ -104,7 +104,7 @@ fn plans_of_one_arena_do_not_run_at_the_same_time() {
     let mut outer = Graph::<String>::new(&arena);
     outer.task("outer").run(move |(), ()| inner.run().map_err(|e| e.to_string()));
     let error = outer.plan().expect("a plan").run().expect_err("busy");
-    assert!(matches!(error, RunError::Task { source, .. } if source.contains("running already")));
+    assert!(matches!(error, RunError::Task { source, .. } if source.contains("already running")));
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! Who waits for whom, and how a plan says so.
+//! Dependencies of tasks, and how a plan prints them.
 
 use flow::Lane::{Cpu, Engine};
 use flow::{Arena, Graph, GraphError, Hazard};
 
 use crate::plan;
 
-/// The waits of the task called `name`: for whom, and why.
+/// The dependencies of the task called `name`.
 fn waits(plan: &flow::Plan<'_, String>, name: &str) -> Vec<(String, Hazard, String)> {
     let task = plan.tasks().iter().find(|task| task.name == name).expect("the task is in the plan");
     let wait = |w: &flow::Wait| {

@@ -1,4 +1,4 @@
-//! Random graphs: the waits are right and fewest, and runs on threads give what one thread would.
+//! Random graphs: waits are correct and minimal, and threaded runs match sequential ones.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -26,7 +26,7 @@ struct Task {
     lane: Lane,
     reads: Vec<usize>,
     writes: Vec<usize>,
-    /// How often it gives way to other threads while it holds its cells.
+    /// How often it yields while it holds its cells.
     yields: usize,
 }
 
@@ -41,25 +41,25 @@ fn tasks(seed: u64, len: usize, resources: usize) -> Vec<Task> {
     (0..len).map(|_| task()).collect()
 }
 
-/// What a task makes of all that it reads, in this order.
+/// The value that a task computes from its reads, in this order.
 fn mixed(t: usize, read: impl Iterator<Item = u64>) -> u64 {
     let stir = |mix: u64, value: u64| (mix ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     read.fold(t as u64, stir)
 }
 
-/// What one thread makes of `values`: each write makes a new value of the task and all that it reads.
+/// The result of sequential execution on `values`: each write depends on the task and all its reads.
 fn work(t: usize, task: &Task, values: &mut [u64]) {
     let mix = mixed(t, order(task).map(|r| values[r]));
     task.writes.iter().for_each(|&r| values[r] = mix ^ r as u64);
 }
 
-/// What a task reads: first what it does not write, then the rest.
+/// The reads of a task: first the cells it does not write, then the others.
 fn order(task: &Task) -> impl Iterator<Item = usize> {
     let (updated, read): (Vec<_>, Vec<_>) = task.reads.iter().partition(|r| task.writes.contains(r));
     read.into_iter().chain(updated)
 }
 
-/// Its cells, and the plan of the same on them. A guard that another task holds is an error.
+/// The cells and the plan over them. A guard that another task holds is an error.
 fn plan(tasks: &[Task], cells: usize) -> (Vec<Handle<u64>>, Plan<'static, AccessError>) {
     let mut arena = Arena::new();
     let handles: Vec<_> = (0..cells).map(|r| arena.cell(format!("r{r}"), r as u64)).collect();
@@ -99,16 +99,16 @@ fn threads_leave_what_one_thread_would() {
     for seed in 0..60 {
         let resources = 2 + seed as usize % 9;
         let tasks = tasks(seed, 60, resources);
-        let mut alone: Vec<u64> = (0..resources as u64).collect();
+        let mut sequential: Vec<u64> = (0..resources as u64).collect();
         let (threaded, plan) = plan(&tasks, resources);
         for round in 0..5 {
             for (t, task) in tasks.iter().enumerate() {
-                work(t, task, &mut alone);
+                work(t, task, &mut sequential);
             }
             if let Err(error) = plan.run() {
                 panic!("seed {seed}, round {round}: {error:?}\n{plan}");
             }
-            assert_eq!(contents(&threaded), alone, "seed {seed}, round {round}\n{plan}");
+            assert_eq!(contents(&threaded), sequential, "seed {seed}, round {round}\n{plan}");
         }
     }
 }
@@ -118,8 +118,7 @@ fn conflict(a: &Task, b: &Task) -> bool {
     meet(&a.writes, &b.reads) || meet(&a.reads, &b.writes) || meet(&a.writes, &b.writes)
 }
 
-/// `before[t][u]`: following waits and the order of lanes, but not the wait of `t` for `skip`, `u` comes
-/// before `t`.
+/// `before[t][u]`: `u` precedes `t` by waits and lane order, ignoring the wait of `t` for `skip`.
 fn ancestors(plan: &Plan<'_, AccessError>, skip: Option<(usize, usize)>) -> Vec<Vec<bool>> {
     let tasks = plan.tasks();
     let mut before: Vec<Vec<bool>> = Vec::new();

@@ -22,7 +22,7 @@ impl Log {
     }
 }
 
-/// A chain `one → two → three` across lanes, in which `two` ends as `two` says.
+/// A chain `one → two → three` across lanes; task `two` returns the result of the closure `two`.
 fn chain<'a>(log: &'a Log, two: impl Fn() -> Result<(), String> + Send + Sync + 'a) -> Plan<'a, String> {
     let mut arena = Arena::new();
     let [a, b] = ["a", "b"].map(|name| arena.cell(name, ()));
@@ -82,7 +82,7 @@ fn a_panic_without_words_is_an_error_too() {
 }
 
 thread_local! {
-    /// Hangs up when the thread ends.
+    /// A sender that is dropped when the thread ends.
     static LINE: RefCell<Option<Sender<()>>> = const { RefCell::new(None) };
 }
 
@@ -95,9 +95,9 @@ fn a_task_under_way_is_waited_for_and_no_other_begins() {
     let mut graph = Graph::<String>::new(&Arena::new());
     graph.task("long").on(Engine).run(|(), ()| {
         both_under_way.wait();
-        // Until the other lane's thread is gone, which it is only after it has stopped the run.
-        let heard = other_end.lock().expect("nobody else uses it").recv();
-        ended.store(heard.is_err(), Ordering::SeqCst);
+        // Wait until the other lane's thread has ended, which happens only after it stopped the run.
+        let received = other_end.lock().expect("nobody else uses it").recv();
+        ended.store(received.is_err(), Ordering::SeqCst);
         Err("too late to be the first".to_owned())
     });
     graph.task("fails").on(Cpu).run(|(), ()| {
@@ -153,7 +153,7 @@ fn a_plan_does_not_run_twice_at_a_time() {
 
 #[test]
 fn lanes_run_at_the_same_time() {
-    // Each task waits for a word of the other: only two threads get through.
+    // Each task waits for a message of the other: this needs two threads.
     let (to_cpu, from_engine) = mpsc::channel();
     let (to_engine, from_cpu) = mpsc::channel();
     let ends = [(to_cpu, from_cpu), (to_engine, from_engine)].map(Mutex::new);
@@ -166,7 +166,7 @@ fn lanes_run_at_the_same_time() {
             receive.recv_timeout(patience).map_err(|e| e.to_string())
         });
     }
-    graph.plan().expect("names differ").run().expect("both tasks heard from each other");
+    graph.plan().expect("names differ").run().expect("both tasks received a message");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn traces_of_several_plans_join() {
     assert_eq!(tasks.iter().sum::<usize>(), 5 + 2 + 5, "waits and idle time are of other categories");
 }
 
-/// A task of the other lane needs a piece of work done by the very thread that waits for it.
+/// A task of the other lane needs a job done by the thread that waits for it.
 #[test]
 fn a_busy_thread_works_for_those_it_waits_for() {
     for fails in [false, true] {

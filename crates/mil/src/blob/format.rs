@@ -14,7 +14,7 @@ pub(super) const SENTINEL: u32 = 0xDEAD_BEEF;
 /// Records and data begin at multiples of this; also the size of the header and of a record.
 pub(super) const ALIGNMENT: usize = 64;
 
-/// Element types and the numbers that stand for them.
+/// The codes of element types.
 const CODES: [(u32, DType); 17] = [
     (1, DType::F16),
     (2, DType::F32),
@@ -35,12 +35,12 @@ const CODES: [(u32, DType); 17] = [
     (17, DType::F8E5M2),
 ];
 
-/// The number that stands for an element type; `None` if blob storage has none.
+/// The code of an element type; `None` if blob storage does not support it.
 pub(super) fn code(dtype: DType) -> Option<u32> {
     CODES.iter().find(|(_, d)| *d == dtype).map(|(n, _)| *n)
 }
 
-/// The element type that a number stands for, or the number.
+/// The element type with this code, or the unknown code.
 fn decode_code(n: u32) -> Result<DType, String> {
     CODES.iter().find(|(code, _)| *code == n).map(|(_, d)| *d).ok_or_else(|| n.to_string())
 }
@@ -57,13 +57,13 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// The elements as the reference meaning has them.
+    /// Decodes the elements for the reference evaluator.
     pub fn decode(&self) -> Data {
         bytes::unpack(self.dtype, self.bytes, self.elements)
     }
 }
 
-/// What a metadata record says.
+/// A metadata record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The element type.
@@ -75,11 +75,11 @@ pub struct Record {
 }
 
 impl Record {
-    /// Reads the record at `offset` of weight file `path`, which is `length` bytes long; of the file, `read` gives the
-    /// 64 bytes from a place on. It is asked for the header and for the record, so that a large file need not be read.
+    /// Reads the record at `offset` of weight file `path`, which is `length` bytes long. `read` returns the 64
+    /// bytes at an offset; it is called for the header and the record only, so a large file need not be loaded.
     ///
     /// # Errors
-    /// If there is no sound record there, or `read` fails.
+    /// If there is no valid record there, or `read` fails.
     pub fn read<E: From<BlobError>>(
         path: &str,
         length: u64,
@@ -121,7 +121,7 @@ impl Record {
             let to = from.saturating_add(size);
             return Err(BlobError::Bounds { path: path(), offset, from, to, got: length });
         };
-        // Over what stands before the data: nothing if there are none.
+        // Overlap with what precedes the data; empty data overlap nothing.
         let behind = offset.saturating_add(ALIGNMENT as u64);
         let other = match size {
             0 => None,
@@ -133,8 +133,8 @@ impl Record {
             return Err(BlobError::Overlap { path: path(), offset, from, to, other });
         }
         let bits = u64::from(dtype.bits().unwrap_or(8));
-        // Only elements of less than a byte leave bits over. For others the field is reserved, and writers before
-        // coremltools 8 left rubbish in it: Apple's reader does not look at it either.
+        // Only sub-byte elements need padding bits. For others the field is reserved; writers before coremltools 8 left
+        // it uninitialised, and Apple's reader ignores it too.
         let padding = if bits < 8 { u64_at(record, 24) } else { 0 };
         if padding > 7 || padding > size.saturating_mul(8) {
             return Err(BlobError::Padding { path: path(), offset, got: padding, want: 7 });
@@ -147,7 +147,7 @@ impl Record {
         Ok(Record { dtype, elements: (used / bits) as usize, bytes: from..to })
     }
 
-    /// Checks that the record, which stands at `offset` of file `path`, holds a tensor of type `ty`.
+    /// Checks that the record at `offset` of file `path` holds a tensor of type `ty`.
     ///
     /// # Errors
     /// If it does not.
@@ -160,7 +160,7 @@ impl Record {
             let got = self.bytes.end - self.bytes.start;
             let want = bytes::packed_size(ty.dtype, ty.elements()).map_or(u64::MAX, |n| n as u64);
             if got == want {
-                // They differ in the padding bits alone.
+                // They differ only in the padding bits.
                 let (path, got, want) = (path.to_owned(), self.elements, ty.elements());
                 return Err(BlobError::Count { path, offset, got, want });
             }
@@ -175,7 +175,7 @@ impl Record {
     }
 }
 
-/// The record that stands at `offset` of `file`.
+/// The record at `offset` of `file`.
 pub(super) fn locate(path: &str, file: &[u8], offset: u64) -> Result<Record, BlobError> {
     let length = file.len() as u64;
     let chunk = |at: u64| {
@@ -198,7 +198,7 @@ pub(super) fn records(path: &str, file: &[u8]) -> Result<Vec<u64>, BlobError> {
     for _ in 0..count {
         let Range { start: from, end: to } = locate(path, file, offset)?.bytes;
         if from < offset + ALIGNMENT as u64 {
-            let (path, other) = (path.to_owned(), "over what stands before it");
+            let (path, other) = (path.to_owned(), "over what precedes it");
             return Err(BlobError::Overlap { path, offset, from, to, other });
         }
         out.push(offset);

@@ -70,7 +70,7 @@ fn what_blob_storage_does_not_have_is_refused() {
     assert!(weights.is_empty());
 }
 
-/// A sound file of two fp16 numbers, changed by `change`; what reading them says then.
+/// The error of reading a valid file of two fp16 numbers after `change`.
 fn broken(change: impl FnOnce(&mut Vec<u8>)) -> BlobError {
     let mut writer = BlobWriter::new(PATH);
     writer.add(&Tensor::floats(fp16([2]), [1.0, 2.0])).expect("storable");
@@ -177,7 +177,7 @@ fn offsets_that_name_no_record_are_refused() {
 fn numbers_are_narrowed_to_nearest_even() {
     let mut weights = Weights::new();
     weights.add_zeros(PATH, &fp16([5])).expect("storable");
-    // 1 + 2⁻¹¹ lies in the middle of 1 and its neighbour; so does 1 + 3·2⁻¹¹, above an odd one.
+    // 1 + 2⁻¹¹ is a tie between 1 and its neighbour; so is 1 + 3·2⁻¹¹, above an odd one.
     let values = [1.0 + 2f32.powi(-11), 1.0 + 3.0 * 2f32.powi(-11), 65520.0, -1e-8, f32::NAN];
     weights.write_f32(PATH, FIRST_ENTRY, &values).expect("fits");
     let bytes = weights.entry(PATH, FIRST_ENTRY).expect("there").bytes.to_vec();

@@ -1,4 +1,4 @@
-//! Writing files, and rewriting them in place.
+//! Writes weight files and updates them in place.
 
 use crate::blob::BlobError;
 use crate::blob::format::{ALIGNMENT, SENTINEL, VERSION, code, locate};
@@ -27,7 +27,7 @@ impl BlobWriter {
     /// Appends `tensor`, floats rounded to its type, and returns the offset of its metadata record.
     ///
     /// # Errors
-    /// If blob storage has no such elements, or they are not those of the tensor's type.
+    /// If blob storage does not support the element type, or the elements do not match the tensor's type.
     pub fn add(&mut self, tensor: &Tensor) -> Result<u64, BlobError> {
         let ty = &tensor.ty;
         if tensor.data.len() != ty.elements() || !tensor.data.fits(ty.dtype) {
@@ -43,7 +43,7 @@ impl BlobWriter {
     /// metadata record.
     ///
     /// # Errors
-    /// If blob storage has no such elements, or `payload` has another size than `ty`.
+    /// If blob storage does not support the element type, or `payload` does not have the size of `ty`.
     pub fn add_raw(&mut self, ty: &TensorType, payload: &[u8]) -> Result<u64, BlobError> {
         if let Some(size) = bytes::packed_size(ty.dtype, ty.elements())
             && size != payload.len()
@@ -59,10 +59,10 @@ impl BlobWriter {
     /// Appends zeros of type `ty`, and returns the offset of their metadata record.
     ///
     /// # Errors
-    /// If blob storage has no such elements, or memory does not hold as many.
+    /// If blob storage does not support the element type, or memory is insufficient.
     pub fn add_zeros(&mut self, ty: &TensorType) -> Result<u64, BlobError> {
         let at = self.record(ty)?;
-        // The record has found room for them.
+        // Adding the record has reserved memory for them.
         let size = bytes::packed_size(ty.dtype, ty.elements()).unwrap_or(0);
         self.bytes.resize(self.bytes.len() + size, 0);
         Ok(at)
@@ -74,7 +74,7 @@ impl BlobWriter {
         self.bytes
     }
 
-    /// Appends the record of a tensor and makes room for its data, which must follow.
+    /// Appends the record of a tensor and reserves memory for its data, which must follow.
     fn record(&mut self, ty: &TensorType) -> Result<u64, BlobError> {
         let (Some(code), Some(size)) = (code(ty.dtype), bytes::packed_size(ty.dtype, ty.elements())) else {
             return Err(BlobError::Unstorable { path: self.path.clone(), ty: ty.clone() });
@@ -99,7 +99,7 @@ impl BlobWriter {
     }
 }
 
-/// A weight file to be rewritten in place.
+/// Mutable access to a weight file.
 #[derive(Debug)]
 pub struct WeightFile<'a> {
     pub(super) path: &'a str,
@@ -112,16 +112,16 @@ impl WeightFile<'_> {
         self.path
     }
 
-    /// The elements whose record stands at `offset`.
+    /// The elements of the record at `offset`.
     ///
     /// # Errors
-    /// If no sound record stands there.
+    /// If there is no valid record.
     pub fn entry(&mut self, offset: u64) -> Result<EntryMut<'_>, BlobError> {
         EntryMut::of(self.path, self.bytes, offset)
     }
 }
 
-/// Elements in a weight file, to be rewritten in place. Nothing is allocated.
+/// Mutable elements of a weight file. Updates allocate nothing.
 #[derive(Debug)]
 pub struct EntryMut<'a> {
     path: &'a str,
@@ -173,7 +173,7 @@ impl<'a> EntryMut<'a> {
 
     /// Overwrites the elements with the transpose of `values`, narrowed as [`EntryMut::write_f32`] does.
     ///
-    /// Shapes: `values` is `[rows, cols]`, row-major; what is stored is `[cols, rows]`: element `(j, i)` is
+    /// Shapes: `values` is `[rows, cols]`, row-major; the stored matrix is `[cols, rows]`: element `(j, i)` is
     /// `values[i·cols + j]`.
     ///
     /// # Errors
@@ -223,7 +223,7 @@ fn transpose<const N: usize>(
                 put(&mut row[..width], &values[from..from + width]);
             }
             for x in 0..width {
-                // All rows of the tile, as a loop of known length is faster; those past the end are not written.
+                // Processes all rows of the tile, as a loop of fixed length is faster; rows past the end are not written.
                 for (element, row) in line.iter_mut().zip(&tile) {
                     *element = row[x];
                 }

@@ -24,13 +24,13 @@ const SHARED_CONSTANT: usize = 64;
 /// Writes one function.
 ///
 /// Values are [`Var`]s: copies of a name, with operators. A mistake is noted with the Rust line that made it and
-/// reported by [`Builder::finish`], together with all others.
+/// reported by [`Builder::finish`], together with all other errors.
 #[derive(Debug)]
 pub struct Builder {
     state: RefCell<State>,
 }
 
-/// What can be passed for a parameter: values, or plain Rust constants that become `const`s.
+/// An argument: values, or Rust constants that become `const` operations.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Input<'b> {
@@ -85,7 +85,7 @@ impl Builder {
         Builder::resume(Function::empty(name, opset))
     }
 
-    /// A builder that goes on where `function` ends.
+    /// A builder that appends to `function`.
     pub fn resume(function: Function) -> Builder {
         let names = function.values.iter().map(|v| v.name.clone()).collect();
         Builder {
@@ -132,13 +132,13 @@ impl Builder {
         self.literal(name, Literal::blob(ty, path, offset))
     }
 
-    /// A constant with a name of its own.
+    /// A named constant.
     #[track_caller]
     pub fn constant(&self, name: &str, tensor: Tensor) -> Var<'_> {
         self.literal(name, Literal::inline(tensor))
     }
 
-    /// A constant from a literal, with a name of its own.
+    /// A named constant from a literal.
     #[track_caller]
     pub fn literal(&self, name: &str, literal: Literal) -> Var<'_> {
         let mut s = self.state.borrow_mut();
@@ -162,7 +162,7 @@ impl Builder {
         self.var(id)
     }
 
-    /// Adds operation `name`; its single result.
+    /// Adds operation `name` and returns its single result.
     #[track_caller]
     pub fn op<'b>(
         &'b self,
@@ -177,7 +177,7 @@ impl Builder {
         }
     }
 
-    /// Adds operation `name`; all its results.
+    /// Adds operation `name` and returns all its results.
     #[track_caller]
     pub fn op_many<'b>(
         &'b self,
@@ -210,7 +210,7 @@ impl Builder {
         s.push(op, out, at)
     }
 
-    /// The function with `outputs`, as a verified program of its own. Each output gets its name.
+    /// Verifies the function with `outputs` as a program. Each output is renamed to its name here.
     ///
     /// # Errors
     /// All that is wrong with it.
@@ -233,19 +233,19 @@ impl Builder {
         }
     }
 
-    /// What went wrong so far.
+    /// The errors so far.
     pub(crate) fn check(&self) -> Result<(), Report> {
         let s = self.state.borrow();
         if s.report.diagnostics.is_empty() { Ok(()) } else { Err(s.report.clone()) }
     }
 
-    /// The function as it stands, without outputs or checks, and what went wrong so far.
+    /// The unverified function without outputs, and the errors so far.
     pub(crate) fn into_function(self) -> Result<Function, Report> {
         let s = self.state.into_inner();
         if s.report.diagnostics.is_empty() { Ok(s.function) } else { Err(s.report) }
     }
 
-    /// Adds an operation whose results are known; the verifier checks it at the end. Results keep their names
+    /// Adds an operation with results of known types; the verifier checks it at the end. Results keep their names
     /// where these are free; small constants are shared.
     pub(crate) fn append(
         &self,
@@ -275,12 +275,12 @@ impl Builder {
         self.state.borrow().function.ops.len()
     }
 
-    /// Adds an operation whose results are values of the function already.
+    /// Adds an operation whose results are existing values of the function.
     pub(crate) fn keep(&self, operation: Operation) {
         self.state.borrow_mut().function.ops.push(operation);
     }
 
-    /// Lets what was written since there were `before` operations take the place of `operation`, whose first result is
+    /// Replaces `operation` by the operations added since there were `before` of them; its first result becomes
     /// `var` from now on.
     pub(crate) fn stand_in(&self, before: usize, var: ValueId, operation: &Operation) {
         let Some(&result) = operation.results.first() else { return };

@@ -1,4 +1,4 @@
-//! What a builder has written so far.
+//! The state of a builder.
 
 use super::{Input, SHARED_CONSTANT};
 use crate::diag::{Diagnostic, Place, Report};
@@ -18,7 +18,7 @@ pub(super) struct State {
     pub(super) names: HashSet<String>,
     pub(super) report: Report,
     pub(super) broken: HashSet<ValueId>,
-    /// Small constants among the first `indexed` operations, by what they hold.
+    /// Small constants among the first `indexed` operations, by content.
     pub(super) constants: HashMap<String, ValueId>,
     pub(super) indexed: usize,
 }
@@ -113,7 +113,7 @@ impl State {
             place: Place::Rust(at),
             ..Operation::new(op, args, Vec::new())
         };
-        // What comes of a mistake is not reported a second time.
+        // Consequential errors are not reported.
         if operation.uses().any(|v| self.broken.contains(&v)) {
             return vec![self.broken_value()];
         }

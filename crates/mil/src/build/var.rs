@@ -19,12 +19,12 @@ impl<'b> Var<'b> {
         self.id
     }
 
-    /// Its type.
+    /// The type.
     pub fn ty(self) -> TensorType {
         self.builder.ty(self.id)
     }
 
-    /// Its shape.
+    /// The shape.
     pub fn shape(self) -> Vec<usize> {
         self.ty().shape
     }
@@ -34,7 +34,7 @@ impl<'b> Var<'b> {
         self.builder
     }
 
-    /// Gives it a name.
+    /// Renames the value.
     #[track_caller]
     pub fn named(self, name: &str) -> Var<'b> {
         self.builder.state.borrow_mut().rename(self.id, name, Location::caller());
@@ -130,7 +130,7 @@ impl<'b> Var<'b> {
         self.transpose(&perm)
     }
 
-    /// The matrix product with `y`, either side transposed first if asked for.
+    /// The matrix product with `y`; the flags transpose either side first.
     #[track_caller]
     pub fn matmul(self, y: Var<'b>, transpose_x: bool, transpose_y: bool) -> Var<'b> {
         self.builder.op(
@@ -169,7 +169,7 @@ impl<'b> Var<'b> {
         self.builder.op("slice_by_size", args)
     }
 
-    /// `parts` behind one another along `axis`.
+    /// The concatenation of `parts` along `axis`.
     #[track_caller]
     pub fn concat(parts: Vec<Var<'b>>, axis: i64) -> Option<Var<'b>> {
         let builder = parts.first()?.builder;

@@ -1,4 +1,4 @@
-//! Diagnostics as text, drawn by `codespan-reporting`: the line, carets below what is meant, labels below what they are about.
+//! Renders diagnostics as text with `codespan-reporting`: the source line with carets and labels below it.
 
 use super::style::{Coloured, Plain};
 use super::{Diagnostic, Place, Report, Severity};
@@ -9,14 +9,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Characters of a line that are shown before what is meant, and behind it.
+/// Characters of a long line shown before and after the marked range.
 const AROUND: usize = 80;
 
 /// Characters of a message or label that are shown: names may be as long as the text.
 const MESSAGE: usize = 1000;
 
 impl Report {
-    /// The report as text: for each place `file:line:column` of `source`, the line, and carets below what is meant.
+    /// The report as text: for each place `file:line:column` of `source`, its line with carets below the range.
     pub fn render(&self, file: &str, source: &str) -> String {
         let mut out = String::new();
         self.write(file, source, &mut Plain(&mut out));
@@ -34,26 +34,26 @@ impl Report {
         let text = Text::new(file, source);
         for d in &self.diagnostics {
             let (excerpt, drawn) = text.diagnostic(d);
-            // Writing to a string does not fail, and every label lies in its excerpt.
+            // Writing to a string does not fail, and every label is within its excerpt.
             let _ = term::emit_to_write_style(out, &config(), &Excerpts(vec![excerpt]), &drawn);
         }
     }
 }
 
-/// A place of a text, with what is said of it.
+/// A labelled range of a text.
 #[derive(Clone, Copy, Debug)]
 pub struct Snippet<'a> {
     /// The name of the text.
     pub file: &'a str,
     /// The text.
     pub source: &'a str,
-    /// The place, in bytes.
+    /// The range, in bytes.
     pub range: &'a Range<usize>,
-    /// What is said of it; may be empty.
+    /// The label; may be empty.
     pub label: &'a str,
 }
 
-/// `message`, and below it each snippet: its line with carets below the range and the label behind them.
+/// `message`, and below it each snippet: its line with carets below the range, followed by the label.
 pub fn quote(message: &str, snippets: &[Snippet<'_>]) -> String {
     let placed: Vec<&Snippet<'_>> = snippets.iter().filter(|s| s.range.start <= s.source.len()).collect();
     let texts: Vec<Text<'_>> = placed.iter().map(|s| Text::new(s.file, s.source)).collect();
@@ -66,7 +66,7 @@ pub fn quote(message: &str, snippets: &[Snippet<'_>]) -> String {
     }
     let drawn = diagnostic::Diagnostic::note().with_message(shortened(message)).with_labels(labels);
     let mut out = String::new();
-    // Writing to a string does not fail, and every label lies in its excerpt.
+    // Writing to a string does not fail, and every label is within its excerpt.
     let _ = term::emit_to_write_style(&mut Plain(&mut out), &config(), &Excerpts(excerpts), &drawn);
     match out.strip_prefix("note: ") {
         Some(rest) => rest.to_owned(),
@@ -74,7 +74,7 @@ pub fn quote(message: &str, snippets: &[Snippet<'_>]) -> String {
     }
 }
 
-/// Diagnostics end with a blank line, which separates them.
+/// The blank line after each diagnostic.
 fn without_last_blank(mut shown: String) -> String {
     if shown.ends_with("\n\n") {
         shown.pop();
@@ -153,10 +153,10 @@ impl<'a> Text<'a> {
     }
 }
 
-/// A text of which the part of a long line around what is meant is shown.
+/// A text with long lines cut to an excerpt around the marked range.
 struct Excerpt<'a> {
     text: &'a Text<'a>,
-    /// The bytes that are shown of a line, by its index.
+    /// The visible bytes of each line, by line index.
     windows: BTreeMap<usize, Range<usize>>,
 }
 
@@ -165,8 +165,8 @@ impl<'a> Excerpt<'a> {
         Excerpt { text, windows: BTreeMap::new() }
     }
 
-    /// Has the line shown that `range` begins in, around it unless it is shown already; gives the part of `range` that is
-    /// visible. `None`, if none is, or the place is not one of this text.
+    /// Shows the line that `range` begins in, unless it is shown already, and returns the visible part of `range`. `None`, if
+    /// no part is visible or the range is not one of this text.
     fn show(&mut self, range: &Range<usize>) -> Option<Range<usize>> {
         let source = self.text.source;
         if range.start > source.len() {
@@ -282,7 +282,7 @@ error[inner]: no
         assert_eq!(Report { diagnostics: vec![d] }.render("a.mil", source), want);
     }
 
-    /// A place that is far from the first on a long line is told of below the line.
+    /// A place far from the first one on a long line is reported below the line.
     #[test]
     fn what_is_not_shown_is_told_in_words() {
         let long = format!("{}mul{}", "x".repeat(1000), "y".repeat(1000));

@@ -4,7 +4,7 @@ use codespan_reporting::diagnostic::{self, LabelStyle};
 use codespan_reporting::term::{GeneralWriteResult, WriteStyle};
 use std::fmt::{self, Write};
 
-/// Text alone.
+/// Plain text.
 pub(super) struct Plain<'a>(pub &'a mut String);
 
 impl Write for Plain<'_> {

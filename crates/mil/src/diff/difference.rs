@@ -1,8 +1,8 @@
-//! What is said of two programs that are not the same.
+//! A difference between two programs.
 
 use std::ops::Range;
 
-/// Differences that are told, at most.
+/// The most differences that are reported.
 pub(super) const TOLD: usize = 20;
 
 /// Which of the two programs.
@@ -18,7 +18,7 @@ pub enum Side {
 pub struct Difference {
     /// One sentence.
     pub message: String,
-    /// Where it is in the first program, and what is there.
+    /// The place in the first program, and the text there.
     pub first: Option<(Range<usize>, String)>,
     /// The same of the second.
     pub second: Option<(Range<usize>, String)>,

@@ -2,11 +2,11 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-/// What elements are, in a few bytes: equal ones have equal digests, and others, in all likelihood, have not.
+/// A digest of elements: equal elements have equal digests; different ones almost certainly do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Digest([u64; 2]);
 
-/// Makes the digest of the elements of a tensor, as a weight file holds them.
+/// Computes the digest of the elements of a tensor, as stored in a weight file.
 #[derive(Clone, Debug)]
 pub struct Digester([DefaultHasher; 2]);
 
@@ -18,12 +18,12 @@ impl Digester {
         Digester([first, second])
     }
 
-    /// Takes more of the bytes.
+    /// Adds more bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.iter_mut().for_each(|h| h.write(bytes));
     }
 
-    /// The digest of all of them.
+    /// The digest of all added bytes.
     pub fn finish(&self) -> Digest {
         Digest([self.0[0].finish(), self.0[1].finish()])
     }

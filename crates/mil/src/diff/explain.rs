@@ -17,14 +17,14 @@ pub(super) struct Explain<'e, 't> {
     pub second: &'e Numbered<'t>,
 }
 
-/// Two values, each with the place where it is used.
+/// Two values, each with the place of its use.
 struct Pair {
     numbers: (Number, Number),
     used: (Range<usize>, Range<usize>),
 }
 
 impl Explain<'_, '_> {
-    /// Adds to `found` where the functions begin to differ.
+    /// Adds the first differences of the functions to `found`.
     pub fn all(&self, found: &mut Vec<Difference>) {
         let before = found.len();
         let mut seen: HashSet<(Number, Number)> = HashSet::new();
@@ -66,7 +66,7 @@ impl Explain<'_, '_> {
         }
     }
 
-    /// What differs in this pair itself; `None` if what it works on differs, which is added to `todo`.
+    /// The difference of this pair itself; `None` if its operands differ, which are then added to `todo`.
     fn compare(&self, pair: &Pair, todo: &mut Vec<Pair>) -> Option<String> {
         let (a, b) = pair.numbers;
         let (Some(x), Some(y)) = (self.numbers.key(a), self.numbers.key(b)) else { return None };
@@ -94,7 +94,7 @@ impl Explain<'_, '_> {
         let has = |op: &OpKey<'_>, name: &str| op.args.iter().any(|(n, _)| *n == name);
         for (one, other, side) in [(x, y, "first"), (y, x, "second")] {
             if let Some((name, _)) = one.args.iter().find(|(name, _)| !has(other, name)) {
-                return Some(format!("`{}` has `{name}` in the {side} alone", x.op));
+                return Some(format!("`{}` has `{name}` only in the {side}", x.op));
             }
         }
         if x.blocks.len() != y.blocks.len() {
@@ -121,7 +121,7 @@ impl Explain<'_, '_> {
         }
         for ((takes, xs), (other, ys)) in x.blocks.iter().zip(&y.blocks) {
             if takes != other || xs.len() != ys.len() {
-                return Some(format!("the blocks of `{}` take or give other values", x.op));
+                return Some(format!("the blocks of `{}` have other parameters or results", x.op));
             }
             push(xs, ys);
         }
@@ -161,7 +161,7 @@ impl Explain<'_, '_> {
         }
     }
 
-    /// What a number stands for, in a few words.
+    /// A short description of a number's value.
     fn what(&self, number: Number, first: bool) -> String {
         let side = if first { self.first } else { self.second };
         match (self.numbers.key(number), side.origins.get(&number)) {
@@ -172,7 +172,7 @@ impl Explain<'_, '_> {
         }
     }
 
-    /// Operations whose results nobody uses, and that the other function has not.
+    /// Operations with unused results that the other function lacks.
     fn unused(&self, found: &mut Vec<Difference>) {
         for (one, other, is_first) in [(self.first, self.second, true), (self.second, self.first, false)] {
             let others: HashSet<Number> = other.ops.iter().copied().collect();
@@ -192,7 +192,7 @@ impl Explain<'_, '_> {
     }
 }
 
-/// The elements as people read them; floats to the last digit.
+/// The elements as text; floats to the last digit.
 fn shown(data: &Data) -> Vec<String> {
     match data {
         Data::Float(v) => v.iter().map(|x| format!("{x:?}")).collect(),

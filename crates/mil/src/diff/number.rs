@@ -1,4 +1,4 @@
-//! Numbers that say how values are computed.
+//! Value numbers: they identify how values are computed.
 
 use super::digest::{Digest, Digester};
 use crate::bytes;
@@ -16,7 +16,7 @@ pub(super) type Number = u32;
 pub(super) enum Key<'t> {
     /// A parameter of the function, by position, with its type.
     Input(usize, String),
-    /// A parameter of a block, by how many blocks stand around and position.
+    /// A parameter of a block, by nesting depth and position.
     Inner(usize, usize, String),
     /// A constant, with its type.
     Constant(String, Elements),
@@ -28,14 +28,14 @@ pub(super) enum Key<'t> {
     Undefined,
 }
 
-/// An operation and what it works on.
+/// An operation and its operands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct OpKey<'t> {
     pub op: &'t str,
     pub opset: Option<&'t str>,
     /// Arguments and attributes, by name.
     pub args: Vec<(&'t str, Vec<Number>)>,
-    /// For each block: types of its parameters, numbers of its results and of what it does without a result.
+    /// For each block: types of its parameters, numbers of its results and of its operations without results.
     pub blocks: Vec<(Vec<String>, Vec<Number>)>,
     pub types: Vec<String>,
 }
@@ -49,7 +49,7 @@ pub(super) enum Elements {
     Several(Vec<Elements>),
 }
 
-/// All numbers that were given.
+/// All assigned numbers.
 #[derive(Debug, Default)]
 pub(super) struct Numbers<'t> {
     by_key: HashMap<Key<'t>, Number>,
@@ -73,7 +73,7 @@ impl<'t> Numbers<'t> {
     }
 }
 
-/// Where a number comes from.
+/// The origin of a number.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Origin<'t> {
     Param(&'t Param<'t>),
@@ -94,15 +94,15 @@ impl Origin<'_> {
 /// A function with the numbers of its values.
 #[derive(Debug)]
 pub(super) struct Numbered<'t> {
-    /// The first place of each number.
+    /// The first occurrence of each number.
     pub origins: HashMap<Number, Origin<'t>>,
-    /// What the function gives: results, then what its states are in the end, then what it does without a result.
+    /// The function's effects: results, then final states, then operations without results.
     pub results: Vec<(Number, Range<usize>)>,
     /// Every operation that is no constant, in order.
     pub ops: Vec<Number>,
 }
 
-/// What a name stands for.
+/// The value of a name.
 #[derive(Clone, Copy)]
 enum Meaning {
     Value(Number),
@@ -122,7 +122,7 @@ struct Walk<'t, 'n> {
 }
 
 impl<'t> Numbered<'t> {
-    /// The numbers of `f`, whose parameter `i` counts as parameter `order[i]`.
+    /// Numbers `f`; its parameter `i` is treated as parameter `order[i]`.
     pub fn of(
         f: &'t Func<'t>,
         order: &[usize],
@@ -159,7 +159,7 @@ impl<'t> Numbered<'t> {
 }
 
 impl<'t> Walk<'t, '_> {
-    /// Numbers what is in `block`; the numbers of its results.
+    /// Numbers the operations of `block` and returns the numbers of its results.
     fn block(&mut self, block: &'t Block<'t>) -> Vec<Number> {
         block.statements.iter().for_each(|s| self.statement(s));
         block.results.iter().map(|&name| self.value(name)).collect()
@@ -285,7 +285,7 @@ impl<'t> Walk<'t, '_> {
                 let entries: Vec<_> = entries.collect();
                 Elements::Several(entries.into_iter().map(|(ty, item)| self.elements(ty, item)).collect())
             }
-            // Of a type that is not its own; reading refuses it.
+            // The data do not match the type; the parser refuses this.
             _ => Elements::Several(Vec::new()),
         }
     }

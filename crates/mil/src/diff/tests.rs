@@ -24,7 +24,7 @@ fn names_order_and_spelling_make_no_difference() {
         tensor<fp16, [2]> s = add(x = m, y = e);
     } -> (s)";
     assert_eq!(messages(BASE, other), Vec::<String>::new());
-    // Parameters of equal names may come in any order.
+    // Parameters of equal names may be in any order.
     let turned = BASE.replacen(
         "tensor<fp16, [2]> x, tensor<fp16, [2]> y",
         "tensor<fp16, [2]> y, tensor<fp16, [2]> x",

@@ -19,7 +19,7 @@ fn backward_of(body: &str, wrt: &[&str]) -> Result<String, GradError> {
 fn a_backward_program_is_a_program_with_agreed_names() {
     let text = backward_of("tensor<fp16, [2]> y = mul(x = a, y = b);", &["b", "a"]).expect("derived");
     assert!(text.contains("[2]> b, tensor<fp16, [2]> d_y)") && text.contains("-> (d_b, d_a);"), "{text}");
-    // A cotangent that is a parameter and that two share; a value whose name is wanted; a literal for an argument.
+    // A shared cotangent that is a parameter; a value whose name is needed; a literal as an argument.
     let text = backward_of(
         "tensor<fp16, [2]> d_a = mul(x = b, y = fp16(3)); tensor<fp16, [2]> y = add(x = a, y = d_a);",
         &["a", "b"],

@@ -1,9 +1,9 @@
-//! How operations treat the axes of what they take.
+//! How operations treat the axes of their operands.
 
-/// How an operation treats the axes of what it takes.
+/// How an operation treats the axes of its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axes {
-    /// Each element of the result comes from those at its own place; sizes of 1 are stretched.
+    /// Elementwise: each element of the result depends on those at its position; sizes of 1 broadcast.
     Elementwise,
     /// As [`Axes::Elementwise`], but for the axes that this parameter names: along these, elements meet.
     Along(&'static str),
@@ -19,10 +19,10 @@ pub enum Axes {
     Matmul,
     /// The last axis is multiplied.
     Linear,
-    /// Channels are multiplied, windows slide over the others.
+    /// Convolution: channels are contracted, windows slide over the spatial axes.
     Conv,
-    /// Queries are independent of one another, and so are the columns of values.
+    /// Attention: queries are independent, and so are the columns of values.
     Attention,
-    /// No axis is known to be independent of the others.
+    /// No axis is known to be independent.
     Tied,
 }

@@ -7,27 +7,27 @@ use crate::ty::{DType, Opset};
 pub struct Param {
     /// Its name in MIL text.
     pub name: &'static str,
-    /// What can be given.
+    /// The kind of argument.
     pub role: Role,
-    /// Element types it takes.
+    /// Accepted element types.
     pub dtypes: &'static [DType],
-    /// What holds when it is absent.
+    /// The default.
     pub absent: Absent,
     /// The first opset that has it.
     pub since: Opset,
 }
 
-/// What can be given for a parameter.
+/// The kind of argument of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Any value.
     Tensor,
-    /// A value that a `const` defines, with its elements in the program.
+    /// A value defined by a `const` with inline elements.
     Const,
-    /// A value whose elements the type rule reads. MIL lets it be computed; here it is constant once constants are
-    /// folded, or the operation runs in the reference engine alone, which knows every value.
+    /// A value whose elements the type rule reads. MIL allows computed values; here it must be constant after folding,
+    /// or only the reference evaluator can run the operation.
     Known,
-    /// A value whose elements say where, as the bounds of a slice do. The type rule reads them if they are known; it
+    /// A value of positions, such as the bounds of a slice. The type rule reads them if they are known; it
     /// refuses with `data-dependent` if it cannot do without.
     Bound,
     /// One or more values in brackets.
@@ -36,7 +36,7 @@ pub enum Role {
     Attribute,
 }
 
-/// What holds when a parameter is absent.
+/// The default of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Absent {
     /// It must not be.
@@ -55,24 +55,24 @@ pub enum Absent {
 
 /// fp16 and fp32.
 pub const FLOATS: &[DType] = &[DType::F16, DType::F32];
-/// Floats and int32: what arithmetic takes.
+/// Floats and int32: the types of arithmetic.
 pub const NUMBERS: &[DType] = &[DType::F16, DType::F32, DType::I32];
 /// Every element type.
 pub const ANY: &[DType] = &DType::ALL;
-/// int32 alone.
+/// int32 only.
 pub const I32: &[DType] = &[DType::I32];
-/// The signed integers that name sizes and places, since iOS17 also narrow ones.
+/// Signed integers for sizes and indices, since iOS17 also narrow ones.
 pub const INDEX: &[DType] = &[DType::I32, DType::I16, DType::I8];
-/// bool alone.
+/// bool only.
 pub const BOOL: &[DType] = &[DType::Bool];
-/// string alone.
+/// string only.
 pub const STR: &[DType] = &[DType::Str];
 
 const fn param(name: &'static str, role: Role, dtypes: &'static [DType]) -> Param {
     Param { name, role, dtypes, absent: Absent::Refused, since: Opset::Ios15 }
 }
 
-/// A parameter that takes any value.
+/// A parameter for any value.
 pub const fn tensor(name: &'static str, dtypes: &'static [DType]) -> Param {
     param(name, Role::Tensor, dtypes)
 }
@@ -87,28 +87,28 @@ pub const fn known(name: &'static str, dtypes: &'static [DType]) -> Param {
     param(name, Role::Known, dtypes)
 }
 
-/// A parameter whose elements say where, constant or computed: the type rule asks with [`Call::data`] for them.
+/// A parameter of positions, constant or computed: the type rule reads them with [`Call::data`].
 pub const fn bound(name: &'static str, dtypes: &'static [DType]) -> Param {
     param(name, Role::Bound, dtypes)
 }
 
-/// A parameter that takes several values.
+/// A variadic parameter.
 pub const fn variadic(name: &'static str, dtypes: &'static [DType]) -> Param {
     param(name, Role::Variadic, dtypes)
 }
 
-/// A parameter that stands among the attributes.
+/// An attribute.
 pub const fn attribute(name: &'static str, dtypes: &'static [DType]) -> Param {
     param(name, Role::Attribute, dtypes)
 }
 
 impl Param {
-    /// Gives what holds when it is absent.
+    /// Sets the default.
     pub const fn or(self, absent: Absent) -> Param {
         Param { name: self.name, role: self.role, dtypes: self.dtypes, absent, since: self.since }
     }
 
-    /// Says which opset brought it.
+    /// Sets the opset that introduced it.
     pub const fn since(self, since: Opset) -> Param {
         Param { name: self.name, role: self.role, dtypes: self.dtypes, absent: self.absent, since }
     }

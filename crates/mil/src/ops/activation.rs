@@ -87,7 +87,7 @@ pub static GELU: OpDef = OpDef {
     work: Work::Free,
     infer: |a| match a.str("mode") {
         "EXACT" | "TANH_APPROXIMATION" | "SIGMOID_APPROXIMATION" => same_type(a),
-        other => Err(Reject::new("gelu-mode", format!("`gelu` knows no mode `{other}`"))
+        other => Err(Reject::new("gelu-mode", format!("`gelu` has no mode `{other}`"))
             .help("use `EXACT`, `TANH_APPROXIMATION` or `SIGMOID_APPROXIMATION`")),
     },
     eval: |a| match a.str("mode") {

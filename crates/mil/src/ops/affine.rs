@@ -95,7 +95,7 @@ fn affine_type(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
     }
     one_number(a, "padding_value")?;
     if a.float("padding_value") != 0.0 {
-        return Err(Reject::new("padding-value", "`affine` pads with 0 alone")
+        return Err(Reject::new("padding-value", "`affine` pads only with 0")
             .label("padding_value", a.float("padding_value").to_string()));
     }
     let x = image(a)?;

@@ -1,4 +1,4 @@
-//! Elements in other places along their axes.
+//! Rearranges elements along their axes.
 
 use super::logic::compare;
 use super::parts::{ramp, reversed};
@@ -18,21 +18,21 @@ pub static REVERSE: OpDef = OpDef {
     axes: Axes::Tied,
     work: Work::Free,
     infer: |a| {
-        turned(a)?;
+        reversed_axes(a)?;
         same_type(a)
     },
     eval: |a| {
-        let (x, turned) = (a.tensor("x"), turned(a).unwrap_or_default());
+        let (x, flipped) = (a.tensor("x"), reversed_axes(a).unwrap_or_default());
         let (shape, steps) = (&x.ty.shape, strides(&x.ty.shape));
         let from = |index: &[usize]| {
-            let place = |i: usize| if turned[i] { shape[i] - 1 - index[i] } else { index[i] };
+            let place = |i: usize| if flipped[i] { shape[i] - 1 - index[i] } else { index[i] };
             (0..shape.len()).map(|i| place(i) * steps[i]).sum()
         };
         vec![x.gathered(a.out().clone(), from)]
     },
     grad: Grad::Rule(|g| {
-        let turned = turned(g).unwrap_or_default();
-        let axes: Vec<i64> = (0..turned.len()).filter(|&i| turned[i]).map(|i| i as i64).collect();
+        let flipped = reversed_axes(g).unwrap_or_default();
+        let axes: Vec<i64> = (0..flipped.len()).filter(|&i| flipped[i]).map(|i| i as i64).collect();
         let dy = g.cotangent();
         g.give("x", if axes.is_empty() { dy } else { reversed(dy, axes) });
     }),
@@ -154,12 +154,12 @@ pub static SLIDING_WINDOWS: OpDef = OpDef {
     grad: Grad::Rule(windows_gradient),
 };
 
-/// Along which axes `reverse` turns.
-fn turned(a: &Call<'_>) -> Result<Vec<bool>, Reject> {
+/// The axes that `reverse` flips.
+fn reversed_axes(a: &Call<'_>) -> Result<Vec<bool>, Reject> {
     let rank = a.ty("x").rank();
     let mut out = vec![!a.has("axes"); rank];
     for axis in a.ints("axes") {
-        // As in NumPy, one that is named twice is turned twice.
+        // As in NumPy, an axis that is named twice is flipped twice.
         let i = a.check_axis("axes", axis, rank)?;
         out[i] = !out[i];
     }

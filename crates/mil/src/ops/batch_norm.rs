@@ -13,7 +13,7 @@ use crate::ty::{Opset, Shape, TensorType};
 /// `batch_norm(x, mean, variance, gamma, beta, epsilon)`: `γ·(x − μ)/√(σ² + ε) + β`, four numbers for each channel of `x`
 /// `[N, C, *D]`.
 ///
-/// coremltools takes constants alone for them; here they may be any value, so that they can be trained.
+/// coremltools requires constants; here they may be any value, so that they can be trained.
 /// Source: coremltools `iOS15/normalization.py`, class `batch_norm`.
 pub static BATCH_NORM: OpDef = OpDef {
     name: "batch_norm",
@@ -46,7 +46,7 @@ pub static BATCH_NORM: OpDef = OpDef {
 /// `instance_norm(x, gamma, beta, epsilon)`: `γ·(x − μ)/√(σ² + ε) + β`, mean and variance of each channel of each image of
 /// `x` `[N, C, *D]`.
 ///
-/// coremltools takes constants alone for `gamma` and `beta`; here they may be any value, so that they can be trained.
+/// coremltools requires constants for `gamma` and `beta`; here they may be any value, so that they can be trained.
 /// Source: coremltools `iOS15/normalization.py`, class `instance_norm`.
 pub static INSTANCE_NORM: OpDef = OpDef {
     name: "instance_norm",
@@ -79,7 +79,7 @@ pub static INSTANCE_NORM: OpDef = OpDef {
 /// `local_response_norm(x, size, alpha, beta, k)`: `x/(k + α/size·Σ x²)^β`, the sum over `size` neighbouring channels of
 /// `x` `[N, C, *D]`.
 ///
-/// Of the neighbours, `size/2` stand before a channel, rounded down, and the others behind it.
+/// Of the neighbours, `size/2`, rounded down, precede a channel, and the others follow it.
 /// Source: coremltools `iOS15/normalization.py`, class `local_response_norm`; which neighbours, from PyTorch, whose
 /// layer it stands for.
 pub static LOCAL_RESPONSE_NORM: OpDef = OpDef {
@@ -132,7 +132,7 @@ fn parameter<'a>(a: &Eval<'a>, name: &str) -> Option<&'a [f64]> {
     a.has(name).then(|| a.tensor(name).as_floats())
 }
 
-/// `x` with each channel of each image changed by `f`, which gets its number.
+/// Applies `f` to each channel of each image of `x`; it receives the channel's index.
 fn by_channel(a: &Eval<'_>, f: impl Fn(usize, &mut [f64])) -> Vec<Tensor> {
     let shape = &a.ty("x").shape;
     let mut values = a.tensor("x").to_floats();
@@ -196,7 +196,7 @@ fn instance_norm_gradient(g: &mut GradCall<'_, '_>) {
     }
 }
 
-/// The neighbours of a channel before and behind it, as far as there can be any.
+/// The numbers of neighbours before and after a channel, clamped to the number of channels.
 fn neighbours(a: &Call<'_>) -> (usize, usize) {
     let (size, most) = (a.int("size").max(1) as usize, a.ty("x").shape[1].saturating_sub(1));
     ((size / 2).min(most), ((size - 1) / 2).min(most))
@@ -219,7 +219,7 @@ fn local_response_norm(a: &Eval<'_>) -> Vec<Tensor> {
 }
 
 fn local_response_norm_gradient(g: &mut GradCall<'_, '_>) {
-    // d = k + α/size·S(x²), S the sum over neighbours, Sᵀ that over those whose neighbour one is
+    // d = k + α/size·S(x²), S the sum over neighbours, Sᵀ its transpose
     // dx = dy·d^−β − 2β·α/size·x·Sᵀ(dy·y/d)
     if g.ty("x").elements() == 0 {
         let nothing = zeros(g, g.ty("x"));
@@ -232,7 +232,7 @@ fn local_response_norm_gradient(g: &mut GradCall<'_, '_>) {
     g.give("x", dy * d.pow(-beta) - x * others);
 }
 
-/// For each channel the sum of `v` over it, `before` channels before it and `after` behind it.
+/// For each channel the sum of `v` over it, the `before` channels before it and the `after` channels after it.
 fn neighbour_sums(v: Var<'_>, before: usize, after: usize) -> Var<'_> {
     let shape = v.shape();
     let ones = TensorType::new(v.ty().dtype, [1, 1, before + after + 1, 1]);

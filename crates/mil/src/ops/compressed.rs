@@ -1,6 +1,6 @@
-//! Weights stored in few bits, as iOS18 has them: arguments of types of less than a byte, scales and tables for blocks.
+//! Compressed weights of iOS18: sub-byte element types, with scales and tables per block.
 //!
-//! coremltools asks that all arguments are constant; here their types alone count, as long ones stand in weight files.
+//! coremltools requires constant arguments; here only their types are checked, as long ones are stored in weight files.
 
 use super::packed::{STORED, spread};
 use crate::diag::Reject;
@@ -31,8 +31,8 @@ pub static CONSTEXPR_BLOCKWISE_SHIFT_SCALE: OpDef = OpDef {
     grad: Grad::None("it is constant"),
 };
 
-/// `constexpr_lut_to_dense(indices, lut, vector_axis)`: for each index its element of `lut`, or its vector along
-/// `vector_axis`; each block of `indices` has a table of its own.
+/// `constexpr_lut_to_dense(indices, lut, vector_axis)`: looks up each index in `lut`, which holds elements or vectors along
+/// `vector_axis`; each block of `indices` has its own table.
 ///
 /// `lut` is `[blocks of each axis of indices, 2ⁿ, V]`, n the bits of an index.
 /// Source: coremltools `iOS18/compression.py`, class `constexpr_lut_to_dense`.
@@ -73,8 +73,8 @@ pub static CONSTEXPR_SPARSE_TO_DENSE: OpDef = OpDef {
     grad: Grad::None("it is constant"),
 };
 
-/// `constexpr_lut_to_sparse(indices_mask, indices_nonzero_data, lut, vector_axis)`: as `constexpr_lut_to_dense`, of those
-/// places alone where `indices_mask` is 1; gives the mask of the result and its elements there.
+/// `constexpr_lut_to_sparse(indices_mask, indices_nonzero_data, lut, vector_axis)`: as `constexpr_lut_to_dense`, only
+/// where `indices_mask` is 1; returns the mask of the result and its elements there.
 /// Source: coremltools `iOS18/compression.py`, class `constexpr_lut_to_sparse`.
 pub static CONSTEXPR_LUT_TO_SPARSE: OpDef = OpDef {
     name: "constexpr_lut_to_sparse",
@@ -107,7 +107,7 @@ pub static CONSTEXPR_LUT_TO_SPARSE: OpDef = OpDef {
 };
 
 /// `constexpr_sparse_blockwise_shift_scale(data_mask, nonzero_data, scale, offset)`: as `constexpr_blockwise_shift_scale`,
-/// of those places alone where `data_mask` is 1; gives the mask and the elements there.
+/// only where `data_mask` is 1; returns the mask and the elements there.
 /// Source: coremltools `iOS18/compression.py`, class `constexpr_sparse_blockwise_shift_scale`.
 pub static CONSTEXPR_SPARSE_BLOCKWISE_SHIFT_SCALE: OpDef = OpDef {
     name: "constexpr_sparse_blockwise_shift_scale",
@@ -140,7 +140,7 @@ pub static CONSTEXPR_SPARSE_BLOCKWISE_SHIFT_SCALE: OpDef = OpDef {
 const SHIFTED: &[DType] = &[DType::I4, DType::U4, DType::I8, DType::U8, DType::F16, DType::F32];
 const INDICES: &[DType] = &[DType::U1, DType::U2, DType::U3, DType::U4, DType::U6, DType::U8];
 
-/// Whether axes of `shape` are cut in whole blocks, as many as `blocks` says.
+/// Whether `blocks` divides `shape` along every axis.
 fn is_cut(shape: &[usize], blocks: &[usize]) -> bool {
     shape.len() == blocks.len() && shape.iter().zip(blocks).all(|(d, &b)| b > 0 && d.is_multiple_of(b))
 }
@@ -179,7 +179,7 @@ fn check_sparse(a: &Call<'_>, data: &'static str, mask: &'static str) -> Result<
         Some(Data::Int(bits)) => bits.iter().filter(|&&b| b != 0).count(),
         _ => {
             return if n > a.ty(mask).elements() {
-                Err(refuse("there are more elements than places".into()))
+                Err(refuse("there are more elements than positions".into()))
             } else {
                 Ok(())
             };
@@ -188,7 +188,7 @@ fn check_sparse(a: &Call<'_>, data: &'static str, mask: &'static str) -> Result<
     if ones == n {
         return Ok(());
     }
-    Err(refuse(format!("`{data}` has {n} elements, `{mask}` has {ones} places for them")))
+    Err(refuse(format!("`{data}` has {n} elements, but `{mask}` selects {ones}")))
 }
 
 /// `scale · (values − offset)`, of values of `shape`.
@@ -227,7 +227,7 @@ fn vector_axis(a: &Call<'_>, rank: usize) -> usize {
     resolve_axis(a.int("vector_axis"), rank).unwrap_or(0)
 }
 
-/// The shape of what indices of `shape` and `dtype` find in `lut`.
+/// The shape of the lookup of indices of `shape` and `dtype` in `lut`.
 fn looked_up(a: &Call<'_>, shape: &[usize], dtype: DType) -> Result<Vec<usize>, Reject> {
     let lut = a.ty("lut");
     let refuse = |text: &str| {
@@ -260,7 +260,7 @@ fn looked_up(a: &Call<'_>, shape: &[usize], dtype: DType) -> Result<Vec<usize>, 
     Ok(out)
 }
 
-/// What the indices, of `shape`, find in `lut`.
+/// Looks up the indices, of `shape`, in `lut`.
 fn look_up(a: &Eval<'_>, shape: &[usize], indices: &[i64], out: TensorType) -> Tensor {
     let lut = a.tensor("lut");
     let rank = shape.len();
@@ -287,7 +287,7 @@ fn repeated(mask: &Tensor, axis: usize, out: &TensorType) -> Tensor {
     })
 }
 
-/// The elements of `dense` where `mask` is 1; as many as `out` says.
+/// The elements of `dense` where `mask` is 1; `out` gives their number.
 fn kept(dense: &Tensor, mask: &[i64], out: &TensorType) -> Tensor {
     let ones = mask.iter().enumerate().filter(|(_, m)| **m != 0).map(|(i, _)| i);
     let places: Vec<usize> = ones.take(out.elements()).collect();

@@ -1,10 +1,10 @@
-//! Control flow: a choice of blocks, and a loop. What runs the blocks is [`crate::eval`].
+//! Control flow: conditionals and loops. [`crate::eval`] runs the blocks.
 
 use crate::diag::Reject;
 use crate::op::{ANY, Axes, BOOL, Call, Grad, OpDef, Work, tensor, variadic};
 use crate::ty::{DType, Opset, TensorType};
 
-/// `cond(pred)() {…}() {…}`: what the first block gives if `pred`, else what the second does. Both see the values defined
+/// `cond(pred)() {…}() {…}`: the results of the first block if `pred`, else of the second. Both see the values defined
 /// before.
 /// Source: coremltools `iOS15/control_flow.py`, class `cond`.
 pub static COND: OpDef = OpDef {
@@ -23,16 +23,17 @@ pub static COND: OpDef = OpDef {
             return blocks(a, "blocks without parameters");
         }
         if yes.outputs != no.outputs {
-            return Err(Reject::new("block-results", "the blocks of `cond` give values of different types")
-                .help(format!("the first gives {}, the second {}", list(&yes.outputs), list(&no.outputs))));
+            return Err(Reject::new("block-results", "the blocks of `cond` return different types").help(
+                format!("the first returns {}, the second {}", list(&yes.outputs), list(&no.outputs)),
+            ));
         }
         Ok(yes.outputs.clone())
     },
     eval: |_| Vec::new(),
-    grad: Grad::None("which block runs is not known before"),
+    grad: Grad::None("the taken branch is unknown at compile time"),
 };
 
-/// `while_loop(loop_vars)(…) {…}(…) {…}`: as long as the first block gives true, the second gives the next values of
+/// `while_loop(loop_vars)(…) {…}(…) {…}`: while the first block returns true, the second computes the next values of
 /// `loop_vars`, which both take as parameters.
 /// Source: coremltools `iOS15/control_flow.py`, class `while_loop`.
 pub static WHILE_LOOP: OpDef = OpDef {
@@ -45,29 +46,31 @@ pub static WHILE_LOOP: OpDef = OpDef {
         let [condition, body] = &a.blocks[..] else { return blocks(a, "two blocks, condition and body") };
         let vars: Vec<TensorType> = a.tys("loop_vars").into_iter().cloned().collect();
         if condition.inputs != vars || body.inputs != vars {
-            let reject =
-                Reject::new("block-parameters", "the blocks of `while_loop` take its loop variables");
+            let reject = Reject::new(
+                "block-parameters",
+                "the parameters of both blocks of `while_loop` must be its loop variables",
+            );
             return Err(reject.label("loop_vars", list(&vars)));
         }
         match &condition.outputs[..] {
             [one] if one.dtype == DType::Bool && one.elements() == 1 => {}
             other => {
-                return Err(Reject::new(
-                    "condition",
-                    "the first block of `while_loop` gives one truth value",
-                )
-                .help(format!("it gives {}", list(other))));
+                return Err(Reject::new("condition", "the first block of `while_loop` must return one bool")
+                    .help(format!("it returns {}", list(other))));
             }
         }
         if body.outputs != vars {
-            return Err(Reject::new("block-results", "the body of `while_loop` gives its loop variables")
-                .label("loop_vars", list(&vars))
-                .help(format!("it gives {}", list(&body.outputs))));
+            return Err(Reject::new(
+                "block-results",
+                "the body of `while_loop` must return its loop variables",
+            )
+            .label("loop_vars", list(&vars))
+            .help(format!("it returns {}", list(&body.outputs))));
         }
         Ok(vars)
     },
     eval: |_| Vec::new(),
-    grad: Grad::None("how often it runs is not known before"),
+    grad: Grad::None("the number of iterations is unknown at compile time"),
 };
 
 fn list(types: &[TensorType]) -> String {

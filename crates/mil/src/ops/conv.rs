@@ -1,6 +1,6 @@
 //! Convolutions.
 
-use super::parts::apart;
+use super::parts::dilated;
 use super::unary::equal_dtypes;
 use super::window::{Axis, Rest, check_image, convolved, windows};
 use crate::build::Var;
@@ -59,7 +59,7 @@ impl Plan {
     }
 }
 
-/// The spatial axes of the `conv` that `call` is, and its groups; `None` if the type rule refuses it.
+/// The spatial axes and the groups of the convolution `call`; `None` if the type rule refuses it.
 pub fn geometry(call: &Call<'_>) -> Option<(Vec<Axis>, usize)> {
     Plan::of(call).ok().map(|plan| (plan.axes, plan.groups))
 }
@@ -138,7 +138,7 @@ fn conv_gradient(g: &mut GradCall<'_, '_>) {
     if x.rank() == 4 && x.shape[0] == 1 && axes.iter().all(still) {
         return pointwise_gradient(g, groups);
     }
-    // z[o, p] = Σ W[o, c, k]·x[c, p·stride + k·dilation − before], so each dz goes back to where its window was.
+    // z[o, p] = Σ W[o, c, k]·x[c, p·stride + k·dilation − before], so each dz is scattered over its window.
     if g.wants("x") {
         g.give("x", convolved("conv_transpose", dz, g.arg("weight"), &axes, groups, Some(&x.shape)));
     }
@@ -183,11 +183,11 @@ pub(super) fn over_channels(v: Var<'_>) -> Var<'_> {
     v.reduce_sum(&axes, false)
 }
 
-/// What each element of a weight `[O, C/groups, *K]` saw of `x` `[N, C, *D]`, times `dz` `[N, O, *P]`:
+/// The gradient of a weight `[O, C/groups, *K]` from `x` `[N, C, *D]` and `dz` `[N, O, *P]`:
 /// `dW[o, c, k] = Σₙₚ dz[n, o, p]·x[n, c, p·stride + k·dilation − before]`.
 ///
-/// That is a convolution of `x` with `dz`, where batch and channels have changed places, and stride and dilation too.
-/// A weight that is computed must not be dilated, so zeros stand between the elements of `dz`.
+/// That is a convolution of `x` with `dz` with batch and channels swapped, and stride and dilation swapped.
+/// A computed weight must not be dilated, so `dz` is dilated with explicit zeros.
 pub(super) fn weight_cotangent<'b>(
     g: &GradCall<'_, 'b>,
     x: Var<'b>,
@@ -206,7 +206,7 @@ pub(super) fn weight_cotangent<'b>(
     let mut swapped = Vec::new();
     for (at, axis) in axes.iter().enumerate() {
         if axis.stride > 1 && axis.count > 1 {
-            dz = apart(g, dz, &mut size, at + 2, axis.stride);
+            dz = dilated(g, dz, &mut size, at + 2, axis.stride);
         }
         let padded = axis.len + axis.before + axis.reached_after();
         let count = (padded - size[at + 2]) / axis.dilation + 1;

@@ -52,7 +52,7 @@ pub static CONV_TRANSPOSE: OpDef = OpDef {
     }),
 };
 
-/// The geometry: windows lie on the result, and there is one for each element of `x`.
+/// The geometry: the windows are those of the result, one for each element of `x`.
 struct Plan {
     axes: Vec<Axis>,
     groups: usize,
@@ -78,7 +78,7 @@ impl Plan {
     }
 }
 
-/// The spatial sizes of `output_shape`, if it is given, behind batch and channels, which must be `start`.
+/// The spatial sizes of `output_shape`, if present, after batch and channels, which must be `start`.
 fn given_shape(a: &Call<'_>, start: &[usize]) -> Result<Option<Vec<usize>>, Reject> {
     if !a.has("output_shape") {
         return Ok(None);
@@ -86,7 +86,7 @@ fn given_shape(a: &Call<'_>, start: &[usize]) -> Result<Option<Vec<usize>>, Reje
     let given: Option<Vec<usize>> = a.ints("output_shape").iter().map(|&d| usize::try_from(d).ok()).collect();
     match given.filter(|s| s.len() == a.ty("x").rank() && s.starts_with(start)) {
         Some(shape) => Ok(Some(shape[2..].to_vec())),
-        None => Err(Reject::new("output-shape", "`conv_transpose` cannot give this `output_shape`")
+        None => Err(Reject::new("output-shape", "`conv_transpose` cannot produce this `output_shape`")
             .label("output_shape", format!("{:?}", a.ints("output_shape")))
             .help(format!("it has the rank of `x` and begins with {}", Shape(start)))),
     }

@@ -23,7 +23,7 @@ pub static CAST: OpDef = OpDef {
             Some(dtype) => Ok(vec![a.ty("x").with_dtype(dtype)]),
             None => {
                 let names: Vec<&str> = CASTABLE.iter().map(|d| d.name()).collect();
-                Err(Reject::new("cast-dtype", format!("`cast` cannot make `{wanted}`"))
+                Err(Reject::new("cast-dtype", format!("`cast` cannot convert to `{wanted}`"))
                     .help(format!("use one of {}", names.join(", "))))
             }
         }

@@ -15,7 +15,7 @@ use crate::ty::{DType, Opset, Shape, TensorType};
 /// sampling_mode, pad_value)`, up to iOS16: the boxes of `roi` cut out of `x` `[B, C, H, W]` and resized linearly.
 ///
 /// With `roi` `[N, 1, 4, 1, 1]` every box is cut out of every image: `[N, B, C, *target]`. With `[N, 1, 5, 1, 1]` the first
-/// number names the image, the nearest if there is no such: `[N, 1, C, *target]`, as documented, though coremltools' type
+/// number selects the image, clamped to the valid range: `[N, 1, C, *target]`, as documented, though coremltools' type
 /// rule says `B` for the 1. Boxes and points as in the later form, [`CROP_RESIZE_BOXES`].
 /// Source: coremltools `iOS15` and, for `pad_value`, `iOS16/image_resizing.py`, class `crop_resize`.
 pub static CROP_RESIZE: OpDef = OpDef {
@@ -68,7 +68,7 @@ pub static CROP_RESIZE: OpDef = OpDef {
         let (x, y) = (g.ty("x").clone(), g.output().shape());
         let each = g.ty("roi").shape[2];
         let boxes: Vec<&[f64]> = roi.chunks_exact(each).map(|b| &b[each - 4..]).collect();
-        // Images stand as channels if each box is cut out of all.
+        // Images become channels if each box is cropped from all of them.
         let dy = g.cotangent().reshape(&[y[0], y[1] * y[2], y[3], y[4]]);
         let Some(spread) = spread(g, dy, &boxes) else { return };
         let dx = if each == 4 {
@@ -134,7 +134,7 @@ pub static CROP_RESIZE_BOXES: OpDef = OpDef {
 };
 
 const F32: &[DType] = &[DType::F32];
-const COMPUTED: &str = "where its boxes lie must be constant, and has no gradient";
+const COMPUTED: &str = "its boxes must be constant and have no gradient";
 
 const BOX_MODES: [&str; 4] =
     ["CORNERS_HEIGHT_FIRST", "CORNERS_WIDTH_FIRST", "CENTER_SIZE_HEIGHT_FIRST", "CENTER_SIZE_WIDTH_FIRST"];
@@ -169,7 +169,7 @@ fn boxes_type(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
     if !a.has("box_indices") {
         if n > x.shape[0] {
             return Err(refuse("`crop_resize` has more boxes than images")
-                .help("say with `box_indices` which image each box is cut out of"));
+                .help("select the image of each box with `box_indices`"));
         }
     } else {
         let known = match a.data("box_indices") {
@@ -192,7 +192,7 @@ fn floats(data: &Data) -> Option<Vec<f64>> {
     }
 }
 
-/// The image called `i` of `count`, alone.
+/// Image `i` of `count`.
 fn only(i: f64, count: usize) -> std::ops::Range<usize> {
     let i = (i as usize).min(count.saturating_sub(1));
     i..i + 1
@@ -219,7 +219,7 @@ fn points(a: &Call<'_>, of: &[f64], target: [usize; 2]) -> [Vec<Option<f64>>; 2]
     [axis(0), axis(1)]
 }
 
-/// Each box cut out of its images.
+/// Crops each box from its images.
 fn crops<'v>(a: &Eval<'_>, boxes: impl Iterator<Item = (&'v [f64], std::ops::Range<usize>)>) -> Vec<Tensor> {
     let (x, rank) = (a.tensor("x"), a.out().rank());
     let (channels, h, w) = (x.ty.shape[1], x.ty.shape[2], x.ty.shape[3]);

@@ -9,10 +9,10 @@ use crate::ty::{Opset, Shape, TensorType};
 use std::collections::BTreeMap;
 
 /// `einsum(values, equation)`: the product of two tensors whose axes `equation` names, as `"nchw,nwhu->nchu"`, summed
-/// over the axes that the result does not have. An axis of size 1 is stretched to that of the other tensor.
+/// over the axes that the result does not have. An axis of size 1 broadcasts to that of the other tensor.
 ///
-/// Any equation of two operands that names the result is taken here, if no axis stands twice in one of them.
-/// coremltools takes `"nchw,nwhu->nchu"` and `"chw,whr->chr"` alone, and so may an engine; the gradient is written in
+/// Any equation of two operands with an explicit result is accepted, if no operand repeats an axis.
+/// coremltools, and perhaps an engine, accepts only `"nchw,nwhu->nchu"` and `"chw,whr->chr"`; the gradient is written in
 /// matrix products.
 /// Source: coremltools `iOS15/linear.py`, class `einsum`; otherwise as NumPy.
 pub static EINSUM: OpDef = OpDef {
@@ -113,7 +113,7 @@ fn einsum(a: &Eval<'_>) -> Vec<Tensor> {
     let Ok(Sum { sizes, x, y, z }) = Sum::of(a) else { return Vec::new() };
     let summed: Vec<char> = sizes.iter().map(|(axis, _)| *axis).filter(|axis| !z.contains(axis)).collect();
     let shape_of = |axes: &[char]| -> Vec<usize> { axes.iter().map(|&axis| size_of(&sizes, axis)).collect() };
-    // The steps of an operand along `axes`; 0 along those it does not have, or is stretched.
+    // The strides of an operand along `axes`; 0 along axes that it lacks or broadcasts.
     let steps = |tensor: &Tensor, own: &[char], axes: &[char]| -> Vec<usize> {
         let own_steps = broadcast_strides(&tensor.ty.shape, &shape_of(own));
         let step = |axis: &char| own.iter().position(|c| c == axis).map_or(0, |i| own_steps[i]);
@@ -168,7 +168,7 @@ fn product<'b>(
 /// `v`, which has `axes`, with the axes `wanted` in this order: summed over the others, stretched to the sizes.
 fn ordered<'b>(v: Var<'b>, axes: &[char], wanted: &[char], sizes: &[(char, usize)]) -> Var<'b> {
     let (mut v, mut axes) = (v, axes.to_vec());
-    // Those that are summed here but stretched by the other tensor count once for each element of that.
+    // Axes summed here but broadcast by the other tensor count once for each of its elements.
     let gone: Vec<i64> = (0..axes.len()).filter(|&i| !wanted.contains(&axes[i])).map(|i| i as i64).collect();
     if !gone.is_empty() {
         v = v.reduce_sum(&gone, false);

@@ -145,7 +145,7 @@ pub static MINIMUM: OpDef = OpDef {
 
 /// `floor_div(x, y)`: the largest integer that is not larger than `x / y`.
 ///
-/// As in NumPy an integer divided by 0 gives 0, and the one quotient that has no int32, −2³¹ by −1, wraps round.
+/// As in NumPy, division of an integer by 0 gives 0, and the one overflow, −2³¹ by −1, wraps around.
 /// Source: coremltools `iOS15/elementwise_binary.py`, class `floor_div`.
 pub static FLOOR_DIV: OpDef = OpDef {
     name: "floor_div",
@@ -155,7 +155,7 @@ pub static FLOOR_DIV: OpDef = OpDef {
     work: Work::Free,
     infer: binary_type,
     eval: |a| binary(a, floor_quotient, |x, y| floor_parts(x, y).0),
-    grad: Grad::None("it is constant between its jumps"),
+    grad: Grad::None("it is piecewise constant"),
 };
 
 /// `mod(x, y)`: `x − y·⌊x / y⌋`, which has the sign of `y`; as in NumPy 0 for integers if `y` is 0.
@@ -179,7 +179,7 @@ pub static MOD: OpDef = OpDef {
     }),
 };
 
-/// The cotangent goes to the argument that won; to `x` where they are equal.
+/// The cotangent goes to the selected argument; to `x` where both are equal.
 fn give_winner<'b>(g: &mut GradCall<'_, 'b>, x_wins: Var<'b>) {
     let dz = g.cotangent();
     if g.wants("x") {
@@ -211,7 +211,7 @@ fn binary(a: &Eval<'_>, float: fn(f64, f64) -> f64, int: fn(i64, i64) -> i64) ->
     vec![Tensor { ty: out.clone(), data }]
 }
 
-/// `x` to the power `y`, wrapped round; without its fraction, and 0 for a power of 0 that has no value.
+/// `x` to the power `y`, truncated and wrapped around; 0 for a negative power of 0.
 fn integer_power(x: i64, y: i64) -> i64 {
     match (x, u64::try_from(y)) {
         (_, Ok(y)) => {
@@ -240,7 +240,7 @@ fn floor_remainder(x: f64, y: f64) -> f64 {
     }
 }
 
-/// `⌊x / y⌋`. The quotient alone would not do: what is just below an integer may have been rounded up to it.
+/// `⌊x / y⌋`. The rounded quotient is not enough: a value just below an integer may have been rounded up to it.
 fn floor_quotient(x: f64, y: f64) -> f64 {
     if y == 0.0 {
         return x / y;

@@ -1,4 +1,4 @@
-//! Tensors that are made rather than computed: shapes, ranges, constants, places.
+//! Tensors made from sizes: shapes, ranges, constants, indices.
 
 use super::parts::zeros;
 use crate::diag::Reject;
@@ -23,7 +23,7 @@ pub static SHAPE: OpDef = OpDef {
             "int16" => DType::I16,
             "uint16" => DType::U16,
             other => {
-                return Err(Reject::new("shape-dtype", format!("`shape` cannot give `{other}`"))
+                return Err(Reject::new("shape-dtype", format!("`shape` cannot return `{other}`"))
                     .help("use `int32`, `int16` or `uint16`"));
             }
         };
@@ -43,7 +43,7 @@ pub static SHAPE: OpDef = OpDef {
 
 /// `range_1d(end, start, step)`: `start`, `start + step`, … up to `end`, which is not reached.
 ///
-/// There are `⌈(end − start) / step⌉` of them, computed in the element type, and none if that is negative.
+/// The length is `⌈(end − start) / step⌉`, computed in the element type, and 0 if that is negative.
 /// Source: coremltools `iOS15/tensor_operation.py`, class `range_1d`.
 pub static RANGE_1D: OpDef = OpDef {
     name: "range_1d",
@@ -127,7 +127,7 @@ pub static ONE_HOT: OpDef = OpDef {
             return Err(Reject::new("dtype-mismatch", "`one_hot` needs equal element types")
                 .label("on_value", on.name())
                 .label("off_value", off.name())
-                .help("what is absent is int32: give both"));
+                .help("the default is int32: pass both"));
         }
         let Ok(size) = usize::try_from(a.int("one_hot_vector_size")) else {
             return Err(Reject::new("one-hot-size", "`one_hot` needs a size that is not negative")
@@ -157,7 +157,7 @@ pub static ONE_HOT: OpDef = OpDef {
 
 /// `non_zero(x)`: the index of each element of `x` that is not 0, a row each, in order.
 ///
-/// How many there are depends on the elements, so these must be known when the type is.
+/// The number of rows depends on the elements, so they must be known at compile time.
 /// Source: coremltools `iOS15/tensor_operation.py`, class `non_zero`.
 pub static NON_ZERO: OpDef = OpDef {
     name: "non_zero",
@@ -170,10 +170,10 @@ pub static NON_ZERO: OpDef = OpDef {
         let Some(data) = a.data("x") else {
             return Err(Reject::new(
                 "data-dependent",
-                "how many rows `non_zero` gives depends on the elements of `x`",
+                "the number of rows of `non_zero` depends on the elements of `x`",
             )
-            .label("x", "not known before it runs")
-            .help("give a constant, or choose elements with `select`"));
+            .label("x", "unknown at compile time")
+            .help("pass a constant, or choose elements with `select`"));
         };
         Ok(vec![TensorType::new(DType::I32, [places(data).count(), x.rank()])])
     },

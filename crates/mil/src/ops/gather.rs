@@ -1,4 +1,4 @@
-//! Elements chosen by index.
+//! Gathers elements by index.
 
 use super::logic::compare;
 use crate::build::Var;
@@ -12,8 +12,8 @@ use crate::ty::{DType, Opset, Shape, TensorType};
 /// `gather(x, indices, axis, batch_dims, validate_indices)`: the slices of `x` at `indices` along `axis`.
 ///
 /// The result is `[x before axis, indices after batch_dims, x after axis]`; the first `batch_dims` axes of both go
-/// together. Negative indices count from the end, as up to iOS16; iOS17 leaves them undefined. What is out of range,
-/// undefined too, is taken as the nearest index.
+/// together. Negative indices count from the end, as up to iOS16; iOS17 leaves them undefined. An index out of range,
+/// also undefined, is clamped.
 /// Source: coremltools `iOS15`, `iOS16` (`batch_dims`) and `iOS17/scatter_gather.py` (`validate_indices`), class `gather`.
 pub static GATHER: OpDef = OpDef {
     name: "gather",
@@ -53,7 +53,7 @@ impl Plan {
                 .label("x", Shape(&x.shape).to_string())
                 .label("indices", Shape(&indices.shape).to_string())
                 .label("batch_dims", a.int("batch_dims").to_string())
-                .help("the first `batch_dims` axes of both must be equal and stand before `axis`"));
+                .help("the first `batch_dims` axes of both must be equal and precede `axis`"));
         };
         let shape = [&x.shape[..axis], &indices.shape[batch..], &x.shape[axis + 1..]].concat();
         let out = TensorType::new(x.dtype, shape);

@@ -7,7 +7,7 @@ use crate::ir::Literal;
 use crate::tensor::Tensor;
 use crate::ty::{DType, TensorType};
 
-/// The modes of sampling that `grid` knows.
+/// The sampling modes of `grid`.
 pub(super) const SAMPLING_MODES: [&str; 5] =
     ["DEFAULT", "STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "UNALIGN_CORNERS", "OFFSET_CORNERS"];
 
@@ -54,18 +54,18 @@ pub(super) fn slope<'b>(points: Var<'b>, size: usize) -> Var<'b> {
 pub(super) enum Sampling<'a> {
     Linear(&'a str),
     Nearest(&'a str),
-    /// The element that came to be there when each was repeated.
+    /// The source element after each was repeated.
     Repeated,
 }
 
-/// Where along an axis a sample is taken: so much of the second element, the rest of the first.
+/// A sampling point along an axis: two elements and the weight of the second.
 pub(super) struct Tap {
     pub(super) at: [usize; 2],
     pub(super) part: f64,
 }
 
 impl Sampling<'_> {
-    /// The points at which `count` samples of `size` elements are taken.
+    /// The points of `count` samples over `size` elements.
     pub(super) fn points(self, size: usize, count: usize) -> Vec<f64> {
         // Element ⌊(i + twice/2)·size/count⌋.
         let element =

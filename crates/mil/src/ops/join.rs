@@ -9,7 +9,7 @@ use crate::op::{
 use crate::tensor::{Data, Tensor, flatten, strides, unflatten};
 use crate::ty::{Opset, TensorType};
 
-/// `concat(values, axis, interleave)`: the values behind one another along `axis`, or their slices in turn; numbers make a
+/// `concat(values, axis, interleave)`: the values joined along `axis`, or their slices interleaved; numbers make a
 /// vector.
 /// Source: coremltools `iOS15/tensor_operation.py`, class `concat`; an engine insists on `interleave`.
 pub static CONCAT: OpDef = OpDef {
@@ -35,7 +35,7 @@ pub static CONCAT: OpDef = OpDef {
         }]
     },
     grad: Grad::Rule(|g| {
-        // each value gets its part back; interleaved, `[d·n]` is read as `[d, n]`
+        // each value receives its part; interleaved, `[d·n]` is read as `[d, n]`
         let (dz, types) = (g.cotangent(), g.tys("values"));
         let axis = resolve_axis(g.int("axis"), dz.ty().rank()).unwrap_or(0);
         let mut begin = vec![0; dz.ty().rank()];
@@ -88,7 +88,7 @@ pub static SPLIT: OpDef = OpDef {
         a.outs().iter().map(part).collect()
     },
     grad: Grad::Rule(|g| {
-        // dx is the cotangents behind one another; zeros where nobody used a part
+        // dx is the concatenated cotangents, with zeros for unused parts
         let types = split_types(g).unwrap_or_default();
         let axis = resolve_axis(g.int("axis"), g.ty("x").rank()).unwrap_or(0);
         let part = |(i, ty): (usize, &TensorType)| g.cotangent_of(i).unwrap_or_else(|| zeros(g, ty));
@@ -212,7 +212,7 @@ fn concat_type(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
             && (!a.bool("interleave") || ty.shape == first.shape);
         if !same {
             let shown: Vec<String> = values.iter().map(|t| t.to_string()).collect();
-            return Err(Reject::new("concat-shapes", "`concat` needs values that differ along `axis` alone")
+            return Err(Reject::new("concat-shapes", "`concat` needs values that differ only along `axis`")
                 .label("values", shown.join(", ")));
         }
         shape[axis] = shape[axis].saturating_add(shape_of(ty)[axis]);
@@ -231,7 +231,7 @@ fn split_types(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
         Err(Reject::new("split-sizes", "`split` cannot divide `x` so")
             .label("x", format!("{d} along axis {axis}"))
             .label(param, text)
-            .help("give `num_splits` that divides the axis, or `split_sizes` that add up to it"))
+            .help("pass a `num_splits` that divides the axis, or `split_sizes` that sum to it"))
     };
     let sizes: Vec<i64> = match (a.has("split_sizes"), a.has("num_splits")) {
         (true, counted) => {
@@ -246,8 +246,8 @@ fn split_types(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
             _ => return refuse("num_splits", a.int("num_splits").to_string()),
         },
         (false, false) => {
-            return Err(Reject::new("split-sizes", "`split` needs to know the parts")
-                .help("give `num_splits` or `split_sizes`"));
+            return Err(Reject::new("split-sizes", "`split` needs the sizes of the parts")
+                .help("pass `num_splits` or `split_sizes`"));
         }
     };
     let total = sizes.iter().try_fold(0usize, |sum, &s| sum.checked_add(usize::try_from(s).ok()?));

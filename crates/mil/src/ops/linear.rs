@@ -58,7 +58,7 @@ fn as_shape<'b>(v: Var<'b>, shape: &[usize]) -> Var<'b> {
 
 /// `linear(x, weight, bias)`: `x·Wᵀ + b` on the last axis; `weight` is `[out, in]`, `bias` `[out]`.
 ///
-/// coremltools takes constants alone for `weight` and `bias`; here they may be any value.
+/// coremltools requires constants for `weight` and `bias`; here they may be any value.
 /// Source: coremltools `iOS15/linear.py`, class `linear`.
 pub static LINEAR: OpDef = OpDef {
     name: "linear",
@@ -125,7 +125,7 @@ fn linear_type(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
     }
 }
 
-/// Shapes of a matrix product, rank-1 arguments given the axis they lack.
+/// Shapes of a matrix product; rank-1 arguments get the missing axis.
 struct Product {
     x: Vec<usize>,
     y: Vec<usize>,
@@ -160,7 +160,7 @@ fn operands(a: &Call<'_>) -> Result<Product, Reject> {
     let (inner_y, columns) = last(&ys, transpose_y);
     if inner != inner_y {
         let help = if inner == columns {
-            "set `transpose_y` the other way"
+            "flip `transpose_y`"
         } else {
             "the columns of `x` must be as many as the rows of `y`"
         };

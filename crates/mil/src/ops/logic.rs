@@ -40,7 +40,7 @@ pub static LOGICAL_AND: OpDef = connective("logical_and", |a| connected(a, |x, y
 /// Source: coremltools `iOS15/elementwise_binary.py`, class `logical_or`.
 pub static LOGICAL_OR: OpDef = connective("logical_or", |a| connected(a, |x, y| x || y));
 
-/// `logical_xor(x, y)`: one alone.
+/// `logical_xor(x, y)`: exactly one.
 /// Source: coremltools `iOS15/elementwise_binary.py`, class `logical_xor`.
 pub static LOGICAL_XOR: OpDef = connective("logical_xor", |a| connected(a, |x, y| x != y));
 
@@ -74,7 +74,7 @@ pub static SELECT: OpDef = OpDef {
     },
     eval: selected,
     grad: Grad::Rule(|g| {
-        // each branch gets dz where it was taken
+        // each branch receives dz where it was selected
         let (cond, dz) = (g.arg("cond"), g.cotangent());
         if g.wants("a") {
             g.give("a", choose(cond, Some(dz), None));
@@ -169,7 +169,7 @@ pub(super) fn compare<'b>(op: &str, x: Var<'b>, y: Var<'b>) -> Var<'b> {
     x.builder().op(op, [("x", x.into()), ("y", y.into())])
 }
 
-/// `a` where `cond`, else `b`, for gradient rules; what is not given is 0.
+/// `a` where `cond`, else `b`, for gradient rules; `None` is 0.
 pub(super) fn choose<'b>(cond: Var<'b>, a: Option<Var<'b>>, b: Option<Var<'b>>) -> Var<'b> {
     let builder = cond.builder();
     let dtype = a.or(b).map_or(DType::F32, |v| v.ty().dtype);

@@ -1,4 +1,4 @@
-//! Maxima: boxes that are kept, of those that overlap.
+//! Non-maximum suppression: keeps the best of overlapping boxes.
 
 use super::logic::compare;
 use super::unary::equal_dtypes;
@@ -78,7 +78,7 @@ pub static NON_MAXIMUM_SUPPRESSION: OpDef = OpDef {
     grad: Grad::Rule(|g| suppression_gradient(g, BOXES_LAST)),
 };
 
-/// The axis along which boxes lie, of three.
+/// The axis of the boxes, of three.
 type Layout = usize;
 const BOX_BY_BOX: Layout = 1;
 const BOXES_LAST: Layout = 2;
@@ -203,7 +203,7 @@ fn best(
     of_one_class: bool,
     most: usize,
 ) -> Vec<usize> {
-    // Scores that are no numbers come last, and do not pass.
+    // NaN scores sort last and do not pass.
     let rank = |c: &Candidate| if c.score.is_nan() { f64::NEG_INFINITY } else { c.score };
     candidates.sort_by(|a, b| rank(b).partial_cmp(&rank(a)).unwrap_or(Ordering::Equal));
     let passes = |c: &&Candidate| c.score >= score_threshold;
@@ -224,7 +224,7 @@ fn best(
     kept.iter().map(|c| c.index).collect()
 }
 
-/// Boxes and scores get the cotangents of those that were kept.
+/// Boxes and scores receive the cotangents of the kept ones.
 fn suppression_gradient<'b>(g: &mut GradCall<'_, 'b>, layout: Layout) {
     // As a product: z = C·x with C[n, i, j] = 1 where indices[n, i] = j  ⇒  dx = Cᵀ·dz; −1 is nowhere
     let Ok(sizes) = Sizes::of(g, layout) else { return };

@@ -1,7 +1,7 @@
 //! The op table: one entry an operation.
 //!
 //! To add one: a `const` in the file of its kind, and its name in `op_table!`. Parser, printer, builder, verifier,
-//! reference meaning and autodiff read the entry; the table's tests loop over it.
+//! reference evaluator and autodiff read the entry; the table's tests loop over it.
 
 pub mod activation;
 pub mod affine;
@@ -59,7 +59,7 @@ macro_rules! op_table {
     };
 }
 
-/// The operations called `name`, one for each opset that changed what it takes, oldest first.
+/// The operations called `name`, one for each opset that changed its parameters, oldest first.
 pub(crate) fn forms(name: &str) -> &'static [Op] {
     static FORMS: LazyLock<HashMap<&str, Vec<Op>>> = LazyLock::new(|| {
         let mut forms: HashMap<&str, Vec<Op>> = HashMap::default();

@@ -10,7 +10,7 @@ use crate::ty::{Opset, Shape};
 
 /// `layer_norm(x, axes, gamma, beta, epsilon)`: `γ·(x − μ)/√(σ² + ε) + β`, mean and variance over `axes`, or over all.
 ///
-/// `gamma` and `beta` have the sizes of the normalised axes, in order. coremltools takes constants alone for them; here
+/// `gamma` and `beta` have the sizes of the normalised axes, in order. coremltools requires constants for them; here
 /// they may be any value, so that they can be trained.
 /// Source: coremltools `iOS15/normalization.py`, class `layer_norm`.
 pub static LAYER_NORM: OpDef = OpDef {

@@ -40,7 +40,7 @@ pub static CUMSUM: OpDef = OpDef {
         vec![Tensor { ty: a.out().clone(), data }]
     },
     grad: Grad::Rule(|g| {
-        // Each element counts in the sums that come after it: dx is the sum of dy from the other end.
+        // Each element contributes to all later sums: dx is the reversed cumulative sum of dy.
         let dx = g.builder().op(
             "cumsum",
             [
@@ -57,7 +57,7 @@ pub static CUMSUM: OpDef = OpDef {
 /// `topk(x, k, axis, ascending, sort, return_indices, output_indices_dtype)`: the `k` largest elements along `axis`
 /// and where they are; the smallest if `ascending`, all if `k` is −1.
 ///
-/// They come in order, the first of equals first, also if `sort` does not ask for it. NaN comes last.
+/// The result is sorted, equal elements in their order, even without `sort`. NaN sorts last.
 /// Source: coremltools `iOS15`, `iOS16` (`sort`, `return_indices`) and `iOS17/tensor_operation.py`
 /// (`output_indices_dtype`), class `topk`.
 pub static TOPK: OpDef = OpDef {
@@ -98,7 +98,7 @@ pub static TOPK: OpDef = OpDef {
 
 /// `argsort(x, axis, ascending)`: where the elements are along `axis`, the largest first, or the smallest if `ascending`.
 ///
-/// Of equals the first comes first; NaN comes last.
+/// The order is stable; NaN sorts last.
 /// Source: coremltools `iOS15/tensor_operation.py`, class `argsort`.
 pub static ARGSORT: OpDef = OpDef {
     name: "argsort",
@@ -144,7 +144,7 @@ fn running<T: Copy + Default>(a: &Eval<'_>, values: &[T], add: impl Fn(T, T) -> 
     out
 }
 
-/// For each element of `out`, which element along the axis of `x` comes there in order.
+/// For each element of `out`, the index along the axis of `x` of the element with that rank.
 fn ordered(a: &Eval<'_>, out: &TensorType) -> Vec<usize> {
     let (x, ascending) = (a.tensor("x"), a.bool("ascending"));
     let axis = a.axis("axis", x.ty.rank());
@@ -181,7 +181,7 @@ fn topk_types(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
         return Err(Reject::new("topk-count", "`topk` cannot choose so many elements")
             .label("x", format!("{} along axis {axis}", x.shape[axis]))
             .label("k", k.to_string())
-            .help("`k` is at most the size of the axis; -1 takes all"));
+            .help("`k` is at most the size of the axis; -1 means all"));
     };
     let mut shape = x.shape.clone();
     shape[axis] = size;
@@ -189,7 +189,7 @@ fn topk_types(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
     let dtype = match (a.bool("return_indices"), a.has("output_indices_dtype")) {
         (false, false) => return Ok(vec![values]),
         (false, true) => {
-            return Err(Reject::new("topk-indices", "`topk` has no indices to give a type to")
+            return Err(Reject::new("topk-indices", "`topk` returns no indices, so they have no type")
                 .label("return_indices", "false")
                 .help("leave out `output_indices_dtype`"));
         }
@@ -197,7 +197,7 @@ fn topk_types(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
             "int32" => DType::I32,
             "uint16" => DType::U16,
             other => {
-                return Err(Reject::new("index-dtype", format!("`topk` cannot give `{other}`"))
+                return Err(Reject::new("index-dtype", format!("`topk` cannot return `{other}`"))
                     .help("use `int32` or `uint16`"));
             }
         },

@@ -1,4 +1,4 @@
-//! Weights stored in few bits, as iOS16 has them: all stands among the attributes, and bits are packed in bytes.
+//! Compressed weights of iOS16: all arguments are attributes, and bits are packed in bytes.
 
 use crate::bytes::unpack;
 use crate::diag::Reject;
@@ -87,13 +87,13 @@ pub static CONSTEXPR_CAST: OpDef = OpDef {
     work: Work::Free,
     infer: |a| match a.is_inline("output_dtype").then(|| a.str("output_dtype")) {
         Some("fp32") => Ok(vec![a.ty("source_val").with_dtype(DType::F32)]),
-        _ => Err(Reject::new("cast-dtype", "`constexpr_cast` makes fp32 alone").help("write `fp32`")),
+        _ => Err(Reject::new("cast-dtype", "`constexpr_cast` converts only to fp32").help("write `fp32`")),
     },
     eval: |a| vec![Tensor { ty: a.out().clone(), data: a.tensor("source_val").data.clone() }],
     grad: Grad::None("it is constant"),
 };
 
-/// What tables and nonzero elements can be.
+/// Element types of tables and nonzero elements.
 pub(super) const STORED: &[DType] = &[DType::I8, DType::U8, DType::F16, DType::F32];
 
 /// The type of an index into `n` elements.
@@ -110,7 +110,7 @@ fn index_type(n: usize) -> Option<DType> {
 
 fn stored_shape(a: &Call<'_>) -> Result<Vec<usize>, Reject> {
     if a.ty("shape").rank() != 1 || !a.is_inline("shape") {
-        return Err(Reject::new("must-be-inline", "`shape` must stand in the program, in one row")
+        return Err(Reject::new("must-be-inline", "`shape` must be inline, a single row")
             .label("shape", a.ty("shape").to_string()));
     }
     // Numbers of uint32.
@@ -126,7 +126,7 @@ fn bytes_of(a: &Call<'_>, name: &'static str, bits: usize) -> Result<(), Reject>
     let text = format!("`{name}` does not hold the bits of `{}`'s result", a.op.name());
     Err(Reject::new("packed-size", text)
         .label(name, Shape(&ty.shape).to_string())
-        .help(format!("{want} bytes are wanted, in one row")))
+        .help(format!("expected {want} bytes, in one row")))
 }
 
 /// The bits of a uint8 tensor.

@@ -9,10 +9,10 @@ use crate::op::{Absent, Axes, Call, Eval, FLOATS, Grad, I32, OpDef, STR, Work, c
 use crate::tensor::{Data, Tensor, strides, unflatten};
 use crate::ty::{Opset, Shape, TensorType};
 
-/// `pad(x, pad, mode, constant_val)`: `x` with more before and behind it along its last axes, two numbers of `pad` for each.
+/// `pad(x, pad, mode, constant_val)`: pads `x` before and after along its last axes, two numbers of `pad` for each.
 ///
-/// Mode `constant` fills with `constant_val`, `replicate` with the outermost element, `reflect` with what is seen in a
-/// mirror that stands on the outermost element.
+/// Mode `constant` fills with `constant_val`, `replicate` with the outermost element, `reflect` mirrors at
+/// the outermost element.
 /// Source: coremltools `iOS15/tensor_operation.py`, class `pad`.
 pub static PAD: OpDef = OpDef {
     name: "pad",
@@ -33,7 +33,7 @@ pub static PAD: OpDef = OpDef {
                 let text = format!("`pad` has not enough elements to {} along axis {i}", a.str("mode"));
                 return Err(Reject::new("pad-size", text)
                     .label("x", format!("{d} elements"))
-                    .label("pad", format!("{before} before, {after} behind"))
+                    .label("pad", format!("{before} before, {after} after"))
                     .help(format!("use at most {} at either end", mode.most(d))));
             }
             let sum = d.checked_add(before).and_then(|d| d.checked_add(after));
@@ -59,7 +59,7 @@ impl Mode {
             "constant" => Ok(Mode::Constant),
             "reflect" => Ok(Mode::Reflect),
             "replicate" => Ok(Mode::Replicate),
-            other => Err(Reject::new("pad-mode", format!("`pad` knows no mode `{other}`"))
+            other => Err(Reject::new("pad-mode", format!("`pad` has no mode `{other}`"))
                 .help("use `constant`, `reflect` or `replicate`")),
         }
     }
@@ -73,7 +73,7 @@ impl Mode {
         }
     }
 
-    /// Which of `d` elements stands `at`, counted from the first; `None` for the constant.
+    /// The source index, of `d` elements, at position `at`, counted from the first; `None` for the constant.
     fn place(self, at: i64, d: usize) -> Option<usize> {
         let last = d as i64 - 1;
         let place = match self {
@@ -85,7 +85,7 @@ impl Mode {
     }
 }
 
-/// What is added before and behind each axis of `x`.
+/// The padding before and after each axis of `x`.
 fn ends(a: &Call<'_>) -> Result<Vec<(usize, usize)>, Reject> {
     let (x, pad) = (a.ty("x"), a.ints("pad"));
     let refuse = |text: &str| {
@@ -126,7 +126,7 @@ fn pad(a: &Eval<'_>) -> Vec<Tensor> {
 }
 
 fn pad_gradient(g: &mut GradCall<'_, '_>) {
-    // dx is the middle of dy; where the ends are copies of elements, their cotangents are added to those
+    // dx is the middle of dy; cotangents of copied elements are added to their sources
     let (Ok(ends), Ok(mode)) = (ends(g), Mode::of(g)) else { return };
     let x = g.ty("x");
     if x.elements() == 0 {
@@ -162,7 +162,7 @@ fn pad_gradient(g: &mut GradCall<'_, '_>) {
     g.give("x", v);
 }
 
-/// What an end of a cotangent adds to the elements that it is made of.
+/// The contribution of one end of a cotangent to its source elements.
 fn folded<'b>(end: Var<'b>, mode: Mode, axis: usize) -> Var<'b> {
     match mode {
         Mode::Reflect => reversed(end, vec![axis as i64]),
@@ -170,7 +170,7 @@ fn folded<'b>(end: Var<'b>, mode: Mode, axis: usize) -> Var<'b> {
     }
 }
 
-/// `v` with zeros before and behind it along `axis`.
+/// `v` with zeros before and after it along `axis`.
 fn placed(v: Var<'_>, axis: usize, before: usize, after: usize) -> Var<'_> {
     let mut pad = vec![0; 2 * v.ty().rank()];
     (pad[2 * axis], pad[2 * axis + 1]) = (before as i64, after as i64);

@@ -7,7 +7,7 @@ use crate::tensor::{Data, Tensor};
 use crate::ty::{DType, TensorType};
 
 /// `v`, which has `size`, with `step − 1` zeros between its elements along `axis`; `size` becomes that of the result.
-pub(super) fn apart<'b>(
+pub(super) fn dilated<'b>(
     g: &GradCall<'_, 'b>,
     v: Var<'b>,
     size: &mut [usize],
@@ -18,13 +18,13 @@ pub(super) fn apart<'b>(
     let (outer, inner) = (size[..axis].iter().product(), size[axis + 1..].iter().product());
     let gaps = zeros(g, &TensorType::new(g.ty("x").dtype, [outer, n, step - 1, inner]));
     let Some(spaced) = joined(vec![v.reshape(&[outer, n, 1, inner]), gaps], 2) else { return v };
-    // No zeros behind the last one: they might reach beyond `x`.
+    // No zeros after the last element: they might exceed `x`.
     size[axis] = (n - 1) * step + 1;
     let spaced = spaced.reshape(&[outer, n * step, inner]);
     spaced.slice(&[0, 0, 0], &[outer, size[axis], inner]).reshape(size)
 }
 
-/// `v`, which has `size` and stands at `begin` of a tensor that has the type of `x`, with zeros around it.
+/// Pads `v`, of `size`, with zeros to the type of `x`, at `begin`.
 pub(super) fn between_zeros<'b>(
     g: &GradCall<'_, 'b>,
     v: Var<'b>,
@@ -56,7 +56,7 @@ pub(crate) fn zeros<'b>(g: &GradCall<'_, 'b>, ty: &TensorType) -> Var<'b> {
     filled(g.builder(), ty, 0.0)
 }
 
-/// `ty` full of `value`. Many of them are one, tiled: derived programs hold no large constants.
+/// A tensor of type `ty` filled with `value`, by tiling: derived programs contain no large constants.
 pub(super) fn filled<'b>(builder: &'b Builder, ty: &TensorType, value: f64) -> Var<'b> {
     let literal = |ty: TensorType| {
         let n = ty.elements();

@@ -1,4 +1,4 @@
-//! Places that indices name, of operations that take elements from there or put them there.
+//! Positions addressed by indices, for gather and scatter.
 
 use crate::diag::Reject;
 use crate::grad::GradCall;
@@ -6,12 +6,12 @@ use crate::op::{Call, Eval, resolve_axis};
 use crate::tensor::{Data, flatten, strides, unflatten};
 use crate::ty::Shape;
 
-/// How indices name places.
+/// How indices address positions.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Indexing {
     /// Slices along an axis.
     Slices,
-    /// One element along an axis, at the same place along the others.
+    /// One element along an axis, at the same position along the others.
     AlongAxis,
     /// Rows of indices along the first axes.
     Rows,
@@ -23,14 +23,14 @@ pub(super) fn refuse(a: &Call<'_>, name: &'static str, text: &str) -> Reject {
         .label("indices", Shape(&a.ty("indices").shape).to_string())
 }
 
-/// Refuses indices that differ from `name` along other axes than `axis`.
+/// Refuses indices whose shape differs from `name` along other axes than `axis`.
 pub(super) fn along_axis(a: &Call<'_>, name: &'static str) -> Result<(), Reject> {
     let (x, indices) = (a.ty(name), a.ty("indices"));
     let axis = a.check_axis("axis", a.int("axis"), x.rank())?;
     let same =
         x.rank() == indices.rank() && (0..x.rank()).all(|i| i == axis || x.shape[i] == indices.shape[i]);
     if !same || (x.shape[axis] == 0 && indices.elements() > 0) {
-        return Err(refuse(a, name, "needs indices of its shape, but for `axis`"));
+        return Err(refuse(a, name, "needs indices of its shape, except along `axis`"));
     }
     Ok(())
 }
@@ -53,7 +53,7 @@ pub(super) fn rows(a: &Call<'_>, name: &'static str) -> Result<(usize, usize), R
     }
 }
 
-/// For each element of the result, or of `updates`, where in `name` it lies.
+/// For each element of the result, or of `updates`, its position in `name`.
 pub(super) fn places(a: &Eval<'_>, kind: Indexing, name: &str) -> Vec<usize> {
     let (x, indices) = (&a.ty(name).shape, a.tensor("indices"));
     let (steps, at) = (strides(x), indices.as_ints());
@@ -97,12 +97,12 @@ pub(super) fn places(a: &Eval<'_>, kind: Indexing, name: &str) -> Vec<usize> {
     }
 }
 
-/// Whether indices are known, and name no place twice.
+/// Whether indices are known and distinct.
 pub(super) fn are_distinct(g: &GradCall<'_, '_>, kind: Indexing) -> bool {
     let (Some(Data::Int(at)), x, indices) = (g.data("indices"), g.ty("data"), g.ty("indices")) else {
         return false;
     };
-    // Alone, each is resolved as in `places`; here it is enough that no two numbers can mean the same.
+    // Each is resolved as in `places`; here it suffices that no two indices can address the same position.
     let resolved = |i: i64, size: usize| if i < 0 { i + size as i64 } else { i };
     let axis = || resolve_axis(g.int("axis"), x.rank()).unwrap_or(0);
     let all_in = |i: i64, size: usize| (0..size as i64).contains(&i);

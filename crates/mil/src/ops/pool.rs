@@ -30,7 +30,7 @@ pub static MAX_POOL: OpDef = OpDef {
 /// `avg_pool(x, kernel_sizes, strides, pad_type, pad, exclude_padding_from_average, ceil_mode)`: the mean of each window
 /// of `x` `[N, C, *D]`, padding counted as zeros or not counted.
 ///
-/// What `ceil_mode` adds beyond the padding is never counted, as in PyTorch.
+/// Elements that `ceil_mode` adds beyond the padding are never counted, as in PyTorch.
 /// Source: coremltools `iOS15/pool.py`, class `avg_pool`.
 pub static AVG_POOL: OpDef = OpDef {
     name: "avg_pool",
@@ -107,7 +107,7 @@ impl Plan {
         for (i, axis) in axes.iter().enumerate() {
             let last = (axis.count - 1) * axis.stride;
             if axis.before >= axis.size || last >= axis.before + axis.len {
-                let text = format!("a window of `{}` lies in the padding alone", a.op.name());
+                let text = format!("a window of `{}` lies entirely in the padding", a.op.name());
                 return Err(Reject::new("empty-window", text)
                     .label("x", format!("{} elements along axis {}", axis.len, i + 2))
                     .label("kernel_sizes", axis.size.to_string())
@@ -138,7 +138,7 @@ fn check_ceil_mode(a: &Call<'_>) -> Result<(), Reject> {
     Ok(())
 }
 
-/// `f` of the elements of each window, and of their number with padding.
+/// Applies `f` to the elements of each window and their number with padding.
 fn pooled(a: &Eval<'_>, f: impl Fn(&[f64], usize) -> f64) -> Vec<Tensor> {
     let Ok(Plan { axes, out }) = Plan::of(a) else { return Vec::new() };
     let x = a.tensor("x");
@@ -207,7 +207,7 @@ fn avg_pool_gradient(g: &mut GradCall<'_, '_>) {
 /// Windows of more elements are not differentiated by `max_pool`: it compares each element by itself.
 const MOST_TAPS: usize = 1024;
 
-/// The cotangent goes to the elements that won, in equal parts where several did.
+/// The cotangent goes to the extreme elements, in equal parts if there are several.
 fn max_pool_gradient(g: &mut GradCall<'_, '_>) {
     let Ok(Plan { axes, out }) = Plan::of(g) else { return };
     let (x, y, dy) = (g.arg("x"), g.output(), g.cotangent());
@@ -225,7 +225,7 @@ fn max_pool_gradient(g: &mut GradCall<'_, '_>) {
         g.refuse(format!("its windows have {taps} elements, more than {MOST_TAPS}"));
         return;
     }
-    // For each element of a window, whether it won, one behind the other: [N·C, taps, *P].
+    // For each element of a window, whether it is the maximum: [N·C, taps, *P].
     let padded = padded(x, &axes, dtype);
     let n = out.shape[0] * out.shape[1];
     let images: Vec<usize> = [&[n, 1], &out.shape[2..]].concat();
@@ -238,7 +238,7 @@ fn max_pool_gradient(g: &mut GradCall<'_, '_>) {
     let won = if taps == 1 { Some(won[0]) } else { Var::concat(won, 1) };
     let Some(won) = won else { return };
     let parts = won * (dy.reshape(&images) / won.reduce_sum(&[1], true));
-    // Each goes back to its place: window t has a one at t.
+    // Each is scattered back to its position: window t has a one at t.
     let ones = (0..taps * taps).map(|i| if i / taps == i % taps { 1.0 } else { 0.0 });
     let places = Tensor::floats(TensorType::new(dtype, [&[taps, 1], &sizes[..]].concat()), ones);
     let places = g.builder().op("const", [("val", Literal::inline(places).into())]);
@@ -247,7 +247,7 @@ fn max_pool_gradient(g: &mut GradCall<'_, '_>) {
     g.give("x", dx.reshape(&g.ty("x").shape));
 }
 
-/// `x` between so much of what never wins that all windows lie inside.
+/// Pads `x` with values that are never the maximum, so that all windows are inside.
 fn padded<'b>(x: Var<'b>, axes: &[Axis], dtype: DType) -> Var<'b> {
     let pad: Vec<i64> = axes.iter().flat_map(|a| [a.before as i64, a.reached_after() as i64]).collect();
     if pad.iter().all(|&n| n == 0) {

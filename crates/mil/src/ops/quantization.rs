@@ -1,7 +1,7 @@
 //! Affine quantization: `scale · (q − zero point)`.
 //!
-//! `scale` and `zero_point` are numbers, or vectors with one number for each place along `axis`. coremltools asks that
-//! they are constant; here their type alone counts, as long vectors stand in weight files.
+//! `scale` and `zero_point` are scalars, or vectors with one element for each index along `axis`. coremltools requires
+//! constants; here only their type is checked, as long vectors are stored in weight files.
 
 use crate::diag::Reject;
 use crate::op::{Axes, Call, Eval, FLOATS, Grad, I32, OpDef, STR, Work, attribute, constant, tensor};
@@ -10,7 +10,7 @@ use crate::ty::{DType, Opset, Shape, TensorType};
 
 /// `quantize(input, zero_point, scale, axis, output_dtype)`: `clip(round(input / scale) + zero_point)` to int8 or uint8.
 ///
-/// Halves are rounded to even, and what is too large or too small becomes the last number on its side.
+/// Rounds ties to even and saturates.
 /// Source: coremltools `iOS17/quantization_ops.py`, class `quantize`.
 pub static QUANTIZE: OpDef = OpDef {
     name: "quantize",
@@ -27,7 +27,7 @@ pub static QUANTIZE: OpDef = OpDef {
     infer: |a| {
         let wanted = a.str("output_dtype");
         let Some(dtype) = DType::from_name(wanted).filter(|d| BYTES.contains(d)) else {
-            return Err(Reject::new("quantize-dtype", format!("`quantize` cannot make `{wanted}`"))
+            return Err(Reject::new("quantize-dtype", format!("`quantize` cannot convert to `{wanted}`"))
                 .help("use `int8` or `uint8`"));
         };
         if a.has("zero_point") && a.ty("zero_point").dtype != dtype {
@@ -53,7 +53,7 @@ pub static QUANTIZE: OpDef = OpDef {
         });
         vec![Tensor { ty: a.out().clone(), data: Data::Int(quantized.collect()) }]
     },
-    grad: Grad::None("rounding is constant between its jumps"),
+    grad: Grad::None("rounding is piecewise constant"),
 };
 
 /// `dequantize(input, zero_point, scale, axis)`: `scale · (input − zero_point)`.
@@ -79,7 +79,7 @@ pub static DEQUANTIZE: OpDef = OpDef {
 };
 
 /// `constexpr_affine_dequantize()[quantized_data, zero_point, scale, axis]`: a weight stored in 8 bits,
-/// `scale · (quantized_data − zero_point)`. All of it stands among the attributes.
+/// `scale · (quantized_data − zero_point)`. All arguments are attributes.
 /// Source: coremltools `iOS16/constexpr_ops.py`, class `constexpr_affine_dequantize`.
 pub static CONSTEXPR_AFFINE_DEQUANTIZE: OpDef = OpDef {
     name: "constexpr_affine_dequantize",
@@ -94,8 +94,8 @@ pub static CONSTEXPR_AFFINE_DEQUANTIZE: OpDef = OpDef {
     work: Work::Free,
     infer: |a| {
         if !a.is_inline("axis") {
-            return Err(Reject::new("must-be-inline", "`axis` must stand in the program")
-                .label("axis", "its value is not written here"));
+            return Err(Reject::new("must-be-inline", "`axis` must be inline")
+                .label("axis", "its value is in a weight file"));
         }
         let data = a.ty("quantized_data");
         let axis = a.check_axis("axis", a.int("axis"), data.rank())?;
@@ -140,7 +140,7 @@ fn check_vector(a: &Call<'_>, name: &'static str, data: &TensorType, axis: usize
         _ => {
             Err(Reject::new("quantization-size", format!("`{name}` of `{}` has a wrong shape", a.op.name()))
                 .label(name, Shape(&a.ty(name).shape).to_string())
-                .help(format!("give one number, or {} for axis {axis}", data.shape[axis])))
+                .help(format!("pass one number, or {} for axis {axis}", data.shape[axis])))
         }
     }
 }
@@ -149,7 +149,7 @@ fn numbers(a: &Eval<'_>, name: &str) -> Vec<f64> {
     if a.has(name) { a.tensor(name).to_floats() } else { Vec::new() }
 }
 
-/// The number for place `n`: element `n` of a vector, the one number, or `default`.
+/// The value for index `n`: element `n` of a vector, the scalar, or `default`.
 fn at(values: &[f64], n: usize, default: f64) -> f64 {
     match values {
         [] => default,

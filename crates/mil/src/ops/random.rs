@@ -1,6 +1,6 @@
-//! Random numbers: a function of the seed and of the place in the result, and of nothing else.
+//! Random numbers: a pure function of the seed and of the position in the result.
 //!
-//! The numbers are ours. Core ML draws others, and other ones in each run where no seed is given; what is promised
+//! The generator is ours. Core ML draws other numbers, and new ones in each run without a seed; what is promised
 //! there and here is the distribution. Seed −1 and an absent one count as 0.
 
 use super::fill::wanted_shape;
@@ -103,7 +103,7 @@ pub static RANDOM_BERNOULLI: OpDef = OpDef {
 /// `random_categorical(x, mode, size, seed)`: for each line of `x` along the last axis `size` places in it, drawn with
 /// the probabilities that it holds; `x` are their logarithms, or themselves if `mode` is `probs`.
 ///
-/// They need not sum to 1; what is negative or not a number counts as 0.
+/// They need not sum to 1; negative values and NaN count as 0.
 /// Source: coremltools `iOS15/random.py`, class `random_categorical`; the places are floats, as there.
 pub static RANDOM_CATEGORICAL: OpDef = OpDef {
     name: "random_categorical",
@@ -121,7 +121,7 @@ pub static RANDOM_CATEGORICAL: OpDef = OpDef {
         if !matches!(a.str("mode"), "logits" | "probs") {
             return Err(Reject::new(
                 "random-mode",
-                format!("`random_categorical` knows no `{}`", a.str("mode")),
+                format!("`random_categorical` has no mode `{}`", a.str("mode")),
             )
             .help("use `logits` or `probs`"));
         }
@@ -130,20 +130,20 @@ pub static RANDOM_CATEGORICAL: OpDef = OpDef {
             _ => Err(Reject::new("random-size", "`random_categorical` cannot draw so")
                 .label("x", x.to_string())
                 .label("size", a.int("size").to_string())
-                .help("the last axis holds what is drawn from, `size` is not negative")),
+                .help("the last axis must not be empty, and `size` must not be negative")),
         }
     },
     eval: categorical,
     grad: Grad::None("its result is an index"),
 };
 
-const DRAWN: &str = "its result is drawn, not computed";
+const DRAWN: &str = "its result is random";
 
-/// Where random numbers come from: the `n`-th is `mix(start + (n + 1)·γ)`, so each can be had without the others.
+/// A counter-based generator: the `n`-th number is `mix(start + (n + 1)·γ)`, so each is independent of the others.
 /// Source: splitmix64; Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators".
 struct Random {
     start: u64,
-    /// Binary digits of a number, which those of the element type hold exactly.
+    /// Bits of a number that every float type represents exactly.
     digits: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Rectifiers, and the other activations that take constants.
+//! Rectifiers, and other activations with constant parameters.
 //!
 //! Since iOS17 the constants may have another float type than `x`; here they may in every opset.
 
@@ -61,7 +61,7 @@ pub static PRELU: OpDef = OpDef {
         if equal || a.ty("x").rank() == 4 {
             return same_type(a);
         }
-        Err(Reject::new("channel-slopes", "`prelu` takes a slope for each channel on images alone")
+        Err(Reject::new("channel-slopes", "`prelu` takes a slope per channel only on images")
             .label("x", format!("{} axes", a.ty("x").rank()))
             .label("alpha", "elements that differ")
             .help("use `x` with four axes, or equal elements"))
@@ -248,7 +248,7 @@ pub static SOFTSIGN: OpDef = unary(
 const ALPHA: &[Param] = &[tensor("x", FLOATS), constant("alpha", FLOATS)];
 const ALPHA_BETA: &[Param] = &[tensor("x", FLOATS), constant("alpha", FLOATS), constant("beta", FLOATS)];
 
-/// The type rule of activations whose constants are one number each.
+/// The type rule of activations with scalar constants.
 fn scalars(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
     a.op.params[1..].iter().try_for_each(|p| one_number(a, p.name))?;
     same_type(a)
@@ -281,7 +281,7 @@ fn floats<'a>(a: &Call<'a>, name: &str) -> &'a [f64] {
     }
 }
 
-/// The meaning of functions of single elements of `x` and the number of their channel.
+/// Evaluates functions of elements of `x` and their channel index.
 fn map_channels(a: &Eval<'_>, f: impl Fn(f64, usize) -> f64) -> Vec<Tensor> {
     let (shape, step) = (&a.out().shape, strides(&a.out().shape)[1]);
     let elements = a.tensor("x").as_floats().iter().enumerate();
@@ -289,7 +289,7 @@ fn map_channels(a: &Eval<'_>, f: impl Fn(f64, usize) -> f64) -> Vec<Tensor> {
     vec![Tensor { ty: a.out().clone(), data: Data::Float(data) }]
 }
 
-/// `min(max(x, low), high)`, but what is not a number stays so.
+/// `min(max(x, low), high)`; NaN stays NaN.
 fn bounded(x: f64, low: f64, high: f64) -> f64 {
     if x.is_nan() { x } else { x.clamp(low, high) }
 }

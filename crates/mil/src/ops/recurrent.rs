@@ -1,4 +1,4 @@
-//! Recurrent layers: `x` is `[S, B, I]`, a sequence of `S` batches, and each step sees what the one before it left.
+//! Recurrent layers: `x` is `[S, B, I]`, a sequence of `S` batches; each step uses the state of the previous one.
 
 mod unroll;
 
@@ -16,11 +16,11 @@ use crate::ty::{Opset, Shape, TensorType};
 /// ```
 ///
 /// φ, ψ, χ are `recurrent_activation`, `cell_activation`, `activation`; p is `peephole`, in the order of the gates.
-/// Results: `h` of each step, or of the last alone, `[S or 1, B, H]`; the last `h` and `c`, `[B, H]`. `reverse` gives the
-/// steps as it takes them, the last of `x` first. `bidirectional` has both directions side by side, `[…, 2H]`, each step
-/// beside its element of `x`; the parameters `…_back` are those of the second.
+/// Results: `h` of each step, or only of the last, `[S or 1, B, H]`; the last `h` and `c`, `[B, H]`. `reverse` returns
+/// steps in processing order, the last of `x` first. `bidirectional` concatenates both directions, `[…, 2H]`, aligned with
+/// `x`; the parameters `…_back` are those of the second.
 ///
-/// coremltools takes constants alone for the parameters; here they may be any value.
+/// coremltools requires constant parameters; here they may be any value.
 /// Source: coremltools `iOS15/recurrent.py`, class `lstm`; that the cell is clipped, and the order of `reverse`, from its
 /// tests, `test_recurrent.py`.
 pub static LSTM: OpDef = OpDef {
@@ -86,7 +86,7 @@ pub static LSTM: OpDef = OpDef {
 /// φ and χ are `recurrent_activation` and `activation`; the order of the gates is r, o, z. Results: `h` of each step, or of
 /// the last alone, `[S or 1, B, H]`; the last `h`, `[B, H]`. `reverse` gives the steps as it takes them.
 ///
-/// coremltools takes constants alone for the parameters; here they may be any value.
+/// coremltools requires constant parameters; here they may be any value.
 /// Source: coremltools `iOS15/recurrent.py`, class `gru`. It writes `r ⊙ W_ho·h`, but its tests, `test_recurrent.py`, which
 /// ran on Core ML, reset `h` before the product, and that is not what PyTorch does.
 pub static GRU: OpDef = OpDef {
@@ -140,10 +140,10 @@ pub static GRU: OpDef = OpDef {
 
 /// `rnn(x, initial_h, weight_ih, weight_hh, …)`: `h ← χ(W_ih·x + W_hh·h + b)`, χ the `activation`.
 ///
-/// Results: `h` of each step, or of the last alone, `[S or 1, B, H]`; the last `h`, `[B, H]`. `reverse` gives the steps as it
+/// Results: `h` of each step, or only of the last, `[S or 1, B, H]`; the last `h`, `[B, H]`. `reverse` gives the steps as it
 /// takes them.
 ///
-/// coremltools takes constants alone for the parameters; here they may be any value.
+/// coremltools requires constant parameters; here they may be any value.
 /// Source: coremltools `iOS15/recurrent.py`, class `rnn`.
 pub static RNN: OpDef = OpDef {
     name: "rnn",
@@ -179,7 +179,7 @@ pub static RNN: OpDef = OpDef {
 fn activation(a: &Call<'_>, name: &str) -> Option<fn(f64) -> f64> {
     match a.str(name).to_ascii_lowercase().as_str() {
         "sigmoid" => Some(|x| 1.0 / (1.0 + (-x).exp())),
-        // Scaled by one, as its defaults are.
+        // Scaled by one, like its defaults.
         "tanh" | "scaled_tanh" => Some(f64::tanh),
         "relu" => Some(|x| if x < 0.0 { 0.0 } else { x }),
         "linear" => Some(|x| x),
@@ -192,7 +192,7 @@ fn check_activations(a: &Call<'_>, names: &[&'static str]) -> Result<(), Reject>
     match names.iter().find(|name| activation(a, name).is_none()) {
         None => Ok(()),
         Some(name) => {
-            let text = format!("`{}` knows no activation `{}`", a.op.name(), a.str(name));
+            let text = format!("`{}` has no activation `{}`", a.op.name(), a.str(name));
             Err(Reject::new("activation", text)
                 .help("use `sigmoid`, `tanh`, `scaled_tanh`, `relu`, `linear` or `hard_sigmoid`"))
         }
@@ -204,7 +204,7 @@ struct Plan {
     steps: usize,
     batch: usize,
     hidden: usize,
-    /// For each direction, whether it takes the last element first.
+    /// For each direction, whether it starts at the last element.
     reversed: &'static [bool],
     ty: TensorType,
 }
@@ -225,7 +225,7 @@ impl Plan {
             "reverse" => &[true],
             "bidirectional" if both => &[false, true],
             other => {
-                let text = format!("`{}` knows no direction `{other}`", a.op.name());
+                let text = format!("`{}` has no direction `{other}`", a.op.name());
                 let help =
                     if both { "`forward`, `reverse` or `bidirectional`" } else { "`forward` or `reverse`" };
                 return Err(Reject::new("direction", text).help(format!("use {help}")));
@@ -263,7 +263,7 @@ impl Plan {
                     .label(name, Shape(&a.ty(name).shape).to_string())
                     .label("x", Shape(&x.shape).to_string())
                     .label("weight_hh", Shape(&a.ty("weight_hh").shape).to_string())
-                    .help(format!("give it as {}", Shape(&shape))));
+                    .help(format!("its shape must be {}", Shape(&shape))));
             }
         }
         Ok(Plan { steps, batch, hidden, reversed, ty: TensorType::new(x.dtype, [batch, state]) })
@@ -299,7 +299,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// The parameters of one direction.
 struct Weights<'a> {
-    /// Gates, those of each element of the state counted.
+    /// Total number of gate elements.
     rows: usize,
     input: &'a [f64],
     hidden: &'a [f64],
@@ -332,7 +332,7 @@ impl Weights<'_> {
 /// One step: changes `h` and `c` of one member of the batch.
 type Step<'a> = dyn Fn(&Weights<'_>, &[f64], &mut [f64], &mut [f64]) + 'a;
 
-/// The results of a layer that takes `step` after step.
+/// The results of a layer that applies `step` repeatedly.
 fn recurrent(a: &Eval<'_>, gates: usize, step: &Step<'_>) -> Vec<Tensor> {
     let Ok(plan) = Plan::of(a, gates) else { return Vec::new() };
     let value = |name: &str| {
@@ -355,7 +355,7 @@ fn recurrent(a: &Eval<'_>, gates: usize, step: &Step<'_>) -> Vec<Tensor> {
                 let at = if reversed { plan.steps - 1 - n } else { n };
                 let from = (at * plan.batch + member) * input;
                 step(&weights, &x[from..from + input], h, c);
-                // Side by side with another direction, a step stands where its element does.
+                // With two directions, each step is aligned with its input element.
                 let row = if plan.reversed.len() > 1 { at } else { n };
                 if every {
                     let to = row * plan.batch * width;

@@ -113,7 +113,7 @@ pub static REDUCE_LOG_SUM: OpDef = reduction(
     }),
 );
 
-/// `reduce_log_sum_exp(x, axes, keep_dims)`: `log Σ eˣ` over `axes`, or over all; the maximum is taken out first.
+/// `reduce_log_sum_exp(x, axes, keep_dims)`: `log Σ eˣ` over `axes`, or over all; the maximum is subtracted first.
 /// Source: coremltools `iOS15/reduction.py`, class `reduce_log_sum_exp`.
 pub static REDUCE_LOG_SUM_EXP: OpDef = reduction(
     "reduce_log_sum_exp",
@@ -204,7 +204,7 @@ pub(super) fn reduced_type(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
     Ok(vec![TensorType::new(x.dtype, shape)])
 }
 
-/// The meaning of reductions: `f` of each group of elements that come together; of integers [`whole`].
+/// Evaluates reductions: `f` of each group of elements; for integers [`whole`].
 pub(super) fn fold(a: &Eval<'_>, f: impl Fn(&[f64]) -> f64) -> Vec<Tensor> {
     let x = a.tensor("x");
     let mut reduced = vec![!a.has("axes"); x.ty.rank()];
@@ -254,7 +254,7 @@ fn spread<'b>(g: &GradCall<'_, 'b>) -> Var<'b> {
     stretched(g, g.cotangent())
 }
 
-/// The cotangent goes to the elements that won, in equal parts where several did.
+/// The cotangent goes to the extreme elements, in equal parts if there are several.
 fn extremum_gradient(g: &mut GradCall<'_, '_>) {
     let (x, y, dy) = (g.arg("x"), g.output(), g.cotangent());
     let won = compare("equal", x, kept(g, y)).cast(g.ty("x").dtype);
@@ -275,7 +275,7 @@ fn index_type(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
         "int32" => DType::I32,
         "uint16" => DType::U16,
         other => {
-            return Err(Reject::new("index-dtype", format!("`{}` cannot give `{other}`", a.op.name()))
+            return Err(Reject::new("index-dtype", format!("`{}` cannot return `{other}`", a.op.name()))
                 .help("use `int32` or `uint16`"));
         }
     };

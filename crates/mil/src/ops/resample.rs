@@ -20,11 +20,11 @@ use crate::ty::{DType, Opset, Shape, TensorType};
 /// normalized_minus_one_to_one  p = ½·(c + 1)·(W − 1), or ½·((c + 1)·W − 1) without align_corners
 /// normalized_zero_to_one       p = c·(W − 1),         or c·W − ½           without align_corners
 /// ```
-/// Beyond the image stands `padding_value` (`constant`) or the nearest pixel (`border`), or the image is mirrored at its
-/// outermost pixels (`reflection`) or at their outer edges (`symmetric`). `nearest` takes the even one of two pixels. The
+/// Points outside of the image read `padding_value` (`constant`) or the nearest pixel (`border`), or are mirrored at its
+/// outermost pixels (`reflection`) or at their outer edges (`symmetric`). `nearest` rounds ties to the even pixel. The
 /// derivative by `coordinates` at a pixel is the one to its right.
 /// Source: coremltools `iOS15`, `iOS16` and `iOS17/image_resizing.py` (more types of `coordinates`), class `resample`;
-/// where the text leaves it open, PyTorch's `grid_sample`, which its frontend gives to it.
+/// where the text leaves it open, PyTorch's `grid_sample`, which its frontend converts to it.
 pub static RESAMPLE: OpDef = OpDef {
     name: "resample",
     since: Opset::Ios15,
@@ -110,7 +110,7 @@ pub(super) fn size(a: &Call<'_>) -> [usize; 2] {
     [a.ty("x").shape[2], a.ty("x").shape[3]]
 }
 
-/// How a point is read, and what stands beyond the image.
+/// How a point is sampled inside and outside of the image.
 pub(super) struct Scheme<'a> {
     nearest: bool,
     padding: &'a str,
@@ -120,7 +120,7 @@ pub(super) struct Scheme<'a> {
 }
 
 impl<'a> Scheme<'a> {
-    /// As the constants of a call say.
+    /// Reads the mode from the constants of a call.
     pub(super) fn of(a: &Call<'a>) -> Scheme<'a> {
         let affine = a.op.name() == "affine";
         Scheme {
@@ -144,7 +144,7 @@ impl<'a> Scheme<'a> {
         }
     }
 
-    /// Where the mirrors are: the first, and how far behind it the second.
+    /// The mirrors: the position of the first, and the distance to the second.
     fn mirrors(&self, size: usize) -> Option<(f64, f64)> {
         match self.padding {
             "reflection" => Some((0.0, size as f64 - 1.0)),
@@ -153,7 +153,7 @@ impl<'a> Scheme<'a> {
         }
     }
 
-    /// The place of coordinate `c` among `size` pixels; within them unless padding is constant.
+    /// The position of coordinate `c` among `size` pixels; within range unless padding is constant.
     pub(super) fn pixel(&self, c: f64, size: usize) -> f64 {
         let ((scale, shift), last) = (self.line(size), size as f64 - 1.0);
         let p = scale * c + shift;
@@ -164,7 +164,7 @@ impl<'a> Scheme<'a> {
             }
             _ => p,
         };
-        // What is not a number stays so.
+        // NaN stays NaN.
         let p = if self.padding == "constant" || p.is_nan() { p } else { p.clamp(0.0, last) };
         if self.nearest { p.round_ties_even() } else { p }
     }
@@ -211,7 +211,7 @@ pub(super) fn sampled(a: &Eval<'_>, scheme: &Scheme<'_>, points: &[[f64; 2]]) ->
 /// Two pixels and their weights.
 type Sides = [(Option<usize>, f64); 2];
 
-/// The two pixels beside `p`, with their weights; none is beyond the `size` there are.
+/// The two pixels next to `p`, with their weights; both are below `size`.
 fn taps(p: f64, size: usize) -> Sides {
     let (low, n) = (p.floor(), size as f64);
     if !(low >= -1.0 && low < n) {
@@ -221,7 +221,7 @@ fn taps(p: f64, size: usize) -> Sides {
     [(pixel(low), 1.0 - (p - low)), (pixel(low + 1.0), p - low)]
 }
 
-/// Gives `x` and `name` zeros, if they have no effect because there is nothing to sample or no point.
+/// Sets zero cotangents for `x` and `name`, if there is nothing to sample or no point.
 pub(super) fn gives_nothing(g: &mut GradCall<'_, '_>, name: &str) -> bool {
     let nothing = g.ty("x").elements() == 0 || g.output().ty().elements() == 0;
     for name in ["x", name] {
@@ -233,7 +233,7 @@ pub(super) fn gives_nothing(g: &mut GradCall<'_, '_>, name: &str) -> bool {
     nothing
 }
 
-/// Gives `x` its cotangent, and returns that of the coordinates `c`, fp32 `[B or 1, P, 2]`, if `wanted` is.
+/// Sets the cotangent of `x`, and returns that of the coordinates `c`, fp32 `[B or 1, P, 2]`, if `wanted`.
 ///
 /// As products: `y[p] = Σ V[p, i]·U[p, j]·x[i, j]`, `U` and `V` the tents of the points. The derived program holds them
 /// whole, so it works on `P·(H + W)` numbers for each channel.

@@ -1,7 +1,7 @@
 //! Images cut and resized along their axes.
 //!
-//! Resizing works along one axis after another: sample `i` of an axis is taken at a point between its elements, either
-//! the nearest element or a mean of the two beside it.
+//! Resizing works along one axis after another: sample `i` of an axis is the nearest element to a point, or an
+//! interpolation of the two elements around it.
 
 use super::grid::{SAMPLING_MODES, Sampling, Tap, tent, written};
 use super::parts::{between_zeros, zeros};
@@ -200,7 +200,7 @@ impl<'a> Plan<'a> {
         let (x, ty, shape) = (a.ty("x"), a.ty("shape"), a.ints("shape"));
         let count = usize::try_from(a.int("resized_dims")).ok().filter(|&n| n <= shape.len());
         let Some(count) = count.filter(|_| ty.rank() == 1 && shape.len() <= x.rank()) else {
-            return Err(Reject::new("resized-axes", "`resize` cannot tell which axes get which sizes")
+            return Err(Reject::new("resized-axes", "`resize` needs one size for each resized axis")
                 .label("x", format!("{} axes", x.rank()))
                 .label("shape", Shape(&ty.shape).to_string())
                 .label("resized_dims", a.int("resized_dims").to_string())
@@ -245,7 +245,7 @@ pub(super) fn one_of(a: &Call<'_>, name: &'static str, known: &[&str]) -> Result
         return Ok(());
     }
     let list: Vec<String> = known.iter().map(|k| format!("`{k}`")).collect();
-    Err(Reject::new("unknown-mode", format!("`{}` knows no `{name}` `{given}`", a.op.name()))
+    Err(Reject::new("unknown-mode", format!("`{}` has no `{name}` `{given}`", a.op.name()))
         .label(name, "no mode of this operation")
         .help(format!("use {}", list.join(", "))))
 }
@@ -278,7 +278,7 @@ fn scaled(a: &Call<'_>) -> Result<[i64; 2], Reject> {
     Ok([size(0)?, size(1)?])
 }
 
-/// Height and width as they are asked for.
+/// The requested height and width.
 fn targets(a: &Call<'_>) -> Result<[i64; 2], Reject> {
     planes(a)?;
     for name in ["target_size_height", "target_size_width"] {
@@ -356,7 +356,7 @@ fn resized_gradient(g: &mut GradCall<'_, '_>) {
     g.give("x", v);
 }
 
-/// Begin and size of what `crop` leaves.
+/// Begin and size of the cropped region.
 fn cropped(a: &Call<'_>) -> Result<(Vec<usize>, Vec<usize>), Reject> {
     planes(a)?;
     let x = a.ty("x");
@@ -369,10 +369,10 @@ fn cropped(a: &Call<'_>) -> Result<(Vec<usize>, Vec<usize>), Reject> {
         };
         let left = rest.and_then(|(b, e)| x.shape[axis].checked_sub(b)?.checked_sub(e).map(|n| (b, n)));
         let Some((b, n)) = left.filter(|(_, n)| *n > 0) else {
-            return Err(Reject::new("crop-size", "`crop` leaves nothing of `x`, or is told no two sizes")
+            return Err(Reject::new("crop-size", "`crop` leaves nothing of `x`, or lacks two sizes")
                 .label("x", Shape(&x.shape).to_string())
                 .label(name, format!("{cut:?}"))
-                .help("give two numbers, none negative, that leave at least one row and column"));
+                .help("pass two nonnegative numbers that leave at least one row and column"));
         };
         (begin[axis], size[axis]) = (b, n);
     }

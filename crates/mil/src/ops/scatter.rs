@@ -1,6 +1,6 @@
-//! Elements taken from places that indices name, and put there.
+//! Gathers and scatters along axes by indices.
 //!
-//! A negative index counts from the end; what is out of range, which coremltools leaves undefined, is taken as the nearest
+//! A negative index counts from the end; one out of range, undefined in coremltools, is clamped to the nearest
 //! index, as `gather` does.
 
 use super::elementwise::floor_parts;
@@ -39,7 +39,7 @@ pub static GATHER_ALONG_AXIS: OpDef = OpDef {
         vec![taken(a, places)]
     },
     grad: Grad::Rule(|g| {
-        // dx adds each cotangent where the element came from
+        // dx adds each cotangent at the element's source
         let none = zeros(g, g.ty("x"));
         let axis = ("axis", Input::Int(g.int("axis")));
         let dx = put_back(g, "scatter_along_axis", none, vec![axis]);
@@ -48,7 +48,7 @@ pub static GATHER_ALONG_AXIS: OpDef = OpDef {
 };
 
 /// `gather_nd(x, indices, batch_dims, validate_indices)`: the slices of `x` that the rows of `indices` name: a row's
-/// numbers are indices along the first axes, behind `batch_dims` that both have.
+/// numbers are indices along the first axes after the common `batch_dims`.
 /// Source: coremltools `iOS15`, `iOS16` (`batch_dims`) and `iOS17/scatter_gather.py`, class `gather_nd`.
 pub static GATHER_ND: OpDef = OpDef {
     name: "gather_nd",
@@ -179,7 +179,7 @@ fn whole_rows<'b>(g: &GradCall<'_, 'b>) -> Var<'b> {
     Var::concat(columns.collect(), rank as i64 - 1).unwrap_or(indices)
 }
 
-/// The elements of `x` at `places`.
+/// Gathers the elements of `x` at `places`.
 fn taken(a: &Eval<'_>, places: Vec<usize>) -> Tensor {
     let mut next = places.into_iter();
     a.tensor("x").gathered(a.out().clone(), |_| next.next().unwrap_or(0))
@@ -192,12 +192,12 @@ fn scattered_type(a: &Call<'_>, shape: &[usize]) -> Result<Vec<TensorType>, Reje
     equal_dtypes(a, &["data", "updates"])?;
     let (data, updates) = (a.ty("data"), a.ty("updates"));
     if updates.shape != shape || (data.elements() == 0 && updates.elements() > 0) {
-        let want = format!("`updates` has to be {}", Shape(shape));
-        let reject = refuse(a, "data", "cannot put the updates there").help(want);
+        let want = format!("`updates` must be {}", Shape(shape));
+        let reject = refuse(a, "data", "cannot store the updates there").help(want);
         return Err(reject.label("updates", Shape(&updates.shape).to_string()));
     }
     if !MODES.contains(&a.str("mode")) {
-        let text = format!("`{}` knows no mode `{}`", a.op.name(), a.str("mode"));
+        let text = format!("`{}` has no mode `{}`", a.op.name(), a.str("mode"));
         return Err(Reject::new("scatter-mode", text).help(format!("use one of {}", MODES.join(", "))));
     }
     Ok(vec![data.clone()])
@@ -249,13 +249,13 @@ fn scattered(a: &Eval<'_>, kind: Indexing) -> Vec<Tensor> {
                 to[at] = wrap(joined, out.ty.dtype);
             }
         }
-        // Other kinds are not among the dtypes.
+        // No other dtypes are accepted.
         _ => {}
     }
     vec![out]
 }
 
-/// The cotangent of the result added into `none`, zeros, where the elements came from.
+/// Scatter-adds the cotangent of the result into the zeros `none`, at the elements' sources.
 fn put_back<'b>(
     g: &GradCall<'_, 'b>,
     op: &str,
@@ -272,7 +272,7 @@ fn put_back<'b>(
     g.builder().op(op, args)
 }
 
-/// `data` gets the cotangent where it came through, `updates` where they were put.
+/// `data` receives the cotangent where it is unchanged, `updates` where they were stored.
 fn scatter_gradient<'b>(
     g: &mut GradCall<'_, 'b>,
     kind: Indexing,
@@ -282,11 +282,11 @@ fn scatter_gradient<'b>(
 ) {
     let (dz, indices, mode) = (g.cotangent(), g.arg("indices"), g.str("mode"));
     if !matches!(mode, "add" | "sub" | "update") {
-        g.refuse("only updates that are added, taken away or put in place are differentiated");
+        g.refuse("only the modes add, sub and update have a gradient");
         return;
     }
     if mode == "update" && !are_distinct(g, kind) {
-        g.refuse("which of several updates of one place lasts is not known before it runs");
+        g.refuse("which of several updates of one position is last is unknown at compile time");
         return;
     }
     let back =

@@ -1,4 +1,4 @@
-//! Other shapes for the same elements.
+//! Reshapes: other shapes for the same elements.
 
 use super::parts::zeros;
 use super::unary::same_type;
@@ -28,8 +28,8 @@ pub static IDENTITY: OpDef = OpDef {
 
 /// `reshape(x, shape)`: the same elements in another shape; one `-1` is inferred, `0` keeps the axis.
 ///
-/// Axes are counted from the last for `0`; where `x` has none, it stands for 1. Up to iOS16, `0` needs as many axes
-/// as `x` has, and then means the same.
+/// For `0`, axes are counted from the last; where `x` has none, it means 1. Up to iOS16, `0` needs the rank of `x`, and
+/// then means the same.
 /// Source: coremltools `iOS15` and `iOS17/tensor_transformation.py`, class `reshape`.
 pub static RESHAPE: OpDef = OpDef {
     name: "reshape",
@@ -73,7 +73,7 @@ pub static TRANSPOSE: OpDef = OpDef {
     }),
 };
 
-/// `expand_dims(x, axes)`: axes of size 1 at the places `axes` of the result.
+/// `expand_dims(x, axes)`: inserts axes of size 1 at the positions `axes` of the result.
 /// Source: coremltools `iOS15/tensor_transformation.py`, class `expand_dims`.
 pub static EXPAND_DIMS: OpDef = OpDef {
     name: "expand_dims",
@@ -86,7 +86,7 @@ pub static EXPAND_DIMS: OpDef = OpDef {
     grad: SHAPE_BACK,
 };
 
-/// `squeeze(x, axes)`: without those of `axes` that have size 1, or without all such axes.
+/// `squeeze(x, axes)`: removes those of `axes` that have size 1, or all such axes.
 /// Source: coremltools `iOS15/tensor_transformation.py`, class `squeeze`; as there, larger axes stay.
 pub static SQUEEZE: OpDef = OpDef {
     name: "squeeze",
@@ -107,7 +107,7 @@ pub static SQUEEZE: OpDef = OpDef {
     grad: SHAPE_BACK,
 };
 
-/// `flatten2d(x, axis)`: the axes before `axis` as one, and the others as one.
+/// `flatten2d(x, axis)`: merges the axes before `axis` into one, and the others into one.
 /// Source: coremltools `iOS15/tensor_operation.py`, class `flatten2d`.
 pub static FLATTEN2D: OpDef = OpDef {
     name: "flatten2d",
@@ -117,7 +117,7 @@ pub static FLATTEN2D: OpDef = OpDef {
     work: Work::Free,
     infer: |a| {
         let x = a.ty("x");
-        // It stands between two axes, so there is one place more than axes; but −1 is before the last axis.
+        // It is a position between axes, so there is one more position than axes; but −1 is before the last axis.
         let axis = if a.int("axis") == x.rank() as i64 {
             x.rank()
         } else {
@@ -160,7 +160,7 @@ pub static RESHAPE_LIKE: OpDef = OpDef {
     }),
 };
 
-/// The gradient of what keeps the elements in order: the shape of `x` again.
+/// The gradient of operations that keep the order of elements: reshapes to the shape of `x`.
 const SHAPE_BACK: Grad = Grad::Rule(|g| {
     let dx = g.cotangent().reshape(&g.ty("x").shape);
     g.give("x", dx);
@@ -237,7 +237,7 @@ fn reshaped_like(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
     for (name, data) in &listed {
         let reject = match data {
             None => Reject::new("must-be-const", "`reshape_like` needs constant bounds")
-                .label(name, "not known before it runs"),
+                .label(name, "unknown at compile time"),
             Some(d) if d.len() != refs.len() || d.iter().any(|d| d.len() != 1) => {
                 Reject::new("reshape-like-bounds", "`reshape_like` needs one bound for each tensor")
                     .label("ref_tensors", format!("{} tensors", refs.len()))

@@ -1,6 +1,6 @@
 //! Parts of a tensor.
 
-use super::parts::{apart, between_zeros, put_at, reversed, zeros};
+use super::parts::{between_zeros, dilated, put_at, reversed, zeros};
 use super::unary::{equal_dtypes, same_type};
 use crate::build::Input;
 use crate::diag::Reject;
@@ -52,7 +52,7 @@ pub static SLICE_BY_SIZE: OpDef = OpDef {
 
 /// `slice_by_index(x, begin, end, stride, begin_mask, end_mask, squeeze_mask)`: `x[begin:end:stride]` as in NumPy.
 ///
-/// Negative `begin` and `end` count from the end, and a true mask stands for a bound that is left out. A true
+/// Negative `begin` and `end` count from the end, and a true mask omits a bound. A true
 /// `squeeze_mask` takes the element at `begin` and drops the axis. There may be nothing
 /// in between. Bounds may be computed where they decide no size: of axes that are squeezed.
 /// Source: coremltools `iOS15` and, for narrow bounds, `iOS17/tensor_transformation.py`, class `slice_by_index`.
@@ -76,11 +76,11 @@ pub static SLICE_BY_INDEX: OpDef = OpDef {
         let Some(shape) = shape else {
             return Err(Reject::new(
                 "data-dependent",
-                "how much `slice_by_index` takes depends on computed bounds",
+                "the size of `slice_by_index` depends on computed bounds",
             )
             .label("begin", describe(a, "begin"))
             .label("end", describe(a, "end"))
-            .help("take a part of constant size with `slice_by_size`, or run it with `--engine reference`"));
+            .help("slice a constant size with `slice_by_size`, or run it with `--engine reference`"));
         };
         Ok(vec![TensorType::new(a.ty("x").dtype, shape)])
     },
@@ -93,7 +93,7 @@ pub static SLICE_BY_INDEX: OpDef = OpDef {
         if !is_placed(g) {
             return g.refuse("its bounds are computed");
         }
-        // dx is dy between zeros: first those that a stride left out, then those around
+        // dx is dy with zeros inserted between strided elements, then padded
         let ranges = ranges(g).unwrap_or_default();
         let mut size: Vec<usize> = ranges.iter().map(|r| r.len).collect();
         let mut v = g.cotangent();
@@ -108,7 +108,7 @@ pub static SLICE_BY_INDEX: OpDef = OpDef {
                 v = reversed(v, vec![axis as i64]);
             }
             if r.step.abs() > 1 {
-                v = apart(g, v, &mut size, axis, r.step.unsigned_abs() as usize);
+                v = dilated(g, v, &mut size, axis, r.step.unsigned_abs() as usize);
             }
         }
         let dx = between_zeros(g, v, &begin, size);
@@ -142,7 +142,7 @@ pub static SLICE_UPDATE: OpDef = OpDef {
             let part = kept_shape(&ranges(a)?);
             (update.shape == part, part)
         } else {
-            // What is decided has to be so, what is not can be all of an axis.
+            // Known bounds must match; unknown ones can cover all of an axis.
             let (sizes, whole) = (sizes(a)?, kept_axes(a));
             let fits = sizes.len() == update.rank()
                 && sizes.iter().zip(&whole).zip(&update.shape).all(|((size, &most), &own)| match size {
@@ -156,8 +156,8 @@ pub static SLICE_UPDATE: OpDef = OpDef {
             let (part, own) = (Shape(&part).to_string(), Shape(&update.shape).to_string());
             let text = format!("`slice_update` puts an `update` of {own} over a part of {part}");
             let help = match update.rank() {
-                0 => "a single number takes one axis: do not squeeze all",
-                _ => "let `begin` and `end` be as far apart as `update` is large, inside of `x`",
+                0 => "a scalar needs one axis: do not squeeze all",
+                _ => "choose `begin` and `end` within `x` so that the slice has the size of `update`",
             };
             let reject = Reject::new("slice-update", text).label("x", format!("{part} of it"));
             return Err(reject.label("update", own).help(help));
@@ -208,7 +208,7 @@ pub static SLICE_UPDATE: OpDef = OpDef {
     }),
 };
 
-/// The arguments that say which part, for gradient rules.
+/// The arguments that select the part, for gradient rules.
 fn bounds<'b>(g: &GradCall<'_, 'b>) -> Vec<(&'static str, Input<'b>)> {
     let ints = ["begin", "end", "stride"].map(|name| {
         let computed = g.has(name) && g.data(name).is_none();
@@ -247,7 +247,7 @@ fn part(a: &Call<'_>) -> Result<(Vec<usize>, Vec<usize>), Reject> {
 fn part_from_anywhere(a: &Call<'_>) -> Result<Vec<usize>, Reject> {
     let (x, size) = (a.ty("x"), a.ints("size"));
     if size.contains(&-1) && size.len() == x.rank() {
-        return Err(Reject::new("data-dependent", "what is left to the end depends on a computed `begin`")
+        return Err(Reject::new("data-dependent", "the size up to the end depends on a computed `begin`")
             .label("begin", describe(a, "begin"))
             .label("size", format!("{size:?}"))
             .help("write each size, or run it with `--engine reference`"));
@@ -315,12 +315,12 @@ fn lengths(a: &Call<'_>) -> Result<(), Reject> {
     Ok(())
 }
 
-/// The shape of the part that `ranges` take.
+/// The shape of the part selected by `ranges`.
 fn kept_shape(ranges: &[Range]) -> Vec<usize> {
     ranges.iter().filter(|r| !r.squeezed).map(|r| r.len).collect()
 }
 
-/// The flat position in `shape` of each index of the part that `ranges` take.
+/// The flat position in `shape` of each index of the part selected by `ranges`.
 fn source(ranges: &[Range], shape: &[usize]) -> impl FnMut(&[usize]) -> usize + use<> {
     let steps = strides(shape);
     let start: usize = ranges.iter().zip(&steps).map(|(r, s)| r.start * s).sum();
@@ -332,7 +332,7 @@ fn source(ranges: &[Range], shape: &[usize]) -> impl FnMut(&[usize]) -> usize + 
     }
 }
 
-/// What `slice_by_index` takes of one axis.
+/// The range that `slice_by_index` selects along one axis.
 struct Range {
     start: usize,
     step: i64,

@@ -9,7 +9,7 @@ use crate::tensor::{Data, Tensor, unflatten};
 use crate::ty::{DType, Opset, Shape, TensorType};
 
 /// `depth_to_space(x, block_size)`: `[n, b·b·c, h, w]` to `[n, c, h·b, w·b]`; the channels of a pixel `(i, j)` of the
-/// block stand together, at `(i·b + j)·c`.
+/// block are adjacent, at `(i·b + j)·c`.
 /// Source: coremltools `iOS15/tensor_transformation.py`, class `depth_to_space`; the order is TensorFlow's, from which it
 /// is converted as it is.
 pub static DEPTH_TO_SPACE: OpDef = OpDef {
@@ -42,7 +42,7 @@ pub static SPACE_TO_DEPTH: OpDef = OpDef {
     }),
 };
 
-/// `pixel_shuffle(x, upscale_factor)`: `[n, c·f·f, h, w]` to `[n, c, h·f, w·f]`; the pixels of a channel stand together.
+/// `pixel_shuffle(x, upscale_factor)`: `[n, c·f·f, h, w]` to `[n, c, h·f, w·f]`; the pixels of a channel are adjacent.
 /// Source: coremltools `iOS15/tensor_transformation.py`, class `pixel_shuffle`; the order is PyTorch's.
 pub static PIXEL_SHUFFLE: OpDef = OpDef {
     name: "pixel_shuffle",
@@ -53,7 +53,7 @@ pub static PIXEL_SHUFFLE: OpDef = OpDef {
     infer: |a| spread(a, "upscale_factor"),
     eval: |a| spread_out(a, "upscale_factor", Order::ChannelFirst),
     grad: Grad::Rule(|g| {
-        // `space_to_depth`, then the channels in the other order; `pixel_unshuffle` came later.
+        // `space_to_depth`, then the channels in the other order; `pixel_unshuffle` is newer.
         let (factor, x) = (g.int("upscale_factor"), g.ty("x").shape.clone());
         let block = factor as usize * factor as usize;
         let dx = blocks(g, "space_to_depth", g.cotangent(), factor);
@@ -80,7 +80,7 @@ pub static PIXEL_UNSHUFFLE: OpDef = OpDef {
 };
 
 /// `space_to_batch(x, block_shape, paddings)`: `x`, with zeros around it, `[n, c, h·a, w·b]`, to `[a·b·n, c, h, w]`;
-/// the images of a pixel `(i, j)` of the block stand together, at `(i·b + j)·n`.
+/// the images of a pixel `(i, j)` of the block are adjacent, at `(i·b + j)·n`.
 /// Source: coremltools `iOS15/tensor_transformation.py`, class `space_to_batch`; the order is TensorFlow's.
 pub static SPACE_TO_BATCH: OpDef = OpDef {
     name: "space_to_batch",
@@ -207,7 +207,7 @@ fn block(a: &Call<'_>, name: &'static str) -> Option<(usize, usize)> {
     Some((block, block.checked_mul(block)?))
 }
 
-/// The type rule of what spreads channels over pixels.
+/// The type rule of operations that move channels to pixels.
 fn spread(a: &Call<'_>, name: &'static str) -> Result<Vec<TensorType>, Reject> {
     let [n, c, h, w] = image(a)?;
     let out = || {
@@ -221,7 +221,7 @@ fn spread(a: &Call<'_>, name: &'static str) -> Result<Vec<TensorType>, Reject> {
     Ok(vec![TensorType::new(a.ty("x").dtype, shape)])
 }
 
-/// The type rule of what gathers pixels in channels.
+/// The type rule of operations that move pixels to channels.
 fn gather(a: &Call<'_>, name: &'static str) -> Result<Vec<TensorType>, Reject> {
     let [n, c, h, w] = image(a)?;
     let out = || {
@@ -252,7 +252,7 @@ fn gathered(a: &Eval<'_>, name: &'static str, order: Order) -> Vec<Tensor> {
     })
 }
 
-/// The result whose element at each index is that of `x` at `from(index)`, or 0 if there is none.
+/// Builds the result: the element at each index is that of `x` at `from(index)`, or 0 for `None`.
 fn picked(a: &Eval<'_>, from: impl Fn(&[usize]) -> Option<[usize; 4]>) -> Vec<Tensor> {
     let (x, out) = (a.tensor("x"), a.out());
     let mut index = vec![0; out.rank()];

@@ -1,7 +1,7 @@
-//! Memory that keeps its value between runs.
+//! State operations: variables that persist between runs.
 //!
-//! The reader turns a state into a parameter and a result of the function, so that here reading and writing are plain
-//! values: what is written is what the next reading finds.
+//! The parser turns a state into a parameter and a result of the function, so reads and writes are plain values here: a
+//! read returns the last written value.
 
 use crate::diag::Reject;
 use crate::op::{ANY, Axes, Call, Grad, OpDef, Work, tensor};
@@ -57,7 +57,7 @@ pub static COREML_UPDATE_STATE: OpDef = OpDef {
         let dy = g.cotangent();
         g.give("value", dy);
         if g.wants("state") {
-            // What is overwritten has no part in the result.
+            // The overwritten value does not affect the result.
             g.give("state", dy * 0.0);
         }
     }),
@@ -68,7 +68,7 @@ fn same_types(a: &Call<'_>, state: &'static str, value: &'static str) -> Result<
     if same.0 == same.1 {
         return Ok(());
     }
-    Err(Reject::new("state-type", "a state keeps its type")
+    Err(Reject::new("state-type", "the type of a state cannot change")
         .label(state, same.0.to_string())
         .label(value, same.1.to_string()))
 }

@@ -15,7 +15,7 @@ pub static TAN: OpDef = unary(
     }),
 );
 
-/// `asin(x)`: the angle in `[−π/2, π/2]` whose sine is `x`; not a number beyond ±1.
+/// `asin(x)`: the angle in `[−π/2, π/2]` whose sine is `x`; NaN beyond ±1.
 /// Source: coremltools `iOS15/elementwise_unary.py`, class `asin`.
 pub static ASIN: OpDef = unary(
     "asin",
@@ -27,7 +27,7 @@ pub static ASIN: OpDef = unary(
     }),
 );
 
-/// `acos(x)`: the angle in `[0, π]` whose cosine is `x`; not a number beyond ±1.
+/// `acos(x)`: the angle in `[0, π]` whose cosine is `x`; NaN beyond ±1.
 /// Source: coremltools `iOS15/elementwise_unary.py`, class `acos`.
 pub static ACOS: OpDef = unary(
     "acos",

@@ -195,7 +195,7 @@ pub static CLIP: OpDef = OpDef {
     },
     eval: |a| map(a, |x| held(x, a.float("alpha"), a.float("beta"))),
     grad: Grad::Rule(|g| {
-        // dx = dy where x came through unchanged
+        // dx = dy where x is unchanged
         let (x, y, dy) = (g.arg("x"), g.output(), g.cotangent());
         let unchanged = super::logic::compare("equal", x, y);
         g.give("x", super::logic::choose(unchanged, Some(dy), None));
@@ -229,7 +229,7 @@ pub static THRESHOLD: OpDef = OpDef {
 };
 
 /// Why functions that only jump have no gradient.
-const STEPS: &str = "it is constant between its jumps";
+const STEPS: &str = "it is piecewise constant";
 
 const X: &[Param] = &[tensor("x", FLOATS)];
 const X_NUMBER: &[Param] = &[tensor("x", NUMBERS)];
@@ -286,7 +286,7 @@ pub(super) fn one_number(a: &Call<'_>, name: &'static str) -> Result<(), Reject>
         .label(name, Shape(shape).to_string()))
 }
 
-/// The meaning of functions of single floats of `x`.
+/// Evaluates elementwise float functions of `x`.
 pub(super) fn map(a: &Eval<'_>, f: impl Fn(f64) -> f64) -> Vec<Tensor> {
     let data = a.tensor("x").as_floats().iter().map(|&x| f(x)).collect();
     vec![Tensor { ty: a.out().clone(), data: Data::Float(data) }]
@@ -302,8 +302,7 @@ fn map_numbers(a: &Eval<'_>, float: impl Fn(f64) -> f64, int: impl Fn(i64) -> i6
     }
 }
 
-/// Results of arithmetic on integers that need not be integers: without their fraction, and as the last number on their
-/// side if they are beyond the type; of other types as they are.
+/// Converts results of integer arithmetic that may be fractional: truncates and saturates; other types pass.
 pub(super) fn whole(tensor: Tensor) -> Tensor {
     match (tensor.ty.dtype.int_range(), tensor.data) {
         (Some((lo, hi)), Data::Float(v)) => {
@@ -328,7 +327,7 @@ pub(super) fn wrap(x: i64, dtype: crate::DType) -> i64 {
     }
 }
 
-/// Operation `op` of `x` alone, for gradient rules.
+/// Applies the unary operation `op` to `x`, for gradient rules.
 pub(super) fn apply<'b>(op: &str, x: Var<'b>) -> Var<'b> {
     x.builder().op(op, [("x", x.into())])
 }

@@ -1,4 +1,4 @@
-//! Windows that move over the spatial axes of `[N, C, *D]`: what convolutions and pools have in common.
+//! Windows over the spatial axes of `[N, C, *D]`, shared by convolutions and pools.
 
 use crate::build::{Input, Var};
 use crate::diag::Reject;
@@ -21,24 +21,24 @@ pub struct Axis {
     pub stride: usize,
     /// Padding before the first element.
     pub before: usize,
-    /// Padding behind the last.
+    /// Padding after the last element.
     pub after: usize,
     /// The number of windows.
     pub count: usize,
 }
 
 impl Axis {
-    /// From the first element of a window to behind the last.
+    /// The extent of a window, with dilation.
     fn reach(&self) -> usize {
         (self.size - 1) * self.dilation + 1
     }
 
-    /// From the first element of the first window to behind the last of the last.
+    /// The extent of all windows together.
     fn span(&self) -> usize {
         (self.count - 1) * self.stride + self.reach()
     }
 
-    /// The padding that windows reach into behind the last element: less than `after` where some of it is left over,
+    /// The padding after the last element that windows cover: less than `after` if some of it is unused,
     /// more where the number of windows was rounded up.
     pub fn reached_after(&self) -> usize {
         self.span().saturating_sub(self.before + self.len)
@@ -49,12 +49,12 @@ impl Axis {
         (at * self.stride + tap * self.dilation).checked_sub(self.before).filter(|&p| p < self.len)
     }
 
-    /// Elements of window `at`, those in the padding counted, those beyond it not.
+    /// Elements of window `at`, including padding, excluding those beyond it.
     pub fn padded_size(&self, at: usize) -> usize {
         (self.before + self.len + self.after).saturating_sub(at * self.stride).min(self.size)
     }
 
-    /// The same windows without the elements that are in the padding for all of them; for those that are not dilated.
+    /// The same windows without elements that are always padding; for windows without dilation.
     pub fn trimmed(&self) -> Axis {
         let first = self.before.saturating_sub((self.count - 1) * self.stride);
         let behind = self.size.min(self.before + self.len);
@@ -66,11 +66,11 @@ impl Axis {
 enum Padding {
     Same,
     SameLower,
-    /// Before and behind each axis.
+    /// Before and after each axis.
     Given(Vec<usize>),
 }
 
-/// What parameters say of windows, before it is known how many there are.
+/// Window parameters, before the number of windows is known.
 struct Plan {
     stride: Vec<usize>,
     dilation: Vec<usize>,
@@ -84,7 +84,7 @@ impl Plan {
         let padding = match kind.as_str() {
             kind if !paddings.contains(&kind) => {
                 let known = paddings.iter().map(|p| format!("`{p}`")).collect::<Vec<_>>().join(", ");
-                let text = format!("`{}` knows no padding `{}`", a.op.name(), a.str("pad_type"));
+                let text = format!("`{}` has no padding `{}`", a.op.name(), a.str("pad_type"));
                 return Err(Reject::new("pad-type", text).help(format!("use one of {known}")));
             }
             "same" => Padding::Same,
@@ -99,7 +99,7 @@ impl Plan {
         Ok(Plan { stride: list(a, "strides", axes, 1)?, dilation, padding })
     }
 
-    /// Axis `i` without its windows counted, `len` long.
+    /// Axis `i` of length `len`, without its number of windows.
     fn axis(&self, i: usize, len: usize, size: usize) -> Axis {
         let (stride, dilation) = (self.stride[i], self.dilation[i]);
         let mut axis = Axis { len, size, dilation, stride, before: 0, after: 0, count: 1 };
@@ -115,7 +115,7 @@ impl Plan {
     }
 }
 
-/// The `n` numbers of parameter `name`, all at least `least`, which is also what holds if it is absent.
+/// The `n` numbers of parameter `name`, all at least `least`, which is also the default.
 fn list(a: &Call<'_>, name: &'static str, n: usize, least: usize) -> Result<Vec<usize>, Reject> {
     if !a.has(name) {
         return Ok(vec![least; n]);
@@ -127,7 +127,7 @@ fn list(a: &Call<'_>, name: &'static str, n: usize, least: usize) -> Result<Vec<
     })
 }
 
-/// The sizes of windows that parameter `name` gives.
+/// The window sizes in parameter `name`.
 pub(super) fn sizes(a: &Call<'_>, name: &'static str, axes: usize) -> Result<Vec<usize>, Reject> {
     list(a, name, axes, 1)
 }
@@ -149,7 +149,7 @@ pub(super) fn check_image(a: &Call<'_>, name: &'static str) -> Result<(), Reject
 /// Whether the last window may reach beyond the padding.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Rest {
-    /// No: what is left over of an axis is not seen.
+    /// No: the remainder of an axis is ignored.
     LeftOut,
     /// Yes, as long as it starts before the padding at the end.
     Seen,
@@ -166,7 +166,7 @@ pub(super) fn windows(a: &Call<'_>, sizes: &[usize], rest: Rest) -> Result<Vec<A
             let text = format!("the window of `{}` is larger than the padded `x`", a.op.name());
             return Err(Reject::new("window", text)
                 .label("x", format!("{padded} elements with padding along axis {}", i + 2))
-                .help(format!("the window takes {}", axis.reach())));
+                .help(format!("the window needs {} elements", axis.reach())));
         };
         axis.count = match rest {
             Rest::LeftOut => room / axis.stride + 1,
@@ -181,7 +181,7 @@ pub(super) fn windows(a: &Call<'_>, sizes: &[usize], rest: Rest) -> Result<Vec<A
     spatial.iter().zip(sizes).enumerate().map(of).collect()
 }
 
-/// Windows of `sizes` that a transposed convolution writes, one for each element of `x`; `len` is what it gives.
+/// Windows of `sizes` that a transposed convolution writes, one for each element of `x`; `len` is the result's length.
 pub(super) fn written_windows(
     a: &Call<'_>,
     sizes: &[usize],
@@ -200,17 +200,19 @@ pub(super) fn written_windows(
             Err(Reject::new("output-size", format!("`conv_transpose` {text}"))
                 .label("x", format!("{count} elements along axis {}", i + 2))
                 .help(format!(
-                    "with these windows it gives {} elements before it cuts off `pad`",
+                    "with these windows the result has {} elements before `pad` is removed",
                     bare.span()
                 )))
         };
         if len == 0 || len > LONGEST_AXIS {
-            return refuse("gives nothing, or too much, along an axis");
+            return refuse("has an empty or too large result along an axis");
         }
         let axis = Axis { count, ..plan.axis(i, len, size) };
         let room = (len + axis.before + axis.after).checked_sub(axis.reach());
         if room.map(|room| room / axis.stride + 1) != Some(count) {
-            return refuse("cannot give this `output_shape`: `conv` would not make the shape of `x` of it");
+            return refuse(
+                "cannot produce this `output_shape`: `conv` would not map it back to the shape of `x`",
+            );
         }
         Ok(axis)
     };

@@ -1,8 +1,8 @@
 //! Cuts one function into programs that are dispatched one after the other.
 //!
-//! The function, as a rule the [`Joint`](crate::grad::Joint) of a layer and its gradient, says what is computed; the
-//! selections say in which program, by [`Scope`]. What crosses from one to the next follows: each value that a part
-//! uses and does not compute comes from the nearest earlier part that computes it, or else from the host.
+//! The function, usually the [`Joint`](crate::grad::Joint) of a layer and its gradient, defines the computation; the
+//! selections assign it to programs, by [`Scope`]. The crossing values follow: each value that a part uses and does not
+//! compute comes from the nearest earlier part that computes it, or else from the host.
 
 use crate::build::Builder;
 use crate::diag::Report;
@@ -11,12 +11,12 @@ use crate::ty::TensorType;
 use crate::verify::Verified;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// What one program is to hold.
+/// The content of one program.
 #[derive(Clone, Debug)]
 pub struct Selection {
     /// The name of the program.
     pub name: String,
-    /// The scopes that it computes, with their parts. One that an earlier program computes too is computed again, so that its values
+    /// The scopes that it computes, with their parts. A scope may be in several programs; it is then recomputed, so that its values
     /// need not cross.
     pub scopes: Vec<Scope>,
 }
@@ -24,7 +24,7 @@ pub struct Selection {
 /// How a function is to be cut.
 #[derive(Clone, Debug)]
 pub struct Cut<'a> {
-    /// What is computed.
+    /// The function to cut.
     pub function: &'a Function,
     /// Into which programs, in order of dispatch.
     pub selections: &'a [Selection],
@@ -32,7 +32,7 @@ pub struct Cut<'a> {
     pub baked: &'a BTreeMap<ValueId, String>,
     /// Values that the host needs, if a program computes them.
     pub kept: &'a BTreeSet<ValueId>,
-    /// The last axis of what may cross as it is, `[1, C, 1, width]`; anything else crosses before it is reshaped or
+    /// The last axis of values that may cross unchanged, `[1, C, 1, width]`; other values cross before they are reshaped or
     /// transposed, if that helps.
     pub width: usize,
 }
@@ -44,9 +44,9 @@ pub struct Part {
     pub name: String,
     /// The program; parameters are the crossing values that it uses, results those that it provides.
     pub program: Verified<Program>,
-    /// What it takes, in order of its parameters.
+    /// Its inputs, in order of its parameters.
     pub inputs: Vec<Crossing>,
-    /// What it gives, in order of its results.
+    /// Its outputs, in order of its results.
     pub outputs: Vec<Crossing>,
     /// The weight files that it needs from the host.
     pub baked: Vec<Baked>,
@@ -59,13 +59,13 @@ pub struct Crossing {
     pub value: ValueId,
     /// Its name there, and in the program.
     pub name: String,
-    /// Its type.
+    /// The type.
     pub ty: TensorType,
-    /// Who provides it; for results, the part itself.
+    /// The part that provides it; for results, the part itself.
     pub from: Provider,
 }
 
-/// Who provides a value.
+/// The provider of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
     /// The part at this position.
@@ -92,22 +92,22 @@ pub struct Baked {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum CutError {
-    #[error("part `{part}` computes nothing that is needed: check its scopes")]
+    #[error("part `{part}` computes no needed value: check its scopes")]
     Empty { part: String },
     #[error("part `{part}` is wrong: {report}")]
     Part { part: String, report: Report },
 }
 
-/// Where a weight file's only tensor has its metadata record.
+/// The offset of the record of a weight file's only tensor.
 const FIRST_ENTRY: u64 = 64;
 
-/// Cuts as `cut` says.
+/// Cuts a function as specified by `cut`.
 ///
 /// # Errors
 /// If a part would be empty, or is not a valid program.
 pub fn cut(cut: &Cut<'_>) -> Result<Vec<Part>, CutError> {
     let cutter = Cutter::new(cut);
-    // Needs are known once all later parts are done, so parts are walked from the last to the first.
+    // The needs of a part are known after all later parts, so parts are walked from last to first.
     let mut needs: Vec<BTreeSet<ValueId>> = vec![BTreeSet::new(); cut.selections.len()];
     for &v in cut.kept {
         if let Some(first) = (0..cut.selections.len()).find(|&p| cutter.holds(p, v)) {
@@ -134,7 +134,7 @@ struct Cutter<'a> {
     members: Vec<BTreeSet<usize>>,
 }
 
-/// The operations of a part that matter, and what they use from outside.
+/// The live operations of a part, and the outside values that they use.
 struct Live {
     ops: BTreeSet<usize>,
     inputs: Vec<(ValueId, Provider)>,
@@ -266,7 +266,7 @@ impl<'a> Cutter<'a> {
 }
 
 impl Builder {
-    /// Adds `operation` of `source` with its values replaced as `map` says, and its results' names kept.
+    /// Adds `operation` of `source` with its values replaced by `map`, and its results' names kept.
     pub fn replay(&self, source: &Function, operation: &Operation, map: &mut HashMap<ValueId, ValueId>) {
         let replaced = |v: &ValueId| map.get(v).copied();
         let args = operation.args.iter().filter_map(|a| {

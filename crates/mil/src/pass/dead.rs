@@ -3,17 +3,17 @@
 use crate::ir::{Block, Function, Operation, ValueId};
 use std::collections::HashSet;
 
-/// Removes the operations of `function` that neither its results nor its states depend on. Its parameters stay, and so
-/// do the numbers of its values.
+/// Removes the operations of `function` that neither its results nor its states depend on. Parameters and value ids
+/// stay.
 ///
-/// Operations without results stay: they are there for what they do.
+/// Operations without results stay: they have side effects.
 pub fn remove_dead(function: &mut Function) {
     let states = function.states.iter().map(|s| s.output);
     let mut live: HashSet<ValueId> = function.outputs.iter().copied().chain(states).collect();
     sweep(&mut function.ops, &mut live);
 }
 
-/// Keeps the operations that give something of `live`, which grows by what they use.
+/// Keeps the operations that define a value of `live`, and adds their operands to `live`.
 fn sweep(ops: &mut Vec<Operation>, live: &mut HashSet<ValueId>) {
     let mut kept = Vec::with_capacity(ops.len());
     while let Some(mut op) = ops.pop() {

@@ -1,28 +1,28 @@
-//! Rewrites of single operations: what they define keeps its name and its users.
+//! Rewrites of single operations; results keep their names and users.
 
 use crate::build::Builder;
 use crate::diag::Report;
 use crate::ir::{Function, Operation, ValueId};
 
-/// What becomes of an operation.
+/// The outcome of a rule for an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rewrite {
     /// It stays as it was.
     Keep,
     /// It stays as it has been changed.
     Amend,
-    /// This value takes the place of its first result; what the rule wrote takes the place of the operation.
+    /// This value replaces its first result; the operations that the rule added replace the operation.
     Replace(ValueId),
 }
 
 /// Applies `rule` to each operation of `function`, in order; `None` if it kept them all.
 ///
-/// The rule gets a builder that stands where the operation does, and the operation, which it may change. Values keep
-/// their identity, so operations with blocks, which see them, stay right; operations inside blocks are not visited.
-/// New operations get the scope and the place of the one that they replace; the last of them gets its label.
+/// The rule gets a builder positioned at the operation, and the operation, which it may modify. Value ids are stable, so
+/// blocks that use them stay valid; operations inside blocks are not visited.
+/// New operations get the scope and the place of the replaced one; the last of them gets its label.
 ///
 /// # Errors
-/// What the rule wrote wrongly. The result is for the verifier to judge.
+/// Builder errors of the rule. The caller verifies the result.
 pub fn rewrite(
     function: &Function,
     mut rule: impl FnMut(&Builder, &mut Operation) -> Rewrite,

@@ -1,7 +1,7 @@
 //! Specialises a function with unknown sizes for given input types.
 //!
-//! What the types decide is computed: the shape of a value, and all that follows from constants and shapes by integer
-//! arithmetic, become constants, so that elements that decide shapes are known. What depends on the elements of the
+//! Computes everything that the types determine: shapes, and all that follows from constants and shapes by integer
+//! arithmetic, become constants, so that elements that determine shapes are known. What depends on the elements of the
 //! inputs stays unknown, and is refused by name.
 
 use crate::diag::{Diagnostic, Report};
@@ -12,7 +12,7 @@ use crate::ty::TensorType;
 
 /// Constants that are computed have at most so many elements; larger ones stay operations.
 const FOLDED: usize = 4096;
-/// Elements that are read and computed for all of them together, at most; what comes behind stays operations.
+/// The most elements that are read and computed in total; later operations are not folded.
 const WORK: usize = 1 << 24;
 
 /// Whether `function` has sizes that are not known, or elements that decide shapes or places and are computed: what of
@@ -73,7 +73,7 @@ struct Special<'r> {
 }
 
 impl Special<'_> {
-    /// Gives value `id` its type, which must be one that is written.
+    /// Sets the type of value `id`, which must match the declared one.
     fn settle(&mut self, id: ValueId, ty: TensorType, at: Option<&Operation>) {
         let value = &mut self.f.values[id.index()];
         if value.ty.admits(&ty) {

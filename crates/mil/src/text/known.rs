@@ -1,8 +1,8 @@
-//! What MIL has and the op table has not.
+//! Parts of MIL that the op table lacks.
 
 use crate::ty::Opset;
 
-/// Operations that compiled programs hold and we have no meaning for.
+/// Operations of compiled programs that we cannot evaluate.
 pub(super) const OPERATIONS: &[&str] = &[
     "classify",
     "conv_quantized",

@@ -9,7 +9,7 @@ use std::ops::Range;
 pub(super) enum TokenKind {
     /// A letter or `_`, then letters, digits and `_`.
     Ident,
-    /// Begins with a digit or a sign; whether it is a number is seen when its type is known.
+    /// Begins with a digit or a sign; it is parsed as a number once its type is known.
     Number,
     /// A string with its quotes.
     Str,
@@ -19,13 +19,13 @@ pub(super) enum TokenKind {
     Punct(u8),
     /// `->`.
     Arrow,
-    /// A character that stands for nothing.
+    /// An invalid character.
     Unknown,
     /// The end of the text.
     End,
 }
 
-/// A word and where it stands.
+/// A word with its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Token<'s> {
     pub kind: TokenKind,
@@ -91,7 +91,7 @@ pub(super) struct Lexer<'s> {
     pub comments: Vec<Comment<'s>>,
 }
 
-/// What a byte begins.
+/// The class of a token's first byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CharClass {
     Blank,
@@ -130,7 +130,7 @@ impl<'s> Lexer<'s> {
         self.source
     }
 
-    /// Goes to the end of the text.
+    /// Skips to the end of the text.
     pub fn finish(&mut self) {
         self.at = self.source.len();
     }
@@ -181,7 +181,7 @@ fn word(bytes: &[u8]) -> usize {
     bytes.iter().position(|b| !is_part(b)).unwrap_or(bytes.len())
 }
 
-/// The length of a number: letters, digits, points, and a sign at the start or behind an exponent's letter.
+/// The length of a number: letters, digits, points, and a sign at the start or after an exponent's letter.
 fn number(bytes: &[u8]) -> usize {
     let digits = bytes.strip_prefix(b"-").or(bytes.strip_prefix(b"+")).unwrap_or(bytes);
     let exponent: &[u8] = if digits.starts_with(b"0x") || digits.starts_with(b"0X") { b"pP" } else { b"eE" };

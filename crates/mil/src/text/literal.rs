@@ -125,7 +125,7 @@ impl<'s> Parser<'s> {
         Ok(size)
     }
 
-    /// A literal whose type begins with `head`.
+    /// Parses a literal whose type begins with `head`.
     pub(super) fn typed(&mut self, head: Token<'s>) -> Parsed<Literal<'s>> {
         let ty = self.ty(head)?;
         self.expect(b'(')?;
@@ -134,7 +134,7 @@ impl<'s> Parser<'s> {
         Ok(Literal { ty, value, span: self.since(head) })
     }
 
-    /// What stands between the brackets of a literal of type `ty`.
+    /// Parses the elements of a literal of type `ty`.
     fn value(&mut self, ty: &Type<'s>) -> Parsed<Value<'s>> {
         match ty {
             Type::Tensor { .. } if self.token.is_word("BLOBFILE") => {
@@ -161,7 +161,8 @@ impl<'s> Parser<'s> {
                     Ok(())
                 })?;
                 if length.is_some_and(|n| n != items.len()) {
-                    let text = format!("this list has {} items, its type says otherwise", items.len());
+                    let text =
+                        format!("this list has {} items, but its type states another length", items.len());
                     return Err(self.refuse("literal-shape", text, start));
                 }
                 Ok(Value::List(items))
@@ -313,7 +314,7 @@ impl<'s> Parser<'s> {
         self.refuse("literal-shape", text, self.token)
     }
 
-    /// One element, put behind those in `data`.
+    /// Parses one element and appends it to `data`.
     fn element(&mut self, dtype: DType, data: &mut Data) -> Parsed<()> {
         let token = self.token;
         let word = matches!(token.kind, TokenKind::Ident | TokenKind::Number);
@@ -322,7 +323,7 @@ impl<'s> Parser<'s> {
                 Some(x) if !x.is_finite() && !token.text.ends_with("inf") && !token.text.ends_with("nan") => {
                     let text = format!("{} is too large for {dtype}", token.shown());
                     let place = Place::Text(token.range());
-                    let help = "write `inf` if that is meant";
+                    let help = "write `inf` for infinity";
                     return Err(self.note(Diagnostic::new("literal-range", text, place).help(help)));
                 }
                 Some(x) => v.push(x),

@@ -15,15 +15,15 @@ use crate::verify::{Names, Sizes, examine_with};
 use foldhash::fast::RandomState;
 use foldhash::{HashMap, HashSet};
 
-/// What is known of a text.
+/// The result of checking a text.
 #[derive(Clone, Debug)]
 pub struct Checked {
     /// The program. States are parameters and results; where [`Checked::opaque`] is not empty, the results of those
-    /// operations are parameters too, so it does not run. It means nothing if the report has errors.
+    /// operations are parameters too, so it does not run. It is meaningless if the report has errors.
     pub program: Program,
-    /// Operations that MIL has and we do not: typed by what is written, and not executable.
+    /// Operations that the table lacks: typed by their declarations, not executable.
     pub opaque: Vec<Opaque>,
-    /// All that is to be said of the text, in order of places.
+    /// All diagnostics, in text order.
     pub report: Report,
 }
 
@@ -46,16 +46,16 @@ impl Opaque {
     }
 }
 
-/// Finds out what a text that was read means, and all that is wrong with it.
+/// Resolves a parsed text and reports all errors.
 pub fn check(read: &Read<'_>) -> Checked {
     let mut checked = lower(read);
     let found = examine_with(&checked.program, Sizes::Any, Names::Read);
     let report = &mut checked.report;
-    // Said already where the text says it, or not so: what could not be read may be what is missed.
+    // These may follow from earlier mistakes: the missing part may be what could not be parsed.
     let said = |d: &Diagnostic| matches!(d.code, "no-output" | "no-function" | "duplicate-name");
     report.diagnostics.extend(found.diagnostics.into_iter().filter(|d| !said(d)));
     in_order(report);
-    // Only of those that are kept: finding a place takes time.
+    // Only for those that are kept: finding a place takes time.
     super::places::resolve(report, &read.tree);
     checked
 }
@@ -129,13 +129,13 @@ fn header(tree: &Tree<'_>, checked: &mut Checked) {
     }
 }
 
-/// What is given for an argument.
+/// A resolved argument.
 enum Given {
     Value(ValueId),
     Literal(Literal),
 }
 
-/// What a name stands for.
+/// The value of a name.
 #[derive(Clone, Copy, Debug)]
 enum Meaning {
     Value(ValueId),
@@ -151,13 +151,13 @@ const HINTS: usize = 20;
 struct Lowering<'l, 's> {
     f: Function,
     names: HashMap<&'s str, (Meaning, Span)>,
-    /// Names that blocks have defined so far, with what they stood for before.
+    /// Names defined in blocks so far, with their previous meanings.
     inner: Vec<(&'s str, Option<(Meaning, Span)>)>,
-    /// Names of what was passed over in the text: nothing is known of them.
+    /// Names defined in skipped text: their types are unknown.
     lost: &'l HashSet<&'s str>,
-    /// What each state holds, and whether it was written.
+    /// The current value of each state, and whether it was written.
     current: Vec<(ValueId, bool)>,
-    /// How many blocks stand around.
+    /// The nesting depth of blocks.
     depth: usize,
     checked: &'l mut Checked,
 }
@@ -227,12 +227,12 @@ impl<'l, 's> Lowering<'l, 's> {
         }
     }
 
-    /// What `name` stands for; `None`, with a mistake if it is one, if that is not known.
+    /// The meaning of `name`; `None` if it is unknown, with an error if it is undefined.
     fn resolve(&mut self, name: Name<'s>) -> Option<Meaning> {
         let found = self.names.get(name.text).map(|(meaning, _)| *meaning);
         if found.is_none() && !self.lost.contains(name.text) {
             let text = format!("`{name}` is not defined before its use");
-            // Looking for what was meant takes time; a few hints are enough.
+            // Searching for similar names takes time; a few hints suffice.
             let few = self.checked.report.diagnostics.len() < HINTS;
             let near = few.then(|| nearest(name.text, self.names.keys().copied())).flatten();
             let mut unknown = Diagnostic::new("undefined", text, Place::Text(name.span.range()));
@@ -246,7 +246,7 @@ impl<'l, 's> Lowering<'l, 's> {
         let mut ops = Vec::with_capacity(block.statements.len());
         for statement in &block.statements {
             let operation = self.statement(statement, &mut ops);
-            // Only now, so that an operation does not see its own results; and always, so that one mistake does not
+            // Only now, so that an operation cannot use its own results; and always, so that one mistake does not
             // make every use of the results another.
             let results = self.outputs(statement, operation.is_none());
             if let Some(mut operation) = operation {
@@ -277,7 +277,7 @@ impl<'l, 's> Lowering<'l, 's> {
         results
     }
 
-    /// The operation of `statement`, without its results; `None` if there is none in the table, or no sense in it.
+    /// The operation of `statement`, without its results; `None` if the table lacks it, or it is invalid.
     fn statement(&mut self, statement: &'l Statement<'s>, ops: &mut Vec<Operation>) -> Option<Operation> {
         let opset = match statement.opset {
             Some(name) => opset(name, &mut self.checked.report),
@@ -318,7 +318,7 @@ impl<'l, 's> Lowering<'l, 's> {
             match op.param(arg.name.text) {
                 None => self.unknown_parameter(op, arg.name, "parameter"),
                 Some(param) if op.params[param].role == Role::Attribute => {
-                    let text = format!("`{}` of `{}` stands in the square brackets", arg.name, op.name());
+                    let text = format!("`{}` of `{}` belongs in the square brackets", arg.name, op.name());
                     self.refuse("misplaced-parameter", text, arg.name);
                 }
                 Some(param) => match value {
@@ -343,7 +343,7 @@ impl<'l, 's> Lowering<'l, 's> {
             return None;
         }
         operation.args.sort_by_key(|a| a.param);
-        // What is wrong already is not checked again.
+        // Invalid operations are not checked again.
         let new = &self.checked.report.diagnostics[before..];
         if complete && !new.iter().any(|d| d.severity == Severity::Error) {
             self.states(operation, target)
@@ -352,7 +352,7 @@ impl<'l, 's> Lowering<'l, 's> {
         }
     }
 
-    /// Writing a state changes what it holds; what is written is checked like any other operation.
+    /// Updates the value of a state; the written value is checked like any other operand.
     fn states(&mut self, operation: Operation, target: Option<usize>) -> Option<Operation> {
         let written = match operation.op.name() {
             "write_state" => operation.arg_value("data"),
@@ -374,7 +374,7 @@ impl<'l, 's> Lowering<'l, 's> {
             }
         }
         if known::OPERATIONS.contains(&statement.op.text) {
-            self.opaque(statement, "we have no meaning for it");
+            self.opaque(statement, "it cannot be evaluated");
             return;
         }
         let text = format!("there is no operation `{}`", statement.op);
@@ -387,7 +387,7 @@ impl<'l, 's> Lowering<'l, 's> {
 
     fn opaque(&mut self, statement: &'l Statement<'s>, reason: &'static str) {
         let op = statement.op;
-        let text = format!("`{op}` is taken as it is written, and cannot be run: {reason}");
+        let text = format!("`{op}` keeps its declared type and cannot run: {reason}");
         let note = Diagnostic::new("opaque-op", text, Place::Text(op.span.range()));
         self.checked.report.push(note.severity(Severity::Note));
         let range = op.span.range();

@@ -3,10 +3,10 @@
 //! [`read`] makes a [`Tree`](tree::Tree) of any text: both spellings, that of `program(1.3)`, where a scalar is
 //! `int32(1)`, and that of `program(1.0)`, where it is `tensor<int32, []>(1)`; any spacing, any order of arguments,
 //! decimal and hexadecimal floats, comments. [`format()`] prints a tree as Apple's compiler lays it out, every float
-//! exact to the bit. [`check`] finds out what a tree means, and all that is wrong with it.
+//! exact to the bit. [`check`] resolves a tree and reports all errors.
 //!
-//! [`load`] does all of it for programs that can run as they are: known sizes, no operation that is not in the table.
-//! [`print()`] is the way back, from a program to its text.
+//! [`load`] does all of it for programs that can run: known sizes, all operations in the table.
+//! [`print()`] converts a program back to text.
 
 pub(crate) mod known;
 mod lex;
@@ -34,19 +34,19 @@ use crate::ir::Program;
 use crate::pass::specialise;
 use crate::verify::{Verified, verify};
 
-/// Reads a program; its types need not be right, and sizes may be unknown.
+/// Parses a program without verifying its types; sizes may be unknown.
 ///
 /// # Errors
-/// All that is wrong with the text, and what of it has no meaning here.
+/// All errors of the text, and all parts that are not supported here.
 pub fn parse(source: &str) -> Result<Program, Report> {
     let lowered = lower::lower(&read(source));
     if lowered.report.has_errors() { Err(lowered.report.errors()) } else { Ok(lowered.program) }
 }
 
-/// Reads and verifies a program that can run as it is.
+/// Parses and verifies a program that can run.
 ///
 /// # Errors
-/// All that is wrong with it; operations that are not in the table, and sizes that are not known, too.
+/// All errors, including unsupported operations and unknown sizes.
 pub fn load(source: &str) -> Result<Verified<Program>, Report> {
     let checked = check(&read(source));
     if checked.report.has_errors() {
@@ -56,10 +56,10 @@ pub fn load(source: &str) -> Result<Verified<Program>, Report> {
 }
 
 impl Checked {
-    /// The program as engines take it: what the types decide is computed.
+    /// The program for engines, with everything that the types determine folded.
     ///
     /// # Errors
-    /// What stands in the way: operations that are not in the table, sizes that are not known.
+    /// Unsupported operations and unknown sizes.
     pub fn executable(self) -> Result<Verified<Program>, Report> {
         let mut report = Report::default();
         for opaque in &self.opaque {

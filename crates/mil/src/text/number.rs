@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn long_numbers_are_round_float() {
-        // A bit far behind the middle between 1 and 1 + 2⁻¹⁰ decides.
+        // A bit far below the tie between 1 and 1 + 2⁻¹⁰ decides.
         assert_eq!(parse_float("0x1.0020000000000000001p+0", DType::F16), Some(1.0 + 1.0 / 1024.0));
         assert_eq!(parse_float("0x1.0020000000000000000p+0", DType::F16), Some(1.0));
         assert_eq!(parse_float("0x1.000001000000000000001p+0", DType::F32), Some(1.0 + 2f64.powi(-23)));

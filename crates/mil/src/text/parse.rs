@@ -4,26 +4,26 @@ use super::lex::{Lexer, Token, TokenKind};
 use super::tree::{Block, Comment, Func, Name, Param, Span, Tree};
 use crate::diag::{Diagnostic, Place, Report, Severity};
 
-/// After so many mistakes the rest of the text is not read, and what else is wrong is only counted.
+/// The most errors reported; after them the rest of the text is skipped, and further errors are only counted.
 pub(super) const MISTAKES: usize = 100;
 
-/// Types, blocks and values inside one another, at most: more would be no program, and too much for a thread's stack.
+/// The deepest nesting of types, blocks and values: more would overflow a thread's stack.
 pub(super) const DEPTH: usize = 64;
 
-/// A text as far as it could be read.
+/// The parsed part of a text.
 #[derive(Clone, Debug)]
 pub struct Read<'s> {
-    /// What was read: all of the text, if nothing in the report is an error.
+    /// The tree; complete if the report has no errors.
     pub tree: Tree<'s>,
-    /// Words that were passed over after a mistake: what they define is not in the tree.
+    /// Words skipped after an error: their definitions are not in the tree.
     pub(super) lost: Vec<&'s str>,
-    /// All that is to be said of the text.
+    /// All diagnostics.
     pub report: Report,
 }
 
-/// Reads a program as a tree; what its words mean is not asked.
+/// Parses a program as a tree, without resolving names.
 ///
-/// The report has every mistake with its place; after 100 of them the rest is not read. Time and memory are linear in
+/// The report has every error with its place; parsing stops after 100 errors. Time and memory are linear in
 /// the text, and no file is opened.
 pub fn read(source: &str) -> Read<'_> {
     let mut parser = Parser::new(source);
@@ -36,7 +36,7 @@ pub fn read(source: &str) -> Read<'_> {
     }
     tree.comments = std::mem::take(&mut parser.lexer.comments);
     if let Some(Comment { span, .. }) = tree.comments.first() {
-        let text = "comments: the Neural Engine's parser is not known to accept them";
+        let text = "comments: the Neural Engine's parser may refuse them";
         let warning = Diagnostic::new("comments", text, Place::Text(span.range()));
         parser.report.push(warning.severity(Severity::Warning));
     }
@@ -52,7 +52,7 @@ pub(super) struct Parser<'s> {
     pub lexer: Lexer<'s>,
     /// The next token.
     pub token: Token<'s>,
-    /// Where the last token that was taken ended.
+    /// The end of the last consumed token.
     pub end: u32,
     pub depth: usize,
     lost: Vec<&'s str>,
@@ -66,7 +66,7 @@ impl<'s> Parser<'s> {
         Parser { lexer, token, end: 0, depth: 0, lost: Vec::new(), report: Report::default() }
     }
 
-    /// Takes the next token.
+    /// Advances to the next token.
     pub fn next(&mut self) -> Token<'s> {
         let next = self.lexer.next();
         self.end = self.token.span().end;
@@ -90,7 +90,7 @@ impl<'s> Parser<'s> {
         self.note(Diagnostic::new(code, message, Place::Text(token.range())))
     }
 
-    /// Notes that `what` should stand here.
+    /// Reports that `what` was expected here.
     pub fn unexpected(&mut self, what: &str) -> Failed {
         let message = format!("expected {what}, found {}", self.token.shown());
         self.refuse("syntax", message, self.token)
@@ -147,7 +147,7 @@ impl<'s> Parser<'s> {
     /// Does `inside` one level deeper.
     pub fn deeper<T>(&mut self, inside: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         if self.depth == DEPTH {
-            let text = format!("more than {DEPTH} levels stand inside one another here");
+            let text = format!("nested more than {DEPTH} levels deep");
             return Err(self.refuse("too-deep", text, self.token));
         }
         self.depth += 1;
@@ -161,7 +161,7 @@ impl<'s> Parser<'s> {
             self.unexpected("`program`");
             return;
         }
-        // Whether what stands before the next function was not understood.
+        // Whether the text before the next function could not be parsed.
         let mut lost = self.header(tree).is_err();
         loop {
             if lost {
@@ -248,7 +248,7 @@ impl<'s> Parser<'s> {
         })
     }
 
-    /// Goes behind the `;` of the statement that begins at `start`, or to the `}` of the block.
+    /// Skips past the `;` of the statement that begins at `start`, or to the `}` of the block.
     fn skip_statement(&mut self, start: Token<'s>) {
         // Names that it was to define are in what is passed over, and in what was read of it before the mistake.
         let source = self.lexer.source();
@@ -277,9 +277,9 @@ impl<'s> Parser<'s> {
         }
     }
 
-    /// A literal where a name or a typed literal must stand.
+    /// Reports a literal without a type where a name or a typed literal is required.
     pub fn bare_literal(&mut self, token: Token<'s>) -> Failed {
-        let text = format!("{} stands here without a type", token.shown());
+        let text = format!("{} needs a type here", token.shown());
         let diagnostic = Diagnostic::new("bare-literal", text, Place::Text(token.range()));
         self.note(diagnostic.help("name a `const`, or write the type: `int32(1)`, `bool(true)`"))
     }
@@ -293,7 +293,7 @@ impl<'s> Parser<'s> {
         Ok(Param { ty, ty_span, name })
     }
 
-    /// From `first` to the end of the last token taken.
+    /// The range from `first` to the end of the last consumed token.
     pub fn since(&self, first: Token<'s>) -> Span {
         Span { start: first.start, end: self.end }
     }

@@ -1,10 +1,10 @@
-//! Finds parameters and results in the text, for refusals that only name them.
+//! Finds the places of parameters and results in the text, for refusals that only name them.
 
 use super::tree::{Statement, Tree};
 use crate::diag::{Place, Report};
 use std::collections::HashMap;
 
-/// Gives every label on a parameter or result its place in the text.
+/// Resolves every label on a parameter or result to its place in the text.
 pub(super) fn resolve(report: &mut Report, tree: &Tree<'_>) {
     let is_open = |place: &Place| matches!(place, Place::Param(_) | Place::Result(_));
     if !report.diagnostics.iter().any(|d| d.labels.iter().any(|(place, _)| is_open(place))) {

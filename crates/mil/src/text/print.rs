@@ -16,7 +16,7 @@ pub fn format(tree: &Tree<'_>) -> String {
     printer.out
 }
 
-/// Columns of a function, of what its block holds, and of the end of the block, each beside the one around it.
+/// Indentation of a function, of the content of its block, and of the end of the block.
 const FUNCTION: usize = 4;
 const INSIDE: usize = 8;
 const END: usize = 4;
@@ -24,7 +24,7 @@ const END: usize = 4;
 struct Printer<'t> {
     out: String,
     old: bool,
-    /// Those that are still to be printed.
+    /// Comments not yet printed.
     comments: &'t [Comment<'t>],
     /// Whether the last line ends with a comment.
     commented: bool,
@@ -56,7 +56,7 @@ impl<'t> Printer<'t> {
         self.commented = false;
     }
 
-    /// The comments that stand before byte `end` of the text: those that stood behind something do so again.
+    /// Prints the comments before byte `end` of the text; trailing comments stay trailing.
     fn comments(&mut self, end: u32, indent: usize) {
         while let Some((comment, rest)) = self.comments.split_first()
             && comment.span.start < end
@@ -108,7 +108,7 @@ impl<'t> Printer<'t> {
         Ok(())
     }
 
-    /// ` { … } -> (…)` behind what stands at `indent`.
+    /// Prints ` { … } -> (…)` after a line at `indent`.
     fn block(&mut self, block: &Block<'t>, indent: usize) -> fmt::Result {
         self.out += " {";
         self.line();
@@ -224,7 +224,7 @@ impl<'t> Printer<'t> {
                 p.out += "}";
                 Ok(())
             }),
-            // No reader and no program makes a value of another kind than its type.
+            // Neither the parser nor a program creates a value whose kind differs from its type.
             (Value::List(_) | Value::Tuple(_) | Value::Dict(_), _) => Ok(()),
         }
     }
@@ -245,7 +245,7 @@ impl<'t> Printer<'t> {
         Ok(())
     }
 
-    /// Prints the elements from `at` on, in rows of `shape`, and moves `at` behind them.
+    /// Prints the elements from `at` on, in rows of `shape`, and advances `at`.
     fn elements(&mut self, shape: &[usize], dtype: DType, data: &Data, at: &mut usize) -> fmt::Result {
         let Some((&rows, inner)) = shape.split_first() else {
             let i = *at;
@@ -276,7 +276,7 @@ impl<'t> Printer<'t> {
     }
 }
 
-/// In order of their names; most are so already.
+/// Sorts by name; most are sorted already.
 fn sorted<T>(items: &[T], name: impl Fn(&T) -> &str) -> Vec<&T> {
     let mut sorted: Vec<&T> = items.iter().collect();
     sorted.sort_by(|a, b| name(a).cmp(name(b)));

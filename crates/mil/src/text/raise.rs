@@ -11,8 +11,8 @@ use crate::ty::{DType, TensorType};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// The tree of `program`. Operations without a label are labelled with the name of their first result. Names are taken
-/// as they are; those that are not identifiers cannot be read back.
+/// The tree of `program`. Operations without a label are labelled with the name of their first result. Names are printed
+/// unchanged; those that are not identifiers cannot be parsed again.
 pub fn raise(program: &Program) -> Tree<'_> {
     let attrs = match program.build_info.is_empty() {
         true => Vec::new(),
@@ -93,7 +93,7 @@ fn statement<'f>(f: &'f Function, operation: &'f Operation) -> Statement<'f> {
         .blocks
         .iter()
         .map(|b| Nested { params: params(f, &b.inputs), block: block(f, &b.ops, &b.outputs) });
-    // As an older opset has it: that is said with the operation.
+    // The form of an older opset: the operation states it.
     let other_form = Op::find_in(operation.op.name(), f.opset) != Some(operation.op);
     Statement {
         outputs: params(f, &operation.results),

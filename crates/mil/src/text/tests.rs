@@ -9,7 +9,7 @@ use half::f16;
 use proptest::prelude::*;
 use std::path::PathBuf;
 
-/// The program as reading its text gives it: values numbered in order of definition, those that nothing defines
+/// The program as parsed from its text: values numbered in order of definition, those without a definition
 /// dropped, arguments in order of the parameters, no scopes, no labels that repeat a name.
 fn canonical(program: &Program) -> Program {
     let mut out = program.clone();

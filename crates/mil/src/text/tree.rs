@@ -1,4 +1,4 @@
-//! A program as it is written: every node with its place, nothing resolved, nothing lost but blanks.
+//! The syntax tree: every node has its place, nothing is resolved, only blanks are lost.
 //!
 //! The tree borrows from the text it was read from, or from the program it was raised from.
 
@@ -14,7 +14,7 @@ use std::ops::Range;
 pub struct Span {
     /// The first byte.
     pub start: u32,
-    /// Behind the last byte.
+    /// One past the last byte.
     pub end: u32,
 }
 
@@ -30,7 +30,7 @@ impl Span {
     }
 }
 
-/// A word and where it stands.
+/// A word with its place.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Name<'s> {
     /// The word.
@@ -40,7 +40,7 @@ pub struct Name<'s> {
 }
 
 impl PartialEq for Name<'_> {
-    /// Places never make programs differ.
+    /// Places do not take part in comparisons.
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
     }
@@ -52,7 +52,7 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// A program. Trees are equal if they say the same: blanks, places and the order of arguments and attributes, which have
+/// A program. Trees are equal if their content is equal: blanks, places and the order of arguments and attributes, which have
 /// names, make no difference.
 #[derive(Clone, Debug, Default)]
 pub struct Tree<'s> {
@@ -123,11 +123,11 @@ pub struct Comment<'s> {
     pub text: &'s str,
     /// Where.
     pub span: Span,
-    /// Whether something stands before it in its line.
+    /// Whether it is a trailing comment.
     pub behind: bool,
 }
 
-/// Where in a line it stands says nothing: of two in one statement, one at most is printed behind it.
+/// Its position in the line is ignored: of two in one statement, at most one is printed as trailing.
 impl PartialEq for Comment<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
@@ -143,7 +143,7 @@ pub struct Func<'s> {
     pub opset: Name<'s>,
     /// Parameters.
     pub params: Vec<Param<'s>>,
-    /// In square brackets behind the parameters.
+    /// Attributes, in square brackets after the parameters.
     pub attrs: Vec<Attr<'s>>,
     /// What it does.
     pub block: Block<'s>,
@@ -164,7 +164,7 @@ impl PartialEq for Func<'_> {
 pub struct Param<'s> {
     /// The type.
     pub ty: Type<'s>,
-    /// Where the type stands.
+    /// The place of the type.
     pub ty_span: Span,
     /// The name.
     pub name: Name<'s>,
@@ -176,7 +176,7 @@ impl PartialEq for Param<'_> {
     }
 }
 
-/// Operations, and which values they give.
+/// Operations, and the values that they return.
 #[derive(Clone, Debug, Default)]
 pub struct Block<'s> {
     /// In order of execution.
@@ -196,7 +196,7 @@ impl PartialEq for Block<'_> {
 /// `type a, type b = op<opset>(x = …)[name = …](params){…};`
 #[derive(Clone, Debug)]
 pub struct Statement<'s> {
-    /// What it defines.
+    /// The values that it defines.
     pub outputs: Vec<Param<'s>>,
     /// The operation.
     pub op: Name<'s>,
@@ -248,7 +248,7 @@ impl<'s> Statement<'s> {
     }
 }
 
-/// A block with parameters of its own.
+/// A block with its parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nested<'s> {
     /// Parameters.
@@ -262,12 +262,12 @@ pub struct Nested<'s> {
 pub struct Arg<'s> {
     /// The parameter.
     pub name: Name<'s>,
-    /// What is given.
+    /// The argument.
     pub value: ArgValue<'s>,
 }
 
 impl Arg<'_> {
-    /// From the parameter's name to the end of what is given.
+    /// From the parameter's name to the end of the argument.
     pub fn span(&self) -> Span {
         let last = match &self.value {
             ArgValue::One(item) => item.span(),
@@ -277,7 +277,7 @@ impl Arg<'_> {
     }
 }
 
-/// What an argument can be.
+/// An argument.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ArgValue<'s> {
     /// A name or a literal.
@@ -287,7 +287,7 @@ pub enum ArgValue<'s> {
 }
 
 impl<'s> ArgValue<'s> {
-    /// What is given, one or several.
+    /// The argument, one value or several.
     pub fn items(&self) -> &[Item<'s>] {
         match self {
             ArgValue::One(item) => std::slice::from_ref(item),
@@ -305,7 +305,7 @@ pub enum Item<'s> {
 }
 
 impl Item<'_> {
-    /// Where it stands.
+    /// Its place.
     pub fn span(&self) -> Span {
         match self {
             Item::Name(name) => name.span,
@@ -319,6 +319,6 @@ impl Item<'_> {
 pub struct Attr<'s> {
     /// The attribute.
     pub name: Name<'s>,
-    /// What is given.
+    /// The argument.
     pub literal: Literal<'s>,
 }

@@ -18,13 +18,13 @@ pub fn from_utf8(bytes: &[u8]) -> Result<&str, Report> {
             Some(_) => format!("byte {bad:#04x}"),
             None => format!("byte {bad:#04x}, which begins a character that the end of the text cuts off,"),
         };
-        let text = format!("the text is not UTF-8: {what} stands at line {line}, column {column}");
+        let text = format!("the text is not UTF-8: {what} at line {line}, column {column}");
         let help = match bytes {
             [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "it begins like UTF-16: save it as UTF-8",
             _ if bytes.contains(&0) => {
                 "is it a text? MIL in binary form (`.mlmodel`, `.mlpackage`) is not read"
             }
-            _ => "save it as UTF-8; MIL itself needs ASCII alone",
+            _ => "save it as UTF-8; MIL itself needs only ASCII",
         };
         let diagnostic = Diagnostic::new("not-utf8", text, Place::Text(at..at + 1)).help(help);
         Report { diagnostics: vec![diagnostic] }

@@ -62,6 +62,6 @@ fn loops_that_do_not_end_are_ended() {
     let text = "bool yes = const()[val = bool(true)];\n        bool c = while_loop(loop_vars = (yes))(bool i) { } -> (i)(bool j) { } -> (j);";
     assert_eq!(
         runs(&constants(text, "c")).expect_err("no end"),
-        "the loop that gives `c` does not end: loops have run 1048576 times"
+        "the loop that computes `c` does not end: loops have run 1048576 times"
     );
 }

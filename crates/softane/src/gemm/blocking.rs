@@ -11,11 +11,11 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// Elements of the inner dimension that are taken at a time: a panel of the right side and a block of the left then
+/// Block size of the inner dimension: a panel of the right side and a block of the left then
 /// stay in the second-level cache.
 const DEPTH: usize = 1024;
 
-/// Panels of a block whose zeros are looked for.
+/// The most panels of a block that are checked for zeros.
 const MOST_PANELS: usize = 64;
 
 /// Panels of the right side that one task packs.
@@ -35,7 +35,7 @@ pub(super) struct Blocked<'a> {
 }
 
 impl Blocked<'_> {
-    /// Computes it into rows `stride` apart, on the current rayon pool; a task takes `rows` rows and calls `done` with
+    /// Computes it into rows with stride `stride`, on the current rayon pool; a task computes `rows` rows and calls `done` with
     /// them.
     pub fn parallel<T: Target>(
         &self,
@@ -127,7 +127,7 @@ impl Blocked<'_> {
         self.panel_words() * self.product.right.cols.div_ceil(self.kernel.tile.nr)
     }
 
-    /// Packs panels of the right side from `first` on, as many as `to` takes.
+    /// Packs panels of the right side from `first` on until `to` is full.
     fn pack_right(&self, first: usize, to: &mut [f32]) {
         let Matrix { from, at, cols, down, across, .. } = self.product.right;
         let nr = self.kernel.tile.nr;
@@ -167,7 +167,7 @@ impl Blocked<'_> {
         let Local { left, sums, tile, .. } = local;
         let sums = scratch::take(sums, if parts > 1 { tall * wide * tile_len } else { 0 });
         let tile = scratch::take(tile, tile_len);
-        // Panels of the left side that are packed together and meet each panel of the right side in turn. A few, if the
+        // Panels of the left side that are packed together and multiplied by each panel of the right side. A few, if the
         // right side stays in the second-level cache anyway; then they are multiplied while they are in the first.
         let near = parts == 1 && wide * panel_words <= NEAR;
         let together = if near { FEW_ROWS.div_ceil(mr).min(tall) } else { tall };
@@ -232,7 +232,7 @@ impl Blocked<'_> {
             let mut panel = Panel { from, at, across: down, along: across, width: mr.min(rows - row), depth };
             if let Some(range) = ranges.get_mut(i) {
                 let (first, last) = nonzero_range(kernel.skip(), &panel);
-                // Steps in which a whole panel is 0, as half of causal attention is, add nothing to what is finite.
+                // Steps in which a whole panel is 0, as in causal attention, add nothing to finite sums.
                 if (first, last) != (0, depth) && right.is_finite(self) {
                     panel.at += first * across;
                     panel.depth = last - first;
@@ -248,7 +248,7 @@ impl Blocked<'_> {
 /// The packed right side of a product.
 struct Right<'a> {
     packed: &'a [f32],
-    /// Whether all of it is finite, once that has been asked.
+    /// Whether all of it is finite, computed on first use.
     finite: OnceLock<bool>,
 }
 
@@ -283,7 +283,7 @@ struct Left<'a> {
     row_major: bool,
     /// All elements of the inner dimension.
     whole: usize,
-    /// Of each panel, the range that is not all 0; nothing is known of later panels.
+    /// The nonzero range of each panel; later panels are unchecked.
     ranges: [(usize, usize); MOST_PANELS],
 }
 
@@ -298,7 +298,7 @@ impl Left<'_> {
     }
 }
 
-/// Adds a tile to the sum of those before it; with the last, `tile` becomes the whole sum.
+/// Adds a tile to the sum of previous ones; for the last block, `tile` becomes the total.
 fn carry(sum: &mut [f32], tile: &mut [f32], first: bool, last: bool) {
     crate::simd::vectorised(
         #[inline(always)]

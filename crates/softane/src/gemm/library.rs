@@ -17,7 +17,8 @@ pub(super) fn takes(p: &Product<'_>) -> bool {
         && accelerate::takes(&[a.down, a.across, b.down, b.across].map(|s| s.max(1)))
 }
 
-/// Computes `p` into rows `stride` apart, on the current rayon pool; a task takes `rows` rows and calls `done` with them.
+/// Computes `p` into rows with stride `stride`, on the current rayon pool; a task computes
+/// `rows` rows and passes them to `done`.
 pub(super) fn parallel<T: Target>(
     c: &mut [T],
     stride: usize,
@@ -92,7 +93,7 @@ fn block<T: Target>(
     }
 }
 
-/// A matrix as the library takes it: in place, or widened into `buffer`.
+/// A matrix in the library's format: in place, or widened into `buffer`.
 fn operand<'a>(m: &Matrix<'a>, buffer: &'a mut Buffer) -> Operand<'a> {
     in_place(m).unwrap_or_else(|| {
         let wide = scratch::take(buffer, m.rows * m.cols);
@@ -101,7 +102,7 @@ fn operand<'a>(m: &Matrix<'a>, buffer: &'a mut Buffer) -> Operand<'a> {
     })
 }
 
-/// A matrix as the library takes it, if it is f32 and contiguous along one axis.
+/// A matrix in the library's format, if it is f32 and contiguous along one axis.
 fn in_place<'a>(m: &Matrix<'a>) -> Option<Operand<'a>> {
     let Elements::F32(data) = m.from else { return None };
     if m.rows * m.cols == 0 {

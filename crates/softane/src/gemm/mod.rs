@@ -1,8 +1,8 @@
 //! Matrix products: `C ← αAB` or `C ← C + αAB` on strided views of slices, of f32 and f16 alike.
 //!
 //! `blocking` packs operands straight from their element type and multiplies tiles by a micro-kernel of `kernel`; `vector`
-//! computes products with hardly any rows or columns, `library` asks the system's library, which is Accelerate on macOS.
-//! Work is cut into pieces that run on the current rayon pool, by shape alone and never along the inner dimension, so
+//! computes products with few rows or columns, `library` calls the system's library, which is Accelerate on macOS.
+//! Work is split into tasks for the current rayon pool, by shape only and never along the inner dimension, so
 //! the number of threads does not change a bit.
 
 mod blocking;
@@ -34,7 +34,7 @@ pub use view::{Matrix, MatrixMut};
 /// Computes `c ← α·a·b` (or adds it to `c`) on the current rayon pool.
 ///
 /// Shapes: `c` `[M, N]`, `a` `[M, K]`, `b` `[K, N]`; every one row-major, strided or transposed.
-/// Numerics: factors as `kernel` says, sums over K in f32 in blocks of a fixed length, so the last bits differ
+/// Numerics: `kernel` sets the precision of factors; sums over K are f32, in blocks of a fixed length, so the last bits differ
 /// between instruction sets but not between runs, machines of one kind, or numbers of threads. With fewer than four rows
 /// or columns, factors are f32 whatever the kernel.
 ///
@@ -56,7 +56,7 @@ pub fn matmul(
 /// first: on the thread that has computed them, while they are in its cache. Every row is in one call.
 ///
 /// # Panics
-/// If the shapes do not fit together, or `c` is seen as its transpose.
+/// If the shapes do not match, or `c` is a transposed view.
 pub fn matmul_rows(
     kernel: impl Into<GemmKernel>,
     c: MatrixMut<'_>,
@@ -118,7 +118,7 @@ impl<'a> Packed<'a> {
 /// Computes the same as [`matmul_serial`] where `b` is the right side of several products; `c` is not transposed.
 ///
 /// # Panics
-/// If the shapes do not fit together, or `c` is seen as its transpose.
+/// If the shapes do not match, or `c` is a transposed view.
 pub fn matmul_packed(c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, b: &Packed<'_>) {
     assert!(!c.transposed, "a transpose as the target of a packed product");
     let product = Product { kernel: b.kernel, store, alpha, left: a, right: b.right, bias: &[] };
@@ -132,13 +132,13 @@ pub fn matmul_packed(c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, 
     }
 }
 
-/// Calls `run` with what `p` means for the rows of `c` in memory: part after part of the inner dimension, and whether it
+/// Calls `run` with `p` for the rows of `c` in memory: part after part of the inner dimension, and whether it
 /// is the last.
 fn in_parts(c: MatrixMut<'_>, p: &Product<'_>, run: impl Fn(&mut [f32], usize, &Product<'_>, bool)) {
     let (rows, cols) = if c.transposed { (c.cols, c.rows) } else { (c.rows, c.cols) };
     check((rows, cols), p);
     let p = if c.transposed { Product { left: p.right.t(), right: p.left.t(), ..*p } } else { *p };
-    // A long inner dimension goes in parts, so that what is read of both sides stays in the cache between tasks.
+    // A long inner dimension is split, so that the parts of both sides stay in the cache between tasks.
     let parts = p.left.cols.div_ceil(LONGEST).max(1);
     let each = p.left.cols.div_ceil(parts).next_multiple_of(2);
     for part in 0..parts {
@@ -149,13 +149,13 @@ fn in_parts(c: MatrixMut<'_>, p: &Product<'_>, run: impl Fn(&mut [f32], usize, &
     }
 }
 
-/// The longest inner dimension that is taken at once.
+/// The longest inner dimension that is not split.
 const LONGEST: usize = 2048;
 
 /// With fewer rows or columns, packing the matrix beside them costs more than it saves.
 const THIN: usize = 4;
 
-/// Computes `p` into rows that start `stride` elements apart, on the current rayon pool.
+/// Computes `p` into rows with stride `stride`, on the current rayon pool.
 pub(crate) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
     parallel_rows(c, stride, p, &|_, _| ());
 }
@@ -188,7 +188,7 @@ fn parallel_rows<T: Target>(
     }
 }
 
-/// Computes `p` into rows that start `stride` elements apart, on the calling thread.
+/// Computes `p` into rows with stride `stride`, on the calling thread.
 pub(crate) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
     let (m, n, _) = p.shape();
     if m == 0 || n == 0 {
@@ -202,7 +202,7 @@ pub(crate) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
     }
 }
 
-/// Computes `p` on the calling thread, `rows` rows at a time, each into `block`, where they begin N elements apart; of
+/// Computes `p` on the calling thread, `rows` rows at a time into `block` with stride N; of
 /// block `i` only the first `width(i)` columns. `each` is called with every finished block and its number.
 pub(crate) fn by_blocks<T: Target>(
     p: &Product<'_>,

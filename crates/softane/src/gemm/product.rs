@@ -1,4 +1,4 @@
-//! What is computed: a product, by which kernel, and what becomes of the values already there.
+//! The description of a product: operands, kernel, and how the result is stored.
 
 use super::kernel::accelerate;
 use super::kernel::record::MicroKernel;
@@ -7,7 +7,7 @@ use super::view::Matrix;
 use crate::numerics::MatmulPrecision;
 use std::fmt;
 
-/// What computes a product: a micro-kernel, or the system's library.
+/// The implementation of a product: a micro-kernel, or the system's library.
 #[derive(Clone, Copy)]
 pub struct GemmKernel(pub(super) Method);
 
@@ -65,7 +65,7 @@ impl GemmKernel {
         self.tiles().tile.nr
     }
 
-    /// Its micro-kernel; the library's place is taken by the best one for f32.
+    /// Its micro-kernel; for the library, the best one for f32.
     pub(crate) fn tiles(self) -> &'static MicroKernel {
         match self.0 {
             Method::Tiles(kernel) => kernel,
@@ -77,7 +77,7 @@ impl GemmKernel {
 impl From<MatmulPrecision> for GemmKernel {
     /// The best kernel for `math` on this processor; one for f32 if there is none.
     fn from(math: MatmulPrecision) -> GemmKernel {
-        // The system's library knows its processor better.
+        // The system's library is faster on its processor.
         match math == MatmulPrecision::F32 && accelerate::is_available() {
             true => GemmKernel(Method::Library),
             false => GemmKernel(Method::Tiles(registry::best_or_f32(math))),
@@ -90,12 +90,12 @@ pub fn supports(math: MatmulPrecision) -> bool {
     registry::best(math).is_some()
 }
 
-/// Whether products in `math` take less time than in f32 here: one instruction takes several factors.
+/// Whether products in `math` are faster than in f32 here: one instruction processes several factors.
 pub fn saves_time(math: MatmulPrecision) -> bool {
     registry::best(math).is_some_and(|kernel| kernel.tile.k_step > 1)
 }
 
-/// What happens to the values already in an output buffer.
+/// Whether a product overwrites or accumulates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
     /// They are overwritten without being read.

@@ -11,7 +11,7 @@ pub(super) struct Local {
     pub left: Buffer,
     /// The packed right side, where a thread packs it for itself.
     pub right: Buffer,
-    /// Sums of tiles, if the inner dimension is taken in several parts.
+    /// Partial sums of tiles, if the inner dimension is split.
     pub sums: Buffer,
     /// The tile that is being computed.
     pub tile: Buffer,
@@ -41,7 +41,7 @@ static SHARED: Mutex<Vec<Buffer>> = Mutex::new(Vec::new());
 pub(super) struct Shared(Buffer);
 
 impl Shared {
-    /// `len` f32 at least: the largest buffer that nobody uses.
+    /// The largest free buffer, grown to at least `len` f32.
     pub fn new(len: usize) -> Shared {
         let mut free = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         let mut buffer = free.pop().unwrap_or_default();

@@ -1,13 +1,13 @@
-//! How a product is cut into tasks: by its shape alone, so that the number of threads does not change a bit.
+//! Splits a product into tasks by its shape only, so that the number of threads does not change the bits.
 
-/// Multiplications of a task, about: long enough to hide what a task and the packing cost, short enough to share.
+/// Approximate multiplications per task: enough to amortise the task and packing, few enough for load balancing.
 const TASK: usize = 32 << 20;
 
 /// Multiplications that are not worth a second thread: a few microseconds.
 const SMALL: usize = 2 << 20;
 
 /// Elements of the right side, at most, that each of two tasks packs for itself: waiting for the other thread, and
-/// reading what it has written, would take longer.
+/// reading back its result would take longer.
 const OWN: usize = 1 << 18;
 
 /// Rows of a task, at least: with fewer, reading the right side would cost too much.

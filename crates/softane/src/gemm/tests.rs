@@ -50,7 +50,7 @@ fn assert_close(got: &[f32], want: &[f64], (k, kernel): (usize, GemmKernel), cas
     }
 }
 
-/// All kernels that this machine has, and those of the test frame.
+/// All kernels available on this machine, and those of the test frame.
 fn kernels() -> impl Iterator<Item = GemmKernel> {
     let named = GemmKernel::names().into_iter().filter_map(GemmKernel::named);
     named.chain([&ODD, &LARGE].map(|kernel| GemmKernel(Method::Tiles(kernel))))

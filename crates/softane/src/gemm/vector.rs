@@ -1,4 +1,4 @@
-//! Products with hardly any rows or columns: a matrix times a few vectors. The matrix is read once, as it lies in memory.
+//! Products with few rows or columns: a matrix times a few vectors. The matrix is read once, without packing.
 
 use super::product::{Product, Store};
 use super::scratch::{self, Local};
@@ -9,13 +9,13 @@ use crate::convert::Element;
 use crate::simd::vectorised;
 use half::f16;
 
-/// Elements of the matrix that are widened at a time: they stay in the first-level cache.
+/// Elements of the matrix that are widened at a time: they fit in the first-level cache.
 const CHUNK: usize = 1024;
 
 /// Partial sums of a dot product: enough to fill the pipelines of any processor's vectors.
 const LANES: usize = 32;
 
-/// Computes `p` into rows `stride` apart on the calling thread. The vectors are the rows of the left side, or the columns
+/// Computes `p` into rows with stride `stride` on the calling thread. The vectors are the rows of the left side, or the columns
 /// of the right, whichever are fewer.
 ///
 /// Numerics: factors and sums in f32, products rounded; the bits depend on shape and layout, not on the processor.

@@ -1,9 +1,9 @@
-//! Matrices: slices seen as rows and columns.
+//! Matrix views of slices.
 
 use crate::buffer::Elements;
 use half::f16;
 
-/// A matrix to read: elements seen as rows and columns.
+/// A read-only matrix view.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
     pub(super) from: Elements<'a>,
@@ -11,13 +11,13 @@ pub struct Matrix<'a> {
     pub(super) at: usize,
     pub(super) rows: usize,
     pub(super) cols: usize,
-    /// From one row to the next, and from one column to the next.
+    /// Row stride and column stride.
     pub(super) down: usize,
     pub(super) across: usize,
 }
 
 impl<'a> Matrix<'a> {
-    /// Sees `data` as `[rows, cols]`, each row contiguous and right behind the one before.
+    /// Views `data` as a contiguous row-major matrix `[rows, cols]`.
     ///
     /// # Panics
     /// If `data` does not hold exactly `rows·cols` values.
@@ -27,17 +27,16 @@ impl<'a> Matrix<'a> {
         Self { from, at: 0, rows, cols, down: cols, across: 1 }
     }
 
-    /// Sees `data` as `[rows, cols]`, each row contiguous and starting `stride` values after the one before.
+    /// Views `data` as a row-major matrix `[rows, cols]` with row stride `stride`.
     ///
     /// # Panics
     /// If `stride < cols`, or if `data` is too short for that.
     pub fn strided(data: impl Into<Elements<'a>>, rows: usize, cols: usize, stride: usize) -> Self {
-        assert!(stride >= cols, "rows of {cols} values cannot start {stride} apart");
+        assert!(stride >= cols, "row stride {stride} is below {cols} columns");
         Self::at(data.into(), 0, (rows, cols), (stride, 1))
     }
 
-    /// Sees `rows` × `cols` elements of `from`: the first at `at`, the next of a column `down` behind it, the next of
-    /// a row `across` behind it.
+    /// Views `rows` × `cols` elements of `from`, the first at `at`, with row stride `down` and column stride `across`.
     ///
     /// # Panics
     /// If `from` is too short for that.
@@ -52,7 +51,7 @@ impl<'a> Matrix<'a> {
         Self { from, at, rows, cols, down, across }
     }
 
-    /// The transpose, `[cols, rows]`: the same values seen the other way, nothing moves.
+    /// The transpose, `[cols, rows]`, as a view of the same memory.
     #[must_use]
     pub fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, down: self.across, across: self.down, ..self }
@@ -92,12 +91,12 @@ pub struct MatrixMut<'a> {
     pub(super) rows: usize,
     pub(super) cols: usize,
     pub(super) stride: usize,
-    /// Whether it is seen as its transpose.
+    /// Whether it is a transposed view.
     pub(super) transposed: bool,
 }
 
 impl<'a> MatrixMut<'a> {
-    /// Sees `data` as `[rows, cols]`, each row contiguous and right behind the one before.
+    /// Views `data` as a contiguous row-major matrix `[rows, cols]`.
     ///
     /// # Panics
     /// If `data` does not hold exactly `rows·cols` values.
@@ -106,17 +105,17 @@ impl<'a> MatrixMut<'a> {
         Self { data, rows, cols, stride: cols, transposed: false }
     }
 
-    /// Sees `data` as `[rows, cols]`, each row contiguous and starting `stride` values after the one before.
+    /// Views `data` as a row-major matrix `[rows, cols]` with row stride `stride`.
     ///
     /// # Panics
     /// If `stride < cols`, or if `data` is too short for that.
     pub fn strided(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
-        assert!(stride >= cols, "rows of {cols} values cannot start {stride} apart");
+        assert!(stride >= cols, "row stride {stride} is below {cols} columns");
         let len = if rows == 0 { 0 } else { (rows - 1) * stride + cols };
         Self { data: &mut data[..len], rows, cols, stride, transposed: false }
     }
 
-    /// The transpose, `[cols, rows]`: the same values seen the other way, nothing moves.
+    /// The transpose, `[cols, rows]`, as a view of the same memory.
     #[must_use]
     pub fn t(self) -> Self {
         Self { transposed: !self.transposed, ..self }

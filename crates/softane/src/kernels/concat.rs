@@ -9,7 +9,7 @@ use rayon::prelude::*;
 /// Writes several views one after another along an axis.
 #[derive(Clone, Debug)]
 pub(crate) struct Concat {
-    /// For each view: buffer, offset, how it is walked, and elements it gives to each chunk of the result.
+    /// For each view: buffer, offset, strides, and the elements it contributes to each chunk of the result.
     parts: Vec<(usize, usize, Walk, usize)>,
     chunk: usize,
 }

@@ -1,9 +1,9 @@
-//! Elementwise operations that are computed together, before it is known by which kernel.
+//! Groups of elementwise operations that will share one kernel.
 
 use super::tile_program::Code;
 use crate::view::View;
 
-/// Operands of one shape and what is computed of them, element by element or row by row.
+/// Operands of one shape and the computation on them, per element or per row.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Group {
     pub shape: Vec<usize>,
@@ -21,7 +21,7 @@ pub(crate) struct Group {
 pub(crate) struct Deferred {
     pub left: View,
     pub right: View,
-    /// Where it goes if it is stored; the group that has it as an operand sees it so.
+    /// The view of its buffer if it is stored, also for groups that use it as an operand.
     pub out: View,
     /// Whether it is rounded to half precision.
     pub narrow: bool,

@@ -6,7 +6,7 @@ use crate::memory::Reader;
 use crate::view::{View, Walk};
 use std::cell::RefCell;
 
-/// Multiply-adds of a product, at most, whose tasks each pack its right side: waiting until several threads have packed
+/// The most multiply-adds of a product whose tasks each pack the right side: waiting until several threads have packed
 /// it, one product after the other, would take longer than it saves.
 const SMALL: usize = 32 << 20;
 
@@ -96,10 +96,8 @@ impl Matmul {
     /// Calls `f` with product `b`.
     pub fn with(&self, reader: &Reader<'_, '_>, b: usize, f: impl FnOnce(&Product<'_>)) {
         let matrix = |side: &Side, t: usize, rows: usize, cols: usize| {
-            let from = reader
-                .read(side.buffer)
-                .floats()
-                .expect("steps check that kernels of floats read floats alone");
+            let from =
+                reader.read(side.buffer).floats().expect("steps check that float kernels read only floats");
             Matrix::at(from, side.offset + self.batch.row(t, b), (rows, cols), (side.down, side.across))
         };
         let mut bias = BIAS.take();

@@ -14,7 +14,7 @@ pub(crate) mod transpose;
 use crate::pool::for_each;
 use rayon::prelude::*;
 
-/// Elements that one task handles, about: long enough to hide what a task costs, short enough to share.
+/// Approximate elements per task: enough to amortise its cost, few enough for load balancing.
 const TASK: usize = 1 << 13;
 
 /// Elements of a tile: a few of them fit the first-level cache.
@@ -23,7 +23,7 @@ const TILE: usize = 1 << 10;
 /// Tasks of several matrices together, at least.
 const MANY: usize = 8;
 
-/// Rows of such a task, at least.
+/// The fewest rows of such a task.
 const LEAST_ROWS: usize = 48;
 
 /// Cuts the matrices `[m, n]` that `out` holds into tasks of rows, a multiple of `unit` except the last, and calls `f` with

@@ -1,4 +1,4 @@
-//! Elementwise operations, alone or in chains, and functions of rows among them.
+//! Elementwise operations, single or in chains, which may include functions of rows.
 
 use super::group::Group;
 use super::tile_program::TileProgram;
@@ -38,7 +38,7 @@ impl Stream {
         self.tile.registers
     }
 
-    /// Where operand `operand` lies: its buffer, and its first element there.
+    /// The buffer of operand `operand`, and the index of its first element.
     pub fn operand<'r>(&self, reader: &'r Reader<'_, '_>, operand: usize) -> (Slice<'r>, usize) {
         let (buffer, offset) = self.operands[operand];
         (reader.read(buffer), offset)
@@ -55,7 +55,7 @@ impl Stream {
         self.run_with(reader, registers, rows, columns, None)
     }
 
-    /// The same; the rows of operand `own.0` are those of `own.1`, which begin `own.2` apart.
+    /// The same, with the rows of operand `own.0` in `own.1`, with stride `own.2`.
     pub fn run_with<'b>(
         &self,
         reader: &Reader<'_, '_>,
@@ -86,13 +86,13 @@ impl Stream {
     }
 }
 
-/// Widens elements of `from`, beginning at `at`, each `step` behind the one before.
+/// Widens elements of `from`, from `at` on, with stride `step`.
 pub(super) fn load(from: Slice<'_>, at: usize, step: usize, to: &mut [f32]) {
     match from {
         Slice::F16(from) => gather(from, at, step, to),
         Slice::F32(from) => gather(from, at, step, to),
         Slice::Other(dtype, _) => {
-            unreachable!("{dtype}: steps check that kernels of floats read floats alone")
+            unreachable!("{dtype}: steps check that float kernels read only floats")
         }
     }
 }
@@ -113,9 +113,9 @@ fn gather<T: Element>(from: &[T], at: usize, step: usize, to: &mut [f32]) {
 #[derive(Clone, Debug)]
 pub(crate) struct Pointwise {
     stream: Stream,
-    /// Rows of a tile, and elements of a row that one tile takes.
+    /// Rows of a tile, and elements per row.
     tile: (usize, usize),
-    /// Rows of a task, and elements of a row that one task takes.
+    /// Rows of a task, and elements per row.
     task: (usize, usize),
 }
 

@@ -1,4 +1,4 @@
-//! Sums, means and extremes along axes that follow one another.
+//! Sums, means and extremes along adjacent axes.
 
 use super::TILE;
 use super::group::Group;
@@ -15,7 +15,7 @@ use rayon::prelude::*;
 pub(crate) struct Reduce {
     stream: Stream,
     fold: Fold,
-    /// What the result is divided by, if it is a mean.
+    /// The divisor, for a mean.
     divisor: Option<f32>,
     n: usize,
     inner: usize,

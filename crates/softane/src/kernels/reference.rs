@@ -1,4 +1,4 @@
-//! Operations without a kernel: they run by their meaning in the op table.
+//! Operations without a kernel: the reference evaluator runs them.
 
 use crate::buffer::{Slice, SliceMut};
 use crate::error::{PlanError, RunError};
@@ -8,7 +8,7 @@ use mil::bytes;
 use mil::eval::Rounding;
 use mil::{Data, Program, Tensor, TensorType, Verified, Weights};
 
-/// One operation as a program of its own, run by `mil::eval`.
+/// A single operation as a program, run by `mil::eval`.
 #[derive(Debug)]
 pub(crate) struct Reference {
     program: Verified<Program>,
@@ -25,7 +25,7 @@ impl Reference {
     /// Writes every result.
     ///
     /// # Errors
-    /// What `mil::eval` says.
+    /// The error of `mil::eval`.
     pub fn run(&self, memory: &mut RunMemory<'_, '_>, writes: &[usize]) -> Result<(), RunError> {
         let tensors: Vec<Tensor> = {
             let (reader, _) = memory.write(writes[0]);
@@ -45,7 +45,7 @@ impl Reference {
     }
 }
 
-/// The elements of `from` as a tensor of the reference meaning.
+/// The elements of `from` as a tensor of the reference evaluator.
 pub(crate) fn to_tensor(ty: &TensorType, from: Slice<'_>) -> Tensor {
     let data = match from {
         Slice::F16(v) => Data::Float(v.iter().map(|x| x.to_f64()).collect()),
@@ -88,6 +88,6 @@ mod tests {
         let tensor = Tensor { ty: TensorType::new(DType::I32, vec![1]), data: Data::Int(vec![7]) };
         let mut to = [1.0f32];
         let error = from_tensor(&tensor, &mut SliceMut::F32(&mut to)).expect_err("no float");
-        assert_eq!(error.to_string(), "a result of type int32 is to be written as fp32");
+        assert_eq!(error.to_string(), "a result of type int32 cannot be stored as fp32");
     }
 }

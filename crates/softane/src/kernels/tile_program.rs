@@ -1,6 +1,6 @@
 //! Small programs on tiles: runs of f32 that stay in the first-level cache.
 //!
-//! A [`Code`] says what is computed of some operands, one instruction an operation; [`TileProgram::new`] gives its values
+//! A [`Code`] describes a computation on operands, one instruction per operation; [`TileProgram::new`] assigns its values
 //! registers, which are rows of working memory. Each instruction rounds its result just as if it were stored.
 
 use super::functions::{Value, binary, by_row, unary};
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 pub(crate) use super::functions::{Binary, Row, Unary};
 
-/// What an instruction does.
+/// The operation of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Function {
     Unary(Unary, Source),
@@ -18,7 +18,7 @@ pub(crate) enum Function {
     Row(Row, Source),
 }
 
-/// Where an instruction's argument comes from.
+/// The source of an instruction's argument.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Source {
     /// An operand, by position.
@@ -91,7 +91,7 @@ pub(crate) struct TileProgram {
 }
 
 impl TileProgram {
-    /// Gives every value of `code` a register. `stored_narrow` says that the result is rounded when it is stored, so
+    /// Assigns a register to every value of `code`. With `stored_narrow` the result is rounded when it is stored, so
     /// the last instruction need not do it.
     pub fn new(code: &Code, stored_narrow: bool) -> TileProgram {
         let mut last_use = HashMap::new();

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 /// Rows and columns of a block that is transposed at a time: both sides of it fit the first-level cache.
 const BLOCK: usize = 32;
 
-/// Writes a view whose last two axes are transposed: the elements of one column stand side by side.
+/// Copies a view whose last two axes are transposed: the elements of one column are contiguous.
 #[derive(Clone, Debug)]
 pub(crate) struct Transpose {
     buffer: usize,
@@ -58,7 +58,7 @@ impl Transpose {
         });
     }
 
-    /// Turns up to [`BLOCK`] rows.
+    /// Transposes up to [`BLOCK`] rows.
     fn block<T: Copy>(&self, from: &[T], out: &mut [T]) {
         let rows = out.len() / self.columns;
         for first in (0..self.columns).step_by(BLOCK) {

@@ -37,7 +37,7 @@ impl<'f> Lowering<'f> {
         true
     }
 
-    /// The windows over `x`, seen as `[N, groups, C/groups, *K, *windows]`.
+    /// The windows over `x`, as a view `[N, groups, C/groups, *K, *windows]`.
     fn windows(&mut self, x: View, ty: &TensorType, axes: &[Axis], groups: usize) -> View {
         let padded = self.padded(x, ty, axes);
         let padded = self.packed(padded);
@@ -52,7 +52,7 @@ impl<'f> Lowering<'f> {
         View { buffer: padded.buffer, offset: padded.offset, shape, strides: step }
     }
 
-    /// `x` with zeros around it, as far as the windows of `axes` reach.
+    /// `x` padded with zeros to the extent of the windows of `axes`.
     fn padded(&mut self, x: View, ty: &TensorType, axes: &[Axis]) -> View {
         let mut view = x;
         for (i, axis) in axes.iter().enumerate() {
@@ -78,7 +78,7 @@ impl<'f> Lowering<'f> {
         view
     }
 
-    /// Zeros of `shape`: one of them, seen many times.
+    /// Zeros of `shape`: a broadcast view of one zero.
     fn zeros(&mut self, ty: &TensorType, shape: &[usize]) -> View {
         let one = TensorType::new(ty.dtype, vec![1; shape.len()]);
         let literal = Literal::inline(Tensor::floats(one.clone(), [0.0]));

@@ -21,7 +21,7 @@ impl<'f> Lowering<'f> {
         Group { shape: shape.to_vec(), operands: Vec::new(), code, rows: false, product: None }
     }
 
-    /// The source of `given` in `group`: a number, an operand, or, if nothing else uses it, the result of the
+    /// The source of `given` in `group`: a number, an operand, or, if it has no other use, the result of the
     /// instructions that compute it, which `group` absorbs.
     pub(super) fn source(&mut self, group: &mut Group, given: Argument<'f>) -> Source {
         if let Some(number) = self.number(given) {
@@ -69,7 +69,7 @@ impl<'f> Lowering<'f> {
         Source::Operand(add(group, view.broadcast(&group.shape)))
     }
 
-    /// The number that a constant of one element holds, if it stands in the program.
+    /// The value of an inline constant with one element.
     pub(super) fn number(&self, given: Argument<'f>) -> Option<f32> {
         let literal = match given {
             Argument::Literal(l) => l,

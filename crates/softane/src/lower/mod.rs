@@ -1,7 +1,7 @@
 //! From verified MIL to a plan.
 //!
 //! Operations that only rearrange elements become views. Elementwise operations are gathered into groups that one pass
-//! computes. An operation without a kernel runs by its meaning; [`rules`] is the one place that decides.
+//! computes. Operations without a kernel run on the reference evaluator; [`rules`] alone decides.
 
 mod conv;
 mod fusion;
@@ -64,7 +64,7 @@ pub(crate) fn lower(program: &Verified<Program>, gemm: GemmKernel) -> Result<Pla
     Ok(Plan::new(&lowering.buffers, lowering.steps, lowering.constants))
 }
 
-/// A value whose elements are computed when they are needed.
+/// A value whose elements are computed on first use.
 #[derive(Clone, Debug)]
 enum LazyValue {
     /// Elements of a buffer.
@@ -220,7 +220,7 @@ impl<'f> Lowering<'f> {
         self.push("copy".into(), kernel, vec![view.buffer], buffer);
     }
 
-    /// `view` in a buffer of its own, as `dtype`.
+    /// Copies `view` to its own buffer, as `dtype`.
     fn copied(&mut self, view: &View, dtype: DType) -> View {
         let to = self.scratch(dtype, &view.shape);
         self.copy_to(view, to.buffer);
@@ -296,13 +296,11 @@ impl<'f> Lowering<'f> {
         }
     }
 
-    /// Runs `operation` by its meaning.
+    /// Emits a step that runs `operation` on the reference evaluator.
     fn reference(&mut self, operation: &'f Operation) -> Result<(), CompileError> {
-        let refused = |report| CompileError::Operation { name: operation.op.name(), report };
-        let (program, given) =
-            single_op::single_op(self.function, &self.literals, operation).map_err(refused)?;
+        let (program, given) = single_op::single_op(self.function, &self.literals, operation)?;
         if given.is_empty() && operation.results.len() == 1 {
-            // All of it is known: it is a constant.
+            // All arguments are constant, so the result is too.
             let (id, ty) = self.result(operation);
             let buffer = self.constant(ConstantSource::Program(program), ty);
             self.define(id, View::packed(buffer, &ty.shape));

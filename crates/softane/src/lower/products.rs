@@ -1,4 +1,4 @@
-//! Matrix products: `matmul`, `linear`, and what convolutions become.
+//! Matrix products: `matmul`, `linear`, and lowered convolutions.
 
 use super::{Argument, LazyValue, Lowering};
 use crate::kernels::group::Deferred;
@@ -78,7 +78,7 @@ impl<'f> Lowering<'f> {
         true
     }
 
-    /// `left · right + bias` in a buffer of its own.
+    /// `left · right + bias` in its own buffer.
     pub(super) fn product(
         &mut self,
         left: View,

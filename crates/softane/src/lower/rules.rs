@@ -12,7 +12,7 @@ use mil::{DType, Operation, ValueId};
 use std::ops::Range;
 
 impl<'f> Lowering<'f> {
-    /// Lowers `operation` to kernels; `false` if there is none for it, and it runs by its meaning.
+    /// Lowers `operation` to kernels; `false` if there is none and the reference evaluator runs it.
     pub(super) fn fast(&mut self, operation: &'f Operation) -> bool {
         let is_empty = |v: ValueId| self.function.ty(v).elements() == 0;
         if operation.uses().chain(operation.results.iter().copied()).any(is_empty) {
@@ -28,7 +28,7 @@ impl<'f> Lowering<'f> {
     fn fast_rest(&mut self, operation: &'f Operation, call: &Call<'f>) -> bool {
         let x = self.given(operation, "x");
         let (_, out) = self.result(operation);
-        // Kernels that compute do so with floats; integers are left to the meaning.
+        // Compute kernels support floats only; integers run on the reference evaluator.
         let computes =
             matches!(operation.op.name(), "matmul" | "linear") || operation.op.name().starts_with("reduce_");
         if computes && !out.dtype.is_float() {
@@ -90,7 +90,7 @@ impl<'f> Lowering<'f> {
                 self.define(id, view.permuted(&perm));
                 true
             }
-            // Where it begins is computed at run time: no view has such an offset.
+            // A begin that is computed at run time cannot be the offset of a view.
             ("slice_by_size" | "slice_by_index", _) if is_computed(operation, call) => false,
             ("slice_by_size", Some(x)) => {
                 let view = self.view(x);
@@ -141,7 +141,7 @@ impl<'f> Lowering<'f> {
         ids.into_iter().map(|v| self.view(Argument::Value(v))).collect()
     }
 
-    /// Slices with positive strides; others run by their meaning.
+    /// Slices with positive strides; others run on the reference evaluator.
     fn slice_by_index(&mut self, operation: &'f Operation, call: &Call<'f>, x: Argument<'f>) -> bool {
         let (id, out) = self.result(operation);
         let shape = &call.ty("x").shape;
@@ -229,7 +229,7 @@ impl<'f> Lowering<'f> {
         true
     }
 
-    /// Folds `group` over `axes` into a buffer of `dtype`, in which they have size 1; to the mean, if asked for.
+    /// Reduces `group` over `axes` into a buffer of `dtype`, in which they have size 1; `mean` divides by the count.
     pub(super) fn folded(
         &mut self,
         mut group: Group,
@@ -264,7 +264,7 @@ impl<'f> Lowering<'f> {
     }
 }
 
-/// Whether values say where `operation` works.
+/// Whether computed values determine positions in `operation`.
 fn is_computed(operation: &Operation, call: &Call<'_>) -> bool {
     let bounds = operation.op.params.iter().filter(|p| p.role == Role::Bound);
     bounds.map(|p| p.name).any(|name| call.has(name) && call.data(name).is_none())

@@ -1,21 +1,23 @@
-//! One operation as a program of its own.
+//! A single operation as a program, for the reference evaluator.
 
 use super::Argument;
+use crate::error::{CompileError, PlanError};
 use mil::ir::{Arg, Block};
 use mil::op::Role;
-use mil::{ArgValue, Function, Literal, Operation, Program, Report, TensorType, ValueId, Verified};
+use mil::{ArgValue, Function, Literal, Operation, Program, TensorType, ValueId, Verified};
 use std::collections::{HashMap, HashSet};
 
-/// The program of `operation`, and the arguments that are its parameters, in order: constants that the operation
-/// asks for stay, values and weights become parameters.
+/// The program of `operation`, and the arguments that become its parameters, in order. Arguments that must be constant
+/// stay constants; values and weights become parameters.
 ///
 /// # Errors
-/// If the verifier refuses the operation on its own, which it accepted among others: a contradiction in the op table.
+/// `Operation`, if the verifier refuses the operation on its own, although it accepted the program: a contradiction in
+/// the op table. `Plan`, if an argument that must be a constant is none.
 pub(super) fn single_op<'f>(
     function: &'f Function,
     literals: &[Option<&'f Literal>],
     operation: &'f Operation,
-) -> Result<(Verified<Program>, Vec<Argument<'f>>), Report> {
+) -> Result<(Verified<Program>, Vec<Argument<'f>>), CompileError> {
     let mut single = Function::empty("main", function.opset);
     let mut given = Vec::new();
     let mut args = Vec::new();
@@ -30,7 +32,10 @@ pub(super) fn single_op<'f>(
         let value = match (&arg.value, role) {
             (ArgValue::Value(v), Role::Const | Role::Known) => match literals[v.index()] {
                 Some(literal) => ArgValue::Value(constant(&mut single, literal)),
-                None => continue,
+                None => {
+                    let (op, param) = (operation.op.name(), operation.op.params[arg.param].name);
+                    return Err(PlanError::Constant { op, param }.into());
+                }
             },
             // Type rules may read the elements of any constant in the program.
             (ArgValue::Value(v), Role::Tensor | Role::Bound)
@@ -83,14 +88,15 @@ pub(super) fn single_op<'f>(
     }
     let blocks = operation.blocks.iter().map(|b| block(function, b, &mut single, &mut inside)).collect();
     single.ops.push(Operation { args, results, blocks, ..operation.clone() });
-    Ok((mil::verify::verify(Program::of(single))?, given))
+    let refused = |report| CompileError::Operation { name: operation.op.name(), report };
+    Ok((mil::verify::verify(Program::of(single)).map_err(refused)?, given))
 }
 
-/// Defines the results of `operation` in `single`. Errors name results, so they keep their names, unless other values of
-/// `single` may have these.
+/// Defines the results of `operation` in `single`. Error messages name results, so the names are kept unless they could
+/// collide with generated ones.
 fn define_results(function: &Function, operation: &Operation, single: &mut Function) -> Vec<ValueId> {
     let name = |r: &ValueId| function.value(*r).name.as_str();
-    let own = operation.results.iter().all(|r| !is_made_up(name(r)));
+    let own = operation.results.iter().all(|r| !is_generated(name(r)));
     let define = |(i, r): (usize, &ValueId)| {
         let name = if own { name(r).to_owned() } else { format!("y{i}") };
         single.add_value(name, function.ty(*r).clone())
@@ -98,8 +104,8 @@ fn define_results(function: &Function, operation: &Operation, single: &mut Funct
     operation.results.iter().enumerate().map(define).collect()
 }
 
-/// Whether `name` may be that of a parameter, constant or inner value of a program made here.
-fn is_made_up(name: &str) -> bool {
+/// Whether `name` has the form of a name generated here for a parameter, constant or inner value.
+fn is_generated(name: &str) -> bool {
     let rest = name.strip_prefix(['x', 'c', 'v']);
     rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
 }
@@ -112,7 +118,7 @@ fn small(literal: Option<&Literal>) -> Option<&Literal> {
 /// Constants up to this size are copied.
 const SMALL: usize = 1 << 12;
 
-/// `block` of `function` in `single`, whose values are those that `names` says.
+/// Copies `block` of `function` to `single`; `names` maps values of `function` to those of `single`.
 fn block(
     function: &Function,
     block: &Block,

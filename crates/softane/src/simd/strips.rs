@@ -1,7 +1,7 @@
 //! Strips of columns of a matrix, which threads write in parallel.
 #![expect(
     unsafe_code,
-    reason = "slices cannot be split by columns: each block says why no other strip has these elements"
+    reason = "slices cannot be split by columns; each block states why strips are disjoint"
 )]
 
 use half::f16;
@@ -48,8 +48,8 @@ impl Strip<'_> {
     }
 }
 
-/// Cuts a matrix of `rows` rows and `columns` columns, whose rows begin `stride` elements apart, into strips of `width`
-/// columns; the last has what is left.
+/// Splits a matrix of `rows` rows and `columns` columns with row stride `stride` into strips of `width` columns; the last
+/// may be narrower.
 ///
 /// # Panics
 /// If `to` ends before the last row does, rows overlap, or strips have no width.
@@ -65,7 +65,7 @@ pub(crate) fn strips<'a>(
     (0..columns.div_ceil(width)).into_par_iter().map(move |i| whole.part(i * width, width))
 }
 
-/// All columns; each part is taken once.
+/// All columns; each strip is yielded once.
 struct Whole<'a>(Strip<'a>);
 
 // SAFETY: only the address of the matrix is shared; `strips` alone takes parts, each once.

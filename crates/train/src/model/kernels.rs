@@ -3,7 +3,7 @@
 use super::plan::has_norm;
 use super::{KernelPlan, Layer, ModelError, NormSite};
 use crate::config::{ParamKind, ParamSpec};
-use ane::pack::{Packed, SurfaceRegion, pack_apart, pack_with_weights};
+use ane::pack::{Packed, SurfaceRegion, pack_separately, pack_with_weights};
 use ane::{DeviceError, SliceMut, Surface};
 use mil::blob::{BlobError, FIRST_ENTRY};
 use mil::pass::{Baked, Crossing, Cut, Part, Provider, Selection, cut};
@@ -106,7 +106,7 @@ impl InputWeight {
     /// If there is no such region, or `values` has another length.
     pub fn put(&self, values: &[f32], surface: &Surface) -> Result<(), DeviceError> {
         match self.region.transposed {
-            true => surface.write_block_turned(&self.region.block(), values),
+            true => surface.write_block_transposed(&self.region.block(), values),
             false => surface.write_block(&self.region.block(), values),
         }
     }
@@ -250,7 +250,7 @@ fn spec(
     let weights: BTreeSet<ValueId> =
         parameters.filter(|(c, _)| layer.weights.contains_key(&c.value)).map(|(_, &v)| v).collect();
     let packed = match separate_surfaces {
-        true => pack_apart(&part.program, layer.width),
+        true => pack_separately(&part.program, layer.width),
         false => pack_with_weights(&part.program, layer.width, &|v| weights.contains(&v)),
     };
     let packed = packed.map_err(|source| ModelError::Pack { kernel: part.name.clone(), source })?;

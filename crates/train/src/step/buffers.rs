@@ -86,7 +86,7 @@ impl ValueGuard<'_> {
         match self {
             ValueGuard::Host(values) => Ok(f(Elements::F32(values), true)),
             ValueGuard::Surface { on, channel, elements } => {
-                on.with(*channel, *elements, |elements| f(elements.into(), false))
+                on.with(*channel, *elements, |elements| f(elements, false))
             }
         }
     }

@@ -18,20 +18,20 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What this process has compiled, by whatever device.
+/// Programs compiled by this process, over all devices.
 static COMPILED: LazyLock<Arc<AtomicU32>> = LazyLock::new(Arc::default);
 
-/// Programs are compiled and loaded one at a time: no project reports that the service takes several at once. Dispatches
-/// do not wait for it: each locks only its kernel and its surfaces.
+/// Serialises compiling and loading: no project reports that the service supports concurrent compilation. Dispatches do
+/// not take this lock; each locks only its kernel and its surfaces.
 static COMPILING: Mutex<CompileBackoff> = Mutex::new(CompileBackoff::new());
 
-/// For tests: refusals are forgotten, and the next is followed by a pause of another length.
+/// For tests: resets the count of refusals and sets the pause after the next one.
 #[cfg(feature = "fake_ane")]
 pub(super) fn pause_after_refusals(pause: std::time::Duration) {
     *COMPILING.lock().unwrap_or_else(PoisonError::into_inner) = CompileBackoff::with(pause);
 }
 
-/// Requests that a kernel remembers, at most: a kernel that serves all layers of a model runs on surfaces of each.
+/// The most cached requests of a kernel: a kernel shared by all layers of a model runs on the surfaces of each.
 const REQUESTS: usize = 256;
 
 /// The engine.
@@ -41,12 +41,12 @@ pub(super) struct AppleDevice {
     framework: &'static Framework,
     budget: Budget,
     explain: Option<Explain>,
-    /// Whether the engine is asked even what it is known to refuse: see [`Device::bare`].
+    /// Whether this crate's own checks are skipped: see [`Device::bare`].
     bare: bool,
 }
 
 impl AppleDevice {
-    /// Opens it.
+    /// Opens the engine.
     ///
     /// # Errors
     /// As [`Framework::get`].
@@ -93,7 +93,7 @@ impl Device for AppleDevice {
         weights: &Weights,
     ) -> Result<Box<dyn Kernel>, DeviceError> {
         let ports = Ports::of(name, program.entry());
-        // Source: `maderix/ANE`, pull request 40: zeros for fp32 that is not cast.
+        // Source: `maderix/ANE`, pull request 40: fp32 without a cast gives zeros.
         if let Some((parameter, ty)) =
             ports.inputs.iter().chain(&ports.outputs).find(|(_, ty)| ty.dtype != DType::F16)
             && !self.bare
@@ -144,22 +144,22 @@ impl Device for AppleDevice {
 
 struct AppleKernel {
     ports: Ports,
-    /// For each slot of the engine, which parameter or result it is: inputs, outputs.
+    /// For each slot of the engine, the index of its parameter or result: inputs, outputs.
     bound: [Vec<usize>; 2],
     framework: &'static Framework,
     constants: usize,
-    /// Whether the engine is to judge surfaces of different sizes.
+    /// Whether surfaces of different sizes are passed to the engine.
     any_sizes: bool,
     state: Mutex<State>,
 }
 
-/// What one dispatch at a time uses. Requests go before the model they are for.
+/// State that one dispatch at a time uses. Requests are dropped before their model.
 struct State {
     requests: Vec<Request>,
     model: Model,
 }
 
-/// The order in which the engine binds: by name. Source: rule S1.
+/// The engine's binding order: by name. Source: rule S1.
 fn order(side: &[(String, TensorType)]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..side.len()).collect();
     order.sort_by(|&a, &b| side[a].0.cmp(&side[b].0));
@@ -167,7 +167,7 @@ fn order(side: &[(String, TensorType)]) -> Vec<usize> {
 }
 
 impl AppleKernel {
-    /// The memory of each surface, in the order in which the engine binds them.
+    /// The memory of each surface, in the engine's binding order.
     fn memory<'a>(
         &self,
         side: usize,
@@ -196,7 +196,7 @@ impl Kernel for AppleKernel {
     fn dispatch(&self, inputs: &[&Surface], outputs: &[&Surface]) -> Result<Duration, DeviceError> {
         self.ports.check(inputs, outputs)?;
         let (from, to) = (self.memory(0, "inputs", inputs)?, self.memory(1, "outputs", outputs)?);
-        // One lock for each surface, also when it stands for several inputs.
+        // One lock per surface, even if it is bound to several inputs.
         let first = |i: usize| from.iter().position(|m| std::ptr::eq(*m, from[i])).unwrap_or(i);
         let reads: Vec<Option<EngineReads<'_>>> =
             (0..from.len()).map(|i| (first(i) == i).then(|| from[i].engine_reads())).collect();
@@ -230,7 +230,7 @@ impl Kernel for AppleKernel {
 
     fn reload(&self, weights: &Weights, compiled: bool) -> Result<bool, DeviceError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // Requests are for what is loaded.
+        // Cached requests refer to the loaded model.
         state.requests.clear();
         state.model.reload(weights, compiled)
     }

@@ -1,14 +1,14 @@
-//! What else the framework has: its classes with their methods, as the runtime describes them.
+//! Lists the framework's classes and methods as the Objective-C runtime describes them.
 
 use super::framework::{FRAMEWORK, encoding, library, text};
 use crate::apple::ClassInfo;
 use crate::error::DeviceError;
 use objc2::runtime::AnyClass;
 
-/// What classes of the framework have in their names.
+/// A substring of the names of the framework's classes.
 const PREFIX: &str = "ANE";
 
-/// The classes whose names contain `ANE` and `filter`, by name. Nothing of them is called.
+/// The classes whose names contain `ANE` and `filter`, by name. Calls none of their methods.
 ///
 /// # Errors
 /// `Unavailable`, if the framework cannot be opened.

@@ -1,4 +1,4 @@
-//! What tests ask of the fake engine: faults, counts, limits.
+//! Test controls of the fake engine: faults, counts, limits.
 
 use super::framework::{FRAMEWORK, library};
 use objc2::rc::autoreleasepool;
@@ -7,14 +7,14 @@ use std::ffi::{CString, c_char, c_int, c_long};
 use std::path::PathBuf;
 use std::time::Duration;
 
-// Apple's entry points of the Objective-C runtime, which GCC's lacks.
+// Entry points of Apple's Objective-C runtime that GCC's lacks.
 #[link(name = "objc_apple_shim")]
 unsafe extern "C" {}
 
-/// `call` is to fail `times` times, after `skip` calls that do not.
+/// Makes `call` fail `times` times, after `skip` successful calls.
 ///
 /// # Errors
-/// If the fake engine cannot be asked.
+/// If the fake engine's library lacks the function.
 pub fn fault(call: &str, skip: i32, times: i32) -> Result<(), String> {
     let call = CString::new(call).map_err(|e| e.to_string())?;
     let library = library(FRAMEWORK)?;
@@ -26,10 +26,10 @@ pub fn fault(call: &str, skip: i32, times: i32) -> Result<(), String> {
     Ok(())
 }
 
-/// How many live of `descriptors`, `models`, `loaded`, `requests`, `surface_objects`, `iosurfaces` or `compiling`.
+/// Live objects of one kind: `descriptors`, `models`, `loaded`, `requests`, `surface_objects`, `iosurfaces` or `compiling`.
 ///
 /// # Errors
-/// If the fake engine cannot be asked.
+/// If the fake engine's library lacks the function.
 pub fn live(thing: &str) -> Result<i64, String> {
     let thing = CString::new(thing).map_err(|e| e.to_string())?;
     let library = library(FRAMEWORK)?;
@@ -40,7 +40,7 @@ pub fn live(thing: &str) -> Result<i64, String> {
     }
 }
 
-/// Where the folders of programs are.
+/// The folder that holds the folders of programs.
 pub fn folders() -> PathBuf {
     PathBuf::from(autoreleasepool(|_| NSTemporaryDirectory().to_string()))
 }
@@ -50,11 +50,11 @@ pub fn pause(pause: Duration) {
     super::device::pause_after_refusals(pause);
 }
 
-/// After a refusal the fake engine's compiler wants to be left alone for `milliseconds`, or refuses whatever comes, until
-/// this is called again; 0 for never.
+/// Makes the fake compiler refuse every program that comes within `milliseconds` of a refusal, until the next call of
+/// this function; 0 turns this off.
 ///
 /// # Errors
-/// If the fake engine cannot be asked.
+/// If the fake engine's library lacks the function.
 pub fn wedge(milliseconds: i32) -> Result<(), String> {
     let library = library(FRAMEWORK)?;
     // SAFETY: the type is that of `fake_ane.h`.
@@ -65,10 +65,10 @@ pub fn wedge(milliseconds: i32) -> Result<(), String> {
     Ok(())
 }
 
-/// Compiling waits, or goes on; it waits for a minute at most.
+/// Blocks or resumes compilation; it blocks for a minute at most.
 ///
 /// # Errors
-/// If the fake engine cannot be asked.
+/// If the fake engine's library lacks the function.
 pub fn hold(on: bool) -> Result<(), String> {
     let library = library(FRAMEWORK)?;
     // SAFETY: as above.
@@ -79,10 +79,10 @@ pub fn hold(on: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// How many programs the fake engine compiles from now on.
+/// Sets how many more programs the fake engine compiles.
 ///
 /// # Errors
-/// If the fake engine cannot be asked.
+/// If the fake engine's library lacks the function.
 pub fn compiles(count: i32) -> Result<(), String> {
     let library = library(FRAMEWORK)?;
     // SAFETY: as above.

@@ -1,4 +1,4 @@
-//! The framework as the running system has it: opened, and compared with the table before anything is called.
+//! Opens the framework and compares it with the table of selectors before any call.
 
 use super::functions::Functions;
 use super::selectors::{
@@ -14,17 +14,17 @@ use objc2_foundation::NSString;
 use std::ffi::CStr;
 use std::sync::OnceLock;
 
-/// Where the framework is. No file is there: the system keeps the code of its libraries in one cache.
+/// The path of the framework. It is not a file on disk: the system keeps its libraries in a shared cache.
 #[cfg(not(feature = "fake_ane"))]
 pub(super) const FRAMEWORK: &str =
     "/System/Library/PrivateFrameworks/AppleNeuralEngine.framework/AppleNeuralEngine";
-/// Where IOSurface is.
+/// The path of IOSurface.
 #[cfg(not(feature = "fake_ane"))]
 pub(super) const IOSURFACE: &str = "/System/Library/Frameworks/IOSurface.framework/IOSurface";
-/// The fake engine, wherever the loader finds it.
+/// The fake engine, found by the loader's search path.
 #[cfg(feature = "fake_ane")]
 pub(super) const FRAMEWORK: &str = "libAppleNeuralEngine.so";
-/// The fake engine, wherever the loader finds it.
+/// The fake engine, found by the loader's search path.
 #[cfg(feature = "fake_ane")]
 pub(super) const IOSURFACE: &str = "libAppleNeuralEngine.so";
 
@@ -38,20 +38,20 @@ pub(super) struct Framework {
     pub(super) iosurface: Functions,
 }
 
-/// Why there is none.
+/// Why the framework cannot be used.
 #[derive(Clone, Debug)]
 enum Absent {
     /// A library or a class is missing.
     Missing(String),
-    /// A method is not what it was.
+    /// A method has other types than expected.
     Changed(String),
 }
 
 impl Framework {
-    /// The framework; looked at once in a process.
+    /// The framework, checked once per process.
     ///
     /// # Errors
-    /// `Unavailable` or `Changed`, by the name of what is missing or different.
+    /// `Unavailable` or `Changed`, which name what is missing or different.
     pub(super) fn get() -> Result<&'static Framework, DeviceError> {
         static FOUND: OnceLock<Result<Framework, Absent>> = OnceLock::new();
         FOUND.get_or_init(|| look().1).as_ref().map_err(|absent| match absent.clone() {
@@ -61,12 +61,12 @@ impl Framework {
     }
 }
 
-/// Compares the running system with what a kernel needs; nothing is called but what describes it.
+/// Compares the running system with the requirements of a kernel; calls only functions that describe it.
 pub fn examine() -> Examination {
     look().0
 }
 
-/// Opens a library for the rest of the process: Objective-C classes cannot be taken back.
+/// Opens a library for the rest of the process: Objective-C classes cannot be unregistered.
 pub(super) fn library(path: &str) -> Result<&'static Library, String> {
     // SAFETY: loading runs the library's initialisers; the paths are those of Apple's own frameworks, or of the
     // fake engine, whose initialisers register classes.
@@ -85,7 +85,7 @@ fn look() -> (Examination, Result<Framework, Absent>) {
     let opened = library(FRAMEWORK);
     note(FRAMEWORK.to_owned(), MemberKind::Library, None, opened.as_ref().err().cloned());
     for name in CLASSES {
-        let missing = class(name).is_none().then(|| "there is no such class".to_owned());
+        let missing = class(name).is_none().then(|| "no such class".to_owned());
         note(text(name), MemberKind::Class, None, missing);
     }
     for selector in &SELECTORS {
@@ -95,7 +95,7 @@ fn look() -> (Examination, Result<Framework, Absent>) {
     let surfaces = library(IOSURFACE);
     note(IOSURFACE.to_owned(), MemberKind::Library, None, surfaces.as_ref().err().cloned());
     let functions = surfaces.map_err(|e| (IOSURFACE.to_owned(), e)).and_then(|library| {
-        Functions::load(library).map_err(|name| (name, "there is no such function or value".to_owned()))
+        Functions::load(library).map_err(|name| (name, "no such function or constant".to_owned()))
     });
     let functions = match functions {
         Ok(functions) => Some(functions),
@@ -112,7 +112,7 @@ fn look() -> (Examination, Result<Framework, Absent>) {
             Err(if *kind == MemberKind::Method { Absent::Changed(said) } else { Absent::Missing(said) })
         }
         (None, Some(iosurface)) => gather(iosurface),
-        (None, None) => Err(Absent::Missing(format!("{IOSURFACE}: it is not whole"))),
+        (None, None) => Err(Absent::Missing(format!("{IOSURFACE}: symbols are missing"))),
     };
     (seen, found)
 }
@@ -130,7 +130,7 @@ fn gather(iosurface: Functions) -> Result<Framework, Absent> {
 }
 
 impl Selector {
-    /// Its types as the running system states them, and what is wrong with them.
+    /// The method's types on the running system, and the mismatch, if any.
     fn compare(&self) -> (Option<String>, Option<String>) {
         let Some(class) = class(self.class) else {
             return (None, Some("its class is missing".to_owned()));
@@ -139,7 +139,7 @@ impl Selector {
         let sel = Sel::register(self.name);
         let encoding = class.instance_method(sel).and_then(encoding);
         match encoding {
-            None => (None, Some("there is no such method".to_owned())),
+            None => (None, Some("no such method".to_owned())),
             Some(found) => {
                 let problem = (self.check)(class, sel).err();
                 (Some(found), problem)
@@ -154,7 +154,7 @@ impl Selector {
     }
 }
 
-/// The architecture of the engine, such as `h16g`, if the system tells.
+/// The architecture of the engine, such as `h16g`, if the system reports it.
 pub(super) fn architecture() -> Option<String> {
     let class = class(DEVICE_INFO)?;
     let sel = Sel::register(c"aneSubType");
@@ -171,7 +171,7 @@ fn class(name: &CStr) -> Option<&'static AnyClass> {
     AnyClass::get(name)
 }
 
-/// A method's types, as the runtime keeps them.
+/// A method's type encoding.
 pub(super) fn encoding(method: &Method) -> Option<String> {
     // SAFETY: `method` is one of the runtime's; the string it returns lives as long as the class, which is never
     // unloaded.
@@ -181,7 +181,7 @@ pub(super) fn encoding(method: &Method) -> Option<String> {
     }
 }
 
-/// A name of the runtime's.
+/// A C string of the runtime as text.
 pub(super) fn text(name: &CStr) -> String {
     name.to_string_lossy().into_owned()
 }

@@ -6,7 +6,7 @@ use objc2::runtime::AnyObject;
 use objc2_foundation::NSString;
 use std::ffi::{c_int, c_void};
 
-/// `struct __IOSurface`, of which nothing is known but its name.
+/// `struct __IOSurface`, an opaque type.
 #[repr(C)]
 pub(super) struct IoSurface {
     _opaque: [u8; 0],
@@ -43,7 +43,7 @@ unsafe impl Send for Functions {}
 // SAFETY: as above.
 unsafe impl Sync for Functions {}
 
-/// The properties of a surface, and how each follows from its size.
+/// The properties of a surface, each computed from its size.
 pub(super) const PROPERTIES: [(&str, Property); 6] = [
     ("kIOSurfaceWidth", Property::Bytes),
     ("kIOSurfaceHeight", Property::Is(1)),
@@ -60,7 +60,7 @@ pub(super) enum Property {
 }
 
 impl Functions {
-    /// Finds them; the error is the name of one that is missing.
+    /// Loads the functions; the error is the name of a missing one.
     pub(super) fn load(library: &'static Library) -> Result<Functions, String> {
         // SAFETY: the types are those of `IOSurfaceRef.h`, a public header that has kept them since macOS 10.6; the
         // library stays loaded.
@@ -82,7 +82,7 @@ impl Functions {
                 size: *library
                     .get::<AllocSize>(b"IOSurfaceGetAllocSize")
                     .map_err(|_| "IOSurfaceGetAllocSize")?,
-                keys: keys.try_into().map_err(|_| "a key of a surface's properties")?,
+                keys: keys.try_into().map_err(|_| "a property key of IOSurface")?,
             })
         }
     }

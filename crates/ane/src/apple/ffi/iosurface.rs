@@ -17,7 +17,7 @@ const READ_ONLY: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct SharedMemory {
     name: String,
-    /// What is used of it, and what it has.
+    /// The bytes in use, and the bytes allocated.
     bytes: usize,
     allocated: usize,
     handle: RwLock<Handle>,
@@ -45,11 +45,11 @@ impl SharedMemory {
     /// The bytes of a surface that engines take, for a tensor of `bytes` bytes.
     ///
     /// # Errors
-    /// `SurfaceMemory`, if there are no such numbers.
+    /// `SurfaceMemory`, if the size overflows.
     pub(super) fn taken(name: &str, bytes: usize) -> Result<usize, DeviceError> {
         bytes.max(MIN_SURFACE_BYTES.value).checked_next_multiple_of(SURFACE_ALIGNMENT.value).ok_or_else(
             || {
-                let reason = format!("{bytes} bytes are more than there can be");
+                let reason = format!("{bytes} bytes exceed the address space");
                 DeviceError::SurfaceMemory { surface: name.to_owned(), reason }
             },
         )
@@ -58,7 +58,7 @@ impl SharedMemory {
     /// Zeroed memory of `size` bytes for surface `name`, of which the first `bytes` are used.
     ///
     /// # Errors
-    /// `SurfaceMemory`, if the system has none.
+    /// `SurfaceMemory`, if the allocation fails.
     pub(super) fn zeroed(
         framework: &'static Framework,
         name: &str,
@@ -82,12 +82,12 @@ impl SharedMemory {
             }
         });
         let surface =
-            surface.ok_or_else(|| failed(format!("the system makes no IOSurface of {size} bytes")))?;
+            surface.ok_or_else(|| failed(format!("the system refused an IOSurface of {size} bytes")))?;
         let handle = Handle { surface, functions };
         // SAFETY: the surface is alive.
         let allocated = unsafe { (functions.size)(handle.raw()) };
         if allocated < size {
-            return Err(failed(format!("the system gives {allocated} bytes where {size} were asked for")));
+            return Err(failed(format!("the system allocated {allocated} bytes instead of {size}")));
         }
         let name = name.to_owned();
         let memory = SharedMemory { name, bytes, allocated, handle: RwLock::new(handle) };
@@ -95,37 +95,37 @@ impl SharedMemory {
         Ok(memory)
     }
 
-    /// Its size with what is never touched.
+    /// Its size with padding.
     pub(super) fn allocated(&self) -> usize {
         self.allocated
     }
 
-    /// The bytes for the processor to read.
+    /// Locks the bytes for reading by the processor.
     ///
     /// # Errors
-    /// `SurfaceMemory`, if the system does not lock it.
+    /// `SurfaceMemory`, if the lock fails.
     pub(crate) fn read(&self) -> Result<SharedRead<'_>, DeviceError> {
         let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
         let base = self.lock(&handle, READ_ONLY)?;
         Ok(SharedRead { handle, base, bytes: self.bytes })
     }
 
-    /// The bytes for the processor to write.
+    /// Locks the bytes for writing by the processor.
     ///
     /// # Errors
-    /// `SurfaceMemory`, if the system does not lock it.
+    /// `SurfaceMemory`, if the lock fails.
     pub(crate) fn write(&self) -> Result<SharedWrite<'_>, DeviceError> {
         let handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         let base = self.lock(&handle, 0)?;
         Ok(SharedWrite { handle, base, bytes: self.bytes })
     }
 
-    /// Keeps the processor's writers away while the engine reads.
+    /// Excludes the processor's writers while the engine reads.
     pub(super) fn engine_reads(&self) -> EngineReads<'_> {
         EngineReads(self.handle.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Keeps the processor away while the engine writes.
+    /// Excludes the processor while the engine writes.
     pub(super) fn engine_writes(&self) -> EngineWrites<'_> {
         EngineWrites(self.handle.write().unwrap_or_else(PoisonError::into_inner))
     }
@@ -135,22 +135,22 @@ impl SharedMemory {
         // SAFETY: the surface is alive; a null seed is allowed.
         let status = unsafe { (handle.functions.lock)(handle.raw(), options, ptr::null_mut()) };
         if status != 0 {
-            return Err(failed(format!("IOSurfaceLock answers {status:#x}")));
+            return Err(failed(format!("IOSurfaceLock returned {status:#x}")));
         }
         // SAFETY: the surface is alive and locked.
         let base = unsafe { (handle.functions.base)(handle.raw()) };
-        // Elements of four bytes are seen in it.
+        // Callers view it as elements of four bytes.
         match NonNull::new(base.cast::<u8>()) {
             Some(base) if base.addr().get().is_multiple_of(16) => Ok(base),
             _ => {
                 unlock(handle, options);
-                Err(failed(format!("its address {base:p} is of no use")))
+                Err(failed(format!("its address {base:p} is null or unaligned")))
             }
         }
     }
 }
 
-/// Ends a lock that was taken with the same options. A failure would leave the lock counted, which harms nobody.
+/// Ends a lock taken with the same options. A failure leaves the lock counted, which is harmless.
 fn unlock(handle: &Handle, options: u32) {
     // SAFETY: the surface is alive, and locked with these options.
     let _ = unsafe { (handle.functions.unlock)(handle.raw(), options, ptr::null_mut()) };
@@ -205,7 +205,7 @@ impl SharedRead<'_> {
     /// The bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: the surface is locked, its memory at `base` is `allocated ≥ bytes` long and was zeroed when it was
-        // made; the guard keeps every writer away, the engine too.
+        // made; the guard excludes every writer, the engine too.
         unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.bytes) }
     }
 }
@@ -213,7 +213,7 @@ impl SharedRead<'_> {
 impl SharedWrite<'_> {
     /// The bytes.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as for `SharedRead`; the guard keeps everybody else away.
+        // SAFETY: as for `SharedRead`; the guard excludes all other access.
         unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.bytes) }
     }
 }

@@ -1,4 +1,4 @@
-//! Calls of Apple's framework, and the owners of its objects.
+//! Calls into Apple's framework, and owners of its objects.
 
 mod device;
 mod explore;
@@ -23,7 +23,7 @@ use device::AppleDevice;
 /// Opens the engine.
 ///
 /// # Errors
-/// `Unavailable`, if the framework or a class is missing; `Changed`, if a method is not what this version calls.
+/// `Unavailable`, if the framework or a class is missing; `Changed`, if a method has other types than this version expects.
 pub(crate) fn open(wanted: DeviceOptions, options: SoftOptions) -> Result<Box<dyn Device>, DeviceError> {
     Ok(Box::new(AppleDevice::open(wanted, options)?))
 }

@@ -1,4 +1,4 @@
-//! A program on the engine, from its text to loaded and back.
+//! A program on the engine: described, compiled, loaded, evaluated, unloaded.
 
 use super::framework::Framework;
 use crate::apple::folder::Folder;
@@ -13,24 +13,24 @@ use std::ptr;
 use std::thread;
 use std::time::Duration;
 
-/// Quality of service of every call, but where a probe asks for another. Source: `maderix/ANE` uses 21; rule W8 has no
-/// other value to recommend.
+/// The default quality of service of calls; probes may set another. Source: `maderix/ANE` uses 21; rule W8 recommends no
+/// other value.
 const QOS: u32 = 21;
 
-/// How long a refused load waits before its second and last try, so that slots of unloaded programs come free.
+/// The pause before a refused load is retried once, so that slots of unloaded programs become free.
 /// Source: `maderix/ANE`, its bridge.
 const LOAD_AGAIN: Duration = Duration::from_millis(100);
 
-/// Options of calls; none are given. The dictionary must be there all the same.
+/// Options of calls: an empty dictionary, which must not be nil.
 type Options = NSDictionary<NSString, NSObject>;
 
-/// A program that is loaded on the engine. Dropping it unloads it, then removes its folder.
+/// A loaded program. Dropping it unloads it, then removes its folder.
 #[derive(Debug)]
 pub(super) struct Model {
     object: Retained<AnyObject>,
     kernel: String,
     text: String,
-    /// Names the rules that a refusal is likely about.
+    /// Names the rules that a refused program likely breaks.
     explain: Option<Explain>,
     loaded: bool,
     /// Quality of service of evaluations.
@@ -39,16 +39,16 @@ pub(super) struct Model {
     folder: Folder,
 }
 
-// SAFETY: the object is counted atomically and no thread owns it. It is sent messages through `&mut self` and `drop`
-// alone, so by one thread at a time; `maderix/ANE` compiles and evaluates on several threads.
+// SAFETY: the object is counted atomically and no thread owns it. Only `&mut self` methods and `drop`
+// send it messages, so one thread at a time; `maderix/ANE` compiles and evaluates on several threads.
 unsafe impl Send for Model {}
 
 impl Model {
     /// Compiles and loads `text` with `weights`.
     ///
     /// # Errors
-    /// `Refused`, with what the engine says; `WeightPath` and `Folder`, if its files cannot be written. Nothing is
-    /// left behind.
+    /// `Refused`, with the engine's error; `WeightPath` and `Folder`, if its files cannot be written. Cleans up
+    /// after itself.
     pub(super) fn open(
         framework: &Framework,
         kernel: &str,
@@ -82,7 +82,7 @@ impl Model {
                 .map(|name| name.to_string())
                 .filter(|name| is_file_name(name))
                 .ok_or_else(|| {
-                    let text = Some("it has no identifier that could name a folder".to_owned());
+                    let text = Some("its identifier is missing or not a valid folder name".to_owned());
                     refused(Call::Model, Answer { text, ..Answer::default() })
                 })?;
             let root = NSTemporaryDirectory().to_string();
@@ -123,13 +123,13 @@ impl Model {
         self.verdict(Call::Load, done, error)
     }
 
-    /// Unloads the program, writes `weights` over its files, and loads it without compiling; `false`, without a change:
-    /// others use the same files.
+    /// Unloads the program, overwrites its files with `weights`, and loads it without compiling; `false`, without a
+    /// change, if others use the same files.
     ///
     /// # Errors
     /// `Folder`, if a file cannot be written; `Refused`, if the program does not load again.
     pub(super) fn reload(&mut self, weights: &Weights, compiled: bool) -> Result<bool, DeviceError> {
-        if !self.folder.is_ours_alone() {
+        if !self.folder.is_exclusive() {
             return Ok(false);
         }
         autoreleasepool(|_| {
@@ -140,16 +140,16 @@ impl Model {
         })
     }
 
-    /// Asks for another quality of service of evaluations.
+    /// Sets the quality of service of evaluations.
     pub(super) fn set_quality(&mut self, quality: u32) {
         self.quality = quality;
     }
 
-    /// Gives the program's place on the engine back.
+    /// Unloads the program, which frees its slot on the engine.
     fn unload(&mut self) {
         let mut error = ptr::null_mut::<NSError>();
-        // SAFETY: the method was compared; the program is loaded, and nothing evaluates it: `self` is ours alone.
-        // A program that does not unload ends with the process: there is nobody left to tell.
+        // SAFETY: the method was compared; the program is loaded, and nothing evaluates it: `self` is borrowed mutably.
+        // Errors are ignored: the system unloads the program when the process ends.
         let _: Bool = unsafe { msg_send![&*self.object, unloadWithQoS: QOS, error: &raw mut error] };
         self.loaded = false;
     }
@@ -157,10 +157,10 @@ impl Model {
     /// Runs once on the surfaces of `request`; returns when the outputs are written.
     ///
     /// # Errors
-    /// `Refused`; what the output surfaces hold is of no use then.
+    /// `Refused`; the contents of the output surfaces are then undefined.
     pub(super) fn evaluate(&mut self, request: &AnyObject) -> Result<(), DeviceError> {
         if !self.loaded {
-            let text = Some("it is not loaded any more".to_owned());
+            let text = Some("it is no longer loaded".to_owned());
             let answer = Answer { text, ..Answer::default() };
             return Err(self.refusal(Call::Evaluate, answer));
         }
@@ -190,7 +190,7 @@ impl Model {
         refusal(Refusal::new(&self.kernel, call, answer), self.explain, &self.text)
     }
 
-    /// The result of a call. An error beside a positive answer is ignored.
+    /// Converts the result of a call. An error is ignored if the call reports success.
     fn verdict(&self, call: Call, done: Bool, error: *mut NSError) -> Result<(), DeviceError> {
         if done.as_bool() {
             return Ok(());
@@ -218,7 +218,7 @@ fn refusal(refusal: Refusal, explain: Option<Explain>, text: &str) -> DeviceErro
     DeviceError::Refused(Box::new(refusal.explained(explain, text)))
 }
 
-/// The weight files as the descriptor wants them: `{ path: { "offset": 0, "data": bytes } }`, empty if there are none.
+/// The weight files in the descriptor's format: `{ path: { "offset": 0, "data": bytes } }`, empty if there are none.
 fn dictionary(weights: &Weights) -> Retained<NSDictionary<NSString, NSObject>> {
     let keys = [NSString::from_str("offset"), NSString::from_str("data")];
     let (paths, files): (Vec<_>, Vec<Retained<NSObject>>) = weights
@@ -234,7 +234,7 @@ fn dictionary(weights: &Weights) -> Retained<NSDictionary<NSString, NSObject>> {
     NSDictionary::from_retained_objects(&paths, &files)
 }
 
-/// Whether `name` names a file beside others, and nothing else.
+/// Whether `name` is a plain file name.
 fn is_file_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }

@@ -8,11 +8,11 @@ use objc2::rc::{Retained, autoreleasepool};
 use objc2::runtime::AnyObject;
 use objc2_foundation::{NSArray, NSNumber};
 
-/// A request: it can be evaluated any number of times, on the surfaces that it was made with.
+/// A request; it can be evaluated any number of times on its surfaces.
 #[derive(Debug)]
 pub(super) struct Request {
     object: Retained<AnyObject>,
-    /// The surfaces, inputs first; kept, so that no other can have one's address.
+    /// The surfaces, inputs first; kept alive so that their addresses are not reused.
     surfaces: Vec<Retained<AnyObject>>,
     inputs: usize,
 }
@@ -21,7 +21,7 @@ pub(super) struct Request {
 unsafe impl Send for Request {}
 
 impl Request {
-    /// Binds surfaces in the order in which the engine wants them; `None` if the framework makes no request of them.
+    /// Binds surfaces in the engine's binding order; `None` if the framework refuses.
     pub(super) fn new(framework: &Framework, inputs: &[&dyn Held], outputs: &[&dyn Held]) -> Option<Request> {
         autoreleasepool(|_| {
             let side = |surfaces: &[&dyn Held]| -> Option<_> {
@@ -55,7 +55,7 @@ impl Request {
         &self.object
     }
 
-    /// Whether it binds these very surfaces.
+    /// Whether it binds exactly these surfaces.
     pub(super) fn binds(&self, inputs: &[&dyn Held], outputs: &[&dyn Held]) -> bool {
         let same = |(ours, theirs): (&Retained<AnyObject>, &&dyn Held)| {
             Retained::as_ptr(ours) == Retained::as_ptr(theirs.surface())
@@ -66,7 +66,7 @@ impl Request {
     }
 }
 
-/// A surface as requests want it.
+/// A surface object for requests.
 fn wrap(framework: &Framework, surface: &Retained<AnyObject>) -> Option<Retained<AnyObject>> {
     let surface: *mut IoSurface = Retained::as_ptr(surface).cast_mut().cast();
     // SAFETY: the class method was compared; the surface is alive, and the object that is returned keeps it so.

@@ -1,4 +1,4 @@
-//! The table of what is called: each class and method, with the types it is called with.
+//! The table of selectors: each class and method with the types that we call it with.
 //!
 //! Source of all: `maderix/ANE`, its training programs and its bridge, which call them with these types on M3 to M5
 //! under macOS 15 and 26. The types of each check are what our calls pass; they are compared with the running
@@ -11,28 +11,28 @@ use std::ffi::CStr;
 
 /// The text and weights of a program.
 pub(super) const DESCRIPTOR: &CStr = c"_ANEInMemoryModelDescriptor";
-/// A program on its way to the engine.
+/// A model: a program and its state on the engine.
 pub(super) const MODEL: &CStr = c"_ANEInMemoryModel";
 /// Surfaces bound to a program.
 pub(super) const REQUEST: &CStr = c"_ANERequest";
-/// A surface as requests want it.
+/// A surface object for requests.
 pub(super) const SURFACE: &CStr = c"_ANEIOSurfaceObject";
-/// What the engine is; only asked for its name.
+/// Information about the engine; used for its name only.
 pub(super) const DEVICE_INFO: &CStr = c"_ANEDeviceInfo";
 
 /// The classes that a kernel needs.
 pub(super) const CLASSES: [&CStr; 4] = [DESCRIPTOR, MODEL, REQUEST, SURFACE];
 
-/// Whose method it is.
+/// The receiver of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Of {
-    /// The class's own.
+    /// A class method.
     Class,
-    /// Its instances'.
+    /// An instance method.
     Instance,
 }
 
-/// Whether a method takes and returns what we think.
+/// Checks the types of a method.
 type Check = fn(&AnyClass, Sel) -> Result<(), String>;
 
 /// A method that is called.
@@ -46,7 +46,7 @@ pub(super) struct Selector {
 type Object = *mut AnyObject;
 type ErrorOut = *mut *mut AnyObject;
 
-/// Every method that is called, in the order of a kernel's life.
+/// Every method that is called, in the order of a kernel's life cycle.
 pub(super) const SELECTORS: [Selector; 9] = [
     Selector {
         class: DESCRIPTOR,

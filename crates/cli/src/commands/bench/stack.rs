@@ -9,7 +9,7 @@ use crate::ui::Ui;
 use crate::units;
 use ::bench::{StackOptions, StackSize, StackTime, int8_sizes, knee, peak_sizes, sram_sizes, stacks};
 use ane::Engine;
-use ane::chain::Precision;
+use ane::chain::StackPrecision;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -160,8 +160,8 @@ impl From<StackTime> for Stack {
     fn from(t: StackTime) -> Stack {
         let StackSize { channels, depth, image: [height, width], precision } = t.size;
         let precision = match precision {
-            Precision::F16 => "fp16",
-            Precision::W8A8 => "W8A8",
+            StackPrecision::F16 => "fp16",
+            StackPrecision::W8A8 => "W8A8",
         };
         let ms = |d: Duration| d.as_secs_f64() * 1e3;
         let timed = t.time.as_ref().ok();

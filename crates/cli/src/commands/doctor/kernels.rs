@@ -15,7 +15,7 @@ use train::survey::{KernelSurvey, RungSurvey, Verdict, survey};
 /// The model whose kernels are compiled if none is named: that of a run by default.
 const MODEL: &str = "shakespeare";
 
-/// All that was found, as a report has it.
+/// The full report.
 #[derive(Debug, Serialize)]
 struct Report {
     version: &'static str,
@@ -47,7 +47,7 @@ struct KernelRecord {
     name: String,
     verdict: &'static str,
     compile_ms: Option<f64>,
-    /// The engine's words, or why it was not asked.
+    /// The engine's answer, or why it was not called.
     error: Option<String>,
     mil_bytes: usize,
     mil_fnv1a64: String,
@@ -131,7 +131,7 @@ impl From<KernelSurvey> for KernelRecord {
 }
 
 impl Report {
-    /// For people: a line a thing.
+    /// The report for people, one line per item.
     fn shown(&self) -> String {
         let mut out = String::new();
         let mut line = |label: &str, text: String| {

@@ -54,7 +54,7 @@ const DESCRIBED: [(&str, DType); 12] = [
     ("u8", DType::U64),
 ];
 
-/// What stands before the elements of a .npy file: a dictionary in Python's spelling, `{'descr': '<f4',
+/// The header of a .npy file: a dictionary in Python's spelling, `{'descr': '<f4',
 /// 'fortran_order': False, 'shape': (2, 3), }`. Crates that read it bring a parser of all of Python's literals, and a C
 /// compiler with it.
 /// Source: NumPy, `numpy/lib/format.py`.
@@ -67,7 +67,7 @@ struct Header {
 }
 
 impl Header {
-    /// The header of `file`, and the elements behind it.
+    /// The header of `file`, and the elements after it.
     fn read(file: &[u8]) -> Result<(Header, &[u8]), String> {
         let no_header = || "it has no header".to_owned();
         let (length, begin) = match (file.get(..6), file.get(6), file.get(8..12)) {
@@ -97,7 +97,7 @@ impl Header {
         while !rest.is_empty() {
             let (key, value) = rest.split_once(':')?;
             let value = value.trim_start();
-            // The value ends at the comma behind it; that of a tuple, behind its bracket.
+            // The value ends at the next comma; that of a tuple, after its bracket.
             let end = if value.starts_with('(') {
                 value.find(')')? + 1
             } else {
@@ -124,7 +124,7 @@ impl Header {
         (seen == 3).then_some(header)
     }
 
-    /// Whether the bytes of each element are in the order of large machines, and what the elements are.
+    /// Whether elements are big-endian, and their type.
     fn dtype(&self) -> Result<(bool, DType), String> {
         let kind = self.descr.get(1..).unwrap_or_default();
         let known = DESCRIBED.iter().find(|(descr, _)| *descr == kind).map(|(_, dtype)| *dtype);
@@ -139,13 +139,13 @@ impl Header {
     }
 }
 
-/// What stands in quotes.
+/// The quoted text.
 fn unquoted(text: &str) -> Option<&str> {
     let text = text.trim();
     ['\'', '"'].into_iter().find_map(|q| text.strip_prefix(q)?.strip_suffix(q))
 }
 
-/// The tensor whose elements are given with the first axis running fastest.
+/// The tensor from elements in column-major order.
 fn from_columns(tensor: &Tensor) -> Tensor {
     let shape = &tensor.ty.shape;
     let mut strides = vec![1usize; shape.len()];
@@ -188,7 +188,7 @@ pub fn read_safetensors(path: &Path) -> Result<Vec<(String, Tensor)>, CommandErr
         let ty = TensorType::new(dtype, view.shape());
         let data = bytes::from_memory(dtype, view.data());
         if data.len() != ty.elements() {
-            return Err(refuse(&format!("`{name}` has not as many elements as its shape says")));
+            return Err(refuse(&format!("the number of elements of `{name}` does not match its shape")));
         }
         all.push((name.to_owned(), Tensor { ty, data }));
     }
@@ -213,7 +213,7 @@ pub fn npy_file(tensor: &Tensor) -> Result<Vec<u8>, String> {
     let order = if dtype.size() == Some(1) { '|' } else { '<' };
     let shape: String = tensor.ty.shape.iter().map(|n| format!("{n}, ")).collect();
     let mut header = format!("{{'descr': '{order}{kind}', 'fortran_order': False, 'shape': ({shape}), }}");
-    // The elements begin at a multiple of 64, behind a newline.
+    // The elements begin at a multiple of 64, after a newline.
     header.push_str(&" ".repeat(63 - (BEGIN + header.len()) % 64));
     header.push('\n');
     let length = u16::try_from(header.len()).map_err(|_| "a .npy file holds fewer axes".to_owned())?;
@@ -274,7 +274,7 @@ fn wrong(path: &Path, kind: &str, why: &str, hint: &str) -> CommandError {
     CommandError::input(format!("`{}` is no {kind} that can be read: {why}", path.display()), hint)
 }
 
-/// What NumPy calls an element type.
+/// The NumPy name of an element type.
 pub fn numpy_name(dtype: DType) -> &'static str {
     match dtype {
         DType::Bool => "bool",

@@ -18,10 +18,10 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Weights that are wrong are told one by one up to this number; a foreign weight file makes all of them wrong.
+/// The most weights reported one by one; with a wrong weight file all of them are invalid.
 const TOLD: usize = 20;
 
-/// Say all that is wrong with MIL programs, and where
+/// Report all errors of MIL programs, with their places
 ///
 /// Checks the text: that it can be read, that names are defined, that every operation gets what it takes. Checks the
 /// weights: that each BLOBFILE names a record of its type; of weight files only the records are read. Operations that
@@ -108,19 +108,19 @@ pub fn run(ui: &Ui, args: &CheckArgs) -> Result<(), CommandError> {
     }
 }
 
-/// What was found out about a program.
+/// The result of checking a program.
 #[derive(Debug)]
 struct Verdict {
     /// Constants not counted.
     operations: usize,
     /// Errors in the language and the weights; rules of engines not counted.
     mistakes: usize,
-    /// Rules of the engines that were asked for; `None` if none were.
+    /// Rules of the requested engines; `None` without a request.
     broken: Option<Vec<&'static str>>,
     report: Report,
 }
 
-/// What is to be said of the program; of the repaired one, if it was to be repaired and was.
+/// The diagnostics of the program, or of the repaired one.
 fn examine(
     ui: &Ui,
     args: &CheckArgs,
@@ -142,7 +142,7 @@ fn examine(
 }
 
 impl Verdict {
-    /// Asks everybody who knows something about the program; with it, what it means.
+    /// Runs all checks on the program, and returns its meaning.
     fn of(source: &Source, args: &CheckArgs, profile: Option<&Profile>) -> (Verdict, Checked) {
         let read = mil::text::read(&source.text);
         let mut checked = mil::text::check(&read);
@@ -162,7 +162,7 @@ impl Verdict {
         (verdict, checked)
     }
 
-    /// Adds what somebody else has found, and sorts all by its places.
+    /// Adds other diagnostics, and sorts all by place.
     fn add(&mut self, findings: impl IntoIterator<Item = Diagnostic>) {
         self.report.diagnostics.extend(findings);
         self.report.diagnostics.sort_by_key(|d| match &d.place {
@@ -199,10 +199,10 @@ impl Verdict {
     }
 }
 
-/// What is wrong with the weights that the program names.
+/// Errors of the weights that the program uses.
 fn blobs(tree: &Tree<'_>, folder: &mut Folder) -> Vec<Diagnostic> {
     let (mut found, mut more) = (Vec::new(), 0);
-    // A file that is not there is told once, where it is first named.
+    // A missing file is reported once, at its first use.
     let mut absent: BTreeMap<&str, (Place, String, usize)> = BTreeMap::new();
     for literal in tree.statements().flat_map(|s| s.literals()) {
         let (Value::Blob { path, offset }, Type::Tensor { dtype, dims }) = (&literal.value, &literal.ty)
@@ -235,7 +235,7 @@ fn blobs(tree: &Tree<'_>, folder: &mut Folder) -> Vec<Diagnostic> {
             units::plural(count, "weight")
         );
         let warning = Diagnostic::new("missing-weights", text, place).severity(Severity::Warning);
-        warning.help("say with `--weights DIR` where the weight files are")
+        warning.help("pass the folder of the weight files with `--weights DIR`")
     }));
     found
 }

@@ -15,13 +15,13 @@ use serde::Serialize;
 use std::ops::Range;
 use std::path::PathBuf;
 
-/// Say whether two MIL programs are the same, and where not
+/// Compare two MIL programs, and show where they differ
 ///
 /// Names, the order of operations that do not depend on each other, the spelling of constants, comments and version
 /// make no difference. Parameters are matched by name if both programs use the same ones, else in order. Weights are
 /// compared by their elements if the files of both programs are at hand, else by path and offset.
 ///
-/// Exits with 1 if they differ. What follows from one difference is not told as another.
+/// Exits with 1 if they differ. Consequences of one difference are not reported.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -67,7 +67,7 @@ pub fn run(ui: &Ui, args: &DiffArgs) -> Result<(), CommandError> {
     let named = names_weights(&x) || names_weights(&y);
     let at_hand = named && all_at_hand(&x, first) && all_at_hand(&y, second);
     if named && !at_hand {
-        ui.say("note: not all weight files are at hand, so weights are compared by path and offset");
+        ui.say("note: not all weight files are available, so weights are compared by path and offset");
     }
     let mut contents = |side, path: &str, offset| {
         let folder = match side {

@@ -1,4 +1,4 @@
-//! On what programs run.
+//! The engines of `mil run`.
 
 use super::program::Source;
 use super::shapes::specialised;
@@ -19,7 +19,7 @@ use train::run::RunError;
 pub enum EngineArg {
     /// The software engine: fast, with the rounding of each operation's type
     Soft,
-    /// The reference meaning: slow, exact in f64, rounded once after each operation
+    /// The reference evaluator: slow, exact in f64, rounded once after each operation
     Reference,
     /// The Apple Neural Engine: programs whose inputs and outputs are in fp16
     Ane,
@@ -47,7 +47,7 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Runs the function; what its results are.
+    /// Runs the function and returns its results.
     ///
     /// # Errors
     /// If weights are missing or wrong, or the function does not take these inputs.
@@ -176,7 +176,7 @@ fn has_room(function: &Function) -> Result<(), CommandError> {
     ))
 }
 
-/// What the reference meaning refuses is in the program or its inputs.
+/// An error of the reference evaluator is due to the program or its inputs.
 fn meaning(error: &EvalError) -> CommandError {
     let hint = match error {
         EvalError::Refused { reject, .. } if reject.help.is_some() => {

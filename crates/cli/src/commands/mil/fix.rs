@@ -30,7 +30,7 @@ pub fn fix(
             source.explain(ui, &report);
             return Err(CommandError::input(
                 format!("`{}` cannot be run, so nothing about it can be proven", source.name),
-                "Repair it by hand; `backpropane mil rules ID` says how.",
+                "Repair it by hand; `backpropane mil rules ID` explains how.",
             ));
         }
     };
@@ -51,19 +51,19 @@ pub fn fix(
     Ok(Some(path.to_owned()))
 }
 
-/// What was done and how sure it is, what could not be done and why, and what becomes of inputs and outputs.
+/// The changes and their proofs, the obstacles, and the mapping of inputs and outputs.
 fn told(name: &str, repaired: &Repaired) -> String {
     let mut lines = Vec::new();
     for applied in &repaired.applied {
         let rules = applied.repair.rules.join(", ");
         lines.push(format!("{name}: {} ({rules})", applied.repair.does));
         lines.extend(applied.changes.iter().map(|change| format!("    {change}")));
-        // What computes nothing else than before has nothing to compare.
+        // Operations that compute the same as before need no comparison.
         if let Some(proof) = applied.proof.filter(|p| p.elements == 0) {
             let stated = match proof.stated {
                 0 => "no operation is another than before".to_owned(),
-                1 => "1 operation says what held without it".to_owned(),
-                n => format!("{n} operations say what held without it"),
+                1 => "1 operation states its default".to_owned(),
+                n => format!("{n} operations state their defaults"),
             };
             lines.push(format!("    the same: {stated}; no number was compared"));
         } else if let Some(proof) = applied.proof {

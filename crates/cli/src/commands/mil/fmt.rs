@@ -52,7 +52,7 @@ pub fn run(ui: &Ui, args: &FmtArgs) -> Result<(), CommandError> {
     }
 }
 
-/// Lays one file out; says whether that changes it.
+/// Formats one file; returns whether that changes it.
 fn file(ui: &Ui, args: &FmtArgs, path: &Path) -> Result<bool, CommandError> {
     let piped = path == Path::new("-");
     let source = if piped { Source::stdin()? } else { Source::open(path)? };
@@ -84,7 +84,7 @@ pub fn print(ui: &Ui, text: &str) -> Result<(), CommandError> {
     Ok(out.flush()?)
 }
 
-/// Gives a file new content; what it links to is replaced, and its permissions stay.
+/// Replaces the content of a file; follows links, and keeps permissions.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
     let refuse = |e: std::io::Error| {
         let text = format!("cannot write `{}`: {e}", path.display());

@@ -62,7 +62,7 @@ pub fn run(ui: &Ui, args: &GradArgs) -> Result<(), CommandError> {
         functions: vec![backward],
     };
     let text = mil::text::print(&program);
-    // What is given must be a program.
+    // The input must be a program.
     mil::text::load(&text).map_err(|report| {
         ui.report(&report, "the backward program", &text);
         CommandError::failure("the derived program is wrong; this is a mistake of backpropane")
@@ -90,7 +90,9 @@ fn targets(function: &Function, names: &[String]) -> Result<Vec<ValueId>, Comman
             let floats = inputs.filter(|v| v.ty.dtype.is_float());
             let list = floats.map(|v| format!("`{}`", v.name)).collect::<Vec<_>>().join(", ");
             let why = match function.find(name) {
-                Some(_) => format!("`{name}` is computed; only parameters and constants can be asked for"),
+                Some(_) => {
+                    format!("`{name}` is computed; only parameters and constants can be differentiated")
+                }
                 None => format!("function `{}` has no parameter or constant `{name}`", function.name),
             };
             let parameters = if list.is_empty() {
@@ -119,12 +121,12 @@ fn explain(ui: &Ui, source: &Source, function: &Function, error: GradError) -> C
     };
     match error {
         GradError::NoGradient { ref value, ref reason, op } => {
-            let text = format!("`{op}`, which gives `{value}`, has no gradient: {reason}");
+            let text = format!("`{op}`, which computes `{value}`, has no gradient: {reason}");
             let shown = Diagnostic::new("no-gradient", text, place(value).unwrap_or_default());
             source.explain(ui, &Report { diagnostics: vec![shown] });
             CommandError::input(
                 format!("function `{}` of `{}` cannot be differentiated", function.name, source.name),
-                "Ask for what does not depend on that operation, or leave it out of the program.",
+                "Choose values that do not depend on that operation, or remove it from the program.",
             )
         }
         GradError::Derived(report) => {

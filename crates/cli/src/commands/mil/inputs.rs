@@ -1,4 +1,4 @@
-//! What a program is given: values from files, zeros for states, random numbers where they are wanted.
+//! Inputs of a program: values from files, zeros for states, random numbers on request.
 
 use super::arrays::{numpy_name, read_npy, read_safetensors};
 use super::program::Source;
@@ -44,7 +44,7 @@ pub fn has_names(file: &Path) -> bool {
 pub struct InputSources<'a> {
     pub files: &'a [InputArg],
     pub shapes: &'a [ShapeArg],
-    /// What random values follow from, for parameters that no file gives.
+    /// The seed of random values, for parameters without a file.
     pub random: Option<u64>,
 }
 
@@ -118,7 +118,7 @@ impl InputSources<'_> {
                 }
                 if given.insert(id, value).is_some() {
                     return Err(CommandError::input(
-                        format!("the parameter `{name}` is given more than once"),
+                        format!("the parameter `{name}` has more than one value"),
                         "Leave all but one of its values away.",
                     ));
                 }
@@ -156,11 +156,11 @@ fn not_given(source: &Source, function: &Function, missing: &[ValueId]) -> Comma
 /// `value` as a tensor of type `want`, and how it was rounded, if it was.
 ///
 /// # Errors
-/// Why not, and what would help.
+/// The reason, and a remedy.
 fn fit(value: Tensor, want: &TensorType) -> Result<(Tensor, Option<String>), (String, String)> {
     let got = value.ty.dtype;
     if !value.ty.is_known() || !want.with_dtype(got).admits(&value.ty) {
-        let why = format!("it is {}, {want} is wanted", value.ty);
+        let why = format!("it is {}, expected {want}", value.ty);
         return Err((why, "Give an array of that shape.".to_owned()));
     }
     let ty = value.ty.with_dtype(want.dtype);
@@ -169,7 +169,7 @@ fn fit(value: Tensor, want: &TensorType) -> Result<(Tensor, Option<String>), (St
     }
     let hint = || format!("Convert it with `.astype(numpy.{})`.", numpy_name(want.dtype));
     let refuse = |at: usize, shown: String| {
-        let why = format!("element {at} is {shown}, which no {} is", want.dtype);
+        let why = format!("element {at} is {shown}, which is not a valid {}", want.dtype);
         Err((why, "Give values that the type has.".to_owned()))
     };
     match &value.data {
@@ -184,7 +184,10 @@ fn fit(value: Tensor, want: &TensorType) -> Result<(Tensor, Option<String>), (St
             match exact {
                 true => Ok((to, None)),
                 false if usual => Ok((to, Some(format!("from {got} to {}", want.dtype)))),
-                false => Err((format!("it is {got}, {} would change its values", want.dtype), hint())),
+                false => Err((
+                    format!("it is {got}; converting to {} would change its values", want.dtype),
+                    hint(),
+                )),
             }
         }
         Data::Int(from) if want.dtype.is_int() => {
@@ -194,7 +197,7 @@ fn fit(value: Tensor, want: &TensorType) -> Result<(Tensor, Option<String>), (St
                 None => Ok((Tensor { ty, data: value.data }, None)),
             }
         }
-        _ => Err((format!("its elements are {got}, {} is wanted", want.dtype), hint())),
+        _ => Err((format!("its elements are {got}, expected {}", want.dtype), hint())),
     }
 }
 

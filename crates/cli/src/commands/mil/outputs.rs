@@ -1,4 +1,4 @@
-//! What a program gives: shown, and written to files.
+//! Outputs of a program: shown, and written to files.
 
 use super::arrays::{npy_file, numbers, safetensors_file};
 use super::inputs::has_names;
@@ -22,7 +22,7 @@ pub fn names(function: &Function, tree: &Func<'_>) -> Vec<String> {
     let mut names: Vec<String> = results.iter().map(|&v| function.value(v).name.clone()).collect();
     let mut states = function.states.iter();
     for output in written {
-        // Those that are never written are no results.
+        // States that are never written are not results.
         let state = states.find(|s| s.output == *output);
         names.push(state.map_or_else(|| function.value(*output).name.clone(), |s| s.name.clone()));
     }
@@ -146,7 +146,7 @@ impl Listed {
     }
 }
 
-/// JSON has no name for what is no finite number; these are the names that JavaScript and Python read.
+/// JSON has no non-finite numbers; these are the names that JavaScript and Python read.
 fn float(x: f64) -> Value {
     if x.is_finite() {
         json!(x)

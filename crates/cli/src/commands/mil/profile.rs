@@ -5,11 +5,11 @@ use crate::error::CommandError;
 use anelint::rules::{Chip, Measured, Profile};
 use std::path::Path;
 
-/// What probes saw on the chip that the file is of.
+/// The observations of probes on the file's chip.
 pub fn profile(path: &Path) -> Result<Profile, CommandError> {
     let submission = read_submission(path)?;
     let refused = |why: &str| {
-        let message = format!("`{}` says nothing of a chip: {why}", path.display());
+        let message = format!("`{}` is not a file of verdicts on a chip: {why}", path.display());
         CommandError::input(
             message,
             "Run `backpropane probe all --submit-file FILE` on a Mac with Apple silicon.",
@@ -20,7 +20,7 @@ pub fn profile(path: &Path) -> Result<Profile, CommandError> {
     }
     let chip = submission.chip_family.as_deref().and_then(Chip::parse);
     let chip =
-        chip.ok_or_else(|| refused(&format!("`{}` is none that rules tell apart", submission.chip)))?;
+        chip.ok_or_else(|| refused(&format!("`{}` is not a chip that rules distinguish", submission.chip)))?;
     let seen = submission.seen().map(|(rule, holds, consequence)| (rule, Measured { holds, consequence }));
     Ok(Profile::new(chip, seen))
 }

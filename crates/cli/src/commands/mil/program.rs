@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// The name of a program in a folder.
 const PROGRAM: &str = "model.mil";
-/// Folders in one another that are looked into for it: `X.mlpackage/Data/com.apple.CoreML/X.mlmodelc`.
+/// The deepest nesting of folders that is searched: `X.mlpackage/Data/com.apple.CoreML/X.mlmodelc`.
 const DEEPEST: usize = 4;
 /// Entries of a folder that are looked at: a model has few.
 const ENTRIES: usize = 10_000;
@@ -94,14 +94,11 @@ impl Source {
         let count = units::plural(errors.diagnostics.len(), "error");
         CommandError::input(
             format!("`{}` has {count}", self.name),
-            format!(
-                "Correct the program; `backpropane mil check {}` says all that is to be said.",
-                self.name
-            ),
+            format!("Correct the program; `backpropane mil check {}` reports all errors.", self.name),
         )
     }
 
-    /// What the text means.
+    /// Parses and resolves the text.
     ///
     /// # Errors
     /// If it is wrong; all that is wrong has then been shown.
@@ -151,13 +148,16 @@ impl Source {
         self.explain(ui, &report);
         let count = units::plural(report.diagnostics.len(), "operation");
         Err(CommandError::input(
-            format!("function `{}` of `{}` has {count} without a meaning here", function.name, self.name),
+            format!(
+                "function `{}` of `{}` has {count} that this program does not support",
+                function.name, self.name
+            ),
             "Leave these operations out of the program.",
         ))
     }
 }
 
-/// The operations of a function that have no meaning here.
+/// The unsupported operations of a function.
 pub fn opaque_in<'c>(checked: &'c Checked, tree: &Func<'_>) -> impl Iterator<Item = &'c mil::text::Opaque> {
     let inside: Range<usize> = tree.block.span.range();
     checked.opaque.iter().filter(move |o| inside.contains(&o.range.start))

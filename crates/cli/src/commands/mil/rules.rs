@@ -52,7 +52,7 @@ pub fn chips(text: &str) -> Result<ChipList, String> {
     let one = |name: &str| {
         Chip::parse(name.trim()).ok_or_else(|| {
             let all: Vec<String> = Chip::ALL.iter().map(|c| c.name().to_lowercase()).collect();
-            format!("there is no chip `{name}`; say all, or some of {}", all.join(","))
+            format!("there is no chip `{name}`; use all, or some of {}", all.join(","))
         })
     };
     text.split(',').map(one).collect::<Result<_, _>>().map(ChipList)
@@ -60,7 +60,7 @@ pub fn chips(text: &str) -> Result<ChipList, String> {
 
 /// `in-memory`, `e5rt` or `both`.
 pub fn route(text: &str) -> Result<Route, String> {
-    Route::parse(text).ok_or_else(|| "say in-memory, e5rt or both".to_owned())
+    Route::parse(text).ok_or_else(|| "use in-memory, e5rt or both".to_owned())
 }
 
 fn rule(id: &str) -> Result<&'static Rule, String> {
@@ -79,9 +79,9 @@ struct Listed {
     confidence: String,
     /// The projects that saw it hold.
     source: Vec<&'static str>,
-    /// Those of them that publish a test of it.
+    /// Projects that publish a test of it.
     tested: Vec<&'static str>,
-    /// The projects for which what it speaks against ran.
+    /// The projects for which a violation ran.
     against: Vec<&'static str>,
     /// Whether that is enough for an error.
     sure: bool,
@@ -91,7 +91,7 @@ struct Listed {
     unchecked_because: Option<&'static str>,
     /// Repairs that `mil check --fix` has for it.
     fixes: Vec<&'static str>,
-    /// What a probe saw of it on the profile's chip.
+    /// The observation of a probe on the profile's chip.
     #[serde(skip_serializing_if = "Option::is_none")]
     measured: Option<String>,
 }
@@ -123,12 +123,12 @@ impl Listed {
     }
 }
 
-/// The projects that report such things of a rule.
+/// The projects with this stance on a rule.
 fn by(rule: &Rule, what: impl Fn(Stance) -> bool) -> Vec<&'static str> {
     rule.source.iter().filter(|r| what(r.says)).map(|r| r.by).collect()
 }
 
-/// What a probe saw of a rule: a sentence part.
+/// The observation of a rule, as a phrase.
 fn measured(rule: &Rule, profile: Option<&Profile>) -> Option<String> {
     let (profile, seen) = profile.and_then(|p| Some((p, p.of(rule)?)))?;
     let chip = profile.chip();
@@ -139,7 +139,7 @@ fn measured(rule: &Rule, profile: Option<&Profile>) -> Option<String> {
     })
 }
 
-/// What `mil check --fix` does about a rule.
+/// The repair of a rule by `mil check --fix`.
 fn fixes(rule: &Rule) -> Vec<&'static str> {
     let repairs = anelint::repair::REPAIRS.iter().filter(|r| r.rules.contains(&rule.id));
     repairs.map(|r| r.does).collect()
@@ -183,7 +183,7 @@ pub fn run(ui: &Ui, args: &RulesArgs) -> Result<(), CommandError> {
     ui.result(&out)
 }
 
-/// All that is known of a rule.
+/// The full description of a rule.
 fn explain(ui: &Ui, rule: &Rule, profile: Option<&Profile>) -> String {
     let mut out = format!("{}  {}\n", ui.bold(rule.id), ui.bold(rule.title));
     let mut row = |name: &str, text: &str| {

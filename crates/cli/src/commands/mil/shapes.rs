@@ -47,7 +47,7 @@ pub fn known_types(
         if !ty.admits(&TensorType::new(ty.dtype, arg.shape.clone())) {
             return Err(CommandError::input(
                 format!("`{}` is {ty}, which cannot have the shape {:?}", arg.name, arg.shape),
-                "Give the sizes that are known as they are.",
+                "Repeat the known sizes unchanged.",
             ));
         }
     }

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-/// Count what a MIL program is made of, and what it costs
+/// Count the operations of a MIL program, and their cost
 ///
 /// For each function: inputs, outputs and states; operations by kind; floating-point operations (two for each
 /// multiply-add of matrix products, convolutions, attention and recurrent layers; elementwise ones count as nothing);
@@ -63,12 +63,12 @@ struct Counts {
     /// Constants not counted.
     operations: usize,
     constants: usize,
-    /// Nothing if sizes are not known.
+    /// `None` if sizes are unknown.
     flops: Option<u64>,
     parameters: u64,
     weight_bytes: u64,
     inline_bytes: u64,
-    /// Nothing if sizes are not known, or an operation has no meaning here.
+    /// `None` if sizes are unknown, or an operation is unsupported.
     peak_bytes: Option<u64>,
     kinds: Vec<Row>,
 }
@@ -84,7 +84,7 @@ struct Row {
     op: String,
     count: usize,
     flops: Option<u64>,
-    /// Whether it has no meaning here.
+    /// Whether it is unsupported.
     opaque: bool,
 }
 
@@ -195,7 +195,7 @@ impl Counts {
             }
         }
         let shown = |flops: u64| units::count(flops as f64);
-        let unknown = || "not known: sizes are open; give them with --shape".to_owned();
+        let unknown = || "unknown: sizes are open; pass them with --shape".to_owned();
         let line = |out: &mut String, what: &str, value: String| {
             let _ = writeln!(out, "  {what:<12}{value}");
         };
@@ -219,7 +219,7 @@ impl Counts {
         let hidden = self.kinds.iter().any(|k| k.opaque);
         let peak = match self.peak_bytes {
             Some(peak) => format!("{} at most at one time", units::bytes(peak)),
-            None if hidden => "not known: an operation has no meaning here".to_owned(),
+            None if hidden => "unknown: an operation is not supported".to_owned(),
             None => unknown(),
         };
         line(out, "values", peak);
@@ -229,7 +229,7 @@ impl Counts {
             let flops = match k.flops {
                 Some(0) => String::new(),
                 Some(flops) => shown(flops),
-                None if k.opaque => "no meaning here".to_owned(),
+                None if k.opaque => "not supported".to_owned(),
                 None => "?".to_owned(),
             };
             let row = format!("  {:<width$}  {:>6}  {flops:>7}", k.op, k.count);

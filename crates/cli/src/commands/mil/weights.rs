@@ -1,4 +1,4 @@
-//! Weight files of a program: where they are, and what is in them, read whole only where all of it is needed.
+//! Weight files of a program: their locations and contents, read completely only if needed.
 
 use crate::error::CommandError;
 use mil::blob::{BlobError, Record};
@@ -10,15 +10,15 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// What paths in a program begin with.
+/// The prefix of paths in a program.
 const MODEL_PATH: &str = "@model_path/";
 
 /// The weight files that a program's paths name.
 #[derive(Debug)]
 pub struct Folder {
-    /// What `@model_path` stands for.
+    /// The folder of `@model_path`.
     model: PathBuf,
-    /// Where the user says they are.
+    /// The folder passed by the user.
     given: Option<PathBuf>,
     files: HashMap<String, Option<(File, u64)>>,
 }
@@ -36,10 +36,10 @@ pub enum WeightError {
 }
 
 impl WeightError {
-    /// What helps.
+    /// The remedy.
     pub fn hint(&self) -> &'static str {
         match self {
-            WeightError::Absent { .. } => "Say with `--weights DIR` where the weight files are.",
+            WeightError::Absent { .. } => "Pass the folder of the weight files with `--weights DIR`.",
             WeightError::Blob(blob) => blob.hint().unwrap_or("Check that the weights belong to the program."),
             WeightError::Io { .. } => "Check the file.",
         }
@@ -97,7 +97,7 @@ impl Folder {
     /// The record at `offset` of the file that the program calls `path`, its elements unread.
     ///
     /// # Errors
-    /// If there is no such file, or no sound record there.
+    /// If there is no such file, or no valid record there.
     pub fn record(&mut self, path: &str, offset: u64) -> Result<Record, WeightError> {
         let (file, length) = self.file(path)?;
         Record::read(path, length, offset, |at| {

@@ -1,6 +1,6 @@
-//! One probe in a process of its own: an engine can end a process, spoil it, or never answer.
+//! Runs a probe in its own process: an engine can crash a process, break it, or hang.
 
-use super::Asked;
+use super::ProbeKind;
 use super::record::{FindingRecord, Record, Submission};
 use crate::commands::engine::EngineArgs;
 use crate::error::CommandError;
@@ -13,11 +13,16 @@ use std::time::{Duration, Instant};
 /// How often a process is looked at.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// Asks, and takes what became of the process for the answer if there is no other.
+/// Runs the probe; if the process fails, its failure is the answer.
 ///
 /// # Errors
 /// If no process can be started.
-pub fn ask(asked: Asked, engine: EngineArgs, kind: Engine, limit: Duration) -> Result<Record, CommandError> {
+pub fn ask(
+    asked: ProbeKind,
+    engine: EngineArgs,
+    kind: Engine,
+    limit: Duration,
+) -> Result<Record, CommandError> {
     let began = Instant::now();
     let failed =
         |e: std::io::Error| CommandError::failure(format!("cannot start a process for a probe: {e}"));
@@ -42,7 +47,7 @@ pub fn ask(asked: Asked, engine: EngineArgs, kind: Engine, limit: Duration) -> R
         Some(record) if status.success() => Ok(record),
         _ => {
             let why = complained.join().unwrap_or_default();
-            let why = why.lines().find(|line| !line.trim().is_empty()).unwrap_or("it says nothing");
+            let why = why.lines().find(|line| !line.trim().is_empty()).unwrap_or("no message");
             Ok(lost(asked, began, &format!("the process ended with {status}: {why}")))
         }
     }
@@ -53,7 +58,7 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String
     thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(mut pipe) = pipe {
-            // What could not be read is as if it were not written.
+            // Unreadable output counts as none.
             let _ = pipe.read_to_end(&mut bytes);
         }
         String::from_utf8_lossy(&bytes).into_owned()
@@ -77,7 +82,7 @@ fn ended(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatu
 }
 
 /// Of each rule nothing was learnt.
-fn lost(asked: Asked, began: Instant, says: &str) -> Record {
+fn lost(asked: ProbeKind, began: Instant, says: &str) -> Record {
     let abouts = if asked.rules().is_empty() { vec![asked.id()] } else { asked.rules().to_vec() };
     Record {
         id: asked.id().to_owned(),

@@ -18,14 +18,14 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Ask this machine's engine what is said of Neural Engines, and compare with our table
+/// Test what is reported of Neural Engines on this machine's engine, and compare with our table
 ///
 /// A probe compiles small programs, runs them on data that is the same in no two places, and compares with the reference
 /// meaning. Its verdict is about rules of `backpropane mil rules`: as in the table, differs, or could not tell. Without
 /// a name all probes are listed. With `all` each runs in a process of its own, so that one which ends or never answers
 /// costs the others nothing.
 ///
-/// The software engine breaks no rule, so there a probe shows what a correct engine answers, and nothing about hardware;
+/// The software engine breaks no rule, so a probe on it shows how a correct engine behaves, and nothing about hardware;
 /// it is labelled so.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -54,56 +54,56 @@ pub struct ProbeArgs {
     engine: EngineArgs,
 }
 
-/// Something that can be asked.
+/// A probe of the command.
 #[derive(Clone, Copy)]
-enum Asked {
+enum ProbeKind {
     Probe(&'static Probe),
     Sram,
 }
 
-impl Asked {
-    /// All, those that wear an engine out last.
-    fn all() -> Vec<Asked> {
-        let mut all: Vec<Asked> = probe::all().map(Asked::Probe).collect();
+impl ProbeKind {
+    /// All probes; those that exhaust an engine are last.
+    fn all() -> Vec<ProbeKind> {
+        let mut all: Vec<ProbeKind> = probe::all().map(ProbeKind::Probe).collect();
         let wearing = all.iter().position(|a| a.compiles() > MANY).unwrap_or(all.len());
-        all.insert(wearing, Asked::Sram);
+        all.insert(wearing, ProbeKind::Sram);
         all
     }
 
-    fn find(id: &str) -> Option<Asked> {
-        Asked::all().into_iter().find(|a| a.id().eq_ignore_ascii_case(id))
+    fn find(id: &str) -> Option<ProbeKind> {
+        ProbeKind::all().into_iter().find(|a| a.id().eq_ignore_ascii_case(id))
     }
 
     fn id(self) -> &'static str {
         match self {
-            Asked::Probe(probe) => probe.id,
-            Asked::Sram => sram::ID,
+            ProbeKind::Probe(probe) => probe.id,
+            ProbeKind::Sram => sram::ID,
         }
     }
 
     fn rules(self) -> &'static [&'static str] {
         match self {
-            Asked::Probe(probe) => probe.rules,
-            Asked::Sram => &[],
+            ProbeKind::Probe(probe) => probe.rules,
+            ProbeKind::Sram => &[],
         }
     }
 
     fn question(self) -> &'static str {
         match self {
-            Asked::Probe(probe) => probe.question,
-            Asked::Sram => sram::QUESTION,
+            ProbeKind::Probe(probe) => probe.question,
+            ProbeKind::Sram => sram::QUESTION,
         }
     }
 
     fn compiles(self) -> u32 {
         match self {
-            Asked::Probe(probe) => probe.compiles,
-            Asked::Sram => 16,
+            ProbeKind::Probe(probe) => probe.compiles,
+            ProbeKind::Sram => 16,
         }
     }
 }
 
-/// Programs that are more than a process is known to compile.
+/// More programs than a process is known to compile.
 const MANY: u32 = ane::facts::COMPILE_BUDGET.value;
 
 #[derive(Debug, Serialize)]
@@ -122,16 +122,16 @@ pub fn run(ui: &Ui, args: &ProbeArgs) -> Result<(), CommandError> {
         "all" => {
             let engine = device.info().engine;
             let bar = ui.steps("probing");
-            let all = Asked::all();
+            let all = ProbeKind::all();
             let limit = Duration::from_secs(args.timeout);
-            let ask = |(i, asked): (usize, &Asked)| {
+            let ask = |(i, asked): (usize, &ProbeKind)| {
                 bar.at(i, all.len());
                 each::ask(*asked, args.engine, engine, limit)
             };
             all.iter().enumerate().map(ask).collect::<Result<Vec<Record>, CommandError>>()?
         }
         id => {
-            let asked = Asked::find(id).ok_or_else(|| {
+            let asked = ProbeKind::find(id).ok_or_else(|| {
                 let hint = "List them with `backpropane probe`.";
                 CommandError::input(format!("there is no probe `{id}`"), hint)
             })?;
@@ -160,22 +160,22 @@ fn open(engine: EngineArgs, compiles: u32) -> Result<Box<dyn Device>, CommandErr
     if device.info().engine == Engine::Soft || compiles <= MANY || wanted.compile_budget.is_some() {
         return Ok(device);
     }
-    // The probe wants to see where the engine gives up, not where we do.
+    // The probe tests the engine's limit, not ours.
     let more = ane::DeviceOptions { compile_budget: Some(compiles + MANY), ..wanted };
     open(more).map_err(failed)
 }
 
-/// Asks in this process.
-fn here(asked: Asked, engine: EngineArgs, device: &dyn Device) -> Result<Record, CommandError> {
+/// Runs the probe in this process.
+fn here(asked: ProbeKind, engine: EngineArgs, device: &dyn Device) -> Result<Record, CommandError> {
     let began = Instant::now();
     let chip = record::family(&super::doctor::chip());
     let findings = match asked {
-        Asked::Sram => vec![sram::ask(engine)?],
-        Asked::Probe(probe) if probe.compiles > MANY => {
+        ProbeKind::Sram => vec![sram::ask(engine)?],
+        ProbeKind::Probe(probe) if probe.compiles > MANY => {
             let larger = open(engine, probe.compiles)?;
             probe.ask(&Prober::new(larger.as_ref()).on(chip))
         }
-        Asked::Probe(probe) => probe.ask(&Prober::new(device).on(chip)),
+        ProbeKind::Probe(probe) => probe.ask(&Prober::new(device).on(chip)),
     };
     let told = findings.iter().map(|f| FindingRecord::of(f, chip)).collect();
     Ok(Record {
@@ -187,7 +187,7 @@ fn here(asked: Asked, engine: EngineArgs, device: &dyn Device) -> Result<Record,
 }
 
 fn list(ui: &Ui, json: bool) -> Result<(), CommandError> {
-    let all = Asked::all();
+    let all = ProbeKind::all();
     if json {
         let listed = all.iter().map(|a| Listed {
             id: a.id(),

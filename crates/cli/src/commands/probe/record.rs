@@ -1,4 +1,4 @@
-//! What probes found, as it is shown, written, and read again.
+//! Records of probes: shown, written and read again.
 
 use crate::commands::doctor::{chip, system};
 use crate::error::CommandError;
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The first field of a file of verdicts, by which it is known.
+/// The first field of a file of verdicts, which identifies it.
 const FORMAT: &str = "backpropane verdicts 1";
 
-/// What is said of results of the software engine.
+/// The note on results of the software engine.
 const LABEL: &str = "software engine: it breaks no rule, so this is what a correct engine answers, and nothing about \
                      hardware";
 
@@ -24,21 +24,21 @@ pub struct Submission {
     system: String,
     /// The processor, as the system calls it.
     pub chip: String,
-    /// The chip that rules tell apart, if it is one.
+    /// The chip, if rules distinguish it.
     pub chip_family: Option<String>,
     /// `apple` or `soft`.
     pub engine: String,
     engine_name: String,
-    /// What to know before reading on.
+    /// A note for readers.
     label: String,
     as_in_the_table: usize,
     differ: usize,
     could_not_tell: usize,
-    /// One record for each probe that was asked.
+    /// One record per probe that ran.
     pub probes: Vec<Record>,
 }
 
-/// A probe that was asked.
+/// The record of a probe.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Record {
     pub id: String,
@@ -47,10 +47,10 @@ pub struct Record {
     pub findings: Vec<FindingRecord>,
 }
 
-/// What a probe says of one rule.
+/// The finding of a probe on one rule.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct FindingRecord {
-    /// The rule's id, or the probe's where no rule says it yet.
+    /// The rule's id, or the probe's if there is no rule yet.
     pub about: String,
     rule: Option<String>,
     /// `holds`, `holds-not` or `unclear`.
@@ -58,7 +58,7 @@ pub struct FindingRecord {
     /// `as-in-the-table`, `differs` or `could-not-tell`.
     pub verdict: String,
     pub says: String,
-    /// What breaking the rule led to, in the words of `mil rules`.
+    /// The consequence of breaking the rule, in the terms of `mil rules`.
     pub consequence: Option<String>,
     numbers: BTreeMap<String, f64>,
 }
@@ -97,7 +97,7 @@ impl FindingRecord {
     }
 }
 
-/// The chip that rules tell apart in a processor's name, as `Apple M4 Pro`.
+/// The chip in a processor's name such as `Apple M4 Pro`.
 pub fn family(chip: &str) -> Option<Chip> {
     chip.strip_prefix("Apple ")?.split_whitespace().find_map(Chip::parse)
 }
@@ -127,7 +127,7 @@ impl Submission {
         }
     }
 
-    /// Whether an engine in hardware, or what stands in for one, was asked.
+    /// Whether a hardware engine, or its fake, ran the probe.
     pub fn is_hardware(&self) -> bool {
         self.engine == Engine::Apple.to_string()
     }
@@ -144,13 +144,11 @@ impl Submission {
             }
         }
         let Submission { as_in_the_table, differ, could_not_tell, .. } = self;
-        lines.push(format!(
-            "{as_in_the_table} as in the table, {differ} differ, {could_not_tell} could not be told"
-        ));
+        lines.push(format!("{as_in_the_table} as in the table, {differ} differ, {could_not_tell} undecided"));
         lines.join("\n")
     }
 
-    /// Each rule of which something was seen on its chip, with whether it holds there and what breaking it led to.
+    /// Each observed rule, whether it holds on the chip, and the consequence of breaking it.
     pub fn seen(&self) -> impl Iterator<Item = (&'static Rule, bool, Option<Consequence>)> {
         self.probes.iter().flat_map(|p| &p.findings).filter_map(|f| {
             let rule = rules::find(&f.about)?;

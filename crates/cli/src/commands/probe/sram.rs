@@ -1,4 +1,4 @@
-//! The probe of the engine's own memory: `bench sram`, and what it says of the table.
+//! The probe of the engine's own memory: `bench sram`, compared with the table.
 
 use crate::commands::engine::EngineArgs;
 use crate::error::CommandError;
@@ -14,7 +14,7 @@ pub const QUESTION: &str = "From which working set on does throughput fall for g
 /// Dispatches of each convolution.
 const SAMPLES: usize = 20;
 
-/// Measures, and compares with what is reported.
+/// Measures, and compares with the reports.
 pub fn ask(engine: EngineArgs) -> Result<Finding, CommandError> {
     let options = StackOptions { samples: SAMPLES, budget: Duration::from_millis(500) };
     let sizes = |kind| sram_sizes(kind, false);

@@ -32,7 +32,7 @@ pub(super) struct State<'b> {
     c: Var<'b>,
 }
 
-/// What a step needs of the parameters of one direction.
+/// The parameters of one direction that a step needs.
 pub(super) struct Weights<'b> {
     size: usize,
     hidden: Var<'b>,

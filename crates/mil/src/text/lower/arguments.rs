@@ -1,4 +1,4 @@
-//! What operations are given: arguments, attributes and blocks.
+//! Lowers arguments, attributes and blocks.
 
 use super::words::{literal, tensor_type};
 use super::{Given, Lowering, Meaning};
@@ -40,9 +40,9 @@ impl<'l, 's> Lowering<'l, 's> {
         }
     }
 
-    /// A constant for a literal that stands in a list.
+    /// A constant for a literal in a list.
     pub(super) fn constant(&mut self, l: ir::Literal, ops: &mut Vec<Operation>) -> ValueId {
-        // Only a machine would give a value such a name.
+        // Such names are always generated.
         let name = format!("_literal_{}", self.f.values.len());
         let id = self.f.add_value(name, l.ty.clone());
         ops.push(Operation::constant(l, id));
@@ -60,7 +60,7 @@ impl<'l, 's> Lowering<'l, 's> {
         let name = attr.name;
         if name.text == "name" {
             match attr.literal.value.as_str() {
-                // A label that repeats the name of the first result says nothing.
+                // A label that repeats the name of the first result is redundant.
                 Some(label) if statement.outputs.first().is_some_and(|p| p.name.text == label) => {}
                 Some(label) => operation.label = Some(label.to_owned()),
                 None => {
@@ -75,7 +75,7 @@ impl<'l, 's> Lowering<'l, 's> {
             None if is_engine_note(name.text) => {}
             None => self.unknown_parameter(op, name, "attribute"),
             Some(param) if op.params[param].role != Role::Attribute => {
-                let text = format!("`{name}` of `{}` stands in the round brackets", op.name());
+                let text = format!("`{name}` of `{}` belongs in the round brackets", op.name());
                 self.refuse("misplaced-parameter", text, name);
             }
             Some(param) => match literal(&attr.literal) {

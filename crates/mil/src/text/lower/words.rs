@@ -1,4 +1,4 @@
-//! Single words: opsets, types, literals, and what a word was meant to be.
+//! Resolves words: opsets, types, literals, and suggestions for misspelt names.
 
 use crate::diag::{Diagnostic, Place, Report, Severity};
 use crate::ir::{self, LiteralData};
@@ -6,14 +6,14 @@ use crate::text::known;
 use crate::text::tree::{self, Name, Type, Value};
 use crate::ty::{Opset, TensorType};
 
-/// The opset called `name`; the newest one, with a mistake or a warning, if it is not known.
+/// The opset called `name`; the newest one, with an error or a warning, if it is unknown.
 pub(super) fn opset(name: Name<'_>, report: &mut Report) -> Opset {
     if let Some(opset) = Opset::from_name(name.text) {
         return opset;
     }
     let place = Place::Text(name.span.range());
     if let Some(opset) = known::opset(name.text) {
-        let text = format!("the opset `{name}` is taken as {opset}");
+        let text = format!("the opset `{name}` is treated as {opset}");
         report.push(Diagnostic::new("other-opset", text, place).severity(Severity::Warning));
         return opset;
     }

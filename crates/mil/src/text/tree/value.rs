@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// A typed constant.
 #[derive(Clone, Debug)]
 pub struct Literal<'s> {
-    /// Its type, as it is written.
+    /// Its type, as written.
     pub ty: Type<'s>,
     /// Its elements.
     pub value: Value<'s>,
@@ -24,10 +24,10 @@ impl PartialEq for Literal<'_> {
     }
 }
 
-/// What stands between the brackets of a literal. Numbers are equal if their bits are.
+/// The content of a literal. Numbers are equal if their bits are equal.
 #[derive(Clone, Debug)]
 pub enum Value<'s> {
-    /// Elements of a scalar or tensor, row-major, with the shape that their rows have.
+    /// Elements of a scalar or tensor, row-major, with the shape of the nested rows.
     Tensor {
         /// The shape; empty for a scalar.
         shape: Vec<usize>,
@@ -85,7 +85,7 @@ impl Value<'_> {
 /// The size of an axis: a number, or `?`.
 pub type Dim = Option<usize>;
 
-/// A type, as it is written.
+/// A type, as written.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Type<'s> {
     /// `tensor<fp16, [1, ?]>`; a scalar, in either spelling, has no dimensions.
@@ -101,7 +101,7 @@ pub enum Type<'s> {
     Tuple(Vec<Type<'s>>),
     /// `dict<K, V>`.
     Dict(Box<(Type<'s>, Type<'s>)>),
-    /// `state<T>`: memory that keeps its value between runs.
+    /// `state<T>`: a variable that persists between runs.
     State(Box<Type<'s>>),
     /// `tensor_buffer<fp16, shape=[…], strides=[…]>`: a tensor with a layout.
     Buffer {

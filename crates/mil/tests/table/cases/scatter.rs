@@ -1,4 +1,4 @@
-//! Elements taken from places that indices name, and put there.
+//! Gathers and scatters along axes by indices.
 
 use super::{Case, case};
 use mil::{DType, Data, TensorType};

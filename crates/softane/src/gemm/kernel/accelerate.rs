@@ -4,7 +4,7 @@
 //! feature `blas` uses a CBLAS of Linux instead, to test this code.
 #![cfg_attr(
     any(all(target_os = "macos", target_arch = "aarch64"), all(target_os = "linux", feature = "blas")),
-    expect(unsafe_code, reason = "a function of another library; each block says what makes it sound")
+    expect(unsafe_code, reason = "a function of another library; each block states why it is sound")
 )]
 
 /// A row-major matrix of f32 or its transpose: contiguous along one axis.
@@ -25,7 +25,7 @@ pub(crate) struct Operand<'a> {
 
 pub(crate) use sgemm::{is_available, multiply};
 
-/// Whether the library can be given these sizes and strides: none is 0, and all fit its integers of 32 bits.
+/// Whether the library supports these sizes and strides: none is 0, and all fit in its 32-bit integers.
 pub(crate) fn takes(sizes: &[usize]) -> bool {
     sizes.iter().all(|&size| i32::try_from(size).is_ok_and(|size| size > 0))
 }
@@ -37,7 +37,7 @@ mod sgemm {
     use std::ffi::c_int;
     use std::sync::LazyLock;
 
-    /// Where the library is. No such file exists: macOS keeps its libraries in one cache.
+    /// The path of the library. It is not a file on disk: macOS keeps its libraries in a shared cache.
     #[cfg(target_os = "macos")]
     const LIBRARY: &str = "/System/Library/Frameworks/Accelerate.framework/Accelerate";
     /// A CBLAS, wherever the loader finds it.
@@ -77,7 +77,7 @@ mod sgemm {
         unsafe { library.get::<Sgemm>(b"cblas_sgemm") }.ok().map(|f| *f)
     });
 
-    /// Whether there is such a library.
+    /// Whether the library is available.
     pub(crate) fn is_available() -> bool {
         SGEMM.is_some()
     }
@@ -85,7 +85,7 @@ mod sgemm {
     /// Computes `to ← alpha·left·right`, `to` row-major without gaps.
     ///
     /// # Panics
-    /// If the shapes do not fit together, a slice is too short, there is no library, or it cannot take these sizes.
+    /// If the shapes do not match, a slice is too short, the library is unavailable, or it does not support these sizes.
     pub(crate) fn multiply(to: &mut [f32], left: Operand<'_>, right: Operand<'_>, alpha: f32) {
         let ((m, k), (inner, n)) = (left.shape, right.shape);
         assert!(k == inner && to.len() == m * n, "[{m}, {k}] times [{inner}, {n}] into {}", to.len());
@@ -103,7 +103,7 @@ mod sgemm {
         }
     }
 
-    /// The first element, once it is known that all others are there.
+    /// A pointer to the first element, after checking that all elements are in bounds.
     ///
     /// # Panics
     /// If they are not.
@@ -155,13 +155,13 @@ mod sgemm {
 mod sgemm {
     use super::Operand;
 
-    /// No library is asked on this system.
+    /// This system has no such library.
     pub(crate) fn is_available() -> bool {
         false
     }
 
     /// Is never called here.
     pub(crate) fn multiply(_: &mut [f32], _: Operand<'_>, _: Operand<'_>, _: f32) {
-        unreachable!("`is_available` says that there is no library");
+        unreachable!("`is_available` is false on this system");
     }
 }

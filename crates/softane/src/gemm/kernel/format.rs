@@ -1,4 +1,4 @@
-//! How factors are laid out in packed panels. A format knows no tile: a kernel of a new layout brings its own.
+//! Layouts of factors in packed panels, independent of tile sizes. A kernel with a new layout adds its own format.
 
 /// A layout of the inner dimension in words of four bytes. A packed panel `W` wide has `steps(depth)` steps of `W`
 /// words each; word `i` of a step belongs to row (of the left side) or column (of the right) `i`.

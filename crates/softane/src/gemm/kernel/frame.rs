@@ -46,7 +46,7 @@ const fn plain_kernel<const MR: usize, const NR: usize, const K: usize>() -> Mic
     }
 }
 
-/// Calls `f` with every record that this processor can run, and the frame's own; prints what it cannot run.
+/// Calls `f` with every record that this processor can run, and the frame's own; prints the unavailable ones.
 pub(crate) fn each_kernel(test: &str, mut f: impl FnMut(&'static MicroKernel)) {
     let (here, absent): (Vec<_>, Vec<_>) = KERNELS.iter().partition(|k| (k.available)());
     let absent: Vec<&str> = absent.into_iter().map(|k| k.name).collect();
@@ -261,7 +261,7 @@ fn records_are_consistent() {
         assert!(kernel.alignment <= crate::buffer::ALIGN && kernel.alignment.is_power_of_two(), "{name}");
         let (grain, skip) = (kernel.grain(), kernel.skip());
         assert!(grain.is_multiple_of(kernel.tile.k_step) && skip.is_multiple_of(grain), "{name}");
-        // Panels that begin behind skipped elements are aligned like others.
+        // Panels that begin after skipped elements are aligned like others.
         assert!((4 * kernel.rhs_offset(skip)).is_multiple_of(kernel.alignment), "{name}");
         assert_eq!(
             kernel.rhs_words(grain) + kernel.rhs_words(3 * grain),

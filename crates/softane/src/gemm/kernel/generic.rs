@@ -1,4 +1,4 @@
-//! f32 in plain Rust, which compilers turn into the vectors of any processor: the kernel for those without one of their
+//! f32 in plain Rust, which compilers vectorise for any processor: the fallback for processors without a kernel of their
 //! own.
 
 use super::epilogue;

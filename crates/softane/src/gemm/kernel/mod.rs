@@ -1,6 +1,6 @@
 //! Micro-kernels: how a processor packs and multiplies panels of a product.
 //!
-//! A kernel is one record in a file of its own, and one line of the registry. Blocking, packing, working memory and
+//! A kernel is one record in its own file, and one line of the registry. Blocking, packing, working memory and
 //! epilogues read tile and layout from the record.
 
 pub(super) mod accelerate;

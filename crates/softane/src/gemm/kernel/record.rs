@@ -1,4 +1,4 @@
-//! What a micro-kernel is: a record of its tile, its packed panels, its arithmetic, and the loops that make them.
+//! Micro-kernel records: tile size, packed panels, arithmetic, and the functions that pack and multiply.
 
 use super::format::PackFormat;
 use crate::buffer::Elements;
@@ -8,7 +8,7 @@ use half::f16;
 /// A micro-kernel: it multiplies a packed panel of the left side, `mr` rows, by one of the right, `nr` columns.
 #[derive(Debug)]
 pub(crate) struct MicroKernel {
-    /// Its name, as `bench gemm --kernel` takes it.
+    /// Its name in `bench gemm --kernel`.
     pub name: &'static str,
     pub numerics: Numerics,
     pub tile: Tile,
@@ -21,11 +21,11 @@ pub(crate) struct MicroKernel {
     pub available: fn() -> bool,
     /// Whether it is worth choosing where it is available.
     pub preferred: fn() -> bool,
-    /// Packs a panel of the left side, `mr` wide; may write up to [`SLACK`] words behind the panel's end.
+    /// Packs a panel of the left side, `mr` wide; may write up to [`SLACK`] words past the panel's end.
     pub pack_lhs: Pack,
-    /// Packs a panel of the right side, `nr` wide; writes nothing behind the panel's end.
+    /// Packs a panel of the right side, `nr` wide; writes nothing past the panel's end.
     pub pack_rhs: Pack,
-    /// How rows of the left side whose elements are contiguous are packed, if not by `pack_lhs`.
+    /// Packs contiguous rows of the left side, if not done by `pack_lhs`.
     pub row_major: Option<RowMajor>,
     /// Writes the product of two panels of `depth` elements to a tile of `mr·nr` f32, row by row.
     pub run: fn(depth: usize, lhs: Lhs<'_>, rhs: &[f32], tile: &mut [f32]),
@@ -35,13 +35,13 @@ pub(crate) struct MicroKernel {
     pub store_f16: fn(tile: &[f32], epilogue: &Epilogue<'_>, to: &mut [f16]),
 }
 
-/// Packs a panel; elements behind its width and its depth, up to whole steps, are 0.
+/// Packs a panel; elements past its width and depth, up to whole steps, are 0.
 ///
 /// # Panics
 /// If the panel reaches outside of its elements, or the packed one does not fit.
 pub(crate) type Pack = fn(panel: &Panel<'_>, to: &mut [f32]);
 
-/// Words that packing the left side may write behind the end of a panel.
+/// Words that packing the left side may write past the end of a panel.
 pub(crate) const SLACK: usize = 16;
 
 /// The size of a tile of the result.
@@ -51,11 +51,11 @@ pub(crate) struct Tile {
     pub mr: usize,
     /// Columns.
     pub nr: usize,
-    /// Elements of the inner dimension that one instruction takes; panels are padded with zeros to a multiple.
+    /// Elements of the inner dimension per instruction; panels are zero-padded to a multiple.
     pub k_step: usize,
 }
 
-/// Rows of the left side packed each on its own, `stride` words apart.
+/// Rows of the left side packed separately, with stride `stride` in words.
 #[derive(Debug)]
 pub(crate) struct RowMajor {
     /// From one row to the next, in words: at least [`SLACK`] more than the steps of a row. A power of two would make
@@ -89,7 +89,7 @@ pub(crate) struct Panel<'a> {
     pub depth: usize,
 }
 
-/// What becomes of a finished tile: `to ← alpha·tile + bias`, or that added to `to`.
+/// The epilogue of a finished tile: `to ← alpha·tile + bias`, or that added to `to`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Epilogue<'a> {
     /// Rows and columns of the tile that are stored.
@@ -172,7 +172,7 @@ fn nonzero_range_of<T: bytemuck::Pod>(block: usize, panel: &Panel<'_>, from: &[T
     if across != 1 && along != 1 || !may_be {
         return (0, depth);
     }
-    // Runs of `len` elements, `step` apart, taken together; −0 counts as something.
+    // Combines runs of `len` elements with stride `step`; −0 counts as nonzero.
     let all_zero = |first: usize, step: usize, runs: usize, len: usize| {
         crate::simd::vectorised(
             #[inline(always)]

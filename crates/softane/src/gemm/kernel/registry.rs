@@ -26,7 +26,7 @@ pub(crate) static KERNELS: &[MicroKernel] = &[
     GENERIC_F32,
 ];
 
-/// The best kernel that this processor has for `math`, if any; there is always one for f32.
+/// The best available kernel for `math`, if any; there is always one for f32.
 pub(crate) fn best(math: MatmulPrecision) -> Option<&'static MicroKernel> {
     static BEST: LazyLock<[Option<&MicroKernel>; 3]> =
         LazyLock::new(|| MatmulPrecision::ALL.map(|math| search(math.numerics())));
@@ -38,7 +38,7 @@ pub(crate) fn best_or_f32(math: MatmulPrecision) -> &'static MicroKernel {
     best(math).or_else(|| best(MatmulPrecision::F32)).unwrap_or(&GENERIC)
 }
 
-/// What any processor can run.
+/// Kernels that any processor can run.
 static GENERIC: MicroKernel = GENERIC_F32;
 
 fn search(numerics: Numerics) -> Option<&'static MicroKernel> {

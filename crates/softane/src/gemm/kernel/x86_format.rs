@@ -41,7 +41,7 @@ fn bf16_bits(x: f32) -> u32 {
     u32::from(half::bf16::from_f32(if x.is_subnormal() { 0f32.copysign(x) } else { x }).to_bits())
 }
 
-/// Two integers of 16 bits in a word; behind each [`SCALED_BLOCK`] elements, and at the end, their scale as an f32.
+/// Two 16-bit integers per word; after each [`SCALED_BLOCK`] elements, and at the end, their scale as an f32.
 pub(crate) const SCALED: PackFormat = PackFormat {
     steps: scaled_steps,
     grain: SCALED_BLOCK,
@@ -98,7 +98,7 @@ pub(crate) fn scaled_steps(depth: usize) -> usize {
     depth.div_ceil(2) + depth.div_ceil(SCALED_BLOCK)
 }
 
-/// The blocks among `steps` steps of [`SCALED`]: ranges of their words; the scales stand at the end of each range.
+/// The blocks among `steps` steps of [`SCALED`]: ranges of their words; the scales are at the end of each range.
 pub(crate) fn scaled_blocks(steps: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
     (0..steps).step_by(SCALED_STEPS).map(move |at| at..steps.min(at + SCALED_STEPS) - 1)
 }

@@ -1,7 +1,7 @@
 //! Half precision to single and back, to nearest, ties to even: the mode that Rust programs run in.
 //!
-//! Each function takes as many elements as whole registers hold, and returns the rest.
-#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+//! Each function processes whole registers and returns the remaining elements.
+#![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
 use std::arch::aarch64::*;
 

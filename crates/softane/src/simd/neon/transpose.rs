@@ -1,5 +1,5 @@
 //! Transposes of blocks.
-#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+#![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
 use super::super::strips::Strip;
 use std::arch::aarch64::*;

@@ -1,4 +1,4 @@
-//! What the processor has, asked once.
+//! Processor features, detected once.
 
 use std::sync::LazyLock;
 

@@ -1,10 +1,10 @@
 //! Vectors of 16 words: loading elements, and transposing blocks.
-#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+#![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
 use half::f16;
 use std::arch::x86_64::*;
 
-// What a word holds, as a const parameter `FORM`. The last two need BF16 beside AVX-512.
+// The content of a word, as a const parameter `FORM`. The last two need BF16 in addition to AVX-512.
 
 /// An f32.
 pub(crate) const SINGLE: u8 = 0;
@@ -20,7 +20,7 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// AVX-512F exists, and `from` points to 16 elements.
     unsafe fn load(from: *const Self) -> __m512;
-    /// Of 16 elements from `from` on those of `mask`, and zeros; others need not be there.
+    /// Loads the elements of `mask` among 16 from `from` on, and zeros; the others may be out of bounds.
     ///
     /// # Safety
     /// AVX-512 F, BW and VL exist, and `from` points to the elements of `mask`.
@@ -67,7 +67,7 @@ impl Lanes for f16 {
     }
 }
 
-/// `count` elements from `at` on, each `step` behind the one before, and zeros.
+/// Loads `count` elements from `at` on with stride `step`, then zeros.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(crate) fn take<T: Lanes>(from: &[T], at: usize, step: usize, count: usize) -> __m512 {
@@ -131,7 +131,7 @@ pub(crate) unsafe fn as_words<const FORM: u8>(x: __m512) -> __m512 {
     if FORM == ROUNDED { unsafe { rounded(x) } } else { x }
 }
 
-/// 32 numbers that follow one another, as bf16 in order.
+/// 32 consecutive numbers, as bf16 in order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
 pub(crate) fn in_order(low: __m512, high: __m512) -> __m512 {

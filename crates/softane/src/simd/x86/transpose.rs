@@ -1,5 +1,5 @@
 //! Transposes of blocks of 32 × 32, rounded to half precision.
-#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+#![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
 use super::super::strips::Strip;
 use super::features::has_avx512;
@@ -35,7 +35,7 @@ pub(crate) fn narrow_transposed(from: &[f32], columns: usize, to: &mut Strip<'_>
 /// bytes: they are not read soon, and lines written whole need not be fetched.
 ///
 /// # Safety
-/// 32 rows of 32 elements begin `stride` apart.
+/// 32 rows of 32 elements with stride `stride` are in bounds.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn block<const PAST: bool>(from: *const f32, stride: usize, to: &mut Strip<'_>, first: usize) {
     for x in [0, 16] {

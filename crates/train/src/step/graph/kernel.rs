@@ -51,7 +51,7 @@ impl Builder<'_> {
                 s.converting.time(|| s.feed(&places, &values, &inputs))?;
                 s.run(kernel.as_ref(), &inputs, &output)?;
                 check.iter().flat_map(|check| &check.outputs).try_for_each(|(channel, watched)| {
-                    output.with(*channel, watched.of, |elements| watched.check(elements.into()))?
+                    output.with(*channel, watched.of, |elements| watched.check(elements))?
                 })
             });
         Ok(())

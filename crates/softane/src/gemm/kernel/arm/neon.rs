@@ -1,5 +1,5 @@
 //! f32 with NEON: a tile is computed in strips of 8 columns, 24 registers of sums each.
-#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+#![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
 use super::super::epilogue;
 use super::super::format::SINGLE;
@@ -63,7 +63,7 @@ fn run(steps: usize, left: Lhs<'_>, right: &[f32], tile: &mut [f32]) {
     }
 }
 
-/// The sums of one strip; rows of the left side are `ROW` words apart, the steps of one row `STEP`.
+/// Computes one strip; the left side has row stride `ROW` and step stride `STEP`, in words.
 ///
 /// # Safety
 /// The pointers lead to `steps` steps each; eight words of each step of the right side are read.

@@ -1,5 +1,5 @@
 //! Packing of panels of f32.
-#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+#![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
 use super::super::generic;
 use super::super::record::Panel;
@@ -77,7 +77,7 @@ trait Lanes: Element {
     /// Four elements from `from` on.
     ///
     /// # Safety
-    /// There is NEON, and `from` points to four elements.
+    /// The processor has NEON, and `from` points to four elements.
     unsafe fn load(from: *const Self) -> float32x4_t;
 }
 

@@ -1,5 +1,5 @@
 //! f32 with AVX2, FMA and F16C: a tile of 6 × 16 summed in 12 of 16 registers.
-#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+#![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
 use super::super::epilogue;
 use super::super::format::SINGLE;
@@ -19,7 +19,7 @@ const COLS: usize = 16;
 /// Elements of a register.
 const LANES: usize = 8;
 
-/// From one row of a row-major panel to the next, in words: 1024 steps and what packing writes behind them.
+/// Row stride of a row-major panel, in words: 1024 steps and the words that packing writes past them.
 const ROW_STRIDE: usize = 1040;
 
 /// Steps that the right side is prefetched ahead of its use.
@@ -72,7 +72,7 @@ fn run(depth: usize, lhs: Lhs<'_>, rhs: &[f32], tile: &mut [f32]) {
     }
 }
 
-/// Multiplies panels whose left side has its rows `ROW` words apart, and the steps of one row `STEP`.
+/// Multiplies panels; the left side has row stride `ROW` and step stride `STEP`, in words.
 ///
 /// # Safety
 /// AVX2 and FMA exist, and the pointers lead to `steps` steps each.
@@ -144,7 +144,7 @@ impl Lanes for f16 {
     }
 }
 
-/// Eight elements from `from[at]` on, `step` apart: the first `count` of them, and zeros.
+/// Loads eight elements from `from[at]` on with stride `step`: the first `count`, then zeros.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 fn take<T: Lanes>(from: &[T], at: usize, step: usize, count: usize) -> __m256 {
@@ -175,7 +175,7 @@ fn pack<const W: usize>(panel: &Panel<'_>, to: &mut [f32]) {
     }
 }
 
-/// Packs eight lanes of a step at a time; those of a panel 6 wide reach into the next step, which is packed later.
+/// Packs eight lanes of a step at a time; for a panel 6 wide they overlap the next step, which is packed later.
 #[target_feature(enable = "avx2,f16c")]
 fn pack_of<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
     let Panel { at, across, along, width, depth, .. } = *panel;
@@ -199,7 +199,7 @@ fn pack_of<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f3
                 }
             } else {
                 for step in first..first + count {
-                    // A panel 6 wide: the elements behind a row are overwritten or zeroed below.
+                    // A panel 6 wide: the elements past a row are overwritten or zeroed below.
                     let whole = across == 1 && here == W.min(LANES);
                     let lanes = if whole { from.get(at + step * along + lane..).unwrap_or(&[]) } else { &[] };
                     let x = match lanes.get(..LANES) {
@@ -313,7 +313,7 @@ impl Stored for f16 {
     }
 }
 
-/// Stores a tile all of whose columns count. Not fused, as the plain loop is not: the bits are the same.
+/// Stores a full-width tile. Multiply and add are not fused, like in the plain loop, so the bits are equal.
 #[target_feature(enable = "avx2,f16c")]
 fn store_whole<T: Stored>(tile: &[f32], epilogue: &Epilogue<'_>, to: &mut [T]) {
     let alpha = _mm256_set1_ps(epilogue.alpha);

@@ -1,5 +1,5 @@
 //! f32 with AVX-512: multiply-adds.
-#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+#![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
 use super::super::format::SINGLE;
 use super::super::record::{Lhs, MicroKernel, RowMajor, Tile};
@@ -39,7 +39,7 @@ fn run(depth: usize, lhs: Lhs<'_>, rhs: &[f32], tile: &mut [f32]) {
     }
 }
 
-/// Multiplies panels whose left side has its rows `ROW` words apart, and the steps of one row `STEP`.
+/// Multiplies panels; the left side has row stride `ROW` and step stride `STEP`, in words.
 ///
 /// # Safety
 /// The pointers lead to `steps` steps each.

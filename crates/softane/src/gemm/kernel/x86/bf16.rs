@@ -1,6 +1,6 @@
 //! bf16 with AVX-512: pairs of factors in a word, multiplied and summed in f32 by `vdpbf16ps`. Where that instruction is
 //! slow, factors are rounded to bf16 and multiplied in f32.
-#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+#![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
 use super::super::record::{Lhs, MicroKernel, RowMajor, Tile};
 use super::super::x86_format::{PAIRS, ROUNDED};
@@ -60,7 +60,7 @@ fn run(depth: usize, lhs: Lhs<'_>, rhs: &[f32], tile: &mut [f32]) {
     }
 }
 
-/// Multiplies panels whose left side has its rows `ROW` words apart, and the steps of one row `STEP`.
+/// Multiplies panels; the left side has row stride `ROW` and step stride `STEP`, in words.
 ///
 /// # Safety
 /// The pointers lead to `steps` steps each.

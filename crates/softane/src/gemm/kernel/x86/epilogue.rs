@@ -1,5 +1,5 @@
 //! Storing of tiles of 12 × 32 with AVX-512.
-#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+#![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
 use super::super::epilogue;
 use super::super::record::Epilogue;
@@ -39,7 +39,7 @@ fn finished(tile: &[f32], epilogue: &Epilogue<'_>, row: usize) -> [__m512; 2] {
 /// All of 16 columns: a store without a mask.
 const ALL: __mmask16 = !0;
 
-/// The mask of those of 16 columns from `first` on that are stored.
+/// The store mask of 16 columns from `first` on.
 fn columns(epilogue: &Epilogue<'_>, first: usize) -> __mmask16 {
     match epilogue.cols.saturating_sub(first) {
         16.. => ALL,

@@ -1,5 +1,5 @@
 //! Packing of panels with AVX-512: f32, rounded to bf16, and pairs of bf16.
-#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+#![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
 use super::super::record::Panel;
 use super::tile512::{ROW_STRIDE, ROWS};
@@ -78,7 +78,7 @@ fn bf16_rows<const FORM: u8>(panel: &Panel<'_>, to: &mut [f32]) {
     }
 }
 
-/// Whether the panel has contiguous rows, of which a row-major panel holds all: packing touches up to 16 words behind
+/// Whether the panel has contiguous rows that fit in a row-major panel: packing touches up to 16 words past
 /// `steps`.
 pub(super) fn fits_rows(panel: &Panel<'_>, steps: usize) -> bool {
     panel.width <= ROWS && panel.along == 1 && steps + 16 <= ROW_STRIDE
@@ -151,7 +151,7 @@ unsafe fn pack_with<T: Lanes, const FORM: u8, const W: usize>(from: &[T], panel:
     }
 }
 
-/// Packs a panel whose steps are contiguous, 16 elements at a time. Returns how many steps are packed: those for which
+/// Packs a panel whose steps are contiguous, 16 elements at a time. Returns the number of packed steps: those for which
 /// `from` has 16 elements, whether the panel is 12 wide or 32.
 ///
 /// # Safety

@@ -1,5 +1,5 @@
 //! The tile of the kernels with AVX-512, 12 × 32: its sums are 24 of 32 registers.
-#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+#![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
 use super::super::record::Lhs;
 use std::arch::x86_64::*;
@@ -10,7 +10,7 @@ pub(super) const ROWS: usize = 12;
 /// Columns of the tile: two registers.
 pub(super) const COLS: usize = 32;
 
-/// From one row of a row-major panel to the next, in words: 1024 steps and what packing writes behind them. No power of
+/// Row stride of a row-major panel, in words: 1024 steps and the words that packing writes past them. No power of
 /// two, so that the rows do not compete for the same cache lines.
 pub(super) const ROW_STRIDE: usize = 1040;
 
@@ -20,7 +20,7 @@ pub(super) type Sums = [[f32; COLS]; ROWS];
 /// Steps that the right side is prefetched ahead of its use: some 300 cycles, the latency of the third-level cache.
 const AHEAD: usize = 24;
 
-/// Where a panel of the left side begins: steps of one row are `ROWS` words apart, or rows [`ROW_STRIDE`] words.
+/// The start of a panel of the left side: steps of one row have stride `ROWS`, or rows have stride [`ROW_STRIDE`], in words.
 pub(super) enum Left {
     Packed(*const f32),
     RowMajor(*const f32),

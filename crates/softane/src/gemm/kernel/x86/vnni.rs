@@ -1,5 +1,5 @@
 //! Scaled integers with AVX-512 VNNI: `vpdpwssd` multiplies pairs of 16 bits and sums them in 32.
-#![expect(unsafe_code, reason = "intrinsics: each block says what makes it sound")]
+#![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
 use super::super::record::{Lhs, MicroKernel, Panel, RowMajor, Tile};
 use super::super::x86_format::{SCALED, SCALED_BLOCK, scaled_blocks, scaled_steps};
@@ -161,11 +161,11 @@ fn integers(mask: __mmask16, x: __m512, inverse: __m512) -> __m512i {
     _mm512_maskz_cvtps_epi32(mask, _mm512_mul_ps(x, inverse))
 }
 
-/// 32 integers that follow one another, in 16 bits each.
+/// 32 consecutive integers of 16 bits.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn in_order(low: __m512i, high: __m512i) -> __m512 {
-    // Fours of one and the other take turns, until the fours are put in order.
+    // Groups of four alternate between the two sources until they are reordered.
     let order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     _mm512_castsi512_ps(_mm512_permutexvar_epi64(order, _mm512_packs_epi32(low, high)))
 }
@@ -283,7 +283,7 @@ fn checked<T, const W: usize>(from: &[T], part: &Panel<'_>, to: &[f32]) -> usize
     part.at
 }
 
-/// Multiplies panels whose left side has its rows `ROW` words apart, and the steps of one row `STEP`.
+/// Multiplies panels; the left side has row stride `ROW` and step stride `STEP`, in words.
 ///
 /// # Safety
 /// AVX-512 exists with VNNI, and the pointers lead to `steps` steps each.
@@ -307,9 +307,9 @@ unsafe fn multiply<const ROW: usize, const STEP: usize>(
     }
 }
 
-/// Multiplies `steps` steps and the scales behind them, and adds what stands in the lanes `before` of the tile.
+/// Multiplies `steps` steps and the scales after them, and adds the lanes `before` of the tile.
 ///
-/// A function of its own, or the compiler would keep the tile in registers from block to block, and sums in memory.
+/// A separate function: inlined, the compiler keeps the tile in registers across blocks and spills the sums.
 ///
 /// # Safety
 /// As above, with one step more.
