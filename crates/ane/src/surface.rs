@@ -372,7 +372,6 @@ mod tests {
         narrow.write(0, &std::array::from_fn::<f32, 8, _>(|i| i as f32)).unwrap();
         single.copy_block(&block, &narrow, 2).unwrap();
         assert_eq!(read(&single), [9.0, 9.0, 9.0, 9.0, 4.0, 5.0, 9.0, 6.0, 7.0, 9.0, 9.0, 9.0]);
-
         let outside = SurfaceBlock { column: 2, ..block };
         let error = single.write_block(&outside, &[0.0; 4]).unwrap_err().to_string();
         assert_eq!(

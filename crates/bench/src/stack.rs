@@ -203,7 +203,7 @@ mod tests {
         assert_eq!((all[0].flops, all[0].weight_bytes), ((2 * 16 * 16 * 16 * 3) as f64, 2 * 16 * 16 * 3));
         assert_eq!((all[2].weight_bytes, all[2].working_bytes), (16 * 16 * 4, 16 * 16 * 4 + 2 * 2 * 16 * 16));
         let none = stacks(wanted, 1, |_| vec![size(28, 1, StackPrecision::F16)], options, &mut |_, _| {});
-        assert!(none.unwrap_err().to_string().contains("no stack of 28 channels"));
+        assert!(none.unwrap_err().to_string().contains("cannot build a stack of 28 channels"));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub fn evaluate(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Validation, RunError> {
     let model = open_model(dir, tokenizer)?;
-    let (cfg, tokenizer) = (model.config, model.tokenizer);
+    let (mut cfg, tokenizer) = (model.config, model.tokenizer);
     if cfg.task == crate::config::Task::Regression {
         return Err(RunError::NotLanguage { what: "data" });
     }
@@ -53,11 +53,13 @@ pub fn evaluate(
                 return Err(RunError::no_tokenizer(dir, model.unfit));
             };
             let path = folder.path().join("tokens.bin");
-            let sizes = (cfg.vocab, cfg.seq);
+            // A text shorter than the model's window is one window.
+            let sizes = (cfg.vocab, 1);
             let count = pool.install(|| data::tokenize(&text, tokenizer, sizes, &path, &mut |_| {}))?;
             TokenFile::open_counted(&path, cfg.vocab, count)?
         }
     };
+    cfg.seq = usize::try_from(file.len().saturating_sub(1)).unwrap_or(usize::MAX).clamp(1, cfg.seq);
     let split = file.split(cfg.seq, 0.0)?;
     let starts = data::windows(0..file.len(), split.seq, options.windows.unwrap_or(usize::MAX));
     let build = Build::infer(options.storage).on(options.device);

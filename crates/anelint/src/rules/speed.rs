@@ -183,7 +183,7 @@ const P10: Rule = Rule {
 
 const P11: Rule = Rule {
     id: "P11",
-    title: "A classifier on the CPU is most of a call.",
+    title: "A classifier on the CPU is most of a step.",
     consequence: Consequence::Slow,
     confidence: Confidence::A,
     source: &[says(SLAVKO), says(FSPECII)],

@@ -45,11 +45,11 @@ const N21: Rule = Rule {
 
 const N22: Rule = Rule {
     id: "N22",
-    title: "A call whose gradients are not finite is left out.",
+    title: "A step whose gradients are not finite is skipped.",
     consequence: Consequence::Informative,
     confidence: Confidence::A,
     source: &[says(ANEFORGE)],
-    repair: "Skip the call; the learning rate need not follow the scale.",
+    repair: "Skip the step; the learning rate need not follow the scale.",
     check: Check::Never("it is the trainer's matter"),
     ..Rule::DEFAULT
 };

@@ -48,6 +48,17 @@ fn a_file_is_the_same_model_as_its_folder_in_every_command() {
 }
 
 #[test]
+fn a_text_shorter_than_the_window_is_evaluated_as_one() {
+    let place = place();
+    place.write("short.txt", "To be, or not to be: that is the question.");
+    let outcome = place.succeed("eval --threads 1 --model bpe.gguf --data short.txt");
+    assert!(outcome.stdout.contains("1 window"), "{}", outcome.stdout);
+    place.write("one.txt", "T");
+    let outcome = place.run("eval --threads 1 --model bpe.gguf --data one.txt");
+    assert!(outcome.code == Some(2) && outcome.stderr.contains("hint: Give more text."), "{}", outcome.stderr);
+}
+
+#[test]
 fn a_run_from_a_file_keeps_what_the_file_says() {
     let place = place();
     let config: Value = serde_json::from_slice(&place.read("run/config.json")).expect("JSON");

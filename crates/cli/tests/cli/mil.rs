@@ -262,7 +262,7 @@ fn programs_are_compared() {
     place.succeed("mil diff model.mlmodelc inline.mil");
     place.write("alone.mil", WEIGHTED);
     let outcome = place.succeed("mil diff model.mlmodelc alone.mil");
-    assert!(outcome.stderr.contains("not all weight files are at hand"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("not all weight files are available"), "{}", outcome.stderr);
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn files_that_say_nothing_of_a_chip_are_refused() {
     place.write("broken.json", "{");
     for (file, want) in [
         ("soft.json", "its verdicts are of the software engine"),
-        ("unknown.json", "`Apple M4 Pro` is none that rules tell apart"),
+        ("unknown.json", "`Apple M4 Pro` is not a chip that rules distinguish"),
         ("old.json", "its format is `something`"),
         ("broken.json", "holds no verdicts"),
         ("missing.json", "holds no verdicts"),

@@ -75,7 +75,7 @@ fn slices_of_another_size_or_type_are_refused() {
     };
     assert_eq!(try_run(&[Slice::F16(&x)], &mut out), Ok(()));
     let short = try_run(&[Slice::F16(&x[1..])], &mut out).expect_err("too short");
-    assert_eq!(short, "`x` is tensor<fp16, [1, 16, 1, 32]>, 511 elements of fp16 are given");
+    assert_eq!(short, "`x` is tensor<fp16, [1, 16, 1, 32]>, but 511 elements of fp16 were passed");
     assert!(try_run(&[Slice::F32(&[0.0; 512])], &mut out).is_err());
     assert!(try_run(&[Slice::F16(&x)], &mut out[..7]).is_err());
     let none = kernel.run(&[], &mut [], &mut arena);

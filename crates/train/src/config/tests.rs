@@ -173,7 +173,7 @@ fn syntax_errors_name_line_and_column() {
     assert_eq!(
         refusal(ModelConfig::find("no-such-model")),
         "there is no model preset, file or folder `no-such-model`\nhint: Name a preset (tiny, shakespeare, \
-         layer768, stories15m, stories42m, stories110m), a `.toml` or `.json` file, or a folder with `config.json`."
+         layer768, stories15m, stories42m, stories110m), a `.toml` or `.json` file, a GGUF file, or a folder with `config.json`."
     );
 }
 

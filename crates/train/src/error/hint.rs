@@ -55,6 +55,7 @@ impl TrainError {
             Self::TokenOutOfRange { .. } => {
                 "Use a model with the vocabulary of the tokenizer that made this file, or make the file again."
             }
+            Self::TooFewTokens { seq: 1, .. } => "Give more text.",
             Self::TooFewTokens { .. } => "Give more text, or a smaller `--seq`.",
             Self::TokenFileShrank { .. } | Self::TokenFileChanged { .. } => {
                 "Restore the token file, then go on from the last checkpoint with `--resume`."

@@ -239,7 +239,7 @@ mod tests {
         assert!(fit(ints(&[3, 1 << 40]), &to(DType::I32)).is_err());
         assert!(fit(ints(&[3]), &to(DType::F16)).is_err());
         assert!(
-            fit(ints(&[3]), &TensorType::new(DType::I32, [2])).expect_err("a shape").0.contains("wanted")
+            fit(ints(&[3]), &TensorType::new(DType::I32, [2])).expect_err("a shape").0.contains("expected")
         );
     }
 

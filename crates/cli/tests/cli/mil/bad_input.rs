@@ -25,7 +25,11 @@ const ROWS: &[Row<'static>] = &[
     ("mil run a.mil --random 1 --input x=int.npy", &["int.npy", "int32", "fp16"], "float16"),
     ("mil run a.mil --random 1 --input x=shape.npy", &["[3, 2]", "[2, 3]"], "shape"),
     ("mil run a.mil --random 1 --input x=large.npy", &["element 5", "1e6"], "values"),
-    ("mil run a.mil --random 1 --input x=x.npy --input x=x.npy", &["`x`", "more than once"], "all but one"),
+    (
+        "mil run a.mil --random 1 --input x=x.npy --input x=x.npy",
+        &["`x`", "more than one value"],
+        "all but one",
+    ),
     ("mil run a.mil --random 1 --input cut.safetensors", &["cut.safetensors"], "save_file"),
     ("mil run a.mil --random 1 --input y=x.safetensors", &["x.safetensors", "`y`"], "`q`"),
     ("mil run a.mil --random 1 --input x.safetensors", &["`q`"], "`x`"),
