@@ -55,7 +55,11 @@ fn a_text_shorter_than_the_window_is_evaluated_as_one() {
     assert!(outcome.stdout.contains("1 window"), "{}", outcome.stdout);
     place.write("one.txt", "T");
     let outcome = place.run("eval --threads 1 --model bpe.gguf --data one.txt");
-    assert!(outcome.code == Some(2) && outcome.stderr.contains("hint: Give more text."), "{}", outcome.stderr);
+    assert!(
+        outcome.code == Some(2) && outcome.stderr.contains("hint: Give more text."),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]

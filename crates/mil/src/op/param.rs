@@ -87,7 +87,7 @@ pub const fn known(name: &'static str, dtypes: &'static [DType]) -> Param {
     param(name, Role::Known, dtypes)
 }
 
-/// A parameter of positions, constant or computed: the type rule reads them with [`Call::data`].
+/// A parameter of positions, constant or computed: the type rule reads them with `Call::data`.
 pub const fn bound(name: &'static str, dtypes: &'static [DType]) -> Param {
     param(name, Role::Bound, dtypes)
 }

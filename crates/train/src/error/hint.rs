@@ -8,16 +8,7 @@ impl TrainError {
     /// What the user can do about it, if anything: one sentence, imperative.
     pub fn hint(&self) -> Option<Cow<'_, str>> {
         let sentence = match self {
-            Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::NotFound => "Check the path.",
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    "Choose a place this user may read and write."
-                }
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    "Free some disk space, or choose another disk with `--out`."
-                }
-                _ => return None,
-            },
+            Self::Io { source, .. } => return io_hint(source.kind()).map(Cow::Borrowed),
             Self::UnknownModel { presets, .. } => {
                 return Some(Cow::Owned(format!(
                     "Name a preset ({}), a `.toml` or `.json` file, a GGUF file, or a folder with `config.json`.",
@@ -91,4 +82,18 @@ impl TrainError {
         };
         Some(Cow::Borrowed(sentence))
     }
+}
+
+/// What the user can do about a file that cannot be read or written.
+fn io_hint(kind: io::ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        io::ErrorKind::NotFound => "Check the path.",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "Choose a place this user may read and write."
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "Free some disk space, or choose another disk with `--out`."
+        }
+        _ => return None,
+    })
 }

@@ -1,6 +1,6 @@
 //! Model formats: the supported ones, and detection of a file's or folder's format.
 //!
-//! Adding a format is one file that implements [`ModelSource`] and one line in [`SOURCES`]. Nothing outside of this folder
+//! Adding a format is one file that implements `ModelSource` and one line in `SOURCES`. Nothing outside of this folder
 //! detects a format.
 
 mod config_file;

@@ -85,7 +85,7 @@ impl Check {
         let value = T::parse(text).filter(|value| value.number().is_none_or(|x| self.accepts(x)));
         let is_digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         value.ok_or_else(|| match &T::names()[..] {
-            [] => match T::largest().filter(|_| is_digits && text.trim_start_matches('0') != "") {
+            [] => match T::largest().filter(|_| is_digits && !text.trim_start_matches('0').is_empty()) {
                 Some(largest) => format!("a whole number of at most {largest} is needed"),
                 None => format!("{} is needed", self.want()),
             },
