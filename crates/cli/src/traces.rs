@@ -1,7 +1,7 @@
 //! The traces of a run's last steps, for `train --trace`.
 
-use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
+use crate::output::{check_place, write_file};
 use std::collections::VecDeque;
 use std::path::Path;
 use train::run::Trace;

@@ -2,8 +2,8 @@
 
 mod kernels;
 
-use super::print_json;
 use crate::error::CommandError;
+use crate::output::print_json;
 use crate::ui::Ui;
 use ane::apple::{Examination, MemberKind, examine};
 use ane::{DeviceError, DeviceInfo, DeviceKind, DeviceOptions, SoftOptions};

@@ -1,7 +1,7 @@
 //! `backpropane explore`.
 
-use super::print_json;
 use crate::error::CommandError;
+use crate::output::print_json;
 use crate::ui::Ui;
 use serde::Serialize;
 use std::fmt::Write;

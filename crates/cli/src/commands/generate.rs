@@ -1,9 +1,9 @@
 //! `backpropane generate`.
 
 use super::engine::{ModelArgs, not_negative, positive, share};
-use super::model_help;
 use crate::error::CommandError;
 use crate::ladder::Ladder;
+use crate::output::model_help;
 use crate::ui::Ui;
 use crate::units;
 use std::borrow::Cow;

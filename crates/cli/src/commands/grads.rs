@@ -1,9 +1,9 @@
 //! `backpropane grads`.
 
 use super::engine::{ModelArgs, above_zero};
-use super::model_help;
 use crate::error::CommandError;
 use crate::ladder::Ladder;
+use crate::output::model_help;
 use crate::ui::Ui;
 use std::path::PathBuf;
 use train::grads::{GradsOptions, grads};

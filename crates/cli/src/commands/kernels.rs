@@ -1,9 +1,9 @@
 //! `backpropane kernels`.
 
 use super::engine::{ModelArgs, positive};
-use super::{model_help, print_json};
 use crate::error::CommandError;
 use crate::ladder::Ladder;
+use crate::output::{model_help, print_json};
 use crate::ui::Ui;
 use crate::units;
 use ane::SoftOptions;

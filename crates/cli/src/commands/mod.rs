@@ -15,7 +15,6 @@ mod train;
 use crate::error::CommandError;
 use crate::ui::Ui;
 use std::io::Write;
-use std::path::Path;
 
 /// Train transformers on Apple's Neural Engine
 ///
@@ -76,37 +75,4 @@ impl Cli {
         }?;
         Ok(ui.out().flush()?)
     }
-}
-
-/// The help of a flag that takes `folder`, or a file with a model.
-fn model_help(folder: &str) -> String {
-    format!("{folder}, {}", ::train::formats::MODEL_FILES)
-}
-
-/// Prints `value` as JSON on stdout.
-fn print_json(ui: &Ui, value: &impl serde::Serialize) -> Result<(), CommandError> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|e| CommandError::failure(format!("cannot write the result as JSON: {e}")))?;
-    ui.result(&text)
-}
-
-/// Refuses a file that cannot be written, before its content is computed.
-pub fn check_place(path: Option<&Path>) -> Result<(), CommandError> {
-    let Some(path) = path else { return Ok(()) };
-    let new = !path.exists();
-    std::fs::File::options().append(true).create(true).open(path).map_err(|e| not_written(path, &e))?;
-    if new {
-        std::fs::remove_file(path).map_err(|e| not_written(path, &e))?;
-    }
-    Ok(())
-}
-
-/// Writes `text` to a file that the user named.
-pub fn write_file(path: &Path, text: &str) -> Result<(), CommandError> {
-    std::fs::write(path, text).map_err(|e| not_written(path, &e))
-}
-
-fn not_written(path: &Path, error: &std::io::Error) -> CommandError {
-    let message = format!("cannot write `{}`: {error}", path.display());
-    CommandError::input(message, "Name a file in a folder that exists and may be written.")
 }

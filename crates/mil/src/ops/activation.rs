@@ -41,8 +41,8 @@ pub static RELU: OpDef = unary(
         // dx = dy where y > 0; at the kink 0
         let (y, dy) = (g.output(), g.cotangent());
         let zero = g.builder().scalar(g.ty("x").dtype, 0.0);
-        let positive = super::logic::compare("greater", y, zero);
-        g.give("x", super::logic::choose(positive, Some(dy), None));
+        let positive = super::parts::compare("greater", y, zero);
+        g.give("x", super::parts::choose(positive, Some(dy), None));
     }),
 );
 

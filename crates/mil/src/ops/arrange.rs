@@ -1,6 +1,6 @@
 //! Rearranges elements along their axes.
 
-use super::logic::compare;
+use super::parts::compare;
 use super::parts::{ramp, reversed};
 use super::unary::same_type;
 use crate::diag::Reject;

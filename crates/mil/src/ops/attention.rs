@@ -1,7 +1,8 @@
 //! Attention.
 
 use super::activation::softmax_line;
-use super::logic::{choose, truths};
+use super::logic::truths;
+use super::parts::choose;
 use super::unary::equal_dtypes;
 use crate::build::Var;
 use crate::diag::Reject;

@@ -1,7 +1,7 @@
 //! Arithmetic on elements, with NumPy's broadcasting.
 
 use super::broadcast::{broadcast_type, walk};
-use super::logic::{choose, compare};
+use super::parts::{choose, compare};
 use super::unary::{apply, equal_dtypes, wrap};
 use crate::build::Var;
 use crate::diag::Reject;

@@ -1,6 +1,6 @@
 //! Gathers elements by index.
 
-use super::logic::compare;
+use super::parts::compare;
 use crate::build::Var;
 use crate::diag::Reject;
 use crate::grad::GradCall;

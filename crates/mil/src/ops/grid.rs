@@ -1,6 +1,6 @@
 //! Points between the elements of an axis, and the matrices that sample it there.
 
-use super::logic::compare;
+use super::parts::compare;
 use super::unary::apply;
 use crate::build::Var;
 use crate::ir::Literal;

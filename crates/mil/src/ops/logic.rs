@@ -1,8 +1,8 @@
 //! Comparisons, logic, and the choice between two values.
 
 use super::broadcast::{broadcast_type, walk};
+use super::parts::choose;
 use super::unary::equal_dtypes;
-use crate::build::Var;
 use crate::diag::Reject;
 use crate::op::{Axes, BOOL, Call, Eval, Grad, NUMBERS, OpDef, Param, Work, tensor};
 use crate::tensor::{Data, Tensor};
@@ -162,17 +162,4 @@ pub(super) fn truths(tensor: &Tensor) -> &[bool] {
         Data::Bool(v) => v,
         _ => &[],
     }
-}
-
-/// Comparison `op` of `x` and `y`, for gradient rules.
-pub(super) fn compare<'b>(op: &str, x: Var<'b>, y: Var<'b>) -> Var<'b> {
-    x.builder().op(op, [("x", x.into()), ("y", y.into())])
-}
-
-/// `a` where `cond`, else `b`, for gradient rules; `None` is 0.
-pub(super) fn choose<'b>(cond: Var<'b>, a: Option<Var<'b>>, b: Option<Var<'b>>) -> Var<'b> {
-    let builder = cond.builder();
-    let dtype = a.or(b).map_or(DType::F32, |v| v.ty().dtype);
-    let or_zero = |v: Option<Var<'b>>| v.unwrap_or_else(|| builder.scalar(dtype, 0.0));
-    builder.op("select", [("cond", cond.into()), ("a", or_zero(a).into()), ("b", or_zero(b).into())])
 }

@@ -1,6 +1,6 @@
 //! Non-maximum suppression: keeps the best of overlapping boxes.
 
-use super::logic::compare;
+use super::parts::compare;
 use super::unary::equal_dtypes;
 use crate::build::Var;
 use crate::diag::Reject;

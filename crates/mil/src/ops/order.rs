@@ -1,6 +1,6 @@
 //! Running sums and orders along an axis.
 
-use super::logic::compare;
+use super::parts::compare;
 use super::parts::ramp;
 use super::unary::{same_type, wrap};
 use crate::build::Var;

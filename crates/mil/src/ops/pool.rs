@@ -1,6 +1,6 @@
 //! Pools: one number for each window.
 
-use super::logic::compare;
+use super::parts::compare;
 use super::parts::filled;
 use super::window::{Axis, Rest, check_image, convolved, sizes, windows};
 use crate::build::Var;

@@ -2,7 +2,7 @@
 //!
 //! Since iOS17 the constants may have another float type than `x`; here they may in every opset.
 
-use super::logic::{choose, compare};
+use super::parts::{choose, compare};
 use super::unary::{apply, map, one_number, same_type, unary};
 use crate::build::Var;
 use crate::diag::Reject;

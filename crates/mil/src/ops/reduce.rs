@@ -1,6 +1,6 @@
 //! Reductions.
 
-use super::logic::compare;
+use super::parts::compare;
 use super::unary::whole;
 use crate::build::Var;
 use crate::diag::Reject;

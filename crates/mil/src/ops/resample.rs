@@ -1,8 +1,8 @@
 //! Images sampled at any points.
 
 use super::grid::{slope, tent};
-use super::logic::{choose, compare};
 use super::parts::zeros;
+use super::parts::{choose, compare};
 use super::resize::one_of;
 use super::unary::{apply, equal_dtypes, one_number};
 use crate::build::Var;

@@ -197,8 +197,8 @@ pub static CLIP: OpDef = OpDef {
     grad: Grad::Rule(|g| {
         // dx = dy where x is unchanged
         let (x, y, dy) = (g.arg("x"), g.output(), g.cotangent());
-        let unchanged = super::logic::compare("equal", x, y);
-        g.give("x", super::logic::choose(unchanged, Some(dy), None));
+        let unchanged = super::parts::compare("equal", x, y);
+        g.give("x", super::parts::choose(unchanged, Some(dy), None));
     }),
 };
 
@@ -223,8 +223,8 @@ pub static THRESHOLD: OpDef = OpDef {
         // dx = dy where x ≥ α
         let (x, dy) = (g.arg("x"), g.cotangent());
         let alpha = g.builder().scalar(g.ty("x").dtype, g.float("alpha"));
-        let passes = super::logic::compare("greater_equal", x, alpha);
-        g.give("x", super::logic::choose(passes, Some(dy), None));
+        let passes = super::parts::compare("greater_equal", x, alpha);
+        g.give("x", super::parts::choose(passes, Some(dy), None));
     }),
 };
 

@@ -1,7 +1,7 @@
 //! Output of a measurement's result, as text or JSON, and its comparison with an earlier one.
 
-use crate::commands::print_json;
 use crate::error::CommandError;
+use crate::output::print_json;
 use crate::ui::Ui;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

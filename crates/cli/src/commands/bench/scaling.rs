@@ -2,8 +2,8 @@
 
 use super::output::{Measured, OutputArgs, Subject};
 use crate::commands::engine::{EngineArgs, positive, storage};
-use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
+use crate::output::{check_place, write_file};
 use crate::plot::{self, Series};
 use crate::ui::Ui;
 use ::bench::{Over, StepBenchOptions, scaling};

@@ -2,9 +2,9 @@
 
 use super::output::{Measured, OutputArgs, Subject};
 use crate::commands::engine::{ModelArgs, positive};
-use crate::commands::{check_place, write_file};
 use crate::error::CommandError;
 use crate::ladder::Ladder;
+use crate::output::{check_place, write_file};
 use crate::plot::{self, Series};
 use crate::report::process_peak;
 use crate::ui::Ui;

@@ -1,8 +1,8 @@
 //! `backpropane doctor --kernels`: which plans of kernels the engine takes.
 
 use super::{DoctorArgs, chip, system};
-use crate::commands::{check_place, print_json, write_file};
 use crate::error::CommandError;
+use crate::output::{check_place, print_json, write_file};
 use crate::ui::Ui;
 use crate::units;
 use ane::{DeviceInfo, DeviceKind, SoftOptions};

@@ -1,12 +1,12 @@
 //! `backpropane mil check`.
 
-use super::super::print_json;
 use super::fix::fix;
 use super::profile::profile;
 use super::program::Source;
 use super::rules::{ChipList, chips, route};
 use super::weights::{Folder, WeightError};
 use crate::error::CommandError;
+use crate::output::print_json;
 use crate::ui::Ui;
 use crate::units;
 use anelint::rules::{Profile, Route};

@@ -1,10 +1,10 @@
 //! `backpropane mil diff`.
 
-use super::super::print_json;
 use super::check::Span;
 use super::program::Source;
 use super::weights::Folder;
 use crate::error::CommandError;
+use crate::output::print_json;
 use crate::ui::Ui;
 use crate::units;
 use mil::diag::{Snippet, quote};

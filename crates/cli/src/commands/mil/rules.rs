@@ -1,8 +1,8 @@
 //! `backpropane mil rules`, and the flags that name chips and routes.
 
-use super::super::print_json;
 use super::profile::profile;
 use crate::error::CommandError;
+use crate::output::print_json;
 use crate::ui::Ui;
 use anelint::rules::{Check, Chip, Claim, Profile, Route, Rule, Stance};
 use serde::Serialize;

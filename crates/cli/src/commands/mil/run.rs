@@ -1,7 +1,6 @@
 //! `backpropane mil run`.
 
 use super::super::engine::threads;
-use super::super::print_json;
 use super::engine::{EngineArg, Job};
 use super::inputs::{InputArg, InputSources, input};
 use super::outputs::{Listed, names, table, write};
@@ -9,6 +8,7 @@ use super::program::Source;
 use super::shapes::{ShapeArg, shape};
 use super::weights::Folder;
 use crate::error::CommandError;
+use crate::output::print_json;
 use crate::ui::Ui;
 use mil::Tensor;
 use serde::Serialize;

@@ -1,9 +1,9 @@
 //! `backpropane mil stats`.
 
-use super::super::print_json;
 use super::program::{Source, opaque_in};
 use super::shapes::{ShapeArg, known_types, shape};
 use crate::error::CommandError;
+use crate::output::print_json;
 use crate::ui::Ui;
 use crate::units;
 use mil::pass::specialise;

@@ -7,8 +7,8 @@ mod sram;
 pub use record::{Submission, read as read_submission};
 
 use super::engine::EngineArgs;
-use super::{check_place, print_json, write_file};
 use crate::error::CommandError;
+use crate::output::{check_place, print_json, write_file};
 use crate::ui::Ui;
 use crate::units;
 use ane::{Device, DeviceError, Engine, SoftOptions};

@@ -2,7 +2,7 @@
 
 use super::settings::SettingFlags;
 use crate::commands::engine::{ModelArgs, positive};
-use crate::commands::model_help;
+use crate::output::model_help;
 use std::path::PathBuf;
 
 /// Train a model on text

@@ -3,11 +3,11 @@
 use super::args::TrainArgs;
 use super::end::{diverged, draw, has_held_out, interrupted, is_finished, report, sample};
 use super::folder::choose_folder;
-use crate::commands::print_json;
 use crate::error::CommandError;
 use crate::header;
 use crate::interrupt::Interrupt;
 use crate::ladder::Ladder;
+use crate::output::print_json;
 use crate::progress::Progress;
 use crate::report::Work;
 use crate::restart::ResumeState;
