@@ -28,7 +28,7 @@ pub(crate) static KERNELS: &[MicroKernel] = &[
 
 /// The best available kernel for `math`, if any; there is always one for f32.
 pub(crate) fn best(math: MatmulPrecision) -> Option<&'static MicroKernel> {
-    static BEST: LazyLock<[Option<&MicroKernel>; 3]> =
+    static BEST: LazyLock<[Option<&MicroKernel>; MatmulPrecision::ALL.len()]> =
         LazyLock::new(|| MatmulPrecision::ALL.map(|math| search(math.numerics())));
     BEST[math as usize]
 }
