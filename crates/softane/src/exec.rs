@@ -6,7 +6,7 @@ use crate::constants;
 use crate::error::{CompileError, RunError};
 use crate::gemm::{GemmKernel, MatmulPrecision};
 use crate::lower;
-use crate::memory::RunMemory;
+use crate::memory::RunBuffers;
 use crate::plan::{Constant, ConstantSource, Plan};
 use crate::pool::{self, Pool};
 use mil::ir::LiteralData;
@@ -131,7 +131,7 @@ impl Executable {
         check("inputs", &self.inputs, inputs.iter().copied())?;
         check("outputs", &self.outputs, outputs.iter().map(SliceMut::as_slice))?;
         arena.make_ready(self, threads);
-        let mut memory = RunMemory {
+        let mut memory = RunBuffers {
             places: &self.plan.places,
             inputs,
             outputs,

@@ -26,7 +26,7 @@ pub(crate) struct Place {
 }
 
 /// All memory of one run.
-pub(crate) struct RunMemory<'m, 's> {
+pub(crate) struct RunBuffers<'m, 's> {
     pub places: &'m [Place],
     pub inputs: &'m [Slice<'s>],
     pub outputs: &'m mut [SliceMut<'s>],
@@ -50,7 +50,7 @@ pub(crate) struct Reader<'r, 's> {
     scratch: &'r [u8],
 }
 
-impl<'s> RunMemory<'_, 's> {
+impl<'s> RunBuffers<'_, 's> {
     /// Buffer `target` to write, and everything else to read.
     ///
     /// # Panics

@@ -11,7 +11,7 @@ use crate::kernels::reduce::Reduce;
 use crate::kernels::reference::Reference;
 use crate::kernels::rowwise::Rowwise;
 use crate::kernels::transpose::{Gather, Transpose};
-use crate::memory::{Place, Reader, RunMemory, Space};
+use crate::memory::{Place, Reader, RunBuffers, Space};
 use mil::{DType, Literal, Program, Verified};
 use std::fmt;
 
@@ -163,7 +163,7 @@ impl PlanStep {
     ///
     /// # Errors
     /// The error of the reference evaluator; `Plan`, if a kernel gets elements of an unsupported type.
-    pub fn run(&self, memory: &mut RunMemory<'_, '_>, workers: &Workers) -> Result<(), RunError> {
+    pub fn run(&self, memory: &mut RunBuffers<'_, '_>, workers: &Workers) -> Result<(), RunError> {
         let target = self.writes[0];
         match &self.kernel {
             CpuKernel::Reference(k) => return k.run(memory, &self.writes),
@@ -338,7 +338,7 @@ mod tests {
         ];
         let step = PlanStep { label: "y = transpose".into(), kernel, reads: vec![0], writes: vec![1] };
         let (from, mut to) = (vec![1u8; 64 * 64 * 8], vec![7u8; 64 * 64 * 8]);
-        let mut memory = RunMemory {
+        let mut memory = RunBuffers {
             places: &places,
             inputs: &[Slice::Other(DType::I64, &from)],
             outputs: &mut [SliceMut::Other(DType::I64, &mut to)],

@@ -4,7 +4,7 @@ use crate::config::ParamSpec;
 use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::formats::open_model;
-use crate::fs::{Tensor, TensorFile, write_tensors};
+use crate::fs::{NamedTensor, TensorFile, write_tensors};
 use crate::model::{Precision, Start};
 use crate::run::RunError;
 use crate::step::{Build, CompileEvent, CompileRequest, StepError, StepGraph, Window, compile};
@@ -95,10 +95,10 @@ pub fn grads(
         }
     }
     let mut tensors = vec![
-        Tensor { name: "loss".to_owned(), shape: vec![1], data: &mean },
-        Tensor { name: "logits".to_owned(), shape: vec![1, s, v], data: &logits },
+        NamedTensor { name: "loss".to_owned(), shape: vec![1], data: &mean },
+        NamedTensor { name: "logits".to_owned(), shape: vec![1, s, v], data: &logits },
     ];
-    tensors.extend(specs.iter().zip(&gradients).map(|(p, data)| Tensor {
+    tensors.extend(specs.iter().zip(&gradients).map(|(p, data)| NamedTensor {
         name: format!("grad.{}", p.name),
         shape: p.shape.clone(),
         data,

@@ -7,7 +7,7 @@ use train::checkpoint::RunFolder;
 use train::config::{ModelConfig, RopeKind};
 use train::evaluate::{EvaluateOptions, evaluate};
 use train::formats::{FolderMetadata, save_model};
-use train::fs::{Tensor, write_tensors};
+use train::fs::{NamedTensor, write_tensors};
 use train::model::{Norms, Precision};
 use train::run::{BudgetExhausted, Metrics, Options, Overrides, Run, RunError, ScheduleKind};
 use train::step::StepError;
@@ -232,10 +232,10 @@ fn as_before(run: &Run) {
     let cfg = run.config();
     assert_eq!(cfg.rope.kind, RopeKind::Interleaved);
     let (checkpoint, _) = run.folder().load_newest(cfg).expect("a checkpoint");
-    let tensors: Vec<Tensor<'_>> = cfg
+    let tensors: Vec<NamedTensor<'_>> = cfg
         .params()
         .into_iter()
-        .map(|p| Tensor { data: &checkpoint.params[p.range()], name: p.name, shape: p.shape })
+        .map(|p| NamedTensor { data: &checkpoint.params[p.range()], name: p.name, shape: p.shape })
         .collect();
     write_tensors(&dir.join("model.safetensors"), None, &tensors).expect("written");
     std::fs::write(dir.join("config.json"), cfg.to_hugging_face()).expect("written");

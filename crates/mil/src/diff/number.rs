@@ -4,7 +4,7 @@ use super::digest::{Digest, Digester};
 use crate::bytes;
 use crate::tensor::Data;
 use crate::text::known::is_engine_note;
-use crate::text::tree::{Attr, Block, Func, Item, Literal, Name, Nested, Param, Statement, Type, Value};
+use crate::text::tree::{Attr, BlockNode, Func, Item, Literal, Name, Nested, Param, Statement, Type, Value};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -160,7 +160,7 @@ impl<'t> Numbered<'t> {
 
 impl<'t> Walk<'t, '_> {
     /// Numbers the operations of `block` and returns the numbers of its results.
-    fn block(&mut self, block: &'t Block<'t>) -> Vec<Number> {
+    fn block(&mut self, block: &'t BlockNode<'t>) -> Vec<Number> {
         block.statements.iter().for_each(|s| self.statement(s));
         block.results.iter().map(|&name| self.value(name)).collect()
     }

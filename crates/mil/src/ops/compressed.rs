@@ -196,7 +196,7 @@ fn shifted(a: &Eval<'_>, shape: &[usize], values: Vec<f64>) -> Vec<f64> {
     let scale = a.tensor("scale");
     let offset = a.has("offset").then(|| a.tensor("offset").to_floats());
     let scale_of = scale.to_floats();
-    let block = Block::new(shape, &scale.ty.shape);
+    let block = QuantizedBlock::new(shape, &scale.ty.shape);
     let mut index = vec![0; shape.len()];
     let one = |(n, x): (usize, f64)| {
         unflatten(n, shape, &mut index);
@@ -207,15 +207,15 @@ fn shifted(a: &Eval<'_>, shape: &[usize], values: Vec<f64>) -> Vec<f64> {
 }
 
 /// Which block an element belongs to.
-struct Block {
+struct QuantizedBlock {
     sizes: Vec<usize>,
     steps: Vec<usize>,
 }
 
-impl Block {
-    fn new(shape: &[usize], blocks: &[usize]) -> Block {
+impl QuantizedBlock {
+    fn new(shape: &[usize], blocks: &[usize]) -> QuantizedBlock {
         let sizes = shape.iter().zip(blocks).map(|(d, b)| (d / b).max(1)).collect();
-        Block { sizes, steps: strides(blocks) }
+        QuantizedBlock { sizes, steps: strides(blocks) }
     }
 
     fn of(&self, index: &[usize]) -> usize {
@@ -265,7 +265,7 @@ fn look_up(a: &Eval<'_>, shape: &[usize], indices: &[i64], out: TensorType) -> T
     let lut = a.tensor("lut");
     let rank = shape.len();
     let (palette, vector) = (lut.ty.shape[rank], lut.ty.shape[rank + 1]);
-    let block = Block::new(shape, &lut.ty.shape[..rank]);
+    let block = QuantizedBlock::new(shape, &lut.ty.shape[..rank]);
     let (axis, steps) = (vector_axis(a, rank), strides(shape));
     lut.gathered(out, |index| {
         let mut place = index.to_vec();

@@ -330,10 +330,10 @@ impl Weights<'_> {
 }
 
 /// One step: changes `h` and `c` of one member of the batch.
-type Step<'a> = dyn Fn(&Weights<'_>, &[f64], &mut [f64], &mut [f64]) + 'a;
+type CellStep<'a> = dyn Fn(&Weights<'_>, &[f64], &mut [f64], &mut [f64]) + 'a;
 
 /// The results of a layer that applies `step` repeatedly.
-fn recurrent(a: &Eval<'_>, gates: usize, step: &Step<'_>) -> Vec<Tensor> {
+fn recurrent(a: &Eval<'_>, gates: usize, step: &CellStep<'_>) -> Vec<Tensor> {
     let Ok(plan) = Plan::of(a, gates) else { return Vec::new() };
     let value = |name: &str| {
         let given = a.op.param(name).is_some() && a.has(name);

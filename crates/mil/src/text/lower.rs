@@ -6,7 +6,7 @@ mod words;
 use self::words::{nearest, opset, tensor_type};
 use super::known;
 use super::parse::{MISTAKES, Read};
-use super::tree::{self, Block, Func, Item, Name, Param, Span, Statement, Tree, Type, Value};
+use super::tree::{self, BlockNode, Func, Item, Name, Param, Span, Statement, Tree, Type, Value};
 use crate::diag::{Diagnostic, Place, Report, Severity};
 use crate::ir::{Arg, ArgValue, Function, Literal, Operation, Program, State, ValueId};
 use crate::op::{Op, Role};
@@ -242,7 +242,7 @@ impl<'l, 's> Lowering<'l, 's> {
         found
     }
 
-    fn statements(&mut self, block: &'l Block<'s>) -> Vec<Operation> {
+    fn statements(&mut self, block: &'l BlockNode<'s>) -> Vec<Operation> {
         let mut ops = Vec::with_capacity(block.statements.len());
         for statement in &block.statements {
             let operation = self.statement(statement, &mut ops);

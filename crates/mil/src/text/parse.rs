@@ -1,7 +1,7 @@
 //! Text as a tree: programs, functions, blocks.
 
 use super::lex::{Lexer, Token, TokenKind};
-use super::tree::{Block, Comment, Func, Name, Param, Span, Tree};
+use super::tree::{BlockNode, Comment, Func, Name, Param, Span, Tree};
 use crate::diag::{Diagnostic, Place, Report, Severity};
 
 /// The most errors reported; after them the rest of the text is skipped, and further errors are only counted.
@@ -225,9 +225,9 @@ impl<'s> Parser<'s> {
     }
 
     /// `{ … } -> (a, b)`.
-    pub fn block(&mut self) -> Parsed<Block<'s>> {
+    pub fn block(&mut self) -> Parsed<BlockNode<'s>> {
         self.deeper(|p| {
-            let mut block = Block { span: p.token.span(), ..Block::default() };
+            let mut block = BlockNode { span: p.token.span(), ..BlockNode::default() };
             p.expect(b'{')?;
             while !p.token.is(b'}') && p.token.kind != TokenKind::End {
                 let start = p.token;

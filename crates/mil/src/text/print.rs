@@ -1,7 +1,9 @@
 //! A tree as text, in the layout of Apple's compiler.
 
 use super::number::HexFloat;
-use super::tree::{ArgValue, Attr, Block, Comment, Func, Item, Literal, Param, Statement, Tree, Type, Value};
+use super::tree::{
+    ArgValue, Attr, BlockNode, Comment, Func, Item, Literal, Param, Statement, Tree, Type, Value,
+};
 use crate::tensor::{Data, round_float};
 use crate::ty::DType;
 use std::fmt::{self, Display, Write};
@@ -109,7 +111,7 @@ impl<'t> Printer<'t> {
     }
 
     /// Prints ` { … } -> (…)` after a line at `indent`.
-    fn block(&mut self, block: &Block<'t>, indent: usize) -> fmt::Result {
+    fn block(&mut self, block: &BlockNode<'t>, indent: usize) -> fmt::Result {
         self.out += " {";
         self.line();
         for statement in &block.statements {

@@ -1,7 +1,7 @@
 //! Programs as trees, to be printed.
 
 use super::tree::{
-    Arg, ArgValue, Attr, Block, Func, Item, Literal, Name, Nested, Param, Span, Statement, Tree,
+    Arg, ArgValue, Attr, BlockNode, Func, Item, Literal, Name, Nested, Param, Span, Statement, Tree,
 };
 use super::tree::{Type, Value};
 use crate::ir::{self, Function, LiteralData, Operation, Program};
@@ -60,8 +60,8 @@ fn params<'f>(f: &'f Function, ids: &[ir::ValueId]) -> Vec<Param<'f>> {
     ids.iter().map(param).collect()
 }
 
-fn block<'f>(f: &'f Function, ops: &'f [Operation], results: &[ir::ValueId]) -> Block<'f> {
-    Block {
+fn block<'f>(f: &'f Function, ops: &'f [Operation], results: &[ir::ValueId]) -> BlockNode<'f> {
+    BlockNode {
         statements: ops.iter().map(|op| statement(f, op)).collect(),
         results: results.iter().map(|&id| name(&f.value(id).name)).collect(),
         span: Span::default(),

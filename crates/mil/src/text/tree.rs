@@ -146,7 +146,7 @@ pub struct Func<'s> {
     /// Attributes, in square brackets after the parameters.
     pub attrs: Vec<Attr<'s>>,
     /// What it does.
-    pub block: Block<'s>,
+    pub block: BlockNode<'s>,
 }
 
 impl PartialEq for Func<'_> {
@@ -178,7 +178,7 @@ impl PartialEq for Param<'_> {
 
 /// Operations, and the values that they return.
 #[derive(Clone, Debug, Default)]
-pub struct Block<'s> {
+pub struct BlockNode<'s> {
     /// In order of execution.
     pub statements: Vec<Statement<'s>>,
     /// Names of the results.
@@ -187,7 +187,7 @@ pub struct Block<'s> {
     pub span: Span,
 }
 
-impl PartialEq for Block<'_> {
+impl PartialEq for BlockNode<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.statements == other.statements && self.results == other.results
     }
@@ -254,7 +254,7 @@ pub struct Nested<'s> {
     /// Parameters.
     pub params: Vec<Param<'s>>,
     /// What it does.
-    pub block: Block<'s>,
+    pub block: BlockNode<'s>,
 }
 
 /// `x = a`, `values = (a, b)` or `axis = int32(1)`.

@@ -109,7 +109,7 @@ pub(crate) enum Row {
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Value<'a> {
+pub(super) enum PointwiseInput<'a> {
     Many(&'a [f32]),
     One(f32),
 }
@@ -134,33 +134,33 @@ macro_rules! pairs {
         vectorised(
             #[inline(always)]
             || match ($a, $b) {
-                (Value::Many(a), Value::Many(b)) => {
+                (PointwiseInput::Many(a), PointwiseInput::Many(b)) => {
                     for ((out, &$x), &$y) in $out.iter_mut().zip(a).zip(b) {
                         *out = $body;
                     }
                 }
-                (Value::Many(a), Value::One($y)) => {
+                (PointwiseInput::Many(a), PointwiseInput::One($y)) => {
                     for (out, &$x) in $out.iter_mut().zip(a) {
                         *out = $body;
                     }
                 }
-                (Value::One($x), Value::Many(b)) => {
+                (PointwiseInput::One($x), PointwiseInput::Many(b)) => {
                     for (out, &$y) in $out.iter_mut().zip(b) {
                         *out = $body;
                     }
                 }
-                (Value::One($x), Value::One($y)) => $out.fill($body),
+                (PointwiseInput::One($x), PointwiseInput::One($y)) => $out.fill($body),
             },
         )
     };
 }
 
-pub(super) fn unary(f: Unary, a: Value<'_>, out: &mut [f32]) {
+pub(super) fn unary(f: Unary, a: PointwiseInput<'_>, out: &mut [f32]) {
     let x = match a {
-        Value::Many(x) => x,
-        Value::One(x) => {
+        PointwiseInput::Many(x) => x,
+        PointwiseInput::One(x) => {
             let mut one = [0.0];
-            unary(f, Value::Many(&[x]), &mut one);
+            unary(f, PointwiseInput::Many(&[x]), &mut one);
             return out.fill(one[0]);
         }
     };
@@ -203,7 +203,7 @@ pub(super) fn unary(f: Unary, a: Value<'_>, out: &mut [f32]) {
     }
 }
 
-pub(super) fn binary(f: Binary, a: Value<'_>, b: Value<'_>, out: &mut [f32]) {
+pub(super) fn binary(f: Binary, a: PointwiseInput<'_>, b: PointwiseInput<'_>, out: &mut [f32]) {
     match f {
         Binary::Add => pairs!(out, (a, b) => |x, y| x + y),
         Binary::Sub => pairs!(out, (a, b) => |x, y| x - y),
@@ -220,11 +220,13 @@ fn pow(x: f32, y: f32) -> f32 {
     f64::from(x).powf(f64::from(y)) as f32
 }
 
-pub(super) fn by_row(f: Row, x: Value<'_>, out: &mut [f32], row: usize) {
+pub(super) fn by_row(f: Row, x: PointwiseInput<'_>, out: &mut [f32], row: usize) {
     match (f, x) {
-        (Row::Softmax, Value::Many(x)) => rows::softmax(x, out, row),
+        (Row::Softmax, PointwiseInput::Many(x)) => rows::softmax(x, out, row),
         // Equal numbers: each has its share.
-        (Row::Softmax, Value::One(x)) => out.fill(if x.is_finite() { 1.0 / row as f32 } else { f32::NAN }),
+        (Row::Softmax, PointwiseInput::One(x)) => {
+            out.fill(if x.is_finite() { 1.0 / row as f32 } else { f32::NAN })
+        }
         (Row::Normalize(epsilon), x) => {
             unary(Unary::Copy, x, out);
             rows::normalize(out, row, epsilon);

@@ -2,7 +2,7 @@
 
 use crate::buffer::{Slice, SliceMut};
 use crate::error::{PlanError, RunError};
-use crate::memory::RunMemory;
+use crate::memory::RunBuffers;
 use half::f16;
 use mil::bytes;
 use mil::eval::Rounding;
@@ -26,7 +26,7 @@ impl Reference {
     ///
     /// # Errors
     /// The error of `mil::eval`.
-    pub fn run(&self, memory: &mut RunMemory<'_, '_>, writes: &[usize]) -> Result<(), RunError> {
+    pub fn run(&self, memory: &mut RunBuffers<'_, '_>, writes: &[usize]) -> Result<(), RunError> {
         let tensors: Vec<Tensor> = {
             let (reader, _) = memory.write(writes[0]);
             self.inputs

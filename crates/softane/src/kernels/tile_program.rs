@@ -3,7 +3,7 @@
 //! A [`Code`] describes a computation on operands, one instruction per operation; [`TileProgram::new`] assigns its values
 //! registers, which are rows of working memory. Each instruction rounds its result just as if it were stored.
 
-use super::functions::{Value, binary, by_row, unary};
+use super::functions::{PointwiseInput, binary, by_row, unary};
 use crate::buffer::Buffer;
 use crate::convert;
 use std::collections::HashMap;
@@ -157,8 +157,8 @@ impl TileProgram {
             let mut target = std::mem::take(&mut registers[to]);
             let out = &mut target.f32s_mut()[..len];
             let value = |p: Place| match p {
-                Place::Register(r) => Value::Many(&registers[r].f32s()[..len]),
-                Place::Number(x) => Value::One(x),
+                Place::Register(r) => PointwiseInput::Many(&registers[r].f32s()[..len]),
+                Place::Number(x) => PointwiseInput::One(x),
             };
             let round = match *act {
                 Act::Load { operand, .. } => {

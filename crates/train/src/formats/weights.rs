@@ -6,7 +6,7 @@ use std::path::Path;
 use super::rope;
 use crate::config::{ModelConfig, ParamSpec};
 use crate::error::TrainError;
-use crate::fs::{Tensor, TensorFile, write_tensors};
+use crate::fs::{NamedTensor, TensorFile, write_tensors};
 
 /// Writes weights as safetensors, F32, atomically, with the rows of query and key projections in Hugging Face's order.
 ///
@@ -16,7 +16,7 @@ use crate::fs::{Tensor, TensorFile, write_tensors};
 /// As [`write_tensors`].
 pub fn save_model(path: &Path, config: &ModelConfig, params: &[f32]) -> Result<(), TrainError> {
     // Other programs require this entry.
-    let write = |tensors: &[Tensor<'_>]| write_tensors(path, Some(("format", "pt".to_owned())), tensors);
+    let write = |tensors: &[NamedTensor<'_>]| write_tensors(path, Some(("format", "pt".to_owned())), tensors);
     as_saved(config, params, write)
 }
 
@@ -28,17 +28,17 @@ pub(crate) fn is_saved(path: &Path, config: &ModelConfig, params: &[f32]) -> boo
 }
 
 /// Calls `f` with the tensors that [`save_model`] writes.
-fn as_saved<R>(config: &ModelConfig, params: &[f32], f: impl FnOnce(&[Tensor<'_>]) -> R) -> R {
+fn as_saved<R>(config: &ModelConfig, params: &[f32], f: impl FnOnce(&[NamedTensor<'_>]) -> R) -> R {
     let specs = config.params();
     let rows = |spec| rope::in_folder(config, spec, params.get(spec.range()).unwrap_or(&[]));
     let data: Vec<Cow<'_, [f32]>> = specs.iter().map(rows).collect();
-    let tensor = |(spec, data): (ParamSpec, _)| Tensor { name: spec.name, shape: spec.shape, data };
+    let tensor = |(spec, data): (ParamSpec, _)| NamedTensor { name: spec.name, shape: spec.shape, data };
     f(&specs.into_iter().zip(data.iter().map(|d| &**d)).map(tensor).collect::<Vec<_>>())
 }
 
 /// The weights of a model as tensors whose names begin with `prefix`.
-pub(crate) fn named<'a>(config: &ModelConfig, prefix: &str, params: &'a [f32]) -> Vec<Tensor<'a>> {
-    let tensor = |spec: ParamSpec| Tensor {
+pub(crate) fn named<'a>(config: &ModelConfig, prefix: &str, params: &'a [f32]) -> Vec<NamedTensor<'a>> {
+    let tensor = |spec: ParamSpec| NamedTensor {
         name: format!("{prefix}{}", spec.name),
         data: params.get(spec.range()).unwrap_or(&[]),
         shape: spec.shape,

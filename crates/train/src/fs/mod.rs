@@ -14,4 +14,4 @@ pub(crate) use atomic::{AtomicFile, is_remains};
 pub(crate) use checksums::KEY as CHECKSUMS_KEY;
 pub(crate) use lock::{RunLock, refuse_link};
 pub(crate) use steady::SteadyFile;
-pub use tensors::{Tensor, TensorFile, write_tensors};
+pub use tensors::{NamedTensor, TensorFile, write_tensors};

@@ -22,7 +22,7 @@ const CHUNK: usize = 1 << 20;
 const MAX_HEADER: u64 = 100_000_000;
 
 /// A tensor of f32 numbers to be written.
-pub struct Tensor<'a> {
+pub struct NamedTensor<'a> {
     /// Its name in the file.
     pub name: String,
     /// Its shape, row-major.
@@ -40,7 +40,7 @@ pub struct Tensor<'a> {
 pub fn write_tensors(
     path: &Path,
     metadata: Option<(&str, String)>,
-    tensors: &[Tensor<'_>],
+    tensors: &[NamedTensor<'_>],
 ) -> Result<(), TrainError> {
     let mut end = 0;
     let infos = tensors.iter().map(|tensor| {
@@ -171,9 +171,9 @@ impl TensorFile {
     }
 
     /// Whether the file's checksums match exactly these tensors; the tensors in the file are not read.
-    pub(crate) fn claims(&self, tensors: &[Tensor<'_>]) -> bool {
+    pub(crate) fn claims(&self, tensors: &[NamedTensor<'_>]) -> bool {
         let Some(sums) = &self.sums else { return false };
-        let claimed = |tensor: &Tensor<'_>| {
+        let claimed = |tensor: &NamedTensor<'_>| {
             let info = self.header.info(&tensor.name)?;
             let mut hash = checksums::hash_of(&tensor.name, info);
             each_part(tensor.data, &mut |bytes| {

@@ -40,7 +40,7 @@ pub enum Window {
 
 /// The storage of a layer's value.
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub(super) enum ValueLocation {
     /// In an activation of the host.
     Host(Activation),
     /// On a surface that a kernel writes.
@@ -60,20 +60,20 @@ pub(super) enum ValueGuard<'a> {
     Surface { on: RwLockReadGuard<'a, Surface>, channel: usize, elements: usize },
 }
 
-impl flow::Read for Value {
+impl flow::Read for ValueLocation {
     type Guard<'a> = ValueGuard<'a>;
 
     fn declare_reads(&self, to: &mut Declaration) {
         match self {
-            Value::Host(cell) => cell.declare_reads(to),
-            Value::Surface { on, .. } => on.declare_reads(to),
+            ValueLocation::Host(cell) => cell.declare_reads(to),
+            ValueLocation::Surface { on, .. } => on.declare_reads(to),
         }
     }
 
     fn lock_reads<'a>(&'a self, permit: &'a Permit) -> Result<ValueGuard<'a>, AccessError> {
         Ok(match self {
-            Value::Host(cell) => ValueGuard::Host(cell.lock_reads(permit)?),
-            Value::Surface { on, channel, elements } => {
+            ValueLocation::Host(cell) => ValueGuard::Host(cell.lock_reads(permit)?),
+            ValueLocation::Surface { on, channel, elements } => {
                 ValueGuard::Surface { on: on.lock_reads(permit)?, channel: *channel, elements: *elements }
             }
         })

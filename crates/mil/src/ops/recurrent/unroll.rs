@@ -9,7 +9,7 @@ use crate::op::Call;
 const MOST_STEPS: usize = 256;
 
 /// The gradient of a layer whose weights have `gates` blocks.
-pub(super) fn gradient(g: &mut GradCall<'_, '_>, gates: usize, step: Step) {
+pub(super) fn gradient(g: &mut GradCall<'_, '_>, gates: usize, step: UnrolledStep) {
     let Ok(plan) = Plan::of(g, gates) else { return };
     if plan.steps > MOST_STEPS {
         g.refuse(format!("it is unrolled for that, and {} steps are more than {MOST_STEPS}", plan.steps));
@@ -23,7 +23,7 @@ pub(super) fn gradient(g: &mut GradCall<'_, '_>, gates: usize, step: Step) {
 }
 
 /// One step: of what the input gives to the gates, `[B, gates·H]`, and the state, the next state.
-pub(super) type Step = for<'b> fn(&Call<'_>, &Weights<'b>, Var<'b>, State<'b>) -> State<'b>;
+pub(super) type UnrolledStep = for<'b> fn(&Call<'_>, &Weights<'b>, Var<'b>, State<'b>) -> State<'b>;
 
 /// `h` and `c`, `[B, H]`; a layer without cells carries `h` as both.
 #[derive(Clone, Copy)]
@@ -123,7 +123,7 @@ fn bounded<'b>(v: Var<'b>, low: f64, high: f64) -> Var<'b> {
 }
 
 /// The results of the layer.
-fn unrolled<'b>(a: &Call<'_>, values: &Values<'b>, plan: &Plan, step: Step) -> Vec<Var<'b>> {
+fn unrolled<'b>(a: &Call<'_>, values: &Values<'b>, plan: &Plan, step: UnrolledStep) -> Vec<Var<'b>> {
     let (x, first_h) = (values["x"], values["initial_h"]);
     let first_c = values.get("initial_c").copied().unwrap_or(first_h);
     let (batch, size) = (plan.batch, plan.hidden);

@@ -2,7 +2,7 @@
 //!
 //! Source: ggml `docs/gguf.md`, llama.cpp `src/llama-arch.cpp`.
 
-use super::header::{Header, Value, printable};
+use super::header::{Header, MetadataValue, printable};
 use serde_json::{Map, Value as Json, json};
 
 /// A missing or invalid key of the file.
@@ -96,9 +96,9 @@ fn check_absent(header: &Header, architecture: &str) -> Result<(), KeyError> {
         let key = format!("{architecture}.{key}");
         let number = match header.get(&key) {
             None => continue,
-            Some(Value::Int(n)) => *n as f64,
-            Some(Value::Float(x)) => *x,
-            Some(Value::Bool(b)) => f64::from(u8::from(*b)),
+            Some(MetadataValue::Int(n)) => *n as f64,
+            Some(MetadataValue::Float(x)) => *x,
+            Some(MetadataValue::Bool(b)) => f64::from(u8::from(*b)),
             Some(got) => return Err(wrong(&key, got, "a number")),
         };
         if !values.contains(&number) {
@@ -164,14 +164,14 @@ pub(super) fn missing(key: &str) -> KeyError {
     KeyError::Missing { key: key.to_owned() }
 }
 
-fn wrong(key: &str, got: &Value, want: &'static str) -> KeyError {
+fn wrong(key: &str, got: &MetadataValue, want: &'static str) -> KeyError {
     KeyError::Type { key: key.to_owned(), got: got.to_string(), want }
 }
 
 pub(super) fn integer(header: &Header, key: &str) -> Result<Option<u64>, KeyError> {
     match header.get(key) {
         None => Ok(None),
-        Some(Value::Int(n)) if u64::try_from(*n).is_ok() => Ok(Some(*n as u64)),
+        Some(MetadataValue::Int(n)) if u64::try_from(*n).is_ok() => Ok(Some(*n as u64)),
         Some(got) => Err(wrong(key, got, "a whole number")),
     }
 }
@@ -179,7 +179,7 @@ pub(super) fn integer(header: &Header, key: &str) -> Result<Option<u64>, KeyErro
 fn float(header: &Header, key: &str) -> Result<Option<f64>, KeyError> {
     match header.get(key) {
         None => Ok(None),
-        Some(Value::Float(x)) if x.is_finite() => Ok(Some(*x)),
+        Some(MetadataValue::Float(x)) if x.is_finite() => Ok(Some(*x)),
         Some(got) => Err(wrong(key, got, "a finite number")),
     }
 }
@@ -187,7 +187,7 @@ fn float(header: &Header, key: &str) -> Result<Option<f64>, KeyError> {
 pub(super) fn text<'h>(header: &'h Header, key: &str) -> Result<Option<&'h str>, KeyError> {
     match header.get(key) {
         None => Ok(None),
-        Some(Value::Str(text)) => Ok(Some(text)),
+        Some(MetadataValue::Str(text)) => Ok(Some(text)),
         Some(got) => Err(wrong(key, got, "a text")),
     }
 }
@@ -195,7 +195,7 @@ pub(super) fn text<'h>(header: &'h Header, key: &str) -> Result<Option<&'h str>,
 pub(super) fn flag(header: &Header, key: &str) -> Result<Option<bool>, KeyError> {
     match header.get(key) {
         None => Ok(None),
-        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(MetadataValue::Bool(flag)) => Ok(Some(*flag)),
         Some(got) => Err(wrong(key, got, "true or false")),
     }
 }
@@ -203,7 +203,7 @@ pub(super) fn flag(header: &Header, key: &str) -> Result<Option<bool>, KeyError>
 pub(super) fn texts<'h>(header: &'h Header, key: &str) -> Result<Option<&'h [String]>, KeyError> {
     match header.get(key) {
         None => Ok(None),
-        Some(Value::Strs(texts)) => Ok(Some(texts)),
+        Some(MetadataValue::Strs(texts)) => Ok(Some(texts)),
         Some(got) => Err(wrong(key, got, "a list of texts")),
     }
 }
@@ -211,8 +211,8 @@ pub(super) fn texts<'h>(header: &'h Header, key: &str) -> Result<Option<&'h [Str
 pub(super) fn numbers(header: &Header, key: &str) -> Result<Option<Vec<f64>>, KeyError> {
     match header.get(key) {
         None => Ok(None),
-        Some(Value::Floats(numbers)) => Ok(Some(numbers.clone())),
-        Some(Value::Ints(numbers)) => Ok(Some(numbers.iter().map(|&n| n as f64).collect())),
+        Some(MetadataValue::Floats(numbers)) => Ok(Some(numbers.clone())),
+        Some(MetadataValue::Ints(numbers)) => Ok(Some(numbers.iter().map(|&n| n as f64).collect())),
         Some(got) => Err(wrong(key, got, "a list of numbers")),
     }
 }

@@ -19,7 +19,7 @@ const MOST: u64 = 1 << 16;
 #[derive(Debug)]
 pub struct Header {
     /// The keys, in the order of the file.
-    pub keys: Vec<(String, Value)>,
+    pub keys: Vec<(String, MetadataValue)>,
     /// The tensors.
     pub tensors: Vec<TensorInfo>,
     /// Offset of the tensors' data in the file.
@@ -28,7 +28,7 @@ pub struct Header {
 
 /// The value of a key.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum MetadataValue {
     /// Any integer type.
     Int(i128),
     /// Either float type.
@@ -45,17 +45,17 @@ pub enum Value {
     Strs(Vec<String>),
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for MetadataValue {
     /// Lists by their kind alone; texts cut short.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Value::Int(n) => write!(f, "{n}"),
-            Value::Float(x) => write!(f, "{x}"),
-            Value::Bool(b) => write!(f, "{b}"),
-            Value::Str(text) => write!(f, "\"{}\"", printable(text)),
-            Value::Ints(_) => f.write_str("a list of integers"),
-            Value::Floats(_) => f.write_str("a list of floats"),
-            Value::Strs(_) => f.write_str("a list of texts"),
+            MetadataValue::Int(n) => write!(f, "{n}"),
+            MetadataValue::Float(x) => write!(f, "{x}"),
+            MetadataValue::Bool(b) => write!(f, "{b}"),
+            MetadataValue::Str(text) => write!(f, "\"{}\"", printable(text)),
+            MetadataValue::Ints(_) => f.write_str("a list of integers"),
+            MetadataValue::Floats(_) => f.write_str("a list of floats"),
+            MetadataValue::Strs(_) => f.write_str("a list of texts"),
         }
     }
 }
@@ -176,7 +176,7 @@ impl Header {
     }
 
     /// The value of `key`.
-    pub fn get(&self, key: &str) -> Option<&Value> {
+    pub fn get(&self, key: &str) -> Option<&MetadataValue> {
         self.keys.iter().find(|(k, _)| k == key).map(|(_, value)| value)
     }
 
@@ -188,7 +188,7 @@ impl Header {
     fn alignment(&self) -> Result<u64, HeaderError> {
         match self.get("general.alignment") {
             None => Ok(32),
-            Some(Value::Int(n @ 1..=65536)) if n.count_ones() == 1 => Ok(*n as u64),
+            Some(MetadataValue::Int(n @ 1..=65536)) if n.count_ones() == 1 => Ok(*n as u64),
             Some(value) => Err(HeaderError::Alignment { got: value.to_string() }),
         }
     }
@@ -313,33 +313,33 @@ impl<R: Read> Reader<R> {
         String::from_utf8(bytes).map_err(|_| HeaderError::Utf8 { what: what() })
     }
 
-    fn value(&mut self, key: &str, kind: u32) -> Result<Value, HeaderError> {
+    fn value(&mut self, key: &str, kind: u32) -> Result<MetadataValue, HeaderError> {
         match kind {
-            8 => Ok(Value::Str(self.text(|| format!("the value of `{}`", printable(key)))?)),
+            8 => Ok(MetadataValue::Str(self.text(|| format!("the value of `{}`", printable(key)))?)),
             9 => self.array(key),
             _ => self.scalar(key, kind),
         }
     }
 
-    fn scalar(&mut self, key: &str, kind: u32) -> Result<Value, HeaderError> {
+    fn scalar(&mut self, key: &str, kind: u32) -> Result<MetadataValue, HeaderError> {
         const WHAT: &str = "the value of a key";
         Ok(match kind {
-            0 => Value::Int(u8::from_le_bytes(self.take(WHAT)?).into()),
-            1 => Value::Int(i8::from_le_bytes(self.take(WHAT)?).into()),
-            2 => Value::Int(u16::from_le_bytes(self.take(WHAT)?).into()),
-            3 => Value::Int(i16::from_le_bytes(self.take(WHAT)?).into()),
-            4 => Value::Int(u32::from_le_bytes(self.take(WHAT)?).into()),
-            5 => Value::Int(i32::from_le_bytes(self.take(WHAT)?).into()),
-            6 => Value::Float(decimal(f32::from_le_bytes(self.take(WHAT)?))),
-            7 => Value::Bool(self.take::<1>(WHAT)? != [0]),
-            10 => Value::Int(u64::from_le_bytes(self.take(WHAT)?).into()),
-            11 => Value::Int(i64::from_le_bytes(self.take(WHAT)?).into()),
-            12 => Value::Float(f64::from_le_bytes(self.take(WHAT)?)),
+            0 => MetadataValue::Int(u8::from_le_bytes(self.take(WHAT)?).into()),
+            1 => MetadataValue::Int(i8::from_le_bytes(self.take(WHAT)?).into()),
+            2 => MetadataValue::Int(u16::from_le_bytes(self.take(WHAT)?).into()),
+            3 => MetadataValue::Int(i16::from_le_bytes(self.take(WHAT)?).into()),
+            4 => MetadataValue::Int(u32::from_le_bytes(self.take(WHAT)?).into()),
+            5 => MetadataValue::Int(i32::from_le_bytes(self.take(WHAT)?).into()),
+            6 => MetadataValue::Float(decimal(f32::from_le_bytes(self.take(WHAT)?))),
+            7 => MetadataValue::Bool(self.take::<1>(WHAT)? != [0]),
+            10 => MetadataValue::Int(u64::from_le_bytes(self.take(WHAT)?).into()),
+            11 => MetadataValue::Int(i64::from_le_bytes(self.take(WHAT)?).into()),
+            12 => MetadataValue::Float(f64::from_le_bytes(self.take(WHAT)?)),
             got => return Err(HeaderError::ValueType { key: printable(key), got }),
         })
     }
 
-    fn array(&mut self, key: &str) -> Result<Value, HeaderError> {
+    fn array(&mut self, key: &str) -> Result<MetadataValue, HeaderError> {
         let kind = self.u32("the type of an array")?;
         let count = self.u64("the length of an array")?;
         let each = match kind {
@@ -354,23 +354,23 @@ impl<R: Read> Reader<R> {
         match kind {
             8 => {
                 let text = |_| self.text(|| format!("an entry of `{}`", printable(key)));
-                Ok(Value::Strs((0..count).map(text).collect::<Result<_, _>>()?))
+                Ok(MetadataValue::Strs((0..count).map(text).collect::<Result<_, _>>()?))
             }
             6 | 12 => {
                 let floats = (0..count).map(|_| match self.scalar(key, kind)? {
-                    Value::Float(x) => Ok(x),
+                    MetadataValue::Float(x) => Ok(x),
                     _ => Err(HeaderError::ValueType { key: printable(key), got: kind }),
                 });
-                Ok(Value::Floats(floats.collect::<Result<_, HeaderError>>()?))
+                Ok(MetadataValue::Floats(floats.collect::<Result<_, HeaderError>>()?))
             }
             _ => {
                 let ints = (0..count).map(|_| match self.scalar(key, kind)? {
                     // ggml's arrays have no larger integers.
-                    Value::Int(n) => Ok(i64::try_from(n).unwrap_or(i64::MAX)),
-                    Value::Bool(b) => Ok(b.into()),
+                    MetadataValue::Int(n) => Ok(i64::try_from(n).unwrap_or(i64::MAX)),
+                    MetadataValue::Bool(b) => Ok(b.into()),
                     _ => Err(HeaderError::ValueType { key: printable(key), got: kind }),
                 });
-                Ok(Value::Ints(ints.collect::<Result<_, HeaderError>>()?))
+                Ok(MetadataValue::Ints(ints.collect::<Result<_, HeaderError>>()?))
             }
         }
     }

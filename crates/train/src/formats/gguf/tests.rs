@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::blocks::BlockFormat;
-use super::header::Value;
+use super::header::MetadataValue;
 use super::*;
 use crate::fs::TensorFile;
 use serde_json::Value as Json;
@@ -151,7 +151,7 @@ fn broken_files_are_refused_with_the_reason() {
 }
 
 /// A head with the keys of `spm.gguf`, some of them replaced, and a zero embedding.
-fn with_keys(keys: &[(&str, Value)]) -> Result<Option<String>, KeyError> {
+fn with_keys(keys: &[(&str, MetadataValue)]) -> Result<Option<String>, KeyError> {
     let path = file("spm.gguf");
     let mut header = Open::new(&path).unwrap().header;
     for (key, value) in keys {
@@ -165,24 +165,24 @@ fn with_keys(keys: &[(&str, Value)]) -> Result<Option<String>, KeyError> {
 
 #[test]
 fn what_would_change_the_results_unseen_is_refused() {
-    let float = |x: f64| Value::Float(x);
+    let float = |x: f64| MetadataValue::Float(x);
     for (key, value) in [
         ("llama.rope.scaling.factor", float(4.0)),
         ("llama.rope.scale_linear", float(0.5)),
-        ("llama.rope.scaling.type", Value::Str("yarn".to_owned())),
-        ("llama.attention.causal", Value::Bool(false)),
-        ("llama.expert_count", Value::Int(8)),
+        ("llama.rope.scaling.type", MetadataValue::Str("yarn".to_owned())),
+        ("llama.attention.causal", MetadataValue::Bool(false)),
+        ("llama.expert_count", MetadataValue::Int(8)),
         ("llama.logit_scale", float(0.1)),
-        ("split.count", Value::Int(3)),
+        ("split.count", MetadataValue::Int(3)),
     ] {
         let error = with_keys(&[(key, value)]).unwrap_err();
         assert!(matches!(&error, KeyError::Unsupported { key: named, .. } if named == key), "{error}");
     }
     for (key, value) in [
         ("llama.rope.scaling.factor", float(1.0)),
-        ("llama.rope.scaling.type", Value::Str("none".to_owned())),
-        ("llama.expert_count", Value::Int(0)),
-        ("split.count", Value::Int(1)),
+        ("llama.rope.scaling.type", MetadataValue::Str("none".to_owned())),
+        ("llama.expert_count", MetadataValue::Int(0)),
+        ("split.count", MetadataValue::Int(1)),
     ] {
         assert!(with_keys(&[(key, value)]).is_ok(), "{key}");
     }
@@ -190,10 +190,10 @@ fn what_would_change_the_results_unseen_is_refused() {
 
 #[test]
 fn a_start_token_is_added_where_llama_cpp_adds_it() {
-    let pre = |name: &str| ("tokenizer.ggml.pre", Value::Str(name.to_owned()));
-    let merges = ("tokenizer.ggml.merges", Value::Strs(Vec::new()));
-    let gpt2 = ("tokenizer.ggml.model", Value::Str("gpt2".to_owned()));
-    let adds = |keys: &[(&str, Value)]| {
+    let pre = |name: &str| ("tokenizer.ggml.pre", MetadataValue::Str(name.to_owned()));
+    let merges = ("tokenizer.ggml.merges", MetadataValue::Strs(Vec::new()));
+    let gpt2 = ("tokenizer.ggml.model", MetadataValue::Str("gpt2".to_owned()));
+    let adds = |keys: &[(&str, MetadataValue)]| {
         let json = with_keys(keys).unwrap().unwrap();
         serde_json::from_str::<Json>(&json).unwrap()["post_processor"]["type"] == "TemplateProcessing"
     };
@@ -202,16 +202,18 @@ fn a_start_token_is_added_where_llama_cpp_adds_it() {
         [("llama-bpe", true), ("tekken", true), ("smollm", false), ("qwen2", false), ("default", false)]
     {
         assert_eq!(adds(&[gpt2.clone(), merges.clone(), pre(name)]), want, "{name}");
-        let no = ("tokenizer.ggml.add_bos_token", Value::Bool(false));
+        let no = ("tokenizer.ggml.add_bos_token", MetadataValue::Bool(false));
         assert!(!adds(&[gpt2.clone(), merges.clone(), pre(name), no]), "{name}");
     }
 }
 
 #[test]
 fn hostile_texts_are_bounded_and_escaped() {
-    let error = with_keys(&[("tokenizer.ggml.tokens", Value::Strs(vec!["a".repeat(100_000)]))]).unwrap_err();
-    assert!(error.to_string().contains("a list with a token of 100000 bytes"), "{error}");
     let error =
-        with_keys(&[("general.architecture", Value::Str("\u{1b}[31m".repeat(30)))]).unwrap_err().to_string();
+        with_keys(&[("tokenizer.ggml.tokens", MetadataValue::Strs(vec!["a".repeat(100_000)]))]).unwrap_err();
+    assert!(error.to_string().contains("a list with a token of 100000 bytes"), "{error}");
+    let error = with_keys(&[("general.architecture", MetadataValue::Str("\u{1b}[31m".repeat(30)))])
+        .unwrap_err()
+        .to_string();
     assert!(!error.contains('\u{1b}') && error.len() < 300, "{error}");
 }

@@ -1,6 +1,6 @@
 //! The builder of a network's graphs, with the forward pass that training, evaluation and decoding share.
 
-use super::super::buffers::{Activation, Value, Window};
+use super::super::buffers::{Activation, ValueLocation, Window};
 use super::super::context::TaskContext;
 use super::super::params::GradientSum;
 use super::super::{Network, Param, StepError};
@@ -101,16 +101,16 @@ impl<'n> Builder<'n> {
     ///
     /// # Errors
     /// If neither the host nor a kernel has it.
-    pub(super) fn value(&self, layer: usize, v: ValueId) -> Result<Value, StepError> {
+    pub(super) fn value(&self, layer: usize, v: ValueId) -> Result<ValueLocation, StepError> {
         let n = self.network;
         if let Some(cell) = n.buffers.activations.host(layer, v) {
-            return Ok(Value::Host(cell.clone()));
+            return Ok(ValueLocation::Host(cell.clone()));
         }
         let Some((k, slot)) = n.kernels.specs.provider(v) else {
             return Err(ModelError::Unprovided { value: n.value_name(v).to_owned() }.into());
         };
         let on = n.buffers.activations.output(k, layer).clone();
-        Ok(Value::Surface { on, channel: slot.channel, elements: n.layer.elements(v) })
+        Ok(ValueLocation::Surface { on, channel: slot.channel, elements: n.layer.elements(v) })
     }
 
     /// A parameter's gradient.
@@ -181,7 +181,7 @@ impl<'n> Builder<'n> {
     }
 
     /// `sum = x + branch`.
-    fn residual(&mut self, name: String, [x, sum]: [&Activation; 2], branch: Value) {
+    fn residual(&mut self, name: String, [x, sum]: [&Activation; 2], branch: ValueLocation) {
         let s = self.context();
         self.graph.task(name).on(Lane::Engine).reads((branch, x.clone())).writes(sum.clone()).run(
             move |(branch, x), mut sum| {

@@ -1,7 +1,7 @@
 //! The task of a kernel: copying inputs onto surfaces, and the dispatch.
 
 use super::super::StepError;
-use super::super::buffers::{Value, ValueGuard};
+use super::super::buffers::{ValueGuard, ValueLocation};
 use super::super::context::TaskContext;
 use super::super::range::Watched;
 use super::builder::Builder;
@@ -58,10 +58,10 @@ impl Builder<'_> {
     }
 
     /// The storage of an input of a kernel of `layer`.
-    fn source(&self, layer: usize, binding: &Binding) -> Result<Value, StepError> {
+    fn source(&self, layer: usize, binding: &Binding) -> Result<ValueLocation, StepError> {
         let n = self.network;
         match binding.from {
-            Provider::Host => Ok(Value::Host(self.host(layer, binding.value)?)),
+            Provider::Host => Ok(ValueLocation::Host(self.host(layer, binding.value)?)),
             Provider::Part(from) => {
                 let outputs = &n.kernels.specs.kernels[from].outputs;
                 let found = outputs.iter().find(|output| output.value == binding.value);
@@ -71,7 +71,7 @@ impl Builder<'_> {
                 })?;
                 let on = n.buffers.activations.output(from, layer).clone();
                 let elements = n.layer.elements(binding.value);
-                Ok(Value::Surface { on, channel: source.region.channel, elements })
+                Ok(ValueLocation::Surface { on, channel: source.region.channel, elements })
             }
         }
     }
@@ -93,7 +93,12 @@ impl Builder<'_> {
 
 impl TaskContext {
     /// Copies the inputs of a kernel onto its surfaces.
-    fn feed(&self, places: &[Place], values: &List<'_, Value>, inputs: &Inputs<'_>) -> Result<(), StepError> {
+    fn feed(
+        &self,
+        places: &[Place],
+        values: &List<'_, ValueLocation>,
+        inputs: &Inputs<'_>,
+    ) -> Result<(), StepError> {
         for (i, Place { surface, block }) in places.iter().enumerate() {
             let surface = inputs.write(*surface)?;
             match values.read(i)? {
