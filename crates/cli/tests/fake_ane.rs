@@ -355,7 +355,7 @@ fn auto_takes_the_engine_that_survives_a_set_of_kernels() {
             "no-class",
             "tiny",
             "auto",
-            "software engine (no Neural Engine here: _ANERequest: there is no such class): ",
+            "software engine (no Neural Engine here: _ANERequest: no such class): ",
         ),
         (
             "wrong-type",
@@ -412,7 +412,7 @@ fn a_quality_of_service_reaches_the_engine() {
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let finding = &json["probes"][0]["findings"][0];
     let says = finding["says"].as_str().expect("a sentence");
-    assert!(says.starts_with("all are taken, with the same numbers; 9: "), "{says}");
+    assert!(says.starts_with("all are accepted, with the same numbers; 9: "), "{says}");
     assert!(finding["numbers"]["quality_33_ms"].is_number(), "{finding}");
 }
 
