@@ -20,3 +20,6 @@ pub mod sample;
 pub mod step;
 pub mod survey;
 pub mod tokenizer;
+
+#[cfg(test)]
+mod testing;

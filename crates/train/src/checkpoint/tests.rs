@@ -9,22 +9,8 @@ use super::*;
 use crate::config::{ModelConfig, init_params};
 use crate::error::TrainError;
 use crate::formats::{FolderMetadata, open_model, save_model};
-
-/// The smallest model with every kind of tensor.
-fn small() -> ModelConfig {
-    ModelConfig {
-        dim: 8,
-        hidden: 12,
-        layers: 2,
-        heads: 4,
-        kv_heads: 2,
-        head_dim: 4,
-        vocab: 10,
-        qk_norm: true,
-        tied: false,
-        ..ModelConfig::preset("tiny").unwrap()
-    }
-}
+use crate::host::testing::bits;
+use crate::testing::{moments, small};
 
 fn state(step: u64) -> TrainState {
     TrainState {
@@ -39,17 +25,6 @@ fn state(step: u64) -> TrainState {
         launch: Launch { model: Some("tiny".to_owned()), ..Launch::default() },
         measured: true,
     }
-}
-
-/// Numbers with every kind of bit pattern that must survive: negative zero, subnormal, the largest.
-fn moments(config: &ModelConfig, seed: u64) -> Vec<f32> {
-    let mut numbers = init_params(config, seed);
-    numbers[..4].copy_from_slice(&[-0.0, 1e-45, f32::MAX, -f32::MAX]);
-    numbers
-}
-
-fn bits(numbers: &[f32]) -> Vec<u32> {
-    numbers.iter().map(|x| x.to_bits()).collect()
 }
 
 fn names_in(dir: &Path) -> Vec<String> {

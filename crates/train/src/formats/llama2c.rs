@@ -3,7 +3,6 @@
 //! for all layers: embedding, attention norms, Wq, Wk, Wv, Wo, feed-forward norms, W1, W2, W3, final norm, two
 //! tables of RoPE frequencies, classifier. Source: karpathy/llama2.c `export.py`, `legacy_export`.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -91,11 +90,9 @@ fn load(path: &Path) -> Result<(ModelConfig, Vec<f32>), TrainError> {
     check_version(path, bytes.get(..HEADER).unwrap_or(&bytes))?;
     let (config, mut params) = parse(&bytes).map_err(|problem| not_complete(path, problem))?;
     for spec in config.params() {
-        let place = spec.range();
-        check_finite(path, &spec.name, &params[place.clone()])?;
-        if let Cow::Owned(rows) = rope::in_folder(&config, &spec, &params[place.clone()]) {
-            params[place].copy_from_slice(&rows);
-        }
+        let numbers = &mut params[spec.range()];
+        check_finite(path, &spec.name, numbers)?;
+        rope::to_folder_order(&config, &spec, numbers);
     }
     Ok((rope::config_in_folder(&config), params))
 }

@@ -16,7 +16,7 @@ pub(super) fn in_folder<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f
         return Cow::Borrowed(data);
     }
     // A norm's weight is one head whose rows are single numbers.
-    let width = if spec.shape.len() == 2 { config.dim } else { 1 };
+    let width = spec.shape.get(1).copied().unwrap_or(1);
     let (e, half) = (config.head_dim, config.head_dim / 2);
     let mut rows = Vec::with_capacity(data.len());
     for head in data.chunks(e * width) {
@@ -26,6 +26,13 @@ pub(super) fn in_folder<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f
         }
     }
     Cow::Owned(rows)
+}
+
+/// Puts the rows of the weight `data` into the order of a folder.
+pub(super) fn to_folder_order(config: &ModelConfig, spec: &ParamSpec, data: &mut [f32]) {
+    if let Cow::Owned(rows) = in_folder(config, spec, data) {
+        data.copy_from_slice(&rows);
+    }
 }
 
 /// The configuration of the same model with its rows in the order of a folder.

@@ -8,7 +8,6 @@ mod config;
 mod header;
 mod tokenizer;
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -145,9 +144,7 @@ impl<'p> Open<'p> {
             let numbers = &mut params[spec.range()];
             decode(&mut file, info, numbers).map_err(TrainError::io("read", path))?;
             check_finite(path, &info.name, numbers)?;
-            if let Cow::Owned(rows) = rope::in_folder(&stored, spec, numbers) {
-                numbers.copy_from_slice(&rows);
-            }
+            rope::to_folder_order(&stored, spec, numbers);
         }
         Ok(params)
     }
