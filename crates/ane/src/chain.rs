@@ -13,7 +13,10 @@
 //! depth, and a skipped layer, zeros, or a copy of the input are detected. In fp16 all partial sums are exact if C is a
 //! power of two.
 
+use crate::device::{Device, Kernel};
+use crate::error::DeviceError;
 use crate::hadamard::Hadamard;
+use crate::surface::Surface;
 use half::f16;
 use mil::blob::{BlobError, BlobWriter};
 use mil::{
@@ -177,6 +180,23 @@ impl Stack {
     pub fn input(&self) -> Vec<f32> {
         let columns = self.columns();
         (0..self.matrix.n() * columns).map(|at| value(at / columns, at % columns) as f32).collect()
+    }
+
+    /// Dispatches `kernel`, this stack on `device`, once: its surfaces of input and output, and the output.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn dispatch_once(
+        &self,
+        device: &dyn Device,
+        kernel: &dyn Kernel,
+    ) -> Result<(Surface, Surface, Vec<f32>), DeviceError> {
+        let (x, y) = (device.surface("x", &ty::f16(self.shape))?, device.surface("y", &ty::f16(self.shape))?);
+        let mut values = self.input();
+        x.write(0, &values)?;
+        kernel.dispatch(&[&x], &[&y])?;
+        y.read(0, &mut values)?;
+        Ok((x, y, values))
     }
 
     /// The first wrong output: its position, value and expected value. Checks all outputs if the depth is even, else 4096

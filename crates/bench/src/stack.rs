@@ -4,7 +4,6 @@
 use super::{BenchError, Spread};
 use ane::chain::{Stack, StackPrecision};
 use ane::{Device, DeviceError, DeviceInfo, DeviceOptions, Engine, Pool, SoftOptions};
-use mil::ty;
 use std::time::{Duration, Instant};
 use train::step::StepError;
 
@@ -143,12 +142,7 @@ fn timed(device: &dyn Device, pool: &Pool, stack: &Stack, options: StackOptions)
     let began = Instant::now();
     let kernel = device.compile("stack", &stack.program, &stack.weights)?;
     let compile = began.elapsed();
-    let [x, y] = ["x", "y"].map(|name| device.surface(name, &ty::f16(stack.shape)));
-    let (x, y) = (x?, y?);
-    let mut values = stack.input();
-    x.write(0, &values)?;
-    kernel.dispatch(&[&x], &[&y])?;
-    y.read(0, &mut values)?;
+    let (x, y, values) = stack.dispatch_once(device, kernel.as_ref())?;
     if let Some((at, got, want)) = stack.wrong(&values) {
         return Err(Untimed::Wrong { at, got, want });
     }

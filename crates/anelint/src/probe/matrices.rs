@@ -5,7 +5,6 @@ use super::prober::{Case, Loaded, Outcome, failed, uneven};
 use super::slots::{SHAPE, WRONG, any_fails, plain};
 use super::{Finding, Probe, Prober};
 use ane::Device;
-use ane::DeviceError;
 use ane::chain::{Stack, StackPrecision, unpacked};
 use mil::{Builder, DType, Data, Literal, Tensor, TensorType, Var, ty};
 use std::time::Instant;
@@ -104,19 +103,10 @@ fn heads(step: usize) -> Tensor {
 
 /// Runs a stack once, and looks at its results.
 fn stacked(device: &dyn Device, stack: &Stack) -> Outcome {
-    let run = || -> Result<Vec<f32>, DeviceError> {
-        let kernel = device.compile("stack", &stack.program, &stack.weights)?;
-        let [x, y] = ["x", "y"].map(|name| device.surface(name, &ty::f16(stack.shape)));
-        let (x, y) = (x?, y?);
-        let mut values = stack.input();
-        x.write(0, &values)?;
-        kernel.dispatch(&[&x], &[&y])?;
-        y.read(0, &mut values)?;
-        Ok(values)
-    };
-    match run() {
+    let kernel = device.compile("stack", &stack.program, &stack.weights);
+    match kernel.and_then(|kernel| stack.dispatch_once(device, kernel.as_ref())) {
         Err(e) => failed(&e),
-        Ok(got) => match stack.wrong(&got) {
+        Ok((.., got)) => match stack.wrong(&got) {
             None => Outcome::Right { off: 0.0 },
             Some(_) if got.iter().all(|&x| x == 0.0) => Outcome::Zeros,
             Some((at, got, want)) => Outcome::Wrong { output: 0, at, got: f64::from(got), want, count: 1 },

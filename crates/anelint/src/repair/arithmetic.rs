@@ -51,14 +51,8 @@ pub(super) const RSQRT_POWER: Repair = Repair {
             if operation.op.name() != "rsqrt" {
                 return None;
             }
-            let epsilon = match s.literal(operation, "epsilon").and_then(|l| l.data()) {
-                Some(Data::Float(v)) => *v.first()?,
-                Some(_) => return None,
-                None => default(operation, "epsilon")?,
-            };
-            let x = s.arg(operation, "x")?;
-            let dtype = x.ty().dtype;
-            let sum = if epsilon == 0.0 { x } else { s.binary("add", x, float(dtype, epsilon)) };
+            let (sum, epsilon) = plus_epsilon(s, operation)?;
+            let dtype = sum.ty().dtype;
             let new = s.binary("pow", sum, float(dtype, -0.5));
             let words =
                 format!("`{}`: `rsqrt(x, {epsilon})` is `pow(x + {epsilon}, -0.5)`", s.name(operation));
@@ -91,14 +85,8 @@ pub(super) const INVERSE: Repair = Repair {
             if operation.op.name() != "inverse" {
                 return None;
             }
-            let epsilon = match s.literal(operation, "epsilon").and_then(|l| l.data()) {
-                Some(Data::Float(v)) => *v.first()?,
-                Some(_) => return None,
-                None => default(operation, "epsilon")?,
-            };
-            let x = s.arg(operation, "x")?;
-            let dtype = x.ty().dtype;
-            let sum = if epsilon == 0.0 { x } else { s.binary("add", x, float(dtype, epsilon)) };
+            let (sum, epsilon) = plus_epsilon(s, operation)?;
+            let dtype = sum.ty().dtype;
             let one = s.b.shared(float(dtype, 1.0));
             let new = s.binary("real_div", one, sum);
             let words =
@@ -107,6 +95,18 @@ pub(super) const INVERSE: Repair = Repair {
         })
     }),
 };
+
+/// `x + ε` of an operation with the constant parameter `epsilon`, and ε.
+fn plus_epsilon<'a>(s: &RewriteContext<'a, '_>, operation: &Operation) -> Option<(Var<'a>, f64)> {
+    let epsilon = match s.literal(operation, "epsilon").and_then(|l| l.data()) {
+        Some(Data::Float(v)) => *v.first()?,
+        Some(_) => return None,
+        None => default(operation, "epsilon")?,
+    };
+    let x = s.arg(operation, "x")?;
+    let sum = if epsilon == 0.0 { x } else { s.binary("add", x, float(x.ty().dtype, epsilon)) };
+    Some((sum, epsilon))
+}
 
 /// The default of the float parameter `name`.
 pub(super) fn default(operation: &Operation, name: &str) -> Option<f64> {
