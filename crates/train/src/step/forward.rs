@@ -75,7 +75,7 @@ impl Network {
     pub fn logits(&self, tokens: &[u32]) -> Result<Vec<f32>, StepError> {
         self.pool().install(|| {
             self.pass_tokens(tokens, Ending::Logits)?;
-            let logits = self.buffers.logits.read()?.clone();
+            let logits = std::mem::take(&mut *self.buffers.logits.write()?);
             match logits.par_iter().all(|x| x.is_finite()) {
                 true => Ok(logits),
                 false => Err(self.blame("a logit", tokens)),
