@@ -351,12 +351,7 @@ fn auto_takes_the_engine_that_survives_a_set_of_kernels() {
             "baked",
             "software engine (the kernels are 102 programs, on the Neural Engine a process can compile 100): ",
         ),
-        (
-            "no-class",
-            "tiny",
-            "auto",
-            "software engine (no Neural Engine here: _ANERequest: no such class): ",
-        ),
+        ("no-class", "tiny", "auto", "software engine (no Neural Engine here: _ANERequest: no such class): "),
         (
             "wrong-type",
             "tiny",

@@ -6,8 +6,8 @@ use mil::Function;
 /// A function that a repair has rewritten.
 #[derive(Clone, Debug)]
 pub struct Rewritten {
-    /// The new function. Constants that are new have the elements that mathematics wants: rounding them to their type
-    /// comes last, so that what is proven is not blurred by it.
+    /// The new function. Elements of new constants are exact; they are rounded to their type after the proof, so
+    /// that rounding does not hide an error.
     pub function: Function,
     /// The changes, in words, one sentence for each place.
     pub changes: Vec<String>,

@@ -65,7 +65,7 @@ pub fn find(id: &str) -> Option<&'static Rule> {
 
 /// The rules that a program breaks on engines of `chips`, reached by `route`, in the order of the table.
 ///
-/// Works on what is written, so programs with operations that are not in MIL's table or with unknown sizes are checked
+/// Reads the syntax tree alone, so programs with operations that are not in MIL's table or with unknown sizes are checked
 /// as far as they say something; what the language itself refuses is [`mil::text::check`]'s. One violation stands for
 /// all places that break a rule in the same way.
 pub fn check(read: &Read<'_>, chips: &[Chip], route: Route) -> Vec<Violation> {

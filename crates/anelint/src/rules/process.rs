@@ -1,4 +1,4 @@
-//! W: the process, the compiler service, and what is handed over.
+//! W: the process, the compiler service, and the files and text passed to it.
 
 use super::chip::{Chip, Chips};
 use super::evidence::{ran, says};
@@ -80,7 +80,7 @@ const W5: Rule = Rule {
     source: &[says(ANE), says(SLAVKO), says(FSPECII)],
     conflict: Some("Orion and Espresso report a reload without compiling that works: see W5b"),
     repair: "Compile again after weights change, or pass weights as inputs.",
-    check: Check::Never("it is about what is done after compiling"),
+    check: Check::Never("it concerns calls after compiling"),
     ..Rule::DEFAULT
 };
 
@@ -94,7 +94,7 @@ const W5B: Rule = Rule {
         "reported to work by Orion and Espresso; Orion's loss with it is far worse than with compiling, and maderix/ANE saw no effect",
     ),
     repair: "Compile again, or compare one output with the expected one after such a reload.",
-    check: Check::Never("it is about what is done after compiling"),
+    check: Check::Never("it concerns calls after compiling"),
     ..Rule::DEFAULT
 };
 

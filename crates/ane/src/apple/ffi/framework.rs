@@ -51,7 +51,7 @@ impl Framework {
     /// The framework, checked once per process.
     ///
     /// # Errors
-    /// `Unavailable` or `Changed`, which name what is missing or different.
+    /// `Unavailable` or `Changed`, with the name of the first missing or different item.
     pub(super) fn get() -> Result<&'static Framework, DeviceError> {
         static FOUND: OnceLock<Result<Framework, Absent>> = OnceLock::new();
         FOUND.get_or_init(|| look().1).as_ref().map_err(|absent| match absent.clone() {
