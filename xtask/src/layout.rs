@@ -1,7 +1,8 @@
 //! Checks the layout of the sources: no long file without a reason, no cycle of `use` between files.
 //!
-//! Cycles are searched in the unindented `use` lines, so test modules inside a file do not count. A re-exported name
-//! counts as a use of the file that defines it; a module's re-exports of its own submodules do not count.
+//! A file uses another if an unindented `use` line or a path in its code names something of it; test modules inside a file
+//! do not count. A re-exported name counts as a use of the file that defines it; a module's re-exports of its own
+//! submodules do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -80,10 +81,10 @@ struct Module {
     uses: Vec<Use>,
 }
 
-/// A name in an unindented `use` line.
+/// A name that a file takes from elsewhere.
 struct Use {
     path: Vec<String>,
-    /// Its name in this file.
+    /// Its name in this file; empty for a path in the code.
     name: String,
     /// Whether it is re-exported.
     public: bool,
@@ -109,7 +110,7 @@ impl Sources {
                     name.push(stem);
                 }
                 let text = fs::read_to_string(&path).unwrap_or_default();
-                let uses = uses(&text);
+                let uses = all_uses(&text);
                 self.modules.insert(name, Module { path, text, uses });
             }
         }
@@ -194,14 +195,31 @@ fn reached<'a>(from: &Name, edges: &'a BTreeMap<&Name, BTreeSet<Name>>) -> BTree
     reached
 }
 
+/// How an unindented `use` line begins.
+const USE: [&str; 4] = ["use ", "pub use ", "pub(crate) use ", "pub(super) use "];
+
+/// The names in the unindented `use` lines, and the paths in the code before the tests.
+fn all_uses(text: &str) -> Vec<Use> {
+    let mut found = uses(text);
+    let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or(text);
+    for line in code.lines().filter(|line| !USE.iter().any(|word| line.starts_with(word))) {
+        let line = line.split("//").next().unwrap_or(line);
+        let words = line.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
+        // `::name` is another crate.
+        for word in words.filter(|w| w.contains("::") && !w.starts_with(':')) {
+            let path = word.split("::").filter(|w| !w.is_empty()).map(str::to_owned).collect();
+            found.push(Use { path, name: String::new(), public: false });
+        }
+    }
+    found
+}
+
 /// The names in the unindented `use` lines.
 fn uses(text: &str) -> Vec<Use> {
     let mut found = Vec::new();
     let mut statement: Option<(bool, String)> = None;
     for line in text.lines() {
-        let begins = ["use ", "pub use ", "pub(crate) use ", "pub(super) use "]
-            .into_iter()
-            .find_map(|word| line.strip_prefix(word));
+        let begins = USE.into_iter().find_map(|word| line.strip_prefix(word));
         match (&mut statement, begins) {
             (None, Some(rest)) => statement = Some((line.starts_with("pub"), rest.to_owned())),
             (Some((_, so_far)), _) => so_far.push_str(line.trim()),
@@ -257,7 +275,7 @@ mod tests {
     fn sources(files: &[(&str, &str)]) -> Sources {
         let module = |(name, text): &(&str, &str)| {
             let name: Name = name.split("::").filter(|w| !w.is_empty()).map(str::to_owned).collect();
-            (name, Module { path: PathBuf::new(), text: (*text).to_owned(), uses: uses(text) })
+            (name, Module { path: PathBuf::new(), text: (*text).to_owned(), uses: all_uses(text) })
         };
         Sources { modules: files.iter().map(module).collect() }
     }
@@ -275,6 +293,16 @@ mod tests {
         assert_eq!(circle.iter().map(|name| name.join("::")).collect::<Vec<_>>(), ["a", "b::c"]);
         let straight = sources(&[files[0], files[1], files[2], ("b::c", "use crate::b::Other;\n")]);
         assert!(straight.circles().is_empty());
+        let inline = [
+            ("", "pub mod a;\nfn f() { ::b::f(); a::f() }\n"),
+            (
+                "a",
+                "fn f() -> crate::b::Word { super::b::g() }\n#[cfg(test)]\nmod tests { fn t() { crate::f() } }\n",
+            ),
+            ("b", "fn g() {\n    crate::a::f() // as a line of code\n}\n"),
+        ];
+        let circles = sources(&inline).circles();
+        assert_eq!(circles, [[["a".to_owned()].to_vec(), ["b".to_owned()].to_vec()]]);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! The cache is a small JSON file in the user's cache folder, or in the folder that [`VARIABLE`] names; if that is empty,
 //! nothing is cached. A file that cannot be read or written is ignored.
 
-use crate::commands::doctor;
 use crate::ui::Ui;
 use crate::units;
 use std::collections::BTreeMap;
@@ -37,7 +36,7 @@ impl Ladder {
     }
 
     fn key(&self) -> &str {
-        self.key.get_or_init(|| format!("{}, {}", doctor::chip(), doctor::system()))
+        self.key.get_or_init(|| format!("{}, {}", crate::machine::chip(), crate::machine::system()))
     }
 
     /// The name of a rung for each chip and system.

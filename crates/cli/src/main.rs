@@ -9,6 +9,7 @@ mod error;
 mod header;
 mod interrupt;
 mod ladder;
+mod machine;
 mod output;
 mod plot;
 mod progress;

@@ -28,58 +28,30 @@ mod attention;
 mod axes;
 mod call;
 mod defaults;
+mod entry;
 mod header;
 mod masks;
 mod names;
 mod pad;
 mod pieces;
 mod ports;
+mod proof;
 mod prove;
+mod repaired;
 mod rewritten;
 mod shapes;
 mod split;
 mod stable;
 
+pub use entry::{Apply, Repair};
 pub use ports::{MovedPort, Piece, PortMap};
-pub use prove::{Proof, ProveError, prove};
+pub use proof::{Proof, ProveError};
+pub use prove::prove;
+pub use repaired::{Applied, Obstacle, Repaired};
 pub use rewritten::Rewritten;
 
-use call::rounded;
-use mil::verify::verify;
-use mil::{Function, Operation, Program, ValueId, Verified, Weights};
-use std::collections::HashSet;
-
-/// One repair.
-#[derive(Debug)]
-pub struct Repair {
-    /// The rules whose violations it repairs.
-    pub rules: &'static [&'static str],
-    /// Its name, in words with hyphens.
-    pub name: &'static str,
-    /// Its effect: one sentence.
-    pub does: &'static str,
-    /// Whether it is applied by default: yes, unless an engine is known to accept the original form.
-    pub by_default: bool,
-    /// The largest difference that it may make in exact arithmetic, relative to the largest element of a result.
-    pub exact: f64,
-    /// How it does it.
-    pub apply: Apply,
-}
-
-/// The largest relative difference in exact arithmetic that sums in another order make.
-const EXACT: f64 = 1e-9;
-
-/// How a repair is applied.
-#[derive(Clone, Copy, Debug)]
-pub enum Apply {
-    /// Applies to the header: the changes, in words; empty if there are none.
-    Program(fn(&mut Program) -> Vec<String>),
-    /// Applies to a function: `None` if there is nothing to do.
-    ///
-    /// # Errors
-    /// Why it cannot be done, although it should.
-    Function(fn(&Function) -> Result<Option<Rewritten>, String>),
-}
+use entry::EXACT;
+use mil::{Program, Verified, Weights};
 
 /// All repairs, in the order in which they are tried.
 pub static REPAIRS: &[Repair] = &[
@@ -111,45 +83,6 @@ pub static REPAIRS: &[Repair] = &[
     pad::PAD,
     names::ORDER,
 ];
-
-/// A repaired program, and the changes.
-#[derive(Clone, Debug)]
-pub struct Repaired {
-    /// The program, with its constants rounded to their types.
-    pub program: Verified<Program>,
-    /// The same program with unrounded new constants, for exact arithmetic.
-    pub exact: Verified<Program>,
-    /// The changes, in order.
-    pub applied: Vec<Applied>,
-    /// Repairs that were needed but not possible.
-    pub obstacles: Vec<Obstacle>,
-    /// The mapping of the parameters and results of each function, by position.
-    pub ports: Vec<PortMap>,
-}
-
-/// A repair that was applied.
-#[derive(Clone, Debug)]
-pub struct Applied {
-    /// Which.
-    pub repair: &'static Repair,
-    /// The function; `None` for the header.
-    pub function: Option<String>,
-    /// The change, in words.
-    pub changes: Vec<String>,
-    /// The proof of equivalence, if requested.
-    pub proof: Option<Proof>,
-}
-
-/// A repair that could not be applied.
-#[derive(Clone, Debug)]
-pub struct Obstacle {
-    /// Which.
-    pub repair: &'static Repair,
-    /// In which function.
-    pub function: String,
-    /// Why not.
-    pub reason: String,
-}
 
 /// Repairs that undo each other's work would go on for ever; this many rounds are more than any program needs.
 const ROUNDS: usize = 16;
@@ -226,81 +159,4 @@ fn repair_if(
     }
     done.obstacles.extend(withheld);
     done
-}
-
-impl Repaired {
-    /// `program` as it is.
-    fn untouched(program: &Verified<Program>) -> Repaired {
-        Repaired {
-            program: program.clone(),
-            exact: program.clone(),
-            applied: Vec::new(),
-            obstacles: Vec::new(),
-            ports: program.functions.iter().map(PortMap::unchanged).collect(),
-        }
-    }
-
-    /// Applies `repair` to the function at `at`, as a separate step; the first step includes the header.
-    fn step(&self, repair: &'static Repair, at: usize) -> Result<Option<Repaired>, String> {
-        let mut ports: Vec<PortMap> = self.exact.functions.iter().map(PortMap::unchanged).collect();
-        let (program, function, changes) = match repair.apply {
-            Apply::Program(apply) if at == 0 => {
-                let mut program = (*self.exact).clone();
-                let changes = apply(&mut program);
-                (program, None, changes)
-            }
-            Apply::Program(_) => return Ok(None),
-            Apply::Function(apply) => {
-                let before = &self.exact.functions[at];
-                let Some(mut new) = apply(before)? else { return Ok(None) };
-                sweep(before, &mut new.function);
-                let mut program = (*self.exact).clone();
-                program.functions[at] = new.function;
-                ports[at] = new.ports;
-                (program, Some(before.name.clone()), new.changes)
-            }
-        };
-        if changes.is_empty() {
-            return Ok(None);
-        }
-        let wrong = |report| format!("the repaired program is wrong: {report}");
-        let exact = verify(program).map_err(wrong)?;
-        let program = verify(rounded((*exact).clone())).map_err(wrong)?;
-        let applied = vec![Applied { repair, function, changes, proof: None }];
-        Ok(Some(Repaired { program, exact, applied, obstacles: Vec::new(), ports }))
-    }
-
-    /// Advances by `step`.
-    fn follow(&mut self, step: Repaired) {
-        self.program = step.program;
-        self.exact = step.exact;
-        self.applied.extend(step.applied);
-        for (ports, next) in self.ports.iter_mut().zip(&step.ports) {
-            *ports = ports.then(next);
-        }
-    }
-
-    /// Whether nothing was done.
-    pub fn is_unchanged(&self) -> bool {
-        self.applied.is_empty()
-    }
-}
-
-/// Removes operations whose results have become unused.
-fn sweep(before: &Function, after: &mut Function) {
-    fn used(f: &Function) -> HashSet<ValueId> {
-        let captured = f.ops.iter().flat_map(Operation::captures);
-        captured.chain(f.outputs.iter().copied()).collect()
-    }
-    let old = used(before);
-    loop {
-        let (new, count) = (used(after), after.ops.len());
-        after.ops.retain(|op| {
-            let left = |r: &ValueId| old.contains(r) && !new.contains(r);
-            op.results.is_empty() || !op.results.iter().all(left)
-        });
-        if after.ops.len() == count {
-            break;
-        }
-    }
 }

@@ -3,10 +3,12 @@
 //! A repair that keeps all values of a function, and only replaces operations, is correct if each operation and its
 //! replacement agree on all inputs.
 
+use super::EXACT;
 use super::call::rounded;
 use super::ports::PortMap;
-use super::prove::{FunctionPair, Proof, ProveError};
-use super::{EXACT, Repaired};
+use super::proof::{Proof, ProveError};
+use super::prove::FunctionPair;
+use super::repaired::Repaired;
 use mil::op::Absent;
 use mil::{ArgValue, Data, Function, Literal, Operation, Program, ValueId, Verified, Weights};
 use rand::SeedableRng;

@@ -1,8 +1,10 @@
 //! `backpropane doctor`.
 
+mod args;
 mod kernels;
 
 use crate::error::CommandError;
+use crate::machine::{chip, system};
 use crate::output::print_json;
 use crate::ui::Ui;
 use ane::apple::{Examination, MemberKind, examine};
@@ -10,44 +12,8 @@ use ane::{DeviceError, DeviceInfo, DeviceKind, DeviceOptions, SoftOptions};
 use anelint::self_test::{self, SelfTest};
 use serde::Serialize;
 use std::fmt::Write;
-use std::path::PathBuf;
-use std::process::Command;
 
-/// Check this machine's Neural Engine, from the system's libraries to numbers that come out
-///
-/// Looks up every class and method that kernels call and compares their types with those that this version calls them
-/// with; then compiles and runs small programs and compares their results with the reference evaluator, which must be
-/// equal to the bit. Without a Neural Engine it tests the software engine instead.
-///
-/// Exits with 1 if the engine that was tried is not all right, and on a Mac with Apple silicon if its Neural Engine
-/// cannot be used.
-///
-/// With --kernels it compiles the kernels of a model instead, by each plan that `train` would try one after the other, and
-/// shows what the engine says of each kernel; it exits with 1 if the engine takes no plan whole.
-#[derive(clap::Args, Debug)]
-#[command(after_help = "\
-Examples:
-  backpropane doctor                        what a report of a problem should begin with
-  backpropane doctor --json > doctor.json   the same, for programs
-  backpropane doctor --kernels --submit-file kernels.json
-                                            which kernels the engine takes, as a report that can be sent")]
-pub struct DoctorArgs {
-    /// Compile the kernels of a model, by each plan of kernels
-    #[arg(long)]
-    kernels: bool,
-
-    /// A preset, a configuration file, or a model's folder [default: shakespeare]
-    #[arg(long, value_name = "PRESET|FILE|DIR", requires = "kernels")]
-    model: Option<String>,
-
-    /// Write chip, system, plans, kernels, their programs' hashes and the engine's words to this file, for a report
-    #[arg(long, value_name = "FILE", requires = "kernels")]
-    submit_file: Option<PathBuf>,
-
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
+pub use args::DoctorArgs;
 
 /// The report for programs.
 #[derive(Debug, Serialize)]
@@ -202,30 +168,4 @@ impl Diagnosis {
         line("verdict", verdict.to_owned());
         out
     }
-}
-
-/// The output of a system program, on one line.
-fn ask(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).output().ok().filter(|o| o.status.success())?;
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    (!text.is_empty() && !text.contains('\n')).then_some(text)
-}
-
-/// The system with its version.
-pub fn system() -> String {
-    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-    let version = || {
-        let version = ask("sw_vers", &["-productVersion"])?;
-        let build = ask("sw_vers", &["-buildVersion"])?;
-        Some(format!("macOS {version} ({build})"))
-    };
-    let known = if os == "macos" { version() } else { None };
-    known.unwrap_or_else(|| format!("{os} on {arch}"))
-}
-
-/// The processor.
-pub fn chip() -> String {
-    let brand =
-        if cfg!(target_os = "macos") { ask("sysctl", &["-n", "machdep.cpu.brand_string"]) } else { None };
-    brand.unwrap_or_else(softane::instruction_set)
 }

@@ -3,6 +3,7 @@
 //! Operations that only rearrange elements become views. Elementwise operations are gathered into groups that one pass
 //! computes. Operations without a kernel run on the reference evaluator; [`rules`] alone decides.
 
+mod argument;
 mod conv;
 mod fusion;
 mod products;
@@ -24,6 +25,7 @@ use crate::plan::{
     is_native,
 };
 use crate::view::View;
+use argument::Argument;
 use mil::{ArgValue, DType, Function, Literal, Operation, Program, TensorType, ValueId, Verified};
 
 /// The plan of the main function of `program`.
@@ -73,13 +75,6 @@ enum LazyValue {
     Group(Group),
     /// To be computed where its rows are needed.
     Product(Deferred),
-}
-
-/// An argument of an operation.
-#[derive(Clone, Copy, Debug)]
-enum Argument<'f> {
-    Value(ValueId),
-    Literal(&'f Literal),
 }
 
 struct Lowering<'f> {

@@ -1,6 +1,6 @@
 //! A single operation as a program, for the reference evaluator.
 
-use super::Argument;
+use super::argument::Argument;
 use crate::error::{CompileError, PlanError};
 use mil::ir::{Arg, Block};
 use mil::op::Role;

@@ -89,7 +89,7 @@ struct Variant {
 pub fn run(ui: &Ui, args: &AblationArgs) -> Result<(), CommandError> {
     args.output.check("bench ablation")?;
     check_place(args.plot.as_deref())?;
-    let mut config = super::model(&args.model)?;
+    let mut config = super::model::model(&args.model)?;
     config.seq = args.seq.unwrap_or(config.seq);
     config.validate()?;
     let workload = Workload::new(config);
@@ -114,7 +114,7 @@ pub fn run(ui: &Ui, args: &AblationArgs) -> Result<(), CommandError> {
             math: device.math.name().to_owned(),
             variant: format!(
                 "{}, S {}, batch {}",
-                super::storage_name(args.storage),
+                super::model::storage_name(args.storage),
                 workload.config.seq,
                 args.batch
             ),

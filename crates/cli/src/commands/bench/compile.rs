@@ -62,7 +62,7 @@ struct PartTime {
 
 pub fn run(ui: &Ui, args: &CompileArgs) -> Result<(), CommandError> {
     args.output.check("bench compile")?;
-    let workload = Workload::new(super::model(&args.model)?);
+    let workload = Workload::new(super::model::model(&args.model)?);
     let (wanted, threads) = (args.engine.device(), args.engine.threads);
     let bar = ui.steps("compiling");
     let times = compilations(&workload, args.storage, wanted, threads, args.samples, &mut |done, of| {
@@ -76,7 +76,7 @@ pub fn run(ui: &Ui, args: &CompileArgs) -> Result<(), CommandError> {
             model: args.model.clone(),
             threads: times.device.threads,
             math: times.device.math.name().to_owned(),
-            variant: super::storage_name(args.storage),
+            variant: super::model::storage_name(args.storage),
         },
         chip: times.device.chip.clone(),
         layers: times.layers,

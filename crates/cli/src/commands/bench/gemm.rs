@@ -70,7 +70,7 @@ struct Product {
 pub fn run(ui: &Ui, args: &GemmArgs) -> Result<(), CommandError> {
     args.output.check("bench gemm")?;
     check_place(args.plot.as_deref())?;
-    let workload = Workload::new(super::model(&args.model)?);
+    let workload = Workload::new(super::model::model(&args.model)?);
     let math = args.engine.device().math;
     let kernel = args.kernel(math)?;
     let times = products(&workload, kernel, args.engine.threads, args.samples).map_err(RunError::from)?;

@@ -72,7 +72,7 @@ struct StepTime {
 
 pub fn run(ui: &Ui, args: &KernelArgs) -> Result<(), CommandError> {
     args.output.check("bench kernel")?;
-    let workload = Workload::new(super::model(&args.model)?);
+    let workload = Workload::new(super::model::model(&args.model)?);
     let (storage, norms) = (args.storage, args.norms.get());
     let (threads, all) =
         kernels(&workload, storage, norms, args.math, args.threads, args.samples).map_err(RunError::from)?;
@@ -82,7 +82,7 @@ pub fn run(ui: &Ui, args: &KernelArgs) -> Result<(), CommandError> {
             model: args.model.clone(),
             threads,
             math: args.math.name().to_owned(),
-            variant: super::storage_name(args.storage)
+            variant: super::model::storage_name(args.storage)
                 + if norms == Norms::Host { ", norms on the host" } else { "" },
         },
         kernels: all.into_iter().map(Kernel::from).collect(),

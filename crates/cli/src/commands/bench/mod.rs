@@ -5,6 +5,7 @@ mod compile;
 mod dispatch;
 mod gemm;
 mod kernel;
+mod model;
 mod output;
 mod scaling;
 mod stack;
@@ -12,9 +13,6 @@ mod step;
 
 use crate::error::CommandError;
 use crate::ui::Ui;
-use train::config::ModelConfig;
-use train::demand::{self, Use};
-use train::model::Precision;
 
 /// Measure how fast this machine trains, and what its engine can do
 ///
@@ -62,16 +60,4 @@ pub fn run(ui: &Ui, args: &BenchArgs) -> Result<(), CommandError> {
         Command::Sram(args) => stack::sram(ui, args),
         Command::Int8(args) => stack::int8(ui, args),
     }
-}
-
-/// The element type of programs and surfaces, as results name it: `storage f16`.
-fn storage_name(storage: Precision) -> String {
-    format!("storage {}", storage.name())
-}
-
-/// The model of that name; refused if this machine has too little memory for it.
-fn model(name: &str) -> Result<ModelConfig, CommandError> {
-    let config = ModelConfig::find(name)?;
-    demand::check(&config, Use::Train { windows: 1 })?;
-    Ok(config)
 }

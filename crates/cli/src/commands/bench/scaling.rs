@@ -104,7 +104,7 @@ struct SizeTime {
 pub fn run(ui: &Ui, args: &ScalingArgs) -> Result<(), CommandError> {
     args.output.check("bench scaling")?;
     check_place(args.plot.as_deref())?;
-    let config = super::model(&args.model)?;
+    let config = super::model::model(&args.model)?;
     let (over, name, unit) = args.over.over();
     let sizes = if args.sizes.is_empty() { over.sizes().to_vec() } else { args.sizes.clone() };
     let options = StepBenchOptions {
@@ -140,7 +140,7 @@ pub fn run(ui: &Ui, args: &ScalingArgs) -> Result<(), CommandError> {
             model: args.model.clone(),
             threads: device.threads,
             math: device.math.name().to_owned(),
-            variant: format!("{}, over {name}", super::storage_name(args.storage)),
+            variant: format!("{}, over {name}", super::model::storage_name(args.storage)),
         },
         chip: device.chip.clone(),
         over: name.to_owned(),

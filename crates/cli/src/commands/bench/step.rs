@@ -101,7 +101,7 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
     };
     let (mut results, mut drawn) = (Vec::new(), Vec::new());
     for name in &args.model {
-        let workload = Workload::new(super::model(name)?);
+        let workload = Workload::new(super::model::model(name)?);
         let (tokens, parameters, flops) =
             (workload.config.seq, workload.config.param_count(), workload.flops());
         let bar = ui.steps("stepping");
@@ -140,7 +140,7 @@ fn variant(args: &StepArgs, times: &StepTimes) -> String {
         Some(rung) => format!(", plan {}", rung.name),
         None => String::new(),
     };
-    super::storage_name(args.on.storage()) + dynamic + &plan
+    super::model::storage_name(args.on.storage()) + dynamic + &plan
 }
 
 fn summary(subject: Subject, tokens: usize, parameters: usize, flops: f64, times: &StepTimes) -> StepResult {

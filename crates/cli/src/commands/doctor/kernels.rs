@@ -1,7 +1,8 @@
 //! `backpropane doctor --kernels`: which plans of kernels the engine takes.
 
-use super::{DoctorArgs, chip, system};
+use super::DoctorArgs;
 use crate::error::CommandError;
+use crate::machine::{chip, system};
 use crate::output::{check_place, print_json, write_file};
 use crate::ui::Ui;
 use crate::units;

@@ -1,6 +1,6 @@
 //! Runs a probe in its own process: an engine can crash a process, break it, or hang.
 
-use super::ProbeKind;
+use super::kind::ProbeKind;
 use super::record::{FindingRecord, Record, Submission};
 use crate::commands::engine::EngineArgs;
 use crate::error::CommandError;

@@ -1,6 +1,7 @@
 //! `backpropane probe`.
 
 mod each;
+mod kind;
 mod record;
 mod sram;
 
@@ -12,7 +13,8 @@ use crate::output::{check_place, print_json, write_file};
 use crate::ui::Ui;
 use crate::units;
 use ane::{Device, DeviceError, Engine, SoftOptions};
-use anelint::probe::{self, Probe, Prober};
+use anelint::probe::Prober;
+use kind::{MANY, ProbeKind};
 use record::{FindingRecord, Record};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -53,58 +55,6 @@ pub struct ProbeArgs {
     #[command(flatten)]
     engine: EngineArgs,
 }
-
-/// A probe of the command.
-#[derive(Clone, Copy)]
-enum ProbeKind {
-    Probe(&'static Probe),
-    Sram,
-}
-
-impl ProbeKind {
-    /// All probes; those that exhaust an engine are last.
-    fn all() -> Vec<ProbeKind> {
-        let mut all: Vec<ProbeKind> = probe::all().map(ProbeKind::Probe).collect();
-        let wearing = all.iter().position(|a| a.compiles() > MANY).unwrap_or(all.len());
-        all.insert(wearing, ProbeKind::Sram);
-        all
-    }
-
-    fn find(id: &str) -> Option<ProbeKind> {
-        ProbeKind::all().into_iter().find(|a| a.id().eq_ignore_ascii_case(id))
-    }
-
-    fn id(self) -> &'static str {
-        match self {
-            ProbeKind::Probe(probe) => probe.id,
-            ProbeKind::Sram => sram::ID,
-        }
-    }
-
-    fn rules(self) -> &'static [&'static str] {
-        match self {
-            ProbeKind::Probe(probe) => probe.rules,
-            ProbeKind::Sram => &[],
-        }
-    }
-
-    fn question(self) -> &'static str {
-        match self {
-            ProbeKind::Probe(probe) => probe.question,
-            ProbeKind::Sram => sram::QUESTION,
-        }
-    }
-
-    fn compiles(self) -> u32 {
-        match self {
-            ProbeKind::Probe(probe) => probe.compiles,
-            ProbeKind::Sram => 16,
-        }
-    }
-}
-
-/// More programs than a process is known to compile.
-const MANY: u32 = ane::facts::COMPILE_BUDGET.value;
 
 #[derive(Debug, Serialize)]
 struct Listed {
@@ -168,7 +118,7 @@ fn open(engine: EngineArgs, compiles: u32) -> Result<Box<dyn Device>, CommandErr
 /// Runs the probe in this process.
 fn here(asked: ProbeKind, engine: EngineArgs, device: &dyn Device) -> Result<Record, CommandError> {
     let began = Instant::now();
-    let chip = record::family(&super::doctor::chip());
+    let chip = record::family(&crate::machine::chip());
     let findings = match asked {
         ProbeKind::Sram => vec![sram::ask(engine)?],
         ProbeKind::Probe(probe) if probe.compiles > MANY => {

@@ -1,7 +1,7 @@
 //! Records of probes: shown, written and read again.
 
-use crate::commands::doctor::{chip, system};
 use crate::error::CommandError;
+use crate::machine::{chip, system};
 use ane::{DeviceInfo, Engine};
 use anelint::probe::{Finding, Observed, Verdict};
 use anelint::rules::{self, Chip, Consequence, Rule};
