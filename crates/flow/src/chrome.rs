@@ -2,6 +2,7 @@
 //!
 //! Source: "Trace Event Format", complete events (`ph` = `X`) and metadata events (`ph` = `M`).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::{Lane, Span, Trace};
@@ -23,15 +24,17 @@ fn trace_json(trace: &Trace) -> String {
     let all = || trace.lanes.iter().flatten().map(|r| r.span).chain(trace.marks.iter().map(|m| m.span));
     let zero = all().map(|span| span.start).min().unwrap_or_default();
     let end = all().map(|span| span.end).max().unwrap_or_default();
-    let mut events: Vec<String> = Lane::ALL
-        .into_iter()
+    let marked = trace.marks.iter().map(|mark| mark.lane);
+    let lanes: BTreeSet<Lane> = trace.lanes().chain(marked).collect();
+    let mut events: Vec<String> = lanes
+        .iter()
         .map(|lane| {
             let row = lane.index();
             format!(r#"{{"ph":"M","pid":0,"tid":{row},"name":"thread_name","args":{{"name":"{lane}"}}}}"#)
         })
         .collect();
-    for lane in Lane::ALL {
-        let mut bars = Vec::new();
+    for lane in lanes {
+        let (mut bars, kind_of_work) = (Vec::new(), lane.to_string());
         let mut free = zero;
         for Work { name, span, blocker } in works(trace, lane) {
             if let Some((blocker, ready)) = blocker.filter(|(_, ready)| *ready > free) {
@@ -41,12 +44,12 @@ fn trace_json(trace: &Trace) -> String {
             }
             bars.push(("idle".to_owned(), "idle", Span { start: free, end: span.start }));
             free = free.max(span.end);
-            bars.push((name, lane.name(), span));
+            bars.push((name, kind_of_work.as_str(), span));
         }
         if !bars.is_empty() {
             bars.push(("idle".to_owned(), "idle", Span { start: free, end }));
         }
-        bars.retain(|(_, kind, span)| *kind == lane.name() || span.duration() >= SHORTEST);
+        bars.retain(|(_, kind, span)| *kind == kind_of_work || span.duration() >= SHORTEST);
         events.extend(bars.into_iter().map(|(name, kind, span)| {
             let (row, name) = (lane.index(), escaped(&name));
             let (ts, dur) = (micros(span.start.saturating_sub(zero)), micros(span.duration()));
@@ -68,13 +71,16 @@ struct Work {
 
 /// The recorded tasks of a lane, by start time.
 fn works(trace: &Trace, lane: Lane) -> Vec<Work> {
-    let tasks = trace.lanes[lane.index()].iter().map(|record| {
+    let tasks = trace.records(lane).iter().map(|record| {
         let tasks = &trace.plans[record.plan];
         let ends = tasks[record.task].waits.iter().filter_map(|wait| {
             let other = &tasks[wait.task];
             // A plan may run repeatedly: the latest earlier execution belongs to the same run.
-            let lane = &trace.lanes[other.lane.index()];
-            let same = lane.iter().rev().filter(|r| r.plan == record.plan && r.task == wait.task);
+            let same = trace
+                .records(other.lane)
+                .iter()
+                .rev()
+                .filter(|r| r.plan == record.plan && r.task == wait.task);
             let end = same.map(|r| r.span.end).find(|end| *end <= record.span.start)?;
             Some((other.name.clone(), end))
         });
@@ -125,6 +131,7 @@ mod tests {
         let span = |start, end| Span { start: at(start), end: at(end) };
         let mut trace = Trace::new();
         let place = trace.place(&plan.tasks);
+        trace.reserve(2);
         trace.lanes[0].push(Record { plan: place, task: 0, span: span(0, 40) });
         trace.lanes[1].push(Record { plan: place, task: 1, span: span(45, 60) });
         trace.marks.push(Mark { lane: Lane::Cpu, name: "update", span: span(70, 90) });

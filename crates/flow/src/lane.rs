@@ -9,30 +9,38 @@ pub enum Lane {
     Engine,
     /// Computation on the host.
     Cpu,
+    /// All the work of one of several equal threads, counted from 0.
+    Worker(u16),
 }
 
 impl Lane {
-    /// Every lane, in the order in which they are listed and drawn.
-    pub const ALL: [Self; Self::COUNT] = [Self::Engine, Self::Cpu];
+    /// The lanes with a name of their own; those of workers follow them.
+    const NAMED: [Self; 2] = [Self::Engine, Self::Cpu];
 
-    pub(crate) const COUNT: usize = 2;
-
-    /// The lane's name in listings, drawings and traces.
-    pub const fn name(self) -> &'static str {
+    /// The lane's place in listings, drawings and traces.
+    pub(crate) const fn index(self) -> usize {
         match self {
-            Self::Engine => "engine",
-            Self::Cpu => "cpu",
+            Self::Engine => 0,
+            Self::Cpu => 1,
+            Self::Worker(n) => Self::NAMED.len() + n as usize,
         }
     }
 
-    /// The lane's index in [`Lane::ALL`].
-    pub(crate) const fn index(self) -> usize {
-        self as usize
+    /// The lane with this [`Lane::index`].
+    pub(crate) fn at(index: usize) -> Self {
+        match Self::NAMED.get(index) {
+            Some(lane) => *lane,
+            None => Self::Worker((index - Self::NAMED.len()) as u16),
+        }
     }
 }
 
 impl fmt::Display for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        match self {
+            Self::Engine => f.pad("engine"),
+            Self::Cpu => f.pad("cpu"),
+            Self::Worker(n) => f.pad(&format!("worker {n}")),
+        }
     }
 }

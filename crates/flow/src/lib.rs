@@ -2,7 +2,8 @@
 //!
 //! An [`Arena`] declares memory, each cell once. A [`Graph`] collects tasks in the order in which a single thread would
 //! run them; a task declares the cells that it reads and writes, and gets guards of these and of nothing else. The
-//! [`Plan`] of a graph is data: it prints, and it runs on one thread per lane ([`Plan::run`]). Tasks that conflict never
+//! [`Plan`] of a graph is data: it prints, and it runs on one thread per lane ([`Plan::run`]), also on
+//! threads of the caller ([`Plan::run_on`]). Tasks that conflict never
 //! overlap and run in declaration order, so a run produces the same bits as sequential execution; independent tasks may
 //! overlap.
 //!
@@ -49,5 +50,6 @@ pub use error::{AccessError, GraphError, RunError, TaskError};
 pub use graph::{Graph, TaskBuilder};
 pub use lane::Lane;
 pub use plan::Plan;
+pub use run::Start;
 pub use task::{Hazard, TaskInfo, Wait, Work};
 pub use trace::{Span, Trace};

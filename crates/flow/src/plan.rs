@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use crate::arena::ArenaState;
 use crate::hazard::{self, Clock};
@@ -15,10 +16,12 @@ pub struct Plan<'a, E> {
     pub(crate) tasks: Arc<[TaskInfo]>,
     pub(crate) work: Vec<Box<Work<'a, E>>>,
     pub(crate) around: Option<Around<'a, E>>,
-    /// The tasks of each lane, in order.
-    pub(crate) lanes: [Vec<usize>; Lane::COUNT],
+    /// The tasks of each lane, in order, by index of the lane.
+    pub(crate) lanes: Vec<Vec<usize>>,
     /// For each task, `waits` as numbers of finished tasks.
     pub(crate) needs: Vec<Clock>,
+    /// How many tasks each lane has finished in the current run, by index of the lane.
+    pub(crate) finished: Box<[AtomicUsize]>,
     /// The arena that it runs on.
     pub(crate) arena: Arc<ArenaState>,
     names: Vec<Arc<str>>,
@@ -32,15 +35,23 @@ impl<'a, E> Plan<'a, E> {
         work: Vec<Box<Work<'a, E>>>,
         around: Option<Around<'a, E>>,
     ) -> Self {
-        let needs = hazard::derive(&mut tasks, names.len());
-        let of = |lane| (0..tasks.len()).filter(|&t| tasks[t].lane == lane).collect();
-        let lanes = Lane::ALL.map(of);
-        Self { tasks: tasks.into(), work, around, lanes, needs, arena, names }
+        let count = tasks.iter().map(|task| task.lane.index() + 1).max().unwrap_or(0);
+        let needs = hazard::derive(&mut tasks, names.len(), count);
+        let mut lanes = vec![Vec::new(); count];
+        tasks.iter().enumerate().for_each(|(t, task)| lanes[task.lane.index()].push(t));
+        let finished = (0..count).map(|_| AtomicUsize::new(0)).collect();
+        Self { tasks: tasks.into(), work, around, lanes, needs, finished, arena, names }
     }
 
     /// The tasks, in declaration order.
     pub fn tasks(&self) -> &[TaskInfo] {
         &self.tasks
+    }
+
+    /// The lanes that have tasks.
+    pub fn lanes(&self) -> impl Iterator<Item = Lane> {
+        let used = self.lanes.iter().enumerate().filter(|(_, queue)| !queue.is_empty());
+        used.map(|(index, _)| Lane::at(index))
     }
 
     /// The name of the cell `resource`, or `?` if the plan's arena has no such cell.
@@ -51,9 +62,10 @@ impl<'a, E> Plan<'a, E> {
 
 impl<E> fmt::Display for Plan<'_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.lanes().map(|lane| lane.to_string().len()).max().unwrap_or(0);
         let longest = self.tasks.iter().map(|task| task.name.chars().count()).max().unwrap_or(0);
         for task in self.tasks.iter() {
-            write!(f, "{:<6}  ", task.lane)?;
+            write!(f, "{:<width$}  ", task.lane)?;
             if task.waits.is_empty() {
                 writeln!(f, "{}", task.name)?;
                 continue;

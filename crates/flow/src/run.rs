@@ -4,7 +4,6 @@
 //! all tasks ahead of it in its lane. The earliest unfinished task can therefore always begin, and a run terminates.
 
 use std::any::Any;
-use std::array;
 use std::hint;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,6 +18,9 @@ use crate::{Lane, Plan, RunError, Span, TaskError, Trace};
 /// Spin iterations before a lane sleeps: a few microseconds, about the cost of sleeping and waking.
 const SPINS: u32 = 100;
 
+/// Starts threads for [`Plan::run_on`].
+pub type Start<'a> = dyn FnMut(usize, &(dyn Fn(usize) + Sync)) -> bool + 'a;
+
 impl<'a, E: Send + 'a> Plan<'a, E> {
     /// Runs every task once, each lane on its own thread; the calling thread runs the first lane.
     ///
@@ -26,7 +28,7 @@ impl<'a, E: Send + 'a> Plan<'a, E> {
     /// The first task to fail or panic, by name. Running tasks are then joined; others are
     /// skipped. The plan may be run again afterwards. `Busy`, if a plan of the arena is already running.
     pub fn run(&self) -> Result<(), RunError<E>> {
-        self.execute([const { None }; Lane::COUNT], None)
+        self.execute(None, None)
     }
 
     /// Like [`Plan::run`], and records task timings in `trace`. While the calling thread waits, it calls `idle`
@@ -38,26 +40,69 @@ impl<'a, E: Send + 'a> Plan<'a, E> {
     /// # Errors
     /// As [`Plan::run`]; `trace` then holds the tasks that had begun.
     pub fn run_busy(&self, trace: &mut Trace, idle: &dyn Fn()) -> Result<(), RunError<E>> {
+        self.recorded(trace, |recorder| self.execute(Some(recorder), Some(idle)))
+    }
+
+    /// Like [`Plan::run_busy`], with the lanes on threads of the caller: `start(n, serve)` calls `serve` at the same time on
+    /// at least n threads, numbered from 0, and returns true when all have returned; or it returns false without a call, and
+    /// the lanes run as in [`Plan::run_busy`]. A thread that waits, that has no lane, or whose lane is done calls `idle` until
+    /// the run ends.
+    ///
+    /// # Errors
+    /// As [`Plan::run_busy`].
+    pub fn run_on(
+        &self,
+        start: &mut Start<'_>,
+        trace: &mut Trace,
+        idle: &(dyn Fn() + Sync),
+    ) -> Result<(), RunError<E>> {
+        self.recorded(trace, |recorder| {
+            let lanes = self.lanes().count();
+            let started = {
+                let (_running, progress) = self.begin()?;
+                let started = start(lanes, &|thread| {
+                    if let Some(lane) = self.lanes().nth(thread) {
+                        self.serve(lane, &progress, Some(recorder), Some(&idle));
+                        progress.left.fetch_add(1, Ordering::Release);
+                    }
+                    while progress.left.load(Ordering::Acquire) < lanes {
+                        idle();
+                    }
+                });
+                progress.outcome()?;
+                started
+            };
+            if started { Ok(()) } else { self.execute(Some(recorder), Some(&idle)) }
+        })
+    }
+
+    /// Calls `run` with the recorder of `trace`.
+    fn recorded(
+        &self,
+        trace: &mut Trace,
+        run: impl FnOnce(&Recorder<'_>) -> Result<(), RunError<E>>,
+    ) -> Result<(), RunError<E>> {
         let (began, origin, plan) = (Instant::now(), trace.origin, trace.place(&self.tasks));
-        let recorder = |records| Some(Recorder { origin, plan, records });
-        let done = self.execute(trace.lanes.each_mut().map(recorder), Some(idle));
+        trace.reserve(self.lanes.len());
+        let done = run(&Recorder { origin, plan, lanes: Mutex::new(&mut trace.lanes) });
         trace.elapsed += began.elapsed();
         done
     }
 
-    fn execute(
-        &self,
-        recorders: [Option<Recorder<'_>>; Lane::COUNT],
-        idle: Option<&dyn Fn()>,
-    ) -> Result<(), RunError<E>> {
-        let _running = Running::begin(&self.arena.running).ok_or(RunError::Busy)?;
-        let progress = Progress::new();
-        let mut served =
-            Lane::ALL.into_iter().zip(recorders).filter(|(lane, _)| !self.queue(*lane).is_empty());
-        let Some((first, recorder)) = served.next() else { return Ok(()) };
+    /// Begins a run.
+    fn begin(&self) -> Result<(Running<'_>, Progress<'_, E>), RunError<E>> {
+        let running = Running::begin(&self.arena.running).ok_or(RunError::Busy)?;
+        self.finished.iter().for_each(|count| count.store(0, Ordering::Release));
+        Ok((running, Progress::new(&self.finished)))
+    }
+
+    fn execute(&self, recorder: Option<&Recorder<'_>>, idle: Option<&dyn Fn()>) -> Result<(), RunError<E>> {
+        let (_running, progress) = self.begin()?;
+        let mut served = self.lanes();
+        let Some(first) = served.next() else { return Ok(()) };
         thread::scope(|scope| {
             let mut spawned = 0;
-            for (lane, recorder) in served {
+            for lane in served {
                 let progress = &progress;
                 let started =
                     thread::Builder::new().name(format!("{lane} lane")).spawn_scoped(scope, move || {
@@ -95,8 +140,8 @@ impl<'a, E: Send + 'a> Plan<'a, E> {
     fn serve(
         &self,
         lane: Lane,
-        progress: &Progress<E>,
-        mut recorder: Option<Recorder<'_>>,
+        progress: &Progress<'_, E>,
+        recorder: Option<&Recorder<'_>>,
         idle: Option<&dyn Fn()>,
     ) {
         for &t in self.queue(lane) {
@@ -106,8 +151,8 @@ impl<'a, E: Send + 'a> Plan<'a, E> {
             let start = Instant::now();
             // A task that panics poisons the cells that it writes.
             let result = panic::catch_unwind(AssertUnwindSafe(|| self.perform(t)));
-            if let Some(recorder) = &mut recorder {
-                recorder.record(t, start);
+            if let Some(recorder) = recorder {
+                recorder.record(lane, t, start);
             }
             let task = || self.tasks[t].name.clone();
             let failure = match result {
@@ -125,37 +170,38 @@ impl<'a, E: Send + 'a> Plan<'a, E> {
     }
 }
 
-/// The output for the spans of one lane.
+/// The output for the spans of all lanes.
 struct Recorder<'t> {
     origin: Instant,
     plan: usize,
-    records: &'t mut Vec<Record>,
+    /// By index of the lane.
+    lanes: Mutex<&'t mut [Vec<Record>]>,
 }
 
 impl Recorder<'_> {
-    fn record(&mut self, task: usize, start: Instant) {
+    fn record(&self, lane: Lane, task: usize, start: Instant) {
         let since = |t: Instant| t.saturating_duration_since(self.origin);
         let span = Span { start: since(start), end: since(Instant::now()) };
-        self.records.push(Record { plan: self.plan, task, span });
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes[lane.index()].push(Record { plan: self.plan, task, span });
     }
 }
 
 /// The progress of a run.
-struct Progress<E> {
-    /// How many tasks each lane has finished.
-    finished: [AtomicUsize; Lane::COUNT],
+struct Progress<'p, E> {
+    /// How many tasks each lane has finished, by index of the lane.
+    finished: &'p [AtomicUsize],
     stopped: AtomicBool,
-    /// Spawned lanes that have ended.
+    /// Lanes that have ended, besides the calling thread's.
     left: AtomicUsize,
-    /// Why the run was stopped. Both atomics change only under this lock, which prevents lost wake-ups.
     failure: Mutex<Option<RunError<E>>>,
     changed: Condvar,
 }
 
-impl<E> Progress<E> {
-    fn new() -> Self {
+impl<'p, E> Progress<'p, E> {
+    fn new(finished: &'p [AtomicUsize]) -> Self {
         Self {
-            finished: array::from_fn(|_| AtomicUsize::new(0)),
+            finished,
             stopped: AtomicBool::new(false),
             left: AtomicUsize::new(0),
             failure: Mutex::new(None),
@@ -166,7 +212,9 @@ impl<E> Progress<E> {
     /// Waits until every lane has finished at least `need` tasks; false if the run was stopped.
     fn wait_for(&self, need: &Clock, idle: Option<&dyn Fn()>) -> bool {
         let stopped = || self.stopped.load(Ordering::Acquire);
-        let met = || self.finished.iter().zip(need).all(|(done, need)| done.load(Ordering::Acquire) >= *need);
+        let met = || {
+            self.finished.iter().zip(need.iter()).all(|(done, need)| done.load(Ordering::Acquire) >= *need)
+        };
         for _ in 0..SPINS {
             if stopped() || met() {
                 return !stopped();

@@ -29,7 +29,8 @@ impl Span {
 #[derive(Clone, Debug)]
 pub struct Trace {
     pub(crate) origin: Instant,
-    pub(crate) lanes: [Vec<Record>; Lane::COUNT],
+    /// By index of the lane.
+    pub(crate) lanes: Vec<Vec<Record>>,
     pub(crate) elapsed: Duration,
     pub(crate) plans: Vec<Arc<[TaskInfo]>>,
     /// Work outside of plans.
@@ -58,7 +59,7 @@ impl Trace {
     pub fn new() -> Self {
         Self {
             origin: Instant::now(),
-            lanes: Default::default(),
+            lanes: Vec::new(),
             elapsed: Duration::ZERO,
             plans: Vec::new(),
             marks: Vec::new(),
@@ -81,6 +82,7 @@ impl Trace {
         let earlier = self.origin.saturating_duration_since(other.origin);
         let shift = |t: Duration| (t + later).saturating_sub(earlier);
         let places: Vec<usize> = other.plans.iter().map(|tasks| self.place(tasks)).collect();
+        self.reserve(other.lanes.len());
         for (mine, theirs) in self.lanes.iter_mut().zip(&other.lanes) {
             mine.extend(theirs.iter().map(|record| Record {
                 plan: places[record.plan],
@@ -106,14 +108,32 @@ impl Trace {
         self.elapsed
     }
 
+    /// The lanes that ran tasks.
+    pub fn lanes(&self) -> impl Iterator<Item = Lane> {
+        let used = self.lanes.iter().enumerate().filter(|(_, records)| !records.is_empty());
+        used.map(|(index, _)| Lane::at(index))
+    }
+
     /// The busy time of `lane`, without waits.
     pub fn busy(&self, lane: Lane) -> Duration {
-        self.lanes[lane.index()].iter().map(|record| record.span.duration()).sum()
+        self.records(lane).iter().map(|record| record.span.duration()).sum()
     }
 
     /// The tasks that `lane` ran, with their spans, in order; includes failed ones.
     pub fn spans(&self, lane: Lane) -> impl Iterator<Item = (&TaskInfo, Span)> {
-        self.lanes[lane.index()].iter().map(|record| (&self.plans[record.plan][record.task], record.span))
+        self.records(lane).iter().map(|record| (&self.plans[record.plan][record.task], record.span))
+    }
+
+    /// The records of `lane`, in order.
+    pub(crate) fn records(&self, lane: Lane) -> &[Record] {
+        self.lanes.get(lane.index()).map_or(&[], |records| records)
+    }
+
+    /// Makes room for records of `lanes` lanes.
+    pub(crate) fn reserve(&mut self, lanes: usize) {
+        if self.lanes.len() < lanes {
+            self.lanes.resize_with(lanes, Vec::new);
+        }
     }
 
     /// The index of a plan's tasks in `plans`; adds them if they are new.

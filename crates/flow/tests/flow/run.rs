@@ -183,13 +183,13 @@ fn a_trace_holds_what_ran_in_order() {
         assert_eq!(names(&trace, Cpu), ["two", "five"]);
     }
     let span = |name: &str| {
-        let mut all = Lane::ALL.into_iter().flat_map(|lane| trace.spans(lane));
+        let mut all = trace.lanes().flat_map(|lane| trace.spans(lane));
         all.find(|(task, _)| task.name == name).expect("the task ran").1
     };
     for (earlier, later) in [("one", "two"), ("two", "three"), ("two", "four"), ("two", "five")] {
         assert!(span(earlier).end <= span(later).start, "{later} began before {earlier} was done");
     }
-    for lane in Lane::ALL {
+    for lane in trace.lanes() {
         let sum = trace.spans(lane).map(|(_, span)| span.duration()).sum();
         assert_eq!(trace.busy(lane), sum);
         assert!(sum <= trace.elapsed());
@@ -211,7 +211,7 @@ fn traces_of_several_plans_join() {
     let spans: Vec<_> = all.spans(Engine).map(|(_, span)| span).collect();
     assert!(spans.is_sorted_by_key(|span| span.start), "the runs follow each other: {spans:?}");
     let json = all.to_chrome_json();
-    let tasks = Lane::ALL.map(|lane| json.matches(&format!(r#""cat":"{lane}""#)).count());
+    let tasks = [Engine, Cpu].map(|lane| json.matches(&format!(r#""cat":"{lane}""#)).count());
     assert_eq!(tasks.iter().sum::<usize>(), 5 + 2 + 5, "waits and idle time are of other categories");
 }
 
@@ -246,4 +246,70 @@ fn a_busy_thread_works_for_those_it_waits_for() {
         };
         assert_eq!(plan.run_busy(&mut Trace::new(), &idle).is_err(), fails);
     }
+}
+
+/// Calls `serve` on `threads` threads at the same time.
+fn start_threads(threads: usize, serve: &(dyn Fn(usize) + Sync)) -> bool {
+    std::thread::scope(|scope| {
+        (0..threads).for_each(|i| drop(scope.spawn(move || serve(i))));
+    });
+    true
+}
+
+/// Lanes of workers on the caller's threads: as many as lanes, more, or none of them.
+#[test]
+fn lanes_run_on_threads_of_the_caller() {
+    for extra in [Some(0), Some(3), None] {
+        let idled = AtomicUsize::new(0);
+        let mut arena = Arena::new();
+        let sum = arena.cell("sum", Vec::new());
+        let both = Barrier::new(2);
+        let mut graph = Graph::<String>::new(&arena);
+        for i in 0..6_u16 {
+            graph.task(format!("meet {i}")).on(Lane::Worker(i % 2)).run(|(), ()| {
+                both.wait();
+                Ok(())
+            });
+            graph.task(format!("add {i}")).on(Lane::Worker(i % 2)).writes(sum.update()).run(
+                move |(), mut s| {
+                    s.push(i);
+                    Ok(())
+                },
+            );
+        }
+        let plan = graph.plan().expect("names differ");
+        assert_eq!(plan.lanes().collect::<Vec<_>>(), [Lane::Worker(0), Lane::Worker(1)]);
+        let mut trace = Trace::new();
+        let mut start = |lanes: usize, serve: &(dyn Fn(usize) + Sync)| {
+            assert_eq!(lanes, 2);
+            extra.is_some_and(|extra| start_threads(lanes + extra, serve))
+        };
+        let idle = || {
+            idled.fetch_add(1, Ordering::Relaxed);
+            std::thread::yield_now();
+        };
+        for round in 1..4 {
+            plan.run_on(&mut start, &mut trace, &idle).expect("no task fails");
+            assert_eq!(*sum.read().expect("no run"), [0, 1, 2, 3, 4, 5].repeat(round), "in declared order");
+        }
+        assert_eq!(trace.lanes().map(|lane| trace.spans(lane).count()).sum::<usize>(), 3 * 12);
+        assert!(extra != Some(3) || idled.load(Ordering::Relaxed) > 0, "threads without a lane help");
+    }
+}
+
+#[test]
+fn an_error_ends_a_run_on_threads_of_the_caller() {
+    let mut arena = Arena::new();
+    let cell = arena.cell("cell", 0);
+    let mut graph = Graph::<String>::new(&arena);
+    graph.task("fails").on(Lane::Worker(0)).writes(cell.clone()).run(|(), _| Err("no".to_owned()));
+    graph.task("waits").on(Lane::Worker(1)).writes(cell.update()).run(|(), mut cell| {
+        *cell += 1;
+        Ok(())
+    });
+    let plan = graph.plan().expect("names differ");
+    let (mut start, mut trace) = (start_threads, Trace::new());
+    let error = plan.run_on(&mut start, &mut trace, &std::thread::yield_now).unwrap_err();
+    assert_eq!(error.to_string(), "task `fails` on the worker 0 lane failed");
+    assert_eq!(*cell.read().expect("no run"), 0, "the other lane has stopped");
 }
