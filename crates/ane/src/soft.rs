@@ -25,26 +25,37 @@ struct Shared {
     budget: Option<Budget>,
 }
 
-/// Working memory, one arena per concurrent dispatch. Arenas are taken out, not locked: a pool thread that waits for a
-/// task of its dispatch may start another dispatch meanwhile, and would deadlock on its own lock.
-struct Arenas(Mutex<Vec<Arena>>);
+/// Working memory, one arena per concurrent dispatch, each with the thread that used it last. Arenas are taken out, not
+/// locked: a pool thread that waits for a task of its dispatch may start another dispatch meanwhile, and would deadlock on
+/// its own lock.
+struct Arenas(Mutex<Vec<(Option<usize>, Arena)>>);
 
 impl Arenas {
     /// One.
     fn new() -> Arenas {
-        Arenas(Mutex::new(vec![Arena::default()]))
+        Arenas(Mutex::new(vec![Default::default()]))
     }
 
     /// Free ones.
-    fn idle(&self) -> MutexGuard<'_, Vec<Arena>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<(Option<usize>, Arena)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `f` with a free arena, or with a new one if all are in use.
-    fn with<R>(&self, f: impl FnOnce(&mut Arena) -> R) -> R {
-        let mut arena = self.idle().pop().unwrap_or_default();
+    /// Takes out a free arena, or a new one if all are in use: the one that this `thread` used last, which is in its cache.
+    fn take(&self, thread: Option<usize>) -> Arena {
+        let mut idle = self.idle();
+        match idle.iter().position(|(last, _)| *last == thread) {
+            Some(mine) => idle.swap_remove(mine).1,
+            None => idle.pop().map(|(_, arena)| arena).unwrap_or_default(),
+        }
+    }
+
+    /// Runs `f` with a free arena.
+    fn with<R>(&self, pool: &Pool, f: impl FnOnce(&mut Arena) -> R) -> R {
+        let thread = pool.current();
+        let mut arena = self.take(thread);
         let result = f(&mut arena);
-        self.idle().push(arena);
+        self.idle().push((thread, arena));
         result
     }
 }
@@ -85,7 +96,7 @@ impl Device for SoftDevice {
         let executable = (self.shared.pool.install(compile))
             .map_err(|source| DeviceError::Compile { kernel: name.to_owned(), source })?;
         // If all are in use, a dispatch grows its own arena.
-        if let Some(arena) = self.shared.arenas.idle().last_mut() {
+        if let Some((_, arena)) = self.shared.arenas.idle().last_mut() {
             arena.make_ready(&executable, self.shared.pool.threads());
         }
         Ok(Box::new(SoftKernel {
@@ -118,7 +129,7 @@ impl SoftKernel {
         let Shared { pool, arenas, .. } = &*self.shared;
         let start = Instant::now();
         arenas
-            .with(|arena| executable.run_on(pool, sources, sinks, arena))
+            .with(pool, |arena| executable.run_on(pool, sources, sinks, arena))
             .map_err(|source| DeviceError::Run { kernel: self.ports.kernel.clone(), source })?;
         Ok(start.elapsed())
     }

@@ -94,7 +94,7 @@ impl Executable {
         outputs: &mut [SliceMut<'s>],
         arena: &mut Arena,
     ) -> Result<(), RunError> {
-        if self.plan.work <= INLINE_WORK && !pool.is_here() {
+        if self.plan.work <= INLINE_WORK && pool.current().is_none() {
             pool::inline(|| self.run_steps(1, inputs, outputs, arena, |_| ()))
         } else {
             pool.install(|| self.run(inputs, outputs, arena))

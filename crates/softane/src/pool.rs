@@ -59,41 +59,70 @@ impl Pool {
         self.0.pool.install(f)
     }
 
-    /// Whether the calling thread is one of them.
-    pub(crate) fn is_here(&self) -> bool {
-        self.0.pool.current_thread_index().is_some()
+    /// The number of the calling thread, if it is one of them.
+    pub fn current(&self) -> Option<usize> {
+        self.0.pool.current_thread_index()
     }
 
     /// Runs `f` as [`Pool::install`] does; idle threads look for work meanwhile instead of falling asleep, as waking them
     /// for every product would take a tenth of its time. For work of some milliseconds that all threads share. Nested in
     /// such work, or concurrent with it, it is the same as [`Pool::install`].
     pub fn busy<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        if self.0.busy.swap(true, Ordering::AcqRel) {
-            return self.install(f);
-        }
-        let _end = SetOnDrop(&self.0.busy, false);
-        let (done, looking) = (AtomicBool::new(false), AtomicUsize::new(1));
+        let Some(_end) = self.keep_awake() else { return self.install(f) };
+        let done = AtomicBool::new(false);
+        let look = |_| {
+            let mut backoff = SpinBackoff(0);
+            while !done.load(Ordering::Acquire) {
+                backoff.look();
+            }
+        };
+        self.gather(&look, |_| {
+            let _done = SetOnDrop(&done, true);
+            f()
+        })
+    }
+
+    /// Calls `f` on every thread at the same time, with the number of the thread; true when all have returned. False without
+    /// a call within [`Pool::busy`] or this, or concurrent with it.
+    ///
+    /// A call may wait for another, if it looks for work of the pool meanwhile.
+    pub fn on_each(&self, f: impl Fn(usize) + Sync) -> bool {
+        let Some(_end) = self.keep_awake() else { return false };
+        self.gather(&f, &f);
+        true
+    }
+
+    /// Claims all threads until the result is dropped; `None`, if they are.
+    fn keep_awake(&self) -> Option<SetOnDrop<'_>> {
+        let busy = &self.0.busy;
+        // Only a claim that succeeded may have a guard: its drop ends the claim.
+        (!busy.swap(true, Ordering::AcqRel)).then(|| SetOnDrop(busy, false))
+    }
+
+    /// Calls `f` on one thread and `beside` on every other, with the number of the thread, once all threads are here.
+    ///
+    /// A thread that already had a task of `f` would look for work where it waits for the rest of that task, find `beside`
+    /// and never finish the task, as `f` waits for it: all threads must be idle before there is a task.
+    fn gather<R: Send>(&self, beside: &(impl Fn(usize) + Sync), f: impl FnOnce(usize) -> R + Send) -> R {
+        let here = AtomicUsize::new(0);
+        let arrive = || {
+            here.fetch_add(1, Ordering::AcqRel);
+            let mut backoff = SpinBackoff(0);
+            while here.load(Ordering::Acquire) < self.threads() {
+                backoff.wait();
+            }
+        };
         self.install(|| {
-            let mine = rayon::current_thread_index();
+            let mine = rayon::current_thread_index().unwrap_or(0);
             rayon::scope(|scope| {
                 scope.spawn_broadcast(|_, thread| {
-                    if Some(thread.index()) == mine {
-                        return;
-                    }
-                    looking.fetch_add(1, Ordering::Release);
-                    let mut backoff = SpinBackoff(0);
-                    while !done.load(Ordering::Acquire) {
-                        backoff.look();
+                    if thread.index() != mine {
+                        arrive();
+                        beside(thread.index());
                     }
                 });
-                let _done = SetOnDrop(&done, true);
-                // A thread that already has a task of `f` would begin to look for work where it waits for the rest of
-                // that task and never finish it, as `f` waits for it: all threads must be idle before there is a task.
-                let mut backoff = SpinBackoff(0);
-                while looking.load(Ordering::Acquire) < self.threads() {
-                    backoff.wait();
-                }
-                f()
+                arrive();
+                f(mine)
             })
         })
     }
@@ -211,6 +240,31 @@ mod tests {
             assert!(!early, "one of two threads has something else to do");
         });
         assert!(begun.load(Ordering::Acquire));
+    }
+
+    #[test]
+    fn each_thread_is_called_at_the_same_time() {
+        let pool = Pool::new(3).expect("three threads");
+        for _ in 0..20 {
+            let (barrier, met) = (std::sync::Barrier::new(3), AtomicUsize::new(0));
+            let ran = pool.on_each(|thread| {
+                barrier.wait();
+                met.fetch_add(1 << (8 * thread), Ordering::Relaxed);
+                barrier.wait();
+                assert!(!pool.on_each(|_| ()), "the threads are here already");
+                for_each((0..10usize).into_par_iter(), |_| {
+                    met.fetch_add(1 << 24, Ordering::Relaxed);
+                });
+            });
+            assert!(ran);
+            assert_eq!(met.load(Ordering::Relaxed), 0x1e_01_01_01);
+        }
+        assert!(!pool.busy(|| pool.on_each(|_| ())), "the others look for work");
+        let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            pool.on_each(|thread| assert!(thread != 1, "as it should"))
+        }));
+        assert!(panics.is_err());
+        assert!(pool.on_each(|_| ()), "after a panic as before");
     }
 
     #[test]
