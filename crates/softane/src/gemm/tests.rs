@@ -198,15 +198,15 @@ fn strided_views_leave_the_gaps_alone() {
     }
 }
 
-/// Half of a triangle is 0 and is skipped; not where that would hide a NaN.
+/// Half of a triangle is 0 or −0 and is skipped; not where that would hide a NaN.
 #[test]
 fn zeros_of_the_left_side_change_no_bit() {
     let n = 150;
     let full = noise(n * n, 1);
     let right = noise(n * 70, 2);
-    for lower in [true, false] {
+    for (lower, zero) in [(true, 0.0), (false, 0.0), (true, -0.0), (false, -0.0)] {
         let keep = |at: usize| (at % n <= at / n) == lower;
-        let a: Vec<f32> = (0..n * n).map(|at| if keep(at) { full[at] } else { 0.0 }).collect();
+        let a: Vec<f32> = (0..n * n).map(|at| if keep(at) { full[at] } else { zero }).collect();
         // With a bias of 2⁻¹⁴⁹ no block of 16 is 0, and no sum changes.
         let dense: Vec<f32> = a.iter().map(|&x| if x == 0.0 { f32::from_bits(1) } else { x }).collect();
         for kernel in kernels() {
@@ -226,7 +226,10 @@ fn zeros_of_the_left_side_change_no_bit() {
                     c
                 };
                 let same = |x: &[f32], y: &[f32]| x.iter().zip(y).all(|(x, y)| (x - y).abs() <= 1e-30);
-                assert!(same(&run(&a, &right), &run(&dense, &right)), "{kernel:?} {lower} {transposed}");
+                let case = format!("{kernel:?} {lower} {zero:?} {transposed}");
+                let got = run(&a, &right);
+                assert!(same(&got, &run(&dense, &right)), "{case}");
+                assert!(got.iter().all(|x| x.to_bits() != (-0f32).to_bits()), "{case}: a sum of −0");
                 let mut bad = right.clone();
                 bad[75 * 70 + 3] = f32::INFINITY;
                 let nan = |c: &[f32]| c.iter().skip(3).step_by(70).filter(|x| x.is_nan()).count();
@@ -234,6 +237,22 @@ fn zeros_of_the_left_side_change_no_bit() {
             }
         }
     }
+}
+
+/// Zeros of either sign at both ends of a panel, in runs that are no multiple of eight bytes.
+#[test]
+fn nonzero_ranges_look_past_signs() {
+    use super::kernel::record::{Panel, nonzero_range};
+    let range = |from: Elements<'_>, depth: usize| {
+        nonzero_range(3, &Panel { from, at: 0, across: depth, along: 1, width: 2, depth })
+    };
+    let values = [0.0, -0.0, 0.0, -0.0, 2.0, 0.0, -0.0, -0.0, -0.0, 0.0, -0.0];
+    let rows = [values.map(|_| -0.0), values].concat();
+    assert_eq!(range(Elements::F32(&rows), 11), (3, 6));
+    let half: Vec<f16> = rows.iter().map(|&x| f16::from_f32(x)).collect();
+    assert_eq!(range(Elements::F16(&half), 11), (3, 6));
+    let small = [f16::from_bits(0x8001); 8];
+    assert_eq!(range(Elements::F16(&small), 4), (0, 4), "the smallest number is not 0");
 }
 
 #[test]

@@ -166,13 +166,20 @@ pub(crate) fn nonzero_range(block: usize, panel: &Panel<'_>) -> (usize, usize) {
 
 fn nonzero_range_of<T: bytemuck::Pod>(block: usize, panel: &Panel<'_>, from: &[T]) -> (usize, usize) {
     let Panel { at, across, along, width, depth, .. } = *panel;
-    let is_zero = |at: usize| bytemuck::bytes_of(&from[at]).iter().all(|&b| b == 0);
+    // All bits but the signs. A step of −0 adds ±0 to a sum that begins at +0, which changes it as little as one of +0.
+    let magnitudes = if size_of::<T>() == 2 { 0x7FFF_7FFF_7FFF_7FFF } else { 0x7FFF_FFFF_7FFF_FFFF };
+    let part = |bytes: &[u8]| {
+        let mut word = [0; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        u64::from_ne_bytes(word) & magnitudes
+    };
+    let is_zero = |at: usize| part(bytemuck::bytes_of(&from[at])) == 0;
     // A cheap test first: most panels have no zeros at the ends of their first row.
     let may_be = width > 0 && depth > 0 && (is_zero(at) || is_zero(at + (depth - 1) * along));
     if across != 1 && along != 1 || !may_be {
         return (0, depth);
     }
-    // Combines runs of `len` elements with stride `step`; −0 counts as nonzero.
+    // Combines runs of `len` elements with stride `step`.
     let all_zero = |first: usize, step: usize, runs: usize, len: usize| {
         crate::simd::vectorised(
             #[inline(always)]
@@ -181,9 +188,9 @@ fn nonzero_range_of<T: bytemuck::Pod>(block: usize, panel: &Panel<'_>, from: &[T
                 for start in (0..runs).map(|i| first + i * step) {
                     let (words, rest) = bytemuck::cast_slice::<T, u8>(&from[start..start + len]).as_chunks();
                     any = words.iter().fold(any, |any, w| any | u64::from_ne_bytes(*w));
-                    any = rest.iter().fold(any, |any, &b| any | u64::from(b));
+                    any |= part(rest);
                 }
-                any == 0
+                any & magnitudes == 0
             },
         )
     };
