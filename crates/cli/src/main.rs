@@ -4,6 +4,7 @@
 //! ([`interrupt`]) and restarts ([`restart`]). Nothing here computes.
 #![forbid(unsafe_code)]
 
+mod child;
 mod commands;
 mod error;
 mod header;
