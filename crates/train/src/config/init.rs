@@ -10,7 +10,7 @@ use crate::rng::{Purpose, stream};
 /// Initial weights as one flat slice in checkpoint order: a function of configuration and seed alone.
 ///
 /// Embedding and classifier are normal with standard deviation 0.02, projections normal with variance
-/// 1/(3·fan-in), those onto the residual stream smaller by 1/√(2L), norms 1; for the regression task
+/// 1/(3·fan-in), those onto the residual stream smaller by 1/√(2L), norms 1, biases 0; for the regression task
 /// projections are uniform in ±1/√D.
 ///
 /// Numerics: a normal number is the sum of twelve 16-bit uniforms, centred (Irwin–Hall): exact integers
@@ -28,6 +28,7 @@ pub fn init_params(config: &ModelConfig, seed: u64) -> Vec<f32> {
     chunks.into_par_iter().for_each(|(index, init, chunk)| {
         let mut rng = stream(seed, Purpose::Init, index);
         match init {
+            Init::Zeros => chunk.fill(0.0),
             Init::Ones => chunk.fill(1.0),
             Init::Normal { std } => chunk.iter_mut().for_each(|w| *w = std * standard_normal(&mut rng)),
             Init::Uniform { limit } => chunk.iter_mut().for_each(|w| *w = limit * symmetric(&mut rng)),

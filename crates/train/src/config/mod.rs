@@ -12,12 +12,14 @@ mod problem;
 mod read;
 mod short;
 mod validate;
+mod variant;
 
 pub use init::init_params;
 pub(crate) use init::symmetric;
 pub use model::{ModelConfig, Rope, RopeKind, Task};
 pub use params::{Init, ParamKind, ParamSpec};
 pub use presets::PRESETS;
+pub use variant::{Bias, Family, Variant};
 
 #[cfg(test)]
 mod tests;

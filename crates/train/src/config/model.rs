@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Variant;
+
 /// A llama-style transformer, completely described.
 ///
 /// Letters used in shape comments: D = `dim`, F = `hidden`, V = `vocab`, L = `layers`, H = `heads`,
@@ -36,6 +38,8 @@ pub struct ModelConfig {
     pub tied: bool,
     /// The training objective.
     pub task: Task,
+    /// What differs from a plain llama.
+    pub variant: Variant,
 }
 
 /// Rotary position embedding: the pairing of channels, and the base of the angles.
@@ -111,7 +115,7 @@ impl ModelConfig {
     }
 
     /// Every key with its value; numbers in the shortest form that parses to the same bits.
-    fn described(&self) -> [(&'static str, String); 14] {
+    fn described(&self) -> [(&'static str, String); 16] {
         [
             ("dim", self.dim.to_string()),
             ("hidden", self.hidden.to_string()),
@@ -127,6 +131,8 @@ impl ModelConfig {
             ("qk_norm", self.qk_norm.to_string()),
             ("tied", self.tied.to_string()),
             ("task", self.task.to_string()),
+            ("model_type", self.variant.family.names(self.qk_norm).0.to_owned()),
+            ("bias", self.variant.bias.described()),
         ]
     }
 }

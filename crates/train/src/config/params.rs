@@ -19,6 +19,14 @@ pub enum ParamKind {
     Wv,
     /// Output projection of the attention `[D, H·E]`.
     Wo,
+    /// Bias of the query projection `[H·E]`.
+    Bq,
+    /// Bias of the key projection `[K·E]`.
+    Bk,
+    /// Bias of the value projection `[K·E]`.
+    Bv,
+    /// Bias of the output projection `[D]`.
+    Bo,
     /// Weight of the RMSNorm over each query head `[E]`.
     QueryNorm,
     /// Weight of the RMSNorm over each key head `[E]`.
@@ -31,6 +39,12 @@ pub enum ParamKind {
     W3,
     /// Down projection `[D, F]`.
     W2,
+    /// Bias of the gate projection `[F]`.
+    B1,
+    /// Bias of the up projection `[F]`.
+    B3,
+    /// Bias of the down projection `[D]`.
+    B2,
     /// Weight of the RMSNorm before the classifier `[D]`.
     FinalNorm,
     /// Classifier `[V, D]`, if it is not the embedding.
@@ -40,6 +54,8 @@ pub enum ParamKind {
 /// The initialisation of a weight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
+    /// All zeros.
+    Zeros,
     /// All ones.
     Ones,
     /// Normal with mean 0.
@@ -63,7 +79,7 @@ pub struct ParamSpec {
     pub layer: Option<usize>,
     /// Hugging Face's name, such as `model.layers.0.self_attn.q_proj.weight`.
     pub name: String,
-    /// `[out, in]` for matrices, `[channels]` for norms; row-major.
+    /// `[out, in]` for matrices, `[channels]` for norms and biases; row-major.
     pub shape: Vec<usize>,
     /// Index of its first element in the flat slice.
     pub offset: usize,
@@ -87,7 +103,8 @@ impl ParamSpec {
 
 impl ModelConfig {
     /// Every weight in checkpoint order: embedding; for each layer attention norm, Wq, Wk, Wv, Wo, query
-    /// and key norm, feed-forward norm, W1, W3, W2; final norm; classifier. Offsets are without gaps.
+    /// and key norm, feed-forward norm, W1, W3, W2; final norm; classifier. A bias follows its matrix. Offsets are
+    /// without gaps.
     ///
     /// Meant for a configuration that passed [`ModelConfig::validate`].
     pub fn params(&self) -> Vec<ParamSpec> {
@@ -95,6 +112,7 @@ impl ModelConfig {
         let (d, f, v) = (self.dim, self.hidden, self.vocab);
         let (q, kv, e) = (self.q_dim(), self.kv_dim(), self.head_dim);
         let language = self.task == Task::Language;
+        let bias = self.variant.bias;
 
         if language {
             table.matrix(ParamKind::Embedding, "model.embed_tokens", [v, d], Init::Normal { std: EMBED_STD });
@@ -103,17 +121,24 @@ impl ModelConfig {
             table.layer = Some(layer);
             table.norm(ParamKind::AttentionNorm, "input_layernorm", d);
             table.matrix(ParamKind::Wq, "self_attn.q_proj", [q, d], self.linear_init(d));
+            table.bias(bias.qkv, ParamKind::Bq, "self_attn.q_proj", q);
             table.matrix(ParamKind::Wk, "self_attn.k_proj", [kv, d], self.linear_init(d));
+            table.bias(bias.qkv, ParamKind::Bk, "self_attn.k_proj", kv);
             table.matrix(ParamKind::Wv, "self_attn.v_proj", [kv, d], self.linear_init(d));
+            table.bias(bias.qkv, ParamKind::Bv, "self_attn.v_proj", kv);
             table.matrix(ParamKind::Wo, "self_attn.o_proj", [d, q], self.residual_init(q));
+            table.bias(bias.out, ParamKind::Bo, "self_attn.o_proj", d);
             if self.qk_norm {
                 table.norm(ParamKind::QueryNorm, "self_attn.q_norm", e);
                 table.norm(ParamKind::KeyNorm, "self_attn.k_norm", e);
             }
             table.norm(ParamKind::FeedForwardNorm, "post_attention_layernorm", d);
             table.matrix(ParamKind::W1, "mlp.gate_proj", [f, d], self.linear_init(d));
+            table.bias(bias.mlp, ParamKind::B1, "mlp.gate_proj", f);
             table.matrix(ParamKind::W3, "mlp.up_proj", [f, d], self.linear_init(d));
+            table.bias(bias.mlp, ParamKind::B3, "mlp.up_proj", f);
             table.matrix(ParamKind::W2, "mlp.down_proj", [d, f], self.residual_init(f));
+            table.bias(bias.mlp, ParamKind::B2, "mlp.down_proj", d);
         }
         table.layer = None;
         if language {
@@ -137,7 +162,10 @@ impl ModelConfig {
             [self.dim, self.hidden, self.vocab, self.layers, self.head_dim].map(|n| n as u128);
         let (q, kv) = (self.heads as u128 * e, self.kv_heads as u128 * e);
         let norms = 2 * d + if self.qk_norm { 2 * e } else { 0 };
-        let layer = 2 * q * d + 2 * kv * d + 3 * f * d + norms;
+        let bias = self.variant.bias;
+        let biases = [(bias.qkv, q + 2 * kv), (bias.out, d), (bias.mlp, 2 * f + d)];
+        let biases: u128 = biases.into_iter().filter(|(has, _)| *has).map(|(_, count)| count).sum();
+        let layer = 2 * q * d + 2 * kv * d + 3 * f * d + norms + biases;
         let ends = match self.task {
             Task::Language => d + v * d * if self.tied { 1 } else { 2 },
             Task::Regression => 0,
@@ -176,18 +204,26 @@ struct Table {
 
 impl Table {
     fn matrix(&mut self, kind: ParamKind, name: &str, shape: [usize; 2], init: Init) {
-        self.push(kind, name, shape.to_vec(), init, true);
+        self.push(kind, format!("{name}.weight"), shape.to_vec(), init);
     }
 
     fn norm(&mut self, kind: ParamKind, name: &str, channels: usize) {
-        self.push(kind, name, vec![channels], Init::Ones, false);
+        self.push(kind, format!("{name}.weight"), vec![channels], Init::Ones);
     }
 
-    fn push(&mut self, kind: ParamKind, name: &str, shape: Vec<usize>, init: Init, decay: bool) {
+    /// The bias of the matrix called `name`, if the model has it.
+    fn bias(&mut self, has: bool, kind: ParamKind, name: &str, channels: usize) {
+        if has {
+            self.push(kind, format!("{name}.bias"), vec![channels], Init::Zeros);
+        }
+    }
+
+    fn push(&mut self, kind: ParamKind, name: String, shape: Vec<usize>, init: Init) {
         let name = match self.layer {
-            Some(layer) => format!("model.layers.{layer}.{name}.weight"),
-            None => format!("{name}.weight"),
+            Some(layer) => format!("model.layers.{layer}.{name}"),
+            None => name,
         };
+        let decay = shape.len() >= 2;
         let spec = ParamSpec { kind, layer: self.layer, name, shape, offset: self.offset, init, decay };
         self.offset += spec.count();
         self.specs.push(spec);

@@ -1,6 +1,6 @@
 //! The presets.
 
-use super::{ModelConfig, Rope, RopeKind, Task};
+use super::{ModelConfig, Rope, RopeKind, Task, Variant};
 
 /// The names [`ModelConfig::preset`] knows, smallest model first.
 pub const PRESETS: &[&str] = &["tiny", "shakespeare", "layer768", "stories15m", "stories42m", "stories110m"];
@@ -48,5 +48,6 @@ fn llama(dim: usize, layers: usize, heads: usize, vocab: usize, seq: usize, rope
         qk_norm: false,
         tied: true,
         task: Task::Language,
+        variant: Variant::default(),
     }
 }

@@ -29,7 +29,7 @@ impl ModelConfig {
     pub(super) fn from_json(text: &str) -> Result<Self, Problem> {
         let value: serde_json::Value = serde_json::from_str(text).map_err(Problem::json)?;
         if value.get("hidden_size").is_some() {
-            hugging_face::from_json(text)
+            hugging_face::from_json(text, &value)
         } else {
             short::from_json(text)
         }

@@ -12,7 +12,7 @@
 use serde::Deserialize;
 
 use super::problem::{Problem, Spelling};
-use super::{ModelConfig, PRESETS, Rope, RopeKind, Task, validate};
+use super::{ModelConfig, PRESETS, Rope, RopeKind, Task, Variant, validate};
 
 /// The keys of a file: each may be absent, none may be unknown.
 #[derive(Deserialize)]
@@ -89,6 +89,7 @@ impl ShortKeys {
             qk_norm: self.qk_norm.or(base.as_ref().map(|b| b.qk_norm)).unwrap_or(false),
             tied: self.tied.or(base.as_ref().map(|b| b.tied)).unwrap_or(true),
             task: self.task.or(base.as_ref().map(|b| b.task)).unwrap_or(Task::Language),
+            variant: Variant::default(),
         };
         validate::check(&config, Spelling::Short)?;
         Ok(config)

@@ -11,7 +11,7 @@ use super::metadata::FolderMetadata;
 use super::rope;
 use super::source::{Candidate, Model, ModelSource};
 use super::weights::check_finite;
-use crate::config::{ModelConfig, ParamKind, Rope, RopeKind, Task};
+use crate::config::{ModelConfig, ParamKind, Rope, RopeKind, Task, Variant};
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
 
@@ -200,6 +200,7 @@ fn config(header: &[u8]) -> Result<ModelConfig, String> {
         qk_norm: false,
         tied: vocab > 0,
         task: Task::Language,
+        variant: Variant::default(),
     };
     config.validate().map_err(|error| format!("its header is invalid: {error}"))?;
     Ok(config)

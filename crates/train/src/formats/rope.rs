@@ -10,12 +10,19 @@ use crate::config::{ModelConfig, ParamKind, ParamSpec, RopeKind};
 
 /// The weight `data` with its rows in the order of a folder.
 pub(super) fn in_folder<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f32]) -> Cow<'a, [f32]> {
-    let is_permuted =
-        matches!(spec.kind, ParamKind::Wq | ParamKind::Wk | ParamKind::QueryNorm | ParamKind::KeyNorm);
+    let is_permuted = matches!(
+        spec.kind,
+        ParamKind::Wq
+            | ParamKind::Wk
+            | ParamKind::Bq
+            | ParamKind::Bk
+            | ParamKind::QueryNorm
+            | ParamKind::KeyNorm
+    );
     if config.rope.kind != RopeKind::Interleaved || !is_permuted {
         return Cow::Borrowed(data);
     }
-    // A norm's weight is one head whose rows are single numbers.
+    // The rows of a norm's weight, which is one head, and of a bias are single numbers.
     let width = spec.shape.get(1).copied().unwrap_or(1);
     let (e, half) = (config.head_dim, config.head_dim / 2);
     let mut rows = Vec::with_capacity(data.len());

@@ -7,6 +7,7 @@
 //!
 //! Matrix products are those of `softane`, re-exported as [`gemm`].
 
+pub mod bias;
 pub mod embed;
 pub mod error;
 pub mod head;

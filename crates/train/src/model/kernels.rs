@@ -206,6 +206,7 @@ impl LayerKernels {
         let function = &layer.joint.function;
         let mut kept: BTreeSet<ValueId> = [layer.o, layer.ffn].into();
         kept.extend(layer.weight_grads.iter().flat_map(|o| [o.dz, o.a]));
+        kept.extend(layer.bias_grads.iter().map(|b| b.dz));
         for norm in &layer.norms {
             kept.extend([norm.input, layer.cotangent(norm.output)?]);
         }

@@ -1,13 +1,20 @@
 //! The model as programs: the forward program of a layer, its derived gradient, and both cut into kernels by a plan.
 
+mod attention;
 mod error;
+mod feed_forward;
 mod kernels;
 mod ladder;
 mod layer;
+mod norm;
 mod plan;
+mod precision;
+mod statement;
 
 pub use error::ModelError;
 pub use kernels::{Binding, ConstWeight, InputWeight, KernelSpec, LayerKernels};
 pub use ladder::{LADDER, Rung, Start};
-pub use layer::{Layer, NormSite, Precision, WeightGrad};
+pub use layer::{BiasGrad, Layer, WeightGrad};
 pub use plan::{Fusion, KernelPlan, Norms};
+pub use precision::Precision;
+pub use statement::NormSite;

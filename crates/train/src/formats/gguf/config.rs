@@ -13,7 +13,9 @@ pub enum KeyError {
     Missing { key: String },
     #[error("key `{key}` is {got}, not {want}")]
     Type { key: String, got: String, want: &'static str },
-    #[error("its architecture is `{got}`; `llama` (with Mistral and SmolLM2) and `qwen3` can be read")]
+    #[error(
+        "its architecture is `{got}`; `llama` (with Mistral and SmolLM2), `qwen2` and `qwen3` can be read"
+    )]
     Architecture { got: String },
     #[error("`{key}` = {got} is not supported")]
     Unsupported { key: String, got: String },
@@ -47,6 +49,7 @@ pub fn config_keys(header: &Header) -> Result<Map<String, Json>, KeyError> {
         text(header, "general.architecture")?.ok_or_else(|| missing("general.architecture"))?;
     let class = match architecture {
         "llama" => "LlamaForCausalLM",
+        "qwen2" => "Qwen2ForCausalLM",
         "qwen3" => "Qwen3ForCausalLM",
         got => return Err(KeyError::Architecture { got: printable(got) }),
     };
@@ -66,6 +69,13 @@ pub fn config_keys(header: &Header) -> Result<Map<String, Json>, KeyError> {
         if let Some(value) = float(header, &own(from))? {
             keys.insert(to.to_owned(), json!(value));
         }
+    }
+    // Only Qwen 2 always has biases of queries, keys and values; the others' key stands for those of the output, too.
+    if architecture != "qwen2" && header.tensor("blk.0.attn_output.bias").is_some() {
+        keys.insert("attention_bias".to_owned(), json!(true));
+    }
+    if header.tensor("blk.0.ffn_down.bias").is_some() {
+        keys.insert("mlp_bias".to_owned(), json!(true));
     }
     check_rope(header, architecture, &keys)?;
     check_absent(header, architecture)?;
@@ -156,8 +166,9 @@ pub fn tensor_name(name: &str) -> Option<String> {
         ("mlp.up_proj", "ffn_up"),
         ("mlp.down_proj", "ffn_down"),
     ];
-    let (_, gguf) = parts.into_iter().find(|(hf, _)| part.strip_suffix(".weight") == Some(*hf))?;
-    Some(format!("blk.{layer}.{gguf}.weight"))
+    let (module, end) = part.rsplit_once('.')?;
+    let (_, gguf) = parts.into_iter().find(|(hf, _)| module == *hf)?;
+    matches!(end, "weight" | "bias").then(|| format!("blk.{layer}.{gguf}.{end}"))
 }
 
 pub(super) fn missing(key: &str) -> KeyError {

@@ -189,6 +189,20 @@ fn what_would_change_the_results_unseen_is_refused() {
 }
 
 #[test]
+fn names_are_those_of_llama_cpp() {
+    for (hf, gguf) in [
+        ("model.embed_tokens.weight", Some("token_embd.weight")),
+        ("model.layers.7.self_attn.q_proj.weight", Some("blk.7.attn_q.weight")),
+        ("model.layers.7.self_attn.q_proj.bias", Some("blk.7.attn_q.bias")),
+        ("model.layers.7.mlp.down_proj.bias", Some("blk.7.ffn_down.bias")),
+        ("model.layers.7.self_attn.q_proj.scale", None),
+        ("model.layers.7.q_proj.weight", None),
+    ] {
+        assert_eq!(tensor_name(hf).as_deref(), gguf, "{hf}");
+    }
+}
+
+#[test]
 fn a_start_token_is_added_where_llama_cpp_adds_it() {
     let pre = |name: &str| ("tokenizer.ggml.pre", MetadataValue::Str(name.to_owned()));
     let merges = ("tokenizer.ggml.merges", MetadataValue::Strs(Vec::new()));

@@ -4,10 +4,11 @@ use super::super::StepError;
 use super::super::params::GradientSum;
 use super::builder::{Builder, tokens, window};
 use crate::config::ParamKind;
+use crate::host::gemm::Elements;
 use crate::host::norm::NormGradient;
 use crate::host::squared_norms::Gradient;
-use crate::host::{Store, embed};
-use crate::model::{NormSite, WeightGrad};
+use crate::host::{Store, bias, embed};
+use crate::model::{BiasGrad, NormSite, WeightGrad};
 use crate::step::Operand;
 use flow::{Handle, Lane};
 use mil::ValueId;
@@ -29,8 +30,10 @@ impl Builder<'_> {
         let n = self.network;
         let (layer, specs) = (&n.layer, &n.kernels.specs);
         let mut waiting: Vec<WeightGrad> = layer.weight_grads.clone();
+        let mut biases: Vec<BiasGrad> = layer.bias_grads.clone();
         let mut known: Vec<ValueId> = vec![layer.dy];
         self.matrix_gradients(micro, l, store, (&mut waiting, &known))?;
+        self.bias_gradients(micro, l, &mut biases, &known)?;
         for k in specs.forward..specs.kernels.len() {
             self.kernel(format!("{micro}.L{l}.{}", specs.kernels[k].name), k, l)?;
             known.extend(specs.kernels[k].outputs.iter().map(|o| o.value));
@@ -42,6 +45,7 @@ impl Builder<'_> {
                 }
             }
             self.matrix_gradients(micro, l, store, (&mut waiting, &known))?;
+            self.bias_gradients(micro, l, &mut biases, &known)?;
         }
         if n.context.host.waits_for_each_layer() {
             let of = |outer: &WeightGrad| n.params.get(Some(l), outer.kind).map(|p| p.gradient.clone());
@@ -142,6 +146,39 @@ impl Builder<'_> {
                 Ok(product??)
             },
         );
+        Ok(())
+    }
+
+    /// Schedules the gradients of biases among `waiting` whose cotangent is `known`.
+    fn bias_gradients(
+        &mut self,
+        micro: usize,
+        layer: usize,
+        waiting: &mut Vec<BiasGrad>,
+        known: &[ValueId],
+    ) -> Result<(), StepError> {
+        let (ready, rest) = waiting.iter().partition(|bias| known.contains(&bias.dz));
+        *waiting = rest;
+        let ready: Vec<BiasGrad> = ready;
+        for BiasGrad { kind, dz } in ready {
+            let param = self.network.params.get(Some(layer), kind)?;
+            let Some(db) = &param.gradient else { continue };
+            let (dz, s) = (self.value(layer, dz)?, self.context());
+            let name = format!("{micro}.L{layer}.{kind:?}.db");
+            self.graph.task(name).on(s.host.gradient_lane()).reads(dz).writes(db.update()).run(
+                move |dz, mut db| {
+                    let GradientSum { values, squares } = &mut *db;
+                    dz.with(|dz, is_host| match dz {
+                        Elements::F32(dz) if is_host => s.host.with_channel_first(dz, s.seq, &mut |dz| {
+                            bias::add_row_sums(values, dz.into(), s.seq);
+                        }),
+                        dz => bias::add_row_sums(values, dz, s.seq),
+                    })?;
+                    squares.take(0, values);
+                    Ok(())
+                },
+            );
+        }
         Ok(())
     }
 

@@ -1,0 +1,71 @@
+//! The forward program of a layer under construction: its inputs, weights, tables and norms.
+
+use crate::config::{ModelConfig, ParamKind};
+use mil::{Builder, DType, Tensor, TensorType, ValueId, Var};
+use std::collections::BTreeMap;
+
+/// An RMSNorm of the layer.
+#[derive(Clone, Copy, Debug)]
+pub struct NormSite {
+    /// Its weight.
+    pub kind: ParamKind,
+    /// Its input.
+    pub input: ValueId,
+    /// Its output.
+    pub output: ValueId,
+    /// The number of separately normalised groups of channels: 1, or the number of heads.
+    pub groups: usize,
+    /// For a norm of the residual stream, the stream after the norm's branch: its gradient is added to that of the norm's
+    /// input.
+    pub past: Option<ValueId>,
+}
+
+/// The program under construction.
+pub(super) struct Statement<'b> {
+    pub(super) b: &'b Builder,
+    pub(super) cfg: &'b ModelConfig,
+    pub(super) dtype: DType,
+    pub(super) weights: BTreeMap<ValueId, ParamKind>,
+    pub(super) norms: Vec<NormSite>,
+    /// Each bias with the value that it is added to.
+    pub(super) biases: Vec<(ParamKind, ValueId)>,
+}
+
+impl<'b> Statement<'b> {
+    pub(super) fn input<const N: usize>(&self, name: &str, shape: [usize; N]) -> Var<'b> {
+        self.b.input(name, TensorType::new(self.dtype, shape))
+    }
+
+    pub(super) fn weight<const N: usize>(
+        &mut self,
+        name: &str,
+        kind: ParamKind,
+        shape: [usize; N],
+    ) -> Var<'b> {
+        let w = self.input(name, shape);
+        self.weights.insert(w.id(), kind);
+        w
+    }
+
+    pub(super) fn table<const N: usize>(
+        &self,
+        name: &str,
+        shape: [usize; N],
+        f: impl Fn(usize) -> f64,
+    ) -> Var<'b> {
+        let ty = TensorType::new(self.dtype, shape);
+        let n = ty.elements();
+        self.b.constant(name, Tensor::floats(ty, (0..n).map(f)))
+    }
+
+    /// `z` `[1, C, 1, S]` plus the bias `kind`, if the model `has` it.
+    pub(super) fn biased(&mut self, z: Var<'b>, has: bool, name: &str, kind: ParamKind) -> Var<'b> {
+        if !has {
+            return z;
+        }
+        let bias = self.weight(name, kind, [1, z.shape()[1], 1, 1]);
+        let sum = z + bias;
+        self.biases.push((kind, sum.id()));
+        sum
+    }
+}
