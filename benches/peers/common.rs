@@ -68,7 +68,14 @@ fn peak() -> u64 {
     line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) >> 10
 }
 
-pub fn bench(a: &Args, peer: &str, gnorm: f64, mut step: impl FnMut() -> f64) {
+/// The version of a crate in the text of a Cargo.lock.
+pub fn version<'a>(lock: &'a str, name: &str) -> &'a str {
+    let begins = format!("name = \"{name}\"\nversion = \"");
+    lock.split_once(&begins).and_then(|(_, rest)| rest.split('"').next()).expect("a crate of the lock file")
+}
+
+/// `peer` is the name and the version.
+pub fn bench(a: &Args, (peer, version): (&str, &str), gnorm: f64, mut step: impl FnMut() -> f64) {
     let losses: Vec<f64> = (0..4).map(|_| step()).collect();
     let mut v = vec![];
     let t0 = Instant::now();
@@ -80,7 +87,7 @@ pub fn bench(a: &Args, peer: &str, gnorm: f64, mut step: impl FnMut() -> f64) {
     }
     let ok = losses.iter().all(|l| l.is_finite()) && gnorm.is_finite() && last.is_finite();
     v.sort_by(|x, y| x.total_cmp(y));
-    println!("{} {} {} {} {:.2}  # min {:.2} n {} MiB {} loss0 {:.6} gnorm {:.6} loss3 {:.6} {}",
-        a.workload, peer, a.dtype, a.threads, v[v.len() / 2], v[0], v.len(), peak(), losses[0], gnorm, losses[3], if ok { "ok" } else { "NOT-FINITE" });
+    println!("{} {} {} {} {:.2}  # min {:.2} n {} MiB {} version {} loss0 {:.6} gnorm {:.6} loss3 {:.6} {}",
+        a.workload, peer, a.dtype, a.threads, v[v.len() / 2], v[0], v.len(), peak(), version, losses[0], gnorm, losses[3], if ok { "ok" } else { "NOT-FINITE" });
     if !ok { std::process::exit(1); }
 }

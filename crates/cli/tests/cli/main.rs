@@ -8,6 +8,8 @@ mod gguf;
 mod help;
 mod mil;
 mod models;
+#[cfg(unix)]
+mod peers;
 mod place;
 #[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane")))]
 mod probe;

@@ -7,6 +7,7 @@ mod gemm;
 mod kernel;
 mod model;
 mod output;
+mod peers;
 mod scaling;
 mod stack;
 mod step;
@@ -42,6 +43,7 @@ enum Command {
     Compile(compile::CompileArgs),
     Ablation(ablation::AblationArgs),
     Scaling(scaling::ScalingArgs),
+    Peers(peers::PeersArgs),
     Peak(stack::PeakArgs),
     Sram(stack::SramArgs),
     Int8(stack::Int8Args),
@@ -56,6 +58,7 @@ pub fn run(ui: &Ui, args: &BenchArgs) -> Result<(), CommandError> {
         Command::Compile(args) => compile::run(ui, args),
         Command::Ablation(args) => ablation::run(ui, args),
         Command::Scaling(args) => scaling::run(ui, args),
+        Command::Peers(args) => peers::run(ui, args),
         Command::Peak(args) => stack::peak(ui, args),
         Command::Sram(args) => stack::sram(ui, args),
         Command::Int8(args) => stack::int8(ui, args),
