@@ -151,9 +151,11 @@ pub fn par_transpose_rows(from: &[f32], rows: usize, columns: usize, to: &mut [f
 pub fn widen(from: &[f16], to: &mut [f32]) {
     let from: &[u16] = bytemuck::cast_slice(from);
     #[cfg(target_arch = "x86_64")]
-    if let Some(v4) = pulp::x86::V4::try_new() {
+    if let Some(v4) = crate::simd::x86::v4() {
         return pulp::Simd::vectorize(v4, x86::Widen(v4, from, to));
     }
+    #[cfg(target_arch = "x86_64")]
+    let (from, to) = crate::simd::x86::half::widen(from, to);
     #[cfg(target_arch = "aarch64")]
     let (from, to) = crate::simd::neon::widen(from, to);
     crate::simd::vectorised(
@@ -170,9 +172,11 @@ pub fn widen(from: &[f16], to: &mut [f32]) {
 pub fn narrow(from: &[f32], to: &mut [f16]) {
     let to: &mut [u16] = bytemuck::cast_slice_mut(to);
     #[cfg(target_arch = "x86_64")]
-    if let Some(v4) = pulp::x86::V4::try_new() {
+    if let Some(v4) = crate::simd::x86::v4() {
         return pulp::Simd::vectorize(v4, x86::Narrow(v4, from, to));
     }
+    #[cfg(target_arch = "x86_64")]
+    let (from, to) = crate::simd::x86::half::narrow(from, to);
     #[cfg(target_arch = "aarch64")]
     let (from, to) = crate::simd::neon::narrow(from, to);
     crate::simd::vectorised(
@@ -188,9 +192,11 @@ pub fn narrow(from: &[f32], to: &mut [f16]) {
 /// Rounds each value to the nearest that half precision can represent.
 pub fn round(values: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if let Some(v4) = pulp::x86::V4::try_new() {
+    if let Some(v4) = crate::simd::x86::v4() {
         return pulp::Simd::vectorize(v4, x86::Round(v4, values));
     }
+    #[cfg(target_arch = "x86_64")]
+    let values = crate::simd::x86::half::round(values);
     #[cfg(target_arch = "aarch64")]
     let values = crate::simd::neon::round(values);
     crate::simd::vectorised(

@@ -54,3 +54,14 @@ pub enum PlanError {
     #[error("a reference operation has {got} results, but the plan has buffers for {want}")]
     Results { got: usize, want: usize },
 }
+
+/// Why this process cannot use the vector instructions that were asked for.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum IsaError {
+    #[error("this processor does not have the instructions of `{isa}`")]
+    Missing { isa: &'static str },
+    #[error("this process cannot change to `{isa}`: it uses `{chosen}` already")]
+    Chosen { isa: &'static str, chosen: &'static str },
+}

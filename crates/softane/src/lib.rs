@@ -28,16 +28,17 @@ mod view;
 
 pub use arena::Arena;
 pub use buffer::{Buffer, Slice, SliceMut};
-pub use error::{CompileError, PlanError, RunError};
+pub use error::{CompileError, IsaError, PlanError, RunError};
 pub use exec::{Executable, MemoryUse};
 pub use pool::Pool;
+pub use simd::isa::{Isa, arch};
 pub use simd::prefetch;
 
 /// The processor's kind, and the instructions that kernels use on it.
 pub fn instruction_set() -> String {
     let kind = std::env::consts::ARCH;
-    let arch = format!("{:?}", pulp::Arch::new());
-    let vectors = match arch.split(['(', ' ']).next() {
+    let name = format!("{:?}", arch());
+    let vectors = match name.split(['(', ' ']).next() {
         Some("V4") => "AVX-512",
         Some("V3") => "AVX2",
         Some("Neon") => "NEON",

@@ -4,7 +4,8 @@
 //! only on the length.
 
 use crate::math::exp_of_negative;
-use pulp::{Arch, Simd, WithSimd};
+use crate::simd::isa::arch;
+use pulp::{Simd, WithSimd};
 
 /// One register of the widest kind.
 const LANES: usize = 16;
@@ -147,7 +148,7 @@ pub fn fold(values: &[f32], row: usize, fold: Fold, totals: &mut [f32]) {
             }
         }
     }
-    Arch::new().dispatch(Run(values, row, fold, totals));
+    arch().dispatch(Run(values, row, fold, totals));
 }
 
 /// Writes the softmax of each row of `row` values, `exp(x − max x) / Σ exp(x − max x)`, to `out`.
@@ -192,7 +193,7 @@ pub fn softmax(values: &[f32], out: &mut [f32], row: usize) {
             }
         }
     }
-    Arch::new().dispatch(Run(values, out, row));
+    arch().dispatch(Run(values, out, row));
 }
 
 /// Replaces each row of `row` values by `(x − mean) / √(variance + ε)`, the variance being the mean of squared
@@ -225,7 +226,7 @@ pub fn normalize(values: &mut [f32], row: usize, epsilon: f32) {
             }
         }
     }
-    Arch::new().dispatch(Run(values, row, epsilon));
+    arch().dispatch(Run(values, row, epsilon));
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod train;
 
 use crate::error::CommandError;
 use crate::ui::Ui;
+use softane::Isa;
 use std::io::Write;
 
 /// Train transformers on Apple's Neural Engine
@@ -37,6 +38,14 @@ Exit codes: 0 success, 1 failure, 2 wrong input, 130 interrupted after saving."
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// Vector instructions to use: all that the processor has, or at most AVX2; for tests and measurements
+    #[arg(long, global = true, hide = true, value_name = "ISA", default_value = "native", value_parser = isa)]
+    isa: Isa,
+}
+
+fn isa(name: &str) -> Result<Isa, String> {
+    Isa::named(name).ok_or_else(|| format!("one of {}", Isa::ALL.map(Isa::name).join(", ")))
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -61,6 +70,7 @@ impl Cli {
 
     /// Runs the command.
     pub fn run(&self, ui: &Ui) -> Result<(), CommandError> {
+        self.isa.restrict().map_err(|e| CommandError::input(e.to_string(), "Leave out `--isa`."))?;
         match &self.command {
             Command::Train(args) => train::run(ui, args),
             Command::Generate(args) => generate::run(ui, args),

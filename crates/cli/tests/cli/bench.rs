@@ -152,3 +152,24 @@ fn a_sweep_of_working_sets_states_its_sizes_and_how_it_was_verified() {
     }
     assert_eq!(number(&stacks[0], "channels"), 256.0);
 }
+
+/// As on a processor without AVX-512, which reports name.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_process_can_be_restricted_to_avx2() {
+    let place = Place::new();
+    let bench = "bench step --model tiny --samples 1 --threads 1";
+    let refused = place.run(&format!("{bench} --isa sse"));
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("one of native, avx2"), "{}", refused.stderr);
+    let has = std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("fma")
+        && std::arch::is_x86_feature_detected!("f16c");
+    let outcome = place.run(&format!("{bench} --isa avx2"));
+    if has {
+        assert!(outcome.stdout.contains("x86_64 with AVX2,"), "{}{}", outcome.stdout, outcome.stderr);
+    } else {
+        assert_eq!(outcome.code, Some(2));
+        assert!(outcome.stderr.contains("instructions of `avx2`"), "{}", outcome.stderr);
+    }
+}

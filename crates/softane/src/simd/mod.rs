@@ -1,12 +1,13 @@
 //! Vector primitives: loops compiled for the widest vectors of the machine, conversions, transposes, prefetches.
 
+pub(crate) mod isa;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod strips;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
-use pulp::{Arch, NullaryFnOnce};
+use pulp::NullaryFnOnce;
 
 /// Writes the transpose of 32 contiguous rows of `columns` elements, rounded to half precision, to a strip 32 wide.
 /// Returns how many rows of the strip are written: as many as this machine has vectors for.
@@ -17,6 +18,8 @@ pub(crate) fn narrow_transposed(from: &[f32], columns: usize, to: &mut strips::S
     #[cfg(target_arch = "x86_64")]
     if x86::has_avx512() {
         return x86::narrow_transposed(from, columns, to);
+    } else if x86::has_avx2() {
+        return x86::narrow_transposed256(from, columns, to);
     }
     #[cfg(target_arch = "aarch64")]
     {
@@ -44,7 +47,7 @@ pub(crate) fn vectorised<R, F: FnMut() -> R>(f: F) -> R {
             (self.0)()
         }
     }
-    Arch::new().dispatch(Run(f))
+    isa::arch().dispatch(Run(f))
 }
 
 /// Prefetches the cache line of element `at` of `values`; `at` may be past the end.

@@ -9,10 +9,10 @@ pub(crate) const CHUNK: usize = 1 << 14;
 /// instruction set.
 pub(crate) const LANES: usize = 16;
 
-/// Runs `f`, an `#[inline(always)]` closure, compiled for the widest vectors this CPU has.
+/// Runs `f`, an `#[inline(always)]` closure, compiled for the widest vectors that this process uses.
 #[inline(always)]
 pub(crate) fn simd<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+    softane::arch().dispatch(f)
 }
 
 /// Sums `block(range)` over the chunks of `0..len`, pairwise as a balanced tree.

@@ -6,9 +6,9 @@ use super::super::format::SINGLE;
 use super::super::record::{Epilogue, Lhs, MicroKernel, Panel, RowMajor, Tile};
 use crate::buffer::Elements;
 use crate::numerics::MatmulPrecision;
+use crate::simd::x86::{has_avx2, transposed256 as transposed};
 use half::f16;
 use std::arch::x86_64::*;
-use std::sync::LazyLock;
 
 /// Rows of the tile.
 const ROWS: usize = 6;
@@ -42,16 +42,6 @@ pub(crate) const AVX2_F32: MicroKernel = MicroKernel {
     store_f32,
     store_f16,
 };
-
-/// Whether the processor has AVX2, FMA and F16C.
-fn has_avx2() -> bool {
-    static HAS: LazyLock<bool> = LazyLock::new(|| {
-        is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c")
-    });
-    *HAS
-}
 
 fn run(depth: usize, lhs: Lhs<'_>, rhs: &[f32], tile: &mut [f32]) {
     assert!(tile.len() == ROWS * COLS, "a tile of {} words for {ROWS} × {COLS}", tile.len());
@@ -241,31 +231,6 @@ fn pack_rows_of<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
             unsafe { _mm256_storeu_ps(to.as_mut_ptr(), x) };
         }
     }
-}
-
-/// The transpose of 8 × 8 words.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn transposed(r: [__m256; LANES]) -> [__m256; LANES] {
-    // Pairs of rows, then fours, within each half of a register; then the halves.
-    let pairs = |a, b| (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-    let ((a0, a1), (a2, a3), (a4, a5), (a6, a7)) =
-        (pairs(r[0], r[1]), pairs(r[2], r[3]), pairs(r[4], r[5]), pairs(r[6], r[7]));
-    let fours = |a, b| (_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xEE>(a, b));
-    let ((b0, b1), (b2, b3), (b4, b5), (b6, b7)) =
-        (fours(a0, a2), fours(a1, a3), fours(a4, a6), fours(a5, a7));
-    let low = |a, b| _mm256_permute2f128_ps::<0x20>(a, b);
-    let high = |a, b| _mm256_permute2f128_ps::<0x31>(a, b);
-    [
-        low(b0, b4),
-        low(b1, b5),
-        low(b2, b6),
-        low(b3, b7),
-        high(b0, b4),
-        high(b1, b5),
-        high(b2, b6),
-        high(b3, b7),
-    ]
 }
 
 /// Stores a tile as f32.
