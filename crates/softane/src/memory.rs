@@ -1,4 +1,4 @@
-//! The memory of values while a program runs: one buffer is written, all others are read.
+//! The memory of values while a program runs: one buffer or two are written, all others are read.
 
 use crate::buffer::{Buffer, Slice, SliceMut};
 use mil::DType;
@@ -34,16 +34,14 @@ pub(crate) struct RunBuffers<'m, 's> {
     pub scratch: &'m mut [u8],
 }
 
-/// All memory of one run except the buffer that is being written.
+/// All memory of one run except the buffers that are being written.
 pub(crate) struct Reader<'r, 's> {
     places: &'r [Place],
     inputs: &'r [Slice<'s>],
     constants: &'r [Buffer],
-    /// The space of the buffer being written: the bytes before and after that buffer, and the offset of the latter.
+    /// The space being written, without the buffers that are: parts of it, and the offset of each.
     here: Space,
-    low: &'r [u8],
-    high: &'r [u8],
-    high_at: usize,
+    parts: [(usize, &'r [u8]); 3],
     /// The other spaces that could be written.
     outputs_before: &'r [SliceMut<'s>],
     outputs_behind: &'r [SliceMut<'s>],
@@ -56,8 +54,39 @@ impl<'s> RunBuffers<'_, 's> {
     /// # Panics
     /// If `target` is an input or a constant; no plan writes those.
     pub fn write(&mut self, target: usize) -> (Reader<'_, 's>, SliceMut<'_>) {
-        let place = &self.places[target];
-        let (before, all, behind, scratch): (_, &mut [u8], _, &[u8]) = match place.space {
+        let Place { space, bytes, dtype } = &self.places[target];
+        let (mut reader, all) = self.space(*space, target);
+        let (low, rest) = all.split_at_mut(bytes.start);
+        let (out, high) = rest.split_at_mut(bytes.len());
+        reader.parts = [(0, low), (bytes.end, high), (usize::MAX, &[])];
+        (reader, SliceMut::of(*dtype, out))
+    }
+
+    /// Two buffers to write, and everything else to read; `None` if they are not in the same space.
+    ///
+    /// # Panics
+    /// As [`RunBuffers::write`], and if they overlap.
+    pub fn write_two(&mut self, targets: [usize; 2]) -> Option<(Reader<'_, 's>, [SliceMut<'_>; 2])> {
+        let [a, b] = targets.map(|target| &self.places[target]);
+        if a.space != b.space {
+            return None;
+        }
+        let swap = a.bytes.start > b.bytes.start;
+        let (first, last) = if swap { (b, a) } else { (a, b) };
+        let (mut reader, all) = self.space(a.space, targets[0]);
+        let (low, rest) = all.split_at_mut(first.bytes.start);
+        let (out, rest) = rest.split_at_mut(first.bytes.len());
+        let (middle, rest) = rest.split_at_mut(last.bytes.start - first.bytes.end);
+        let (other, high) = rest.split_at_mut(last.bytes.len());
+        reader.parts = [(0, low), (first.bytes.end, middle), (last.bytes.end, high)];
+        let outs = if swap { [other, out] } else { [out, other] };
+        let [x, y] = outs;
+        Some((reader, [SliceMut::of(a.dtype, x), SliceMut::of(b.dtype, y)]))
+    }
+
+    /// All of `space`, in which `target` is, and a reader of the other spaces.
+    fn space(&mut self, space: Space, target: usize) -> (Reader<'_, 's>, &mut [u8]) {
+        let (before, all, behind, scratch): (_, &mut [u8], _, &[u8]) = match space {
             Space::Output(i) => {
                 let (before, rest) = self.outputs.split_at_mut(i);
                 let (this, behind) = rest.split_at_mut(1);
@@ -66,21 +95,17 @@ impl<'s> RunBuffers<'_, 's> {
             Space::Scratch => (&*self.outputs, &mut *self.scratch, &[], &[]),
             Space::Input(_) | Space::Constant(_) => panic!("buffer {target} is written, but only to be read"),
         };
-        let (low, rest) = all.split_at_mut(place.bytes.start);
-        let (out, high) = rest.split_at_mut(place.bytes.len());
         let reader = Reader {
             places: self.places,
             inputs: self.inputs,
             constants: self.constants,
-            here: place.space,
-            low,
-            high,
-            high_at: place.bytes.end,
+            here: space,
+            parts: [(0, &[]); 3],
             outputs_before: before,
             outputs_behind: behind,
             scratch,
         };
-        (reader, SliceMut::of(place.dtype, out))
+        (reader, all)
     }
 }
 
@@ -98,11 +123,13 @@ impl Reader<'_, '_> {
         let Place { space, bytes, dtype } = &self.places[id];
         let all = match *space {
             here if here == self.here => {
-                return if bytes.end <= self.low.len() {
-                    Slice::of(*dtype, &self.low[bytes.clone()])
-                } else {
-                    Slice::of(*dtype, &self.high[bytes.start - self.high_at..bytes.end - self.high_at])
+                let inside = |(at, part): &&(usize, &[u8])| {
+                    bytes.start.checked_sub(*at).is_some_and(|start| start + bytes.len() <= part.len())
                 };
+                let Some((at, part)) = self.parts.iter().find(inside) else {
+                    panic!("buffer {id} is read where it is written");
+                };
+                return Slice::of(*dtype, &part[bytes.start - at..bytes.end - at]);
             }
             Space::Input(i) => self.inputs[i].bytes(),
             Space::Constant(i) => self.constants[i].bytes(),

@@ -6,6 +6,7 @@ use crate::error::{PlanError, RunError};
 use crate::gemm::Target;
 use crate::kernels::concat::Concat;
 use crate::kernels::matmul::Matmul;
+use crate::kernels::pair::Pair;
 use crate::kernels::pointwise::Pointwise;
 use crate::kernels::reduce::Reduce;
 use crate::kernels::reference::Reference;
@@ -77,6 +78,8 @@ pub(crate) enum ConstantSource {
 pub(crate) enum CpuKernel {
     /// Computes floats of floats.
     Float(FloatKernel),
+    /// Computes two buffers of floats.
+    Pair(Box<Pair>),
     /// Moves elements of any type.
     Move(MoveKernel),
     /// Runs an operation on the reference evaluator.
@@ -106,6 +109,7 @@ impl CpuKernel {
             CpuKernel::Float(FloatKernel::Matmul(_)) => "matmul",
             CpuKernel::Float(FloatKernel::Reduce(_)) => "reduce",
             CpuKernel::Float(FloatKernel::Rowwise(_)) => "rowwise",
+            CpuKernel::Pair(_) => "pair",
             CpuKernel::Move(MoveKernel::Transpose(_)) => "transpose",
             CpuKernel::Move(MoveKernel::Gather(_)) => "gather",
             CpuKernel::Move(MoveKernel::Concat(_)) => "concat",
@@ -118,7 +122,9 @@ impl CpuKernel {
         match self {
             CpuKernel::Float(FloatKernel::Matmul(k)) => k.multiplications() / 64,
             CpuKernel::Float(FloatKernel::Rowwise(k)) => k.multiplications() / 64,
-            CpuKernel::Float(FloatKernel::Pointwise(_) | FloatKernel::Reduce(_)) | CpuKernel::Move(_) => 0,
+            CpuKernel::Float(FloatKernel::Pointwise(_) | FloatKernel::Reduce(_))
+            | CpuKernel::Pair(_)
+            | CpuKernel::Move(_) => 0,
             // Unknown: loops, sorting, whatever the operation does.
             CpuKernel::Reference(_) => usize::MAX,
         }
@@ -130,6 +136,7 @@ impl CpuKernel {
             CpuKernel::Float(FloatKernel::Pointwise(k)) => k.banks(),
             CpuKernel::Float(FloatKernel::Reduce(k)) => k.banks(),
             CpuKernel::Float(FloatKernel::Rowwise(k)) => k.banks(),
+            CpuKernel::Pair(k) => k.banks(),
             CpuKernel::Float(FloatKernel::Matmul(_)) | CpuKernel::Move(_) | CpuKernel::Reference(_) => {
                 Vec::new()
             }
@@ -167,6 +174,9 @@ impl PlanStep {
         let target = self.writes[0];
         match &self.kernel {
             CpuKernel::Reference(k) => return k.run(memory, &self.writes),
+            CpuKernel::Pair(k) => {
+                k.run(memory, [self.writes[0], self.writes[1]], workers);
+            }
             CpuKernel::Float(k) => {
                 let (reader, mut out) = memory.write(target);
                 self.reads.iter().try_for_each(|&id| self.check_float(reader.dtype(id)))?;

@@ -1,7 +1,8 @@
 //! The functions of instructions, on the elements of a tile.
 
+use crate::convert;
 use crate::math;
-use crate::rows;
+use crate::rows::{self, Fold};
 use crate::simd::vectorised;
 use mil::op::Call;
 
@@ -106,6 +107,8 @@ pub(crate) enum Row {
     Softmax,
     /// `(x − mean x) / √(var x + ε)`
     Normalize(f32),
+    /// `Σ x` in every element, rounded to half precision if `narrow`.
+    Sum { narrow: bool },
 }
 
 #[derive(Clone, Copy)]
@@ -226,6 +229,17 @@ pub(super) fn by_row(f: Row, x: PointwiseInput<'_>, out: &mut [f32], row: usize)
         // Equal numbers: each has its share.
         (Row::Softmax, PointwiseInput::One(x)) => {
             out.fill(if x.is_finite() { 1.0 / row as f32 } else { f32::NAN })
+        }
+        (Row::Sum { narrow }, x) => {
+            unary(Unary::Copy, x, out);
+            for row in out.chunks_exact_mut(row) {
+                let mut total = [0.0];
+                rows::fold(row, row.len(), Fold::Sum, &mut total);
+                if narrow {
+                    convert::round(&mut total);
+                }
+                row.fill(total[0]);
+            }
         }
         (Row::Normalize(epsilon), x) => {
             unary(Unary::Copy, x, out);

@@ -4,6 +4,7 @@ pub(crate) mod concat;
 mod functions;
 pub(crate) mod group;
 pub(crate) mod matmul;
+pub(crate) mod pair;
 pub(crate) mod pointwise;
 pub(crate) mod reduce;
 pub(crate) mod reference;

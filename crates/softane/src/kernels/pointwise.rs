@@ -1,7 +1,7 @@
 //! Elementwise operations, single or in chains, which may include functions of rows.
 
 use super::group::Group;
-use super::tile_program::TileProgram;
+use super::tile_program::{Source, TileProgram};
 use super::{TASK, TILE};
 use crate::arena::Workers;
 use crate::buffer::{Buffer, Slice};
@@ -10,6 +10,7 @@ use crate::memory::Reader;
 use crate::pool::for_each;
 use crate::view::Walk;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Operands and code, and how they are walked.
 #[derive(Clone, Debug)]
@@ -24,13 +25,18 @@ pub(crate) struct Stream {
 impl Stream {
     /// Walks `group`; its last `keep` axes are merged only among themselves.
     pub fn new(group: &Group, keep: usize, stored_narrow: bool) -> Stream {
+        Stream::of(group, keep, TileProgram::new(&group.code, stored_narrow))
+    }
+
+    /// The same with the results of `tile`.
+    fn of(group: &Group, keep: usize, tile: TileProgram) -> Stream {
         let strides: Vec<&[usize]> = group.operands.iter().map(|v| v.strides.as_slice()).collect();
         let walk = Walk::new(&group.shape, &strides, keep);
         Stream {
             operands: group.operands.iter().map(|v| (v.buffer, v.offset)).collect(),
             packed: (0..strides.len()).map(|t| walk.is_packed(t)).collect(),
             walk,
-            tile: TileProgram::new(&group.code, stored_narrow),
+            tile,
         }
     }
 
@@ -49,8 +55,8 @@ impl Stream {
         &self,
         reader: &Reader<'_, '_>,
         registers: &'b mut [Buffer],
-        rows: std::ops::Range<usize>,
-        columns: std::ops::Range<usize>,
+        rows: Range<usize>,
+        columns: Range<usize>,
     ) -> &'b mut [f32] {
         self.run_with(reader, registers, rows, columns, None)
     }
@@ -60,8 +66,8 @@ impl Stream {
         &self,
         reader: &Reader<'_, '_>,
         registers: &'b mut [Buffer],
-        rows: std::ops::Range<usize>,
-        columns: std::ops::Range<usize>,
+        rows: Range<usize>,
+        columns: Range<usize>,
         own: Option<(usize, Slice<'_>, usize)>,
     ) -> &'b mut [f32] {
         let (width, inner) = (columns.len(), self.walk.inner());
@@ -109,7 +115,7 @@ fn gather<T: Element>(from: &[T], at: usize, step: usize, to: &mut [f32]) {
     }
 }
 
-/// Stores a [`Group`] to a buffer.
+/// Stores a [`Group`] to a buffer, or several results of its instructions to as many.
 #[derive(Clone, Debug)]
 pub(crate) struct Pointwise {
     stream: Stream,
@@ -121,7 +127,13 @@ pub(crate) struct Pointwise {
 
 impl Pointwise {
     pub fn new(group: &Group, stored_narrow: bool) -> Pointwise {
-        let stream = Stream::new(group, usize::from(group.rows), stored_narrow);
+        Pointwise::of(group, &[group.code.result], stored_narrow)
+    }
+
+    /// The same for these results.
+    pub fn of(group: &Group, results: &[Source], stored_narrow: bool) -> Pointwise {
+        let tile = TileProgram::several(&group.code.instructions, results, stored_narrow);
+        let stream = Stream::of(group, usize::from(group.rows), tile);
         let inner = stream.walk.inner();
         let cut = |size: usize| match (inner >= size, group.rows) {
             (true, false) => (1, size),
@@ -143,36 +155,57 @@ impl Pointwise {
             // A band is several rows, or one row in several tasks.
             for_each(band.par_chunks_mut(rows * columns).enumerate(), |(j, out)| {
                 let mut banks = workers.mine();
-                self.task(reader, out, i * rows, j * columns, &mut banks);
+                self.task(reader, [out], (i * rows, j * columns), &mut banks);
             });
         });
     }
 
-    fn task<T: Element>(
+    /// Stores two results.
+    pub fn run_two<T: Element>(&self, reader: &Reader<'_, '_>, [a, b]: [&mut [T]; 2], workers: &Workers) {
+        let inner = self.stream.walk.inner();
+        let (rows, columns) = self.task;
+        let bands = a.par_chunks_mut(rows * inner).zip(b.par_chunks_mut(rows * inner));
+        for_each(bands.enumerate(), |(i, (a, b))| {
+            let parts = a.par_chunks_mut(rows * columns).zip(b.par_chunks_mut(rows * columns));
+            for_each(parts.enumerate(), |(j, (a, b))| {
+                let mut banks = workers.mine();
+                self.task(reader, [a, b], (i * rows, j * columns), &mut banks);
+            });
+        });
+    }
+
+    /// Computes `outs`, which are equally long, from element `column` of row `row` on.
+    fn task<T: Element, const N: usize>(
         &self,
         reader: &Reader<'_, '_>,
-        out: &mut [T],
-        row: usize,
-        column: usize,
+        mut outs: [&mut [T]; N],
+        (row, column): (usize, usize),
         banks: &mut [Buffer],
     ) {
+        let len = outs[0].len();
+        let mut store = |rows: Range<usize>, columns: Range<usize>, at: Range<usize>| {
+            self.stream.run(reader, banks, rows, columns);
+            for (i, out) in outs.iter_mut().enumerate() {
+                T::narrow(self.stream.tile.result(i, banks, at.len()), &mut out[at.clone()]);
+            }
+        };
         let inner = self.stream.walk.inner();
         let (rows, columns) = self.tile;
         if columns < inner {
             // Rows, or a part of one; each in several tiles.
-            for (i, out) in out.chunks_mut(inner).enumerate() {
-                for (j, out) in out.chunks_mut(columns).enumerate() {
-                    let start = column + j * columns;
-                    let columns = start..start + out.len();
-                    T::narrow(self.stream.run(reader, banks, row + i..row + i + 1, columns), out);
+            for first in (0..len).step_by(inner) {
+                let end = len.min(first + inner);
+                for at in (first..end).step_by(columns) {
+                    let (at, start) = (at..end.min(at + columns), column + at - first);
+                    let row = row + first / inner;
+                    store(row..row + 1, start..start + at.len(), at);
                 }
             }
             return;
         }
-        for (i, out) in out.chunks_mut(rows * inner).enumerate() {
-            let start = row + i * rows;
-            let rows = start..start + out.len() / inner;
-            T::narrow(self.stream.run(reader, banks, rows, 0..inner), out);
+        for at in (0..len).step_by(rows * inner) {
+            let (at, start) = (at..len.min(at + rows * inner), row + at / inner);
+            store(start..start + at.len() / inner, 0..inner, at);
         }
     }
 }

@@ -52,6 +52,14 @@ impl Function {
         }
     }
 
+    /// `f` of two sources.
+    pub fn of_pair(f: Binary, x: Source, y: Source) -> Function {
+        match (f, y) {
+            (Binary::Pow, Source::Number(y)) => Function::Unary(Unary::Pow(y), x),
+            _ => Function::Binary(f, x, y),
+        }
+    }
+
     /// The same with other sources.
     pub fn map(self, mut f: impl FnMut(Source) -> Source) -> Function {
         match self {
@@ -85,7 +93,8 @@ enum Act {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TileProgram {
     acts: Vec<Act>,
-    result: usize,
+    /// The registers of the results.
+    results: Vec<usize>,
     /// How many registers it uses.
     pub registers: usize,
 }
@@ -94,21 +103,30 @@ impl TileProgram {
     /// Assigns a register to every value of `code`. With `stored_narrow` the result is rounded when it is stored, so
     /// the last instruction need not do it.
     pub fn new(code: &Code, stored_narrow: bool) -> TileProgram {
+        TileProgram::several(&code.instructions, &[code.result], stored_narrow)
+    }
+
+    /// The same for several results.
+    pub fn several(instructions: &[Instruction], results: &[Source], stored_narrow: bool) -> TileProgram {
         let mut last_use = HashMap::new();
         let key = |s: Source| match s {
             Source::Operand(i) => Some((0, i)),
             Source::Result(i) => Some((1, i)),
             Source::Number(_) => None,
         };
-        for (at, i) in code.instructions.iter().enumerate() {
+        for (at, i) in instructions.iter().enumerate() {
             for source in i.function.sources().into_iter().flatten().filter_map(key) {
                 last_use.insert(source, at);
             }
         }
-        last_use.extend(key(code.result).map(|k| (k, usize::MAX)));
+        let unread = |at: usize| !last_use.contains_key(&(1, at));
+        let stored: Vec<bool> = (0..instructions.len())
+            .map(|at| stored_narrow && unread(at) && results.contains(&Source::Result(at)))
+            .collect();
+        last_use.extend(results.iter().filter_map(|&r| key(r)).map(|k| (k, usize::MAX)));
         let mut allocation = Allocation::default();
-        for (at, i) in code.instructions.iter().enumerate() {
-            let round = i.round && !(stored_narrow && code.result == Source::Result(at));
+        for (at, i) in instructions.iter().enumerate() {
+            let round = i.round && !stored[at];
             let act = match i.function {
                 Function::Unary(f, a) => {
                     let a = allocation.read(a);
@@ -126,19 +144,26 @@ impl TileProgram {
             allocation.acts.push(act);
             allocation.registers.free(|k| last_use.get(&k).copied().unwrap_or(0) <= at);
         }
-        let result = match allocation.read(code.result) {
+        let results = results.iter().enumerate().map(|(i, &result)| match allocation.read(result) {
             Place::Register(r) => r,
             a @ Place::Number(_) => {
-                let to = allocation.registers.take((2, 0));
+                let to = allocation.registers.take((2, i));
                 allocation.acts.push(Act::Unary { f: Unary::Copy, a, to, round: false });
                 to
             }
-        };
+        });
+        let results = results.collect();
         let Allocation { acts, registers, .. } = allocation;
-        TileProgram { acts, result, registers: registers.owner.len() }
+        TileProgram { acts, results, registers: registers.owner.len() }
     }
 
-    /// Runs on tiles of `len` elements in rows of `row`; `load(operand, to)` fetches operands. Returns the result.
+    /// The first `len` elements of result `i`, after [`TileProgram::run`].
+    pub fn result<'r>(&self, i: usize, registers: &'r mut [Buffer], len: usize) -> &'r mut [f32] {
+        &mut registers[self.results[i]].f32s_mut()[..len]
+    }
+
+    /// Runs on tiles of `len` elements in rows of `row`; `load(operand, to)` fetches operands. Returns the first
+    /// result.
     pub fn run<'r>(
         &self,
         registers: &'r mut [Buffer],
@@ -183,7 +208,7 @@ impl TileProgram {
             }
             registers[to] = target;
         }
-        &mut registers[self.result].f32s_mut()[..len]
+        self.result(0, registers, len)
     }
 }
 

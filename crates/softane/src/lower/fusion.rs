@@ -57,8 +57,27 @@ impl<'f> Lowering<'f> {
             group.product = Some(product);
             return Source::Operand(operand);
         }
+        if let Some(sums) = self.row_sums(group, given) {
+            return sums;
+        }
         let view = self.view(given);
         self.operand(group, view)
+    }
+
+    /// The sums of rows that `given` is, computed in `group`, which is of the same rows and their only user.
+    fn row_sums(&mut self, group: &mut Group, given: Argument<'f>) -> Option<Source> {
+        let Argument::Value(id) = given else { return None };
+        let Some(LazyValue::RowSum(inner)) = &self.values[id.index()] else { return None };
+        let size = |g: &Group| g.operands.len() + g.code.instructions.len();
+        let fits = inner.shape == group.shape && size(inner) + size(group) < GROUP;
+        if !fits || !self.has_one_use(id) {
+            return None;
+        }
+        let Some(LazyValue::RowSum(inner)) = self.values[id.index()].take() else { return None };
+        let narrow = self.function.ty(id).dtype == DType::F16;
+        let rows = absorb(group, inner);
+        group.rows = true;
+        Some(self.add(group, Function::Row(Row::Sum { narrow }, rows), DType::F32))
     }
 
     /// The source of the elements of `view` in `group`.
@@ -133,11 +152,7 @@ impl<'f> Lowering<'f> {
         };
         let x = self.source(&mut group, x);
         let y = if same { x } else { self.source(&mut group, y) };
-        let function = match (f, y) {
-            (Binary::Pow, Source::Number(y)) => Function::Unary(Unary::Pow(y), x),
-            _ => Function::Binary(f, x, y),
-        };
-        self.add(&mut group, function, ty.dtype);
+        self.add(&mut group, Function::of_pair(f, x, y), ty.dtype);
         self.finish(operation, group)
     }
 

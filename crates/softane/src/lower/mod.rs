@@ -4,8 +4,10 @@
 //! computes. Operations without a kernel run on the reference evaluator; [`rules`] alone decides.
 
 mod argument;
+mod clusters;
 mod conv;
 mod fusion;
+mod pairs;
 mod products;
 mod rules;
 mod single_op;
@@ -24,8 +26,10 @@ use crate::plan::{
     BufferHome, BufferInfo, Constant, ConstantSource, CpuKernel, FloatKernel, MoveKernel, Plan, PlanStep,
     is_native,
 };
+use crate::rows::Fold;
 use crate::view::View;
 use argument::Argument;
+use clusters::Clusters;
 use mil::{ArgValue, DType, Function, Literal, Operation, Program, TensorType, ValueId, Verified};
 
 /// The plan of the main function of `program`.
@@ -38,10 +42,12 @@ pub(crate) fn lower(program: &Verified<Program>, gemm: GemmKernel) -> Result<Pla
     for (at, op) in function.ops.iter().enumerate() {
         op.captures().into_iter().for_each(|v| uses[v.index()].push(at));
     }
+    let literals = function.literals();
     let mut lowering = Lowering {
         function,
         gemm,
-        literals: function.literals(),
+        clusters: Clusters::find(function, &literals, &uses),
+        literals,
         uses,
         values: vec![None; function.values.len()],
         buffers: Vec::new(),
@@ -53,7 +59,10 @@ pub(crate) fn lower(program: &Verified<Program>, gemm: GemmKernel) -> Result<Pla
         let buffer = lowering.buffer(ty.dtype, ty.elements(), BufferHome::Input(i));
         lowering.define(id, View::packed(buffer, &ty.shape));
     }
-    for operation in &function.ops {
+    for (at, operation) in function.ops.iter().enumerate() {
+        if lowering.is_clustered(at) {
+            continue;
+        }
         // An operation without results, such as writing a state, computes nothing.
         let computes = operation.op.name() != "const" && !operation.results.is_empty();
         if computes && !lowering.fast(operation) {
@@ -75,12 +84,17 @@ enum LazyValue {
     Group(Group),
     /// To be computed where its rows are needed.
     Product(Deferred),
+    /// One of the results of this cluster, which are computed together.
+    Cluster(usize),
+    /// The sums of the rows of a group, kept as an axis of size 1.
+    RowSum(Group),
 }
 
 struct Lowering<'f> {
     function: &'f Function,
     /// How matrix products are computed.
     gemm: GemmKernel,
+    clusters: Clusters,
     literals: Vec<Option<&'f Literal>>,
     /// For each value, the operations that use it, once for each use.
     uses: Vec<Vec<usize>>,
@@ -140,6 +154,15 @@ impl<'f> Lowering<'f> {
         let view = match (self.values[id.index()].take(), self.literals[id.index()]) {
             (Some(LazyValue::View(view)), _) => view,
             (Some(LazyValue::Product(product)), _) => self.settled(product),
+            (Some(LazyValue::Cluster(number)), _) => {
+                self.store_cluster(number);
+                return self.view(given);
+            }
+            (Some(LazyValue::RowSum(group)), _) => {
+                let (axis, ty) = (group.shape.len() - 1, self.function.ty(id));
+                let sums = self.folded(group, (Fold::Sum, false), axis..axis + 1, ty.dtype);
+                View::packed(sums.buffer, &ty.shape)
+            }
             (Some(LazyValue::Group(group)), _) => {
                 let to = self.scratch(self.function.ty(id).dtype, &group.shape);
                 let label = self.function.value(id).name.clone();
@@ -161,7 +184,11 @@ impl<'f> Lowering<'f> {
     }
 
     fn push(&mut self, label: String, kernel: CpuKernel, reads: Vec<usize>, write: usize) {
-        self.steps.push(PlanStep { label, kernel, reads, writes: vec![write] });
+        self.push_step(label, kernel, reads, vec![write]);
+    }
+
+    fn push_step(&mut self, label: String, kernel: CpuKernel, reads: Vec<usize>, writes: Vec<usize>) {
+        self.steps.push(PlanStep { label, kernel, reads, writes });
     }
 
     /// Computes `product` into its own buffer.

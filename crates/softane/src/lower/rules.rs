@@ -1,6 +1,6 @@
 //! Which operation becomes which kernel or view.
 
-use super::{Argument, Lowering};
+use super::{Argument, LazyValue, Lowering};
 use crate::kernels::group::Group;
 use crate::kernels::reduce::Reduce;
 use crate::kernels::tile_program::{Binary, Function, Unary};
@@ -10,6 +10,9 @@ use crate::view::View;
 use mil::op::{Call, Role, resolve_axis};
 use mil::{DType, Operation, ValueId};
 use std::ops::Range;
+
+/// The longest row whose sum is computed where it is used: the values of a tile stay in the second-level cache.
+const LONGEST: usize = 4096;
 
 impl<'f> Lowering<'f> {
     /// Lowers `operation` to kernels; `false` if there is none and the reference evaluator runs it.
@@ -222,6 +225,13 @@ impl<'f> Lowering<'f> {
         if let Some(f) = each {
             let x = group.code.result;
             self.add(&mut group, Function::Unary(f, x), DType::F32);
+        }
+        let rows =
+            (fold, mean) == (Fold::Sum, false) && first + 1 == shape.len() && out.rank() == shape.len();
+        if rows && group.product.is_none() && !group.rows && shape[first] <= LONGEST {
+            // The one that uses them may compute them with its own rows.
+            self.values[id.index()] = Some(LazyValue::RowSum(group));
+            return true;
         }
         let view = self.folded(group, (fold, mean), first..last + 1, out.dtype);
         let view = View::packed(view.buffer, &out.shape);

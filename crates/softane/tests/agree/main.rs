@@ -6,6 +6,7 @@ mod attention;
 mod cases;
 mod close;
 mod detector;
+mod fused;
 mod hardware;
 mod random;
 mod special;
