@@ -15,7 +15,13 @@ use softane::gemm::MatmulPrecision;
 pub fn check_math(math: MatmulPrecision) -> Result<(), DeviceError> {
     match softane::gemm::supports(math) {
         true => Ok(()),
-        false => Err(DeviceError::MatmulPrecision { math, chip: softane::instruction_set() }),
+        false => {
+            let mut chip = softane::instruction_set();
+            if let (MatmulPrecision::F16x3, Err(reason)) = (math, softane::tile_unit::status()) {
+                chip.push_str(&format!("; its tile unit: {reason}"));
+            }
+            Err(DeviceError::MatmulPrecision { math, chip })
+        }
     }
 }
 

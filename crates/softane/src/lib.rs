@@ -24,6 +24,7 @@ mod plan;
 pub mod pool;
 pub mod rows;
 mod simd;
+pub mod tile_unit;
 mod view;
 
 pub use arena::Arena;

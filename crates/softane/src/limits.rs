@@ -26,8 +26,9 @@ pub fn peak(kernel: impl Into<GemmKernel>) -> f64 {
     let work = |_| {
         let (left, right) = (panel(kernel.lhs_words(DEPTH)), panel(kernel.rhs_words(DEPTH)));
         let mut tile = Buffer::zeroed(4 * kernel.tile_len());
+        let _ready = kernel.enter();
         for _ in 0..products {
-            (kernel.run)(DEPTH, Lhs::Packed(left.f32s()), right.f32s(), tile.f32s_mut());
+            kernel.multiply(DEPTH, Lhs::Packed(left.f32s()), right.f32s(), tile.f32s_mut());
             std::hint::black_box(&mut tile);
         }
     };

@@ -32,6 +32,9 @@ pub enum Operands {
     F32,
     /// bf16, 8 bits of precision, to nearest, ties to even.
     Bf16,
+    /// The sum of two bf16: every f16 factor is exact, an f32 factor is off by at most 2⁻¹⁷. The product of the two low
+    /// terms is left out: at most 2⁻¹⁶ of a product, 2⁻¹⁸·⁵ in the root mean square.
+    Bf16Pair,
     /// Integers of 12 bits and a sign, times a power of two shared by each 128 elements of a row or column.
     ScaledInt12,
 }
@@ -61,6 +64,10 @@ pub enum MatmulPrecision {
     /// Factors rounded to bf16 (8 bits of precision). Twice as fast where the processor sums their products in pairs
     /// at full rate; as fast as f32 elsewhere.
     Bf16,
+    /// Factors as the sum of two bf16, multiplied as three products with f32 sums: f16 factors are exact, f32 factors are
+    /// off by at most 2⁻¹⁷, products by 2⁻¹⁶ more; fp16 storage is off by 2⁻¹¹. A factor that is not finite, or rounds to
+    /// infinity as bf16, makes infinities or NaNs.
+    F16x3,
     /// Factors rounded to integers of 12 bits and a sign, scaled by a power of two for each 128 of a row or column;
     /// integers are multiplied and summed exactly. The error of a factor is at most 2⁻¹² of the largest in its block,
     /// which is half precision's for that one. A factor that is not finite makes NaNs.
@@ -69,8 +76,8 @@ pub enum MatmulPrecision {
 
 impl MatmulPrecision {
     /// All of them.
-    pub const ALL: [MatmulPrecision; 3] =
-        [MatmulPrecision::F32, MatmulPrecision::Bf16, MatmulPrecision::Int16];
+    pub const ALL: [MatmulPrecision; 4] =
+        [MatmulPrecision::F32, MatmulPrecision::Bf16, MatmulPrecision::F16x3, MatmulPrecision::Int16];
 
     /// The one called `name`.
     pub fn named(name: &str) -> Option<MatmulPrecision> {
@@ -82,6 +89,7 @@ impl MatmulPrecision {
         match self {
             MatmulPrecision::F32 => "f32",
             MatmulPrecision::Bf16 => "bf16",
+            MatmulPrecision::F16x3 => "f16x3",
             MatmulPrecision::Int16 => "int16",
         }
     }
@@ -90,7 +98,8 @@ impl MatmulPrecision {
     pub fn needs(self) -> &'static str {
         match self {
             MatmulPrecision::F32 => "nothing",
-            MatmulPrecision::Bf16 => "AVX-512 with BF16",
+            MatmulPrecision::Bf16 => "AVX-512 with BF16, or AMX with BF16",
+            MatmulPrecision::F16x3 => "AMX with BF16",
             MatmulPrecision::Int16 => "AVX-512 with VNNI",
         }
     }
@@ -100,6 +109,7 @@ impl MatmulPrecision {
         let (operands, accumulator) = match self {
             MatmulPrecision::F32 => (Operands::F32, Accumulator::F32),
             MatmulPrecision::Bf16 => (Operands::Bf16, Accumulator::F32),
+            MatmulPrecision::F16x3 => (Operands::Bf16Pair, Accumulator::F32),
             MatmulPrecision::Int16 => (Operands::ScaledInt12, Accumulator::I32Blocks),
         };
         Numerics { operands, accumulator, rounding: Rounding::NearestEven }

@@ -41,6 +41,8 @@ impl Pool {
     /// # Errors
     /// The system's reason for not starting them.
     pub fn new(threads: usize) -> Result<Pool, String> {
+        // The kernel gives tiles to a process best before it has threads.
+        let _ = crate::tile_unit::status();
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("softane-{i}"))

@@ -11,10 +11,6 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// Block size of the inner dimension: a panel of the right side and a block of the left then
-/// stay in the second-level cache.
-const DEPTH: usize = 1024;
-
 /// The most panels of a block that are checked for zeros.
 const MOST_PANELS: usize = 64;
 
@@ -111,7 +107,7 @@ impl Blocked<'_> {
     /// Parts of the inner dimension: where each begins, and its length.
     fn depths(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let k = self.product.left.cols;
-        let parts = k.div_ceil(DEPTH).max(1);
+        let parts = k.div_ceil(self.kernel.blocks.depth).max(1);
         // Even lengths for every kernel, so that all have the same parts.
         let each = k.div_ceil(parts).next_multiple_of(self.kernel.grain().max(2));
         (0..k.max(1)).step_by(each.max(1)).map(move |at| (at, each.min(k - at)))
@@ -171,6 +167,7 @@ impl Blocked<'_> {
         // right side stays in the second-level cache anyway; then they are multiplied while they are in the first.
         let near = parts == 1 && wide * panel_words <= NEAR;
         let together = if near { FEW_ROWS.div_ceil(mr).min(tall) } else { tall };
+        let _ready = kernel.enter();
         let mut before = 0;
         for (part, depth) in self.depths().enumerate() {
             for first in (0..tall).step_by(together) {
@@ -180,18 +177,15 @@ impl Blocked<'_> {
                     let right = &right.packed[j * panel_words + before..];
                     for i in first..first + count {
                         let (from, to) = left.range(i - first);
-                        (kernel.run)(
-                            to - from,
-                            left.panel(i - first),
-                            &right[kernel.rhs_offset(from)..],
-                            tile,
-                        );
-                        if parts > 1 {
-                            let sum = &mut sums[(j * tall + i) * tile_len..][..tile_len];
-                            carry(sum, tile, part == 0, part + 1 == parts);
-                            if part + 1 < parts {
-                                continue;
-                            }
+                        let right = &right[kernel.rhs_offset(from)..];
+                        let sum = match parts {
+                            1 => None,
+                            _ => Some(&mut sums[(j * tall + i) * tile_len..][..tile_len]),
+                        };
+                        let ends = (part == 0, part + 1 == parts);
+                        let total = total(kernel, (to - from, left.panel(i - first), right), sum, tile, ends);
+                        if part + 1 < parts {
+                            continue;
                         }
                         let (row, col) = (i * mr, j * nr);
                         let epilogue = Epilogue {
@@ -202,7 +196,7 @@ impl Blocked<'_> {
                             bias: p.bias.get(row..).unwrap_or(&[]),
                             add: p.store == Store::Add,
                         };
-                        T::store(kernel, tile, &epilogue, &mut c[row * stride + col..]);
+                        T::store(kernel, total, &epilogue, &mut c[row * stride + col..]);
                     }
                 }
             }
@@ -295,6 +289,34 @@ impl Left<'_> {
     fn panel(&self, i: usize) -> Lhs<'_> {
         let words = &self.words[i * self.each..];
         if self.row_major { Lhs::RowMajor(words) } else { Lhs::Packed(words) }
+    }
+}
+
+/// Multiplies two panels of `depth` elements, and adds the product to the `sum` of previous blocks of the inner dimension,
+/// if there are several. Returns the total where it is the last.
+fn total<'t>(
+    kernel: &MicroKernel,
+    (depth, left, right): (usize, Lhs<'_>, &[f32]),
+    sum: Option<&'t mut [f32]>,
+    tile: &'t mut [f32],
+    (is_first, is_last): (bool, bool),
+) -> &'t [f32] {
+    match sum {
+        // A matrix unit adds by itself.
+        Some(sum) if kernel.unit.is_some() => {
+            if is_first {
+                sum.fill(0.0);
+            }
+            (kernel.run)(depth, left, right, sum);
+            sum
+        }
+        sum => {
+            kernel.multiply(depth, left, right, tile);
+            if let Some(sum) = sum {
+                carry(sum, tile, is_first, is_last);
+            }
+            tile
+        }
     }
 }
 

@@ -22,9 +22,11 @@ pub use crate::numerics::MatmulPrecision;
 use crate::pool::for_each;
 use blocking::Blocked;
 pub(crate) use kernel::record::Lhs;
+use kernel::record::MicroKernel;
+use kernel::registry;
 use product::Method;
 pub(crate) use product::Product;
-pub use product::{GemmKernel, Store, saves_time, supports};
+pub use product::{GemmKernel, Store, auto, saves_time, supports};
 use rayon::prelude::*;
 use scratch::Shared;
 pub(crate) use target::Target;
@@ -97,8 +99,8 @@ pub fn matmul_serial(
 pub struct Packed<'a> {
     kernel: GemmKernel,
     right: Matrix<'a>,
-    /// Its panels, if products are computed from them.
-    panels: Option<Shared>,
+    /// Its panels and their kernel, if products are computed from them.
+    panels: Option<(&'static MicroKernel, Shared)>,
 }
 
 impl<'a> Packed<'a> {
@@ -108,7 +110,11 @@ impl<'a> Packed<'a> {
         let left = Matrix::new(&[] as &[f32], 0, right.rows);
         let product = Product { kernel, store: Store::Replace, alpha: 1.0, left, right, bias: &[] };
         let panels = match kernel.0 {
-            Method::Tiles(kernel) if right.cols >= THIN => Some(Blocked { kernel, product }.pack()),
+            Method::Tiles(tiles) if right.cols >= THIN => {
+                // The rows of the left side are not known: as if they were whole tiles.
+                let kernel = registry::suited(tiles, (tiles.tile.mr, right.cols, right.rows));
+                Some((kernel, Blocked { kernel, product }.pack()))
+            }
             _ => None,
         };
         Packed { kernel, right, panels }
@@ -123,9 +129,9 @@ pub fn matmul_packed(c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, 
     assert!(!c.transposed, "a transpose as the target of a packed product");
     let product = Product { kernel: b.kernel, store, alpha, left: a, right: b.right, bias: &[] };
     check((c.rows, c.cols), &product);
-    match (b.kernel.0, &b.panels) {
-        (Method::Tiles(kernel), Some(panels)) if c.rows * c.cols > 0 => {
-            let rows = task_rows(product.shape(), kernel.tile.mr);
+    match &b.panels {
+        Some((kernel, panels)) if c.rows * c.cols > 0 => {
+            let rows = task_rows(product.shape(), b.kernel);
             Blocked { kernel, product }.serial_packed(c.data, c.stride, panels, rows);
         }
         _ => serial(c.data, c.stride, &product),
@@ -167,7 +173,7 @@ fn parallel_rows<T: Target>(
     p: &Product<'_>,
     done: &(impl Fn(usize, &[T]) + Sync),
 ) {
-    let rows = task_rows(p.shape(), p.kernel.rows());
+    let rows = task_rows(p.shape(), p.kernel);
     if rows >= p.left.rows {
         serial(c, stride, p);
         return done(0, c);
@@ -194,7 +200,7 @@ pub(crate) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
     if m == 0 || n == 0 {
         return;
     }
-    let rows = task_rows(p.shape(), p.kernel.rows());
+    let rows = task_rows(p.shape(), p.kernel);
     match way(p) {
         Way::Tiles(blocked) => blocked.serial(c, stride, rows),
         Way::Library => library::serial(c, stride, p, rows),
@@ -237,7 +243,7 @@ fn way<'a>(p: &Product<'a>) -> Way<'a> {
     match p.kernel.0 {
         Method::Library if library::takes(p) => Way::Library,
         _ if m < THIN || n < THIN => Way::Vector,
-        _ => Way::Tiles(Blocked { kernel: p.kernel.tiles(), product: *p }),
+        _ => Way::Tiles(Blocked { kernel: registry::suited(p.kernel.tiles(), p.shape()), product: *p }),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Splits a product into tasks by its shape only, so that the number of threads does not change the bits.
 
+use super::product::GemmKernel;
+
 /// Approximate multiplications per task: enough to amortise the task and packing, few enough for load balancing.
 const TASK: usize = 32 << 20;
 
@@ -10,19 +12,16 @@ const SMALL: usize = 2 << 20;
 /// reading back its result would take longer.
 const OWN: usize = 1 << 18;
 
-/// Rows of a task, at least: with fewer, reading the right side would cost too much.
-const LEAST_ROWS: usize = 48;
-
-/// Rows of a task: whole tiles of `mr` rows, and a number of tasks that two, four or eight threads share evenly.
-pub(super) fn task_rows((m, n, k): (usize, usize, usize), mr: usize) -> usize {
-    let wanted = (TASK / (n * k).max(1)).max(LEAST_ROWS);
+/// Rows of a task: whole tiles of `kernel`, and a number of tasks that two, four or eight threads share evenly.
+pub(super) fn task_rows((m, n, k): (usize, usize, usize), kernel: GemmKernel) -> usize {
+    let wanted = (TASK / (n * k).max(1)).max(kernel.least_rows());
     let blocks = match m.div_ceil(wanted) {
         0 | 1 if m * n * k < SMALL => 1,
         0 | 1 => 2,
         n if n <= 4 => n.next_multiple_of(2),
         n => n.next_multiple_of(8),
     };
-    m.div_ceil(blocks).next_multiple_of(mr)
+    m.div_ceil(blocks).next_multiple_of(kernel.rows())
 }
 
 /// Whether each task of `rows` rows packs the right side for itself.

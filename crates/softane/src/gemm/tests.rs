@@ -37,6 +37,8 @@ fn error(kernel: GemmKernel) -> f64 {
     let rounded = match kernel.tiles().numerics.operands {
         Operands::F32 => 0.0,
         Operands::Bf16 => 1.01 / 256.0,
+        // 2⁻¹⁷ of each factor, and 2⁻¹⁶ of the product.
+        Operands::Bf16Pair => 1.01 / 32_768.0,
         Operands::ScaledInt12 => 1.01 / 2048.0,
     };
     rounded + 2.0 * f64::from(f32::EPSILON)
@@ -60,7 +62,9 @@ fn f32_kernel() -> GemmKernel {
     MatmulPrecision::F32.into()
 }
 
-const SHAPES: [(usize, usize, usize); 13] = [
+const SHAPES: [(usize, usize, usize); 15] = [
+    (64, 61, 700),
+    (27, 90, 31),
     (13, 40, 2 * LONGEST + 101),
     (1, 1, 1),
     (1, 7, 5),
@@ -272,7 +276,7 @@ fn an_empty_inner_dimension_gives_zeros() {
 #[test]
 fn threads_do_not_change_a_bit() {
     for (m, n, k) in [(500, 420, 260), (2000, 128, 296), (1100, 1100, 300)] {
-        assert!(task_rows((m, n, k), f32_kernel().rows()) < m, "this shape is cut into pieces");
+        assert!(task_rows((m, n, k), f32_kernel()) < m, "this shape is cut into pieces");
         let (a, b) = (noise(m * k, 4), noise(k * n, 5));
         let (a, b) = (Matrix::new(&*a, m, k), Matrix::new(&*b, k, n));
         let mut whole = vec![f32::NAN; m * n];
@@ -296,6 +300,39 @@ fn threads_do_not_change_a_bit() {
             let rows: Vec<f32> = (0..m * n).map(|i| one[at(i)]).collect();
             assert_close(&rows, &whole, (k, f32_kernel()), "cut into pieces");
         }
+    }
+}
+
+/// A matrix unit is ready on each thread that computes, and sums of several blocks of the inner dimension stay in order.
+#[test]
+fn threads_do_not_change_a_bit_with_any_kernel() {
+    let (m, n, k) = (420, 130, 600);
+    let (a, b) = (noise(m * k, 4), noise(k * n, 5));
+    for kernel in kernels() {
+        assert!(task_rows((m, n, k), kernel) < m, "this shape is cut into pieces");
+        let run = |threads: usize| {
+            let mut c = vec![f32::NAN; m * n];
+            let (a, b) = (Matrix::new(&*a, m, k), Matrix::new(&*b, k, n));
+            let view = MatrixMut::new(&mut c, m, n);
+            pool(threads).install(|| matmul(kernel, view, Store::Replace, 1.0, a, b));
+            c.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+        };
+        let one = run(1);
+        assert!(one == run(2) && one == run(3), "{kernel:?} depends on the threads");
+    }
+}
+
+/// The kernel depends on the shape alone.
+#[test]
+fn a_matrix_unit_leaves_small_products_to_vectors() {
+    let unit = GemmKernel(Method::Tiles(&LARGE)).tiles();
+    assert_eq!(registry::suited(unit, (32, 32, 32)).name, unit.name);
+    let small = registry::suited(unit, (4, 4, 8));
+    assert!(small.unit.is_none() && small.numerics == unit.numerics, "{small:?}");
+    for kernel in kernels() {
+        let small = registry::suited(kernel.tiles(), (4, 5, 6));
+        assert!(small.unit.is_none(), "{kernel:?}: {small:?}");
+        assert!(kernel.tiles().unit.is_some() || small.name == kernel.tiles().name, "{kernel:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Layouts of factors in packed panels, independent of tile sizes. A kernel with a new layout adds its own format.
 
 /// A layout of the inner dimension in words of four bytes. A packed panel `W` wide has `steps(depth)` steps of `W`
-/// words each; word `i` of a step belongs to row (of the left side) or column (of the right) `i`.
+/// words each, one for each row (of the left side) or column (of the right).
 #[derive(Debug)]
 pub(crate) struct PackFormat {
     /// Words that `depth` elements of the inner dimension take for each row or column.
@@ -15,6 +15,15 @@ pub(crate) struct PackFormat {
     pub plain: PlainLoops,
 }
 
+impl PackFormat {
+    /// Where word `step` of row or column `i` is in a packed panel `width` wide.
+    #[cfg(test)]
+    pub fn at(&self, width: usize, i: usize, step: usize) -> usize {
+        let run = self.plain.run;
+        step / run * run * width + i * run + step % run
+    }
+}
+
 /// Elements or words by their number.
 #[cfg(test)]
 type ByIndex<'a> = &'a dyn Fn(usize) -> f32;
@@ -23,10 +32,14 @@ type ByIndex<'a> = &'a dyn Fn(usize) -> f32;
 #[cfg(test)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlainLoops {
+    /// Steps that are stored together, row by row: 1 if each step is contiguous.
+    pub run: usize,
     /// Word `step` of `steps` of a row or column with these elements.
     pub word: fn(elements: ByIndex<'_>, step: usize, steps: usize) -> f32,
     /// The product of a row and a column of `steps` words each.
     pub product: fn(row: ByIndex<'_>, column: ByIndex<'_>, steps: usize) -> f32,
+    /// Whether a kernel computes the bits of `product`.
+    pub is_exact: bool,
 }
 
 /// One f32 in a word.
@@ -36,10 +49,12 @@ pub(crate) const SINGLE: PackFormat = PackFormat {
     is_finite: |x, _| all_finite(x, [EXPONENT; 2]),
     #[cfg(test)]
     plain: PlainLoops {
+        run: 1,
         word: |elements, step, _| elements(step),
         product: |row, column, steps| {
             (0..steps).fold(0.0f32, |sum, step| row(step).mul_add(column(step), sum))
         },
+        is_exact: false,
     },
 };
 

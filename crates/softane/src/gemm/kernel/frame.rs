@@ -5,7 +5,7 @@
 
 use super::epilogue;
 use super::format::{PackFormat, SINGLE};
-use super::record::{Epilogue, Lhs, MicroKernel, Panel, SLACK, Tile};
+use super::record::{Blocks, Epilogue, Lhs, MatrixUnit, MicroKernel, Panel, SLACK, Tile};
 use super::registry::KERNELS;
 use crate::buffer::Elements;
 use crate::numerics::MatmulPrecision;
@@ -15,8 +15,30 @@ use half::{bf16, f16};
 pub(crate) static ODD: MicroKernel = MicroKernel { name: "test-5x7x3", ..plain_kernel::<5, 7, 3>() };
 
 /// A tile as large as those of matrix units.
-pub(crate) static LARGE: MicroKernel =
-    MicroKernel { name: "test-32x32x32", alignment: 64, ..plain_kernel::<32, 32, 32>() };
+pub(crate) static LARGE: MicroKernel = MicroKernel {
+    name: "test-32x32x32",
+    alignment: 64,
+    blocks: Blocks { depth: 96, least_rows: 64 },
+    unit: Some(&UNIT),
+    run: |depth, lhs, rhs, tile| {
+        assert!(READY.get(), "a product before the unit is ready");
+        let before = tile.to_vec();
+        (plain_kernel::<32, 32, 32>().run)(depth, lhs, rhs, tile);
+        tile.iter_mut().zip(before).for_each(|(sum, before)| *sum += before);
+    },
+    ..plain_kernel::<32, 32, 32>()
+};
+
+/// A matrix unit that checks that it is entered once, and left.
+static UNIT: MatrixUnit = MatrixUnit {
+    enter: || assert!(!READY.replace(true), "entered twice"),
+    leave: || assert!(READY.replace(false), "left before it was entered"),
+    pays: |(m, n, k)| m * n * k > 1000,
+};
+
+thread_local! {
+    static READY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
 
 const fn plain_kernel<const MR: usize, const NR: usize, const K: usize>() -> MicroKernel {
     MicroKernel {
@@ -26,6 +48,8 @@ const fn plain_kernel<const MR: usize, const NR: usize, const K: usize>() -> Mic
         lhs: SINGLE,
         rhs: SINGLE,
         alignment: 4,
+        blocks: Blocks::VECTORS,
+        unit: None,
         available: || true,
         preferred: || true,
         pack_lhs: |panel, to| pack(&SINGLE, (MR, K), panel, to),
@@ -76,17 +100,18 @@ fn word(format: &PackFormat, panel: &Panel<'_>, (i, step): (usize, usize), steps
 /// Packs a panel with plain loops.
 fn pack(format: &PackFormat, (width, k_step): (usize, usize), panel: &Panel<'_>, to: &mut [f32]) {
     let steps = (format.steps)(panel.depth.next_multiple_of(k_step));
-    for (step, to) in to.chunks_exact_mut(width).take(steps).enumerate() {
-        to.iter_mut().enumerate().for_each(|(i, to)| *to = word(format, panel, (i, step), steps));
+    for (step, i) in (0..steps).flat_map(|step| (0..width).map(move |i| (step, i))) {
+        to[format.at(width, i, step)] = word(format, panel, (i, step), steps);
     }
 }
 
 /// Multiplies packed panels of `kernel` with plain loops.
 fn multiply(kernel: &MicroKernel, depth: usize, lhs: &[f32], rhs: &[f32]) -> Vec<f32> {
     let Tile { mr, nr, .. } = kernel.tile;
-    let steps = (kernel.lhs.steps)(depth);
+    let steps = (kernel.lhs.steps)(depth.next_multiple_of(kernel.tile.k_step));
     let sum = |i: usize, j: usize| {
-        (kernel.lhs.plain.product)(&|step| lhs[step * mr + i], &|step| rhs[step * nr + j], steps)
+        let row = |step: usize| lhs[kernel.lhs.at(mr, i, step)];
+        (kernel.lhs.plain.product)(&row, &|step| rhs[kernel.rhs.at(nr, j, step)], steps)
     };
     (0..mr * nr).map(|at| sum(at / nr, at % nr)).collect()
 }
@@ -199,7 +224,12 @@ fn products_agree_with_the_plain_loop() {
                 pack(&kernel.rhs, (nr, k_step), &right, &mut rhs);
                 let want = multiply(kernel, depth, &lhs, &rhs);
                 let mut got = vec![f32::NAN; mr * nr];
-                (kernel.run)(depth, Lhs::Packed(&lhs), &rhs, &mut got);
+                let _ready = kernel.enter();
+                kernel.multiply(depth, Lhs::Packed(&lhs), &rhs, &mut got);
+                if kernel.lhs.plain.is_exact {
+                    assert!(same(&got, &want), "{}, {depth} elements of kind {kind}: bits", kernel.name);
+                    continue;
+                }
                 // Sums of up to 200 products of at most 64, in one order or another, times the square of what the
                 // numbers are scaled by; sums of integers are exact within a block.
                 let scale = if kind == 1 { 2f32.powi(-48) } else { 1.0 };

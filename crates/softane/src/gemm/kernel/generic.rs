@@ -3,7 +3,7 @@
 
 use super::epilogue;
 use super::format::SINGLE;
-use super::record::{Lhs, MicroKernel, Panel, Tile};
+use super::record::{Blocks, Lhs, MicroKernel, Panel, Tile};
 use crate::buffer::Elements;
 use crate::convert::Element;
 use crate::numerics::MatmulPrecision;
@@ -22,6 +22,8 @@ pub(crate) const GENERIC_F32: MicroKernel = MicroKernel {
     lhs: SINGLE,
     rhs: SINGLE,
     alignment: 4,
+    blocks: Blocks::VECTORS,
+    unit: None,
     available: || true,
     preferred: || true,
     pack_lhs: pack::<ROWS>,

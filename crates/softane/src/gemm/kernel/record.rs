@@ -17,6 +17,9 @@ pub(crate) struct MicroKernel {
     pub rhs: PackFormat,
     /// Packed panels begin at multiples of so many bytes, at most [`crate::buffer::ALIGN`].
     pub alignment: usize,
+    pub blocks: Blocks,
+    /// The matrix unit that it runs on, if it is none of vectors.
+    pub unit: Option<&'static MatrixUnit>,
     /// Whether this processor can run it.
     pub available: fn() -> bool,
     /// Whether it is worth choosing where it is available.
@@ -27,7 +30,8 @@ pub(crate) struct MicroKernel {
     pub pack_rhs: Pack,
     /// Packs contiguous rows of the left side, if not done by `pack_lhs`.
     pub row_major: Option<RowMajor>,
-    /// Writes the product of two panels of `depth` elements to a tile of `mr·nr` f32, row by row.
+    /// Writes the product of two panels of `depth` elements to a tile of `mr·nr` f32, row by row; with a matrix unit, adds
+    /// it to the tile.
     pub run: fn(depth: usize, lhs: Lhs<'_>, rhs: &[f32], tile: &mut [f32]),
     /// Stores a tile as f32.
     pub store_f32: fn(tile: &[f32], epilogue: &Epilogue<'_>, to: &mut [f32]),
@@ -53,6 +57,42 @@ pub(crate) struct Tile {
     pub nr: usize,
     /// Elements of the inner dimension per instruction; panels are zero-padded to a multiple.
     pub k_step: usize,
+}
+
+/// How a product is cut for the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Blocks {
+    /// The most elements of the inner dimension that are packed and multiplied together.
+    pub depth: usize,
+    /// Rows of a task, at least: with fewer, reading the right side would cost too much.
+    pub least_rows: usize,
+}
+
+impl Blocks {
+    /// Blocks for vectors: a panel of the right side and a block of the left stay in the second-level cache.
+    pub(crate) const VECTORS: Blocks = Blocks { depth: 1024, least_rows: 48 };
+}
+
+/// A matrix unit, which has a state of its own.
+#[derive(Debug)]
+pub(crate) struct MatrixUnit {
+    /// Prepares the calling thread's unit, before its first product.
+    pub enter: fn(),
+    /// Releases it, behind its last.
+    pub leave: fn(),
+    /// Whether a product of M, N and K is faster here than with vectors.
+    pub pays: fn((usize, usize, usize)) -> bool,
+}
+
+/// The use of a kernel by one thread: its matrix unit is ready until this is dropped.
+pub(crate) struct InUse(Option<&'static MatrixUnit>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if let Some(unit) = self.0 {
+            (unit.leave)();
+        }
+    }
 }
 
 /// Rows of the left side packed separately, with stride `stride` in words.
@@ -111,6 +151,27 @@ impl Epilogue<'_> {
 }
 
 impl MicroKernel {
+    /// Makes the kernel ready on the calling thread.
+    pub(crate) fn enter(&self) -> InUse {
+        if let Some(unit) = self.unit {
+            (unit.enter)();
+        }
+        InUse(self.unit)
+    }
+
+    /// Writes the product of two panels to a tile; [`MicroKernel::enter`] comes first.
+    pub(crate) fn multiply(&self, depth: usize, lhs: Lhs<'_>, rhs: &[f32], tile: &mut [f32]) {
+        if self.unit.is_some() {
+            tile.fill(0.0);
+        }
+        (self.run)(depth, lhs, rhs, tile);
+    }
+
+    /// Whether it is worth its padding in a product of M, N and K.
+    pub(crate) fn pays(&self, shape: (usize, usize, usize)) -> bool {
+        self.unit.is_none_or(|unit| (unit.pays)(shape))
+    }
+
     /// The inner dimension can be cut at multiples of so many elements.
     pub(crate) fn grain(&self) -> usize {
         lcm(lcm(self.lhs.grain, self.rhs.grain), self.tile.k_step)

@@ -1,4 +1,4 @@
-//! The layouts of the kernels with AVX-512 for other factors than f32.
+//! The layouts of the kernels with AVX-512 and tiles for other factors than f32.
 
 #[cfg(test)]
 use super::format::PlainLoops;
@@ -21,6 +21,7 @@ pub(crate) const PAIRS: PackFormat = PackFormat {
     is_finite: |x, _| all_finite(x, [EXPONENT, EXPONENT >> 16]),
     #[cfg(test)]
     plain: PlainLoops {
+        run: 1,
         word: |elements, step, _| {
             let bits = |k| bf16_bits(elements(k));
             f32::from_bits(bits(2 * step) | bits(2 * step + 1) << 16)
@@ -32,8 +33,90 @@ pub(crate) const PAIRS: PackFormat = PackFormat {
                 x0.mul_add(y0, x1.mul_add(y1, sum))
             })
         },
+        is_exact: false,
     },
 };
+
+/// Pairs of bf16 for the tile unit, the right side: 32 elements are one step of the instruction.
+pub(crate) const PAIR_TILES: PackFormat = PackFormat {
+    grain: TILE_K,
+    #[cfg(test)]
+    plain: PlainLoops {
+        product: |row, column, steps| {
+            (0..steps).step_by(TILE_STEPS).fold(0.0, |sum, at| tile_product(sum, (row, at), (column, at)))
+        },
+        is_exact: true,
+        ..PAIRS.plain
+    },
+    ..PAIRS
+};
+
+/// The same, the left side: 16 steps of a row are contiguous.
+pub(crate) const PAIR_RUNS: PackFormat = PackFormat {
+    #[cfg(test)]
+    plain: PlainLoops { run: TILE_STEPS, ..PAIR_TILES.plain },
+    ..PAIR_TILES
+};
+
+/// Numbers as the sum of two bf16 for the tile unit, the right side: of each 32 elements 16 pairs of high terms, then 16
+/// of low ones.
+pub(crate) const SPLIT: PackFormat = PackFormat {
+    steps: |depth| depth.next_multiple_of(TILE_K),
+    #[cfg(test)]
+    plain: PlainLoops {
+        run: 1,
+        word: |elements, step, _| {
+            let (block, within) = (step / (2 * TILE_STEPS), step % (2 * TILE_STEPS));
+            let term = |k| {
+                let high = bf16_bits(elements(k));
+                if within < TILE_STEPS {
+                    return high;
+                }
+                bf16_bits(elements(k) - f32::from_bits(high << 16))
+            };
+            let k = block * TILE_K + 2 * (within % TILE_STEPS);
+            f32::from_bits(term(k) | term(k + 1) << 16)
+        },
+        product: |row, column, steps| {
+            (0..steps).step_by(2 * TILE_STEPS).fold(0.0, |sum, high| {
+                let low = high + TILE_STEPS;
+                let sum = tile_product(sum, (row, high), (column, low));
+                let sum = tile_product(sum, (row, high), (column, high));
+                tile_product(sum, (row, low), (column, high))
+            })
+        },
+        is_exact: true,
+    },
+    ..PAIR_TILES
+};
+
+/// The same, the left side: 16 steps of a row are contiguous.
+pub(crate) const SPLIT_RUNS: PackFormat = PackFormat {
+    #[cfg(test)]
+    plain: PlainLoops { run: TILE_STEPS, ..SPLIT.plain },
+    ..SPLIT
+};
+
+/// Elements of the inner dimension that a tile has.
+const TILE_K: usize = 32;
+
+/// Words that they are, two bf16 each.
+#[cfg(test)]
+const TILE_STEPS: usize = TILE_K / 2;
+
+/// `sum` plus the product of 16 words of a row and of a column, as the tile unit computes it.
+#[cfg(test)]
+fn tile_product(
+    sum: f32,
+    row: (&dyn Fn(usize) -> f32, usize),
+    column: (&dyn Fn(usize) -> f32, usize),
+) -> f32 {
+    let halves = |(word, at): (&dyn Fn(usize) -> f32, usize)| -> Vec<u16> {
+        let words = (at..at + TILE_STEPS).map(|step| word(step).to_bits());
+        words.flat_map(|word| [word as u16, (word >> 16) as u16]).collect()
+    };
+    fake_amx::twin::dot_bf16(sum, &halves(row), &halves(column))
+}
 
 /// The bits of `x` rounded to bf16; the instructions take a subnormal number for 0.
 #[cfg(test)]
@@ -51,7 +134,7 @@ pub(crate) const SCALED: PackFormat = PackFormat {
         scaled_blocks(steps).all(|block| panel[block.end * width..][..width].iter().all(|x| x.is_finite()))
     },
     #[cfg(test)]
-    plain: PlainLoops { word: scaled_word, product: scaled_product },
+    plain: PlainLoops { run: 1, word: scaled_word, product: scaled_product, is_exact: false },
 };
 
 #[cfg(test)]
@@ -141,8 +224,8 @@ mod tests {
 
     #[test]
     fn steps_add_up_where_a_depth_is_cut() {
-        for (i, format) in [SINGLE, ROUNDED, PAIRS, SCALED].iter().enumerate() {
-            for (cut, depth) in [(128, 129), (256, 300), (1024, 2048)] {
+        for (i, format) in [SINGLE, ROUNDED, PAIRS, SCALED, PAIR_RUNS, SPLIT].iter().enumerate() {
+            for (cut, depth) in [(128, 160), (128, 129), (256, 300), (1024, 2048)] {
                 let steps = format.steps;
                 assert_eq!(steps(cut) + steps(depth - cut), steps(depth), "format {i}, {depth}");
             }

@@ -1,8 +1,9 @@
-//! AVX-512 and AVX2: loads that widen, conversions, and transposes of blocks.
+//! AVX-512 and AVX2: loads that widen, conversions, and transposes of blocks; detection of the tile unit.
 
 mod features;
 pub(crate) mod half;
 pub(crate) mod lanes;
+pub(crate) mod tiles;
 mod transpose;
 mod transpose256;
 

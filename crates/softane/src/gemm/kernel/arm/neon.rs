@@ -3,7 +3,7 @@
 
 use super::super::epilogue;
 use super::super::format::SINGLE;
-use super::super::record::{Lhs, MicroKernel, RowMajor, Tile};
+use super::super::record::{Blocks, Lhs, MicroKernel, RowMajor, Tile};
 use super::pack;
 use super::tile::{COLS, ROW_STRIDE, ROWS};
 use crate::numerics::MatmulPrecision;
@@ -17,6 +17,8 @@ pub(crate) const NEON_F32: MicroKernel = MicroKernel {
     lhs: SINGLE,
     rhs: SINGLE,
     alignment: 4,
+    blocks: Blocks::VECTORS,
+    unit: None,
     // Every arm64 processor has NEON.
     available: || true,
     preferred: || true,

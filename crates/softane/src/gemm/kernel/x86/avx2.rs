@@ -3,7 +3,7 @@
 
 use super::super::epilogue;
 use super::super::format::SINGLE;
-use super::super::record::{Epilogue, Lhs, MicroKernel, Panel, RowMajor, Tile};
+use super::super::record::{Blocks, Epilogue, Lhs, MicroKernel, Panel, RowMajor, Tile};
 use crate::buffer::Elements;
 use crate::numerics::MatmulPrecision;
 use crate::simd::x86::{has_avx2, transposed256 as transposed};
@@ -33,6 +33,8 @@ pub(crate) const AVX2_F32: MicroKernel = MicroKernel {
     lhs: SINGLE,
     rhs: SINGLE,
     alignment: 32,
+    blocks: Blocks::VECTORS,
+    unit: None,
     available: has_avx2,
     preferred: || true,
     pack_lhs: pack::<ROWS>,

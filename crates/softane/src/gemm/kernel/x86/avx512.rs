@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
 use super::super::format::SINGLE;
-use super::super::record::{Lhs, MicroKernel, RowMajor, Tile};
+use super::super::record::{Blocks, Lhs, MicroKernel, RowMajor, Tile};
 use super::tile512::{COLS, Left, ROW_STRIDE, ROWS, Sums, operands, prefetch, store};
 use super::{epilogue, pack};
 use crate::numerics::MatmulPrecision;
@@ -17,6 +17,8 @@ pub(crate) const AVX512_F32: MicroKernel = MicroKernel {
     lhs: SINGLE,
     rhs: SINGLE,
     alignment: 4,
+    blocks: Blocks::VECTORS,
+    unit: None,
     available: has_avx512,
     preferred: || true,
     pack_lhs: pack::single::<ROWS>,

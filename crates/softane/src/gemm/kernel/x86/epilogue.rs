@@ -1,23 +1,23 @@
-//! Storing of tiles of 12 × 32 with AVX-512.
+//! Storing of tiles 32 wide with AVX-512.
 #![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
 use super::super::epilogue;
 use super::super::record::Epilogue;
-use super::tile512::{COLS, ROWS};
+use super::tile512::COLS;
 use crate::simd::x86::has_avx512;
 use half::f16;
 use std::arch::x86_64::*;
 
 /// Stores a tile as f32.
 pub(super) fn store_f32(tile: &[f32], epilogue: &Epilogue<'_>, to: &mut [f32]) {
-    assert!(has_avx512() && tile.len() == ROWS * COLS);
+    assert!(has_avx512());
     // SAFETY: the instructions exist.
     unsafe { store_f32_with(tile, epilogue, to) }
 }
 
 /// Stores a tile rounded to half precision.
 pub(super) fn store_f16(tile: &[f32], epilogue: &Epilogue<'_>, to: &mut [f16]) {
-    assert!(has_avx512() && tile.len() == ROWS * COLS);
+    assert!(has_avx512());
     match epilogue.add {
         true => epilogue::store::<f16, COLS>(tile, epilogue, to),
         // SAFETY: the instructions exist.
