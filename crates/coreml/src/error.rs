@@ -10,7 +10,7 @@ use std::io;
 pub enum ModelError {
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
-    #[error("it is no Core ML model: {what} at byte {at}")]
+    #[error("it is no Core ML model, from byte {at} on: {what}")]
     Wire { what: String, at: u64 },
     #[error("it is a {kind}, and no ML program")]
     Kind { kind: &'static str },

@@ -16,6 +16,9 @@ const LONGEST_DESCRIPTION: u64 = 4 << 20;
 /// Bytes of an encoded program that are read. Weights are not in it.
 const LONGEST_PROGRAM: u64 = 48 << 20;
 
+/// Fields of a model: a version, a description, whether it is updatable, and one of its kind.
+const FIELDS: usize = 64;
+
 /// The field of an ML program.
 const ML_PROGRAM: u32 = 502;
 
@@ -78,7 +81,12 @@ pub struct Decoded {
 /// If it is no ML program, is damaged, or larger than what is read.
 pub fn decode(file: &mut (impl Read + Seek), length: u64) -> Result<Decoded, ModelError> {
     let (mut at, mut description, mut program) = (0, None, None);
+    let mut fields = 0;
     while at < length {
+        fields += 1;
+        if fields > FIELDS {
+            return Err(ModelError::Wire { what: format!("more than {FIELDS} fields"), at });
+        }
         let field = head_at(file, at)?;
         let inside = at + field.head as u64;
         let end = inside.checked_add(field.body).filter(|&end| end <= length);
@@ -121,6 +129,7 @@ pub fn decode(file: &mut (impl Read + Seek), length: u64) -> Result<Decoded, Mod
     schema::examine(&bytes, start)?;
     let program = Program::decode(&*bytes).map_err(|e| undecoded(&e, start))?;
     let (bytes, start) = description.unwrap_or_default();
+    schema::examine_description(&bytes, start)?;
     let description = ModelDescription::decode(&*bytes).map_err(|e| undecoded(&e, start))?;
     Ok(Decoded { description, program })
 }

@@ -1,10 +1,11 @@
 //! What decoding a program would cost, before any of it is decoded: a few bytes can be thousands of empty messages.
 //!
-//! The walk over the bytes reads the table of the schema below. A field that the table lacks is an error, as the decoder
-//! would leave it out without a word.
+//! The walk over the bytes reads the table of the schema below. In a program, a field that the table lacks is an error, as
+//! the decoder would leave it out without a word; a description has much that no program needs.
 
 use crate::error::ModelError;
 use crate::proto::mil as proto;
+use crate::proto::model as description;
 use crate::wire::{Fields, Payload};
 
 /// Messages within messages: the decoder takes 100.
@@ -109,18 +110,55 @@ shapes! {
     BYTES: "a tensor", proto::Bytes { 1 => Raw }
 }
 
+shapes! {
+    DESCRIPTION: "a description", description::ModelDescription {
+        1 => Message(&FEATURE), 10 => Message(&FEATURE), 11 => Text, 12 => Text, 13 => Message(&FEATURE),
+        20 => Message(&FUNCTION_DESCRIPTION), 21 => Text, 50 => Message(&FEATURE), 100 => Message(&METADATA),
+    }
+    FUNCTION_DESCRIPTION: "a description", description::FunctionDescription {
+        1 => Text, 2 => Message(&FEATURE), 3 => Message(&FEATURE), 4 => Text, 5 => Text, 6 => Message(&FEATURE),
+    }
+    METADATA: "metadata", description::Metadata { 1 => Text, 2 => Text, 3 => Text, 4 => Text, 100 => Message(&STRING_ENTRY) }
+    STRING_ENTRY: "metadata", description::StringEntry { 1 => Text, 2 => Text }
+    FEATURE: "a feature", description::FeatureDescription { 1 => Text, 2 => Text, 3 => Message(&FEATURE_TYPE) }
+    FEATURE_TYPE: "a feature", description::FeatureType {
+        4 => Message(&IMAGE), 5 => Message(&ARRAY), 8 => Message(&STATE),
+    }
+    STATE: "a state", description::StateFeatureType { 1 => Message(&ARRAY) }
+    ARRAY: "an array", description::ArrayFeatureType {
+        1 => Elements(8, Width::Varint), 21 => Message(&SHAPES), 31 => Message(&RANGES),
+    }
+    SHAPES: "an array", description::EnumeratedShapes { 1 => Message(&SHAPE) }
+    SHAPE: "an array", description::Shape { 1 => Elements(8, Width::Varint) }
+    RANGES: "an array", description::ShapeRange { 1 => Message(&RANGE) }
+    RANGE: "an array", description::SizeRange { 1 => Scalar, 2 => Scalar }
+    IMAGE: "an image", description::ImageFeatureType { 1 => Scalar, 2 => Scalar, 21 => Message(&IMAGE_SIZES) }
+    IMAGE_SIZES: "an image", description::EnumeratedSizes { 1 => Message(&IMAGE_SIZE) }
+    IMAGE_SIZE: "an image", description::ImageSize { 1 => Scalar, 2 => Scalar }
+}
+
+/// Checks that `bytes`, which begin at byte `start` of the file, are a description that memory holds.
+///
+/// # Errors
+/// As [`examine`], but for fields that the schema lacks.
+pub fn examine_description(bytes: &[u8], start: u64) -> Result<(), ModelError> {
+    Walk { memory: 0, elements: 0, is_open: true }.message(&DESCRIPTION, bytes, start, 0)
+}
+
 /// Checks that `bytes`, which begin at byte `start` of the file, are a program of the schema that memory holds.
 ///
 /// # Errors
 /// If they are no messages of the schema, have a field that it lacks, are nested too deep, or would take more than
 /// [`MOST_MEMORY`] or [`MOST_ELEMENTS`].
 pub fn examine(bytes: &[u8], start: u64) -> Result<(), ModelError> {
-    Walk { memory: 0, elements: 0 }.message(&PROGRAM, bytes, start, 0)
+    Walk { memory: 0, elements: 0, is_open: false }.message(&PROGRAM, bytes, start, 0)
 }
 
 struct Walk {
     memory: usize,
     elements: usize,
+    /// Whether fields that the schema lacks are left out.
+    is_open: bool,
 }
 
 impl Walk {
@@ -135,13 +173,19 @@ impl Walk {
             let at = fields.at();
             let Some((field, inside)) = fields.next()? else { return Ok(()) };
             let Some((_, kind)) = shape.fields.iter().find(|(number, _)| *number == field.number) else {
+                if self.is_open {
+                    continue;
+                }
                 return Err(ModelError::UnknownField { what: shape.name, field: field.number });
             };
             match (kind, field.payload) {
                 (Kind::Scalar, Payload::Varint) => {}
-                (Kind::Text, Payload::Bytes(text)) => self.take(size_of::<String>() + text.len())?,
-                (Kind::Texts, Payload::Bytes(text)) => {
-                    self.count(1)?;
+                (Kind::Text | Kind::Texts, Payload::Bytes(text)) => {
+                    if let Err(e) = std::str::from_utf8(text) {
+                        let at = inside + e.valid_up_to() as u64;
+                        return Err(ModelError::Wire { what: "a text that is no UTF-8".to_owned(), at });
+                    }
+                    self.count(usize::from(matches!(kind, Kind::Texts)))?;
                     self.take(size_of::<String>() + text.len())?;
                 }
                 (Kind::Raw, Payload::Bytes(raw)) => {
@@ -176,7 +220,7 @@ impl Walk {
 
     fn take(&mut self, bytes: usize) -> Result<(), ModelError> {
         self.memory = self.memory.saturating_add(bytes);
-        at_most(self.memory, MOST_MEMORY, "bytes of decoded program")
+        at_most(self.memory, MOST_MEMORY, "bytes of decoded messages")
     }
 
     fn count(&mut self, elements: usize) -> Result<(), ModelError> {

@@ -9,24 +9,26 @@ use crate::proto::model::{
 };
 use mil::text::tree::{Attr, Dim, Literal, Param, Span, Type, Value};
 use mil::{DType, Data};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The descriptions of a function's inputs.
+/// The descriptions of inputs, by function and name.
 pub struct Shapes<'p> {
-    inputs: &'p [FeatureDescription],
+    functions: HashMap<&'p str, HashMap<&'p str, &'p FeatureDescription>>,
 }
 
 impl<'p> Shapes<'p> {
-    /// Of the inputs of `function`.
-    pub fn of(description: &'p ModelDescription, function: &str) -> Shapes<'p> {
-        let own = description.functions.iter().find(|f| f.name == function);
-        let inputs = match own {
-            Some(own) => &own.input[..],
+    /// Of all functions.
+    pub fn of(description: &'p ModelDescription) -> Shapes<'p> {
+        let by_name =
+            |inputs: &'p [FeatureDescription]| inputs.iter().map(|i| (i.name.as_str(), i)).collect();
+        let mut functions: HashMap<_, _> =
+            description.functions.iter().map(|f| (f.name.as_str(), by_name(&f.input))).collect();
+        if functions.is_empty() {
             // The one function of a model is called so.
-            None if description.functions.is_empty() && function == "main" => &description.input[..],
-            None => &[],
-        };
-        Shapes { inputs }
+            functions.insert("main", by_name(&description.input));
+        }
+        Shapes { functions }
     }
 }
 
@@ -43,14 +45,19 @@ type Described = (Vec<i64>, Option<Choice>);
 ///
 /// # Errors
 /// If a description has sizes that are none, or for other axes than the parameter has.
-pub fn flexible<'s>(params: &[Param<'s>], shapes: &Shapes<'_>) -> Result<Option<Attr<'s>>, Problem> {
+pub fn flexible<'s>(
+    function: &str,
+    params: &[Param<'s>],
+    shapes: &Shapes<'_>,
+) -> Result<Option<Attr<'s>>, Problem> {
+    let Some(inputs) = shapes.functions.get(function) else { return Ok(None) };
     let (mut defaults, mut ranges, mut enumerated) = (Vec::new(), Vec::new(), Vec::new());
     for param in params {
         let Type::Tensor { dims, .. } = &param.ty else { continue };
         if !dims.contains(&None) {
             continue;
         }
-        let Some(input) = shapes.inputs.iter().find(|input| input.name == param.name.text) else { continue };
+        let Some(input) = inputs.get(param.name.text) else { continue };
         let place = || format!("the description of {}", quoted(&input.name));
         let Some((default, choice)) = described(input, dims).at(place)? else { continue };
         let key = text(param.name.text);

@@ -35,6 +35,7 @@ pub fn tree(model: &Decoded) -> Result<Tree<'_>, Problem> {
         Some(entry) if entry.value == "1.0" => "1.0",
         _ => "1.3",
     };
+    let shapes = Shapes::of(&model.description);
     let mut names = HashSet::new();
     let mut functions = Vec::with_capacity(program.functions.len());
     for entry in &program.functions {
@@ -43,7 +44,7 @@ pub fn tree(model: &Decoded) -> Result<Tree<'_>, Problem> {
             return Err(Problem::new(format!("there are two functions {}", quoted(&entry.key))));
         }
         let value = entry.value.as_ref().ok_or_else(|| Problem::new("it is empty")).at(place)?;
-        functions.push(function(&entry.key, value, &Shapes::of(&model.description, &entry.key)).at(place)?);
+        functions.push(function(&entry.key, value, &shapes).at(place)?);
     }
     // The first runs unless another is named, or one is called `main`.
     functions.sort_by_key(|f| f.name.text != model.description.default_function_name);
@@ -65,7 +66,7 @@ fn function<'p>(own: &'p str, f: &'p Function, shapes: &Shapes<'_>) -> Result<Fu
     let params = params(&f.inputs).at(|| "its parameters".to_owned())?;
     let mut attrs = attributes(&f.attributes)?;
     if !attrs.iter().any(|a| a.name.text == "FlexibleShapeInformation") {
-        attrs.extend(flexible(&params, shapes)?);
+        attrs.extend(flexible(own, &params, shapes)?);
     }
     let opset = opset_in_text(identifier(&f.opset).at(|| "its opset".to_owned())?.text);
     let oldest = Opset::from_name(opset).unwrap_or(Opset::NEWEST);

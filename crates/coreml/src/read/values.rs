@@ -95,7 +95,7 @@ fn item<'p>(want: &Type<'_>, value: Option<&'p Message>) -> Result<Value<'p>, Pr
     // A weight file holds constants of their own alone.
     match fits && !matches!(own.value, Value::Blob { .. }) {
         true => Ok(own.value),
-        false => Err(Problem::new(format!("it is a {}, where a {want} belongs", own.ty))),
+        false => Err(Problem::new(format!("it is of type {}, where {want} belongs", own.ty))),
     }
 }
 

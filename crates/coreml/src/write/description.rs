@@ -109,11 +109,7 @@ impl Describing<'_, '_> {
         Ok(own)
     }
 
-    fn input(
-        &mut self,
-        param: &Param<'_>,
-        flexible: &Flexible<'_>,
-    ) -> Result<FeatureDescription, Diagnostic> {
+    fn input(&mut self, param: &Param<'_>, flexible: &Flexible) -> Result<FeatureDescription, Diagnostic> {
         let Type::Tensor { dtype, dims } = &param.ty else {
             return Err(self.unpassed(&param.ty, param.ty_span));
         };
