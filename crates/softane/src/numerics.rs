@@ -98,7 +98,7 @@ impl MatmulPrecision {
     pub fn needs(self) -> &'static str {
         match self {
             MatmulPrecision::F32 => "nothing",
-            MatmulPrecision::Bf16 => "AVX-512 with BF16, or AMX with BF16",
+            MatmulPrecision::Bf16 => "AVX-512 with BF16, AMX with BF16, or arm64 with BF16",
             MatmulPrecision::F16x3 => "AMX with BF16",
             MatmulPrecision::Int16 => "AVX-512 with VNNI",
         }

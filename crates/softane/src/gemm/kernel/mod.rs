@@ -6,6 +6,8 @@
 pub(super) mod accelerate;
 #[cfg(target_arch = "aarch64")]
 mod arm;
+#[cfg(any(target_arch = "aarch64", test))]
+mod arm_format;
 mod epilogue;
 mod format;
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub(crate) static KERNELS: &[MicroKernel] = &[
     #[cfg(target_arch = "x86_64")]
     x86::AVX2_F32,
     #[cfg(target_arch = "aarch64")]
+    arm::NEON_BF16,
+    #[cfg(target_arch = "aarch64")]
     arm::NEON_F32,
     GENERIC_F32,
 ];

@@ -1,9 +1,10 @@
-//! Packing of panels of f32.
+//! Packing of panels of f32, and of pairs of bf16.
 #![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
+use super::super::arm_format::bf16_bits;
 use super::super::generic;
 use super::super::record::Panel;
-use super::tile::{ROW_STRIDE, ROWS};
+use super::tile::{COLS, ROW_STRIDE, ROWS};
 use crate::buffer::Elements;
 use crate::convert::Element;
 use crate::simd::neon::transposed;
@@ -33,6 +34,28 @@ pub(super) fn pack_rows(panel: &Panel<'_>, to: &mut [f32]) {
             _ if i >= width => to.fill(0.0),
             Elements::F32(from) => Element::widen(&from[row], to),
             Elements::F16(from) => Element::widen(&from[row], to),
+        }
+    }
+}
+
+/// Elements of the inner dimension that are packed as f32 before they are rounded: 8 KiB of the widest panel.
+const ROUNDED_TOGETHER: usize = 64;
+
+/// Packs a panel of pairs of bf16, `W` wide and up to a whole instruction of four elements deep.
+pub(super) fn pairs<const W: usize>(panel: &Panel<'_>, to: &mut [f32]) {
+    let mut single = [0.0; ROUNDED_TOGETHER * COLS];
+    let words = &mut to[..panel.depth.next_multiple_of(4) / 2 * W];
+    for (block, to) in words.chunks_mut(ROUNDED_TOGETHER / 2 * W).enumerate() {
+        let first = block * ROUNDED_TOGETHER;
+        let depth = (panel.depth - first).min(ROUNDED_TOGETHER);
+        let single = &mut single[..2 * to.len()];
+        pack::<W>(&Panel { at: panel.at + first * panel.along, depth, ..*panel }, single);
+        single[depth * W..].fill(0.0);
+        for (to, two) in to.chunks_exact_mut(W).zip(single.chunks_exact(2 * W)) {
+            let (low, high) = two.split_at(W);
+            for ((to, &low), &high) in to.iter_mut().zip(low).zip(high) {
+                *to = f32::from_bits(bf16_bits(low) | bf16_bits(high) << 16);
+            }
         }
     }
 }
