@@ -1,41 +1,56 @@
 #!/usr/bin/env bash
-# Times backpropane beside every peer that is set up, in turns: run.sh [WORKLOADS] [THREADS] [ROUNDS]
-#   VENVS  folder with the Python environments torch, jax and mlx        FIX    mklfix.so
-#   BIN    folder with peer-candle and peer-burn                         BLAS   libopenblas.so.0, for MLX on Linux
-set -uo pipefail
-cd "$(dirname "$0")" || exit 1
-ours=../../target/release/backpropane
-venvs=${VENVS:-$PWD/venvs}
-bin=${BIN:-$PWD/target/release}
-fix=${FIX:-$PWD/mklfix.so}
-blas=${BLAS:-/usr/lib/x86_64-linux-gnu/libopenblas.so.0}
-export PYTHONDONTWRITEBYTECODE=1
-declare -A model=([A]=layer768 [B]=stories110m [C]=stories15m)
+# Builds backpropane, and prints the table of this machine: run.sh [--setup PEER]… [--targets] [OPTIONS of `bench peers`]
+#   --setup PEER   first set up torch, jax, mlx, candle, burn or mklfix, here; without it nothing is downloaded
+#   --targets      then compare with the targets for AMX, 2 threads: exit code 1 if one is missed
+# The times of all rounds are appended to rounds.jsonl, here.
+set -euo pipefail
+cd "$(dirname "$0")"
 
-# The last line of what a peer prints, or a line that says that it failed.
-go() { timeout 400 "$@" 2>/dev/null | tail -1 || echo "failed: $*"; }
-with_fix() { LD_PRELOAD=$fix PEER_SUFFIX=+mklfix go "$@"; }
+# Python packages, each in an environment of its own.
+venv() {
+    local name=$1
+    shift
+    [ -x "venvs/$name/bin/python" ] || python3 -m venv "venvs/$name"
+    "venvs/$name/bin/pip" install "$@"
+}
+crate() {
+    (cd "$1" && CARGO_TARGET_DIR=../target RUSTFLAGS='-C target-cpu=native' cargo build --release --locked)
+}
+setup() {
+    case $1 in
+        torch) venv torch torch==2.15.0 numpy==2.4.6 ;; # 5 GB; `torch.compile` needs g++
+        jax) venv jax jax==0.10.2 numpy==2.4.6 ;;
+        mlx) venv mlx "mlx$([ "$(uname)" = Darwin ] || echo '[cpu]')==0.32.4" numpy==2.4.6 ;; # Linux: libopenblas0-pthread
+        candle | burn) crate "peer-$1" ;;
+        mklfix) "${CC:-cc}" -shared -fPIC -O2 mklfix.c -o mklfix.so ;; # AMD processors
+        *)
+            echo "error: no peer is called \`$1\`: torch, jax, mlx, candle, burn or mklfix" >&2
+            exit 2
+            ;;
+    esac
+}
 
-for _ in $(seq "${3:-3}"); do
-    for w in ${1:-A B C}; do
-        for t in ${2:-2}; do
-            go "$ours" bench step --model "${model[$w]}" --threads "$t" --line
-            for math in int16 bf16; do
-                go "$ours" bench step --model "${model[$w]}" --threads "$t" --math $math --line
-            done
-            if [ -x "$venvs/torch/bin/python" ]; then
-                torch=("$venvs/torch/bin/python" peer_torch.py "$w" --threads "$t")
-                go "${torch[@]}"
-                for dtype in fp32 bf16; do with_fix "${torch[@]}" --dtype $dtype --compile; done
-            fi
-            [ -x "$venvs/jax/bin/python" ] && go "$venvs/jax/bin/python" peer_jax.py "$w" --threads "$t"
-            # As shipped for Linux, MLX multiplies with a reference BLAS.
-            [ -x "$venvs/mlx/bin/python" ] && [ -f "$blas" ] &&
-                LD_PRELOAD=$blas OPENBLAS_CORETYPE=SKYLAKEX PEER_SUFFIX=+openblas \
-                    go "$venvs/mlx/bin/python" peer_mlx.py "$w" --threads "$t"
-            for peer in candle burn; do
-                [ -x "$bin/peer-$peer" ] && go "$bin/peer-$peer" "$w" --threads "$t"
-            done
-        done
-    done
+targets= options=()
+while [ $# -gt 0 ]; do
+    case $1 in
+        --setup)
+            [ $# -ge 2 ] || { echo "error: --setup needs the name of a peer" >&2; exit 2; }
+            setup "$2" >&2
+            shift
+            ;;
+        --targets) targets=yes ;;
+        *) options+=("$1") ;;
+    esac
+    shift
 done
+cargo build --release --package cli --manifest-path ../../Cargo.toml >&2
+bench=(../../target/release/backpropane bench peers --folder . --log rounds.jsonl)
+if [ -z "$targets" ]; then
+    exec "${bench[@]}" "${options[@]}"
+fi
+result=$(mktemp)
+trap 'rm -f "$result"' EXIT
+status=0
+"${bench[@]}" --threads 2 --rounds 5 --json "${options[@]}" >"$result" || status=$?
+python3 targets.py "$result" || status=$?
+exit "$status"

@@ -2,6 +2,7 @@
 
 use crate::error::CommandError;
 use crate::ui::Ui;
+use std::io::Write;
 use std::path::Path;
 
 /// The help of a flag that takes `folder`, or a file with a model.
@@ -30,6 +31,15 @@ pub fn check_place(path: Option<&Path>) -> Result<(), CommandError> {
 /// Writes `text` to a file that the user named.
 pub fn write_file(path: &Path, text: &str) -> Result<(), CommandError> {
     std::fs::write(path, text).map_err(|e| not_written(path, &e))
+}
+
+/// Appends `value` as a line of JSON to a file that the user named.
+pub fn append_line(path: &Path, value: &impl serde::Serialize) -> Result<(), CommandError> {
+    let mut line = serde_json::to_vec(value)
+        .map_err(|e| CommandError::failure(format!("cannot write a result as JSON: {e}")))?;
+    line.push(b'\n');
+    let file = std::fs::File::options().append(true).create(true).open(path);
+    file.and_then(|mut file| file.write_all(&line)).map_err(|e| not_written(path, &e))
 }
 
 fn not_written(path: &Path, error: &std::io::Error) -> CommandError {

@@ -27,7 +27,10 @@ fn every_program_has_a_row_and_what_is_not_set_up_is_named() {
     let candle = format!("echo noise\necho '{}'", LINE.replace("98.50", "452.00").replace("97.25", "450.00"));
     let place =
         place(&[("peers/venvs/torch/bin/python", &python), ("peers/target/release/peer-candle", &candle)]);
-    let json = place.succeed(&format!("{BENCH} --rounds 2 --json"));
+    let json = place.succeed(&format!("{BENCH} --rounds 2 --json --log rounds.jsonl"));
+    let logged = place.metrics("rounds.jsonl");
+    assert_eq!((logged.len(), logged[1]["round"].as_u64()), (10, Some(1)), "{logged:?}");
+    assert_eq!((&logged[9]["program"], &logged[9]["report"]["min_ms"]), (&"candle".into(), &450.0.into()));
     let rows = json.json()["rows"].as_array().expect("rows").clone();
     assert!(rows.iter().all(|row| row["rounds"].as_array().is_some_and(|r| r.len() == 2)), "{rows:?}");
     place.write("old.json", json.stdout);
@@ -66,7 +69,7 @@ fn a_program_that_fails_hangs_or_takes_another_step_is_named_and_the_rest_is_sho
         ("peers/target/release/peer-candle", "echo nothing"),
         ("peers/target/release/peer-burn", "exec sleep 600"),
     ]);
-    let outcome = place.run(&format!("{BENCH} --rounds 1 --limit 40"));
+    let outcome = place.run(&format!("{BENCH} --rounds 1 --limit 60"));
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     for (name, why) in [
         ("PyTorch, as installed", "it ended with exit status: 1: ImportError: no torch"),
@@ -75,7 +78,7 @@ fn a_program_that_fails_hangs_or_takes_another_step_is_named_and_the_rest_is_sho
             "its norm of the first gradient is 17.2, that of the others 16.54098: it is another step",
         ),
         ("candle", "`nothing` is no line of a measurement"),
-        ("burn", "it took longer than 40 s; `--limit` gives it more time"),
+        ("burn", "it took longer than 60 s; `--limit` gives it more time"),
     ] {
         let sentence = format!("{name} did not train layer768: {why}");
         assert_eq!(outcome.stderr.matches(&sentence).count(), 1, "{sentence}: {}", outcome.stderr);
@@ -98,6 +101,7 @@ fn folders_that_are_not_there_are_refused_before_anything_runs() {
             "error: `benches/peers` has no `common.py`: it is not the folder of the other programs",
         ),
         ("bench peers --folder peers --venvs gone", "error: there is no folder `gone`"),
+        ("bench peers --folder peers --log no/such/out", "error: cannot write `no/such/out`"),
     ] {
         let outcome = place.run(args);
         assert_eq!(outcome.code, Some(2), "{args}: {}", outcome.stderr);

@@ -10,6 +10,7 @@ use crate::child;
 use crate::commands::engine::{math, positive, threads};
 use crate::error::CommandError;
 use crate::machine;
+use crate::output::{append_line, check_place};
 use crate::ui::Ui;
 use crate::units;
 use ane::MatmulPrecision;
@@ -35,7 +36,8 @@ Examples:
   backpropane bench peers                             all three models, three rounds: up to an hour
   backpropane bench peers --model layer768 --rounds 1 --threads 1
   backpropane bench peers --venvs ~/venvs --json > before.json
-  backpropane bench peers --compare before.json")]
+  backpropane bench peers --compare before.json
+  backpropane bench peers --avx2 --log rounds.jsonl")]
 pub struct PeersArgs {
     /// The folder with the programs
     #[arg(long, value_name = "DIR", default_value = "benches/peers")]
@@ -65,6 +67,14 @@ pub struct PeersArgs {
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = positive::<usize>)]
     samples: usize,
 
+    /// Use no instructions beyond AVX2, in those programs that can be told so
+    #[arg(long)]
+    avx2: bool,
+
+    /// Append a line of JSON for each program that ran, with its round, as soon as it has run
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+
     /// Seconds after which a program is killed
     #[arg(long, value_name = "SECONDS", default_value_t = 400, value_parser = positive::<u64>)]
     limit: u64,
@@ -76,11 +86,14 @@ pub struct PeersArgs {
 pub fn run(ui: &Ui, args: &PeersArgs) -> Result<(), CommandError> {
     args.output.check("bench peers")?;
     let maths = if args.math.is_empty() { &MatmulPrecision::ALL[..] } else { &args.math };
-    let found = programs::find(&folder(&args.folder)?, venvs(args)?.as_deref(), maths)?;
+    let folder = folder(&args.folder)?;
+    let venvs = venvs(args)?.unwrap_or_else(|| folder.join("venvs"));
+    let found = programs::find(folder, venvs, args.avx2, maths)?;
+    check_place(args.log.as_deref())?;
     let models = if args.model.is_empty() { Model::value_variants() } else { &args.model };
     let cores = available_parallelism().map_or(1, NonZero::get);
     let threads = if args.threads == 0 { cores } else { args.threads };
-    let rows = measure(ui, args, &found.programs, models, threads);
+    let rows = measure(ui, args, &found.programs, models, threads)?;
     let failed = rows.iter().any(|row| row.problem.is_some());
     let names: Vec<&str> = models.iter().map(|model| model.name()).collect();
     let result = PeersResult {
@@ -89,10 +102,10 @@ pub fn run(ui: &Ui, args: &PeersArgs) -> Result<(), CommandError> {
             model: names.join(", "),
             threads,
             math: maths.iter().map(|math| math.name()).collect::<Vec<_>>().join(", "),
-            variant: units::plural(args.samples, "step"),
+            variant: units::plural(args.samples, "step") + if args.avx2 { ", AVX2" } else { "" },
         },
         processor: machine::processor(),
-        instructions: softane::instruction_set(),
+        instructions: softane::instruction_set() + if args.avx2 { ", restricted to AVX2" } else { "" },
         cores,
         system: machine::system(),
         date: machine::date(),
@@ -129,11 +142,17 @@ fn venvs(args: &PeersArgs) -> Result<Option<PathBuf>, CommandError> {
 }
 
 /// Runs all programs in turns. A program that failed for a model is not started for it again.
-fn measure(ui: &Ui, args: &PeersArgs, programs: &[Program], models: &[Model], threads: usize) -> Vec<Row> {
+fn measure(
+    ui: &Ui,
+    args: &PeersArgs,
+    programs: &[Program],
+    models: &[Model],
+    threads: usize,
+) -> Result<Vec<Row>, CommandError> {
     let mut rows: Vec<Row> = programs.iter().flat_map(|p| models.iter().map(|&m| p.row(m))).collect();
     let bar = ui.steps("measuring");
     let (all, mut done) = (args.rounds * rows.len(), 0);
-    for _ in 0..args.rounds {
+    for round in 0..args.rounds {
         for (m, &model) in models.iter().enumerate() {
             for (p, program) in programs.iter().enumerate() {
                 bar.at(done, all);
@@ -142,7 +161,11 @@ fn measure(ui: &Ui, args: &PeersArgs, programs: &[Program], models: &[Model], th
                 if row.problem.is_some() {
                     continue;
                 }
-                match time(args, program, model, threads) {
+                let result = time(args, program, model, threads);
+                if let Some(path) = &args.log {
+                    append_line(path, &row.line(round + 1, threads, &result))?;
+                }
+                match result {
                     Ok(report) => row.rounds.push(report),
                     Err(problem) => {
                         ui.warn(format!("{} did not train {}: {problem}", row.program, model.name()));
@@ -152,7 +175,7 @@ fn measure(ui: &Ui, args: &PeersArgs, programs: &[Program], models: &[Model], th
             }
         }
     }
-    rows
+    Ok(rows)
 }
 
 /// Runs a program once.

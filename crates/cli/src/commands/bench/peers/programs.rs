@@ -1,7 +1,7 @@
 //! The programs that are compared, and how each is started.
 
 use super::report::Model;
-use super::result::Row;
+use super::result::{COMPILED, Row};
 use crate::child::Finished;
 use crate::error::CommandError;
 use crate::machine;
@@ -46,70 +46,95 @@ pub struct Found {
     pub programs: Vec<Program>,
     /// The others: a sentence each.
     pub left_out: Vec<String>,
+    folder: PathBuf,
+    venvs: PathBuf,
+    avx2: bool,
 }
 
-/// Finds the programs in `folder`, an absolute path, and adds this one with each of `maths`; `venvs` is the folder of the
-/// Python environments, if not the usual one.
+/// Finds the programs in `folder`, and adds this one with each of `maths`; `venvs` is the folder of the Python environments.
+/// Both are absolute paths. With `avx2`, programs use no instructions beyond; those that cannot be told so are left out.
 ///
 /// # Errors
 /// If this program's own path is unknown.
-pub fn find(folder: &Path, venvs: Option<&Path>, maths: &[MatmulPrecision]) -> Result<Found, CommandError> {
-    let mut found = Found::default();
+pub fn find(
+    folder: PathBuf,
+    venvs: PathBuf,
+    avx2: bool,
+    maths: &[MatmulPrecision],
+) -> Result<Found, CommandError> {
+    let mut found = Found { folder, venvs, avx2, ..Found::default() };
     let me = env::current_exe()
         .map_err(|e| CommandError::failure(format!("cannot start this program again: {e}")))?;
     for &math in maths {
-        found.add_ours(&me, folder, math);
+        found.add_ours(&me, math);
     }
-    let usual = folder.join("venvs");
-    let venvs = venvs.unwrap_or(&usual);
-    found.add_torch(folder, venvs);
-    if let Some(python) = found.python("JAX", &venvs.join("jax")) {
-        found.programs.push(Program::new("JAX", &python, folder).script("peer_jax.py"));
+    found.add_torch();
+    if let Some(python) = found.python("JAX", "jax") {
+        let mut jax = found.script("JAX", &python, "peer_jax.py");
+        if avx2 {
+            jax.environment.push(("XLA_FLAGS", "--xla_cpu_max_isa=AVX2".into()));
+        }
+        found.programs.push(jax);
     }
-    found.add_mlx(folder, venvs);
+    found.add_mlx();
     for name in ["candle", "burn"] {
-        let executable = folder.join(format!("target/release/peer-{name}{}", env::consts::EXE_SUFFIX));
-        if executable.is_file() {
-            found.programs.push(Program::new(name, &executable, folder));
-        } else {
+        let executable = found.folder.join(format!("target/release/peer-{name}{}", env::consts::EXE_SUFFIX));
+        if !executable.is_file() {
             found.left_out.push(format!("{name}: there is no `{}`", executable.display()));
+        } else if avx2 {
+            found.left_out.push(format!("{name}: it cannot be restricted to AVX2"));
+        } else {
+            found.programs.push(Program::new(name, &executable, &found.folder));
         }
     }
     Ok(found)
 }
 
 impl Found {
-    fn add_ours(&mut self, me: &Path, folder: &Path, math: MatmulPrecision) {
+    fn add_ours(&mut self, me: &Path, math: MatmulPrecision) {
         let name = format!("backpropane --math {}", math.name());
         let device = ane::DeviceOptions { math, ..ane::DeviceKind::Soft.into() };
         let opened = ane::SoftOptions::threads(1).and_then(|options| ane::open(device, options));
         if let Err(refused) = opened {
             return self.left_out.push(format!("{name}: {refused}"));
         }
-        let mut program = Program::new(&name, me, folder);
+        if self.avx2 && math.needs().contains("AVX-512") {
+            return self.left_out.push(format!("{name}: it needs {}", math.needs()));
+        }
+        let mut program = Program::new(&name, me, &self.folder);
         program.ours = true;
         program.bf16 = math == MatmulPrecision::Bf16;
-        let arguments = ["bench", "step", "--line", "--device", "soft", "--math", math.name()];
-        program.arguments = arguments.map(OsString::from).into();
+        let mut arguments = vec!["bench", "step", "--line", "--device", "soft", "--math", math.name()];
+        arguments.extend(if self.avx2 { &["--isa", "avx2"][..] } else { &[] });
+        program.arguments = arguments.into_iter().map(OsString::from).collect();
         self.programs.push(program);
     }
 
     /// PyTorch as installed, and compiled in fp32 and bf16 with its matrix library at its best.
-    fn add_torch(&mut self, folder: &Path, venvs: &Path) {
-        let Some(python) = self.python("PyTorch", &venvs.join("torch")) else { return };
-        let torch = |name: &str| Program::new(name, &python, folder).script("peer_torch.py");
-        self.programs.push(torch("PyTorch, as installed"));
-        let fix = folder.join("mklfix.so");
+    fn add_torch(&mut self) {
+        let Some(python) = self.python("PyTorch", "torch") else { return };
+        let torch = |found: &Found, name: &str| {
+            let mut program = found.script(name, &python, "peer_torch.py");
+            if found.avx2 {
+                let limits = ["ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS"];
+                let values = ["avx2", "AVX2", "AVX2"].map(OsString::from);
+                program.environment.extend(limits.into_iter().zip(values));
+            }
+            program
+        };
+        let installed = torch(self, "PyTorch, as installed");
+        self.programs.push(installed);
+        let fix = self.folder.join("mklfix.so");
         let fixed = cfg!(target_os = "linux") && fix.is_file();
         if !fixed && machine::processor().contains("AMD") {
-            let what = "PyTorch with MKL's AVX-512 kernels, compiled or not: there is no";
+            let what = "PyTorch with MKL's kernels for Intel's processors: there is no";
             self.left_out.push(format!("{what} `{}`", fix.display()));
         }
         for bf16 in [false, true] {
-            let mut name = "PyTorch, compiled".to_owned();
+            let mut name = COMPILED.to_owned();
             name.push_str(if fixed { ", mklfix" } else { "" });
             name.push_str(if bf16 { ", bf16" } else { "" });
-            let mut program = torch(&name);
+            let mut program = torch(self, &name);
             program.bf16 = bf16;
             let dtype = if bf16 { "bf16" } else { "fp32" };
             program.arguments.extend(["--compile", "--dtype", dtype].map(OsString::from));
@@ -121,27 +146,35 @@ impl Found {
     }
 
     /// MLX; on Linux with OpenBLAS, as it comes with a reference BLAS that takes seconds a step.
-    fn add_mlx(&mut self, folder: &Path, venvs: &Path) {
-        let Some(python) = self.python("MLX", &venvs.join("mlx")) else { return };
-        let mlx = |name: &str| Program::new(name, &python, folder).script("peer_mlx.py");
+    fn add_mlx(&mut self) {
+        let Some(python) = self.python("MLX", "mlx") else { return };
         if !cfg!(target_os = "linux") {
-            return self.programs.push(mlx("MLX"));
+            let program = self.script("MLX", &python, "peer_mlx.py");
+            return self.programs.push(program);
         }
         let Some(blas) = OPENBLAS.into_iter().find(|path| Path::new(path).is_file()) else {
-            let last = OPENBLAS.join("`, `");
-            return self.left_out.push(format!("MLX: it needs OpenBLAS, and there is none of `{last}`"));
+            let places = OPENBLAS.join("`, `");
+            return self.left_out.push(format!("MLX: it needs OpenBLAS, and there is none of `{places}`"));
         };
-        let mut program = mlx("MLX, OpenBLAS");
+        let mut program = self.script("MLX, OpenBLAS", &python, "peer_mlx.py");
         program.environment.push(("LD_PRELOAD", blas.into()));
-        if softane::instruction_set().contains("AVX-512") {
+        if self.avx2 {
+            program.environment.push(("OPENBLAS_CORETYPE", "HASWELL".into()));
+        } else if softane::instruction_set().contains("AVX-512") {
             program.environment.push(("OPENBLAS_CORETYPE", "SKYLAKEX".into()));
         }
         self.programs.push(program);
     }
 
+    fn script(&self, name: &str, python: &Path, script: &str) -> Program {
+        let mut program = Program::new(name, python, &self.folder);
+        program.arguments = vec!["-B".into(), script.into()];
+        program
+    }
+
     /// The interpreter of an environment; noted as left out if there is none.
-    fn python(&mut self, name: &str, venv: &Path) -> Option<PathBuf> {
-        let python = venv.join(PYTHON);
+    fn python(&mut self, name: &str, environment: &str) -> Option<PathBuf> {
+        let python = self.venvs.join(environment).join(PYTHON);
         if python.is_file() {
             return Some(python);
         }
@@ -161,11 +194,6 @@ impl Program {
             arguments: Vec::new(),
             environment: Vec::new(),
         }
-    }
-
-    fn script(mut self, name: &str) -> Program {
-        self.arguments = vec!["-B".into(), name.into()];
-        self
     }
 
     /// The command that times steps of `model`.
@@ -199,5 +227,68 @@ impl Program {
             return ended.complaint();
         }
         ended.stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// The arguments and the environment of each program, if all are set up.
+    fn commands(avx2: bool) -> Vec<(String, String)> {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["venvs/torch", "venvs/jax"] {
+            let python = folder.path().join(name).join(PYTHON);
+            fs::create_dir_all(python.parent().unwrap()).unwrap();
+            fs::write(python, "").unwrap();
+        }
+        let (path, venvs) = (folder.path().to_owned(), folder.path().join("venvs"));
+        let found = find(path, venvs, avx2, &[MatmulPrecision::F32, MatmulPrecision::Int16]).unwrap();
+        let shown = |program: &Program| {
+            let command = program.command(Model::Stories15m, 2, 7);
+            let arguments = command.get_args().map(|a| a.to_string_lossy().into_owned());
+            let environment = command
+                .get_envs()
+                .map(|(name, value)| format!("{}={}", name.display(), value.unwrap_or_default().display()));
+            (program.name.clone(), environment.chain(arguments).collect::<Vec<_>>().join(" "))
+        };
+        found.programs.iter().map(shown).collect()
+    }
+
+    fn command<'a>(all: &'a [(String, String)], name: &str) -> Option<&'a str> {
+        all.iter().find(|(program, _)| program == name).map(|(_, command)| command.as_str())
+    }
+
+    #[test]
+    fn each_program_gets_the_model_in_its_own_words() {
+        let all = commands(false);
+        let ours = "bench step --line --device soft --math f32 --model stories15m --threads 2 --samples 7";
+        assert_eq!(command(&all, "backpropane --math f32"), Some(ours));
+        let bf16 = "-B peer_torch.py --compile --dtype bf16 C --threads 2 --samples 7";
+        assert_eq!(command(&all, "PyTorch, compiled, bf16"), Some(bf16));
+        assert_eq!(command(&all, "JAX"), Some("-B peer_jax.py C --threads 2 --samples 7"));
+    }
+
+    #[test]
+    fn all_that_run_are_restricted_to_avx2() {
+        let all = commands(true);
+        assert_eq!(command(&all, "backpropane --math int16"), None);
+        let ours = command(&all, "backpropane --math f32").unwrap();
+        assert!(ours.contains(" --math f32 --isa avx2 "), "{ours}");
+        for (name, limit) in [
+            (
+                "PyTorch, as installed",
+                "ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 ",
+            ),
+            (
+                "PyTorch, compiled",
+                "ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 ",
+            ),
+            ("JAX", "XLA_FLAGS=--xla_cpu_max_isa=AVX2 "),
+        ] {
+            let shown = command(&all, name).unwrap();
+            assert!(shown.starts_with(limit), "{name}: {shown}");
+        }
     }
 }

@@ -2,7 +2,12 @@
 
 use super::super::output::Subject;
 use super::report::{Report, median};
+use crate::machine;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// How the names of compiled PyTorch's rows begin.
+pub const COMPILED: &str = "PyTorch, compiled";
 
 /// The times of all programs, and where they were measured.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +51,24 @@ pub struct Row {
 }
 
 impl Row {
+    /// What `--log` writes of one round.
+    pub fn line(&self, round: usize, threads: usize, result: &Result<Report, String>) -> Value {
+        let (program, model, date) = (&self.program, &self.model, machine::date());
+        match result {
+            Ok(report) => json!({
+                "date": date, "round": round, "threads": threads, "program": program, "model": model, "report": report,
+            }),
+            Err(problem) => json!({
+                "date": date, "round": round, "threads": threads, "program": program, "model": model, "problem": problem,
+            }),
+        }
+    }
+
+    /// Whether it is compiled PyTorch, in bf16 or not.
+    pub fn is_compiled_torch(&self, bf16: bool) -> bool {
+        self.program.starts_with(COMPILED) && self.bf16 == bf16
+    }
+
     /// The shortest step of all rounds, in ms.
     pub fn min(&self) -> Option<f64> {
         self.complete()?.iter().map(|round| round.min_ms).min_by(f64::total_cmp)

@@ -82,7 +82,7 @@ fn head(text: &mut String, result: &PeersResult, corner: &str) {
     let _ = writeln!(text, "| {corner} | {models} |\n|{rules}");
 }
 
-/// Our times over those of the fastest other program, in fp32 and in bf16; none if no other program has a time.
+/// Our times over those of the fastest other program, in fp32 and in bf16, and our memory over PyTorch's; none if no other program has a time.
 fn ratios(text: &mut String, result: &PeersResult, programs: &[Rows]) {
     let mut lines = String::new();
     for ours in programs.iter().filter(|rows| rows[0].ours) {
@@ -92,6 +92,12 @@ fn ratios(text: &mut String, result: &PeersResult, programs: &[Rows]) {
                 let precision = if bf16 { "bf16" } else { "fp32" };
                 let _ = writeln!(lines, "| {} over {precision} | {} |", name(ours), cells.join(" | "));
             }
+        }
+    }
+    for ours in programs.iter().filter(|rows| rows[0].ours) {
+        let cells: Vec<String> = ours.iter().map(|row| memory_over_torch(result, row)).collect();
+        if cells.iter().any(|cell| cell != "–") {
+            let _ = writeln!(lines, "| {}, memory over PyTorch's | {} |", name(ours), cells.join(" | "));
         }
     }
     if !lines.is_empty() {
@@ -109,6 +115,15 @@ fn over_the_best(result: &PeersResult, row: &Row, bf16: bool) -> String {
     let pairs = row.rounds.iter().zip(&best.rounds).map(|(a, b)| a.median_ms / b.median_ms);
     let middle = median(pairs.collect()).unwrap_or(f64::NAN);
     format!("{:.2} ({middle:.2})", min / least)
+}
+
+/// The peak memory of `row` over that of compiled PyTorch in fp32 for the same model.
+fn memory_over_torch(result: &PeersResult, row: &Row) -> String {
+    let torch = result.rows.iter().find(|r| r.is_compiled_torch(false) && r.model == row.model);
+    match (row.mib(), torch.and_then(Row::mib)) {
+        (Some(ours), Some(theirs)) => format!("{:.2}", ours as f64 / theirs as f64),
+        _ => "–".to_owned(),
+    }
 }
 
 /// A program's name with its version, where it says one.
@@ -205,6 +220,7 @@ A training step in ms: the shortest of 3 rounds, and in brackets the median of t
 |---|---|---|
 | backpropane --math f32 over fp32 | 1.07 (1.20) | – |
 | backpropane --math f32 over bf16 | 2.00 (2.40) | 0.50 (0.50) |
+| backpropane --math f32, memory over PyTorch's | 1.00 | – |
 
 Ratios of the shortest steps, and in brackets the median over rounds of the ratio of medians.
 
