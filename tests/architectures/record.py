@@ -70,7 +70,7 @@ def make(name, keys):
             elif "embed_tokens" in param or "lm_head" in param:
                 w.normal_(0.0, 0.2 if is_gemma else 0.4)
             else:
-                w.normal_(0.0, 0.9 / w.shape[1] ** 0.5)
+                w.normal_(0.0, 0.7 / w.shape[1] ** 0.5)
     model = model.to(torch.bfloat16)
     model.save_pretrained(name)
     folder = pathlib.Path(name)

@@ -76,11 +76,12 @@ fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static st
     if what_for == Use::Kernels {
         parts.clear();
     }
-    let mask = TABLE * s * s;
+    let kinds = wide(c.layer_kinds().0.len());
+    let mask = TABLE * s * s * kinds;
     // Probabilities and their gradients: three fp16 surfaces, and working memory.
     let attention = if trains { mask + 16 * h * s * s } else { mask };
     parts.push((attention, "attention within a window", "`seq`, or `heads`,"));
-    let turn = if c.rope.kind == RopeKind::None { 0 } else { TABLE * (e * e + 2 * e * s) };
+    let turn = if c.rope.kind == RopeKind::None { 0 } else { TABLE * (e * e + 2 * e * s) * kinds };
     parts.push((turn, "the tables of RoPE", "`head_dim` or `seq`"));
     if what_for == Use::Kernels {
         return parts;

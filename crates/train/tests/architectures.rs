@@ -9,7 +9,20 @@ use train::formats::{Model, open_model};
 use train::model::{LADDER, Precision};
 use train::step::{Build, Network, StepGraph, Window};
 
-const NAMES: [&str; 3] = ["llama_bias", "qwen2", "qwen3_bias"];
+const NAMES: [&str; 12] = [
+    "llama_bias",
+    "qwen2",
+    "qwen3_bias",
+    "rope_linear",
+    "rope_dynamic",
+    "rope_llama3",
+    "rope_yarn",
+    "rope_longrope",
+    "rope_longrope_long",
+    "smollm3",
+    "mistral",
+    "qwen2_window",
+];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/architectures").join(name)

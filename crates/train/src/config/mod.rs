@@ -5,20 +5,25 @@
 
 mod hugging_face;
 mod init;
+mod layer_kind;
+mod layers;
 mod model;
 mod params;
 mod presets;
 mod problem;
 mod read;
+mod rope;
 mod short;
 mod validate;
 mod variant;
 
 pub use init::init_params;
 pub(crate) use init::symmetric;
+pub use layer_kind::{LayerKind, LayerRope};
 pub use model::{ModelConfig, Rope, RopeKind, Task};
 pub use params::{Init, ParamKind, ParamSpec};
 pub use presets::PRESETS;
+pub use rope::{Frequencies, RopeScaling};
 pub use variant::{Bias, Family, Variant};
 
 #[cfg(test)]

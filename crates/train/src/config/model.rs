@@ -115,7 +115,7 @@ impl ModelConfig {
     }
 
     /// Every key with its value; numbers in the shortest form that parses to the same bits.
-    fn described(&self) -> [(&'static str, String); 16] {
+    fn described(&self) -> [(&'static str, String); 18] {
         [
             ("dim", self.dim.to_string()),
             ("hidden", self.hidden.to_string()),
@@ -133,6 +133,8 @@ impl ModelConfig {
             ("task", self.task.to_string()),
             ("model_type", self.variant.family.names(self.qk_norm).0.to_owned()),
             ("bias", self.variant.bias.described()),
+            ("layer_types", self.described_layers()),
+            ("rope_scaling", format!("{:?}", self.variant.scaling)),
         ]
     }
 }

@@ -1,3 +1,5 @@
+mod variants;
+
 use super::*;
 use crate::error::TrainError;
 use proptest::prelude::*;
@@ -126,7 +128,7 @@ fn impossible_values_are_refused_with_key_values_and_remedy() {
     assert_eq!(
         hf(r#""model_type": "llama""#, r#""model_type": "gpt2""#),
         "`m.json`: `model_type` = \"gpt2\" is not supported\nhint: Use a model of one of the types \
-         `llama`, `qwen2`, `qwen3`."
+         `llama`, `mistral`, `qwen2`, `qwen3`, `smollm3`."
     );
     assert_eq!(
         hf(r#""attention_bias": false"#, r#""num_local_experts": 8"#),
@@ -136,7 +138,7 @@ fn impossible_values_are_refused_with_key_values_and_remedy() {
     assert_eq!(
         hf(r#""attention_bias": false"#, r#""sliding_window": 4096"#),
         "`m.json`: `sliding_window` = 4096 is not a setting of `llama` models\nhint: Set `model_type` to a type that has it \
-         (`qwen2`, `qwen3`), or remove `sliding_window` if the model was trained without it."
+         (`mistral`, `qwen2`, `qwen3`, `smollm3`), or remove `sliding_window` if the model was trained without it."
     );
     assert_eq!(hf(r#""vocab_size": 320,"#, ""), "`m.json`: `vocab_size` is missing\nhint: Add `vocab_size`.");
     assert_eq!(
@@ -235,75 +237,5 @@ proptest! {
             variant: Variant::default(),
         };
         prop_assert_eq!(parse_json(&config.to_hugging_face()).unwrap(), config);
-    }
-}
-
-#[test]
-fn plain_rope_may_be_named_and_scaled_rope_is_refused() {
-    let with = |keys: &str| {
-        let text = ModelConfig::preset("tiny").unwrap().to_hugging_face();
-        parse_json(&text.replacen('{', &format!("{{{keys},"), 1))
-    };
-    for plain in ["null", r#"{"rope_type": "default"}"#, r#"{"type": "default"}"#] {
-        assert!(with(&format!("\"rope_scaling\": {plain}")).is_ok(), "{plain}");
-    }
-    for scaled in [r#"{"rope_type": "yarn", "factor": 4.0}"#, r#"{"type": "linear"}"#, "{}"] {
-        let refused = refusal(with(&format!("\"rope_scaling\": {scaled}")));
-        assert!(refused.contains("`rope_scaling` = "), "{refused}");
-    }
-}
-
-#[test]
-fn keys_that_change_what_a_model_computes_are_never_ignored() {
-    let with = |keys: &str| {
-        let text = ModelConfig::preset("tiny").unwrap().to_hugging_face();
-        parse_json(&text.replacen('{', &format!("{{{keys},"), 1))
-    };
-    for (key, value) in [
-        ("num_experts", "60"),
-        ("moe_intermediate_size", "768"),
-        ("quantization_config", r#"{"bits": 4}"#),
-        ("embedding_multiplier", "12.0"),
-        ("logits_scaling", "8"),
-        ("partial_rotary_factor", "0.5"),
-        ("rope_interleaved", "true"),
-        ("vision_config", r#"{"depth": 2}"#),
-        ("hidden_activation", "\"relu\""),
-        ("is_encoder_decoder", "true"),
-        ("query_pre_attn_scalar", "256"),
-    ] {
-        let refused = refusal(with(&format!("\"{key}\": {value}")));
-        assert!(refused.contains(&format!("`{key}` = ")), "{refused}");
-    }
-    for keys in [
-        r#""loss": 5.1, "adamw": {"lr": 0.001}, "my_note": "a model", "_attn_implementation": "eager""#,
-        r#""attention_dropout": 0.1, "initializer_range": 0.02, "output_attentions": true, "use_cache": true"#,
-        r#""num_local_experts": null, "sliding_window": null, "mlp_bias": false, "residual_multiplier": 1.0"#,
-        r#""transformers.js_config": {"dtype": "q4"}, "is_llama_config": true, "rope_interleaved": false"#,
-    ] {
-        assert_eq!(with(keys).unwrap(), ModelConfig::preset("tiny").unwrap(), "{keys}");
-    }
-}
-
-#[test]
-fn biases_are_read_and_written_with_the_type_that_has_them() {
-    for (model_type, keys, bias) in [
-        ("llama", r#""attention_bias": true"#, Bias { qkv: true, out: true, mlp: false }),
-        ("llama", r#""mlp_bias": true"#, Bias { mlp: true, ..Bias::default() }),
-        ("qwen2", r#""rms_norm_eps": 1e-5"#, Bias { qkv: true, ..Bias::default() }),
-        ("qwen3", r#""attention_bias": true"#, Bias { qkv: true, out: true, mlp: false }),
-    ] {
-        let text = format!(
-            r#"{{"model_type": "{model_type}", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "vocab_size": 48, {keys}}}"#
-        );
-        let config = parse_json(&text).unwrap();
-        assert_eq!(config.variant.bias, bias, "{text}");
-        let specs = config.params();
-        assert_eq!(specs.last().map(|spec| spec.range().end), Some(config.param_count()), "{text}");
-        assert_eq!(specs.iter().any(|s| s.name == "model.layers.1.self_attn.o_proj.bias"), bias.out);
-        let written = config.to_hugging_face();
-        assert!(written.contains(&format!("\"model_type\": \"{model_type}\"")), "{written}");
-        assert_eq!(parse_json(&written).unwrap(), config);
     }
 }

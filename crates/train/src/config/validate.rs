@@ -1,7 +1,7 @@
 //! Validation of configurations.
 
 use super::problem::{Problem, Spelling};
-use super::{ModelConfig, RopeKind, Task};
+use super::{ModelConfig, RopeKind, RopeScaling, Task};
 
 /// Largest size of one axis: beyond any model, and small enough that products of three stay inside 64 bits.
 const MAX_AXIS: usize = 1 << 20;
@@ -56,6 +56,7 @@ pub(super) fn check(config: &ModelConfig, spelling: Spelling) -> Result<(), Prob
             return Err(Problem::value(k, problem, remedy));
         }
         positive(key("rope_theta"), c.rope.theta, "10000")?;
+        check_scaling(c)?;
     }
     positive(key("rms_eps"), c.rms_eps, "1e-5")?;
     check_vocab(c, key("vocab"))?;
@@ -69,6 +70,27 @@ pub(super) fn check(config: &ModelConfig, spelling: Spelling) -> Result<(), Prob
         return Err(Problem::value(k, problem, remedy));
     }
     Ok(())
+}
+
+/// Checks that RoPE's scaling fits the heads.
+fn check_scaling(c: &ModelConfig) -> Result<(), Problem> {
+    let pairs = c.head_dim / 2;
+    if let RopeScaling::LongRope { short_factor, long_factor, .. } = &c.variant.scaling {
+        for (key, list) in [("short_factor", short_factor), ("long_factor", long_factor)] {
+            if list.len() != pairs {
+                let problem =
+                    format!("`{key}` has {} numbers, and a head has {pairs} pairs of channels", list.len());
+                return Err(Problem::value(key, problem, format!("Give `{key}` {pairs} numbers.")));
+            }
+        }
+    }
+    let frequencies = c.variant.scaling.frequencies(c.rope.theta, c.head_dim, c.seq);
+    let is_usable = |x: &f64| x.is_finite() && *x > 0.0;
+    if frequencies.per_position.iter().chain([&frequencies.amplitude]).all(is_usable) {
+        return Ok(());
+    }
+    let problem = "`rope_scaling` makes frequencies that are no positive numbers";
+    Err(Problem::value("rope_scaling", problem, "Set its factors to those that the model was trained with."))
 }
 
 /// Checks that only language models have a vocabulary.

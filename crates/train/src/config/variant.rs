@@ -1,5 +1,7 @@
 //! The differences of a model from a plain llama.
 
+use super::{LayerKind, RopeScaling};
+
 /// The differences of a model from a plain llama; the default is none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Variant {
@@ -7,6 +9,10 @@ pub struct Variant {
     pub family: Family,
     /// The projections with a bias.
     pub bias: Bias,
+    /// How the frequencies of RoPE are scaled.
+    pub scaling: RopeScaling,
+    /// The kind of each layer; empty if all are plain.
+    pub layers: Vec<LayerKind>,
 }
 
 /// A family of models: Hugging Face's `model_type`, with its class.
@@ -17,6 +23,10 @@ pub enum Family {
     Llama,
     /// `qwen2`, which is also Qwen 2.5.
     Qwen2,
+    /// `mistral`.
+    Mistral,
+    /// `smollm3`.
+    SmolLm3,
 }
 
 /// The projections of a layer with a bias.
@@ -31,8 +41,13 @@ pub struct Bias {
 }
 
 /// Every `model_type` that is read, its family, and whether queries and keys have norms.
-const TYPES: [(&str, Family, bool); 3] =
-    [("llama", Family::Llama, false), ("qwen2", Family::Qwen2, false), ("qwen3", Family::Llama, true)];
+const TYPES: [(&str, Family, bool); 5] = [
+    ("llama", Family::Llama, false),
+    ("mistral", Family::Mistral, false),
+    ("qwen2", Family::Qwen2, false),
+    ("qwen3", Family::Llama, true),
+    ("smollm3", Family::SmolLm3, false),
+];
 
 impl Family {
     /// The family of this `model_type`, and whether its queries and keys have norms.
@@ -45,12 +60,24 @@ impl Family {
         TYPES.map(|(name, ..)| format!("`{name}`")).join(", ")
     }
 
+    /// The base of RoPE where the file has none.
+    pub(super) fn theta(self) -> f64 {
+        if self == Family::SmolLm3 { 2_000_000.0 } else { 10_000.0 }
+    }
+
+    /// Whether the classifier is the embedding where the file does not say.
+    pub(super) fn is_tied(self) -> bool {
+        self == Family::SmolLm3
+    }
+
     /// `model_type` and class of a model of this family, with or without norms of queries and keys.
     pub(super) fn names(self, qk_norm: bool) -> (&'static str, &'static str) {
         match self {
             Family::Llama if qk_norm => ("qwen3", "Qwen3ForCausalLM"),
             Family::Llama => ("llama", "LlamaForCausalLM"),
             Family::Qwen2 => ("qwen2", "Qwen2ForCausalLM"),
+            Family::Mistral => ("mistral", "MistralForCausalLM"),
+            Family::SmolLm3 => ("smollm3", "SmolLM3ForCausalLM"),
         }
     }
 }

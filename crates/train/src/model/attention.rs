@@ -1,7 +1,7 @@
 //! Attention as a program.
 
 use super::statement::Statement;
-use crate::config::{ParamKind, Rope, RopeKind};
+use crate::config::{Frequencies, LayerRope, ParamKind, Rope, RopeKind};
 use mil::{DType, Var};
 
 /// The value that the causal mask adds to a masked score: the lowest finite number in fp16, far below any score in fp32.
@@ -53,8 +53,11 @@ impl<'b> Statement<'b> {
         self.b.enter("scores");
         let rows = |x: Var<'b>, heads: usize| x.reshape(&[1, heads, e, s]).t(); // [1, heads, S, E]
         let grouped = |x: Var<'b>, last: usize| shaped(x, &[1, k, h / k * s, last]);
-        let mask =
-            self.table("mask", [1, 1, s, s], |n| if n % s <= n / s { 0.0 } else { masked(self.dtype) });
+        let window = self.kind.window.unwrap_or(s);
+        let mask = self.table("mask", [1, 1, s, s], |n| {
+            let (from, to) = (n / s, n % s);
+            if to <= from && from - to < window { 0.0 } else { masked(self.dtype) }
+        });
         let scores = grouped(rows(q, h), e).matmul(rows(key, k), false, true);
         let scores = shaped(scores, &[1, h, s, s]) + mask; //                  [1, H, S, S]
 
@@ -78,7 +81,13 @@ impl<'b> Statement<'b> {
             RopeKind::Interleaved => c / 2,
             _ => c % (e / 2),
         };
-        let angle = |n: usize| (n % s) as f64 * rope.theta.powf(-2.0 * pair(n / s) as f64 / e as f64);
+        let Frequencies { per_position, amplitude } = self.cfg.variant.scaling.frequencies(rope.theta, e, s);
+        // A layer without RoPE turns by no angle, so that all layers have the same operations.
+        let (amplitude, speed) = match self.kind.rope {
+            LayerRope::Global => (amplitude, 1.0),
+            LayerRope::None => (1.0, 0.0),
+        };
+        let angle = |n: usize| speed * (n % s) as f64 * per_position[pair(n / s)];
         let turn = |n: usize| {
             let (to, from) = (n / e, n % e);
             let (first, partner) = match rope.kind {
@@ -94,8 +103,8 @@ impl<'b> Statement<'b> {
             }
         };
         [
-            self.table("rope_cos", [1, 1, e, s], |n| angle(n).cos()),
-            self.table("rope_sin", [1, 1, e, s], |n| angle(n).sin()),
+            self.table("rope_cos", [1, 1, e, s], |n| amplitude * angle(n).cos()),
+            self.table("rope_sin", [1, 1, e, s], |n| amplitude * angle(n).sin()),
             self.table("rope_turn", [1, 1, e, e], turn),
         ]
     }

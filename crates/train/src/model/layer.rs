@@ -3,7 +3,7 @@
 use super::ModelError;
 use super::precision::Precision;
 use super::statement::{NormSite, Statement};
-use crate::config::{ModelConfig, ParamKind};
+use crate::config::{LayerKind, ModelConfig, ParamKind};
 use mil::grad::{Joint, backward};
 use mil::{Builder, Opset, ValueId};
 use std::collections::BTreeMap;
@@ -60,16 +60,26 @@ pub struct BiasGrad {
 }
 
 impl Layer {
-    /// Builds the layer of `cfg` and derives its gradient.
+    /// Builds the first layer of `cfg` and derives its gradient.
     ///
     /// # Errors
     /// If the configuration makes no valid program; does not happen with validated ones.
     pub fn new(cfg: &ModelConfig, precision: Precision) -> Result<Layer, ModelError> {
+        Layer::of_kind(cfg, cfg.layer_kind(0), precision)
+    }
+
+    /// Builds a layer of this `kind` of `cfg` and derives its gradient. Layers of different kinds differ in their constants
+    /// alone: they have the same operations and values.
+    ///
+    /// # Errors
+    /// As [`Layer::new`].
+    pub fn of_kind(cfg: &ModelConfig, kind: LayerKind, precision: Precision) -> Result<Layer, ModelError> {
         let builder = Builder::new("layer", Opset::Ios18);
         let (d, s) = (cfg.dim, cfg.seq);
         let mut l = Statement {
             b: &builder,
             cfg,
+            kind,
             dtype: precision.dtype(),
             weights: BTreeMap::new(),
             norms: Vec::new(),

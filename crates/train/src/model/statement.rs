@@ -1,6 +1,6 @@
 //! The forward program of a layer under construction: its inputs, weights, tables and norms.
 
-use crate::config::{ModelConfig, ParamKind};
+use crate::config::{LayerKind, ModelConfig, ParamKind};
 use mil::{Builder, DType, Tensor, TensorType, ValueId, Var};
 use std::collections::BTreeMap;
 
@@ -24,6 +24,7 @@ pub struct NormSite {
 pub(super) struct Statement<'b> {
     pub(super) b: &'b Builder,
     pub(super) cfg: &'b ModelConfig,
+    pub(super) kind: LayerKind,
     pub(super) dtype: DType,
     pub(super) weights: BTreeMap<ValueId, ParamKind>,
     pub(super) norms: Vec<NormSite>,

@@ -19,6 +19,8 @@ pub struct Build {
     pub host: Arc<dyn HostMath>,
     /// The weight mode.
     pub weights: WeightMode,
+    /// The number of kinds of layers: each has its own kernels, even if weights are on surfaces.
+    pub kinds: usize,
     /// Whether each value that a kernel reads has its own surface; this requires baked weights.
     pub separate_surfaces: bool,
 }
@@ -32,6 +34,7 @@ impl Build {
             plan: KernelPlan::six(),
             host: Arc::new(FastMath),
             weights: WeightMode::Auto,
+            kinds: 1,
             separate_surfaces: false,
         }
     }
@@ -51,7 +54,13 @@ impl Build {
     #[must_use]
     pub fn rung(self, rung: &Rung, cfg: &ModelConfig) -> Build {
         let weights = rung.weight_mode(self.weights).unwrap_or(WeightMode::Baked);
-        Build { plan: rung.plan(cfg), weights, separate_surfaces: rung.separate_surfaces, ..self }
+        Build {
+            plan: rung.plan(cfg),
+            weights,
+            separate_surfaces: rung.separate_surfaces,
+            kinds: cfg.layer_kinds().0.len(),
+            ..self
+        }
     }
 
     /// The kernels of `layer` for an engine of this kind.
@@ -69,7 +78,7 @@ impl Build {
     /// The number of programs of a model of `layers` layers on an engine of this kind.
     pub fn programs(&self, layers: usize, engine: Engine) -> u64 {
         let backward = if self.backward { self.plan.backward.len() } else { 0 };
-        let sets = if self.weights.is_dynamic(engine) { 1 } else { layers };
+        let sets = if self.weights.is_dynamic(engine) { self.kinds.min(layers) } else { layers };
         (sets * (self.plan.forward.len() + backward)) as u64
     }
 

@@ -23,10 +23,16 @@ pub(super) type Compiled = Handle<Box<dyn Kernel>>;
 
 /// The compiled kernels of a model.
 pub struct Kernels {
-    /// The programs of a layer's kernels.
+    /// The programs of the kernels of the first kind of layers; those of other kinds differ in constants alone.
     pub(super) specs: LayerKernels,
-    /// The kernels of each layer; one set for all of them if weights are on surfaces.
+    /// The kind of each layer.
+    kinds: Vec<usize>,
+    /// The programs of each kind.
+    of_kinds: Vec<LayerKernels>,
+    /// Sets of kernels: one for each layer, or for each kind of layers if weights are on surfaces.
     pub(super) compiled: Vec<Vec<Compiled>>,
+    /// The set of each layer.
+    sets: Vec<usize>,
     pub(super) device: Box<dyn Device>,
     /// The rung of the ladder, if the plan is one.
     pub(super) rung: Option<ChosenRung>,
@@ -39,32 +45,57 @@ impl std::fmt::Debug for Kernels {
 }
 
 impl Kernels {
-    /// Kernels `specs` for `device`, not yet compiled.
-    pub(super) fn new(specs: LayerKernels, device: Box<dyn Device>) -> Kernels {
-        Kernels { specs, compiled: Vec::new(), device, rung: None }
+    /// Kernels `of_kinds` for the layers of these `kinds` on `device`, not yet compiled.
+    ///
+    /// # Errors
+    /// `Internal`, if there is no kind.
+    pub(super) fn new(
+        of_kinds: Vec<LayerKernels>,
+        kinds: Vec<usize>,
+        device: Box<dyn Device>,
+    ) -> Result<Kernels, StepError> {
+        let specs = of_kinds.first().cloned().ok_or_else(|| StepError::internal("a model without layers"))?;
+        Ok(Kernels { specs, kinds, of_kinds, compiled: Vec::new(), sets: Vec::new(), device, rung: None })
     }
 
-    /// Compiles the first `used` kernels of `sets` layers; `progress` gets the number of layers compiled.
+    /// The programs of the kernels of `layer`.
+    pub(super) fn specs_of(&self, layer: usize) -> &[KernelSpec] {
+        self.of_kinds.get(self.kind(layer)).map_or(&[], |of| &of.kernels)
+    }
+
+    /// The kind of `layer`, in order of first use.
+    pub(super) fn kind(&self, layer: usize) -> usize {
+        self.kinds.get(layer).copied().unwrap_or(0)
+    }
+
+    /// Compiles the first `used` kernels of each layer, or of the first layer of each kind if `is_dynamic`; `progress` gets the
+    /// number of layers compiled.
     ///
     /// # Errors
     /// If the device refuses a kernel, or a weight has another size than in the kernel's program.
     pub(super) fn compile(
         &mut self,
-        (sets, used): (usize, usize),
+        (is_dynamic, used): (bool, usize),
         params: &Params,
         files: &WeightFiles,
         arena: &mut Arena,
         progress: &mut dyn FnMut(usize),
     ) -> Result<(), StepError> {
         let theta = params.theta.read()?;
-        for layer in 0..sets {
+        for layer in 0..self.kinds.len() {
+            let same = (0..layer).find(|&other| is_dynamic && self.kind(other) == self.kind(layer));
+            if let Some(other) = same {
+                self.sets.push(self.sets[other]);
+                continue;
+            }
             let mut set = Vec::new();
-            for (k, spec) in self.specs.kernels.iter().take(used).enumerate() {
+            for (k, spec) in self.specs_of(layer).iter().take(used).enumerate() {
                 let weights = LayerWeights { params, layer, theta: &theta };
                 let compile = |files: &Weights| load(self.device.as_ref(), spec, layer, files);
-                let kernel = files.with(k, spec, weights, compile)?;
+                let kernel = files.with((self.kind(layer), k), spec, weights, compile)?;
                 set.push(arena.cell(format!("L{layer}.{}", spec.name), kernel));
             }
+            self.sets.push(self.compiled.len());
             self.compiled.push(set);
             progress(layer + 1);
         }
@@ -73,7 +104,7 @@ impl Kernels {
 
     /// Kernel `k` of `layer`.
     pub(super) fn kernel(&self, k: usize, layer: usize) -> &Compiled {
-        &self.compiled[layer % self.compiled.len()][k]
+        &self.compiled[self.sets[layer]][k]
     }
 
     /// Every compiled kernel with its description.
@@ -86,7 +117,7 @@ impl Kernels {
         self.specs.kernels.len()
     }
 
-    /// Whether weights are on surfaces, so that one set of kernels serves all layers.
+    /// Whether weights are on surfaces, so that one set of kernels serves all layers of a kind.
     pub fn is_dynamic(&self) -> bool {
         self.all().any(|(_, spec)| !spec.input_weights.is_empty())
     }

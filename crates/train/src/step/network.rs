@@ -65,14 +65,22 @@ impl Network {
         let params = Params::new(cfg, theta, &mut arena, |_| build.backward)?;
         let info = device.info();
         let (engine, math) = (info.engine, info.math);
-        check_budget(device.as_ref(), build.programs(cfg.layers, engine))?;
-        let layer = Layer::new(cfg, build.precision)?;
+        let (kinds, kind_of) = cfg.layer_kinds();
+        let programs = Build { kinds: kinds.len(), ..build.clone() }.programs(cfg.layers, engine);
+        check_budget(device.as_ref(), programs)?;
+        let layers = kinds.iter().map(|&kind| Layer::of_kind(cfg, kind, build.precision));
+        let layers = layers.collect::<Result<Vec<Layer>, _>>()?;
         let is_dynamic = build.weights.is_dynamic(engine) && !build.separate_surfaces;
-        let specs = build.kernels(&layer, engine)?;
+        let of_kinds = layers.iter().map(|layer| build.kernels(layer, engine));
+        let of_kinds = of_kinds.collect::<Result<Vec<_>, _>>()?;
+        let mut kernels = Kernels::new(of_kinds, kind_of, device)?;
+        // Values and kernels are the same in all kinds.
+        let layer = layers.into_iter().next().ok_or_else(|| StepError::internal("a model without layers"))?;
+        let specs = &kernels.specs;
         let host_norms = specs.host_norms(&layer);
         let sizes =
-            Sizes { cfg, layer: &layer, kernels: &specs, host_norms: &host_norms, backward: build.backward };
-        let buffers = Buffers::new(&sizes, device.as_ref(), &mut arena)?;
+            Sizes { cfg, layer: &layer, kernels: specs, host_norms: &host_norms, backward: build.backward };
+        let buffers = Buffers::new(&sizes, kernels.device.as_ref(), &mut arena)?;
         let used = buffers.activations.kernels();
         for input in specs.kernels.iter().take(used).flat_map(|k| &k.inputs) {
             if input.from == Provider::Host && buffers.activations.host(0, input.value).is_none() {
@@ -81,10 +89,8 @@ impl Network {
             }
         }
         pool.install(|| check_weights(&params, &layer))?;
-        let mut files = WeightFiles::new(used);
-        let mut kernels = Kernels::new(specs, device);
-        let sets = if is_dynamic { 1 } else { cfg.layers };
-        kernels.compile((sets, used), &params, &files, &mut arena, progress)?;
+        let mut files = WeightFiles::new(kinds.len(), used);
+        kernels.compile((is_dynamic, used), &params, &files, &mut arena, progress)?;
         files.clear();
         let sync = WeightSync::new(&params, &kernels, &buffers.activations, files);
         if is_dynamic {

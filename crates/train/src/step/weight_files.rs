@@ -14,26 +14,27 @@ pub(super) struct LayerWeights<'a> {
     pub theta: &'a [f32],
 }
 
-/// The weight files of each kernel, reused for all layers; created on first use.
+/// The weight files of each kernel of each kind of layers, reused for all layers of the kind; created on first use.
 #[derive(Debug)]
-pub(super) struct WeightFiles(Vec<Mutex<Option<Weights>>>);
+pub(super) struct WeightFiles(Vec<Vec<Mutex<Option<Weights>>>>);
 
 impl WeightFiles {
-    /// Without files, for this number of kernels.
-    pub(super) fn new(kernels: usize) -> WeightFiles {
-        WeightFiles((0..kernels).map(|_| Mutex::default()).collect())
+    /// Without files, for these numbers of kinds and kernels.
+    pub(super) fn new(kinds: usize, kernels: usize) -> WeightFiles {
+        let kernels = || (0..kernels).map(|_| Mutex::default()).collect();
+        WeightFiles((0..kinds).map(|_| kernels()).collect())
     }
 
-    /// Calls `f` with the files of kernel `k` filled with the weights of `layer`.
+    /// Calls `f` with the files of kernel `k` of this `kind` of layers filled with the weights of `layer`.
     pub(super) fn with<R>(
         &self,
-        k: usize,
+        (kind, k): (usize, usize),
         spec: &KernelSpec,
         LayerWeights { params, layer, theta }: LayerWeights<'_>,
         f: impl FnOnce(&Weights) -> Result<R, StepError>,
     ) -> Result<R, StepError> {
         let blob = |source| StepError::Blob { kernel: spec.name.clone(), source };
-        let mut kept = self.0[k].lock()?;
+        let mut kept = self.0[kind][k].lock()?;
         let made = match kept.take() {
             Some(files) => files,
             None => spec.empty_weights().map_err(blob)?,
@@ -45,6 +46,6 @@ impl WeightFiles {
 
     /// Drops all files; they are created again on next use.
     pub(super) fn clear(&mut self) {
-        self.0.iter_mut().for_each(|files| *files = Mutex::default());
+        self.0.iter_mut().flatten().for_each(|files| *files = Mutex::default());
     }
 }

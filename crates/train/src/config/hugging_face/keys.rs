@@ -18,18 +18,21 @@ const READ: &[(&str, &[&str])] = &[
     ("rope_parameters", &[]),
     ("tie_word_embeddings", &[]),
     ("max_position_embeddings", &[]),
+    ("original_max_position_embeddings", &[]),
     ("qk_norm", &[]),
     ("hidden_act", &[]),
-    ("attention_bias", &["llama", "qwen3"]),
-    ("mlp_bias", &["llama"]),
+    ("attention_bias", &["llama", "qwen3", "smollm3"]),
+    ("mlp_bias", &["llama", "smollm3"]),
     ("use_sliding_window", WINDOWS),
-    ("sliding_window", WINDOWS),
+    ("sliding_window", &["mistral", "qwen2", "qwen3", "smollm3"]),
     ("max_window_layers", WINDOWS),
-    ("layer_types", WINDOWS),
+    ("layer_types", &["mistral", "qwen2", "qwen3", "smollm3"]),
+    ("no_rope_layers", &["smollm3"]),
+    ("no_rope_layer_interval", &["smollm3"]),
 ];
 
-/// The types with layers that see a part of the window.
-const WINDOWS: &[&str] = &["qwen2", "qwen3"];
+/// The types with a switch for windows.
+const WINDOWS: &[&str] = &["qwen2", "qwen3", "smollm3"];
 
 /// Keys that name a part of the model and change nothing that a trained model computes.
 const HARMLESS: &[&str] = &[
@@ -143,7 +146,7 @@ pub(super) fn not_built(key: &str, value: &str) -> Problem {
 }
 
 /// Whether a value means that the model does without the key.
-fn is_neutral(value: &Value) -> bool {
+pub(super) fn is_neutral(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
         Value::Bool(true) => false,
@@ -155,7 +158,7 @@ fn is_neutral(value: &Value) -> bool {
 }
 
 /// A value for a message, shortened.
-fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     const MOST: usize = 60;
     let text = value.to_string();
     match text.char_indices().nth(MOST) {

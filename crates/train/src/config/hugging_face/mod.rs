@@ -6,15 +6,19 @@
 //! and defaults: transformers 5.24, `models/*/configuration_*.py`.
 
 mod keys;
+mod layers;
+mod rope;
 mod write;
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use layers::LayerKeys;
+
 use super::problem::{Problem, Spelling};
 use super::short::default_head_dim;
 use super::variant::{Bias, Family, Variant};
-use super::{ModelConfig, Rope, RopeKind, Task, validate};
+use super::{ModelConfig, Rope, RopeKind, RopeScaling, Task, validate};
 
 /// The longest default window where the file has only the model's maximum: attention takes S² memory, so a maximum of
 /// 40960 would be too long for training.
@@ -37,23 +41,22 @@ struct ConfigJson {
     rms_norm_eps: Option<f64>,
     rope_theta: Option<f64>,
     rope_scaling: Option<Value>,
-    rope_parameters: Option<RopeParameters>,
+    rope_parameters: Option<Value>,
     tie_word_embeddings: Option<bool>,
     max_position_embeddings: Option<usize>,
+    original_max_position_embeddings: Option<usize>,
     seq_len: Option<usize>,
     qk_norm: Option<bool>,
     hidden_act: Option<String>,
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
     use_sliding_window: Option<bool>,
+    sliding_window: Option<usize>,
+    max_window_layers: Option<usize>,
+    layer_types: Option<Vec<String>>,
+    no_rope_layers: Option<Vec<usize>>,
+    no_rope_layer_interval: Option<usize>,
     backpropane: Option<Ours>,
-}
-
-/// Settings of RoPE in newer files.
-#[derive(Deserialize)]
-struct RopeParameters {
-    rope_theta: Option<f64>,
-    rope_type: Option<String>,
 }
 
 /// Keys of our own.
@@ -83,12 +86,14 @@ pub(super) fn from_json(text: &str, value: &Value) -> Result<ModelConfig, Proble
     let dim = needed("dim", json.hidden_size)?;
     let heads = needed("heads", json.num_attention_heads)?;
     let bias = json.bias(family);
+    let (theta, scaling) = json.rope(family)?;
+    let layers = needed("layers", json.num_hidden_layers)?;
+    let kinds = json.layer_keys().kinds(model_type, layers)?;
     let ours = json.backpropane.unwrap_or_default();
-    let rope_theta = json.rope_parameters.and_then(|p| p.rope_theta).or(json.rope_theta);
     let config = ModelConfig {
         dim,
         hidden: needed("hidden", json.intermediate_size)?,
-        layers: needed("layers", json.num_hidden_layers)?,
+        layers,
         heads,
         kv_heads: json.num_key_value_heads.unwrap_or(heads),
         head_dim: match json.head_dim {
@@ -102,11 +107,11 @@ pub(super) fn from_json(text: &str, value: &Value) -> Result<ModelConfig, Proble
             .or(json.seq_len)
             .unwrap_or_else(|| json.max_position_embeddings.unwrap_or(DEFAULT_MAX_SEQ).min(DEFAULT_MAX_SEQ)),
         rms_eps: json.rms_norm_eps.unwrap_or(1e-6),
-        rope: Rope { kind: ours.rope.unwrap_or(RopeKind::RotateHalf), theta: rope_theta.unwrap_or(10_000.0) },
+        rope: Rope { kind: ours.rope.unwrap_or(RopeKind::RotateHalf), theta },
         qk_norm: ours.qk_norm.or(json.qk_norm).unwrap_or(has_qk_norm),
-        tied: json.tie_word_embeddings.unwrap_or(false),
+        tied: json.tie_word_embeddings.unwrap_or(family.is_tied()),
         task: ours.task.unwrap_or(Task::Language),
-        variant: Variant { family, bias },
+        variant: Variant { family, bias, scaling, layers: kinds },
     };
     validate::check(&config, spelling)?;
     Ok(config)
@@ -123,27 +128,35 @@ impl ConfigJson {
         }
     }
 
+    /// The keys about layers.
+    fn layer_keys(&self) -> LayerKeys<'_> {
+        LayerKeys {
+            use_sliding_window: self.use_sliding_window.unwrap_or(false),
+            sliding_window: self.sliding_window,
+            max_window_layers: self.max_window_layers,
+            layer_types: self.layer_types.as_deref(),
+            no_rope_layers: self.no_rope_layers.as_deref(),
+            no_rope_layer_interval: self.no_rope_layer_interval,
+        }
+    }
+
+    /// Base and scaling of RoPE.
+    fn rope(&self, family: Family) -> Result<(f64, RopeScaling), Problem> {
+        let around = rope::Around {
+            theta: self.rope_theta.unwrap_or(family.theta()),
+            most: self.max_position_embeddings,
+            original: self.original_max_position_embeddings,
+        };
+        let (name, map) = rope::settings(self.rope_scaling.as_ref(), self.rope_parameters.as_ref())?;
+        rope::scaling(name, &map, around)
+    }
+
     /// Refuses values that change what the model computes and that this program does not implement.
     fn refuse_unsupported(&self) -> Result<(), Problem> {
-        let rope_type = self.rope_parameters.as_ref().and_then(|p| p.rope_type.as_deref());
-        let foreign_rope = rope_type.filter(|&t| t != "default").map(str::to_owned);
-        // `rope_type` was called `type`; `default` is plain RoPE.
-        let is_plain =
-            |v: &Value| v.is_null() || v.get("rope_type").or(v.get("type")).is_some_and(|t| t == "default");
-        let scaling = self.rope_scaling.as_ref().filter(|v| !is_plain(v)).map(Value::to_string);
         let act = self.hidden_act.clone().filter(|act| act != "silu").map(|act| format!("\"{act}\""));
-        let on = |flag: Option<bool>| flag.filter(|&on| on).map(|_| "true".to_owned());
-        let unsupported = [
-            ("rope_scaling", scaling),
-            ("rope_parameters.rope_type", foreign_rope),
-            ("hidden_act", act),
-            ("use_sliding_window", on(self.use_sliding_window)),
-        ];
-        for (key, value) in unsupported {
-            if let Some(value) = value {
-                return Err(keys::not_built(key, &value));
-            }
+        match act {
+            Some(act) => Err(keys::not_built("hidden_act", &act)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::OURS;
-use crate::config::{ModelConfig, RopeKind, Task};
+use crate::config::{Family, LayerRope, ModelConfig, RopeKind, RopeScaling, Task};
 
 impl ModelConfig {
     /// The configuration as the text of a Hugging Face `config.json`; [`ModelConfig::read`] reads it back
@@ -58,8 +58,40 @@ impl ModelConfig {
             },
         });
         let Value::Object(mut keys) = keys else { return Map::new() };
+        if let RopeScaling::Dynamic { trained, .. } = self.variant.scaling {
+            keys.insert("max_position_embeddings".to_owned(), json!(trained));
+        }
+        if self.variant.scaling != RopeScaling::Default {
+            keys.insert("rope_scaling".to_owned(), json!(self.variant.scaling));
+        }
         if bias.mlp {
             keys.insert("mlp_bias".to_owned(), json!(true));
+        }
+        keys.extend(self.layer_keys());
+        keys
+    }
+
+    /// The keys about kinds of layers; none if all are plain.
+    fn layer_keys(&self) -> Map<String, Value> {
+        let layers = &self.variant.layers;
+        let mut keys = Map::new();
+        let window = layers.iter().find_map(|kind| kind.window);
+        match self.variant.family {
+            Family::Mistral => _ = keys.insert("sliding_window".to_owned(), json!(window)),
+            _ if layers.is_empty() => return keys,
+            _ => {
+                let types = layers.iter().map(|kind| match kind.window {
+                    Some(_) => "sliding_attention",
+                    None => "full_attention",
+                });
+                keys.insert("layer_types".to_owned(), types.collect());
+                keys.insert("sliding_window".to_owned(), json!(window));
+                keys.insert("use_sliding_window".to_owned(), json!(window.is_some()));
+            }
+        }
+        if self.variant.family == Family::SmolLm3 {
+            let has_rope = layers.iter().map(|kind| usize::from(kind.rope != LayerRope::None));
+            keys.insert("no_rope_layers".to_owned(), has_rope.collect());
         }
         keys
     }

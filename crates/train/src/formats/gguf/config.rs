@@ -92,15 +92,13 @@ pub fn config_keys(header: &Header) -> Result<Map<String, Json>, KeyError> {
 
 /// Refuses what changes the results and is not built: keys, and the values that change nothing.
 fn check_absent(header: &Header, architecture: &str) -> Result<(), KeyError> {
-    let neutral: [(&str, &[f64]); 8] = [
+    let neutral: [(&str, &[f64]); 6] = [
         ("attention.causal", &[1.0]),
         ("expert_count", &[0.0]),
         ("attention.scale", &[0.0]),
         ("logit_scale", &[0.0, 1.0]),
         ("embedding_scale", &[0.0, 1.0]),
         ("residual_scale", &[0.0, 1.0]),
-        ("rope.scaling.factor", &[0.0, 1.0]),
-        ("rope.scale_linear", &[0.0, 1.0]),
     ];
     for (key, values) in neutral {
         let key = format!("{architecture}.{key}");
@@ -118,19 +116,10 @@ fn check_absent(header: &Header, architecture: &str) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// Refuses unsupported variants of RoPE.
+/// Refuses RoPE of a part of a head.
 fn check_rope(header: &Header, architecture: &str, keys: &Map<String, Json>) -> Result<(), KeyError> {
     let own = |key: &str| format!("{architecture}.{key}");
     let unsupported = |key: String, got: String| Err(KeyError::Unsupported { key, got });
-    if let Some(kind) = text(header, &own("rope.scaling.type"))?.filter(|&kind| kind != "none") {
-        return unsupported(own("rope.scaling.type"), format!("\"{}\"", printable(kind)));
-    }
-    if header.tensor("rope_freqs.weight").is_some() {
-        return unsupported(
-            "rope_freqs.weight".to_owned(),
-            "a table of divisors (Llama 3 scaling)".to_owned(),
-        );
-    }
     let number = |key: &str| keys.get(key).and_then(Json::as_u64);
     let width =
         number("head_dim").or_else(|| number("hidden_size")?.checked_div(number("num_attention_heads")?));
@@ -187,7 +176,7 @@ pub(super) fn integer(header: &Header, key: &str) -> Result<Option<u64>, KeyErro
     }
 }
 
-fn float(header: &Header, key: &str) -> Result<Option<f64>, KeyError> {
+pub(super) fn float(header: &Header, key: &str) -> Result<Option<f64>, KeyError> {
     match header.get(key) {
         None => Ok(None),
         Some(MetadataValue::Float(x)) if x.is_finite() => Ok(Some(*x)),

@@ -6,6 +6,7 @@
 mod blocks;
 mod config;
 mod header;
+mod rope;
 mod tokenizer;
 
 use std::fs::File;
@@ -13,7 +14,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::metadata::FolderMetadata;
-use super::rope;
+use super::rope as rows;
 use super::source::{Candidate, Model, ModelSource};
 use super::weights::check_finite;
 use crate::config::{ModelConfig, RopeKind};
@@ -83,7 +84,10 @@ impl<'p> Open<'p> {
             e => damaged(path, &e),
         })?;
         check_parts(&header).map_err(|e| unfit(path, &e))?;
-        let keys = config_keys(&header).map_err(|e| unfit(path, &e))?;
+        let mut file = File::open(path).map_err(reading())?;
+        let tables = rope::tables(&header, |info, to| decode(&mut file, info, to)).map_err(reading())?;
+        let mut keys = config_keys(&header).map_err(|e| unfit(path, &e))?;
+        rope::add_scaling(&header, &tables, &mut keys).map_err(|e| unfit(path, &e))?;
         let config = match ModelConfig::from_json_in(path, &Value::from(keys.clone()).to_string()) {
             // The keys that it names are not those of the file.
             Err(TrainError::ConfigValue { problem, .. }) => {
@@ -128,8 +132,11 @@ impl<'p> Open<'p> {
             }
             infos.push(info);
         }
-        if let Some(extra) =
-            self.header.tensors.iter().find(|t| !infos.iter().any(|info| info.name == t.name))
+        if let Some(extra) = self
+            .header
+            .tensors
+            .iter()
+            .find(|t| !infos.iter().any(|info| info.name == t.name) && !rope::TABLES.contains(&&*t.name))
         {
             return Err(TrainError::TensorUnexpected { path: path.to_owned(), name: extra.name.clone() });
         }
@@ -144,7 +151,7 @@ impl<'p> Open<'p> {
             let numbers = &mut params[spec.range()];
             decode(&mut file, info, numbers).map_err(TrainError::io("read", path))?;
             check_finite(path, &info.name, numbers)?;
-            rope::to_folder_order(&stored, spec, numbers);
+            rows::to_folder_order(&stored, spec, numbers);
         }
         Ok(params)
     }

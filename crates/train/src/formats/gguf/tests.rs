@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::blocks::BlockFormat;
 use super::header::MetadataValue;
 use super::*;
+use crate::config::RopeScaling;
 use crate::fs::TensorFile;
 use serde_json::Value as Json;
 
@@ -158,7 +159,8 @@ fn with_keys(keys: &[(&str, MetadataValue)]) -> Result<Option<String>, KeyError>
         header.keys.retain(|(k, _)| k != key);
         header.keys.push(((*key).to_owned(), value.clone()));
     }
-    config_keys(&header)?;
+    let mut found = config_keys(&header)?;
+    rope::add_scaling(&header, &rope::Tables::new(), &mut found)?;
     check_parts(&header)?;
     tokenizer::tokenizer_json(&header)
 }
@@ -167,9 +169,7 @@ fn with_keys(keys: &[(&str, MetadataValue)]) -> Result<Option<String>, KeyError>
 fn what_would_change_the_results_unseen_is_refused() {
     let float = |x: f64| MetadataValue::Float(x);
     for (key, value) in [
-        ("llama.rope.scaling.factor", float(4.0)),
-        ("llama.rope.scale_linear", float(0.5)),
-        ("llama.rope.scaling.type", MetadataValue::Str("yarn".to_owned())),
+        ("llama.rope.scaling.type", MetadataValue::Str("sinks".to_owned())),
         ("llama.attention.causal", MetadataValue::Bool(false)),
         ("llama.expert_count", MetadataValue::Int(8)),
         ("llama.logit_scale", float(0.1)),
@@ -200,6 +200,35 @@ fn names_are_those_of_llama_cpp() {
     ] {
         assert_eq!(tensor_name(hf).as_deref(), gguf, "{hf}");
     }
+}
+
+#[test]
+fn scaled_rope_has_the_keys_of_hugging_face() {
+    let path = file("spm.gguf");
+    let mut header = Open::new(&path).unwrap().header;
+    let mut set = |key: &str, value| header.keys.push((format!("llama.rope.{key}"), value));
+    set("scaling.factor", MetadataValue::Float(4.0));
+    let scaling = |header: &Header, tables: &rope::Tables| {
+        let mut keys = config_keys(header).unwrap();
+        rope::add_scaling(header, tables, &mut keys).unwrap();
+        ModelConfig::from_json_in(&path, &Json::from(keys).to_string()).unwrap().variant.scaling
+    };
+    assert_eq!(scaling(&header, &rope::Tables::new()), RopeScaling::Linear { factor: 4.0 });
+    header.keys.push(("llama.rope.scaling.type".to_owned(), MetadataValue::Str("yarn".to_owned())));
+    let found = scaling(&header, &rope::Tables::new());
+    let want = 0.1 * 4f64.ln() + 1.0;
+    assert!(
+        matches!(found, RopeScaling::Yarn { attention_factor, original_max_position_embeddings: 64, .. }
+        if attention_factor == want),
+        "{found:?}"
+    );
+    header.keys.retain(|(key, _)| !key.contains("scaling"));
+    let divisors = vec![1.0, 1.5, 2.0, 3.0];
+    let tables = rope::Tables::from([("rope_freqs.weight", divisors)]);
+    let found = scaling(&header, &tables);
+    let want = vec![1.0, 1.5, 2.0, 3.0];
+    assert!(matches!(found, RopeScaling::LongRope { short_factor, long_factor, attention_factor: 1.0, .. }
+        if short_factor == want && long_factor == want));
 }
 
 #[test]
