@@ -3,6 +3,7 @@
 use crate::ui::Ui;
 use crate::units;
 use ane::MatmulPrecision;
+use softane::gemm::{GemmKernel, saves_time};
 use train::config::ModelConfig;
 use train::run::{Options, Run, Settings};
 
@@ -27,13 +28,7 @@ pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
         "engine",
         format!("{}: {}, {}", device.name, device.chip, units::plural(device.threads, "thread")),
     ));
-    if device.math != MatmulPrecision::F32 && !softane::gemm::saves_time(device.math) {
-        let other = match softane::gemm::saves_time(MatmulPrecision::Int16) {
-            true => "--math int16 takes less, and is closer to f32",
-            false => "--math f32 takes as long",
-        };
-        rows.push(("products", format!("{} saves no time on this processor: {other}", device.math.name())));
-    }
+    rows.push(("products", products_line(device.math)));
     let kernels = run.kernels_per_layer();
     let dispatches = kernels * cfg.layers * settings.windows();
     let each =
@@ -49,6 +44,19 @@ pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
     for (name, text) in rows {
         ui.say(format!("{} {text}", ui.dim(&format!("{name:<8}"))));
     }
+}
+
+/// The precision of products, and the micro-kernel that computes them.
+fn products_line(math: MatmulPrecision) -> String {
+    let line = format!("{}, micro-kernel {}", math.name(), GemmKernel::from(math).name());
+    if math == MatmulPrecision::F32 || saves_time(math) {
+        return line;
+    }
+    let other = match saves_time(MatmulPrecision::Int16) {
+        true => "--math int16 takes less, and is closer to f32",
+        false => "--math f32 takes as long",
+    };
+    format!("{line}; saves no time on this processor: {other}")
 }
 
 fn model_line(model: &str, cfg: &ModelConfig) -> String {

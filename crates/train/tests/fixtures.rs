@@ -34,6 +34,8 @@ fn check(
     l2: f64,
     cosine: f64,
 ) {
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    with_tiles();
     let dir = fixtures();
     let mut cfg = ModelConfig::read(&dir.join(format!("{name}.json"))).expect("config");
     let bytes = std::fs::read(dir.join(format!("{name}.safetensors"))).expect("fixture");
@@ -95,10 +97,37 @@ fn gradients_of_integer_products_in_fp16() {
     }
 }
 
+/// Makes tile instructions work, before anything computes: emulated where the processor has none.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn with_tiles() {
+    fake_amx::install();
+    assert!(softane::tile_unit::emulate(), "something has computed before");
+}
+
+// As f32: factors in fp16 are exact as two bf16, and products are off by at most 2⁻¹⁶.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn gradients_of_split_products_in_fp16() {
+    for name in ["llama_mha", "llama_gqa", "qwen3_tiny"] {
+        check(name, (Precision::F16, MatmulPrecision::F16x3), 2e-3, 2e-2, 0.9995);
+    }
+}
+
+// bf16 keeps 8 bits: 2e-3 a rounding, eight times as much as fp16.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn gradients_of_bf16_products_in_fp16() {
+    for name in ["llama_mha", "llama_gqa", "qwen3_tiny"] {
+        check(name, (Precision::F16, MatmulPrecision::Bf16), 1e-2, 1e-1, 0.995);
+    }
+}
+
 /// llama2.c's model beside PyTorch's numbers for it: rows of queries and keys change their order on the way in, so
 /// gradients have the same size in every weight.
 #[test]
 fn stories260k_is_what_pytorch_says() {
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    with_tiles();
     let model = train::formats::open_model(&fixtures().join("stories260K.bin"), None).expect("a model");
     let reference = std::fs::read_to_string(fixtures().join("stories260K.reference.json")).expect("a file");
     let reference: serde_json::Value = serde_json::from_str(&reference).expect("JSON");

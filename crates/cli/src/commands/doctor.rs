@@ -11,6 +11,7 @@ use ane::apple::{Examination, MemberKind, examine};
 use ane::{DeviceError, DeviceInfo, DeviceKind, DeviceOptions, SoftOptions};
 use anelint::self_test::{self, SelfTest};
 use serde::Serialize;
+use softane::gemm::GemmKernel;
 use std::fmt::Write;
 
 pub use args::DoctorArgs;
@@ -25,8 +26,20 @@ struct Diagnosis {
     /// Why there is none, or none that can be used.
     problem: Option<String>,
     members: Vec<Member>,
+    products: Products,
     tried: Tried,
     healthy: bool,
+}
+
+/// How this processor multiplies matrices.
+#[derive(Debug, Serialize)]
+struct Products {
+    /// What `--math auto` is here.
+    auto: &'static str,
+    /// The micro-kernels that it can run, of one arithmetic the best first.
+    kernels: Vec<&'static str>,
+    /// Why none of them uses a tile unit.
+    no_tile_unit: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,6 +104,11 @@ fn diagnose() -> Result<Diagnosis, CommandError> {
         neural_engine: problem.is_none(),
         problem: problem.map(|e| e.to_string()),
         members: members(examination),
+        products: Products {
+            auto: softane::gemm::auto().name(),
+            kernels: GemmKernel::names(),
+            no_tile_unit: softane::tile_unit::status().err().map(|e| e.to_string()),
+        },
         tried: Tried { engine: engine.to_string(), name, trials },
         healthy,
     })
@@ -146,6 +164,11 @@ impl Diagnosis {
                 line("instead", format!("trying the {}, which runs the same programs", self.tried.name));
             }
         }
+        line("kernels", self.products.kernels.join(", "));
+        if let Some(reason) = &self.products.no_tile_unit {
+            line("AMX", format!("not used: {reason}"));
+        }
+        line("products", format!("--math auto is {}", self.products.auto));
         for t in &self.tried.trials {
             let verdict = match (&t.problem, t.passed, t.largest_difference) {
                 (Some(problem), ..) => format!("FAILED: {problem}"),

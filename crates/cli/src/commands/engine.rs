@@ -20,11 +20,12 @@ pub struct EngineArgs {
         value_parser = named(DeviceKind::ALL, DeviceKind::name))]
     device: DeviceKind,
 
-    /// Precision of matrix products on the CPU: f32, exact; int16, with factors rounded to 12 bits relative to the largest
-    /// of their block, about as accurate as half precision; bf16, with factors rounded to 8 bits. int16 and bf16 are up to
-    /// twice as fast where the processor has instructions for them [default: f32; a resumed run's own]
+    /// Precision of matrix products on the CPU: auto, the fastest of f16x3 and f32 that the processor has; f32, exact; f16x3,
+    /// exact for factors in half precision, in three products on Intel's tile unit (AMX); int16, with factors rounded to 12
+    /// bits relative to the largest of their block; bf16, with factors rounded to 8 bits, on AMX or AVX-512 [default: auto,
+    /// f32 with --storage f32; a resumed run's own]
     #[arg(long, value_name = "MATH", value_parser = math())]
-    pub math: Option<MatmulPrecision>,
+    math: Option<MathChoice>,
 
     /// Programs that a process may compile [default: 100 on the Neural Engine, no limit on the software engine]. With a
     /// limit the software engine recompiles for each change of weights, as the Neural Engine does. When the budget is
@@ -33,12 +34,45 @@ pub struct EngineArgs {
     compile_budget: Option<u32>,
 }
 
+/// The value of `--math`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MathChoice {
+    /// The fastest precision in the class of half-precision storage; a resumed run keeps its own.
+    #[default]
+    Auto,
+    /// This one.
+    Fixed(MatmulPrecision),
+}
+
+impl MathChoice {
+    /// Its name on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            MathChoice::Auto => "auto",
+            MathChoice::Fixed(math) => math.name(),
+        }
+    }
+
+    /// The precision, unless it is `auto`.
+    pub fn fixed(self) -> Option<MatmulPrecision> {
+        match self {
+            MathChoice::Auto => None,
+            MathChoice::Fixed(math) => Some(math),
+        }
+    }
+}
+
 impl EngineArgs {
+    /// The precision of products, if the user chose one.
+    pub fn given_math(self) -> Option<MatmulPrecision> {
+        self.math.and_then(MathChoice::fixed)
+    }
+
     /// The options of the engine.
     pub fn device(self) -> ane::DeviceOptions {
         ane::DeviceOptions {
             engine: self.device,
-            math: self.math.unwrap_or_default(),
+            math: self.given_math().unwrap_or_else(softane::gemm::auto),
             compile_budget: self.compile_budget,
             explain: Some(anelint::explain),
             ..ane::DeviceOptions::default()
@@ -71,7 +105,8 @@ pub struct ModelArgs {
 impl ModelArgs {
     /// The options of the engine, with the weight mode.
     pub fn device(self) -> ane::DeviceOptions {
-        ane::DeviceOptions { weights: self.weights, ..self.engine.device() }
+        let math = self.engine.given_math().unwrap_or_else(|| self.storage().auto_math());
+        ane::DeviceOptions { weights: self.weights, math, ..self.engine.device() }
     }
 
     /// The element type of programs and surfaces.
@@ -139,8 +174,12 @@ pub fn named<T: Copy + Send + Sync + 'static, const N: usize>(
 }
 
 /// A parser for the precision of matrix products.
-pub fn math() -> impl TypedValueParser<Value = MatmulPrecision> {
-    named(MatmulPrecision::ALL, MatmulPrecision::name)
+pub fn math() -> impl TypedValueParser<Value = MathChoice> {
+    let mut all = [MathChoice::Auto; MatmulPrecision::ALL.len() + 1];
+    for (choice, math) in all.iter_mut().skip(1).zip(MatmulPrecision::ALL) {
+        *choice = MathChoice::Fixed(math);
+    }
+    named(all, MathChoice::name)
 }
 
 /// A parser for the element type of programs and surfaces.

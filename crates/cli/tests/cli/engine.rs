@@ -31,6 +31,37 @@ fn doctor_tries_the_software_engine_and_says_so() {
     assert!(trials.iter().all(|t| t["largest_difference"] == 0.0), "{found}");
 }
 
+/// Products on a tile unit, where there is none, and what `auto` is instead.
+#[test]
+fn products_are_named_and_refused_where_the_processor_lacks_them() {
+    let place = Place::new();
+    let auto = softane::gemm::auto().name();
+    let shown = place.succeed("doctor").stdout;
+    assert!(shown.contains(&format!("\nproducts  --math auto is {auto}\n")), "{shown}");
+    let found = place.succeed("doctor --json").json();
+    assert_eq!(found["products"]["auto"], auto);
+    let kernels = found["products"]["kernels"].as_array().expect("a list");
+    assert!(kernels.iter().any(|name| name == "generic-f32"), "{found}");
+    let train = "train --model tiny --data text.txt --batch 1 --steps 1";
+    let run = place.succeed(&format!("{train} --out run --math auto")).stderr;
+    assert!(run.contains(&format!("products {auto}, micro-kernel ")), "{run}");
+    let refused = place.run(&format!("{train} --out other --math f16x3"));
+    match softane::tile_unit::status() {
+        Ok(()) => assert_eq!((refused.code, &found["products"]["no_tile_unit"]), (Some(0), &().into())),
+        Err(reason) => {
+            assert_eq!(found["products"]["no_tile_unit"], reason.to_string());
+            assert!(shown.contains(&format!("\nAMX       not used: {reason}\n")), "{shown}");
+            let said = refused.stderr;
+            assert_eq!(refused.code, Some(1), "{said}");
+            assert!(said.contains("products in f16x3 need AMX with BF16"), "{said}");
+            assert!(said.contains(&reason.to_string()) && said.contains("`--math f32`"), "{said}");
+            assert!(!place.exists("other"), "nothing is written");
+        }
+    }
+    let bench = place.run("bench step --model tiny --samples 1 --threads 1 --json").json();
+    assert_eq!(bench[0]["math"], auto);
+}
+
 #[test]
 fn there_is_nothing_to_explore() {
     let outcome = Place::new().run("explore");

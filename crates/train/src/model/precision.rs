@@ -1,5 +1,6 @@
 //! The element type of programs.
 
+use ane::MatmulPrecision;
 use mil::DType;
 
 /// The element type of programs and surfaces.
@@ -20,6 +21,15 @@ impl Precision {
         match self {
             Precision::F16 => "f16",
             Precision::F32 => "f32",
+        }
+    }
+
+    /// The arithmetic of matrix products unless the user chooses one: the fastest here that adds no error of note to that of
+    /// this type.
+    pub fn auto_math(self) -> MatmulPrecision {
+        match self {
+            Precision::F16 => softane::gemm::auto(),
+            Precision::F32 => MatmulPrecision::F32,
         }
     }
 

@@ -176,6 +176,13 @@ impl Settings {
         }
     }
 
+    /// The settings of a new run of `cfg`: those of `given`, else those that suit the model and this processor.
+    pub fn for_new_run(cfg: &ModelConfig, given: &Overrides) -> Settings {
+        let mut settings = Settings::for_model(cfg).with(given);
+        settings.math = given.math.unwrap_or_else(|| settings.storage.auto_math());
+        settings
+    }
+
     /// Refuses settings that are out of range together.
     ///
     /// # Errors

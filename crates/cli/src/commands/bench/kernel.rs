@@ -1,11 +1,10 @@
 //! `backpropane bench kernel`.
 
 use super::output::{Measured, OutputArgs, Subject};
-use crate::commands::engine::{NormsArgs, math, positive, storage, threads};
+use crate::commands::engine::{MathChoice, NormsArgs, math, positive, storage, threads};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use ::bench::{KernelTimes, Workload, kernels};
-use ane::MatmulPrecision;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use train::model::{Norms, Precision};
@@ -38,8 +37,8 @@ pub struct KernelArgs {
     storage: Precision,
 
     /// Matrix products, as `train` has them
-    #[arg(long, value_name = "MATH", default_value = "f32", value_parser = math())]
-    math: MatmulPrecision,
+    #[arg(long, value_name = "MATH", default_value = "auto", value_parser = math())]
+    math: MathChoice,
 
     #[command(flatten)]
     norms: NormsArgs,
@@ -74,14 +73,15 @@ pub fn run(ui: &Ui, args: &KernelArgs) -> Result<(), CommandError> {
     args.output.check("bench kernel")?;
     let workload = Workload::new(super::model::model(&args.model)?);
     let (storage, norms) = (args.storage, args.norms.get());
+    let math = args.math.fixed().unwrap_or_else(|| storage.auto_math());
     let (threads, all) =
-        kernels(&workload, storage, norms, args.math, args.threads, args.samples).map_err(RunError::from)?;
+        kernels(&workload, storage, norms, math, args.threads, args.samples).map_err(RunError::from)?;
     let result = KernelResult {
         subject: Subject {
             command: "bench kernel".to_owned(),
             model: args.model.clone(),
             threads,
-            math: args.math.name().to_owned(),
+            math: math.name().to_owned(),
             variant: super::model::storage_name(args.storage)
                 + if norms == Norms::Host { ", norms on the host" } else { "" },
         },

@@ -288,7 +288,7 @@ fn options(ui: &Ui, args: &TrainArgs, before: Option<&ResumeState>) -> Result<Op
         resume: args.resume || before.is_some(),
         overrides: Overrides {
             storage: args.on.given_storage(),
-            math: args.on.engine.math,
+            math: args.on.engine.given_math(),
             // A new process keeps the plan of the previous one.
             norms: args.on.given_norms().filter(|_| before.is_none()),
             ..args.settings.0.clone()
