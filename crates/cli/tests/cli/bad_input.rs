@@ -182,3 +182,21 @@ fn a_full_stdout_is_a_failure() {
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.starts_with("error: cannot write the result: "), "{stderr}");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_model_from_a_pipe_is_refused_as_what_it_is() {
+    let place = Place::new();
+    for args in [
+        "bench step --model /dev/stdin --samples 1",
+        "train --model /dev/stdin --steps 1",
+        "generate --model /dev/stdin --prompt x",
+        "eval --model /dev/stdin --data text.txt",
+        "kernels --model /dev/stdin",
+    ] {
+        let outcome = Outcome::of(place.command(args).write_stdin("dim = 64"));
+        assert_eq!(outcome.code, Some(2), "{args}: {}", outcome.stderr);
+        let want = "error: `/dev/stdin` is a device or a pipe, not a file\nhint: Write its content into a file, and name that.\n";
+        assert!(outcome.stderr.ends_with(want), "{args}: {}", outcome.stderr);
+    }
+}

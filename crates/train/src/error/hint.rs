@@ -26,7 +26,7 @@ impl TrainError {
             Self::ConfigValue { remedy, .. } => return Some(Cow::Borrowed(remedy)),
             Self::Memory { keys, .. } => return Some(Cow::Owned(format!("Make {keys} smaller."))),
             Self::EmptyText { .. } => "Give a file with text in it.",
-            Self::NotAFile { .. } => "Write the text into a file, and name that.",
+            Self::NotAFile { .. } => "Write its content into a file, and name that.",
             Self::NoTextFiles { .. } => "Put the text into files that end in `.txt`, or name one file.",
             Self::NotUtf8 { .. } | Self::NotText { .. } => {
                 "Convert the text to UTF-8; a file of tokens must have a name that ends in `.bin` or `.npy`."

@@ -37,7 +37,8 @@ pub const MODEL_FILES: &str = "a GGUF file, or llama2.c's .bin";
 /// The format of the file or folder at `path`.
 ///
 /// # Errors
-/// [`TrainError::Io`], or [`TrainError::ModelFormat`] if it has none of them.
+/// [`TrainError::Io`], [`TrainError::NotAFile`] for a device or a pipe, or [`TrainError::ModelFormat`] if it has none of
+/// them.
 fn detect(path: &Path) -> Result<&'static dyn ModelSource, TrainError> {
     let candidate = Candidate::read(path)?;
     SOURCES.into_iter().find(|source| source.detect(&candidate)).ok_or_else(|| TrainError::ModelFormat {

@@ -65,7 +65,7 @@ const HEAD: u64 = 4096;
 pub(super) struct Candidate {
     /// Whether it is a folder.
     pub(super) is_folder: bool,
-    /// The first 4 KiB of a regular file.
+    /// The first 4 KiB of a file.
     pub(super) head: Vec<u8>,
     /// Whether the file has no further bytes.
     pub(super) is_whole: bool,
@@ -75,12 +75,14 @@ impl Candidate {
     /// Reads as much of `path` as detection needs.
     ///
     /// # Errors
-    /// [`TrainError::Io`].
+    /// [`TrainError::Io`], or [`TrainError::NotAFile`] for a device or a pipe: detection would consume what a pipe holds.
     pub(super) fn read(path: &Path) -> Result<Self, TrainError> {
         let reading = || TrainError::io("read", path);
         let found = path.metadata().map_err(reading())?;
+        if !found.is_file() && !found.is_dir() {
+            return Err(TrainError::NotAFile { path: path.to_owned() });
+        }
         let mut head = Vec::new();
-        // Reading would consume a pipe, and may never end on a device.
         if found.is_file() {
             File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head)).map_err(reading())?;
         }
