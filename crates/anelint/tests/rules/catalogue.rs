@@ -21,6 +21,15 @@ fn rules_are_counted_without_gaps() {
 }
 
 #[test]
+fn the_readme_counts_them() {
+    let readme = include_str!("../../../../README.md");
+    let (before, _) =
+        readme.split_once(" reported rules of the engine").expect("the README counts the rules");
+    let count = before.rsplit(' ').next().expect("a number");
+    assert_eq!(count, rules::all().count().to_string(), "correct the number of rules in README.md");
+}
+
+#[test]
 fn every_rule_is_explained() {
     for rule in rules::all() {
         let id = rule.id;
