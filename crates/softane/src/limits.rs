@@ -9,8 +9,12 @@ use std::time::Instant;
 /// Elements of the inner dimension: both panels stay in the first-level cache in every format.
 const DEPTH: usize = 256;
 
-/// Multiply-adds of one measurement on one thread, some milliseconds.
-const WORK: usize = 2 << 30;
+/// Multiply-adds of one measurement on one thread: some milliseconds, less than a thread may run before another program
+/// gets its processor, and far more than it takes to wake a thread.
+const WORK: usize = 1 << 28;
+
+/// Measurements; the fastest one counts.
+const MEASUREMENTS: usize = 40;
 
 /// Floating-point operations a second of the loop of `kernel`, on all threads of the current rayon pool: tiles whose
 /// operands never leave the first-level cache.
@@ -33,7 +37,7 @@ pub fn peak(kernel: impl Into<GemmKernel>) -> f64 {
         }
     };
     let mut best = 0.0f64;
-    for _ in 0..5 {
+    for _ in 0..MEASUREMENTS {
         let start = Instant::now();
         for_each((0..threads).into_par_iter(), work);
         let flops = (2 * threads * products * DEPTH * kernel.tile_len()) as f64;

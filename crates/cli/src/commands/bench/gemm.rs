@@ -161,6 +161,28 @@ impl Measured for GemmResult {
                 p.name, p.ms, p.gflops
             );
         }
+        if self.limit_gflops.is_some_and(|limit| self.products.iter().any(|p| p.gflops > limit)) {
+            text.push_str(
+                "a product above the limit: other programs slowed the measurement of the limit; repeat it\n",
+            );
+        }
         text.trim_end().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_a_product_exceeds_is_said_to_be_wrong() {
+        let shown = |gflops| {
+            let [command, model, math, variant] = ["bench gemm", "tiny", "f32", ""].map(str::to_owned);
+            let subject = Subject { command, model, threads: 1, math, variant };
+            let product = Product { name: "up".to_owned(), shape: [128, 32, 64], ms: 0.01, gflops };
+            GemmResult { subject, limit_gflops: Some(50.0), products: vec![product] }.text()
+        };
+        assert!(shown(75.0).ends_with("150 % of the limit\na product above the limit: other programs slowed the measurement of the limit; repeat it"));
+        assert!(shown(49.0).ends_with("98 % of the limit"));
     }
 }
