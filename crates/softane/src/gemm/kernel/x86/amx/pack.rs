@@ -8,7 +8,7 @@ use super::super::super::record::Panel;
 use super::tiles::{K, SIDE};
 use crate::buffer::Elements;
 use crate::simd::x86::has_avx512_bf16;
-use crate::simd::x86::lanes::{Lanes, in_order, paired, transposed};
+use crate::simd::x86::lanes::{Lanes, in_order, transposed};
 use half::{bf16, f16};
 use std::arch::x86_64::*;
 
@@ -60,32 +60,19 @@ fn rounded(x: f32) -> bf16 {
     bf16::from_f32(if x.is_subnormal() { 0f32.copysign(x) } else { x })
 }
 
-/// Terms of 16 × 16 words.
-type Terms<const TERMS: usize> = [[__m512; 16]; TERMS];
-
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 fn vectors<T: Lanes, const TERMS: usize, const RUNS: bool>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
     let Panel { at, across, along, width, depth, .. } = *panel;
     for (step, to) in to.chunks_exact_mut(TERMS * BLOCK).enumerate() {
-        let left = (depth - step * K).min(K);
         for lane in [0, 16] {
             let rows = width.saturating_sub(lane).min(16);
+            let depth = if rows == 0 { 0 } else { (depth - step * K).min(K) };
             let start = at + lane * across + step * K * along;
-            let block = Block { start, across, along, rows, depth: if rows == 0 { 0 } else { left } };
-            // Whether each vector holds words of one row, and not one step of all rows.
-            let by_rows = along == 1;
-            let terms: Terms<TERMS> = match (along, across) {
-                (1, _) => block.rows(from),
-                (_, 1) => block.steps(from),
-                _ => block.scattered(from),
-            };
-            for (term, to) in terms.into_iter().zip(to.chunks_exact_mut(BLOCK)) {
-                let vectors = if by_rows == RUNS { term } else { transposed(term) };
-                for (i, x) in vectors.into_iter().enumerate() {
-                    let to = &mut to[if RUNS { (lane + i) * 16 } else { i * SIDE + lane }..][..16];
-                    // SAFETY: the slice has 16 words.
-                    unsafe { _mm512_storeu_ps(to.as_mut_ptr(), x) };
-                }
+            let block = Block { start, across, along, rows, depth };
+            match (along, across) {
+                (1, _) => block.pack::<T, TERMS, RUNS, true>(from, lane, to),
+                (_, 1) => block.pack::<T, TERMS, RUNS, false>(from, lane, to),
+                _ => block.gathered(from).pack_near::<TERMS, RUNS>(lane, to),
             }
         }
     }
@@ -102,68 +89,124 @@ struct Block {
 }
 
 impl Block {
-    /// Words of each row, which is contiguous.
-    #[inline]
+    /// Packs the block as rows `lane` to `lane + 15` of a panel. `BY_ROWS`: its rows are contiguous, else its steps.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    fn rows<T: Lanes, const TERMS: usize>(self, from: &[T]) -> Terms<TERMS> {
-        let (mut first, mut second) = ([_mm512_setzero_ps(); 16], [_mm512_setzero_ps(); 16]);
-        for (i, (first, second)) in first.iter_mut().zip(&mut second).enumerate().take(self.rows) {
-            let row = &from[self.start + i * self.across..][..self.depth];
-            let (low, high) = (load(row, 0), load(row, 16));
-            *first = in_order(low, high);
-            if TERMS == 2 {
-                let [a, b] = widened(*first);
-                *second = in_order(_mm512_sub_ps(low, a), _mm512_sub_ps(high, b));
+    #[expect(clippy::needless_range_loop, reason = "`i` is a place in `kept` of each term, and in the panel")]
+    fn pack<T: Lanes, const TERMS: usize, const RUNS: bool, const BY_ROWS: bool>(
+        self,
+        from: &[T],
+        lane: usize,
+        to: &mut [f32],
+    ) {
+        let count = if BY_ROWS { self.rows } else { self.depth.div_ceil(2) };
+        let mut kept = [[_mm512_setzero_ps(); 16]; TERMS];
+        for i in 0..16 {
+            let terms = match i < count {
+                true if BY_ROWS => self.row::<T, TERMS>(from, i),
+                true => self.pair::<T, TERMS>(from, i),
+                false => [_mm512_setzero_ps(); TERMS],
+            };
+            for (term, x) in terms.into_iter().enumerate() {
+                match BY_ROWS == RUNS {
+                    true => put::<RUNS>(x, (lane, i), &mut to[term * BLOCK..][..BLOCK]),
+                    false => kept[term][i] = x,
+                }
             }
         }
-        terms(first, second)
-    }
-
-    /// Words of each pair of steps, which are contiguous.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    fn steps<T: Lanes, const TERMS: usize>(self, from: &[T]) -> Terms<TERMS> {
-        let line = |k: usize| match k < self.depth {
-            true => load(&from[self.start + k * self.along..][..self.rows], 0),
-            false => _mm512_setzero_ps(),
-        };
-        let (mut first, mut second) = ([_mm512_setzero_ps(); 16], [_mm512_setzero_ps(); 16]);
-        let pairs = self.depth.div_ceil(2);
-        for (pair, (first, second)) in first.iter_mut().zip(&mut second).enumerate().take(pairs) {
-            let (low, high) = (line(2 * pair), line(2 * pair + 1));
-            *first = paired(low, high);
-            if TERMS == 2 {
-                let bits = _mm512_castps_si512(*first);
-                let a = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits));
-                let b = _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(!0xFFFF)));
-                *second = paired(_mm512_sub_ps(low, a), _mm512_sub_ps(high, b));
+        if BY_ROWS != RUNS {
+            for (term, to) in kept.into_iter().zip(to.chunks_exact_mut(BLOCK)) {
+                for (i, x) in transposed(term).into_iter().enumerate() {
+                    put::<RUNS>(x, (lane, i), to);
+                }
             }
         }
-        terms(first, second)
     }
 
-    /// The same as [`Block::steps`] of elements that are contiguous along neither axis.
+    /// The terms of row `i`, which is contiguous: 32 bf16 each.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    fn scattered<T: Lanes, const TERMS: usize>(self, from: &[T]) -> Terms<TERMS> {
+    fn row<T: Lanes, const TERMS: usize>(self, from: &[T], i: usize) -> [__m512; TERMS] {
+        let row = &from[self.start + i * self.across..][..self.depth];
+        let (low, high) = (load(row, 0), load(row, 16));
+        let first = in_order(low, high);
+        let mut terms = [first; TERMS];
+        if TERMS == 2 {
+            let bits = _mm512_castps_si512(first);
+            let wide = |x: __m256i| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x)));
+            let a = wide(_mm512_castsi512_si256(bits));
+            let b = wide(_mm512_extracti64x4_epi64::<1>(bits));
+            terms[1] = in_order(_mm512_sub_ps(low, a), _mm512_sub_ps(high, b));
+        }
+        terms
+    }
+
+    /// The terms of a pair of steps, which are contiguous: 16 words of two bf16 each.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    fn pair<T: Lanes, const TERMS: usize>(self, from: &[T], pair: usize) -> [__m512; TERMS] {
+        let line = |k: usize| load(&from[self.start + k * self.along..][..self.rows], 0);
+        let low = line(2 * pair);
+        let high = if 2 * pair + 1 < self.depth { line(2 * pair + 1) } else { _mm512_setzero_ps() };
+        let first = interleaved(low, high);
+        let mut terms = [first; TERMS];
+        if TERMS == 2 {
+            let bits = _mm512_castps_si512(first);
+            let a = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits));
+            let b = _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(!0xFFFF)));
+            terms[1] = interleaved(_mm512_sub_ps(low, a), _mm512_sub_ps(high, b));
+        }
+        terms
+    }
+
+    /// The block with contiguous steps, copied from elements that are contiguous along neither axis.
+    fn gathered<T: Lanes>(self, from: &[T]) -> Near {
         let mut near = [0.0f32; 16 * K];
         for (k, line) in near.as_chunks_mut::<16>().0.iter_mut().enumerate().take(self.depth) {
             for (i, x) in line.iter_mut().enumerate().take(self.rows) {
                 *x = from[self.start + i * self.across + k * self.along].one();
             }
         }
-        Block { start: 0, across: 1, along: 16, ..self }.steps(&near[..])
+        Near(near, Block { start: 0, across: 1, along: 16, ..self })
     }
 }
 
-/// The first term, or both.
-#[inline(always)]
-fn terms<const TERMS: usize>(first: [__m512; 16], second: [__m512; 16]) -> Terms<TERMS> {
-    let mut terms = [first; TERMS];
-    if TERMS == 2 {
-        terms[1] = second;
+/// A block and its elements.
+struct Near([f32; 16 * K], Block);
+
+impl Near {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    fn pack_near<const TERMS: usize, const RUNS: bool>(&self, lane: usize, to: &mut [f32]) {
+        self.1.pack::<f32, TERMS, RUNS, false>(&self.0, lane, to);
     }
-    terms
+}
+
+/// Writes 16 words of row `lane + i`, or of step `i` from row `lane` on.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn put<const RUNS: bool>(x: __m512, (lane, i): (usize, usize), to: &mut [f32]) {
+    let to = &mut to[if RUNS { (lane + i) * 16 } else { i * SIDE + lane }..][..16];
+    // SAFETY: the slice has 16 words.
+    unsafe { _mm512_storeu_ps(to.as_mut_ptr(), x) };
+}
+
+/// Two vectors rounded to bf16, `low` in the lower half of each word.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn interleaved(low: __m512, high: __m512) -> __m512 {
+    /// Element `i` of the first half, then of the second.
+    const ORDER: [u16; 32] = {
+        let mut order = [0; 32];
+        let mut i = 0;
+        while i < 32 {
+            order[i] = (i / 2 + i % 2 * 16) as u16;
+            i += 1;
+        }
+        order
+    };
+    // SAFETY: the array has 64 bytes.
+    let order = unsafe { _mm512_loadu_si512(ORDER.as_ptr().cast()) };
+    let words = _mm512_castps_si512(in_order(low, high));
+    _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, words))
 }
 
 /// 16 elements from `first` on, and zeros behind the last.
@@ -179,15 +222,6 @@ fn load<T: Lanes>(from: &[T], first: usize) -> __m512 {
             _ => T::load_some(start, (1 << count) - 1),
         }
     }
-}
-
-/// 32 bf16 in order as f32.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn widened(words: __m512) -> [__m512; 2] {
-    let bits = _mm512_castps_si512(words);
-    let wide = |x: __m256i| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x)));
-    [wide(_mm512_castsi512_si256(bits)), wide(_mm512_extracti64x4_epi64::<1>(bits))]
 }
 
 #[cfg(test)]
