@@ -231,14 +231,19 @@ pub(super) fn by_row(f: Row, x: PointwiseInput<'_>, out: &mut [f32], row: usize)
             out.fill(if x.is_finite() { 1.0 / row as f32 } else { f32::NAN })
         }
         (Row::Sum { narrow }, x) => {
-            unary(Unary::Copy, x, out);
-            for row in out.chunks_exact_mut(row) {
+            for (i, out) in out.chunks_exact_mut(row).enumerate() {
                 let mut total = [0.0];
-                rows::fold(row, row.len(), Fold::Sum, &mut total);
+                match x {
+                    PointwiseInput::Many(x) => rows::fold(&x[i * row..][..row], row, Fold::Sum, &mut total),
+                    PointwiseInput::One(x) => {
+                        out.fill(x);
+                        rows::fold(out, row, Fold::Sum, &mut total);
+                    }
+                }
                 if narrow {
                     convert::round(&mut total);
                 }
-                row.fill(total[0]);
+                out.fill(total[0]);
             }
         }
         (Row::Normalize(epsilon), x) => {
