@@ -36,7 +36,7 @@ pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
     let norms = if run.has_norms_on_host() { ", norms on the host" } else { "" };
     let dispatches = units::plural(dispatches, "dispatch");
     rows.push(("kernels", format!("{kernels} {each}{norms}, {dispatches} a step")));
-    rows.push(("step", step_line(cfg, settings, run.tokens_per_step())));
+    rows.push(("step", step_line(cfg, settings, run)));
     rows.extend(restarts_line(run).map(|text| ("restarts", text)));
     let at =
         if run.step_count() > 0 { format!(", resumed at step {}", run.step_count()) } else { String::new() };
@@ -66,10 +66,18 @@ fn model_line(model: &str, cfg: &ModelConfig) -> String {
     format!("{model}: {parameters} parameters, {layers}, dim {}, {} heads{vocab}", cfg.dim, cfg.heads)
 }
 
-fn step_line(cfg: &ModelConfig, settings: &Settings, tokens: u64) -> String {
+fn step_line(cfg: &ModelConfig, settings: &Settings, run: &Run) -> String {
+    let tokens = run.tokens_per_step();
+    let beside = match run.windows_side_by_side() {
+        1 => String::new(),
+        n => format!(", {n} side by side"),
+    };
     let accum = if settings.accum > 1 { format!(" × {}", settings.accum) } else { String::new() };
     let (batch, seq, steps) = (settings.batch, cfg.seq, settings.steps);
-    format!("{tokens} tokens: {batch}{accum} windows of {seq}; {steps} steps, learning rate {}", settings.lr)
+    format!(
+        "{tokens} tokens: {batch}{accum} windows of {seq}{beside}; {steps} steps, learning rate {}",
+        settings.lr
+    )
 }
 
 /// The steps per process, if the compile budget of one does not suffice for all.

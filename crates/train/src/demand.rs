@@ -61,9 +61,7 @@ fn gib(bytes: u128) -> f64 {
 /// Bytes of each part, its name, and the settings that it depends on.
 fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static str)> {
     let wide = |n: usize| n as u128;
-    let (d, f, v, l, s, e) =
-        (wide(c.dim), wide(c.hidden), wide(c.vocab), wide(c.layers), wide(c.seq), wide(c.head_dim));
-    let (h, q, kv) = (wide(c.heads), wide(c.heads) * e, wide(c.kv_heads) * e);
+    let (l, s, e, h) = (wide(c.layers), wide(c.seq), wide(c.head_dim), wide(c.heads));
     let n = c.param_count_wide();
     let trains = matches!(what_for, Use::Train { .. });
 
@@ -87,18 +85,32 @@ fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static st
         return parts;
     }
     parts.push((LAYER * l, "kernels of all layers", "`layers`"));
-    // The residual stream in f32, and the outputs of forward kernels in fp16: of all layers with a backward pass.
-    let taps = 2 * s * (4 * d + 2 * q + 2 * kv + 3 * f) * if trains { l } else { 1 };
-    let streams = 4 * s * d * (2 * l + 1);
-    parts.push((taps + streams, "activations of a window", "`seq`, `layers`, `dim` or `hidden`"));
+    let [activations, logits] = window(c, trains);
+    parts.push((activations, "activations of a window", "`seq`, `layers`, `dim` or `hidden`"));
     if let Use::Train { windows } = what_for {
         if c.task == Task::Language {
-            parts.push((4 * v * s, "logits of a window", "`vocab` or `seq`"));
+            parts.push((logits, "logits of a window", "`vocab` or `seq`"));
         }
         let schedule = wide(windows) * (SCHEDULE * l + 4 * s);
         parts.push((schedule, "the windows of a step", "`--batch` or `--accum`"));
     }
     parts
+}
+
+/// Bytes of a window's activations, and of its logits.
+fn window(c: &ModelConfig, trains: bool) -> [u128; 2] {
+    let wide = |n: usize| n as u128;
+    let (d, l, s, e) = (wide(c.dim), wide(c.layers), wide(c.seq), wide(c.head_dim));
+    let (q, kv) = (wide(c.heads) * e, wide(c.kv_heads) * e);
+    // The residual stream in f32, and the outputs of forward kernels in fp16: of all layers with a backward pass.
+    let taps = 2 * s * (4 * d + 2 * q + 2 * kv + 3 * wide(c.hidden)) * if trains { l } else { 1 };
+    let streams = 4 * s * d * (2 * l + 1);
+    [taps + streams, 4 * wide(c.vocab) * s]
+}
+
+/// Bytes that each window in flight of a training step takes, at least.
+pub(crate) fn window_bytes(config: &ModelConfig) -> u128 {
+    window(config, true).iter().sum()
 }
 
 /// The most memory that this process can have, in bytes, where the system reports it (Linux): the least of memory and

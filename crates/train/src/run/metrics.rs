@@ -25,14 +25,15 @@ pub struct StepRecord {
     pub ms: f64,
     /// Tokens trained on, per second.
     pub tokens_per_s: f64,
-    /// Time of the engine's dispatches, in milliseconds.
+    /// Time of the engine's dispatches, in milliseconds; the mean of the threads if windows run side by side, as are the times
+    /// below of forward and backward pass.
     pub engine_ms: f64,
     /// Time of the host's work, overlapped work included, in milliseconds.
     pub host_ms: f64,
     /// Time of copying values to and from surfaces, part of `host_ms`, in milliseconds.
     #[serde(default)]
     pub convert_ms: f64,
-    /// Time in which the engine's lane waited for the host's lane, in milliseconds.
+    /// Time in which the engine's lane waited for the host's, or threads for the windows of others, in milliseconds.
     #[serde(default)]
     pub wait_ms: f64,
     /// Time of AdamW and of updating weights, part of `host_ms`, in milliseconds.

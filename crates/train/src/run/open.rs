@@ -50,7 +50,7 @@ impl Run {
 
         let pool = ane::Pool::new(options.threads).map_err(StepError::Threads)?;
         let wanted = launch.fill(DeviceOptions { math: settings.math, ..options.device });
-        let build = Build::train(settings.storage).on(wanted);
+        let build = Build::train(settings.storage).on(wanted).windows(settings.windows());
         let ladder = Start { norms: settings.norms, known, exact: launch.rung()? };
         let request = CompileRequest { cfg: &cfg, wanted, pool: &pool, build: &build, start: ladder };
         let device = request.open_engine()?;

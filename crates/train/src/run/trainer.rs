@@ -185,6 +185,11 @@ impl Run {
         (self.settings().windows() * self.config().seq) as u64
     }
 
+    /// The number of a step's windows that run at the same time; 1 if they run one after the other.
+    pub fn windows_side_by_side(&self) -> usize {
+        self.parts.graph.workers()
+    }
+
     /// Kernels per layer.
     pub fn kernels_per_layer(&self) -> usize {
         self.parts.network.kernels.per_layer()

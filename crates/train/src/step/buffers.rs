@@ -99,20 +99,27 @@ pub struct Buffers {
     pub(super) windows: Handle<Vec<Window>>,
     /// The sum of the losses of the micro-batches.
     pub(super) loss: Handle<f64>,
-    /// The activations of the current window.
+    /// The memory of each window in flight. Forward-only passes use the first.
+    in_flight: Vec<WindowBuffers>,
+    /// The position whose logits are requested.
+    pub(super) position: Handle<usize>,
+    /// Its logits, `[V]`.
+    pub(super) last_logits: Activation,
+}
+
+/// The memory of one window in flight.
+#[derive(Debug)]
+pub(super) struct WindowBuffers {
+    /// The activations of the window.
     pub(super) activations: Activations,
     /// The final norm's result, `[D, S]`.
     pub(super) head: Activation,
-    /// The gradient of [`Buffers::head`]; empty without a backward pass.
+    /// The gradient of [`WindowBuffers::head`]; empty without a backward pass.
     pub(super) d_head: Activation,
     /// Logits `[V, S]`, replaced by their exponentials in a training step; resized by the first task that writes them.
     pub(super) logits: Activation,
     /// The largest logits and sums of exponentials, from the head's forward pass for its backward pass.
     pub(super) head_stats: Handle<Scratch>,
-    /// The position whose logits are requested.
-    pub(super) position: Handle<usize>,
-    /// Its logits, `[V]`.
-    pub(super) last_logits: Activation,
     /// Working memory of the engine's lane.
     pub(super) scratch: Handle<[Scratch; 3]>,
     /// Working memory of the lane of matrix gradients.
@@ -131,36 +138,62 @@ pub(super) struct Sizes<'a> {
 }
 
 impl Buffers {
+    /// Memory for `in_flight` windows at a time, at least one.
+    ///
     /// # Errors
     /// If a surface cannot be allocated, or the layer lacks a required gradient.
     pub(super) fn new(
         sizes: &Sizes<'_>,
+        in_flight: usize,
         device: &dyn Device,
         arena: &mut Arena,
     ) -> Result<Buffers, StepError> {
+        let mut window = || WindowBuffers::new(sizes, device, arena);
+        Ok(Buffers {
+            in_flight: (0..in_flight.max(1)).map(|_| window()).collect::<Result<_, _>>()?,
+            windows: arena.cell("windows", Vec::new()),
+            loss: arena.cell("loss", 0.0),
+            position: arena.cell("position", 0),
+            last_logits: arena.cell("last logits", Vec::new()),
+        })
+    }
+
+    /// The number of windows that there is memory for at a time.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// The memory of window number `micro` of a step.
+    pub(super) fn window(&self, micro: usize) -> &WindowBuffers {
+        &self.in_flight[micro % self.in_flight.len()]
+    }
+
+    /// The memory of the window of forward-only passes.
+    pub(super) fn first(&self) -> &WindowBuffers {
+        self.window(0)
+    }
+
+    /// Bytes of all surfaces.
+    pub fn surface_bytes(&self) -> usize {
+        let surfaces = self.in_flight.iter().flat_map(|window| window.activations.surfaces());
+        surfaces.map(|surface| surface.read().map_or(0, |s| s.bytes())).sum()
+    }
+}
+
+impl WindowBuffers {
+    fn new(sizes: &Sizes<'_>, device: &dyn Device, arena: &mut Arena) -> Result<WindowBuffers, StepError> {
         let Sizes { cfg, backward, .. } = *sizes;
         let stream = cfg.dim * cfg.seq;
         let logits = if cfg.task == Task::Language && backward { cfg.vocab * cfg.seq } else { 0 };
-        Ok(Buffers {
-            windows: arena.cell("windows", Vec::new()),
-            loss: arena.cell("loss", 0.0),
+        Ok(WindowBuffers {
             activations: Activations::new(sizes, device, arena)?,
             head: arena.cell("head", vec![0.0; stream]),
             d_head: arena.cell("dhead", vec![0.0; if backward { stream } else { 0 }]),
             logits: arena.cell("logits", vec![0.0; logits]),
             head_stats: arena.cell("head stats", Scratch::new()),
-            position: arena.cell("position", 0),
-            last_logits: arena.cell("last logits", Vec::new()),
             scratch: arena.cell("scratch", Default::default()),
             gradient_scratch: arena.cell("gradient scratch", Scratch::new()),
         })
-    }
-
-    /// Bytes of all surfaces.
-    pub fn surface_bytes(&self) -> usize {
-        let (inputs, outputs) = (&self.activations.inputs, &self.activations.outputs);
-        let all = inputs.iter().flatten().flatten().chain(outputs.iter().flatten());
-        all.map(|surface| surface.read().map_or(0, |s| s.bytes())).sum()
     }
 }
 
@@ -237,6 +270,11 @@ impl Activations {
     /// The host's activation of value `v` of `layer`, if there is one.
     pub(super) fn host(&self, layer: usize, v: ValueId) -> Option<&Activation> {
         self.host.get(layer)?.get(&v)
+    }
+
+    /// Every surface.
+    fn surfaces(&self) -> impl Iterator<Item = &Handle<Surface>> {
+        self.inputs.iter().flatten().flatten().chain(self.outputs.iter().flatten())
     }
 
     /// The number of kernels of a layer that have surfaces.

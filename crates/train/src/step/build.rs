@@ -23,6 +23,8 @@ pub struct Build {
     pub kinds: usize,
     /// Whether each value that a kernel reads has its own surface; this requires baked weights.
     pub separate_surfaces: bool,
+    /// Windows of a step; the default is 1. Several may run side by side, each with memory of its own.
+    pub windows: usize,
 }
 
 impl Build {
@@ -36,6 +38,7 @@ impl Build {
             weights: WeightMode::Auto,
             kinds: 1,
             separate_surfaces: false,
+            windows: 1,
         }
     }
 
@@ -48,6 +51,12 @@ impl Build {
     #[must_use]
     pub fn on(self, device: DeviceOptions) -> Build {
         Build { weights: device.weights, ..self }
+    }
+
+    /// Sets the number of windows of a step.
+    #[must_use]
+    pub fn windows(self, windows: usize) -> Build {
+        Build { windows, ..self }
     }
 
     /// Sets the plan of `rung` for layers of `cfg`, and the weight mode if the rung does not allow the current one.

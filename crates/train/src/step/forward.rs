@@ -59,7 +59,7 @@ impl Network {
     pub fn evaluate_sample(&self, x: &[f32], target: &[f32]) -> Result<f64, StepError> {
         self.pool().install(|| {
             self.pass(Window::Sample { x: x.to_vec(), target: Vec::new() }, Ending::Stream)?;
-            let y = self.buffers.activations.x[self.cfg.layers].read()?;
+            let y = self.buffers.first().activations.x[self.cfg.layers].read()?;
             let mut error = 0.0;
             self.context.host.with_channel_first(&y, self.cfg.seq, &mut |y| {
                 error = regression::mse(y, target, 1.0, &mut vec![0.0; y.len()]);
@@ -75,7 +75,7 @@ impl Network {
     pub fn logits(&self, tokens: &[u32]) -> Result<Vec<f32>, StepError> {
         self.pool().install(|| {
             self.pass_tokens(tokens, Ending::Logits)?;
-            let logits = std::mem::take(&mut *self.buffers.logits.write()?);
+            let logits = std::mem::take(&mut *self.buffers.first().logits.write()?);
             match logits.par_iter().all(|x| x.is_finite()) {
                 true => Ok(logits),
                 false => Err(self.blame("a logit", tokens)),
@@ -178,7 +178,7 @@ mod tests {
     fn memory_that_is_held_outside_is_an_error_and_no_wait() {
         let network = network(&Build::infer(Precision::F16));
         let tokens = vec![1; network.cfg.seq + 1];
-        let held = network.buffers.head.read().unwrap();
+        let held = network.buffers.first().head.read().unwrap();
         let error = network.logits(&tokens).unwrap_err();
         assert_eq!(error.to_string(), "the memory of a step: cell `head` is in use");
         drop(held);

@@ -13,6 +13,7 @@ mod error; //        errors
 mod forward; //      forward-only passes: evaluation, logits, the range check
 mod graph; //        the builder of all graphs, and the graph of a step
 mod host_math; //    the interface of the host's work
+mod in_flight; //    the number of windows side by side
 mod kernels; //      the compiled kernels
 mod ladder; //       plans of kernels, tried one after the other
 mod network; //      a model on a device

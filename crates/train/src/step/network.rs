@@ -2,6 +2,7 @@
 
 use super::buffers::{Buffers, Sizes};
 use super::context::TaskContext;
+use super::in_flight::windows_in_flight;
 use super::kernels::{ChosenRung, Kernels, check_budget};
 use super::params::Params;
 use super::passes::Passes;
@@ -80,10 +81,11 @@ impl Network {
         let host_norms = specs.host_norms(&layer);
         let sizes =
             Sizes { cfg, layer: &layer, kernels: specs, host_norms: &host_norms, backward: build.backward };
-        let buffers = Buffers::new(&sizes, kernels.device.as_ref(), &mut arena)?;
-        let used = buffers.activations.kernels();
+        let in_flight = windows_in_flight(cfg, build, pool.threads(), engine);
+        let buffers = Buffers::new(&sizes, in_flight, kernels.device.as_ref(), &mut arena)?;
+        let used = buffers.first().activations.kernels();
         for input in specs.kernels.iter().take(used).flat_map(|k| &k.inputs) {
-            if input.from == Provider::Host && buffers.activations.host(0, input.value).is_none() {
+            if input.from == Provider::Host && buffers.first().activations.host(0, input.value).is_none() {
                 let value = layer.joint.function.value(input.value).name.clone();
                 return Err(ModelError::Unprovided { value }.into());
             }
@@ -92,7 +94,7 @@ impl Network {
         let mut files = WeightFiles::new(kinds.len(), used);
         kernels.compile((is_dynamic, used), &params, &files, &mut arena, progress)?;
         files.clear();
-        let sync = WeightSync::new(&params, &kernels, &buffers.activations, files);
+        let sync = WeightSync::new(&params, &kernels, &buffers.first().activations, files);
         if is_dynamic {
             pool.install(|| sync.write_surfaces(&params))?;
             progress(cfg.layers);

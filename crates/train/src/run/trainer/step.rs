@@ -47,17 +47,20 @@ impl Run {
         trace.clear();
         let loss = self.parts.graph.run(windows, trace)?;
         let (engine, dispatches) = network.take_engine_time();
-        let lanes = trace.busy(Lane::Engine) + trace.busy(Lane::Cpu);
-        let waiting = trace.elapsed().saturating_sub(trace.busy(Lane::Engine));
+        // Workers run equal shares of the step at the same time: times are means of theirs.
+        let workers = u32::try_from(self.parts.graph.workers()).unwrap_or(u32::MAX);
+        let lanes = trace.lanes().map(|lane| trace.busy(lane)).sum::<Duration>() / workers;
+        let busy = if workers > 1 { lanes } else { trace.busy(Lane::Engine) };
+        let waiting = trace.elapsed().saturating_sub(busy);
         let scale = 1.0 / (f64::from(network.loss_scale()) * self.settings().windows() as f64);
         let measured = Measured {
             loss,
             grad_norm: network.gradient_norm()? * scale,
             scale,
             took: started.elapsed(),
-            engine,
+            engine: engine / workers,
             dispatches,
-            converting: network.take_convert_time(),
+            converting: network.take_convert_time() / workers,
             waiting,
             lanes,
         };

@@ -10,7 +10,7 @@ use crate::host::squared_norms::Gradient;
 use crate::host::{Store, bias, embed};
 use crate::model::{BiasGrad, NormSite, WeightGrad};
 use crate::step::Operand;
-use flow::{Handle, Lane};
+use flow::Handle;
 use mil::ValueId;
 
 impl Builder<'_> {
@@ -50,11 +50,7 @@ impl Builder<'_> {
         if n.context.host.waits_for_each_layer() {
             let of = |outer: &WeightGrad| n.params.get(Some(l), outer.kind).map(|p| p.gradient.clone());
             let gradients: Vec<_> = layer.weight_grads.iter().map(of).collect::<Result<_, _>>()?;
-            self.graph
-                .task(format!("{micro}.L{l}.wait"))
-                .on(Lane::Engine)
-                .reads(gradients)
-                .run(|_, ()| Ok(()));
+            self.graph.task(format!("{micro}.L{l}.wait")).on(self.lane).reads(gradients).run(|_, ()| Ok(()));
         }
         Ok(())
     }
@@ -72,9 +68,9 @@ impl Builder<'_> {
         let (elements, s) = (n.layer.elements(site.output), self.context());
         self.graph
             .task(name)
-            .on(Lane::Engine)
+            .on(self.lane)
             .reads((dy, x, past, n.params.theta.clone()))
-            .writes((dx, dw, n.buffers.scratch.clone()))
+            .writes((dx, dw, self.memory.scratch.clone()))
             .run(move |(dy, x, past, theta), (mut dx, mut dw, mut scratch)| {
                 let [scratch, dy_values, x_values] = &mut *scratch;
                 let (dy_values, x_values) = (dy_values.take(elements), x_values.take(elements));
@@ -133,7 +129,7 @@ impl Builder<'_> {
     ) -> Result<(), StepError> {
         let operands = (self.value(layer, outer.dz)?, self.value(layer, outer.a)?);
         let s = self.context();
-        self.graph.task(name).on(s.host.gradient_lane()).reads(operands).writes(dw.update()).run(
+        self.graph.task(name).on(self.gradient_lane).reads(operands).writes(dw.update()).run(
             move |(dz, a), mut dw| {
                 let GradientSum { values, squares } = &mut *dw;
                 let product = dz.with(|dz, is_host| {
@@ -189,9 +185,9 @@ impl Builder<'_> {
         let (dx, s) = (self.host(0, n.layer.cotangent(n.layer.x)?)?, self.context());
         self.graph
             .task(format!("{micro}.embed.dw"))
-            .on(s.host.gradient_lane())
+            .on(self.gradient_lane)
             .reads((dx, n.buffers.windows.clone()))
-            .writes((dw.update(), n.buffers.gradient_scratch.clone()))
+            .writes((dw.update(), self.memory.gradient_scratch.clone()))
             .run(move |(dx, windows), (mut dw, mut scratch)| {
                 let tokens = &tokens(window(&windows, micro)?)?[..s.seq];
                 let GradientSum { values, squares } = &mut *dw;

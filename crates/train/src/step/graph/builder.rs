@@ -1,6 +1,6 @@
 //! The builder of a network's graphs, with the forward pass that training, evaluation and decoding share.
 
-use super::super::buffers::{Activation, ValueLocation, Window};
+use super::super::buffers::{Activation, ValueLocation, Window, WindowBuffers};
 use super::super::context::TaskContext;
 use super::super::params::GradientSum;
 use super::super::{Network, Param, StepError};
@@ -16,6 +16,12 @@ use std::sync::Arc;
 pub(in crate::step) struct Builder<'n> {
     pub(super) network: &'n Network,
     pub(super) graph: Graph<'static, StepError>,
+    /// The memory of the current window.
+    pub(super) memory: &'n WindowBuffers,
+    /// The lane of the current window's kernels, and of the host's work that they wait for.
+    pub(super) lane: Lane,
+    /// The lane of its gradients of matrices and of the embedding.
+    pub(super) gradient_lane: Lane,
     /// Whether the range of every input and output of kernels is checked.
     pub(super) is_checked: bool,
 }
@@ -46,7 +52,21 @@ impl<'n> Builder<'n> {
         let mut graph = Graph::new(&network.arena);
         let pool = network.pool.clone();
         graph.around(move |task| pool.install(task));
-        Builder { network, graph, is_checked }
+        let (memory, gradient_lane) = (network.buffers.first(), network.context.host.gradient_lane());
+        Builder { network, graph, memory, lane: Lane::Engine, gradient_lane, is_checked }
+    }
+
+    /// Continues with window number `micro` of several side by side: all its tasks run on one worker.
+    ///
+    /// # Errors
+    /// `Internal`, if there are more workers than lanes can be.
+    pub(super) fn beside(&mut self, micro: usize) -> Result<(), StepError> {
+        let buffers = &self.network.buffers;
+        let worker = u16::try_from(micro % buffers.in_flight());
+        let worker = worker.map_err(|_| StepError::internal("more windows in flight than lanes"))?;
+        self.memory = buffers.window(micro);
+        (self.lane, self.gradient_lane) = (Lane::Worker(worker), Lane::Worker(worker));
+        Ok(())
     }
 
     /// The graph as a plan.
@@ -64,7 +84,7 @@ impl<'n> Builder<'n> {
     /// The forward pass of micro-batch `micro`, up to the residual stream after the last layer.
     pub(in crate::step) fn forward(&mut self, micro: usize) -> Result<(), StepError> {
         let n = self.network;
-        let (x, layer) = (&n.buffers.activations.x, &n.layer);
+        let (x, layer) = (&self.memory.activations.x, &n.layer);
         self.embed(micro)?;
         for l in 0..n.cfg.layers {
             let at = |name: &str| format!("{micro}.L{l}.{name}");
@@ -91,7 +111,7 @@ impl<'n> Builder<'n> {
     /// # Errors
     /// `Internal`, if none does.
     pub(super) fn host(&self, layer: usize, v: ValueId) -> Result<Activation, StepError> {
-        let found = self.network.buffers.activations.host(layer, v).cloned();
+        let found = self.memory.activations.host(layer, v).cloned();
         found.ok_or_else(|| {
             StepError::internal(format!("the host has no memory for `{}`", self.network.value_name(v)))
         })
@@ -103,13 +123,13 @@ impl<'n> Builder<'n> {
     /// If neither the host nor a kernel has it.
     pub(super) fn value(&self, layer: usize, v: ValueId) -> Result<ValueLocation, StepError> {
         let n = self.network;
-        if let Some(cell) = n.buffers.activations.host(layer, v) {
+        if let Some(cell) = self.memory.activations.host(layer, v) {
             return Ok(ValueLocation::Host(cell.clone()));
         }
         let Some((k, slot)) = n.kernels.specs.provider(v) else {
             return Err(ModelError::Unprovided { value: n.value_name(v).to_owned() }.into());
         };
-        let on = n.buffers.activations.output(k, layer).clone();
+        let on = self.memory.activations.output(k, layer).clone();
         Ok(ValueLocation::Surface { on, channel: slot.channel, elements: n.layer.elements(v) })
     }
 
@@ -139,9 +159,9 @@ impl<'n> Builder<'n> {
         let s = self.context();
         self.graph
             .task(format!("{micro}.embed"))
-            .on(Lane::Engine)
+            .on(self.lane)
             .reads((n.buffers.windows.clone(), n.params.theta.clone()))
-            .writes(n.buffers.activations.x[0].clone())
+            .writes(self.memory.activations.x[0].clone())
             .run(move |(windows, theta), mut x| {
                 match (window(&windows, micro)?, &table) {
                     (Window::Tokens(tokens), Some(table)) => {
@@ -167,9 +187,9 @@ impl<'n> Builder<'n> {
         let (x, y) = (self.value(layer, site.input)?, self.host(layer, site.output)?);
         self.graph
             .task(name)
-            .on(Lane::Engine)
+            .on(self.lane)
             .reads((x, n.params.theta.clone()))
-            .writes((y, n.buffers.scratch.clone()))
+            .writes((y, self.memory.scratch.clone()))
             .run(move |(x, theta), (mut y, mut scratch)| {
                 let [scratch, columns, _] = &mut *scratch;
                 let weight = &theta[weight.clone()];
@@ -183,7 +203,7 @@ impl<'n> Builder<'n> {
     /// `sum = x + branch`.
     fn residual(&mut self, name: String, [x, sum]: [&Activation; 2], branch: ValueLocation) {
         let s = self.context();
-        self.graph.task(name).on(Lane::Engine).reads((branch, x.clone())).writes(sum.clone()).run(
+        self.graph.task(name).on(self.lane).reads((branch, x.clone())).writes(sum.clone()).run(
             move |(branch, x), mut sum| {
                 s.download(&branch, &mut sum)?;
                 residual::add(&mut sum, &x);

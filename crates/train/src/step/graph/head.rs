@@ -11,7 +11,6 @@ use crate::host::head::Head;
 use crate::host::norm::NormGradient;
 use crate::host::squared_norms::Gradient;
 use crate::host::{Scratch, Store, loss, regression};
-use flow::Lane;
 use std::ops::Range;
 
 /// A loss of the last layer's output: `(y, target or gradient, scale, dy) -> loss`.
@@ -46,20 +45,20 @@ impl Builder<'_> {
         let watched = Watched::stream(n.cfg.layers - 1, &n.layer);
         self.graph
             .task("check.stream")
-            .on(Lane::Engine)
-            .reads(n.buffers.activations.x[n.cfg.layers].clone())
+            .on(self.lane)
+            .reads(self.memory.activations.x[n.cfg.layers].clone())
             .run(move |x, ()| watched.check_stream(&x));
     }
 
     /// Logits of all positions, and optionally the loss.
     fn logits(&mut self, with_loss: bool) -> Result<(), StepError> {
         let n = self.network;
-        let (ranges, s, m) = (self.head_ranges()?, self.context(), &n.buffers);
+        let (ranges, s, m, w) = (self.head_ranges()?, self.context(), &n.buffers, self.memory);
         self.graph
             .task("logits")
-            .on(Lane::Engine)
-            .reads((m.activations.x[n.cfg.layers].clone(), n.params.theta.clone()))
-            .writes((m.head.clone(), m.logits.clone(), m.scratch.clone()))
+            .on(self.lane)
+            .reads((w.activations.x[n.cfg.layers].clone(), n.params.theta.clone()))
+            .writes((w.head.clone(), w.logits.clone(), w.scratch.clone()))
             .run(move |(x, theta), (mut head, mut logits, mut scratch)| {
                 let [scratch, ..] = &mut *scratch;
                 s.final_norm(&x, &theta[ranges.norm.clone()], &mut head, scratch);
@@ -72,9 +71,9 @@ impl Builder<'_> {
         if with_loss {
             self.graph
                 .task("loss")
-                .on(Lane::Engine)
-                .reads((m.logits.clone(), m.windows.clone()))
-                .writes((m.loss.clone(), m.scratch.clone()))
+                .on(self.lane)
+                .reads((w.logits.clone(), m.windows.clone()))
+                .writes((m.loss.clone(), w.scratch.clone()))
                 .run(move |(logits, windows), (mut loss, mut scratch)| {
                     let targets = &tokens(window(&windows, 0)?)?[1..];
                     let [scratch, ..] = &mut *scratch;
@@ -88,12 +87,12 @@ impl Builder<'_> {
     /// Logits of one position.
     fn last_logits(&mut self) -> Result<(), StepError> {
         let n = self.network;
-        let (ranges, s, m) = (self.head_ranges()?, self.context(), &n.buffers);
+        let (ranges, s, m, w) = (self.head_ranges()?, self.context(), &n.buffers, self.memory);
         self.graph
             .task("logits")
-            .on(Lane::Engine)
-            .reads((m.activations.x[n.cfg.layers].clone(), n.params.theta.clone(), m.position.clone()))
-            .writes((m.head.clone(), m.last_logits.clone(), m.scratch.clone()))
+            .on(self.lane)
+            .reads((w.activations.x[n.cfg.layers].clone(), n.params.theta.clone(), m.position.clone()))
+            .writes((w.head.clone(), m.last_logits.clone(), w.scratch.clone()))
             .run(move |(x, theta, position), (mut head, mut logits, mut scratch)| {
                 let [scratch, column, _] = &mut *scratch;
                 s.final_norm(&x, &theta[ranges.norm.clone()], &mut head, scratch);
@@ -123,17 +122,17 @@ impl Builder<'_> {
 
     fn token_loss(&mut self, micro: usize) -> Result<(), StepError> {
         let n = self.network;
-        let (ranges, s, m) = (self.head_ranges()?, self.context(), &n.buffers);
+        let (ranges, s, m, w) = (self.head_ranges()?, self.context(), &n.buffers, self.memory);
         self.graph
             .task(format!("{micro}.loss"))
-            .on(Lane::Engine)
-            .reads((m.activations.x[n.cfg.layers].clone(), m.windows.clone(), n.params.theta.clone()))
+            .on(self.lane)
+            .reads((w.activations.x[n.cfg.layers].clone(), m.windows.clone(), n.params.theta.clone()))
             .writes((
                 m.loss.update(),
-                m.scratch.clone(),
-                m.logits.clone(),
-                m.head.clone(),
-                m.head_stats.clone(),
+                w.scratch.clone(),
+                w.logits.clone(),
+                w.head.clone(),
+                w.head_stats.clone(),
             ))
             .run(move |(x, windows, theta), (mut loss, mut scratch, mut logits, mut head, mut stats)| {
                 let [scratch, ..] = &mut *scratch;
@@ -157,13 +156,13 @@ impl Builder<'_> {
         let (norm, classifier) = self.head_params()?;
         let gradients = (self.gradient(norm)?.update(), self.gradient(classifier)?.update());
         let dx = self.host(n.cfg.layers - 1, n.layer.dy)?;
-        let (ranges, s, m) = (self.head_ranges()?, self.context(), &n.buffers);
-        let stream = (m.activations.x[n.cfg.layers].clone(), m.windows.clone(), n.params.theta.clone());
+        let (ranges, s, m, w) = (self.head_ranges()?, self.context(), &n.buffers, self.memory);
+        let stream = (w.activations.x[n.cfg.layers].clone(), m.windows.clone(), n.params.theta.clone());
         self.graph
             .task(format!("{micro}.head.dx"))
-            .on(Lane::Engine)
-            .reads((m.logits.clone(), m.head.clone(), stream))
-            .writes((dx, m.d_head.clone(), (m.scratch.clone(), m.head_stats.update()), gradients))
+            .on(self.lane)
+            .reads((w.logits.clone(), w.head.clone(), stream))
+            .writes((dx, w.d_head.clone(), (w.scratch.clone(), w.head_stats.update()), gradients))
             .run(move |(logits, head, (x, windows, theta)), (mut dx, mut d_head, scratches, gradients)| {
                 let (mut scratch, mut stats) = scratches;
                 let (mut d_norm, mut d_classifier) = gradients;
@@ -194,12 +193,12 @@ impl Builder<'_> {
     /// The loss of the last layer's output, and its gradient.
     fn activation_loss(&mut self, micro: usize) -> Result<(), StepError> {
         let n = self.network;
-        let (s, m) = (self.context(), &n.buffers);
+        let (s, m, w) = (self.context(), &n.buffers, self.memory);
         let dx = self.host(n.cfg.layers - 1, n.layer.dy)?;
         self.graph
             .task(format!("{micro}.loss"))
-            .on(Lane::Engine)
-            .reads((m.activations.x[n.cfg.layers].clone(), m.windows.clone()))
+            .on(self.lane)
+            .reads((w.activations.x[n.cfg.layers].clone(), m.windows.clone()))
             .writes((m.loss.update(), dx))
             .run(move |(y, windows), (mut loss, mut dy)| {
                 let (of, with): (ActivationLoss, _) = match window(&windows, micro)? {

@@ -7,7 +7,7 @@ use super::super::range::Watched;
 use super::builder::Builder;
 use crate::model::Binding;
 use ane::{Kernel, Surface, SurfaceBlock};
-use flow::{AccessError, Handle, Lane, List, ListMut};
+use flow::{AccessError, Handle, List, ListMut};
 use mil::pass::Provider;
 
 /// The position of a kernel's input.
@@ -36,10 +36,10 @@ impl Builder<'_> {
         let place = |b: &Binding| Place { surface: b.region.surface, block: b.region.block() };
         let places: Vec<Place> = spec.inputs.iter().map(place).collect();
         let check = self.is_checked.then(|| self.check(k, layer));
-        let (activations, s) = (&n.buffers.activations, self.context());
+        let (activations, s) = (&self.memory.activations, self.context());
         self.graph
             .task(name)
-            .on(Lane::Engine)
+            .on(self.lane)
             .reads((values, n.kernels.kernel(k, layer).clone()))
             .writes((activations.inputs(k, layer).to_vec(), activations.output(k, layer).clone()))
             .run(move |(values, kernel), (inputs, output)| {
@@ -69,7 +69,7 @@ impl Builder<'_> {
                     let value = n.value_name(binding.value);
                     StepError::internal(format!("kernel {from} of a layer does not write `{value}`"))
                 })?;
-                let on = n.buffers.activations.output(from, layer).clone();
+                let on = self.memory.activations.output(from, layer).clone();
                 let elements = n.layer.elements(binding.value);
                 Ok(ValueLocation::Surface { on, channel: source.region.channel, elements })
             }

@@ -21,12 +21,14 @@ pub struct StepGraph {
     plan: Plan<'static, StepError>,
     network: Arc<Network>,
     micro_batches: usize,
+    workers: usize,
     /// Gradients that all tasks add to; a step sets them to zero first.
     cleared: Vec<Handle<GradientSum>>,
 }
 
 impl StepGraph {
-    /// The plan for `micro_batches` windows.
+    /// The plan for `micro_batches` windows: as many side by side as the network has memory for, one worker each; or one after
+    /// the other, each on all threads.
     ///
     /// # Errors
     /// `Internal`, if the network has no backward pass.
@@ -36,7 +38,11 @@ impl StepGraph {
             return Err(StepError::internal("a network without a backward pass cannot be trained"));
         }
         let mut builder = Builder::new(n, false);
+        let workers = n.buffers.in_flight().min(micro_batches);
         for micro in 0..micro_batches {
+            if workers > 1 {
+                builder.beside(micro)?;
+            }
             // The first micro-batch overwrites the gradients of matrices.
             let store = if micro == 0 { Store::Replace } else { Store::Add };
             builder.forward(micro)?;
@@ -48,12 +54,17 @@ impl StepGraph {
         let is_matrix = |kind| n.layer.weight_grads.iter().any(|outer| outer.kind == kind);
         let added_to = n.params.iter().filter(|p| p.spec.kind != classifier && !is_matrix(p.spec.kind));
         let cleared = added_to.filter_map(|p| p.gradient.clone()).collect();
-        Ok(StepGraph { plan, network, micro_batches, cleared })
+        Ok(StepGraph { plan, network, micro_batches, workers, cleared })
     }
 
     /// The plan.
     pub fn plan(&self) -> &Plan<'static, StepError> {
         &self.plan
+    }
+
+    /// The number of threads that run windows side by side; 1 if windows run one after the other.
+    pub fn workers(&self) -> usize {
+        self.workers
     }
 
     /// Computes the gradients of `windows`, one per micro-batch, and returns the mean loss.
@@ -74,13 +85,21 @@ impl StepGraph {
             gradient.write()?.clear();
             Ok(())
         })?;
-        // The engine's lane runs on a thread of the pool, which saves waking another thread per task.
+        // The engine's lane, or each worker, runs on a thread of the pool, which saves waking another thread per task.
+        // While it waits, it executes parts of other tasks: the threads share what work there is.
         let idle = || {
             if rayon::yield_now() != Some(rayon::Yield::Executed) {
                 std::thread::yield_now();
             }
         };
-        n.pool().busy(|| self.plan.run_busy(trace, &idle).map_err(StepError::from))?;
+        let pool = n.pool();
+        if self.workers > 1 {
+            let mut start =
+                |lanes: usize, serve: &(dyn Fn(usize) + Sync)| lanes <= pool.threads() && pool.on_each(serve);
+            self.plan.run_on(&mut start, trace, &idle)?;
+        } else {
+            pool.busy(|| self.plan.run_busy(trace, &idle).map_err(StepError::from))?;
+        }
         Ok(*n.buffers.loss.read()? / self.micro_batches as f64)
     }
 }
