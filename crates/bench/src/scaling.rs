@@ -74,7 +74,7 @@ pub fn scaling(
     let (mut times, mut device) = (Vec::new(), None);
     for (i, (size, (config, batch))) in models.into_iter().enumerate() {
         let workload = Workload::new(config);
-        let build = Build::train(options.storage);
+        let build = Build::train(options.storage).windows(batch);
         let step = StepBench::with(&workload, options, &build, batch)?.run(options, &mut |_, _| {})?;
         let flops = workload.flops() * batch as f64;
         times.push(ScalingTime { size, time: Spread::of(step.samples), flops });
@@ -99,6 +99,7 @@ mod tests {
             start: train::model::Norms::Engine.into(),
             device,
             storage: Precision::F16,
+            batch: 1,
             samples: 1,
             budget: Duration::ZERO,
         };

@@ -22,6 +22,8 @@ pub struct StepBenchOptions {
     pub start: Start,
     /// The element type of programs and surfaces.
     pub storage: Precision,
+    /// Windows of a step; only [`StepBench::new`] reads it.
+    pub batch: usize,
     /// Number of timed steps.
     pub samples: usize,
     /// Time after which timing ends, after at least ten samples.
@@ -91,13 +93,13 @@ impl StepBench {
         options: &StepBenchOptions,
         on_event: &mut dyn FnMut(CompileEvent<'_>),
     ) -> Result<StepBench, BenchError> {
-        let build = Build::train(options.storage).on(options.device);
+        let build = Build::train(options.storage).on(options.device).windows(options.batch);
         let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
         let began = Instant::now();
         let (wanted, start) = (options.device, options.start);
         let request = CompileRequest { cfg: &workload.config, wanted, pool: &pool, build: &build, start };
         let network = compile(request, workload.weights(), on_event)?;
-        StepBench::of(&workload, network, began.elapsed(), 1)
+        StepBench::of(&workload, network, began.elapsed(), options.batch)
     }
 
     /// Compiles `workload` with the options `build`; a step trains on `batch` equal windows.

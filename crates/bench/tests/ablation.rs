@@ -13,6 +13,7 @@ fn numbers(cfg: &ModelConfig, storage: Precision, on: &[Optimisation], batch: us
         start: Norms::Engine.into(),
         device,
         storage,
+        batch: 1,
         samples: 1,
         budget: Duration::ZERO,
     };

@@ -13,6 +13,7 @@ fn measure(model: &str, threads: usize, math: ane::MatmulPrecision, storage: Pre
         start: Norms::Engine.into(),
         device,
         storage,
+        batch: 1,
         samples: 1,
         budget: Duration::ZERO,
     };

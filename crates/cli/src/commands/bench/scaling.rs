@@ -112,6 +112,7 @@ pub fn run(ui: &Ui, args: &ScalingArgs) -> Result<(), CommandError> {
         device: args.engine.device(),
         start: Norms::Engine.into(),
         storage: args.storage,
+        batch: 1,
         samples: args.samples,
         budget: Duration::from_secs(60),
     };

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// Time a full training step: forward, backward and AdamW
 ///
-/// Batch 1, fp32 master weights, weights and data from splitmix64. The first loss, the norm of the first gradient and
+/// Fp32 master weights, weights and data from splitmix64; the windows of a step are equal. The first loss, the norm of the first gradient and
 /// the fourth loss are printed too: other programs that train the same model must print the same.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -25,6 +25,7 @@ Examples:
   backpropane bench step --model stories110m --model stories15m   two models, one after the other
   backpropane bench step --threads 1 --json > before.json
   backpropane bench step --threads 1 --compare before.json        each model's time, new/old
+  backpropane bench step --model shakespeare --batch 4            four windows a step, as `train` has
   backpropane bench step --plot samples.svg --trace step.json     all steps; all tasks of one
   backpropane bench step --line                                   the line that benches/peers print")]
 pub struct StepArgs {
@@ -39,6 +40,10 @@ pub struct StepArgs {
     /// Seconds after which timing ends; at least ten steps are timed
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = positive::<u64>)]
     budget: u64,
+
+    /// Windows of a step
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive::<usize>)]
+    batch: usize,
 
     #[command(flatten)]
     on: ModelArgs,
@@ -96,14 +101,18 @@ pub fn run(ui: &Ui, args: &StepArgs) -> Result<(), CommandError> {
         device: args.on.device(),
         start: args.on.start(ladder.known()),
         storage: args.on.storage(),
+        batch: args.batch,
         samples: args.samples,
         budget: Duration::from_secs(args.budget),
     };
     let (mut results, mut drawn) = (Vec::new(), Vec::new());
     for name in &args.model {
         let workload = Workload::new(super::model::model(name)?);
-        let (tokens, parameters, flops) =
-            (workload.config.seq, workload.config.param_count(), workload.flops());
+        let (tokens, parameters, flops) = (
+            workload.config.seq * args.batch,
+            workload.config.param_count(),
+            workload.flops() * args.batch as f64,
+        );
         let bar = ui.steps("stepping");
         let bench = StepBench::new(workload, &options, &mut |event| ladder.report(ui, event))?;
         let times = bench.run(&options, &mut |done, total| bar.at(done, total))?;
@@ -140,7 +149,8 @@ fn variant(args: &StepArgs, times: &StepTimes) -> String {
         Some(rung) => format!(", plan {}", rung.name),
         None => String::new(),
     };
-    super::model::storage_name(args.on.storage()) + dynamic + &plan
+    let batch = if args.batch > 1 { format!(", {} windows", args.batch) } else { String::new() };
+    super::model::storage_name(args.on.storage()) + dynamic + &plan + &batch
 }
 
 fn summary(subject: Subject, tokens: usize, parameters: usize, flops: f64, times: &StepTimes) -> StepResult {
