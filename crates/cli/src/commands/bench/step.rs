@@ -25,7 +25,7 @@ Examples:
   backpropane bench step --model stories110m --model stories15m   two models, one after the other
   backpropane bench step --threads 1 --json > before.json
   backpropane bench step --threads 1 --compare before.json        each model's time, new/old
-  backpropane bench step --model shakespeare --batch 4            four windows a step, as `train` has
+  backpropane bench step --model shakespeare --batch 4            four windows a step
   backpropane bench step --plot samples.svg --trace step.json     all steps; all tasks of one
   backpropane bench step --line                                   the line that benches/peers print")]
 pub struct StepArgs {
