@@ -1,4 +1,4 @@
-//! Kernels. Each writes one packed buffer and reads views of others.
+//! Kernels. Each writes one packed buffer, or two, and reads views of others.
 
 pub(crate) mod concat;
 mod functions;
