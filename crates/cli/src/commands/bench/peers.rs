@@ -7,7 +7,7 @@ mod table;
 
 use super::output::{Measured, OutputArgs, Subject};
 use crate::child;
-use crate::commands::engine::{math, positive, threads};
+use crate::commands::engine::{named, positive, threads};
 use crate::error::CommandError;
 use crate::machine;
 use crate::output::{append_line, check_place};
@@ -52,7 +52,8 @@ pub struct PeersArgs {
     model: Vec<Model>,
 
     /// A precision of our matrix products; may be given several times [default: all that the processor has]
-    #[arg(long, value_name = "MATH", value_parser = math())]
+    #[arg(long, value_name = "MATH",
+        value_parser = named(MatmulPrecision::ALL, MatmulPrecision::name))]
     math: Vec<MatmulPrecision>,
 
     /// Threads to compute on; 0: as many as the machine runs at once

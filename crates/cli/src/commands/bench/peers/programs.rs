@@ -98,7 +98,7 @@ impl Found {
         if let Err(refused) = opened {
             return self.left_out.push(format!("{name}: {refused}"));
         }
-        if self.avx2 && math.needs().contains("AVX-512") {
+        if self.avx2 && math.needs() != MatmulPrecision::F32.needs() {
             return self.left_out.push(format!("{name}: it needs {}", math.needs()));
         }
         let mut program = Program::new(&name, me, &self.folder);
