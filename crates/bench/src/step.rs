@@ -6,7 +6,7 @@ use flow::{Lane, Trace};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use train::model::{Precision, Start};
-use train::optim::{AdamW, Update};
+use train::optim::{AdamW, Optimizer, OptimizerState, Update};
 use train::step::{
     Build, ChosenRung, CompileEvent, CompileRequest, Network, StepError, StepGraph, Window, compile,
 };
@@ -63,15 +63,15 @@ pub struct StepBench {
     network: Arc<Network>,
     graph: StepGraph,
     windows: Vec<Window>,
-    m: Vec<f32>,
-    v: Vec<f32>,
+    optimizer: OptimizerState,
     steps: u32,
     compile: Duration,
     trace: Trace,
 }
 
 /// The optimizer, the same in all compared programs.
-const OPTIMIZER: AdamW = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0 };
+const OPTIMIZER: Optimizer =
+    Optimizer { adamw: AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0 }, muon: None };
 const LEARNING_RATE: f32 = 1e-4;
 
 /// Loss scale: keeps small gradients in the range of fp16.
@@ -130,9 +130,9 @@ impl StepBench {
         network.set_loss_scale(LOSS_SCALE);
         let network = Arc::new(network);
         let graph = StepGraph::new(Arc::clone(&network), batch)?;
-        let (m, v) = (vec![0.0; n], vec![0.0; n]);
+        let optimizer = OptimizerState::new(n);
         let windows = vec![workload.window(); batch];
-        Ok(StepBench { network, graph, windows, m, v, steps: 0, compile, trace: Trace::new() })
+        Ok(StepBench { network, graph, windows, optimizer, steps: 0, compile, trace: Trace::new() })
     }
 
     /// Takes a full step: forward, backward, AdamW. Returns the loss before it, and the norm of its gradient.
@@ -144,7 +144,7 @@ impl StepBench {
         let updating = Instant::now();
         self.steps += 1;
         let update = Update { t: self.steps, lr: LEARNING_RATE, grad_scale: scale as f32 };
-        self.network.apply_update(&OPTIMIZER, update, &mut self.m, &mut self.v)?;
+        self.network.apply_update(&OPTIMIZER, update, &mut self.optimizer)?;
         self.trace.mark(Lane::Cpu, "AdamW, new weights", updating);
         Ok((loss, norm))
     }

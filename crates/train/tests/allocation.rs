@@ -6,7 +6,7 @@ use std::alloc::System;
 use std::sync::Arc;
 use train::config::{ModelConfig, init_params};
 use train::model::Precision;
-use train::optim::{AdamW, Update};
+use train::optim::{AdamW, Muon, Optimizer, OptimizerState, Update};
 use train::step::{Build, Network, StepGraph, Window};
 
 #[global_allocator]
@@ -25,26 +25,27 @@ const LEFT: usize = 12;
 /// As [`LEFT`], without those of the lane's thread.
 const LEFT_SIDE_BY_SIDE: usize = 4;
 
-/// Layers, kernels, dispatches and optimizer ask for none.
+const MUON: Muon = Muon { lr_ratio: 10.0, momentum: 0.95, weight_decay: 0.1, iterations: 3 };
+
+/// Layers, kernels, dispatches and optimizer, AdamW and Muon, ask for none.
 #[test]
 fn a_steady_step_allocates_nothing_but_the_start_of_its_lane() {
-    for model in ["tiny", "shakespeare"] {
-        for (weights, windows) in
-            [(WeightMode::Baked, 1), (WeightMode::Dynamic, 1), (WeightMode::Baked, 3), (WeightMode::Baked, 4)]
-        {
-            let counted = allocations(model, weights, windows);
+    let cases = [(WeightMode::Baked, 1), (WeightMode::Dynamic, 1), (WeightMode::Baked, 3), (WeightMode::Baked, 4)];
+    for (model, optimizers) in [("tiny", [Some(MUON), Some(MUON)]), ("shakespeare", [None, Some(MUON)])] {
+        for ((weights, windows), muon) in cases.into_iter().zip(optimizers.into_iter().cycle()) {
+            let counted = allocations(model, (weights, windows), muon);
             // Windows side by side run on the pool's threads: no lane's thread is started.
             let left = if windows > 1 { LEFT_SIDE_BY_SIDE } else { LEFT };
             assert!(
                 counted <= left * STEPS,
-                "{model}, {weights:?}, {windows} windows: {counted} allocations in {STEPS} steps"
+                "{model}, {weights:?}, {windows} windows, {muon:?}: {counted} allocations in {STEPS} steps"
             );
         }
     }
 }
 
 /// Allocations of [`STEPS`] steps of forward, backward and update, with `windows` windows a step.
-fn allocations(model: &str, weights: WeightMode, windows: usize) -> usize {
+fn allocations(model: &str, (weights, windows): (WeightMode, usize), muon: Option<Muon>) -> usize {
     let cfg = ModelConfig::preset(model).expect("a preset");
     let pool = Pool::new(2).expect("threads");
     let device = ane::open(DeviceKind::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
@@ -52,9 +53,8 @@ fn allocations(model: &str, weights: WeightMode, windows: usize) -> usize {
     let theta = init_params(&cfg, 3);
     let network = Arc::new(Network::new(&cfg, theta, device, pool, &build, &mut |_| {}).expect("network"));
     let graph = StepGraph::new(Arc::clone(&network), windows).expect("schedule");
-    let n = cfg.param_count();
-    let (mut m, mut v, mut trace) = (vec![0.0; n], vec![0.0; n], flow::Trace::new());
-    let optimizer = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0 };
+    let (mut state, mut trace) = (OptimizerState::new(cfg.param_count()), flow::Trace::new());
+    let optimizer = Optimizer { adamw: AdamW::default(), muon };
     let tokens: Vec<u32> = (0..=cfg.seq as u32).map(|i| i * i * 7 % cfg.vocab as u32).collect();
     // Windows belong to whoever trains: they are made before anything is counted.
     let mut batches = vec![vec![Window::Tokens(tokens); windows]; WARM_UP + STEPS];
@@ -63,7 +63,7 @@ fn allocations(model: &str, weights: WeightMode, windows: usize) -> usize {
         graph.run(batches.pop().expect("a batch"), &mut trace).expect("step");
         assert!(network.gradient_norm().expect("a norm").is_finite());
         let update = Update { t, lr: 1e-3, grad_scale: 1.0 / windows as f32 };
-        network.apply_update(&optimizer, update, &mut m, &mut v).expect("update");
+        network.apply_update(&optimizer, update, &mut state).expect("update");
     };
     (1..=WARM_UP as u32).for_each(&mut step);
     let region = Region::new(ALLOCATOR);

@@ -8,7 +8,7 @@ use mil::{Program, TensorType, Verified, Weights};
 use std::sync::Arc;
 use train::config::{ModelConfig, init_params};
 use train::model::{LADDER, Layer, LayerKernels, Norms, Precision};
-use train::optim::{AdamW, Update};
+use train::optim::{AdamW, Optimizer, OptimizerState, Update};
 use train::run::{Options, Overrides, Run, RunError};
 use train::step::{Build, Network, StepError, StepGraph, Window};
 
@@ -28,13 +28,13 @@ fn losses(build: &Build) -> Vec<f64> {
     network.set_loss_scale(256.0);
     let network = Arc::new(network);
     let graph = StepGraph::new(Arc::clone(&network), 1).expect("schedule");
-    let (mut m, mut v) = (vec![0.0; cfg.param_count()], vec![0.0; cfg.param_count()]);
-    let optimizer = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 };
+    let mut state = OptimizerState::new(cfg.param_count());
+    let optimizer = Optimizer::from(AdamW::default());
     let tokens = || Window::Tokens((0..=cfg.seq as u32).map(|i| i * i * 7 % cfg.vocab as u32).collect());
     let step = |t| {
         let loss = graph.run(vec![tokens()], &mut flow::Trace::new()).expect("a step");
         let update = Update { t, lr: 3e-3, grad_scale: 1.0 / 256.0 };
-        network.apply_update(&optimizer, update, &mut m, &mut v).expect("learns");
+        network.apply_update(&optimizer, update, &mut state).expect("learns");
         loss
     };
     (1..=5).map(step).collect()

@@ -7,7 +7,7 @@ use train::checkpoint::{Checkpoint, RunFolder, Snapshot, load_checkpoint, save_c
 use train::config::ModelConfig;
 use train::error::TrainError;
 use train::formats::load_model;
-use train::run::{Metrics, Notice, Options, Overrides, Run, RunError, Saved, ScheduleKind};
+use train::run::{Metrics, Notice, OptimizerKind, Options, Overrides, Run, RunError, Saved, ScheduleKind};
 
 const MODEL: &str = "preset = \"tiny\"\ndim = 16\nhidden = 32\nlayers = 2\nheads = 2\nkv_heads = 1\nhead_dim = 8\n\
                      vocab = 64\nseq = 16\n";
@@ -226,6 +226,37 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before_and_the_bits_stay() {
         assert!(model(&place.path(name)) == model(&place.path("whole")), "{name}: the weights differ");
         assert_eq!(losses(&place.path(name)), losses(&place.path("whole")), "{name}");
     }
+}
+
+#[test]
+fn a_resumed_run_of_muon_keeps_its_bits_and_its_optimizer() {
+    let place = Place::new();
+    let mut options = place.options("whole");
+    options.overrides.optimizer = Some(OptimizerKind::Muon);
+    options.overrides.schedule = Some(ScheduleKind::Linear);
+    finish(&options);
+    let (mut run, _) = open(&Options { out: place.path("halves"), ..options }).expect("opens");
+    while run.step_count() < 6 {
+        run.step().expect("a step");
+    }
+    run.save_last().expect("saved");
+    drop(run);
+
+    // One moment of what Muon updates, two of all else.
+    let checkpoint = place.path("halves/checkpoints/step-00000006.safetensors");
+    let names = train::fs::TensorFile::open(&checkpoint).expect("a checkpoint").names();
+    let of = |prefix: &str| names.iter().filter(|name| name.starts_with(prefix)).count();
+    assert_eq!(of("adamw.m.") - of("adamw.v."), 2 * 7, "{names:?}");
+
+    let mut other = place.resumed("halves");
+    other.overrides.optimizer = Some(OptimizerKind::AdamW);
+    let error = open(&other).expect_err("its moments are Muon's");
+    assert!(matches!(error, RunError::OtherOptimizer { want: "muon", got: "adamw", .. }), "{error}");
+    assert!(error.is_input() && error.hint().is_some_and(|hint| hint.contains("--optimizer")), "{error}");
+
+    finish(&place.resumed("halves"));
+    assert!(model(&place.path("halves")) == model(&place.path("whole")), "the weights differ");
+    assert_eq!(losses(&place.path("halves")), losses(&place.path("whole")));
 }
 
 /// A learning rate, a loss scale and a start that no training survives.

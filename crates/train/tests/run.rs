@@ -9,7 +9,7 @@ use train::evaluate::{EvaluateOptions, evaluate};
 use train::formats::{FolderMetadata, save_model};
 use train::fs::{NamedTensor, write_tensors};
 use train::model::{Norms, Precision};
-use train::run::{BudgetExhausted, Metrics, Options, Overrides, Run, RunError, ScheduleKind};
+use train::run::{BudgetExhausted, Metrics, OptimizerKind, Options, Overrides, Run, RunError, ScheduleKind};
 use train::step::StepError;
 
 fn options(out: &Path, data: &Path) -> Options {
@@ -167,14 +167,16 @@ fn a_budget_below_one_set_of_kernels_is_refused_before_anything_is_written() {
 fn threads_do_not_change_a_bit() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = text(dir.path());
-    let weights: Vec<Vec<u8>> = [1, 2, 3]
-        .map(|threads| {
-            let out = dir.path().join(format!("{threads}"));
-            go_on(&Options { threads, ..options(&out, &data) }, 6);
+    for optimizer in OptimizerKind::ALL {
+        let weights = [1, 2, 3].map(|threads| {
+            let out = dir.path().join(format!("{}-{threads}", optimizer.name()));
+            let mut options = Options { threads, ..options(&out, &data) };
+            options.overrides.optimizer = Some(optimizer);
+            go_on(&options, 6);
             model(&out)
-        })
-        .into();
-    assert!(weights[0] == weights[1] && weights[0] == weights[2], "the weights differ");
+        });
+        assert!(weights[0] == weights[1] && weights[0] == weights[2], "{optimizer:?}: the weights differ");
+    }
 }
 
 #[test]

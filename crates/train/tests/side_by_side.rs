@@ -4,7 +4,7 @@ use ane::{DeviceKind, Pool, SoftOptions, WeightMode};
 use std::sync::Arc;
 use train::config::{ModelConfig, Task, init_params};
 use train::model::Precision;
-use train::optim::{AdamW, Update};
+use train::optim::{AdamW, Optimizer, OptimizerState, Update};
 use train::step::{Build, Network, StepGraph, Window};
 
 /// A window of tokens, or of activations for a model without a vocabulary; another one for each `seed`.
@@ -42,9 +42,9 @@ fn bits(values: &[f32]) -> Vec<u32> {
 fn left(network: &Arc<Network>, windows: usize) -> Left {
     let cfg = &network.cfg;
     let graph = StepGraph::new(Arc::clone(network), windows).expect("schedule");
-    let n = cfg.param_count();
-    let (mut m, mut v, mut trace) = (vec![0.0; n], vec![0.0; n], flow::Trace::new());
-    let optimizer = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 };
+    let (mut state, mut trace) = (OptimizerState::new(cfg.param_count()), flow::Trace::new());
+    let adamw = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 };
+    let optimizer = Optimizer { adamw, muon: None };
     let mut losses = Vec::new();
     let mut norm = 0.0;
     for t in 1..=3 {
@@ -52,7 +52,7 @@ fn left(network: &Arc<Network>, windows: usize) -> Left {
         losses.push(graph.run(batch, &mut trace).expect("step").to_bits());
         norm = network.gradient_norm().expect("a norm");
         let update = Update { t, lr: 1e-2, grad_scale: 1.0 / (network.loss_scale() * windows as f32) };
-        network.apply_update(&optimizer, update, &mut m, &mut v).expect("update");
+        network.apply_update(&optimizer, update, &mut state).expect("update");
     }
     assert!(norm.is_finite() && norm > 0.0);
     let gradient = |name: &String| bits(&network.gradient(name).expect("a gradient"));

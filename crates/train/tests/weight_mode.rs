@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use train::config::{ModelConfig, Rope, RopeKind, init_params};
 use train::model::{Fusion, KernelPlan, Precision};
-use train::optim::{AdamW, Update};
+use train::optim::{AdamW, Muon, Optimizer, OptimizerState, Update};
 use train::run::{Metrics, Options, Overrides, Run};
 use train::step::{Build, Network, StepError, StepGraph, Window};
 
@@ -41,12 +41,14 @@ fn trained(cfg: &ModelConfig, build: &Build, budget: Option<u32>) -> Result<Trai
 }
 
 fn train(cfg: &ModelConfig, network: Network) -> Result<Trained, StepError> {
+    train_by(&Optimizer::from(AdamW::default()), cfg, network)
+}
+
+fn train_by(optimizer: &Optimizer, cfg: &ModelConfig, network: Network) -> Result<Trained, StepError> {
     let network = Arc::new(network);
     network.set_loss_scale(256.0);
     let graph = StepGraph::new(Arc::clone(&network), 2)?;
-    let n = cfg.param_count();
-    let (mut m, mut v) = (vec![0.0; n], vec![0.0; n]);
-    let optimizer = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 };
+    let mut state = OptimizerState::new(cfg.param_count());
     let window = |seed: u32| {
         let token = |i: u32| (i * i * seed + i) % cfg.vocab as u32;
         Window::Tokens((0..=cfg.seq as u32).map(token).collect())
@@ -56,7 +58,7 @@ fn train(cfg: &ModelConfig, network: Network) -> Result<Trained, StepError> {
         losses.push(graph.run(vec![window(7), window(11)], &mut flow::Trace::new())?);
         norms.push(network.gradient_norm()?);
         assert!((norms[t as usize - 1] / norm_of_all(&network) - 1.0).abs() < 1e-12);
-        network.apply_update(&optimizer, Update { t, lr: 1e-2, grad_scale: 1.0 / 512.0 }, &mut m, &mut v)?;
+        network.apply_update(optimizer, Update { t, lr: 1e-2, grad_scale: 1.0 / 512.0 }, &mut state)?;
     }
     let theta = network.params.theta.read().expect("no thread failed").clone();
     Ok(Trained { losses, norms, theta })
@@ -102,6 +104,21 @@ fn both_ways_give_the_same_bits() {
             assert!(baked.theta == dynamic.theta, "{name}, {precision:?}: the weights differ");
         }
     }
+}
+
+#[test]
+fn muon_gives_the_same_bits_both_ways() {
+    let muon = Some(Muon { lr_ratio: 2.0, ..Muon::default() });
+    let optimizer = Optimizer { adamw: AdamW::default(), muon };
+    let (name, cfg) = models().remove(2);
+    let [baked, dynamic] = [WeightMode::Baked, WeightMode::Dynamic].map(|weights| {
+        let network = network(&cfg, &build(Precision::F16, weights), None).expect(name);
+        train_by(&optimizer, &cfg, network).expect(name)
+    });
+    assert!(baked.losses[2] < baked.losses[0], "{name}: {:?}", baked.losses);
+    assert!(baked == dynamic, "{name}");
+    let adamw = trained(&cfg, &build(Precision::F16, WeightMode::Baked), None).expect(name);
+    assert!(adamw.losses[0] == baked.losses[0] && adamw.theta != baked.theta, "{name}: Muon updates nothing");
 }
 
 #[test]

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ModelConfig, RopeKind};
+use crate::config::{ModelConfig, ParamSpec, RopeKind};
 use crate::error::TrainError;
-use crate::formats::{config_in_folder, load_params_from, named};
+use crate::formats::{config_in_folder, load_params_from, load_some_from, named};
 use crate::fs::{TensorFile, write_tensors};
 
 /// Version of the state's metadata; since version 2 a file has checksums.
@@ -43,6 +43,14 @@ pub struct TrainState {
     /// Whether a forward and backward pass with these weights had a finite loss and finite gradients.
     #[serde(default = "yes")]
     pub measured: bool,
+}
+
+impl TrainState {
+    /// Whether the optimizer keeps a second moment of this weight: Muon keeps none of the layers' matrices.
+    fn has_second_moment(&self, spec: &ParamSpec) -> bool {
+        let is_muon = self.settings.get("optimizer").is_some_and(|name| name == "muon");
+        !is_muon || spec.layer_matrix().is_none()
+    }
 }
 
 /// Options that a run was started with, besides its settings; resuming takes them as defaults.
@@ -84,7 +92,7 @@ pub struct Snapshot<'a> {
     pub state: &'a TrainState,
     /// Weights.
     pub params: &'a [f32],
-    /// AdamW's first moments.
+    /// AdamW's first moments, Muon's momentum.
     pub m: &'a [f32],
     /// AdamW's second moments.
     pub v: &'a [f32],
@@ -99,9 +107,9 @@ pub struct Checkpoint {
     pub rope: RopeKind,
     /// Weights.
     pub params: Vec<f32>,
-    /// AdamW's first moments.
+    /// AdamW's first moments, Muon's momentum.
     pub m: Vec<f32>,
-    /// AdamW's second moments.
+    /// AdamW's second moments; 0 where Muon updates.
     pub v: Vec<f32>,
 }
 
@@ -115,7 +123,7 @@ struct Entry {
 }
 
 /// Writes a checkpoint as one safetensors file, atomically: `param.NAME`, `adamw.m.NAME` and
-/// `adamw.v.NAME` for each weight, everything else in the metadata.
+/// `adamw.v.NAME` for each weight, everything else in the metadata. Weights that Muon updates have no `adamw.v.NAME`.
 ///
 /// # Errors
 /// As [`write_tensors`].
@@ -124,7 +132,10 @@ pub fn save_checkpoint(path: &Path, config: &ModelConfig, snapshot: Snapshot<'_>
     let entry = serde_json::to_string(&entry).map_err(|error| not_complete(path, error.to_string()))?;
     let mut tensors = named(config, "param.", snapshot.params);
     tensors.extend(named(config, "adamw.m.", snapshot.m));
-    tensors.extend(named(config, "adamw.v.", snapshot.v));
+    let is_stored = |spec: &ParamSpec| snapshot.state.has_second_moment(spec);
+    let stored = config.params().into_iter().map(|spec| is_stored(&spec));
+    let second = named(config, "adamw.v.", snapshot.v).into_iter().zip(stored);
+    tensors.extend(second.filter_map(|(tensor, stored)| stored.then_some(tensor)));
     write_tensors(path, Some((KEY, entry)), &tensors)
 }
 
@@ -153,13 +164,10 @@ pub fn load_checkpoint(path: &Path, config: &ModelConfig) -> Result<Checkpoint, 
     if let Some((key, got, want)) = in_folder.difference(&wanted) {
         return Err(TrainError::StateOfOtherModel { path: path.to_owned(), key: key.to_owned(), got, want });
     }
-    Ok(Checkpoint {
-        state: entry.state,
-        rope: theirs.rope.kind,
-        params: load_params_from(&file, config, "param.")?,
-        m: load_params_from(&file, config, "adamw.m.")?,
-        v: load_params_from(&file, config, "adamw.v.")?,
-    })
+    let params = load_params_from(&file, config, "param.")?;
+    let m = load_params_from(&file, config, "adamw.m.")?;
+    let v = load_some_from(&file, config, "adamw.v.", |spec| entry.state.has_second_moment(spec))?;
+    Ok(Checkpoint { state: entry.state, rope: theirs.rope.kind, params, m, v })
 }
 
 fn not_complete(path: &Path, problem: String) -> TrainError {

@@ -4,7 +4,7 @@ use rand::Rng;
 use rayon::prelude::*;
 
 use super::ModelConfig;
-use super::params::Init;
+use super::params::{Init, ParamKind};
 use crate::rng::{Purpose, stream};
 
 /// Initial weights as one flat slice in checkpoint order: a function of configuration and seed alone.
@@ -35,6 +35,13 @@ pub fn init_params(config: &ModelConfig, seed: u64) -> Vec<f32> {
         }
     });
     params
+}
+
+/// Sets the projections onto the residual stream among `params`, `[N]`, to 0.
+pub fn zero_outputs(config: &ModelConfig, params: &mut [f32]) {
+    for spec in config.params().iter().filter(|s| matches!(s.kind, ParamKind::Wo | ParamKind::W2)) {
+        params[spec.range()].fill(0.0);
+    }
 }
 
 /// Mean 0, standard deviation 1: a 16-bit uniform has variance (2³²−1)/12, so twelve of them have 2³²−1.

@@ -17,8 +17,8 @@ mod short;
 mod validate;
 mod variant;
 
-pub use init::init_params;
 pub(crate) use init::symmetric;
+pub use init::{init_params, zero_outputs};
 pub use layer_kind::{LayerKind, LayerRope};
 pub use model::{ModelConfig, Rope, RopeKind, Task};
 pub use params::{Init, ParamKind, ParamSpec};

@@ -95,6 +95,14 @@ impl ParamSpec {
         self.shape.iter().product()
     }
 
+    /// Its rows and columns, if it is a matrix of a layer.
+    pub fn layer_matrix(&self) -> Option<[usize; 2]> {
+        match (self.layer, &self.shape[..]) {
+            (Some(_), &[rows, cols]) => Some([rows, cols]),
+            _ => None,
+        }
+    }
+
     /// Its elements in the flat slice.
     pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.count()

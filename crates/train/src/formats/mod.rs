@@ -24,6 +24,7 @@ pub(crate) use metadata::COMPANIONS;
 pub use metadata::FolderMetadata;
 pub(crate) use rope::config_in_folder;
 pub use source::Model;
+pub(crate) use weights::load_some_from;
 pub(crate) use weights::{is_saved, named};
 pub use weights::{load_model, load_params_from, save_model};
 

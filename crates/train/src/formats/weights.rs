@@ -67,7 +67,20 @@ pub fn load_params_from(
     config: &ModelConfig,
     prefix: &str,
 ) -> Result<Vec<f32>, TrainError> {
-    let specs = config.params();
+    load_some_from(file, config, prefix, |_| true)
+}
+
+/// As [`load_params_from`], of the weights for which `is_stored` holds; the others are 0.
+///
+/// # Errors
+/// As [`load_model`]; a tensor of another weight is unexpected.
+pub(crate) fn load_some_from(
+    file: &TensorFile,
+    config: &ModelConfig,
+    prefix: &str,
+    is_stored: impl Fn(&ParamSpec) -> bool,
+) -> Result<Vec<f32>, TrainError> {
+    let specs: Vec<ParamSpec> = config.params().into_iter().filter(is_stored).collect();
     // Check all tensors before allocating memory for them.
     for spec in &specs {
         file.check(&format!("{prefix}{}", spec.name), &spec.shape)?;

@@ -39,6 +39,8 @@ pub enum RunError {
     TokenizerGone { dir: PathBuf },
     #[error("`{}` is not the tokenizer that the run in `{}` was started with", tokenizer.display(), dir.display())]
     OtherTokenizer { dir: PathBuf, tokenizer: PathBuf },
+    #[error("the run in `{}` was started with `--optimizer {want}`, not `{got}`, whose moments differ", dir.display())]
+    OtherOptimizer { dir: PathBuf, want: &'static str, got: &'static str },
     #[error("{steps} steps in a row had gradients that are not finite (step {step}, loss {loss}{}); {}", began(found.as_deref()), kept(*saved))]
     NotFinite { step: u64, steps: u32, loss: f64, saved: Option<u64>, found: Option<Box<OutOfRange>> },
     #[error("the training has diverged by step {step}: {unfit}; {}", kept(*saved))]
@@ -136,6 +138,9 @@ impl RunError {
             RunError::OutIsInput { .. } => "Choose another file with `--out`.",
             RunError::OtherData { .. } => {
                 "Name the data the run was started with by `--data`, or start a new run."
+            }
+            RunError::OtherOptimizer { .. } => {
+                "Leave `--optimizer` out, or start a new run from the model with `--model` and another `--out`."
             }
             RunError::Busy { .. } => {
                 "Wait for it or stop it, then go on with `--resume`; or choose another folder with `--out`."

@@ -21,7 +21,7 @@ pub use flow::Trace;
 pub use launch::model_name;
 pub use metrics::{Metrics, StepRecord, Validation};
 pub use options::{Notice, Options};
-pub use setting::{Check, ScheduleKind, Setting, SettingValue};
+pub use setting::{Check, OptimizerKind, OutputInit, ScheduleKind, Setting, SettingValue};
 pub use settings::{Overrides, Settings, flags};
 pub use trainer::save::Saved;
 pub use trainer::{Compiles, Run, RunMemory};

@@ -10,6 +10,7 @@ use crate::config::{ModelConfig, RopeKind};
 use crate::error::TrainError;
 use crate::formats::{FolderMetadata, save_model};
 use crate::model::{Rung, Start};
+use crate::optim::OptimizerState;
 use crate::step::{Build, ChosenRung, CompileEvent, CompileRequest, Network, StepError, StepGraph};
 use crate::tokenizer::Tokenizer;
 use ane::{DeviceOptions, Engine};
@@ -92,13 +93,12 @@ impl Run {
             graph,
             corpus,
             tokenizer,
-            m: Vec::new(),
-            v: Vec::new(),
+            optimizer: OptimizerState::default(),
             lock,
         };
         match resumed {
             Some(resumed) => parts.resume(resumed)?,
-            None => (parts.m, parts.v) = (vec![0.0; n], vec![0.0; n]),
+            None => parts.optimizer = OptimizerState::new(n),
         }
         Ok(Run::assemble(parts))
     }
@@ -129,7 +129,7 @@ impl Parts {
         }
         let launch = std::mem::take(&mut self.state.launch);
         self.state = TrainState { launch, ..checkpoint.state };
-        (self.m, self.v) = (checkpoint.m, checkpoint.v);
+        self.optimizer = OptimizerState::from_moments(checkpoint.m, checkpoint.v);
         // A process may have been killed between a validation and the checkpoint.
         if let Some(last) = self.metrics.validations().last() {
             self.state.last_val = Some(last.loss);

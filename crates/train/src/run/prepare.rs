@@ -1,9 +1,9 @@
 //! The model of a run before compiling: a new one, or that of a checkpoint.
 
 use super::claim::Claim;
-use super::{Notice, Options, RunError, Settings};
+use super::{Notice, OptimizerKind, Options, OutputInit, RunError, Settings};
 use crate::checkpoint::{Checkpoint, RunFolder};
-use crate::config::{ModelConfig, RopeKind, init_params};
+use crate::config::{ModelConfig, RopeKind, init_params, zero_outputs};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::formats::{FolderMetadata, Initial, open_initial};
@@ -48,7 +48,13 @@ impl Prepared {
         let settings = Settings::for_new_run(&cfg, &options.overrides);
         settings.validate()?;
         demand::check(&cfg, Use::Train { windows: settings.windows() })?;
-        let theta = params.unwrap_or_else(|| init_params(&cfg, settings.seed));
+        let theta = params.unwrap_or_else(|| {
+            let mut theta = init_params(&cfg, settings.seed);
+            if settings.output_init == OutputInit::Zero {
+                zero_outputs(&cfg, &mut theta);
+            }
+            theta
+        });
         Ok(Prepared { cfg, settings, tokenizer, theta, metadata, missing, resumed: None })
     }
 
@@ -84,6 +90,7 @@ impl Prepared {
             problem: format!("its settings cannot be read: {problem}"),
         };
         let settings = Settings::from_json(&checkpoint.state.settings).map_err(unreadable)?;
+        check_same_optimizer(&options.out, settings.optimizer, options.overrides.optimizer)?;
         let settings = settings.with(&options.overrides);
         settings.validate()?;
         demand::check(&cfg, Use::Train { windows: settings.windows() })?;
@@ -97,6 +104,20 @@ impl Prepared {
         let has_model = folder.has_model(&cfg, &theta);
         let resumed = Some(Resumed { checkpoint, is_newest, has_model });
         Ok(Prepared { cfg, settings, tokenizer, theta, metadata, missing: None, resumed })
+    }
+}
+
+/// Refuses another optimizer than that of the run in `dir`, whose moments mean something else.
+fn check_same_optimizer(
+    dir: &Path,
+    run: OptimizerKind,
+    wanted: Option<OptimizerKind>,
+) -> Result<(), RunError> {
+    match wanted {
+        Some(wanted) if wanted != run => {
+            Err(RunError::OtherOptimizer { dir: dir.to_owned(), want: run.name(), got: wanted.name() })
+        }
+        _ => Ok(()),
     }
 }
 

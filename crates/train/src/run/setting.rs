@@ -10,19 +10,70 @@ use std::str::FromStr;
 pub enum ScheduleKind {
     /// Warm-up, then cosine decay to a tenth.
     Cosine,
+    /// Warm-up, then linear decay to 0.
+    Linear,
+    /// Warm-up, then constant, then linear decay to 0 over the last 40 % (warm-up, stable, decay).
+    Wsd,
     /// Warm-up, then constant.
     Constant,
 }
 
 impl ScheduleKind {
     /// Every shape.
-    pub const ALL: [ScheduleKind; 2] = [ScheduleKind::Cosine, ScheduleKind::Constant];
+    pub const ALL: [ScheduleKind; 4] =
+        [ScheduleKind::Cosine, ScheduleKind::Linear, ScheduleKind::Wsd, ScheduleKind::Constant];
 
     /// Its name in flags and checkpoints.
     pub fn name(self) -> &'static str {
         match self {
             ScheduleKind::Cosine => "cosine",
+            ScheduleKind::Linear => "linear",
+            ScheduleKind::Wsd => "wsd",
             ScheduleKind::Constant => "constant",
+        }
+    }
+}
+
+/// What updates the matrices of layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptimizerKind {
+    /// AdamW, as all other parameters.
+    AdamW,
+    /// Muon.
+    Muon,
+}
+
+impl OptimizerKind {
+    /// All of them.
+    pub const ALL: [OptimizerKind; 2] = [OptimizerKind::AdamW, OptimizerKind::Muon];
+
+    /// Its name in flags and checkpoints.
+    pub fn name(self) -> &'static str {
+        match self {
+            OptimizerKind::AdamW => "adamw",
+            OptimizerKind::Muon => "muon",
+        }
+    }
+}
+
+/// The initial weights of projections onto the residual stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputInit {
+    /// Normal, smaller with more layers.
+    Scaled,
+    /// Zero, so that a new model begins as its embedding.
+    Zero,
+}
+
+impl OutputInit {
+    /// All of them.
+    pub const ALL: [OutputInit; 2] = [OutputInit::Scaled, OutputInit::Zero];
+
+    /// Its name in flags and checkpoints.
+    pub fn name(self) -> &'static str {
+        match self {
+            OutputInit::Scaled => "scaled",
+            OutputInit::Zero => "zero",
         }
     }
 }
@@ -53,6 +104,8 @@ pub enum Check {
     AboveZero,
     /// Numbers from 0.
     NotNegative,
+    /// Numbers from 0 to below 1.
+    Share,
 }
 
 impl Check {
@@ -64,6 +117,7 @@ impl Check {
                 Check::Positive => x >= 1.0,
                 Check::AboveZero => x > 0.0,
                 Check::NotNegative => x >= 0.0,
+                Check::Share => (0.0..1.0).contains(&x),
             }
     }
 
@@ -74,6 +128,7 @@ impl Check {
             Check::Positive => "a whole number of at least 1",
             Check::AboveZero => "a number above 0",
             Check::NotNegative => "a number that is 0 or more",
+            Check::Share => "a number from 0 to below 1",
         }
     }
 
@@ -172,4 +227,4 @@ macro_rules! names {
     )* };
 }
 
-names!(ScheduleKind, Precision, MatmulPrecision, Norms);
+names!(OptimizerKind, OutputInit, ScheduleKind, Precision, MatmulPrecision, Norms);

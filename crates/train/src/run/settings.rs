@@ -1,11 +1,11 @@
 //! The table of a run's settings, which generates structs, flags, checks and the form in checkpoints.
 
 use super::RunError;
-use super::setting::{Check, ScheduleKind, Setting, SettingValue};
+use super::setting::{Check, OptimizerKind, OutputInit, ScheduleKind, Setting, SettingValue};
 use crate::config::{ModelConfig, Task};
 use crate::host::head::LossOptions;
 use crate::model::{Norms, Precision};
-use crate::optim::{AdamW, Schedule};
+use crate::optim::{AdamW, Muon, Optimizer, Schedule};
 use ane::MatmulPrecision;
 use serde_json::{Map, Value};
 
@@ -111,17 +111,26 @@ settings! {
     batch: usize = 4, Some(("batch", "N")), Check::Positive, "Windows of a micro-batch";
     accum: usize = 1, Some(("accum", "N")), Check::Positive,
         "Micro-batches of an optimizer step, whose gradients are averaged";
+    optimizer: OptimizerKind = OptimizerKind::AdamW, Some(("optimizer", "KIND")), Check::Any,
+        "What updates the matrices of layers; all else is updated by AdamW";
     lr: f64 = 1e-3, Some(("lr", "F")), Check::AboveZero, "The peak learning rate";
+    muon_lr: f64 = 0.02, Some(("muon-lr", "F")), Check::AboveZero, "The peak learning rate of what Muon updates";
+    muon_iterations: u32 = 5, Some(("muon-iterations", "N")), Check::Positive,
+        "Newton-Schulz iterations of Muon: 3 take less time and orthogonalise less exactly";
+    beta2: f32 = 0.95, Some(("beta2", "F")), Check::Share, "Decay of AdamW's second moment per step";
     warmup: u32 = 100, Some(("warmup", "N")), Check::Any, "Steps of linear warm-up of the learning rate";
     schedule: ScheduleKind = ScheduleKind::Cosine, Some(("schedule", "KIND")), Check::Any,
-        "Learning rate after warm-up: cosine decay to a tenth, or constant";
+        "Learning rate after warm-up: cosine decay to a tenth, linear to 0, constant and then linear to 0 over the last \
+         40 %, or constant";
     weight_decay: f32 = 0.1, Some(("weight-decay", "F")), Check::NotNegative,
-        "AdamW's decoupled weight decay, for matrices only";
+        "Decoupled weight decay, for matrices only";
     clip: f64 = 1.0, Some(("clip", "F")), Check::NotNegative, "Clip the gradient to this global norm; 0: no clipping";
     loss_scale: f32 = 256.0, Some(("loss-scale", "F")), Check::AboveZero,
         "Loss scale, which keeps small gradients in the range of fp16";
     save_every: u64 = 100, Some(("save-every", "N")), Check::Any, "Steps between checkpoints; 0: only at the end";
     val_every: u64 = 100, NO_FLAG, Check::Any, "Steps between validations; 0: only at the end";
+    output_init: OutputInit = OutputInit::Scaled, Some(("output-init", "KIND")), Check::Any,
+        "Initial weights of new projections onto the residual stream: small random numbers, or 0";
     seed: u64 = 42, Some(("seed", "N")), Check::Any, "Seed of all randomness: same seed, same bits";
     storage: Precision = Precision::F16, NO_FLAG, Check::Any, "Element type of programs and surfaces";
     math: MatmulPrecision = MatmulPrecision::F32, NO_FLAG, Check::Any, "How matrix products are computed";
@@ -132,7 +141,8 @@ settings! {
 const NO_FLAG: Option<(&str, &str)> = None;
 
 /// Settings that checkpoints of earlier versions lack.
-const ADDED_LATER: [&str; 2] = ["math", "norms"];
+const ADDED_LATER: [&str; 7] =
+    ["math", "norms", "optimizer", "muon_lr", "muon_iterations", "beta2", "output_init"];
 
 /// The setting `name` in a checkpoint's settings.
 fn stored<T: SettingValue>(all: &Value, name: &str, default: T) -> Result<T, String> {
@@ -209,6 +219,8 @@ impl Settings {
         let (warmup, total) = (self.warmup, u32::try_from(self.steps).unwrap_or(u32::MAX));
         match self.schedule {
             ScheduleKind::Cosine => Schedule::Cosine { warmup, total, min_ratio: 0.1 },
+            ScheduleKind::Linear => Schedule::Linear { warmup, total, decay: 1.0 },
+            ScheduleKind::Wsd => Schedule::Linear { warmup, total, decay: 0.4 },
             ScheduleKind::Constant => Schedule::Constant { warmup },
         }
     }
@@ -217,8 +229,18 @@ impl Settings {
         LossOptions { scale: self.loss_scale }
     }
 
-    pub(super) fn optimizer(&self) -> AdamW {
-        AdamW { weight_decay: self.weight_decay, ..AdamW::default() }
+    pub(super) fn optimizer(&self) -> Optimizer {
+        let (beta2, weight_decay) = (self.beta2, self.weight_decay);
+        let muon = Muon {
+            lr_ratio: (self.muon_lr / self.lr) as f32,
+            momentum: 0.95,
+            weight_decay,
+            iterations: self.muon_iterations,
+        };
+        Optimizer {
+            adamw: AdamW { beta2, weight_decay, ..AdamW::default() },
+            muon: (self.optimizer == OptimizerKind::Muon).then_some(muon),
+        }
     }
 }
 
@@ -231,6 +253,7 @@ mod tests {
         let mut settings =
             Settings { lr: 0.1 + 0.2, loss_scale: 1e-3, seed: u64::MAX, ..Settings::default() };
         (settings.schedule, settings.math) = (ScheduleKind::Constant, MatmulPrecision::Bf16);
+        (settings.optimizer, settings.output_init) = (OptimizerKind::Muon, OutputInit::Zero);
         (settings.norms, settings.storage) = (Norms::Host, Precision::F32);
         let text = settings.to_json().to_string();
         let stored: Value = serde_json::from_str(&text).unwrap();
@@ -258,7 +281,8 @@ mod tests {
     fn each_flag_sets_its_setting_and_refuses_what_it_cannot_be() {
         for flag in flags() {
             let names = (flag.values)();
-            let (good, bad) = names.last().map_or(("2", "-1"), |name| (*name, "octonions"));
+            let number = ["2", "0.5"].into_iter().find(|x| (flag.check)(x).is_ok()).unwrap_or("2");
+            let (good, bad) = names.last().map_or((number, "-1"), |name| (*name, "octonions"));
             let mut given = Overrides::default();
             assert!((flag.check)(bad).is_err() && given.set(flag.name, bad).is_err(), "{flag:?}");
             assert_eq!(given, Overrides::default());

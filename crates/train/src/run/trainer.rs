@@ -11,6 +11,7 @@ use crate::config::ModelConfig;
 use crate::data::Sampler;
 use crate::fs::RunLock;
 use crate::generate::Generator;
+use crate::optim::OptimizerState;
 use crate::step::{BudgetExhausted, ChosenRung, Network, StepGraph};
 use crate::tokenizer::Tokenizer;
 use flow::Trace;
@@ -69,8 +70,7 @@ pub(super) struct Parts {
     pub lengths: Option<Vec<u32>>,
     /// Tokens that end a text, besides those of the tokenizer.
     pub ends: Vec<u32>,
-    pub m: Vec<f32>,
-    pub v: Vec<f32>,
+    pub optimizer: OptimizerState,
     pub metrics: Metrics,
     pub budget: Option<u32>,
     /// Whether the folder's model is of the state's step.
@@ -93,7 +93,7 @@ impl std::fmt::Debug for Parts {
 pub struct RunMemory {
     /// Weights, fp32.
     pub weights: usize,
-    /// Gradients and AdamW's moments.
+    /// Gradients, the optimizer's moments and its working memory.
     pub optimizer: usize,
     /// Surfaces.
     pub surfaces: usize,
@@ -247,7 +247,9 @@ impl Run {
         let n = 4 * self.config().param_count();
         let (kernels, shared) = self.parts.network.kernels.bytes();
         let surfaces = self.parts.network.buffers.surface_bytes();
-        RunMemory { weights: n, optimizer: 3 * n, surfaces, kernels, shared }
+        let specs = self.parts.network.params.specs();
+        let state = self.parts.optimizer.bytes(&self.settings().optimizer(), specs);
+        RunMemory { weights: n, optimizer: n + state, surfaces, kernels, shared }
     }
 
     /// The schedule of a step as text, one line per task.

@@ -3,46 +3,23 @@
 use super::weight_files::LayerWeights;
 use super::weights::Written;
 use super::{BudgetExhausted, Network, StepError};
-use crate::optim::{AdamW, ParamSlices, Update};
+use crate::optim::{Optimizer, OptimizerState, ParamSlices, Update};
 
 impl Network {
     /// Updates all weights from the gradients of the last step and writes them into the kernels. If that needs more compilations
     /// than this process has left, the kernels keep their old weights and [`Network::exhausted`] returns the reason.
     ///
-    /// `m` and `v` are the optimizer's moments, `[N]` in checkpoint order.
-    ///
     /// # Errors
     /// If the device refuses, or a step was interrupted while it wrote a gradient.
     pub fn apply_update(
         &self,
-        optimizer: &AdamW,
+        optimizer: &Optimizer,
         update: Update,
-        m: &mut [f32],
-        v: &mut [f32],
+        state: &mut OptimizerState,
     ) -> Result<(), StepError> {
         self.pool().busy(|| {
             let theta = &mut *self.params.theta.write()?;
-            let mut change = |layer: Option<usize>, theta: &mut [f32]| -> Result<Written, StepError> {
-                let mut written = Written::All;
-                let of_layer = self.params.iter().enumerate().filter(|(_, p)| p.spec.layer == layer);
-                for (at, param) in of_layer {
-                    let Some(gradient) = &param.gradient else { continue };
-                    let range = param.spec.range();
-                    let slices = ParamSlices {
-                        theta: &mut theta[range.clone()],
-                        grad: &gradient.read()?.values,
-                        m: &mut m[range.clone()],
-                        v: &mut v[range.clone()],
-                        decays: param.spec.decay,
-                    };
-                    optimizer.step(update, slices);
-                    // While it is in the cache.
-                    if written == Written::All {
-                        written = self.sync.write(at, param, &theta[range])?;
-                    }
-                }
-                Ok(written)
-            };
+            let mut change = |layer, theta: &mut [f32]| self.change(optimizer, update, state, (layer, theta));
             let programs = self.kernels.programs_with_weights();
             let mut exhausted = BudgetExhausted::before(self.device(), programs);
             for layer in 0..self.cfg.layers {
@@ -59,6 +36,49 @@ impl Network {
             }
             Ok(())
         })
+    }
+
+    /// Updates the weights of a layer, or those outside of layers, among all weights `theta`.
+    fn change(
+        &self,
+        optimizer: &Optimizer,
+        update: Update,
+        state: &mut OptimizerState,
+        (layer, theta): (Option<usize>, &mut [f32]),
+    ) -> Result<Written, StepError> {
+        let OptimizerState { m, v, muon: scratch } = state;
+        let of_layer = || self.params.iter().enumerate().filter(|(_, p)| p.spec.layer == layer);
+        scratch.clear();
+        for (_, param) in of_layer() {
+            if let (Some(gradient), Some((muon, shape))) = (&param.gradient, optimizer.muon_of(&param.spec)) {
+                muon.gather(update, scratch, shape, &gradient.read()?.values, &mut m[param.spec.range()]);
+            }
+        }
+        let iterations = optimizer.muon.map_or(0, |muon| muon.iterations);
+        scratch.orthogonalise(iterations, self.context.math);
+        let (mut written, mut gathered) = (Written::All, 0);
+        for (at, param) in of_layer() {
+            let Some(gradient) = &param.gradient else { continue };
+            let range = param.spec.range();
+            if let Some((muon, _)) = optimizer.muon_of(&param.spec) {
+                muon.apply(update, scratch, gathered, &mut theta[range.clone()]);
+                gathered += 1;
+            } else {
+                let slices = ParamSlices {
+                    theta: &mut theta[range.clone()],
+                    grad: &gradient.read()?.values,
+                    m: &mut m[range.clone()],
+                    v: &mut v[range.clone()],
+                    decays: param.spec.decay,
+                };
+                optimizer.adamw.step(update, slices);
+            }
+            // While it is in the cache.
+            if written == Written::All {
+                written = self.sync.write(at, param, &theta[range])?;
+            }
+        }
+        Ok(written)
     }
 }
 

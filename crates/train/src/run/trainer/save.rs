@@ -3,6 +3,7 @@
 use super::{Measured, Parts, Run};
 use crate::checkpoint::Snapshot;
 use crate::config::ParamSpec;
+use crate::optim::OptimizerState;
 use crate::run::{RunError, Unfit};
 use crate::step::StepError;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ impl Run {
         self.parts.state.measured = self.exhausted().is_none();
         let network = Arc::clone(&self.parts.network);
         let theta = network.params.theta.read().map_err(StepError::from)?;
-        let Parts { folder, state, m, v, metrics, .. } = &self.parts;
+        let Parts { folder, state, optimizer: OptimizerState { m, v, .. }, metrics, .. } = &self.parts;
         metrics.sync()?;
         if self.saved == Some(state.step) {
             // The previous process was stopped between the two.
@@ -86,7 +87,7 @@ impl Run {
         }
         let network = Arc::clone(&self.parts.network);
         let theta = network.params.theta.read().map_err(StepError::from)?;
-        let (m, v) = (&self.parts.m, &self.parts.v);
+        let OptimizerState { m, v, .. } = &self.parts.optimizer;
         // No early exit, so that the loop vectorizes.
         let finite = |x: &[f32]| x.iter().fold(true, |finite, x| finite & x.is_finite());
         let bad = |spec: &&ParamSpec| ![&theta[..], m, v].iter().all(|x| finite(&x[spec.range()]));

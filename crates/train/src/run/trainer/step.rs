@@ -145,8 +145,8 @@ impl Run {
 
     fn update(&mut self, lr: f32, grad_scale: f32) -> Result<(), RunError> {
         let t = u32::try_from(self.parts.state.step + 1).unwrap_or(u32::MAX);
-        let (optimizer, update) = (self.parts.settings.optimizer(), Update { t, lr, grad_scale });
-        let Parts { network, m, v, .. } = &mut self.parts;
-        Ok(network.apply_update(&optimizer, update, m, v)?)
+        let update = Update { t, lr, grad_scale };
+        let Parts { network, settings, optimizer: state, .. } = &mut self.parts;
+        Ok(network.apply_update(&settings.optimizer(), update, state)?)
     }
 }
