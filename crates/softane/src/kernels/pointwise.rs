@@ -1,8 +1,8 @@
 //! Elementwise operations, single or in chains, which may include functions of rows.
 
-use super::TASK;
 use super::group::Group;
 use super::tile_program::{Source, TileProgram};
+use super::{TASK, TILE};
 use crate::arena::Workers;
 use crate::buffer::{Buffer, Slice};
 use crate::convert::Element;
@@ -11,9 +11,6 @@ use crate::pool::for_each;
 use crate::view::Walk;
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// Elements of a tile of a pass: its registers and the streams it reads and writes stay in the first-level cache.
-const PASS: usize = 1 << 9;
 
 /// Operands and code, and how they are walked.
 #[derive(Clone, Debug)]
@@ -143,7 +140,7 @@ impl Pointwise {
             (true, true) => (1, inner),
             (false, _) => (size / inner.max(1), inner),
         };
-        Pointwise { tile: cut(PASS), task: cut(TASK), stream }
+        Pointwise { tile: cut(TILE), task: cut(TASK), stream }
     }
 
     /// f32 in each bank it needs.
