@@ -2,7 +2,7 @@
 
 use ane::{DeviceKind, Pool, SoftOptions, WeightMode};
 use std::sync::Arc;
-use train::config::{ModelConfig, Task, init_params};
+use train::config::{Bias, ModelConfig, Task, Variant, init_params};
 use train::model::Precision;
 use train::optim::{AdamW, Optimizer, OptimizerState, Update};
 use train::step::{Build, Network, StepGraph, Window};
@@ -42,6 +42,8 @@ fn bits(values: &[f32]) -> Vec<u32> {
 fn left(network: &Arc<Network>, windows: usize) -> Left {
     let cfg = &network.cfg;
     let graph = StepGraph::new(Arc::clone(network), windows).expect("schedule");
+    let workers = graph.plan().lanes().filter(|lane| matches!(lane, flow::Lane::Worker(_))).count();
+    assert!(workers == 0 || workers == graph.plan().lanes().count(), "a lane beside the workers");
     let (mut state, mut trace) = (OptimizerState::new(cfg.param_count()), flow::Trace::new());
     let adamw = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 };
     let optimizer = Optimizer { adamw, muon: None };
@@ -64,12 +66,14 @@ fn left(network: &Arc<Network>, windows: usize) -> Left {
 
 fn models() -> Vec<(&'static str, ModelConfig)> {
     let tiny = ModelConfig::preset("tiny").expect("a preset");
+    let biased = Variant { bias: Bias { qkv: true, out: true, mlp: true }, ..Variant::default() };
     vec![
         ("tiny", tiny.clone()),
         (
             "norms of queries and keys, an own classifier",
             ModelConfig { qk_norm: true, tied: false, ..tiny.clone() },
         ),
+        ("biases", ModelConfig { variant: biased, ..tiny.clone() }),
         ("regression", ModelConfig { task: Task::Regression, vocab: 0, tied: false, ..tiny }),
     ]
 }

@@ -161,7 +161,7 @@ impl Builder<'_> {
             let Some(db) = &param.gradient else { continue };
             let (dz, s) = (self.value(layer, dz)?, self.context());
             let name = format!("{micro}.L{layer}.{kind:?}.db");
-            self.graph.task(name).on(s.host.gradient_lane()).reads(dz).writes(db.update()).run(
+            self.graph.task(name).on(self.gradient_lane).reads(dz).writes(db.update()).run(
                 move |dz, mut db| {
                     let GradientSum { values, squares } = &mut *db;
                     dz.with(|dz, is_host| match dz {
