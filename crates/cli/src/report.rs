@@ -145,7 +145,7 @@ impl Report {
         let mut rows: Vec<(&str, String)> = Vec::new();
         if let Some(v) = &self.validation {
             let windows = units::plural(v.windows, "window");
-            rows.push(("validation", format!("{} on {windows}", ui.bold(&loss(v)))));
+            rows.push(("validation", format!("{} on {windows} without overlap", ui.bold(&loss(v)))));
         } else if let Some(loss) = self.loss {
             rows.push(("loss", format!("{loss:.4}")));
         }

@@ -260,9 +260,16 @@ fn an_interleaved_run_of_an_earlier_version_keeps_its_bits_and_gets_a_plain_fold
             start: Norms::Engine.into(),
             storage: Precision::F16,
             windows: Some(8),
+            stride: Some(4),
         };
         let dir = dir.path().join(name);
-        evaluate(&dir, None, &data, &options, &mut |_| {}, &mut |_, _| {}).expect("a loss").loss
+        let found = evaluate(&dir, None, &data, &options, &mut |_| {}, &mut |_, _| {}).expect("a loss");
+        let sliding = found.sliding.expect("a second figure");
+        assert!(
+            sliding.windows > 8 && sliding.loss.is_finite() && sliding.loss != found.plain.loss,
+            "{sliding:?}"
+        );
+        found.plain.loss
     };
     let key = |name: &str| {
         std::fs::read_to_string(dir.path().join(name).join("config.json"))
@@ -285,6 +292,36 @@ fn an_interleaved_run_of_an_earlier_version_keeps_its_bits_and_gets_a_plain_fold
     drop(go_on(&resumed, 6));
     assert!(model(&dir.path().join("old")) == model(&dir.path().join("whole")));
     assert!(loss("whole") < plain);
+}
+
+/// Windows that are a window apart are those of the plain figure.
+#[test]
+fn the_sliding_figure_with_the_windows_own_length_is_the_plain_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("run");
+    go_on(&options(&out, &text(dir.path())), 6).save_last().expect("saved");
+    let data = dir.path().join("whole-windows.bin");
+    let tokens: Vec<u8> = (0..=3 * 32u16).flat_map(|i| (i * i % 300).to_le_bytes()).collect();
+    std::fs::write(&data, tokens).expect("written");
+    let found = |stride| {
+        let options = EvaluateOptions {
+            threads: 1,
+            device: ane::DeviceKind::Soft.into(),
+            start: Norms::Engine.into(),
+            storage: Precision::F32,
+            windows: None,
+            stride: Some(stride),
+        };
+        evaluate(&out, None, &data, &options, &mut |_| {}, &mut |_, _| {})
+    };
+    let whole = found(32).expect("a loss");
+    let sliding = whole.sliding.expect("a second figure");
+    assert_eq!((sliding.windows, whole.plain.windows), (3, 3));
+    // Sums of exponentials in f64 here, in f32 there: some 2⁻²⁴ of 6 nats each.
+    assert!((sliding.loss - whole.plain.loss).abs() < 1e-5, "{} {}", sliding.loss, whole.plain.loss);
+    assert_eq!(found(8).expect("a loss").sliding.expect("a second figure").windows, 1 + 8);
+    let error = found(33).expect_err("a stride beyond the window");
+    assert!(error.is_input() && error.to_string().starts_with("the stride is 33"), "{error}");
 }
 
 #[test]

@@ -8,18 +8,20 @@ use crate::report;
 use crate::ui::Ui;
 use crate::units;
 use std::path::PathBuf;
-use train::evaluate::{EvaluateOptions, evaluate};
-use train::run::CompileEvent;
+use train::evaluate::{EvaluateOptions, Evaluation, Sliding, evaluate};
+use train::run::{CompileEvent, Validation};
 
 /// Measure how well a model predicts a text
 ///
 /// Prints the mean loss in nats per token, the perplexity, and, if the model's tokenizer is known, bits per byte of the
-/// text, which do not depend on the tokenizer.
+/// text, which do not depend on the tokenizer. Windows do not overlap, so the first tokens of each are predicted from
+/// little text; with --stride a second figure follows, of windows that do.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   backpropane eval --model runs/shakespeare --data hamlet.txt
-  backpropane eval --model runs/shakespeare --data hamlet.txt --windows 100 --json")]
+  backpropane eval --model runs/shakespeare --data hamlet.txt --windows 100 --json
+  backpropane eval --model runs/shakespeare --data hamlet.txt --stride 64        with a second figure")]
 pub struct EvalArgs {
     #[arg(long, value_name = "DIR|FILE", help = model_help("The folder of a run or model"))]
     model: PathBuf,
@@ -36,10 +38,14 @@ pub struct EvalArgs {
     #[arg(long, value_name = "N", value_parser = positive::<usize>)]
     windows: Option<usize>,
 
+    /// Also measure on overlapping windows, each this many tokens after the one before
+    #[arg(long, value_name = "N", value_parser = positive::<usize>, conflicts_with = "windows")]
+    stride: Option<usize>,
+
     #[command(flatten)]
     on: ModelArgs,
 
-    /// Print one JSON object: step, loss, perplexity, bits_per_byte, windows
+    /// Print one JSON object: step, loss, perplexity, bits_per_byte, windows; with --stride also sliding
     #[arg(long)]
     json: bool,
 }
@@ -52,6 +58,7 @@ pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {
         start: args.on.start(ladder.known()),
         storage: args.on.storage(),
         windows: args.windows,
+        stride: args.stride,
     };
     let mut bar = None;
     let on_event = &mut |event: CompileEvent<'_>| ladder.report(ui, event);
@@ -72,5 +79,9 @@ pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {
     if args.json {
         return print_json(ui, &result);
     }
-    ui.result(&format!("{}, {}", report::loss(&result), units::plural(result.windows, "window")))
+    let Evaluation { plain, sliding } = result;
+    ui.result(&format!("{}, {}", report::loss(&plain), units::plural(plain.windows, "window")))?;
+    let Some(Sliding { stride, loss, perplexity, bits_per_byte, windows }) = sliding else { return Ok(()) };
+    let figures = report::loss(&Validation { step: 0, loss, perplexity, bits_per_byte, windows });
+    ui.result(&format!("{figures}, {} with stride {stride}", units::plural(windows, "window")))
 }
