@@ -340,7 +340,7 @@ fn refuse_occupied(dir: &Path) -> Result<(), CommandError> {
 /// Writes `DIR/<kernel>/model.mil` and its weight files, with initial weights of layer 0.
 fn emit(dir: &Path, cfg: &ModelConfig, kernels: &[KernelSpec]) -> Result<(), CommandError> {
     demand::check(cfg, Use::Weights)?;
-    let theta = init_params(cfg, Settings::for_model(cfg).seed);
+    let theta = init_params(cfg, Settings::for_model(cfg, true).seed);
     let specs = cfg.params();
     for kernel in kernels {
         let folder = dir.join(&kernel.name);

@@ -45,7 +45,7 @@ impl Prepared {
             cfg.seq = seq;
         }
         cfg.validate()?;
-        let settings = Settings::for_new_run(&cfg, &options.overrides);
+        let settings = Settings::for_new_run(&cfg, params.is_none(), &options.overrides);
         settings.validate()?;
         demand::check(&cfg, Use::Train { windows: settings.windows() })?;
         let theta = params.unwrap_or_else(|| {

@@ -164,7 +164,8 @@ fn check<T: SettingValue>(what: &'static str, value: &T, check: Check) -> Result
 
 impl Settings {
     /// Default settings for `cfg`: small models get few tokens per step and a high learning rate, large ones the opposite.
-    pub fn for_model(cfg: &ModelConfig) -> Settings {
+    /// A model that `is_new` has random weights, which Muon moves faster than one should move trained weights.
+    pub fn for_model(cfg: &ModelConfig, is_new: bool) -> Settings {
         let settings = Settings::default();
         if cfg.task == Task::Regression {
             // As in maderix/ANE: Adam with learning rate 1e-3 on one sample.
@@ -178,6 +179,20 @@ impl Settings {
         }
         match cfg.param_count() {
             0..1_000_000 => Settings { steps: 200, warmup: 20, lr: 3e-3, val_every: 50, ..settings },
+            // Chosen by bits per byte after two minutes on two cores: docs/default-run.md.
+            1_000_000..8_000_000 if is_new => Settings {
+                steps: 1000,
+                batch: 8,
+                optimizer: OptimizerKind::Muon,
+                lr: 8e-3,
+                muon_iterations: 3,
+                warmup: 0,
+                schedule: ScheduleKind::Linear,
+                output_init: OutputInit::Zero,
+                save_every: 200,
+                val_every: 200,
+                ..settings
+            },
             1_000_000..8_000_000 => {
                 Settings { steps: 1200, lr: 2e-3, save_every: 200, val_every: 200, ..settings }
             }
@@ -186,9 +201,10 @@ impl Settings {
         }
     }
 
-    /// The settings of a new run of `cfg`: those of `given`, else those that suit the model and this processor.
-    pub fn for_new_run(cfg: &ModelConfig, given: &Overrides) -> Settings {
-        let mut settings = Settings::for_model(cfg).with(given);
+    /// The settings of a new run of `cfg`: those of `given`, else those that suit the model and this processor. Weights of a
+    /// model that `is_new` are random.
+    pub fn for_new_run(cfg: &ModelConfig, is_new: bool, given: &Overrides) -> Settings {
+        let mut settings = Settings::for_model(cfg, is_new).with(given);
         settings.math = given.math.unwrap_or_else(|| settings.storage.auto_math());
         settings
     }
