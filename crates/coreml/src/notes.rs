@@ -15,10 +15,6 @@ pub fn not_in_text(description: &ModelDescription) -> Vec<String> {
     for feature in description.input.iter().chain(&description.output).chain(functions) {
         notes.extend(of_feature(feature));
     }
-    if !description.predicted_probabilities_name.is_empty() {
-        let name = &description.predicted_probabilities_name;
-        notes.push(format!("the classifier gives its probabilities by the name `{name}`"));
-    }
     if !description.training_input.is_empty() {
         notes.push("the model has inputs for training".to_owned());
     }

@@ -11,8 +11,8 @@ use crate::wire::{Fields, Payload};
 /// Messages within messages: the decoder takes 100.
 const DEEPEST: usize = 90;
 /// Memory that decoded messages may take, in bytes.
-pub const MOST_MEMORY: usize = 64 << 20;
-/// Numbers and texts of all constants that are not in weight files.
+pub const MOST_MEMORY: usize = 48 << 20;
+/// Numbers and texts of all constants that are not in weight files; of packed bits each is one more.
 pub const MOST_ELEMENTS: usize = 3 << 20;
 
 /// A message of the schema.

@@ -3,7 +3,7 @@
 use super::flexible::{Shapes, flexible};
 use super::name;
 use super::types::value_type;
-use super::values::literal;
+use super::values::Constants;
 use crate::dtype::opset_in_text;
 use crate::error::{At, Problem, quoted};
 use crate::model::Decoded;
@@ -29,7 +29,8 @@ pub fn tree(model: &Decoded) -> Result<Tree<'_>, Problem> {
     }
     let metadata = model.description.metadata.as_ref();
     let user_defined = metadata.map_or(&[][..], |m| &m.user_defined);
-    let attrs = attributes(&program.attributes)?;
+    let constants = Constants::new();
+    let attrs = attributes(&program.attributes, &constants)?;
     let version = user_defined.iter().find(|entry| entry.key == notes::TEXT_VERSION);
     let version = match version {
         Some(entry) if entry.value == "1.0" => "1.0",
@@ -44,14 +45,19 @@ pub fn tree(model: &Decoded) -> Result<Tree<'_>, Problem> {
             return Err(Problem::new(format!("there are two functions {}", quoted(&entry.key))));
         }
         let value = entry.value.as_ref().ok_or_else(|| Problem::new("it is empty")).at(place)?;
-        functions.push(function(&entry.key, value, &shapes).at(place)?);
+        functions.push(function(&entry.key, value, &shapes, &constants).at(place)?);
     }
     // The first runs unless another is named, or one is called `main`.
     functions.sort_by_key(|f| f.name.text != model.description.default_function_name);
     Ok(Tree { version: name(version), attrs, functions, comments: Vec::new() })
 }
 
-fn function<'p>(own: &'p str, f: &'p Function, shapes: &Shapes<'_>) -> Result<Func<'p>, Problem> {
+fn function<'p>(
+    own: &'p str,
+    f: &'p Function,
+    shapes: &Shapes<'_>,
+    constants: &Constants,
+) -> Result<Func<'p>, Problem> {
     let mut blocks = f.block_specializations.iter().filter(|entry| entry.key == f.opset);
     let block = match (blocks.next().and_then(|entry| entry.value.as_ref()), blocks.next()) {
         (Some(block), None) => block,
@@ -64,7 +70,7 @@ fn function<'p>(own: &'p str, f: &'p Function, shapes: &Shapes<'_>) -> Result<Fu
         return Err(Problem::new("its block has parameters of its own"));
     }
     let params = params(&f.inputs).at(|| "its parameters".to_owned())?;
-    let mut attrs = attributes(&f.attributes)?;
+    let mut attrs = attributes(&f.attributes, constants)?;
     if !attrs.iter().any(|a| a.name.text == "FlexibleShapeInformation") {
         attrs.extend(flexible(own, &params, shapes)?);
     }
@@ -75,16 +81,17 @@ fn function<'p>(own: &'p str, f: &'p Function, shapes: &Shapes<'_>) -> Result<Fu
         opset: name(opset),
         params,
         attrs,
-        block: Reader { opset: oldest }.block(block)?,
+        block: Reader { opset: oldest, constants }.block(block)?,
     })
 }
 
 /// What an operation's arguments mean depends on the opset of its function.
-struct Reader {
+struct Reader<'c> {
     opset: Opset,
+    constants: &'c Constants,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn block<'p>(&self, block: &'p Block) -> Result<BlockNode<'p>, Problem> {
         if let Some(attribute) = block.attributes.first() {
             let text =
@@ -117,7 +124,7 @@ impl Reader {
             }
             let param = entry.and_then(|op| op.params.iter().find(|p| p.name == key));
             let is_list = param.is_some_and(|p| p.role == Role::Variadic);
-            let value = argument(value.as_ref(), is_list).at(place)?;
+            let value = argument(value.as_ref(), is_list, self.constants).at(place)?;
             args.push(Arg { name: identifier(key).at(place)?, value });
         }
         let blocks = operation.blocks.iter().enumerate().map(|(i, block)| {
@@ -130,15 +137,19 @@ impl Reader {
             op,
             opset: None,
             args,
-            attrs: attributes(&operation.attributes)?,
+            attrs: attributes(&operation.attributes, self.constants)?,
             blocks: blocks.collect::<Result<_, Problem>>()?,
         })
     }
 }
 
-fn argument(argument: Option<&Argument>, is_list: bool) -> Result<ArgValue<'_>, Problem> {
+fn argument<'p>(
+    argument: Option<&'p Argument>,
+    is_list: bool,
+    constants: &Constants,
+) -> Result<ArgValue<'p>, Problem> {
     let bindings = argument.map_or(&[][..], |a| &a.arguments);
-    let mut items = bindings.iter().map(item).collect::<Result<Vec<_>, _>>()?;
+    let mut items = bindings.iter().map(|b| item(b, constants)).collect::<Result<Vec<_>, _>>()?;
     match items.pop() {
         Some(item) if items.is_empty() && !is_list => Ok(ArgValue::One(item)),
         last => {
@@ -148,10 +159,10 @@ fn argument(argument: Option<&Argument>, is_list: bool) -> Result<ArgValue<'_>, 
     }
 }
 
-fn item(binding: &Binding) -> Result<Item<'_>, Problem> {
+fn item<'p>(binding: &'p Binding, constants: &Constants) -> Result<Item<'p>, Problem> {
     match &binding.kind {
         Some(binding::Kind::Name(text)) => Ok(Item::Name(identifier(text)?)),
-        Some(binding::Kind::Value(value)) => Ok(Item::Literal(literal(Some(value))?)),
+        Some(binding::Kind::Value(value)) => Ok(Item::Literal(constants.literal(Some(value))?)),
         None => Err(Problem::new("it is empty")),
     }
 }
@@ -166,7 +177,7 @@ fn params(declared: &[NamedValueType]) -> Result<Vec<Param<'_>>, Problem> {
         .collect()
 }
 
-fn attributes(entries: &[AttributeEntry]) -> Result<Vec<Attr<'_>>, Problem> {
+fn attributes<'p>(entries: &'p [AttributeEntry], constants: &Constants) -> Result<Vec<Attr<'p>>, Problem> {
     let mut attrs: Vec<Attr<'_>> = Vec::with_capacity(entries.len());
     let mut seen = HashSet::new();
     for AttributeEntry { key, value } in entries {
@@ -174,7 +185,10 @@ fn attributes(entries: &[AttributeEntry]) -> Result<Vec<Attr<'_>>, Problem> {
         if !seen.insert(key.as_str()) {
             return Err(Problem::new("it is there twice")).at(place);
         }
-        attrs.push(Attr { name: identifier(key).at(place)?, literal: literal(value.as_ref()).at(place)? });
+        attrs.push(Attr {
+            name: identifier(key).at(place)?,
+            literal: constants.literal(value.as_ref()).at(place)?,
+        });
     }
     Ok(attrs)
 }
