@@ -204,7 +204,7 @@ fn norm_scalar(norm: &RmsNorm, layout: ActivationLayout, x: &[f32], weight: &[f3
             let at = |i: usize| walk.at(group * c + i, t);
             let r = inverse(norm, blocks(c, |i| x[at(i)] * x[at(i)]));
             for i in 0..c {
-                y[at(i)] = weight[i] * (x[at(i)] * r);
+                y[at(i)] = (norm.offset + weight[i]) * (x[at(i)] * r);
             }
         }
     }
@@ -227,10 +227,10 @@ fn norm_gradient_scalar(
         for (t, r) in r.iter_mut().enumerate() {
             let at = |i: usize| walk.at(group * c + i, t);
             *r = inverse(norm, blocks(c, |i| x[at(i)] * x[at(i)]));
-            let dot = blocks(c, |i| weight[i] * dy[at(i)] * x[at(i)]);
+            let dot = blocks(c, |i| (norm.offset + weight[i]) * dy[at(i)] * x[at(i)]);
             let pull = dot * (*r * *r / c as f32);
             for i in 0..c {
-                let gradient = *r * (weight[i] * dy[at(i)] - x[at(i)] * pull);
+                let gradient = *r * ((norm.offset + weight[i]) * dy[at(i)] - x[at(i)] * pull);
                 match store {
                     Store::Replace => dx[at(i)] = gradient,
                     Store::Add => dx[at(i)] += gradient,
@@ -284,9 +284,9 @@ mod tests {
     #[test]
     fn both_layouts_give_the_bits_of_the_vectorised_norm() {
         for norm in [
-            RmsNorm { channels: 5, groups: 1, seq: 3, eps: 1e-5 },
-            RmsNorm { channels: 33, groups: 3, seq: 37, eps: 1e-6 },
-            RmsNorm { channels: 96, groups: 1, seq: 40, eps: 1e-2 },
+            RmsNorm { channels: 5, groups: 1, seq: 3, eps: 1e-5, offset: 0.0 },
+            RmsNorm { channels: 33, groups: 3, seq: 37, eps: 1e-6, offset: 1.0 },
+            RmsNorm { channels: 96, groups: 1, seq: 40, eps: 1e-2, offset: 0.0 },
         ] {
             let (rows, s) = (norm.groups * norm.channels, norm.seq);
             let [x, dy, before] = [1, 2, 3].map(|seed| noise(rows * s, seed));

@@ -9,7 +9,7 @@ use train::formats::{Model, open_model};
 use train::model::{LADDER, Precision};
 use train::step::{Build, Network, StepGraph, Window};
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 15] = [
     "llama_bias",
     "qwen2",
     "qwen3_bias",
@@ -22,6 +22,9 @@ const NAMES: [&str; 12] = [
     "smollm3",
     "mistral",
     "qwen2_window",
+    "gemma",
+    "gemma2",
+    "gemma3",
 ];
 
 fn folder(name: &str) -> PathBuf {

@@ -57,6 +57,19 @@ impl<'b> Var<'b> {
         self.unary("sigmoid")
     }
 
+    /// `tanh x`.
+    #[track_caller]
+    pub fn tanh(self) -> Var<'b> {
+        self.unary("tanh")
+    }
+
+    /// The nearest number from `low` to `high`.
+    #[track_caller]
+    pub fn clip(self, low: f64, high: f64) -> Var<'b> {
+        let [low, high] = [low, high].map(|bound| self.builder.scalar(self.ty().dtype, bound));
+        self.builder.op("clip", [("x", self.into()), ("alpha", low.into()), ("beta", high.into())])
+    }
+
     /// `|x|`.
     #[track_caller]
     pub fn abs(self) -> Var<'b> {

@@ -14,6 +14,8 @@ pub struct LayerKind {
 pub enum LayerRope {
     /// The model's RoPE.
     Global,
+    /// The RoPE of local layers.
+    Local,
     /// None, in a model with RoPE in other layers.
     None,
 }
@@ -27,6 +29,7 @@ impl LayerKind {
         let window = self.window.map_or("all".to_owned(), |window| window.to_string());
         match self.rope {
             LayerRope::Global => window,
+            LayerRope::Local => format!("{window} with local RoPE"),
             LayerRope::None => format!("{window} without RoPE"),
         }
     }

@@ -24,7 +24,7 @@ pub use model::{ModelConfig, Rope, RopeKind, Task};
 pub use params::{Init, ParamKind, ParamSpec};
 pub use presets::PRESETS;
 pub use rope::{Frequencies, RopeScaling};
-pub use variant::{Bias, Family, Variant};
+pub use variant::{Activation, Bias, Family, Variant};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Variant;
+use super::{RopeScaling, Variant};
 
 /// A llama-style transformer, completely described.
 ///
@@ -108,6 +108,16 @@ impl ModelConfig {
         self.heads / self.kv_heads
     }
 
+    /// The factor on embedded tokens: √D in Gemma, in f32 as in transformers with weights in f32.
+    pub fn embedding_scale(&self) -> f32 {
+        if self.variant.family.is_gemma() { (self.dim as f64).sqrt() as f32 } else { 1.0 }
+    }
+
+    /// Whether a folder may name a longer longest window than the model was trained with: dynamic RoPE depends on it.
+    pub(crate) fn can_grow(&self) -> bool {
+        !matches!(self.variant.scaling, RopeScaling::Dynamic { .. })
+    }
+
     /// The first difference from `other`, as (key, own value, other value).
     pub fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
         let (own, others) = (self.described(), other.described());
@@ -115,7 +125,7 @@ impl ModelConfig {
     }
 
     /// Every key with its value; numbers in the shortest form that parses to the same bits.
-    fn described(&self) -> [(&'static str, String); 18] {
+    fn described(&self) -> [(&'static str, String); 23] {
         [
             ("dim", self.dim.to_string()),
             ("hidden", self.hidden.to_string()),
@@ -134,6 +144,11 @@ impl ModelConfig {
             ("model_type", self.variant.family.names(self.qk_norm).0.to_owned()),
             ("bias", self.variant.bias.described()),
             ("layer_types", self.described_layers()),
+            ("local_rope", format!("{:?}", self.variant.local_rope)),
+            ("hidden_act", self.variant.activation.name().to_owned()),
+            ("query_pre_attn_scalar", format!("{:?}", self.variant.query_scalar)),
+            ("attn_logit_softcapping", format!("{:?}", self.variant.score_cap)),
+            ("final_logit_softcapping", format!("{:?}", self.variant.logit_cap)),
             ("rope_scaling", format!("{:?}", self.variant.scaling)),
         ]
     }

@@ -31,8 +31,12 @@ pub enum ParamKind {
     QueryNorm,
     /// Weight of the RMSNorm over each key head `[E]`.
     KeyNorm,
+    /// Weight of the RMSNorm after attention `[D]`.
+    PostAttentionNorm,
     /// Weight of the RMSNorm before the feed-forward layer `[D]`.
     FeedForwardNorm,
+    /// Weight of the RMSNorm after the feed-forward layer `[D]`.
+    PostFeedForwardNorm,
     /// Gate projection `[F, D]`: its output goes through SiLU.
     W1,
     /// Up projection `[F, D]`.
@@ -116,7 +120,9 @@ impl ModelConfig {
     ///
     /// Meant for a configuration that passed [`ModelConfig::validate`].
     pub fn params(&self) -> Vec<ParamSpec> {
-        let mut table = Table { specs: Vec::new(), offset: 0, layer: None };
+        let has_post_norms = self.variant.family.has_post_norms();
+        let norm_init = if self.variant.family.norm_offset() == 0.0 { Init::Ones } else { Init::Zeros };
+        let mut table = Table { specs: Vec::new(), offset: 0, layer: None, norm_init };
         let (d, f, v) = (self.dim, self.hidden, self.vocab);
         let (q, kv, e) = (self.q_dim(), self.kv_dim(), self.head_dim);
         let language = self.task == Task::Language;
@@ -140,7 +146,13 @@ impl ModelConfig {
                 table.norm(ParamKind::QueryNorm, "self_attn.q_norm", e);
                 table.norm(ParamKind::KeyNorm, "self_attn.k_norm", e);
             }
-            table.norm(ParamKind::FeedForwardNorm, "post_attention_layernorm", d);
+            if has_post_norms {
+                table.norm(ParamKind::PostAttentionNorm, "post_attention_layernorm", d);
+                table.norm(ParamKind::FeedForwardNorm, "pre_feedforward_layernorm", d);
+                table.norm(ParamKind::PostFeedForwardNorm, "post_feedforward_layernorm", d);
+            } else {
+                table.norm(ParamKind::FeedForwardNorm, "post_attention_layernorm", d);
+            }
             table.matrix(ParamKind::W1, "mlp.gate_proj", [f, d], self.linear_init(d));
             table.bias(bias.mlp, ParamKind::B1, "mlp.gate_proj", f);
             table.matrix(ParamKind::W3, "mlp.up_proj", [f, d], self.linear_init(d));
@@ -169,7 +181,8 @@ impl ModelConfig {
         let [d, f, v, l, e] =
             [self.dim, self.hidden, self.vocab, self.layers, self.head_dim].map(|n| n as u128);
         let (q, kv) = (self.heads as u128 * e, self.kv_heads as u128 * e);
-        let norms = 2 * d + if self.qk_norm { 2 * e } else { 0 };
+        let stream = if self.variant.family.has_post_norms() { 4 * d } else { 2 * d };
+        let norms = stream + if self.qk_norm { 2 * e } else { 0 };
         let bias = self.variant.bias;
         let biases = [(bias.qkv, q + 2 * kv), (bias.out, d), (bias.mlp, 2 * f + d)];
         let biases: u128 = biases.into_iter().filter(|(has, _)| *has).map(|(_, count)| count).sum();
@@ -208,6 +221,7 @@ struct Table {
     specs: Vec<ParamSpec>,
     offset: usize,
     layer: Option<usize>,
+    norm_init: Init,
 }
 
 impl Table {
@@ -216,7 +230,7 @@ impl Table {
     }
 
     fn norm(&mut self, kind: ParamKind, name: &str, channels: usize) {
-        self.push(kind, format!("{name}.weight"), vec![channels], Init::Ones);
+        self.push(kind, format!("{name}.weight"), vec![channels], self.norm_init);
     }
 
     /// The bias of the matrix called `name`, if the model has it.

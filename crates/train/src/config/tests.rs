@@ -128,7 +128,7 @@ fn impossible_values_are_refused_with_key_values_and_remedy() {
     assert_eq!(
         hf(r#""model_type": "llama""#, r#""model_type": "gpt2""#),
         "`m.json`: `model_type` = \"gpt2\" is not supported\nhint: Use a model of one of the types \
-         `llama`, `mistral`, `qwen2`, `qwen3`, `smollm3`."
+         `gemma`, `gemma2`, `gemma3_text`, `llama`, `mistral`, `qwen2`, `qwen3`, `smollm3`."
     );
     assert_eq!(
         hf(r#""attention_bias": false"#, r#""num_local_experts": 8"#),
@@ -138,7 +138,7 @@ fn impossible_values_are_refused_with_key_values_and_remedy() {
     assert_eq!(
         hf(r#""attention_bias": false"#, r#""sliding_window": 4096"#),
         "`m.json`: `sliding_window` = 4096 is not a setting of `llama` models\nhint: Set `model_type` to a type that has it \
-         (`mistral`, `qwen2`, `qwen3`, `smollm3`), or remove `sliding_window` if the model was trained without it."
+         (`mistral`, `qwen2`, `qwen3`, `smollm3`, `gemma2`, `gemma3_text`), or remove `sliding_window` if the model was trained without it."
     );
     assert_eq!(hf(r#""vocab_size": 320,"#, ""), "`m.json`: `vocab_size` is missing\nhint: Add `vocab_size`.");
     assert_eq!(

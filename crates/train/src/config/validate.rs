@@ -84,9 +84,13 @@ fn check_scaling(c: &ModelConfig) -> Result<(), Problem> {
             }
         }
     }
-    let frequencies = c.variant.scaling.frequencies(c.rope.theta, c.head_dim, c.seq);
+    let local = c.variant.local_rope.iter().map(|(theta, scaling)| (*theta, scaling));
     let is_usable = |x: &f64| x.is_finite() && *x > 0.0;
-    if frequencies.per_position.iter().chain([&frequencies.amplitude]).all(is_usable) {
+    let makes_sense = |(theta, scaling): (f64, &RopeScaling)| {
+        let frequencies = scaling.frequencies(theta, c.head_dim, c.seq);
+        frequencies.per_position.iter().chain([&frequencies.amplitude]).all(is_usable)
+    };
+    if local.chain([(c.rope.theta, &c.variant.scaling)]).all(makes_sense) {
         return Ok(());
     }
     let problem = "`rope_scaling` makes frequencies that are no positive numbers";

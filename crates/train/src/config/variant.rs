@@ -13,6 +13,36 @@ pub struct Variant {
     pub scaling: RopeScaling,
     /// The kind of each layer; empty if all are plain.
     pub layers: Vec<LayerKind>,
+    /// Base and scaling of RoPE in local layers, if they have their own.
+    pub local_rope: Option<(f64, RopeScaling)>,
+    /// The activation of the feed-forward part.
+    pub activation: Activation,
+    /// Scores are divided by its root; `None`: by that of the width of a head.
+    pub query_scalar: Option<f64>,
+    /// The bound of scores, `c·tanh(score/c)`.
+    pub score_cap: Option<f64>,
+    /// The bound of logits.
+    pub logit_cap: Option<f64>,
+}
+
+/// The activation of the feed-forward part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// `x·σ(x)`.
+    #[default]
+    Silu,
+    /// GELU, approximated by tanh.
+    GeluTanh,
+}
+
+impl Activation {
+    /// Hugging Face's name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Activation::Silu => "silu",
+            Activation::GeluTanh => "gelu_pytorch_tanh",
+        }
+    }
 }
 
 /// A family of models: Hugging Face's `model_type`, with its class.
@@ -27,6 +57,12 @@ pub enum Family {
     Mistral,
     /// `smollm3`.
     SmolLm3,
+    /// `gemma`.
+    Gemma,
+    /// `gemma2`.
+    Gemma2,
+    /// `gemma3_text`.
+    Gemma3,
 }
 
 /// The projections of a layer with a bias.
@@ -41,7 +77,10 @@ pub struct Bias {
 }
 
 /// Every `model_type` that is read, its family, and whether queries and keys have norms.
-const TYPES: [(&str, Family, bool); 5] = [
+const TYPES: [(&str, Family, bool); 8] = [
+    ("gemma", Family::Gemma, false),
+    ("gemma2", Family::Gemma2, false),
+    ("gemma3_text", Family::Gemma3, true),
     ("llama", Family::Llama, false),
     ("mistral", Family::Mistral, false),
     ("qwen2", Family::Qwen2, false),
@@ -62,12 +101,31 @@ impl Family {
 
     /// The base of RoPE where the file has none.
     pub(super) fn theta(self) -> f64 {
-        if self == Family::SmolLm3 { 2_000_000.0 } else { 10_000.0 }
+        match self {
+            Family::SmolLm3 => 2_000_000.0,
+            Family::Gemma3 => 1_000_000.0,
+            _ => 10_000.0,
+        }
     }
 
     /// Whether the classifier is the embedding where the file does not say.
     pub(super) fn is_tied(self) -> bool {
-        self == Family::SmolLm3
+        self == Family::SmolLm3 || self.is_gemma()
+    }
+
+    /// Whether it is one of the three generations of Gemma.
+    pub fn is_gemma(self) -> bool {
+        matches!(self, Family::Gemma | Family::Gemma2 | Family::Gemma3)
+    }
+
+    /// What is added to the weights of norms.
+    pub fn norm_offset(self) -> f64 {
+        if self.is_gemma() { 1.0 } else { 0.0 }
+    }
+
+    /// Whether the outputs of attention and feed-forward part are normed before they are added to the residual stream.
+    pub fn has_post_norms(self) -> bool {
+        matches!(self, Family::Gemma2 | Family::Gemma3)
     }
 
     /// `model_type` and class of a model of this family, with or without norms of queries and keys.
@@ -77,6 +135,9 @@ impl Family {
             Family::Llama => ("llama", "LlamaForCausalLM"),
             Family::Qwen2 => ("qwen2", "Qwen2ForCausalLM"),
             Family::Mistral => ("mistral", "MistralForCausalLM"),
+            Family::Gemma => ("gemma", "GemmaForCausalLM"),
+            Family::Gemma2 => ("gemma2", "Gemma2ForCausalLM"),
+            Family::Gemma3 => ("gemma3_text", "Gemma3ForCausalLM"),
             Family::SmolLm3 => ("smollm3", "SmolLM3ForCausalLM"),
         }
     }

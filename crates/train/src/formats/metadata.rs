@@ -146,8 +146,17 @@ impl FolderMetadata {
         for key in formats {
             keys.insert(key.to_owned(), json!("float32"));
         }
-        if let Some(most) = keys.get("max_position_embeddings").and_then(Value::as_u64) {
-            keys.insert("max_position_embeddings".to_owned(), json!(most.max(config.seq as u64)));
+        if let Some(most) = keys.get("max_position_embeddings").and_then(Value::as_u64)
+            && (config.seq as u64) > most
+        {
+            // The frequencies of scaled RoPE may depend on the length that the model had before.
+            for key in ["max_position_embeddings", "rope_theta", "rope_scaling"] {
+                let kept = if own.contains_key("rope_scaling") { own.get(key).cloned() } else { None };
+                keys.extend(kept.map(|value| (key.to_owned(), value)));
+            }
+            if config.can_grow() {
+                keys.insert("max_position_embeddings".to_owned(), json!(config.seq));
+            }
         }
         // Other programs must refuse such a model.
         if own.get("model_type").is_some_and(|kind| kind == "backpropane") {

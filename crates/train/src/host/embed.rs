@@ -38,8 +38,17 @@ pub fn gather(table: &[f32], dim: usize, tokens: &[u32], x: &mut [f32]) -> Resul
     Ok(())
 }
 
-/// Adds each column of `dx` to the row of `dtable` that its token selects: the gradient of [`gather`]. Records the squared
-/// norms of those rows in `squares`.
+/// The width of a table's rows, and the factor on them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rows {
+    /// D: the width.
+    pub dim: usize,
+    /// The factor on embedded tokens.
+    pub scale: f32,
+}
+
+/// Adds each column of `dx` times the scale to the row of `dtable` that its token selects: the gradient of [`gather`] and the
+/// factor. Records the squared norms of those rows in `squares`.
 ///
 /// Shapes: as for [`gather`].
 /// Numerics: f32; if several positions select a row, they are added in order of position.
@@ -52,7 +61,7 @@ pub fn gather(table: &[f32], dim: usize, tokens: &[u32], x: &mut [f32]) -> Resul
 pub fn scatter_add(
     dtable: &mut [f32],
     squares: &RowSquaredNorms,
-    dim: usize,
+    Rows { dim, scale }: Rows,
     tokens: &[u32],
     dx: &[f32],
     scratch: &mut Scratch,
@@ -71,7 +80,7 @@ pub fn scatter_add(
         let (first, count) = (block * CHANNELS, rows.len() / dim);
         for (d, column) in dx.chunks_exact(s).enumerate() {
             let column = &column[first..][..count];
-            column.iter().enumerate().for_each(|(i, &value)| rows[i * dim + d] = value);
+            column.iter().enumerate().for_each(|(i, &value)| rows[i * dim + d] = value * scale);
         }
     });
 
@@ -129,13 +138,13 @@ mod tests {
             let dx = noise(dim * s, 2);
             let mut want = before.clone();
             for (t, &token) in TOKENS.iter().enumerate() {
-                (0..dim).for_each(|d| want[token as usize * dim + d] += dx[d * s + t]);
+                (0..dim).for_each(|d| want[token as usize * dim + d] += 0.5 * dx[d * s + t]);
             }
             for threads in [1, 2, 3] {
                 let (mut got, squares) = (before.clone(), RowSquaredNorms::new(vocab, dim));
                 squares.take(0, &before);
-                let mut scratch = Scratch::new();
-                on_threads(threads, || scatter_add(&mut got, &squares, dim, &TOKENS, &dx, &mut scratch))
+                let (rows, mut scratch) = (Rows { dim, scale: 0.5 }, Scratch::new());
+                on_threads(threads, || scatter_add(&mut got, &squares, rows, &TOKENS, &dx, &mut scratch))
                     .unwrap();
                 assert_eq!(bits(&got), bits(&want), "{threads} threads");
                 assert!(squares.are_of(&got));
@@ -151,7 +160,8 @@ mod tests {
         assert_eq!(x, [7.0; 6]);
         let mut dtable = [7.0; 10];
         let squares = RowSquaredNorms::new(5, 2);
-        let refused = scatter_add(&mut dtable, &squares, 2, &[0, 4, 5], &[1.0; 6], &mut Scratch::new());
+        let rows = Rows { dim: 2, scale: 1.0 };
+        let refused = scatter_add(&mut dtable, &squares, rows, &[0, 4, 5], &[1.0; 6], &mut Scratch::new());
         assert_eq!(refused, Err(want.clone()));
         assert_eq!(dtable, [7.0; 10]);
         assert_eq!(want.to_string(), "token 5 at position 2 of the input: the vocabulary has 5 tokens");

@@ -8,8 +8,11 @@ use softane::pool::for_each;
 use std::cell::RefCell;
 
 use super::gemm::{MatmulPrecision, Matrix, MatrixMut, Packed, Store, matmul_packed, matmul_serial};
-use super::loss::{LogitsGradient, block_exponentials, check_shape, join_stats, mean_loss};
+use super::loss::{
+    LogitsGradient, block_exponentials, block_stats, check_shape, exponentials, join_stats, mean_loss,
+};
 use super::outliers::Outliers;
+use super::soft_cap::SoftCap;
 use super::squared_norms::Gradient;
 use super::transpose::transpose;
 use super::{HostError, Scratch};
@@ -31,6 +34,8 @@ const LARGE: f32 = 1.0 / 512.0;
 struct Local {
     /// The gradient of a block's logits; it stays in the cache.
     gradient: Scratch,
+    /// The exponentials of a block's bounded logits.
+    exponentials: Scratch,
     outliers: Outliers,
 }
 
@@ -71,6 +76,8 @@ pub struct Head<'a> {
     pub x: &'a [f32],
     /// The token that follows each position, `[S]`.
     pub targets: &'a [u32],
+    /// The bound of the logits.
+    pub cap: Option<SoftCap>,
     /// How the loss and its gradient are formed.
     pub loss: LossOptions,
 }
@@ -107,12 +114,18 @@ impl Head<'_> {
             let rows = weight.len() / d;
             let to = MatrixMut::new(&mut *logits, rows, s);
             matmul_packed(to, Store::Replace, 1.0, Matrix::new(weight, rows, d), &x);
+            if let Some(cap) = self.cap {
+                cap.apply(logits);
+            }
             for ((t, hit), &target) in hits.iter_mut().enumerate().zip(self.targets) {
                 if target as usize / block == i {
                     *hit = logits[target as usize % block * s + t];
                 }
             }
-            block_exponentials(logits, stats);
+            match self.cap {
+                None => block_exponentials(logits, stats),
+                Some(_) => block_stats(logits, stats),
+            }
         });
         let (largest, sum) = total.split_at_mut(s);
         join_stats(blocks, largest, sum);
@@ -120,7 +133,7 @@ impl Head<'_> {
     }
 
     /// Computes the gradient of the weight (`dw` `[V, D]`, replaced or added to) and that of `x` (`dx` `[D, S]`, replaced)
-    /// from the exponentials in `logits` and the sums in `stats`, both from [`Head::forward`].
+    /// from the exponentials in `logits` (bounded logits stay as they are) and the sums in `stats`, both from [`Head::forward`].
     ///
     /// # Panics
     /// If the lengths do not fit together.
@@ -155,11 +168,19 @@ impl Head<'_> {
             let blocks = logits.chunks(block * s).zip(dw.chunks_mut(block * d));
             let blocks = blocks.zip(weight.chunks(block * d)).zip(stats.chunks_exact_mut(2 * s));
             let is_apart = self.math == MatmulPrecision::Int16;
-            LOCAL.with_borrow_mut(|Local { gradient, outliers }| {
+            LOCAL.with_borrow_mut(|Local { gradient, exponentials: scratch, outliers }| {
                 for (i, (((logits, dw), weight), stats)) in blocks.enumerate() {
                     let (first, tall) = (part * rows + i * block, weight.len() / d);
                     let gradient = gradient.take(logits.len());
-                    of.block(logits, gradient, stats, first);
+                    match self.cap {
+                        None => of.block(logits, gradient, stats, first),
+                        Some(cap) => {
+                            let powers = scratch.take(logits.len());
+                            exponentials(logits, &stats[..s], powers);
+                            of.block(powers, gradient, stats, first);
+                            cap.slope(gradient, logits);
+                        }
+                    }
                     if is_apart {
                         outliers.take(gradient, s, hit * LARGE);
                     }
@@ -207,10 +228,14 @@ mod tests {
     impl Case {
         /// Loss, dw and dx.
         fn run(&self, math: MatmulPrecision) -> (f64, Vec<f32>, Vec<f32>) {
+            self.run_bounded(math, None)
+        }
+
+        fn run_bounded(&self, math: MatmulPrecision, cap: Option<SoftCap>) -> (f64, Vec<f32>, Vec<f32>) {
             let Case { weight, x, targets } = self;
             let s = targets.len();
             let vocab = weight.len() * s / x.len();
-            let head = Head { math, weight, x, targets, loss: LossOptions { scale: 8.0 } };
+            let head = Head { math, weight, x, targets, cap, loss: LossOptions { scale: 8.0 } };
             let (mut logits, mut dw, mut dx) =
                 (vec![f32::NAN; vocab * s], vec![1.0; weight.len()], x.clone());
             let [mut stats, mut scratch] = [Scratch::new(), Scratch::new()];
@@ -246,6 +271,28 @@ mod tests {
             assert!((got - loss(&weight, &x, &c.targets)).abs() < 1e-6);
             assert_close(&dw, &finite_differences(&c.weight, |w| 8.0 * loss(w, &x, &c.targets)), 2e-6);
             assert_close(&dx, &finite_differences(&c.x, |x| 8.0 * loss(&weight, x, &c.targets)), 2e-6);
+        }
+    }
+
+    #[test]
+    fn gradients_of_bounded_logits_are_those_of_finite_differences() {
+        let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| f64::from(x)).collect() };
+        for (vocab, d, s) in [(17, 5, 3), (40, 6, 9)] {
+            let c = case(vocab, d, s);
+            let (got, dw, dx) = c.run_bounded(MatmulPrecision::F32, Some(SoftCap { limit: 1.5 }));
+            let loss = |weight: &[f64], x: &[f64]| -> f64 {
+                let column = |t: usize| -> f64 {
+                    let logit =
+                        |row: &[f64]| -> f64 { row.iter().enumerate().map(|(i, w)| w * x[i * s + t]).sum() };
+                    let all: Vec<f64> = weight.chunks(d).map(|row| 1.5 * (logit(row) / 1.5).tanh()).collect();
+                    all.iter().map(|l| l.exp()).sum::<f64>().ln() - all[c.targets[t] as usize]
+                };
+                (0..s).map(column).sum::<f64>() / s as f64
+            };
+            let (weight, x) = (wide(&c.weight), wide(&c.x));
+            assert!((got - loss(&weight, &x)).abs() < 1e-6);
+            assert_close(&dw, &finite_differences(&c.weight, |w| 8.0 * loss(w, &x)), 2e-6);
+            assert_close(&dx, &finite_differences(&c.x, |x| 8.0 * loss(&weight, x)), 2e-6);
         }
     }
 

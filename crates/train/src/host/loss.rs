@@ -101,7 +101,7 @@ fn softmax_stats<'a>(logits: &[f32], s: usize, scratch: &'a mut [f32]) -> (&'a m
 }
 
 /// The same for a block of rows: `stats` becomes `[2, S]`, largest logits and sums.
-fn block_stats(logits: &[f32], stats: &mut [f32]) {
+pub(super) fn block_stats(logits: &[f32], stats: &mut [f32]) {
     let (largest, sum) = stats.split_at_mut(stats.len() / 2);
     simd(
         #[inline(always)]
@@ -119,7 +119,20 @@ fn block_stats(logits: &[f32], stats: &mut [f32]) {
     );
 }
 
-/// The same with each logit replaced by its exponential.
+/// The exponentials of a block of logits, relative to the `largest` of each column.
+pub(super) fn exponentials(logits: &[f32], largest: &[f32], to: &mut [f32]) {
+    simd(
+        #[inline(always)]
+        || {
+            for (row, to) in logits.chunks_exact(largest.len()).zip(to.chunks_exact_mut(largest.len())) {
+                let terms = to.iter_mut().zip(row).zip(largest);
+                terms.for_each(|((to, x), m)| *to = exp_of_negative(x - finite_or_zero(*m)));
+            }
+        },
+    );
+}
+
+/// As [`block_stats`], with each logit replaced by its exponential.
 pub(super) fn block_exponentials(logits: &mut [f32], stats: &mut [f32]) {
     let (largest, sum) = stats.split_at_mut(stats.len() / 2);
     simd(

@@ -15,6 +15,7 @@ pub mod loss;
 pub mod norm;
 pub mod regression;
 pub mod residual;
+pub mod soft_cap;
 pub mod squared_norms;
 pub mod transpose;
 pub mod weight_grad;

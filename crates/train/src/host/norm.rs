@@ -11,7 +11,7 @@ const ROWS: usize = 32;
 /// RMSNorm of `groups` groups of `channels` rows that share one weight.
 ///
 /// ```text
-/// y = w·x·r,   r = (mean_c x² + ε)^−½
+/// y = (o + w)·x·r,   r = (mean_c x² + ε)^−½
 /// ```
 ///
 /// Shapes: activations are `[G·C, S]`, weights `[C]`; a norm of the residual stream has one group, a norm of queries or
@@ -28,6 +28,8 @@ pub struct RmsNorm {
     pub seq: usize,
     /// ε: added to the mean square.
     pub eps: f32,
+    /// o: added to the weight; 1 in Gemma, 0 elsewhere.
+    pub offset: f32,
 }
 
 /// The tensors of a norm's backward pass; activations `[G·C, S]`, weights `[C]`.
@@ -77,7 +79,7 @@ impl RmsNorm {
 
         let sums = &*sums;
         y.par_chunks_mut(s).enumerate().with_min_len(ROWS).for_each(|(row, y)| {
-            let (x, w) = (&x[row * s..][..s], weight[row % c]);
+            let (x, w) = (&x[row * s..][..s], self.offset + weight[row % c]);
             let r = &sums[row / c * self.blocks_per_group() * s..][..s];
             simd(
                 #[inline(always)]
@@ -86,7 +88,7 @@ impl RmsNorm {
         });
     }
 
-    /// Computes the gradients of `x` and `weight` from that of `y`.
+    /// Computes the gradients of `x` and `weight` from that of `y`; w stands for o + w.
     ///
     /// ```text
     /// dx = r·( w·dy − x·r²·Σ_c(w·dy·x)/C )      dw_c += Σ_{g,t} dy·x·r
@@ -113,6 +115,7 @@ impl RmsNorm {
                     square.fill(0.0);
                     dot.fill(0.0);
                     for ((x, dy), &w) in x.chunks_exact(s).zip(dy.chunks_exact(s)).zip(weight) {
+                        let w = self.offset + w;
                         for (((square, dot), &x), &dy) in square.iter_mut().zip(&mut *dot).zip(x).zip(dy) {
                             *square += x * x;
                             *dot += w * dy * x;
@@ -133,7 +136,8 @@ impl RmsNorm {
         let sums = &*sums;
         let rows = dx.par_chunks_mut(s).zip(&mut *row_dots).enumerate();
         rows.with_min_len(ROWS).for_each(|(row, (dx, row_dot))| {
-            let (x, dy, w) = (&x[row * s..][..s], &dy[row * s..][..s], weight[row % c]);
+            let (x, dy) = (&x[row * s..][..s], &dy[row * s..][..s]);
+            let w = self.offset + weight[row % c];
             let (r, pull) = sums[row / c * self.blocks_per_group() * 2 * s..][..2 * s].split_at(s);
             simd(
                 #[inline(always)]
@@ -219,10 +223,10 @@ mod tests {
     use super::*;
 
     const CASES: [RmsNorm; 4] = [
-        RmsNorm { channels: 5, groups: 1, seq: 3, eps: 1e-5 },
-        RmsNorm { channels: 70, groups: 1, seq: 4, eps: 1e-2 },
-        RmsNorm { channels: 33, groups: 3, seq: 5, eps: 1e-6 },
-        RmsNorm { channels: 2, groups: 4, seq: 37, eps: 1e-5 },
+        RmsNorm { channels: 5, groups: 1, seq: 3, eps: 1e-5, offset: 0.0 },
+        RmsNorm { channels: 70, groups: 1, seq: 4, eps: 1e-2, offset: 0.0 },
+        RmsNorm { channels: 33, groups: 3, seq: 5, eps: 1e-6, offset: 1.0 },
+        RmsNorm { channels: 2, groups: 4, seq: 37, eps: 1e-5, offset: 0.0 },
     ];
 
     fn inputs(norm: &RmsNorm) -> [Vec<f32>; 3] {
@@ -238,7 +242,9 @@ mod tests {
             let square: f64 = (0..c).map(|i| x[(group * c + i) * s + t].powi(2)).sum();
             1.0 / (square / c as f64 + f64::from(norm.eps)).sqrt()
         };
-        (0..x.len()).map(|at| x[at] * weight[at / s % c] * r(at / s / c, at % s)).collect()
+        (0..x.len())
+            .map(|at| x[at] * (f64::from(norm.offset) + weight[at / s % c]) * r(at / s / c, at % s))
+            .collect()
     }
 
     fn widened(x: &[f32]) -> Vec<f64> {
@@ -287,7 +293,7 @@ mod tests {
 
     #[test]
     fn threads_do_not_change_a_bit() {
-        let norm = RmsNorm { channels: 200, groups: 2, seq: 100, eps: 1e-5 };
+        let norm = RmsNorm { channels: 200, groups: 2, seq: 100, eps: 1e-5, offset: 0.0 };
         let [x, weight, dy] = inputs(&norm);
         let run = |threads| {
             let (mut y, mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; 200]);

@@ -19,6 +19,16 @@ pub fn add(sum: &mut [f32], x: &[f32]) {
     });
 }
 
+/// Multiplies each element of `x` by `factor`.
+pub fn scale(x: &mut [f32], factor: f32) {
+    for_each(x.par_chunks_mut(CHUNK), |x| {
+        simd(
+            #[inline(always)]
+            || x.iter_mut().for_each(|x| *x *= factor),
+        );
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,7 +47,9 @@ impl<'b> Statement<'b> {
 
         // Scaled before the product: unscaled scores may overflow fp16.
         self.b.enter("scale");
-        let q = q * (e as f64).powf(-0.5);
+        let cap = cfg.variant.score_cap;
+        let scale = cfg.variant.query_scalar.unwrap_or(e as f64).powf(-0.5);
+        let q = q * (scale / cap.unwrap_or(1.0));
 
         // The rows of query heads that share a key head follow one another: head j reads key head j / (H/K).
         self.b.enter("scores");
@@ -59,7 +61,12 @@ impl<'b> Statement<'b> {
             if to <= from && from - to < window { 0.0 } else { masked(self.dtype) }
         });
         let scores = grouped(rows(q, h), e).matmul(rows(key, k), false, true);
-        let scores = shaped(scores, &[1, h, s, s]) + mask; //                  [1, H, S, S]
+        let scores = shaped(scores, &[1, h, s, s]); //                         [1, H, S, S]
+        let scores = match cap {
+            None => scores,
+            Some(cap) => scores.tanh() * cap,
+        };
+        let scores = scores + mask;
 
         self.b.enter("softmax");
         let p = scores.softmax(-1).named("p");
@@ -81,12 +88,16 @@ impl<'b> Statement<'b> {
             RopeKind::Interleaved => c / 2,
             _ => c % (e / 2),
         };
-        let Frequencies { per_position, amplitude } = self.cfg.variant.scaling.frequencies(rope.theta, e, s);
-        // A layer without RoPE turns by no angle, so that all layers have the same operations.
-        let (amplitude, speed) = match self.kind.rope {
-            LayerRope::Global => (amplitude, 1.0),
-            LayerRope::None => (1.0, 0.0),
+        let variant = &self.cfg.variant;
+        let global = (rope.theta, &variant.scaling);
+        let (theta, scaling) = match (self.kind.rope, &variant.local_rope) {
+            (LayerRope::Local, Some((theta, scaling))) => (*theta, scaling),
+            _ => global,
         };
+        let Frequencies { per_position, amplitude } = scaling.frequencies(theta, e, s);
+        // A layer without RoPE turns by no angle, so that all layers have the same operations.
+        let (amplitude, speed) =
+            if self.kind.rope == LayerRope::None { (1.0, 0.0) } else { (amplitude, 1.0) };
         let angle = |n: usize| speed * (n % s) as f64 * per_position[pair(n / s)];
         let turn = |n: usize| {
             let (to, from) = (n / e, n % e);

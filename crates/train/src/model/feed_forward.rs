@@ -1,11 +1,11 @@
 //! The feed-forward part as a program.
 
 use super::statement::Statement;
-use crate::config::ParamKind;
+use crate::config::{Activation, ParamKind};
 use mil::Var;
 
 impl<'b> Statement<'b> {
-    /// Norm and SwiGLU, up to the residual addition.
+    /// Norm and gated feed-forward part, up to the residual addition.
     pub(super) fn feed_forward(&mut self, x2: Var<'b>) -> Var<'b> {
         let (d, f) = (self.cfg.dim, self.cfg.hidden);
         self.b.enter("norm2");
@@ -21,13 +21,29 @@ impl<'b> Statement<'b> {
         let h3 = self.biased(x2n.conv1x1(w3, 1), bias, "b3", ParamKind::B3).named("h3");
 
         self.b.enter("silu");
-        let silu = h1 * h1.sigmoid();
+        let (active, product) = match self.cfg.variant.activation {
+            Activation::Silu => (h1 * h1.sigmoid(), "gate"),
+            Activation::GeluTanh => (gelu(h1), "gated"),
+        };
 
         self.b.enter("gate");
-        let gate = (silu * h3).named("gate");
+        let gate = (active * h3).named(product);
 
         self.b.enter("down");
         let w2 = self.weight("w2", ParamKind::W2, [d, f, 1, 1]);
         self.biased(gate.conv1x1(w2, 1), bias, "b2", ParamKind::B2).named("ffn")
     }
+}
+
+/// The argument beyond which GELU's cubic term is not needed: there it is x or 0 to the last bit of fp32.
+const GELU_REACH: f64 = 8.0;
+
+/// `gelu(x)` with the approximation by tanh: `x·σ(2·√(2/π)·(x + 0.044715·x³))`, since `½·(1 + tanh u) = σ(2u)`.
+///
+/// Engines refuse `gelu` itself (rule T16), and the cube of a large number leaves fp16.
+fn gelu(x: Var<'_>) -> Var<'_> {
+    let near = x.clip(-GELU_REACH, GELU_REACH);
+    let scale = 2.0 * std::f64::consts::FRAC_2_PI.sqrt();
+    let u = near * (near * near * (0.044715 * scale) + scale);
+    x * u.sigmoid()
 }

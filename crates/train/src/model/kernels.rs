@@ -218,12 +218,18 @@ impl LayerKernels {
         Ok(LayerKernels { kernels, forward: plan.forward.len() })
     }
 
-    /// The norms of the forward pass that no kernel computes, with the first kernel that reads the result of each.
+    /// The norms of the forward pass that no kernel computes, each with the first kernel that reads its result; if that is
+    /// a branch of the residual stream, which no kernel reads, with the kernel that writes its input.
     pub fn host_norms(&self, layer: &Layer) -> Vec<(usize, NormSite)> {
         let wants = |k: &KernelSpec, site: &NormSite| {
             k.inputs.iter().any(|l| l.value == site.output && l.from == Provider::Host)
         };
-        let first = |site: &NormSite| Some((self.kernels.iter().position(|k| wants(k, site))?, *site));
+        let first = |site: &NormSite| match self.kernels.iter().position(|k| wants(k, site)) {
+            None if [layer.o, layer.ffn].contains(&site.output) && self.provider(site.output).is_none() => {
+                Some((self.provider(site.input)?.0, *site))
+            }
+            reader => Some((reader?, *site)),
+        };
         layer.norms.iter().filter_map(first).collect()
     }
 

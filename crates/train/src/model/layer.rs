@@ -86,10 +86,18 @@ impl Layer {
             biases: Vec::new(),
         };
         let x = l.input("x", [1, d, 1, s]); //                                 [1, D, 1, S]
-        let o = l.attention(x);
+        let mut o = l.attention(x);
+        if cfg.variant.family.has_post_norms() {
+            builder.enter("post_norm1");
+            o = l.norm(o.named("o_proj"), "rms_o", ParamKind::PostAttentionNorm).named("o");
+        }
         builder.enter("residual1");
         let x2 = (x + o).named("x2");
-        let ffn = l.feed_forward(x2);
+        let mut ffn = l.feed_forward(x2);
+        if cfg.variant.family.has_post_norms() {
+            builder.enter("post_norm2");
+            ffn = l.norm(ffn.named("down_proj"), "rms_ffn", ParamKind::PostFeedForwardNorm).named("ffn");
+        }
         builder.enter("residual2");
         let y = (x2 + ffn).named("y");
         let (weights, mut norms, biases) = (l.weights, l.norms, l.biases);

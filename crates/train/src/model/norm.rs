@@ -20,7 +20,7 @@ impl<'b> Statement<'b> {
     /// RMSNorm over channels.
     pub(super) fn norm(&mut self, x: Var<'b>, name: &str, kind: ParamKind) -> Var<'b> {
         let w = self.weight(name, kind, [1, self.cfg.dim, 1, 1]);
-        let y = self.rms_normed(x, name, 1) * w;
+        let y = self.rms_normed(x, name, 1) * self.factor(w);
         self.norms.push(NormSite { kind, input: x.id(), output: y.id(), groups: 1, past: None });
         y
     }
@@ -30,9 +30,15 @@ impl<'b> Statement<'b> {
         let (e, s) = (self.cfg.head_dim, self.cfg.seq);
         let w = self.weight(name, kind, [1, 1, e, 1]);
         let z = x.reshape(&[1, heads, e, s]); //                               [1, heads, E, S]
-        let y = (self.rms_normed(z, name, heads) * w).reshape(&[1, heads * e, 1, s]);
+        let y = (self.rms_normed(z, name, heads) * self.factor(w)).reshape(&[1, heads * e, 1, s]);
         self.norms.push(NormSite { kind, input: x.id(), output: y.id(), groups: heads, past: None });
         y
+    }
+
+    /// The factor of a norm with weight `w`.
+    fn factor(&self, w: Var<'b>) -> Var<'b> {
+        let offset = self.cfg.variant.family.norm_offset();
+        if offset == 0.0 { w } else { w + offset }
     }
 
     /// `x / √(mean x² + eps)`: of `[1, C, 1, S]` over channels if `groups` is 1, of `[1, groups, C, S]` over C otherwise.

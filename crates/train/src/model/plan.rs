@@ -20,8 +20,12 @@ pub(super) type Row = (&'static str, &'static [&'static str], &'static [&'static
 
 /// Two dispatches a layer, norms inside: the forward pass of maderix/ANE.
 pub(super) const TWO: &[Row] = &[
-    ("fwdAttn", &["norm1", "qkv", "qk_norm", "rope", "scale", "scores", "softmax", "mix", "out"], &[]),
-    ("fwdFFN", &["norm2", "up", "silu", "gate", "down"], &[]),
+    (
+        "fwdAttn",
+        &["norm1", "qkv", "qk_norm", "rope", "scale", "scores", "softmax", "mix", "out", "post_norm1"],
+        &[],
+    ),
+    ("fwdFFN", &["norm2", "up", "silu", "gate", "down", "post_norm2"], &[]),
 ];
 
 /// [`TWO`] without norms.
@@ -123,7 +127,7 @@ impl Norms {
 }
 
 /// The scopes of norms.
-const NORMS: [&str; 3] = ["norm1", "norm2", "qk_norm"];
+const NORMS: [&str; 5] = ["norm1", "norm2", "qk_norm", "post_norm1", "post_norm2"];
 
 /// Whether a kernel of these `scopes` contains a norm that the host could compute.
 pub(super) fn has_norm(scopes: &[Scope]) -> bool {
@@ -166,7 +170,13 @@ impl KernelPlan {
     /// Removes scopes that the layers of `cfg` do not have, and kernels that are empty then.
     #[must_use]
     pub fn fit(mut self, cfg: &ModelConfig) -> KernelPlan {
-        let absent = [("rope", cfg.rope.kind == RopeKind::None), ("qk_norm", !cfg.qk_norm)];
+        let no_post_norms = !cfg.variant.family.has_post_norms();
+        let absent = [
+            ("rope", cfg.rope.kind == RopeKind::None),
+            ("qk_norm", !cfg.qk_norm),
+            ("post_norm1", no_post_norms),
+            ("post_norm2", no_post_norms),
+        ];
         let has = |s: &Scope| !absent.iter().any(|&(name, absent)| absent && *s.name == *name);
         for kernels in [&mut self.forward, &mut self.backward] {
             kernels.iter_mut().for_each(|k| k.scopes.retain(has));

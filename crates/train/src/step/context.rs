@@ -4,9 +4,11 @@ use super::buffers::ValueGuard;
 use super::clock::Clock;
 use super::{BudgetExhausted, HostMath, StepError};
 use crate::config::ModelConfig;
+use crate::host::embed::Rows;
 use crate::host::gemm::Elements;
 use crate::host::head::LossOptions;
 use crate::host::norm::RmsNorm;
+use crate::host::soft_cap::SoftCap;
 use ane::{Kernel, MatmulPrecision, Surface, SurfaceBlock};
 use softane::convert;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +25,12 @@ pub(super) struct TaskContext {
     /// Size of the vocabulary, V.
     pub vocab: usize,
     eps: f32,
+    /// What is added to a norm's weight.
+    offset: f32,
+    /// The width of the embedding's rows, and the factor on them.
+    pub rows: Rows,
+    /// The bound of the logits.
+    pub cap: Option<SoftCap>,
     /// The precision of matrix products, on the host and the device.
     pub math: MatmulPrecision,
     /// The implementation of the host's work.
@@ -45,6 +53,9 @@ impl TaskContext {
             seq: cfg.seq,
             vocab: cfg.vocab,
             eps: cfg.rms_eps as f32,
+            offset: cfg.variant.family.norm_offset() as f32,
+            rows: Rows { dim: cfg.dim, scale: cfg.embedding_scale() },
+            cap: cfg.variant.logit_cap.map(|limit| SoftCap { limit: limit as f32 }),
             math,
             host,
             loss: RwLock::default(),
@@ -67,7 +78,7 @@ impl TaskContext {
 
     /// A norm of `groups` groups of `channels` channels.
     pub(super) fn norm(&self, channels: usize, groups: usize) -> RmsNorm {
-        RmsNorm { channels, groups, seq: self.seq, eps: self.eps }
+        RmsNorm { channels, groups, seq: self.seq, eps: self.eps, offset: self.offset }
     }
 
     /// Runs a kernel once on its surfaces.

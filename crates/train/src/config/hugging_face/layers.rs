@@ -1,6 +1,6 @@
 //! Reading the kinds of layers: windows of attention, and layers without RoPE.
 //!
-//! Source: transformers 5.24, `models/{mistral,qwen2,qwen3,smollm3}/configuration_*.py`.
+//! Source: transformers 5.24, `models/{gemma2,gemma3,mistral,qwen2,qwen3,smollm3}/configuration_*.py`.
 
 use crate::config::problem::Problem;
 use crate::config::{LayerKind, LayerRope};
@@ -11,6 +11,7 @@ pub(super) struct LayerKeys<'c> {
     pub(super) use_sliding_window: bool,
     pub(super) sliding_window: Option<usize>,
     pub(super) max_window_layers: Option<usize>,
+    pub(super) sliding_window_pattern: Option<usize>,
     pub(super) layer_types: Option<&'c [String]>,
     pub(super) no_rope_layers: Option<&'c [usize]>,
     pub(super) no_rope_layer_interval: Option<usize>,
@@ -21,6 +22,15 @@ const MAX_WINDOW_LAYERS: usize = 28;
 
 /// `no_rope_layer_interval` of SmolLM3 where the file has none.
 const NO_ROPE_INTERVAL: usize = 4;
+
+/// `sliding_window_pattern` of Gemma 3 where the file has none.
+const WINDOW_PATTERN: usize = 6;
+
+/// The kind with a RoPE of its own if it has a window.
+fn with_local_rope(kind: LayerKind) -> LayerKind {
+    let rope = if kind.window.is_some() { LayerRope::Local } else { kind.rope };
+    LayerKind { rope, ..kind }
+}
 
 impl LayerKeys<'_> {
     /// The kinds of `layers` layers of a model of type `model_type`; empty if all are plain.
@@ -35,7 +45,7 @@ impl LayerKeys<'_> {
             _ => vec![LayerRope::Global; layers],
         };
         let window = match model_type {
-            "mistral" => self.sliding_window,
+            "mistral" | "gemma2" | "gemma3_text" => self.sliding_window,
             _ => self.sliding_window.filter(|_| self.use_sliding_window),
         };
         if window == Some(0) {
@@ -46,15 +56,30 @@ impl LayerKeys<'_> {
                 "Set `sliding_window` to 1 or more, or null.",
             ));
         }
+        let pattern = self.sliding_window_pattern.unwrap_or(WINDOW_PATTERN);
+        if pattern == 0 {
+            let problem = "`sliding_window_pattern` is 0";
+            return Err(Problem::value(
+                "sliding_window_pattern",
+                problem,
+                "Set it to 1 or more; 6 is usual.",
+            ));
+        }
         let most = self.max_window_layers.unwrap_or(MAX_WINDOW_LAYERS);
         let is_local = self.local(layers, window, |layer| match model_type {
             "smollm3" => ropes[layer] == LayerRope::None,
             "qwen2" | "qwen3" => layer >= most,
+            "gemma2" => layer.is_multiple_of(2),
+            "gemma3_text" => !(layer + 1).is_multiple_of(pattern),
             _ => true,
         })?;
         let kinds = ropes.into_iter().zip(is_local);
         let kinds: Vec<LayerKind> =
             kinds.map(|(rope, is_local)| LayerKind { window: window.filter(|_| is_local), rope }).collect();
+        let kinds: Vec<LayerKind> = match model_type {
+            "gemma3_text" => kinds.into_iter().map(with_local_rope).collect(),
+            _ => kinds,
+        };
         let all_plain = kinds.iter().all(|kind| *kind == LayerKind::PLAIN);
         Ok(if all_plain { Vec::new() } else { kinds })
     }

@@ -5,6 +5,7 @@
 //! if there is none, and then has a `model_type` that other programs refuse. Source of keys
 //! and defaults: transformers 5.24, `models/*/configuration_*.py`.
 
+mod gemma;
 mod keys;
 mod layers;
 mod rope;
@@ -23,6 +24,9 @@ use super::{ModelConfig, Rope, RopeKind, RopeScaling, Task, validate};
 /// The longest default window where the file has only the model's maximum: attention takes S² memory, so a maximum of
 /// 40960 would be too long for training.
 const DEFAULT_MAX_SEQ: usize = 1024;
+
+/// `sliding_window` of Gemma where the file has none.
+const GEMMA_WINDOW: usize = 4096;
 
 /// `model_type` of a model that other programs must not read as a llama.
 const OURS: &str = "backpropane";
@@ -47,12 +51,12 @@ struct ConfigJson {
     original_max_position_embeddings: Option<usize>,
     seq_len: Option<usize>,
     qk_norm: Option<bool>,
-    hidden_act: Option<String>,
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
     use_sliding_window: Option<bool>,
     sliding_window: Option<usize>,
     max_window_layers: Option<usize>,
+    sliding_window_pattern: Option<usize>,
     layer_types: Option<Vec<String>>,
     no_rope_layers: Option<Vec<usize>>,
     no_rope_layer_interval: Option<usize>,
@@ -79,16 +83,17 @@ pub(super) fn from_json(text: &str, value: &Value) -> Result<ModelConfig, Proble
         return Err(Problem::value("model_type", problem, remedy));
     };
     keys::check(value, model_type)?;
-    json.refuse_unsupported()?;
+    let activation = gemma::activation(value, family)?;
+    let [query_scalar, score_cap, logit_cap] = gemma::bounds(value, family)?;
 
     let spelling = Spelling::HuggingFace;
     let needed = |short, value: Option<usize>| value.ok_or_else(|| Problem::missing(spelling.of(short)));
     let dim = needed("dim", json.hidden_size)?;
     let heads = needed("heads", json.num_attention_heads)?;
     let bias = json.bias(family);
-    let (theta, scaling) = json.rope(family)?;
+    let [(theta, scaling), local_rope] = json.ropes(value, family)?;
     let layers = needed("layers", json.num_hidden_layers)?;
-    let kinds = json.layer_keys().kinds(model_type, layers)?;
+    let kinds = json.layer_keys(value, family).kinds(model_type, layers)?;
     let ours = json.backpropane.unwrap_or_default();
     let config = ModelConfig {
         dim,
@@ -98,6 +103,7 @@ pub(super) fn from_json(text: &str, value: &Value) -> Result<ModelConfig, Proble
         kv_heads: json.num_key_value_heads.unwrap_or(heads),
         head_dim: match json.head_dim {
             Some(head_dim) => head_dim,
+            None if family.is_gemma() => 256,
             None if has_qk_norm => 128,
             None => default_head_dim(dim, heads, spelling)?,
         },
@@ -111,7 +117,17 @@ pub(super) fn from_json(text: &str, value: &Value) -> Result<ModelConfig, Proble
         qk_norm: ours.qk_norm.or(json.qk_norm).unwrap_or(has_qk_norm),
         tied: json.tie_word_embeddings.unwrap_or(family.is_tied()),
         task: ours.task.unwrap_or(Task::Language),
-        variant: Variant { family, bias, scaling, layers: kinds },
+        variant: Variant {
+            family,
+            bias,
+            scaling,
+            layers: kinds,
+            local_rope: (family == Family::Gemma3).then_some(local_rope),
+            activation,
+            query_scalar,
+            score_cap,
+            logit_cap,
+        },
     };
     validate::check(&config, spelling)?;
     Ok(config)
@@ -129,10 +145,16 @@ impl ConfigJson {
     }
 
     /// The keys about layers.
-    fn layer_keys(&self) -> LayerKeys<'_> {
+    fn layer_keys(&self, value: &Value, family: Family) -> LayerKeys<'_> {
         LayerKeys {
             use_sliding_window: self.use_sliding_window.unwrap_or(false),
-            sliding_window: self.sliding_window,
+            sliding_window: match family {
+                Family::Gemma2 | Family::Gemma3 if value.get("sliding_window").is_none() => {
+                    Some(GEMMA_WINDOW)
+                }
+                _ => self.sliding_window,
+            },
+            sliding_window_pattern: self.sliding_window_pattern,
             max_window_layers: self.max_window_layers,
             layer_types: self.layer_types.as_deref(),
             no_rope_layers: self.no_rope_layers.as_deref(),
@@ -140,23 +162,18 @@ impl ConfigJson {
         }
     }
 
-    /// Base and scaling of RoPE.
-    fn rope(&self, family: Family) -> Result<(f64, RopeScaling), Problem> {
+    /// Base and scaling of RoPE, in global and in local layers.
+    fn ropes(&self, value: &Value, family: Family) -> Result<[(f64, RopeScaling); 2], Problem> {
         let around = rope::Around {
             theta: self.rope_theta.unwrap_or(family.theta()),
             most: self.max_position_embeddings,
             original: self.original_max_position_embeddings,
         };
-        let (name, map) = rope::settings(self.rope_scaling.as_ref(), self.rope_parameters.as_ref())?;
-        rope::scaling(name, &map, around)
-    }
-
-    /// Refuses values that change what the model computes and that this program does not implement.
-    fn refuse_unsupported(&self) -> Result<(), Problem> {
-        let act = self.hidden_act.clone().filter(|act| act != "silu").map(|act| format!("\"{act}\""));
-        match act {
-            Some(act) => Err(keys::not_built("hidden_act", &act)),
-            None => Ok(()),
+        if family == Family::Gemma3 {
+            return gemma::two_ropes(value, around);
         }
+        let (name, map) = rope::settings(self.rope_scaling.as_ref(), self.rope_parameters.as_ref())?;
+        let same = rope::scaling(name, &map, around)?;
+        Ok([same.clone(), same])
     }
 }

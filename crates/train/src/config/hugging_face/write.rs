@@ -48,7 +48,7 @@ impl ModelConfig {
             "rms_norm_eps": self.rms_eps,
             "rope_theta": self.rope.theta,
             "tie_word_embeddings": self.tied,
-            "hidden_act": "silu",
+            "hidden_act": self.variant.activation.name(),
             "attention_bias": bias.out,
             "torch_dtype": "float32",
             "backpropane": {
@@ -61,13 +61,16 @@ impl ModelConfig {
         if let RopeScaling::Dynamic { trained, .. } = self.variant.scaling {
             keys.insert("max_position_embeddings".to_owned(), json!(trained));
         }
-        if self.variant.scaling != RopeScaling::Default {
+        if let Some((theta, scaling)) = self.variant.local_rope.as_ref() {
+            keys.extend(self.two_ropes(*theta, scaling));
+        } else if self.variant.scaling != RopeScaling::Default {
             keys.insert("rope_scaling".to_owned(), json!(self.variant.scaling));
         }
         if bias.mlp {
             keys.insert("mlp_bias".to_owned(), json!(true));
         }
         keys.extend(self.layer_keys());
+        keys.extend(self.gemma_keys());
         keys
     }
 
@@ -78,12 +81,15 @@ impl ModelConfig {
         let window = layers.iter().find_map(|kind| kind.window);
         match self.variant.family {
             Family::Mistral => _ = keys.insert("sliding_window".to_owned(), json!(window)),
+            Family::Gemma2 | Family::Gemma3 => {
+                let types =
+                    (0..self.layers).map(|layer| layers.get(layer).is_some_and(|kind| kind.window.is_some()));
+                keys.insert("layer_types".to_owned(), types.map(layer_type).collect());
+                keys.insert("sliding_window".to_owned(), json!(window));
+            }
             _ if layers.is_empty() => return keys,
             _ => {
-                let types = layers.iter().map(|kind| match kind.window {
-                    Some(_) => "sliding_attention",
-                    None => "full_attention",
-                });
+                let types = layers.iter().map(|kind| layer_type(kind.window.is_some()));
                 keys.insert("layer_types".to_owned(), types.collect());
                 keys.insert("sliding_window".to_owned(), json!(window));
                 keys.insert("use_sliding_window".to_owned(), json!(window.is_some()));
@@ -95,4 +101,53 @@ impl ModelConfig {
         }
         keys
     }
+
+    /// RoPE of global and local layers, in the form of transformers 4 if it can say it.
+    fn two_ropes(&self, theta: f64, local: &RopeScaling) -> Map<String, Value> {
+        let with_base = |theta: f64, scaling: &RopeScaling| {
+            let mut settings = json!(scaling);
+            settings["rope_theta"] = json!(theta);
+            settings
+        };
+        let mut keys = Map::new();
+        if *local == RopeScaling::Default {
+            keys.insert("rope_local_base_freq".to_owned(), json!(theta));
+            if self.variant.scaling != RopeScaling::Default {
+                keys.insert("rope_scaling".to_owned(), json!(self.variant.scaling));
+            }
+        } else {
+            let both = json!({
+                "full_attention": with_base(self.rope.theta, &self.variant.scaling),
+                "sliding_attention": with_base(theta, local),
+            });
+            keys.insert("rope_parameters".to_owned(), both);
+        }
+        keys
+    }
+
+    /// The keys that only Gemma has.
+    fn gemma_keys(&self) -> Map<String, Value> {
+        let mut keys = Map::new();
+        if self.variant.family.has_post_norms() {
+            keys.insert("hidden_activation".to_owned(), json!(self.variant.activation.name()));
+            for (key, value) in [
+                ("query_pre_attn_scalar", self.variant.query_scalar),
+                ("attn_logit_softcapping", self.variant.score_cap),
+                ("final_logit_softcapping", self.variant.logit_cap),
+            ] {
+                // The class of transformers wants a whole number for the first.
+                let whole = value.filter(|x| x.fract() == 0.0).map(|x| json!(x as u64));
+                keys.insert(
+                    key.to_owned(),
+                    whole.filter(|_| key.starts_with("query")).unwrap_or(json!(value)),
+                );
+            }
+        }
+        keys
+    }
+}
+
+/// Hugging Face's name of layers that see all, or only a window.
+fn layer_type(has_window: bool) -> &'static str {
+    if has_window { "sliding_attention" } else { "full_attention" }
 }

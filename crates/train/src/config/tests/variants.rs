@@ -194,3 +194,81 @@ fn layers_that_cannot_be_are_refused_by_the_name_of_the_key() {
         assert!(refused.contains(want), "{refused}\n should say: {want}");
     }
 }
+
+#[test]
+fn gemma_has_the_settings_that_transformers_gives_it() {
+    let read = |model_type: &str, keys: &str| parse_json(&four_layers(model_type, keys)).unwrap();
+    let near = |rope| LayerKind { window: Some(8), rope };
+    let cases = [
+        read("gemma", r#""hidden_act": "gelu", "hidden_activation": null"#),
+        read("gemma2", r#""sliding_window": 8, "query_pre_attn_scalar": 24"#),
+        read(
+            "gemma2",
+            r#""sliding_window": null, "attn_logit_softcapping": null, "final_logit_softcapping": 3.5"#,
+        ),
+        read(
+            "gemma3_text",
+            r#""sliding_window": 8, "sliding_window_pattern": 3, "rope_scaling": {"type": "linear", "factor": 8}"#,
+        ),
+        read(
+            "gemma3_text",
+            r#""sliding_window": 8, "layer_types": ["full_attention", "sliding_attention", "full_attention", "full_attention"],
+            "rope_parameters": {"full_attention": {"rope_theta": 5e5},
+            "sliding_attention": {"rope_type": "linear", "factor": 2, "rope_theta": 2e4}}"#,
+        ),
+    ];
+    for config in &cases {
+        assert_eq!(parse_json(&config.to_hugging_face()).unwrap(), *config, "{}", config.to_hugging_face());
+        assert!(config.tied && config.variant.activation == Activation::GeluTanh);
+        assert_eq!(config.embedding_scale(), 32f32.sqrt());
+        assert_eq!(config.params().last().map(|spec| spec.range().end), Some(config.param_count()));
+    }
+    let variants: Vec<&Variant> = cases.iter().map(|config| &config.variant).collect();
+    let all = LayerKind::PLAIN;
+    assert_eq!(variants[1].layers, [near(LayerRope::Global), all, near(LayerRope::Global), all]);
+    let bounds = |v: &Variant| (v.query_scalar, v.score_cap, v.logit_cap);
+    assert_eq!(bounds(variants[1]), (Some(24.0), Some(50.0), Some(30.0)));
+    assert_eq!(bounds(variants[2]), (Some(256.0), None, Some(3.5)));
+    assert_eq!((variants[2].layers.len(), bounds(variants[0])), (0, (None, None, None)));
+    let local = near(LayerRope::Local);
+    assert_eq!(variants[3].layers, [local, local, all, local]);
+    assert_eq!(variants[3].scaling, RopeScaling::Linear { factor: 8.0 });
+    assert_eq!(
+        (cases[3].rope.theta, variants[3].local_rope.clone()),
+        (1e6, Some((1e4, RopeScaling::Default)))
+    );
+    assert_eq!(variants[4].layers, [all, local, all, all]);
+    assert_eq!(
+        (cases[4].rope.theta, variants[4].local_rope.clone()),
+        (5e5, Some((2e4, RopeScaling::Linear { factor: 2.0 })))
+    );
+
+    for (model_type, keys, want) in [
+        (
+            "gemma3_text",
+            r#""attn_logit_softcapping": 50.0"#,
+            "`attn_logit_softcapping` = 50 is not supported",
+        ),
+        (
+            "gemma3_text",
+            r#""rope_parameters": {"rope_theta": 1e4}"#,
+            "`rope_parameters.rope_theta` = 10000.0 is not supported",
+        ),
+        (
+            "gemma2",
+            r#""use_bidirectional_attention": true"#,
+            "`use_bidirectional_attention` = true is not supported",
+        ),
+        (
+            "gemma2",
+            r#""hidden_act": "silu", "hidden_activation": "gelu_pytorch_tanh""#,
+            "and `hidden_act` = \"silu\"",
+        ),
+        ("gemma2", r#""query_pre_attn_scalar": -1"#, "`query_pre_attn_scalar` = -1 is not a positive number"),
+        ("llama", r#""hidden_act": "gelu""#, "`hidden_act` = \"gelu\" is not supported"),
+        ("gemma3", r#""vision_config": {"depth": 2}"#, "`model_type` = \"gemma3\" is not supported"),
+    ] {
+        let refused = refusal(parse_json(&four_layers(model_type, keys)));
+        assert!(refused.contains(want), "{refused}\n should say: {want}");
+    }
+}

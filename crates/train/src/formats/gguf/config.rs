@@ -14,7 +14,8 @@ pub enum KeyError {
     #[error("key `{key}` is {got}, not {want}")]
     Type { key: String, got: String, want: &'static str },
     #[error(
-        "its architecture is `{got}`; `llama` (with Mistral and SmolLM2), `qwen2` and `qwen3` can be read"
+        "its architecture is `{got}`; `llama` (with Mistral and SmolLM2), `qwen2`, `qwen3`, `smollm3`, `gemma`, \
+             `gemma2` and `gemma3` can be read"
     )]
     Architecture { got: String },
     #[error("`{key}` = {got} is not supported")]
@@ -47,16 +48,22 @@ const SIZES: [(&str, &str, bool); 8] = [
 pub fn config_keys(header: &Header) -> Result<Map<String, Json>, KeyError> {
     let architecture =
         text(header, "general.architecture")?.ok_or_else(|| missing("general.architecture"))?;
-    let class = match architecture {
-        "llama" => "LlamaForCausalLM",
-        "qwen2" => "Qwen2ForCausalLM",
-        "qwen3" => "Qwen3ForCausalLM",
+    let own = |key: &str| format!("{architecture}.{key}");
+    let has_window = integer(header, &own("attention.sliding_window"))?.is_some_and(|window| window > 0);
+    let (model_type, class) = match architecture {
+        "llama" if has_window => ("mistral", "MistralForCausalLM"),
+        "llama" => ("llama", "LlamaForCausalLM"),
+        "qwen2" => ("qwen2", "Qwen2ForCausalLM"),
+        "qwen3" => ("qwen3", "Qwen3ForCausalLM"),
+        "smollm3" => ("smollm3", "SmolLM3ForCausalLM"),
+        "gemma" => ("gemma", "GemmaForCausalLM"),
+        "gemma2" => ("gemma2", "Gemma2ForCausalLM"),
+        "gemma3" => ("gemma3_text", "Gemma3ForCausalLM"),
         got => return Err(KeyError::Architecture { got: printable(got) }),
     };
-    let own = |key: &str| format!("{architecture}.{key}");
     let mut keys = Map::new();
     keys.insert("architectures".to_owned(), json!([class]));
-    keys.insert("model_type".to_owned(), json!(architecture));
+    keys.insert("model_type".to_owned(), json!(model_type));
     for (from, to, needed) in SIZES {
         match integer(header, &own(from))? {
             Some(size) => _ = keys.insert(to.to_owned(), json!(size)),
@@ -77,6 +84,9 @@ pub fn config_keys(header: &Header) -> Result<Map<String, Json>, KeyError> {
     if header.tensor("blk.0.ffn_down.bias").is_some() {
         keys.insert("mlp_bias".to_owned(), json!(true));
     }
+    if matches!(architecture, "gemma2" | "gemma3") {
+        add_gemma(header, architecture, &mut keys)?;
+    }
     check_rope(header, architecture, &keys)?;
     check_absent(header, architecture)?;
     let vocab = header.tensor("token_embd.weight").and_then(|t| t.shape.first().copied());
@@ -88,6 +98,27 @@ pub fn config_keys(header: &Header) -> Result<Map<String, Json>, KeyError> {
         }
     }
     Ok(keys)
+}
+
+/// Adds the keys of Gemma 2 or 3: bounds, and the divisor of scores, which llama.cpp has by the number of layers.
+fn add_gemma(header: &Header, architecture: &str, keys: &mut Map<String, Json>) -> Result<(), KeyError> {
+    for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+        let value = float(header, &format!("{architecture}.{key}"))?.filter(|&cap| cap != 0.0);
+        if value.is_some() || architecture == "gemma3" {
+            keys.insert(key.to_owned(), json!(value));
+        }
+    }
+    if architecture == "gemma3" && !keys.contains_key("sliding_window") {
+        keys.insert("sliding_window".to_owned(), Json::Null);
+    }
+    let size = |key: &str| keys.get(key).and_then(Json::as_u64);
+    let largest = if architecture == "gemma2" { 46 } else { 62 };
+    let width = match (size("num_hidden_layers"), size("hidden_size"), size("num_attention_heads")) {
+        (Some(layers), Some(dim), Some(heads)) if layers == largest => dim.checked_div(heads),
+        _ => size("head_dim").or(Some(256)),
+    };
+    keys.insert("query_pre_attn_scalar".to_owned(), json!(width));
+    Ok(())
 }
 
 /// Refuses what changes the results and is not built: keys, and the values that change nothing.
@@ -132,7 +163,7 @@ fn check_rope(header: &Header, architecture: &str, keys: &Map<String, Json>) -> 
 }
 
 /// GGUF's name of the tensor that Hugging Face calls `name`.
-pub fn tensor_name(name: &str) -> Option<String> {
+pub fn tensor_name(name: &str, has_post_norms: bool) -> Option<String> {
     let whole = [
         ("model.embed_tokens.weight", "token_embd.weight"),
         ("model.norm.weight", "output_norm.weight"),
@@ -151,11 +182,19 @@ pub fn tensor_name(name: &str) -> Option<String> {
         ("self_attn.q_norm", "attn_q_norm"),
         ("self_attn.k_norm", "attn_k_norm"),
         ("post_attention_layernorm", "ffn_norm"),
+        ("after_attention", "post_attention_norm"),
+        ("post_feedforward_layernorm", "post_ffw_norm"),
         ("mlp.gate_proj", "ffn_gate"),
         ("mlp.up_proj", "ffn_up"),
         ("mlp.down_proj", "ffn_down"),
     ];
     let (module, end) = part.rsplit_once('.')?;
+    // In a model with norms after attention and feed-forward part, `post_attention_layernorm` is the former.
+    let module = match module {
+        "post_attention_layernorm" if has_post_norms => "after_attention",
+        "pre_feedforward_layernorm" => "post_attention_layernorm",
+        same => same,
+    };
     let (_, gguf) = parts.into_iter().find(|(hf, _)| module == *hf)?;
     matches!(end, "weight" | "bias").then(|| format!("blk.{layer}.{gguf}.{end}"))
 }

@@ -17,7 +17,7 @@ use super::metadata::FolderMetadata;
 use super::rope as rows;
 use super::source::{Candidate, Model, ModelSource};
 use super::weights::check_finite;
-use crate::config::{ModelConfig, RopeKind};
+use crate::config::{Family, ModelConfig, RopeKind};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
@@ -117,6 +117,8 @@ impl<'p> Open<'p> {
     fn weights(&self) -> Result<Vec<f32>, TrainError> {
         let path = self.path;
         let specs = self.config.params();
+        let family = self.config.variant.family;
+        let tensor_name = |name: &str| tensor_name(name, family.has_post_norms());
         let named = |name: &str| tensor_name(name).and_then(|name| self.header.tensor(&name));
         let missing = |name: &str| TrainError::TensorMissing {
             path: path.to_owned(),
@@ -140,11 +142,13 @@ impl<'p> Open<'p> {
         {
             return Err(TrainError::TensorUnexpected { path: path.to_owned(), name: extra.name.clone() });
         }
-        // llama.cpp stores these rows in the order of rotated pairs, for this architecture alone.
+        // llama.cpp stores these rows in the order of rotated pairs, for these architectures alone.
         let mut stored = self.config.clone();
-        if self.keys.get("model_type").is_some_and(|kind| kind == "llama") {
+        if matches!(family, Family::Llama | Family::Mistral | Family::SmolLm3) && !stored.qk_norm {
             stored.rope.kind = RopeKind::Interleaved;
         }
+        // It stores what a norm multiplies with; Gemma's weights are less by 1.
+        let offset = family.norm_offset() as f32;
         let mut file = File::open(path).map_err(TrainError::io("read", path))?;
         let mut params = vec![0.0; self.config.param_count()];
         for (spec, info) in specs.iter().zip(infos) {
@@ -152,6 +156,9 @@ impl<'p> Open<'p> {
             decode(&mut file, info, numbers).map_err(TrainError::io("read", path))?;
             check_finite(path, &info.name, numbers)?;
             rows::to_folder_order(&stored, spec, numbers);
+            if offset != 0.0 && spec.name.ends_with("norm.weight") {
+                numbers.iter_mut().for_each(|w| *w -= offset);
+            }
         }
         Ok(params)
     }

@@ -197,8 +197,17 @@ fn names_are_those_of_llama_cpp() {
         ("model.layers.7.mlp.down_proj.bias", Some("blk.7.ffn_down.bias")),
         ("model.layers.7.self_attn.q_proj.scale", None),
         ("model.layers.7.q_proj.weight", None),
+        ("model.layers.7.post_attention_layernorm.weight", Some("blk.7.ffn_norm.weight")),
     ] {
-        assert_eq!(tensor_name(hf).as_deref(), gguf, "{hf}");
+        assert_eq!(tensor_name(hf, false).as_deref(), gguf, "{hf}");
+    }
+    for (hf, gguf) in [
+        ("post_attention_layernorm", "post_attention_norm"),
+        ("pre_feedforward_layernorm", "ffn_norm"),
+        ("post_feedforward_layernorm", "post_ffw_norm"),
+    ] {
+        let got = tensor_name(&format!("model.layers.7.{hf}.weight"), true);
+        assert_eq!(got, Some(format!("blk.7.{gguf}.weight")));
     }
 }
 
@@ -229,6 +238,36 @@ fn scaled_rope_has_the_keys_of_hugging_face() {
     let want = vec![1.0, 1.5, 2.0, 3.0];
     assert!(matches!(found, RopeScaling::LongRope { short_factor, long_factor, attention_factor: 1.0, .. }
         if short_factor == want && long_factor == want));
+}
+
+#[test]
+fn gemma_has_the_keys_of_hugging_face() {
+    let path = file("spm.gguf");
+    let header = |architecture: &str, more: &[(&str, MetadataValue)]| {
+        let mut header = Open::new(&path).unwrap().header;
+        for (key, _) in &mut header.keys {
+            *key = key.replace("llama.", &format!("{architecture}."));
+        }
+        header.keys.retain(|(key, _)| key != "general.architecture");
+        let name = MetadataValue::Str(architecture.to_owned());
+        header.keys.push(("general.architecture".to_owned(), name));
+        header.keys.extend(more.iter().map(|(key, value)| (format!("{architecture}.{key}"), value.clone())));
+        let mut keys = config_keys(&header).unwrap();
+        rope::add_scaling(&header, &rope::Tables::new(), &mut keys).unwrap();
+        ModelConfig::from_json_in(&path, &Json::from(keys).to_string()).unwrap()
+    };
+    let window = ("attention.sliding_window", MetadataValue::Int(16));
+    let width = ("attention.key_length", MetadataValue::Int(8));
+    let cap = ("attn_logit_softcapping", MetadataValue::Float(20.0));
+    let two = header("gemma2", &[window.clone(), width.clone(), cap]).variant;
+    assert_eq!((two.query_scalar, two.score_cap, two.logit_cap), (Some(8.0), Some(20.0), Some(30.0)));
+    assert_eq!(two.layers.iter().map(|kind| kind.window).collect::<Vec<_>>(), [Some(16), None]);
+    let three = header("gemma3", &[window.clone(), width]).variant;
+    assert_eq!((three.query_scalar, three.score_cap, three.logit_cap), (Some(8.0), None, None));
+    assert!(three.layers.iter().all(|kind| kind.window == Some(16)));
+    // A llama with windows is a Mistral.
+    let mistral = header("llama", &[window]).variant;
+    assert!(mistral.layers.iter().all(|kind| kind.window == Some(16)) && mistral.family == Family::Mistral);
 }
 
 #[test]

@@ -31,19 +31,15 @@ impl Builder<'_> {
         let (layer, specs) = (&n.layer, &n.kernels.specs);
         let mut waiting: Vec<WeightGrad> = layer.weight_grads.clone();
         let mut biases: Vec<BiasGrad> = layer.bias_grads.clone();
+        let mut norms: Vec<NormSite> = layer.norms.clone();
         let mut known: Vec<ValueId> = vec![layer.dy];
+        self.norm_gradients(micro, l, &mut norms, &mut known)?;
         self.matrix_gradients(micro, l, store, (&mut waiting, &known))?;
         self.bias_gradients(micro, l, &mut biases, &known)?;
         for k in specs.forward..specs.kernels.len() {
             self.kernel(format!("{micro}.L{l}.{}", specs.kernels[k].name), k, l)?;
             known.extend(specs.kernels[k].outputs.iter().map(|o| o.value));
-            for site in &layer.norms {
-                let dy = layer.cotangent(site.output)?;
-                if specs.provider(dy).is_some_and(|(p, _)| p == k) {
-                    self.norm_backward(format!("{micro}.L{l}.{:?}.dx", site.kind), l, site)?;
-                    known.push(layer.cotangent(site.input)?);
-                }
-            }
+            self.norm_gradients(micro, l, &mut norms, &mut known)?;
             self.matrix_gradients(micro, l, store, (&mut waiting, &known))?;
             self.bias_gradients(micro, l, &mut biases, &known)?;
         }
@@ -53,6 +49,25 @@ impl Builder<'_> {
             self.graph.task(format!("{micro}.L{l}.wait")).on(self.lane).reads(gradients).run(|_, ()| Ok(()));
         }
         Ok(())
+    }
+
+    /// Schedules the backward pass of the norms among `waiting` whose output's gradient is `known`; those of their inputs are
+    /// known then.
+    fn norm_gradients(
+        &mut self,
+        micro: usize,
+        l: usize,
+        waiting: &mut Vec<NormSite>,
+        known: &mut Vec<ValueId>,
+    ) -> Result<(), StepError> {
+        let layer = &self.network.layer;
+        loop {
+            let is_ready = |site: &NormSite| layer.cotangent(site.output).is_ok_and(|dy| known.contains(&dy));
+            let Some(place) = waiting.iter().position(is_ready) else { return Ok(()) };
+            let site = waiting.remove(place);
+            self.norm_backward(format!("{micro}.L{l}.{:?}.dx", site.kind), l, &site)?;
+            known.push(layer.cotangent(site.input)?);
+        }
     }
 
     /// The backward pass of a norm: the gradient of its input, including the gradient of the residual path.
@@ -193,7 +208,7 @@ impl Builder<'_> {
                 let GradientSum { values, squares } = &mut *dw;
                 let mut added = Ok(());
                 s.host.with_channel_first(&dx, s.seq, &mut |dx| {
-                    added = embed::scatter_add(values, squares, s.dim, tokens, dx, &mut scratch);
+                    added = embed::scatter_add(values, squares, s.rows, tokens, dx, &mut scratch);
                 });
                 Ok(added?)
             });

@@ -89,11 +89,20 @@ impl<'n> Builder<'n> {
         for l in 0..n.cfg.layers {
             let at = |name: &str| format!("{micro}.L{l}.{name}");
             for k in 0..n.kernels.specs.forward {
-                for (_, site) in n.host_norms.iter().filter(|(reader, _)| *reader == k) {
+                let here = n.host_norms.iter().filter(|(kernel, _)| *kernel == k).map(|(_, site)| site);
+                let is_branch = |site: &&NormSite| [layer.o, layer.ffn].contains(&site.output);
+                let (after, before): (Vec<&NormSite>, Vec<&NormSite>) = here.partition(is_branch);
+                for site in before {
                     self.host_norm(at(&format!("{:?}", site.kind)), l, site)?;
                 }
                 self.kernel(at(&n.kernels.specs.kernels[k].name), k, l)?;
-                let is_from_here = |v| n.kernels.specs.provider(v).is_some_and(|(p, _)| p == k);
+                for site in &after {
+                    self.host_norm(at(&format!("{:?}", site.kind)), l, site)?;
+                }
+                let is_from_here = |v| {
+                    n.kernels.specs.provider(v).is_some_and(|(p, _)| p == k)
+                        || after.iter().any(|site| site.output == v)
+                };
                 let x2 = self.host(l, layer.x2)?;
                 if is_from_here(layer.o) {
                     self.residual(at("residual1"), [&x[l], &x2], self.value(l, layer.o)?);
@@ -166,6 +175,9 @@ impl<'n> Builder<'n> {
                 match (window(&windows, micro)?, &table) {
                     (Window::Tokens(tokens), Some(table)) => {
                         embed::gather(&theta[table.clone()], s.dim, &tokens[..s.seq], &mut x)?;
+                        if s.rows.scale != 1.0 {
+                            residual::scale(&mut x, s.rows.scale);
+                        }
                     }
                     (Window::Sample { x: input, .. } | Window::Linear { x: input, .. }, None) => {
                         x.copy_from_slice(input);

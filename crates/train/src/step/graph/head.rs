@@ -224,15 +224,19 @@ impl TaskContext {
         self.host.norm(&self.norm(self.dim, 1), x, weight, y, scratch);
     }
 
-    /// `logits = classifier · x`: `[V, D] · [D, n]`.
+    /// `logits = classifier · x`, bounded: `[V, D] · [D, n]`.
     fn classify(&self, classifier: &[f32], x: &[f32], logits: &mut [f32]) {
         let (v, d, columns) = (self.vocab, self.dim, x.len() / self.dim);
         let (classifier, x) = (Matrix::new(classifier, v, d), Matrix::new(x, d, columns));
-        matmul(self.math, MatrixMut::new(logits, v, columns), Store::Replace, 1.0, classifier, x);
+        let to = MatrixMut::new(&mut *logits, v, columns);
+        matmul(self.math, to, Store::Replace, 1.0, classifier, x);
+        if let Some(cap) = self.cap {
+            cap.apply(logits);
+        }
     }
 
     /// The classifier with its loss.
     fn head<'a>(&self, weight: &'a [f32], x: &'a [f32], targets: &'a [u32]) -> Head<'a> {
-        Head { math: self.math, weight, x, targets, loss: self.loss() }
+        Head { math: self.math, weight, x, targets, cap: self.cap, loss: self.loss() }
     }
 }
