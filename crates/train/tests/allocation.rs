@@ -30,7 +30,8 @@ const MUON: Muon = Muon { lr_ratio: 10.0, momentum: 0.95, weight_decay: 0.1, ite
 /// Layers, kernels, dispatches and optimizer, AdamW and Muon, ask for none.
 #[test]
 fn a_steady_step_allocates_nothing_but_the_start_of_its_lane() {
-    let cases = [(WeightMode::Baked, 1), (WeightMode::Dynamic, 1), (WeightMode::Baked, 3), (WeightMode::Baked, 4)];
+    let cases =
+        [(WeightMode::Baked, 1), (WeightMode::Dynamic, 1), (WeightMode::Baked, 3), (WeightMode::Baked, 4)];
     for (model, optimizers) in [("tiny", [Some(MUON), Some(MUON)]), ("shakespeare", [None, Some(MUON)])] {
         for ((weights, windows), muon) in cases.into_iter().zip(optimizers.into_iter().cycle()) {
             let counted = allocations(model, (weights, windows), muon);

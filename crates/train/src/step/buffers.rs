@@ -101,6 +101,9 @@ pub struct Buffers {
     pub(super) loss: Handle<f64>,
     /// The memory of each window in flight. Forward-only passes use the first.
     in_flight: Vec<WindowBuffers>,
+    /// The gradients of embedded tokens, `[D, S]`, of a group of windows: they are added to a tied embedding when the heads of
+    /// the group have been. Empty if each window adds its own.
+    pub(super) d_embedded: Vec<Activation>,
     /// The position whose logits are requested.
     pub(super) position: Handle<usize>,
     /// Its logits, `[V]`.
@@ -135,7 +138,25 @@ pub(super) struct Sizes<'a> {
     pub host_norms: &'a [(usize, NormSite)],
     /// Whether there is a backward pass.
     pub backward: bool,
+    /// The windows of a step.
+    pub windows: usize,
 }
+
+impl Sizes<'_> {
+    /// The windows of a group; 0 if there are no groups.
+    ///
+    /// A window's head adds to the embedding before its backward pass, and its tokens after it. With groups the head of the
+    /// next window need not wait for that. The order of sums follows from the size of a group, so this may depend on nothing
+    /// but the model and the windows of a step.
+    fn group(&self) -> usize {
+        let Sizes { cfg, backward, windows, .. } = *self;
+        let is_shared = cfg.task == Task::Language && cfg.tied && backward;
+        if is_shared && windows > 1 { windows.min(LARGEST_GROUP) } else { 0 }
+    }
+}
+
+/// The most windows of a group: bounds the memory of [`Buffers::d_embedded`].
+const LARGEST_GROUP: usize = 8;
 
 impl Buffers {
     /// Memory for `in_flight` windows at a time, at least one.
@@ -149,8 +170,12 @@ impl Buffers {
         arena: &mut Arena,
     ) -> Result<Buffers, StepError> {
         let mut window = || WindowBuffers::new(sizes, device, arena);
+        let windows = (0..in_flight.max(1)).map(|_| window()).collect::<Result<_, _>>()?;
+        let stream = sizes.cfg.dim * sizes.cfg.seq;
+        let embedded = (0..sizes.group()).map(|i| arena.cell(format!("d embedded {i}"), vec![0.0; stream]));
         Ok(Buffers {
-            in_flight: (0..in_flight.max(1)).map(|_| window()).collect::<Result<_, _>>()?,
+            d_embedded: embedded.collect(),
+            in_flight: windows,
             windows: arena.cell("windows", Vec::new()),
             loss: arena.cell("loss", 0.0),
             position: arena.cell("position", 0),
@@ -166,6 +191,11 @@ impl Buffers {
     /// The memory of window number `micro` of a step.
     pub(super) fn window(&self, micro: usize) -> &WindowBuffers {
         &self.in_flight[micro % self.in_flight.len()]
+    }
+
+    /// The place of the gradient of the embedded tokens of window number `micro`, if they are added in groups.
+    pub(super) fn embedded_of(&self, micro: usize) -> Option<&Activation> {
+        self.d_embedded.get(micro.checked_rem(self.d_embedded.len())?)
     }
 
     /// The memory of the window of forward-only passes.

@@ -79,8 +79,14 @@ impl Network {
         let layer = layers.into_iter().next().ok_or_else(|| StepError::internal("a model without layers"))?;
         let specs = &kernels.specs;
         let host_norms = specs.host_norms(&layer);
-        let sizes =
-            Sizes { cfg, layer: &layer, kernels: specs, host_norms: &host_norms, backward: build.backward };
+        let sizes = Sizes {
+            cfg,
+            layer: &layer,
+            kernels: specs,
+            host_norms: &host_norms,
+            backward: build.backward,
+            windows: build.windows,
+        };
         let in_flight = windows_in_flight(cfg, build, pool.threads(), engine);
         let buffers = Buffers::new(&sizes, in_flight, kernels.device.as_ref(), &mut arena)?;
         let used = buffers.first().activations.kernels();

@@ -1,6 +1,7 @@
 //! The backward pass of the layers, and the gradients of their weights.
 
 use super::super::StepError;
+use super::super::buffers::Activation;
 use super::super::params::GradientSum;
 use super::builder::{Builder, tokens, window};
 use crate::config::ParamKind;
@@ -19,10 +20,35 @@ impl Builder<'_> {
         for layer in (0..self.network.cfg.layers).rev() {
             self.backward_layer(micro, layer, store)?;
         }
-        match self.network.is_language() {
-            true => self.embedding_gradient(micro),
-            false => Ok(()),
+        if !self.network.is_language() {
+            return Ok(());
         }
+        let dx = self.host(0, self.network.layer.cotangent(self.network.layer.x)?)?;
+        match self.network.buffers.embedded_of(micro) {
+            None => self.embedding_gradient(micro, dx),
+            Some(kept) => {
+                let task = self.graph.task(format!("{micro}.embed.dx")).on(self.lane);
+                task.reads(dx).writes(kept.clone()).run(|dx, mut kept| {
+                    kept.copy_from_slice(&dx);
+                    Ok(())
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends window `micro` of `windows`: the last one of a group adds the gradients of the group's embedded tokens.
+    pub(super) fn end_window(&mut self, micro: usize, windows: usize) -> Result<(), StepError> {
+        let group = self.network.buffers.d_embedded.len();
+        if group == 0 || (micro + 1) % group != 0 && micro + 1 < windows {
+            return Ok(());
+        }
+        for micro in micro / group * group..=micro {
+            if let Some(dx) = self.network.buffers.embedded_of(micro) {
+                self.embedding_gradient(micro, dx.clone())?;
+            }
+        }
+        Ok(())
     }
 
     /// The backward kernels of a layer in order; after each, the host's work that its outputs make possible.
@@ -193,11 +219,11 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Adds the gradient of the embedded tokens to that of the embedding.
-    fn embedding_gradient(&mut self, micro: usize) -> Result<(), StepError> {
+    /// Adds `dx`, the gradient of the embedded tokens, to that of the embedding.
+    fn embedding_gradient(&mut self, micro: usize, dx: Activation) -> Result<(), StepError> {
         let n = self.network;
         let Some(dw) = &n.params.get(None, ParamKind::Embedding)?.gradient else { return Ok(()) };
-        let (dx, s) = (self.host(0, n.layer.cotangent(n.layer.x)?)?, self.context());
+        let s = self.context();
         self.graph
             .task(format!("{micro}.embed.dw"))
             .on(self.gradient_lane)

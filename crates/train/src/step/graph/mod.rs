@@ -48,6 +48,7 @@ impl StepGraph {
             builder.forward(micro)?;
             builder.loss(micro, store)?;
             builder.backward(micro, store)?;
+            builder.end_window(micro, micro_batches)?;
         }
         let plan = builder.plan()?;
         let classifier = if n.cfg.tied { ParamKind::Embedding } else { ParamKind::Classifier };
