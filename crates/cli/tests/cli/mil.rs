@@ -3,6 +3,7 @@
 mod bad_input;
 mod compiled;
 mod grad;
+mod packages;
 mod rules;
 mod run;
 

@@ -39,7 +39,7 @@ Examples:
   backpropane mil check model.mil --chip all --fix --out repaired.mil
   backpropane mil check model.mil --weights blobs/ --json | jq '.[].diagnostics[].message'")]
 pub struct CheckArgs {
-    /// Programs to check: MIL texts, or folders with a model.mil in them
+    /// Programs to check: MIL texts, .mlmodelc, .mlpackage, .mlmodel
     #[arg(required = true, value_name = "PROGRAM")]
     programs: Vec<PathBuf>,
 

@@ -28,7 +28,7 @@ Examples:
   backpropane mil diff before.mil after.mil
   backpropane mil diff X.mlmodelc Y.mlmodelc --json")]
 pub struct DiffArgs {
-    /// The first program: a MIL text, or a folder with a model.mil in it
+    /// The first program: a MIL text, .mlmodelc, .mlpackage or .mlmodel
     #[arg(value_name = "PROGRAM")]
     first: PathBuf,
 

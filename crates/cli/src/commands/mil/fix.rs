@@ -24,6 +24,12 @@ pub fn fix(
     broken: Option<&[&str]>,
     out: Option<&Path>,
 ) -> Result<Option<PathBuf>, CommandError> {
+    if source.model.is_some() && out.is_none() {
+        return Err(CommandError::input(
+            format!("`{}` is a model file, which is not repaired in place", source.name),
+            "Say with `--out FILE` where the repaired text goes; `backpropane mil convert` makes a package of it.",
+        ));
+    }
     let program = match checked.executable() {
         Ok(program) => program,
         Err(report) => {

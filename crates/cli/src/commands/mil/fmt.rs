@@ -18,7 +18,8 @@ use train::fs::write_atomically;
 Examples:
   backpropane mil fmt model.mil kernels/*.mil
   backpropane mil fmt --check model.mil           exit code 1 if it is laid out otherwise
-  backpropane mil fmt - < model.mil > pretty.mil")]
+  backpropane mil fmt - < model.mil > pretty.mil
+  backpropane mil fmt --stdout X.mlpackage        the text of what coremltools saved")]
 pub struct FmtArgs {
     /// Programs to lay out; `-` reads stdin and writes stdout
     #[arg(required = true, value_name = "FILE")]
@@ -68,6 +69,11 @@ fn file(ui: &Ui, args: &FmtArgs, path: &Path) -> Result<bool, CommandError> {
         }
     } else if piped || args.stdout {
         print(ui, &laid_out)?;
+    } else if source.model.is_some() {
+        return Err(CommandError::input(
+            format!("`{}` is a model file, which has no layout", source.name),
+            "Use `--stdout`, or `backpropane mil convert` to write the text to a file.",
+        ));
     } else if changes {
         replace(&source.path, laid_out.as_bytes())?;
     }

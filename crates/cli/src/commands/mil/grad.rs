@@ -25,7 +25,7 @@ Examples:
   backpropane mil grad model.mil --wrt x,weight,bias --out backward.mil
   backpropane mil grad model.mil --wrt x --shape x=1,64 | backpropane mil fmt -")]
 pub struct GradArgs {
-    /// A MIL text, or a folder with a model.mil in it
+    /// A MIL text, .mlmodelc, .mlpackage or .mlmodel
     #[arg(value_name = "PROGRAM")]
     program: PathBuf,
 

@@ -4,8 +4,10 @@
 
 mod arrays;
 mod check;
+mod convert;
 mod diff;
 mod engine;
+mod find;
 mod fix;
 mod fmt;
 mod grad;
@@ -24,14 +26,16 @@ use crate::ui::Ui;
 
 /// Read, check, run and differentiate MIL programs
 ///
-/// MIL is the language of compiled Core ML models. A PROGRAM is a MIL text, or a folder that has a `model.mil` in it,
-/// as `X.mlmodelc` has.
+/// MIL is the language of Core ML's ML programs. A PROGRAM is a MIL text, a folder that has a `model.mil` in it, as
+/// `X.mlmodelc` has, an `X.mlpackage`, or an `X.mlmodel`. The content decides, not the name.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   backpropane mil check model.mil               what is wrong with it, and where
   backpropane mil run model.mlmodelc --random 1 run it with its weights on random inputs
+  backpropane mil check X.mlpackage             the same for what coremltools saved
   backpropane mil grad model.mil --wrt x        its backward program
+  backpropane mil convert model.mil X.mlpackage a package for Core ML, with its weights
 
 Exit codes: 0 fine, 1 the answer is no (errors found, not formatted, programs differ), 2 wrong input.")]
 pub struct MilArgs {
@@ -48,6 +52,7 @@ enum MilCommand {
     Grad(grad::GradArgs),
     Stats(stats::StatsArgs),
     Diff(diff::DiffArgs),
+    Convert(convert::ConvertArgs),
 }
 
 pub fn run(ui: &Ui, args: &MilArgs) -> Result<(), CommandError> {
@@ -59,5 +64,6 @@ pub fn run(ui: &Ui, args: &MilArgs) -> Result<(), CommandError> {
         MilCommand::Grad(args) => grad::run(ui, args),
         MilCommand::Stats(args) => stats::run(ui, args),
         MilCommand::Diff(args) => diff::run(ui, args),
+        MilCommand::Convert(args) => convert::run(ui, args),
     }
 }

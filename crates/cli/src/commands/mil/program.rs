@@ -1,24 +1,19 @@
 //! Finding and reading programs.
 
+use super::find::{Found, find};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::units;
+use coreml::{ModelError, ModelText};
 use mil::text::tree::Func;
 use mil::text::{Checked, Read, check};
 use mil::{Function, Report};
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs::File;
+use std::io::{self, BufReader, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The name of a program in a folder.
-const PROGRAM: &str = "model.mil";
-/// The deepest nesting of folders that is searched: `X.mlpackage/Data/com.apple.CoreML/X.mlmodelc`.
-const DEEPEST: usize = 4;
-/// Entries of a folder that are looked at: a model has few.
-const ENTRIES: usize = 10_000;
-
-/// A MIL text and where it came from.
+/// A MIL text and where it came from. A model file is read as the text that it is in another notation.
 #[derive(Debug)]
 pub struct Source {
     /// As messages call it.
@@ -28,23 +23,31 @@ pub struct Source {
     /// The folder that `@model_path` stands for.
     pub folder: PathBuf,
     pub text: String,
+    /// What a model file has that its text does not hold, a sentence each; `None` if the file is the text.
+    pub model: Option<Vec<String>>,
     lines: Vec<usize>,
 }
 
 impl Source {
-    /// The text that `path` names, or that is in the folder `path`.
+    /// The program that `path` names, or that is in the folder `path`.
     ///
     /// # Errors
-    /// If there is none, or it is no UTF-8.
+    /// If there is none, it is neither UTF-8 nor an ML program, or cannot be read.
     pub fn open(path: &Path) -> Result<Source, CommandError> {
-        let path = if path.is_dir() { find(path)? } else { path.to_owned() };
-        let bytes = read(&path).map_err(|e| {
-            let text = format!("cannot read `{}`: {e}", path.display());
-            CommandError::input(text, "Name a MIL text, or a folder with a model.mil in it.")
-        })?;
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+        let Found { name, file, is_model } = find(path)?;
+        let parent = file.parent().filter(|p| !p.as_os_str().is_empty());
         let folder = parent.unwrap_or(Path::new(".")).to_owned();
-        Source::new(path.display().to_string(), path.clone(), folder, bytes)
+        if is_model {
+            let read = model(&file).map_err(|e| {
+                CommandError::input(format!("cannot read `{}`: {e}", file.display()), e.hint())
+            })?;
+            return Ok(Source::of(name, file, folder, read.text, Some(read.lost)));
+        }
+        let bytes = read(&file).map_err(|e| {
+            let text = format!("cannot read `{}`: {e}", file.display());
+            CommandError::input(text, "Name a MIL text, a model file, or a folder with either in it.")
+        })?;
+        Source::new(name, file, folder, bytes)
     }
 
     /// The text that comes from stdin.
@@ -68,10 +71,14 @@ impl Source {
         let text = String::from_utf8(bytes).map_err(|e| {
             let at = e.utf8_error().valid_up_to();
             let text = format!("`{name}` is no text in UTF-8: byte {at} does not belong there");
-            CommandError::input(text, "Give MIL text; a model.mlmodel or coremldata.bin is none.")
+            CommandError::input(text, "Give MIL text or a Core ML model; a coremldata.bin is neither.")
         })?;
+        Ok(Source::of(name, path, folder, text, None))
+    }
+
+    fn of(name: String, path: PathBuf, folder: PathBuf, text: String, model: Option<Vec<String>>) -> Source {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Ok(Source { name, path, folder, text, lines })
+        Source { name, path, folder, text, model, lines }
     }
 
     /// Line and column of byte `at`, both from 1, the column in characters.
@@ -166,40 +173,15 @@ pub fn opaque_in<'c>(checked: &'c Checked, tree: &Func<'_>) -> impl Iterator<Ite
 /// Longer texts are not read.
 const LONGEST: u64 = 1 << 32;
 
+/// The model file at `path`.
+fn model(path: &Path) -> Result<ModelText, ModelError> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    coreml::read(&mut BufReader::with_capacity(64, file), length)
+}
+
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// The program in `folder`, however deep: the one that is nearest.
-fn find(folder: &Path) -> Result<PathBuf, CommandError> {
-    let mut level = vec![folder.to_owned()];
-    let (mut entries, mut uncompiled) = (0, false);
-    for _ in 0..=DEEPEST {
-        let mut found: Vec<PathBuf> = level.iter().map(|f| f.join(PROGRAM)).filter(|p| p.is_file()).collect();
-        uncompiled |= level.iter().any(|f| f.join("model.mlmodel").is_file());
-        if found.len() > 1 {
-            found.sort();
-            let names = found.iter().map(|p| format!("`{}`", p.display())).collect::<Vec<_>>().join(", ");
-            return Err(CommandError::input(
-                format!("there are {} programs in `{}`", found.len(), folder.display()),
-                format!("Name one of them: {names}."),
-            ));
-        }
-        if let Some(found) = found.pop() {
-            return Ok(found);
-        }
-        let below = level.iter().filter_map(|f| fs::read_dir(f).ok()).flatten().flatten();
-        let below = below.take(ENTRIES - entries).inspect(|_| entries += 1);
-        let below = below.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
-        level = below.map(|e| e.path()).collect();
-    }
-    let hint = match uncompiled {
-        true => {
-            "The model is not compiled; `xcrun coremlcompiler compile` makes a folder with a model.mil of it."
-        }
-        false => "Name a MIL text, or a folder with a model.mil in it, as X.mlmodelc has.",
-    };
-    Err(CommandError::input(format!("there is no model.mil in `{}`", folder.display()), hint))
 }

@@ -35,7 +35,7 @@ Files:
   results/             NAME.npy for each output; bf16 and fp8 as float32, integers of less than a byte in one
   results.safetensors  all outputs")]
 pub struct RunArgs {
-    /// A MIL text, or a folder with a model.mil in it: X.mlmodelc, X.mlpackage
+    /// A MIL text, .mlmodelc, .mlpackage or .mlmodel
     #[arg(value_name = "PROGRAM")]
     program: PathBuf,
 

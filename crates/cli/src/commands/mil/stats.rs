@@ -32,7 +32,7 @@ Examples:
   backpropane mil stats model.mil --shape audio=1,16000
   backpropane mil stats model.mil --json | jq '.functions[].flops'")]
 pub struct StatsArgs {
-    /// A MIL text, or a folder with a model.mil in it
+    /// A MIL text, .mlmodelc, .mlpackage or .mlmodel
     #[arg(value_name = "PROGRAM")]
     program: PathBuf,
 

@@ -94,6 +94,17 @@ impl Folder {
         }
     }
 
+    /// The whole file that the program calls `path`, from its beginning.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn whole(&mut self, path: &str) -> Result<io::Take<&mut File>, WeightError> {
+        let (file, length) = self.file(path)?;
+        let io = |source| WeightError::Io { path: path.to_owned(), source };
+        file.seek(SeekFrom::Start(0)).map_err(io)?;
+        Ok(file.take(length))
+    }
+
     /// The record at `offset` of the file that the program calls `path`, its elements unread.
     ///
     /// # Errors

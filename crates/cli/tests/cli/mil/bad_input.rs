@@ -6,14 +6,28 @@ use crate::place::Place;
 use mil::{DType, Data};
 
 const ROWS: &[Row<'static>] = &[
-    ("mil fmt missing.mil", &["missing.mil"], "model.mil"),
+    ("mil fmt missing.mil", &["missing.mil"], "model file"),
     ("mil fmt latin1.mil", &["latin1.mil", "byte 12"], "MIL text"),
     ("mil fmt empty", &["empty", "model.mil"], "mlmodelc"),
-    ("mil fmt package.mlpackage", &["package.mlpackage"], "coremlcompiler"),
+    ("mil fmt --stdout package.mlpackage", &["package.mlpackage", "field of kind 7"], "Core ML model"),
+    ("mil fmt --stdout manifest.mlpackage", &["Manifest.json", "missing field"], ".mlmodel"),
+    ("mil fmt good.mlpackage", &["good.mlpackage", "no layout"], "--stdout"),
+    ("mil check good.mlpackage --fix", &["good.mlpackage", "in place"], "--out"),
+    ("mil run trees.mlmodel --random 1", &["trees.mlmodel", "tree ensemble classifier"], "ct.convert"),
+    ("mil stats network.mlmodelc", &["network.mlmodelc", "classic neural network"], "ct.convert"),
+    ("mil stats zipped.mlpackage", &["zipped.mlpackage", "archive"], "Unpack"),
+    ("mil convert a.mil a.onnx", &["a.onnx", "format"], ".mlpackage"),
+    ("mil convert a.mil model.mlmodelc", &["model.mlmodelc", "already"], "another"),
+    ("mil convert a.mil no/where/X.mlpackage", &["no/where/X.mlpackage"], "written"),
+    ("mil convert typo.mil X.mlpackage", &["2 errors"], "check typo.mil"),
+    ("mil convert wide.mil X.mlpackage", &["wide.mil", "model files"], "Change"),
+    ("mil convert model.mlmodelc X.mlmodel", &["model.mlmodelc", "weight files"], ".mlpackage"),
+    ("mil convert model.mlmodelc X.mlpackage --weights empty", &["w.bin", "empty"], "--weights"),
+    ("mil convert model.mlmodelc other/x.mil", &["other/weights/w.bin", "other weights"], "folder"),
     ("mil fmt two", &["2 programs"], "two/b/model.mil"),
     ("mil fmt broken.mil", &["1 error"], "Correct"),
-    ("mil check missing.mil", &["missing.mil"], "model.mil"),
-    ("mil check a.mil missing.mil --json", &["missing.mil"], "model.mil"),
+    ("mil check missing.mil", &["missing.mil"], "model file"),
+    ("mil check a.mil missing.mil --json", &["missing.mil"], "model file"),
     ("mil run typo.mil --random 1", &["2 errors"], "check typo.mil"),
     ("mil run a.mil", &["`x` tensor<fp16, [2, 3]>", "`W` tensor<fp16, [3, 2]>"], "--input x="),
     ("mil run a.mil --random 1 --function other", &["`other`"], "`main`"),
@@ -55,7 +69,7 @@ const ROWS: &[Row<'static>] = &[
     ("mil grad open.mil --wrt x", &["`x`"], "--shape"),
     ("mil stats typo.mil", &["2 errors"], "check"),
     ("mil stats a.mil --shape z=1", &["`z`"], "parameters"),
-    ("mil diff a.mil missing.mil", &["missing.mil"], "model.mil"),
+    ("mil diff a.mil missing.mil", &["missing.mil"], "model file"),
     ("mil diff a.mil typo.mil", &["typo.mil"], "check"),
 ];
 
@@ -64,11 +78,22 @@ fn prepared() -> Place {
     place.write("latin1.mil", b"program(1.3)\xe9");
     place.write("empty/readme.md", "nothing here");
     place.write("package.mlpackage/Data/com.apple.CoreML/model.mlmodel", "protobuf");
+    place.write("manifest.mlpackage/Manifest.json", "{}");
+    place.succeed("mil convert a.mil good.mlpackage");
+    // The field of a tree ensemble, of a gigabyte that is not there.
+    place.write("trees.mlmodel", [0x08, 0x04, 0x92, 0x19, 0x80, 0x80, 0x80, 0x80, 0x04]);
+    place.write("network.mlmodelc/model.espresso.net", "{}");
+    place.write("zipped.mlpackage", b"PK\x03\x04 and more");
+    place.write("other/weights/w.bin", "others");
     for sub in ["a", "b"] {
         place.write(&format!("two/{sub}/model.mil"), super::SMALL);
     }
     let program = |body: &str| format!("program(1.3) {{ func main<ios18>{body}; }}");
     place.write("open.mil", program("(tensor<fp16, [?]> x) { tensor<fp16, [?]> y = add(x = x, y = tensor<fp16, [2]>([1, 2])); } -> (y)"));
+    place.write(
+        "wide.mil",
+        program("(tensor<fp64, [2]> x) { tensor<fp64, [2]> y = custom_layer(x = x); } -> (y)"),
+    );
     let copies = "tensor<fp32, [100000, 100000, 1000]>";
     place.write("huge.mil", program(&format!("(tensor<fp32, [1, 1, 1]> x) {{ {copies} y = tile(x = x, reps = tensor<int32, [3]>([100000, 100000, 1000])); }} -> (y)")));
     place.write(

@@ -5,8 +5,9 @@ use mil::{DType, Data};
 use serde_json::Value;
 use std::path::Path;
 
-/// Where they are.
+/// Where they are, as text and as packages.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/programs/generated");
+const PACKAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/programs/mlpackage");
 
 #[test]
 fn compiled_programs_give_what_other_implementations_give() {
@@ -16,15 +17,20 @@ fn compiled_programs_give_what_other_implementations_give() {
     entries.sort();
     assert!(!entries.is_empty());
     for dir in entries {
-        compare(&dir);
+        compare(&dir, &dir);
+        // What coremltools saved of the same program.
+        let package = Path::new(PACKAGES).join(dir.file_name().expect("a name")).join("model.mlpackage");
+        compare(&package, &dir);
+        programs().succeed(&format!("mil diff {} {}", package.display(), dir.display()));
     }
 }
 
-fn compare(dir: &Path) {
+/// Runs `program` on the inputs that are recorded in `folder`.
+fn compare(program: &Path, folder: &Path) {
     let place = programs();
-    let io = std::fs::read_to_string(dir.join("io.json")).expect("a file");
+    let io = std::fs::read_to_string(folder.join("io.json")).expect("a file");
     let io: Value = serde_json::from_str(&io).expect("JSON");
-    let mut args = format!("mil run {} --json", dir.display());
+    let mut args = format!("mil run {} --json", program.display());
     for (name, array) in io["inputs"].as_object().expect("inputs") {
         let shape: Vec<usize> = array["shape"]
             .as_array()
@@ -55,7 +61,7 @@ fn compare(dir: &Path) {
             let (got, want) = (floats(&got["data"]), floats(&want["data"]));
             assert_eq!(got.len(), want.len());
             let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-            assert!(worst <= tolerance, "{} {engine} {name}: {worst} > {tolerance}", dir.display());
+            assert!(worst <= tolerance, "{} {engine} {name}: {worst} > {tolerance}", program.display());
         }
     }
 }
