@@ -4,7 +4,7 @@ use super::fix::fix;
 use super::profile::profile;
 use super::program::Source;
 use super::rules::{ChipList, chips, route};
-use super::weights::{Folder, WeightError};
+use super::weights::{Folder, OTHER_TYPE, WeightError};
 use crate::error::CommandError;
 use crate::output::print_json;
 use crate::ui::Ui;
@@ -152,7 +152,10 @@ impl Verdict {
             broken: None,
             report: std::mem::take(&mut checked.report),
         };
-        verdict.add(blobs(&read.tree, &mut Folder::new(&source.folder, args.weights.as_deref())));
+        // Without an engine in question, all readers are.
+        let in_memory = args.chip.is_some() && args.route == Route::InMemory;
+        let mut folder = Folder::new(&source.folder, args.weights.as_deref());
+        verdict.add(blobs(&read.tree, &mut folder, in_memory));
         verdict.mistakes = verdict.count(Severity::Error);
         if let Some(ChipList(chips)) = &args.chip {
             let findings = anelint::rules::check_with(&read, chips, args.route, profile);
@@ -199,9 +202,10 @@ impl Verdict {
     }
 }
 
-/// Errors of the weights that the program uses.
-fn blobs(tree: &Tree<'_>, folder: &mut Folder) -> Vec<Diagnostic> {
-    let (mut found, mut more) = (Vec::new(), 0);
+/// Errors of the weights that the program uses. A record of another type than the constant's, whose bytes fit, is a warning
+/// if the program is handed over `in_memory`.
+fn blobs(tree: &Tree<'_>, folder: &mut Folder, in_memory: bool) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
     // A missing file is reported once, at its first use.
     let mut absent: BTreeMap<&str, (Place, String, usize)> = BTreeMap::new();
     for literal in tree.statements().flat_map(|s| s.literals()) {
@@ -212,22 +216,34 @@ fn blobs(tree: &Tree<'_>, folder: &mut Folder) -> Vec<Diagnostic> {
         // Unknown sizes of a constant are a mistake that is reported already.
         let Some(shape) = dims.iter().copied().collect::<Option<Vec<usize>>>() else { continue };
         let place = || Place::Text(literal.span.range());
-        match folder.check(path, *offset, &TensorType::new(*dtype, shape)) {
-            Ok(_) => {}
+        let ty = TensorType::new(*dtype, shape);
+        let other_type = match in_memory {
+            true => folder.other_type(path, *offset, &ty),
+            false => folder.check(path, *offset, &ty).map(|_| None),
+        };
+        match other_type {
+            Ok(None) => {}
             Err(WeightError::Absent { looked, .. }) => {
                 absent.entry(path).or_insert_with(|| (place(), looked, 0)).2 += 1;
             }
-            Err(_) if found.len() >= TOLD => more += 1,
+            Ok(Some(error)) => {
+                let text = format!("{error}; {OTHER_TYPE}");
+                let warning = Diagnostic::new("weight", text, place()).severity(Severity::Warning);
+                found.push(warning.help("write the record with the constant's type"));
+            }
             Err(error) => {
-                let mut wrong = Diagnostic::new("weight", error.to_string(), place());
-                wrong.help = Some(error.hint().to_owned());
-                found.push(wrong);
+                found.push(Diagnostic::new("weight", error.to_string(), place()).help(error.hint()));
             }
         }
     }
-    if more > 0 {
-        let text = format!("{} more are wrong and not shown", units::plural(more, "weight"));
-        found.push(Diagnostic::new("too-many", text, Place::Nowhere));
+    // Errors first: of many, these are shown.
+    found.sort_by_key(|d| d.severity != Severity::Error);
+    if found.len() > TOLD {
+        let more = found.split_off(TOLD);
+        let errors = more.iter().any(|d| d.severity == Severity::Error);
+        let severity = if errors { Severity::Error } else { Severity::Warning };
+        let text = format!("{} more are wrong and not shown", units::plural(more.len(), "weight"));
+        found.push(Diagnostic::new("too-many", text, Place::Nowhere).severity(severity));
     }
     found.extend(absent.into_iter().map(|(path, (place, looked, count))| {
         let text = format!(

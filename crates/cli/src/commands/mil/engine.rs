@@ -2,7 +2,7 @@
 
 use super::program::Source;
 use super::shapes::specialised;
-use super::weights::Folder;
+use super::weights::{Folder, OTHER_TYPE};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use ane::{Device, DeviceError, DeviceKind, SoftOptions, Surface};
@@ -59,7 +59,13 @@ impl Job<'_> {
         threads: usize,
     ) -> Result<Vec<Tensor>, CommandError> {
         let Job { source, program, function, inputs } = self;
-        let weights = folder.load(std::slice::from_ref(function))?;
+        let functions = std::slice::from_ref(function);
+        let weights = match engine {
+            EngineArg::Ane => {
+                folder.load_in_memory(functions, |error| ui.warn(format!("{error}; {OTHER_TYPE}")))?
+            }
+            EngineArg::Soft | EngineArg::Reference => folder.load(functions)?,
+        };
         match engine {
             EngineArg::Reference => {
                 run_function(function, &weights, inputs, Rounding::AsTyped).map_err(|e| meaning(&e))

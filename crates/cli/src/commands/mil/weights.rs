@@ -4,7 +4,7 @@ use crate::error::CommandError;
 use mil::blob::{BlobError, Record};
 use mil::diff::{Digest, Digester};
 use mil::ir::{ArgValue, Literal, LiteralData};
-use mil::{Function, TensorType, Weights};
+use mil::{Function, TensorType, Weights, bytes};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 
 /// The prefix of paths in a program.
 const MODEL_PATH: &str = "@model_path/";
+
+/// What is known of records of another type than the constant's.
+/// Source: maderix/h3.c-ane, whose int8 data are under the type of fp16.
+pub const OTHER_TYPE: &str = "an M4 read such weights as the program says, handed over in memory";
 
 /// The weight files that a program's paths name.
 #[derive(Debug)]
@@ -129,6 +133,29 @@ impl Folder {
         Ok(record)
     }
 
+    /// What is wrong with the record's type alone: its bytes are as many as a tensor of type `ty` takes. Engines that are given
+    /// the file read the bytes as the program says.
+    ///
+    /// # Errors
+    /// As [`Folder::check`], for all that is wrong besides.
+    pub fn other_type(
+        &mut self,
+        path: &str,
+        offset: u64,
+        ty: &TensorType,
+    ) -> Result<Option<BlobError>, WeightError> {
+        let record = self.record(path, offset)?;
+        match record.check(path, offset, ty) {
+            Ok(()) => Ok(None),
+            Err(error @ BlobError::ElementType { .. }) => {
+                let want = bytes::packed_size(ty.dtype, ty.elements()).map(|n| n as u64);
+                let fits = want == Some(record.bytes.end - record.bytes.start);
+                if fits { Ok(Some(error)) } else { Err(error.into()) }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The digest of the elements whose record is there.
     ///
     /// # Errors
@@ -153,11 +180,30 @@ impl Folder {
     /// # Errors
     /// If a file is not there, or does not hold what the functions say.
     pub fn load(&mut self, functions: &[Function]) -> Result<Weights, WeightError> {
-        let blobs: Vec<_> = functions.iter().flat_map(blobs).collect();
         // Before gigabytes are read.
-        for (path, offset, ty) in &blobs {
-            self.check(path, *offset, ty)?;
+        for (path, offset, ty) in functions.iter().flat_map(blobs) {
+            self.check(path, offset, ty)?;
         }
+        self.whole_files(functions)
+    }
+
+    /// The same for an engine that is given the files; a record of another type whose bytes fit is only told of.
+    ///
+    /// # Errors
+    /// As [`Folder::load`], but for such records.
+    pub fn load_in_memory(
+        &mut self,
+        functions: &[Function],
+        mut tell: impl FnMut(BlobError),
+    ) -> Result<Weights, WeightError> {
+        for (path, offset, ty) in functions.iter().flat_map(blobs) {
+            self.other_type(path, offset, ty)?.into_iter().for_each(&mut tell);
+        }
+        self.whole_files(functions)
+    }
+
+    fn whole_files(&mut self, functions: &[Function]) -> Result<Weights, WeightError> {
+        let blobs: Vec<_> = functions.iter().flat_map(blobs).collect();
         let mut paths: Vec<&str> = blobs.iter().map(|(path, ..)| *path).collect();
         paths.sort_unstable();
         paths.dedup();

@@ -1,9 +1,9 @@
 //! Packages that coremltools saved, beside the text that a printer of its own makes of each.
 
-use super::programs;
+use super::{floats, programs};
 use crate::place::Place;
-use mil::DType;
 use mil::text::tree::Type;
+use mil::{DType, blob::BlobWriter};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -123,4 +123,47 @@ fn weight_files_of_any_place_come_along_and_nothing_half_done_stays() {
     let left = fs::read_dir(place.path("")).expect("a folder").map(|e| e.expect("readable").file_name());
     assert!(left.into_iter().all(|name| !name.to_string_lossy().contains(".tmp")));
     assert!(!place.exists("Y.mlpackage"));
+}
+
+/// int8 data under the type of fp16, as a project hands them to an M4: the bytes fit.
+#[test]
+fn a_record_of_another_type_is_a_warning_in_memory_alone() {
+    let place = Place::new();
+    let mut writer = BlobWriter::new("w.bin");
+    writer.add(&floats(DType::F16, &[2], &[1.0, 2.0])).expect("a tensor");
+    let file = writer.finish();
+    place.write("weights/w.bin", &file);
+    let program = |ty: &str| {
+        let blob =
+            format!("{ty}(BLOBFILE(path = string(\"@model_path/weights/w.bin\"), offset = uint64(64)))");
+        format!(
+            "program(1.3)[buildInfo = dict<string, string>({{{{\"a\", \"b\"}}}})] {{ func main<ios18>({ty} x) {{ {ty} W = const()[val = {blob}]; {ty} y = add(x = x, y = W); }} -> (y); }}"
+        )
+    };
+    place.write("same.mil", program("tensor<int8, [4]>").replace("add(x = x, y = W)", "identity(x = W)"));
+    place.write("longer.mil", program("tensor<int8, [5]>").replace("add(x = x, y = W)", "identity(x = W)"));
+    let severity = |args: &str| {
+        let outcome = place.run(args);
+        let found = outcome.json();
+        let all = found[0]["diagnostics"].as_array().expect("a list").clone();
+        let of = all.iter().find(|d| d["code"] == "weight").expect("it is told").clone();
+        (
+            of["severity"].as_str().expect("a word").to_owned(),
+            of["message"].as_str().expect("a text").to_owned(),
+        )
+    };
+    let (how, text) = severity("mil check same.mil --json --chip m4");
+    assert_eq!(how, "warning", "{text}");
+    assert!(text.contains("holds fp16; expected int8") && text.contains("M4"), "{text}");
+    for args in [
+        "mil check same.mil --json",
+        "mil check same.mil --json --chip m4 --route e5rt",
+        "mil check same.mil --json --chip m4 --route both",
+        "mil check longer.mil --json --chip m4",
+    ] {
+        assert_eq!(severity(args).0, "error", "{args}");
+    }
+    let outcome = place.run("mil run same.mil --random 1");
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.stderr.contains("holds fp16; expected int8"), "{}", outcome.stderr);
 }
