@@ -5,5 +5,6 @@
 
 pub mod blob;
 mod generate;
+pub mod model;
 pub mod run;
 pub mod text;

@@ -29,6 +29,11 @@ fn blobs() {
 }
 
 #[test]
+fn models() {
+    each("model", targets::model::try_bytes);
+}
+
+#[test]
 fn runs() {
     each("run", targets::run::try_bytes);
 }
