@@ -130,3 +130,21 @@ fn by_every_plan() {
         }
     }
 }
+
+/// Files as llama.cpp's converter makes them: `record_gguf.py`.
+#[test]
+fn gguf_files_are_the_same_models() {
+    for name in ["llama_bias", "qwen2", "gemma2"] {
+        let [folder, file] =
+            [folder(name), folder(name).join("model.gguf")].map(|path| open_model(&path, None).expect(name));
+        let mut config = file.config;
+        // llama.cpp has the divisor of scores by the number of layers.
+        config.variant.query_scalar = folder.config.variant.query_scalar;
+        assert_eq!(config.difference(&folder.config), None, "{name}");
+        for spec in config.params() {
+            let pairs = file.params[spec.range()].iter().zip(&folder.params[spec.range()]);
+            // fp16 holds what bfloat16 does, but for the smallest numbers.
+            assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 3e-8), "{name}: {}", spec.name);
+        }
+    }
+}

@@ -37,10 +37,10 @@ impl Network {
         self.pool().install(|| self.pass_tokens(tokens, Ending::Checked))
     }
 
-    /// Whether the engine may compute a finite result from an infinite intermediate value, so that checking results is not
-    /// enough (rule N5).
+    /// Whether a finite result may come from an infinite intermediate value, so that checking results is not enough: an engine
+    /// may do that (rule N5), and so does a bound of scores.
     pub(crate) fn hides_infinity(&self) -> bool {
-        self.device().info().engine == Engine::Apple
+        self.device().info().engine == Engine::Apple || self.cfg.variant.score_cap.is_some()
     }
 
     /// The error for a result of `tokens` that is not finite; it names the first layer with values out of range, if any.

@@ -111,6 +111,9 @@ fn add_gemma(header: &Header, architecture: &str, keys: &mut Map<String, Json>) 
     if architecture == "gemma3" && !keys.contains_key("sliding_window") {
         keys.insert("sliding_window".to_owned(), Json::Null);
     }
+    if let Some(base) = float(header, &format!("{architecture}.rope.freq_base_swa"))? {
+        keys.insert("rope_local_base_freq".to_owned(), json!(base));
+    }
     let size = |key: &str| keys.get(key).and_then(Json::as_u64);
     let largest = if architecture == "gemma2" { 46 } else { 62 };
     let width = match (size("num_hidden_layers"), size("hidden_size"), size("num_attention_heads")) {
