@@ -5,6 +5,10 @@
 
 - blocks.bin: for each quantised type u32 id, u32 blocks, the blocks (random bytes with finite scales), then their values as
   the `gguf` package decodes them, f32; all little endian.
+- encoded.bin: for each format that is written u32 id, u32 count, as many f32, then their blocks as the `gguf` package encodes
+  them; all little endian.
+- pre.json: for each pre-tokenizer the ids that `tokenizers` gives for some texts, with a vocabulary whose tokens cross all
+  splits: what is not split is one token.
 - bpe.gguf: a llama of random weights in several types with a byte-level tokenizer; bpe.safetensors: its weights as
   transformers has them, decoded by `gguf`; ids.json: the ids that `tokenizers` gives for some texts.
 - spm.gguf: the head of a model with a SentencePiece tokenizer; ids.json: the ids that `sentencepiece` gives.
@@ -19,7 +23,7 @@ from gguf import GGUFWriter
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType as T
 from gguf.quants import dequantize, quantize
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 rng = np.random.default_rng(16)
 TEXTS = ["To be, or not to be: that is the question.", "In 1603  they've\n\n\tmoved 12 times", "caf\u00e9 \U0001F600 na\u00efve",
@@ -44,6 +48,19 @@ for name in ["BF16", *F16_AT, "MXFP4"]:
     assert np.isfinite(values).all(), name
     out += struct.pack("<II", T[name].value, count) + blocks.tobytes() + values.tobytes()
 open("blocks.bin", "wb").write(out)
+
+more = np.random.default_rng(18)
+numbers = np.concatenate([more.normal(0, scale, 32 * 16) for scale in [1.0, 1e-3, 50.0]]).astype(np.float32)
+numbers[:32] = 0  # No scale.
+numbers[32:64] = np.tile([0.5, -0.5], 16)  # Equal magnitudes.
+numbers[64:96] = np.arange(-16, 16) / 2  # Ties.
+numbers[96:128] = 1e-30 * np.arange(32)  # A scale below f16's range.
+numbers[128:130] = [65504, -65504]
+out = bytearray()
+for name in ["F32", "F16", "BF16", "Q8_0", "Q4_0"]:
+    encoded = quantize(numbers.reshape(-1, 32), T[name])
+    out += struct.pack("<II", T[name].value, len(numbers)) + numbers.tobytes() + encoded.tobytes()
+open("encoded.bin", "wb").write(out)
 
 DIM, HIDDEN, LAYERS, HEADS, KV, VOCAB = 32, 64, 2, 4, 2, 320
 tokenizer = Tokenizer(models.BPE())
@@ -145,3 +162,38 @@ w.write_tensors_to_file()
 w.close()
 json.dump({"texts": TEXTS, "bpe": [tokenizer.encode(t).ids for t in TEXTS],
            "spm": [[1] + s.encode(t) if t else [1] for t in TEXTS]}, open("ids.json", "w"), indent=1)
+
+# Pre-tokenizers of the models that llama.cpp's names stand for, as their tokenizer.json files have them.
+CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+TAIL = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+WORDS = {
+    "llama-bpe": CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}" + TAIL,
+    "qwen2": CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}" + TAIL,
+    "tekken": rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*|\p{{N}}" + TAIL.replace(r"[\r\n]*", r"[\r\n/]*", 1),
+}
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)"
+level = pre_tokenizers.ByteLevel
+split = lambda regex: pre_tokenizers.Split(Regex(regex), "isolated")
+steps = {name: [split(regex), level(False, use_regex=False)] for name, regex in WORDS.items()}
+steps["smaug-bpe"] = steps["llama-bpe"]
+steps["gpt-2"] = [level(False)]
+steps["smollm"] = [pre_tokenizers.Digits(individual_digits=True), level(False)]
+steps["default"] = [split(r"[\p{P}\$\+<=>\^~\|]+"), split(GPT2), split(r"\p{N}+"), split("[0-9][0-9][0-9]"), level(False, use_regex=False)]
+PRE_TEXTS = TEXTS + ["THEY'LL don't I'M 'S", "1234567 12 x=3*(y+1);//\n\n  z", "A\u030a e\u0301 \u00c5 \u6771\u4eac\u90fd", "CamelCaseHTMLParser", " \r\n\t tab ",
+                     "What's $5.00? 50%-60% <b>&amp;</b> ~^|", "  two  spaces   ", "The"]
+whole = Tokenizer(models.BPE())
+whole.pre_tokenizer = level(False, use_regex=False)
+whole.train_from_iterator(PRE_TEXTS + [t[i:] for t in PRE_TEXTS for i in range(0, len(t), 3)], trainers.BpeTrainer(
+    vocab_size=700, special_tokens=special, initial_alphabet=sorted(level.alphabet()), show_progress=False))
+whole = json.loads(whole.to_str())["model"]
+pairs = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in whole["merges"]]
+ids = {"texts": PRE_TEXTS, "tokens": sorted(whole["vocab"], key=whole["vocab"].get), "merges": [" ".join(m) for m in pairs], "ids": {}}
+for name, parts in steps.items():
+    t = Tokenizer(models.BPE(vocab=whole["vocab"], merges=pairs, ignore_merges=name in ["llama-bpe", "tekken"]))
+    t.pre_tokenizer = pre_tokenizers.Sequence(parts)
+    if name == "qwen2":
+        t.normalizer = normalizers.NFC()
+    t.add_special_tokens(special)
+    ids["ids"][name] = [t.encode(text).ids for text in PRE_TEXTS]
+json.dump(ids, open("pre.json", "w"))

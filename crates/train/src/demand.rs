@@ -43,9 +43,14 @@ pub fn check(config: &ModelConfig, what_for: Use) -> Result<(), TrainError> {
     check_against(config, what_for, available())
 }
 
+/// The least memory for this purpose, in bytes.
+pub(crate) fn needed(config: &ModelConfig, what_for: Use) -> u128 {
+    parts(config, what_for).iter().map(|part| part.0).sum()
+}
+
 fn check_against(config: &ModelConfig, what_for: Use, have: u64) -> Result<(), TrainError> {
     let parts = parts(config, what_for);
-    let need: u128 = parts.iter().map(|part| part.0).sum();
+    let need = needed(config, what_for);
     match parts.into_iter().max_by_key(|part| part.0) {
         Some((most, what, keys)) if need > u128::from(have) => {
             Err(TrainError::Memory { need: gib(need), have: gib(have.into()), most: gib(most), what, keys })

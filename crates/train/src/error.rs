@@ -177,6 +177,20 @@ pub enum TrainError {
         /// The model's vocabulary size.
         vocab: usize,
     },
+    /// Tokens that the model has no embedding for, of a file that was made with another tokenizer or in another format.
+    #[error("`{}`: token {position} is {id}, the model's vocabulary ends at {}: {reason}", path.display(), vocab.saturating_sub(1))]
+    TokensOfOther {
+        /// The token file.
+        path: PathBuf,
+        /// Index of the first such token, counted from 0.
+        position: u64,
+        /// The token.
+        id: u32,
+        /// The model's vocabulary size.
+        vocab: usize,
+        /// The likely reason.
+        reason: String,
+    },
     /// Text or token file shorter than one training window.
     #[error("`{}` holds {got} tokens, one window of {seq} tokens and its targets needs {want}", path.display())]
     TooFewTokens {
@@ -273,8 +287,42 @@ pub enum TrainError {
         /// What it has, and what can be read.
         problem: String,
     },
+    /// A model that a format cannot hold.
+    #[error("this model cannot be written as {format}: {problem}")]
+    Export {
+        /// The format, or the number format.
+        format: &'static str,
+        /// What it cannot hold.
+        problem: String,
+        /// The hint: one imperative sentence.
+        remedy: String,
+    },
+    /// A file or folder that an export would replace.
+    #[error("`{}` exists already", path.display())]
+    Exists {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// A model of another program.
+    #[error("`{}` is {what}, which is not read", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is, with its article.
+        what: &'static str,
+        /// The hint: one imperative sentence.
+        remedy: String,
+    },
+    /// A folder with several models.
+    #[error("`{}` is no single model: {problem}", path.display())]
+    Several {
+        /// The folder.
+        path: PathBuf,
+        /// The models in it.
+        problem: String,
+    },
     /// A llama2.c checkpoint of an unsupported version.
-    #[error("`{}` is a llama2.c checkpoint of version {version}, only version 0 is read", path.display())]
+    #[error("`{}` is a llama2.c checkpoint of version {version}, versions 0 to 2 are read", path.display())]
     Llama2cVersion {
         /// The file.
         path: PathBuf,
@@ -282,7 +330,7 @@ pub enum TrainError {
         version: i32,
     },
     /// A model folder with weights in an unsupported format.
-    #[error("`{}` has its weights in `{found}`, only one `model.safetensors` is read", path.display())]
+    #[error("`{}` has its weights in `{found}`, only safetensors are read", path.display())]
     WeightsFormat {
         /// The folder.
         path: PathBuf,

@@ -5,8 +5,10 @@ pub mod doctor;
 mod engine;
 mod eval;
 mod explore;
+mod export;
 mod generate;
 mod grads;
+mod info;
 mod kernels;
 mod mil;
 mod probe;
@@ -53,6 +55,8 @@ enum Command {
     Train(Box<train::TrainArgs>),
     Generate(generate::GenerateArgs),
     Eval(eval::EvalArgs),
+    Export(export::ExportArgs),
+    Info(info::InfoArgs),
     Grads(grads::GradsArgs),
     Kernels(kernels::KernelsArgs),
     Mil(mil::MilArgs),
@@ -75,11 +79,13 @@ impl Cli {
             Command::Train(args) => train::run(ui, args),
             Command::Generate(args) => generate::run(ui, args),
             Command::Eval(args) => eval::run(ui, args),
+            Command::Info(args) => info::run(ui, args),
             Command::Grads(args) => grads::run(ui, args),
             Command::Kernels(args) => kernels::run(ui, args),
             Command::Mil(args) => mil::run(ui, args),
             Command::Bench(args) => bench::run(ui, args),
             Command::Doctor(args) => doctor::run(ui, args),
+            Command::Export(args) => export::run(ui, args),
             Command::Explore(args) => explore::run(ui, args),
             Command::Probe(args) => probe::run(ui, args),
         }?;

@@ -4,8 +4,10 @@ mod bad_input;
 mod bench;
 #[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane")))]
 mod engine;
+mod export;
 mod gguf;
 mod help;
+mod info;
 mod mil;
 mod models;
 #[cfg(unix)]

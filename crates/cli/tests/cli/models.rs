@@ -219,7 +219,7 @@ fn a_llama2c_file_finds_its_tokenizer() {
     let version =
         |version: i32| [&0x616b_3432u32.to_le_bytes()[..], &version.to_le_bytes(), &[0; 300]].concat();
     place.write("one.bin", version(1));
-    place.write("two.bin", version(2));
+    place.write("three.bin", version(3));
     let rows: Vec<Row<'_>> = vec![
         ("generate --model apart/model.bin --prompt x", &["apart/model.bin", "no tokenizer"], "--tokenizer"),
         (
@@ -240,9 +240,9 @@ fn a_llama2c_file_finds_its_tokenizer() {
             &["vocabulary has 64"],
             "tokenizer",
         ),
-        ("generate --model one.bin --prompt x", &["one.bin", "version 1"], "--version 0"),
-        ("kernels --model two.bin", &["two.bin", "version 2"], "--version 0"),
-        ("train --model one.bin --data text.txt --out new", &["one.bin", "version 1"], "--version 0"),
+        ("generate --model one.bin --prompt x", &["one.bin", "its header says dim = 0"], "Fetch"),
+        ("kernels --model three.bin", &["three.bin", "version 3"], "--version 0"),
+        ("train --model three.bin --data text.txt --out new", &["three.bin", "version 3"], "--version 0"),
         ("kernels --model tokens.bin", &["tokens.bin", "llama2.c"], ""),
     ];
     each_is_refused(&place, &rows, |_, _| None);
@@ -270,8 +270,12 @@ fn weights_without_their_tokenizer_and_weights_in_other_files_are_refused() {
         ("train --model mute --data text.txt --out new", &["mute", "no tokenizer"], "--tokenizer"),
         ("train --model mute --out new", &["mute", "no tokenizer"], "--tokenizer"),
         ("eval --model mute --data text.txt", &["mute", "no tokenizer"], "--tokenizer"),
-        ("train --model sharded --data text.txt --out new", &["sharded", "index.json"], "save_pretrained"),
-        ("generate --model sharded --prompt x", &["sharded", "index.json"], "save_pretrained"),
+        (
+            "train --model sharded --data text.txt --out new",
+            &["sharded", "index.json", "weight_map"],
+            "Fetch",
+        ),
+        ("generate --model sharded --prompt x", &["sharded", "index.json", "weight_map"], "Fetch"),
         ("train --model torch --data text.txt --out new", &["torch", "pytorch_model.bin"], "save_pretrained"),
         ("generate --model named --prompt x", &["named/config.json", "eos_token_id"], "eos_token_id"),
     ];

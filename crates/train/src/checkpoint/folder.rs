@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use super::state::{Checkpoint, Snapshot, load_checkpoint, save_checkpoint};
 use crate::config::ModelConfig;
 use crate::error::TrainError;
-use crate::formats::{COMPANIONS, CONFIG, FolderMetadata, WEIGHTS, foreign_weights, is_saved, save_model};
+use crate::formats::{
+    COMPANIONS, CONFIG, FolderMetadata, INDEX, WEIGHTS, foreign_weights, is_saved, save_model,
+};
 use crate::fs::{RunLock, is_remains, write_atomically};
 use crate::tokenizer::Tokenizer;
 
@@ -169,7 +171,7 @@ impl RunFolder {
         if RunLock::is_in(&self.dir) || self.model().exists() || self.checkpoints().exists() {
             return None;
         }
-        let files = FILES.iter().chain(&COMPANIONS).copied().chain(foreign_weights(&self.dir));
+        let files = FILES.iter().chain(&COMPANIONS).copied().chain([INDEX]).chain(foreign_weights(&self.dir));
         files.into_iter().find(|name| self.dir.join(name).exists()).map(str::to_owned)
     }
 

@@ -5,6 +5,10 @@ use std::path::Path;
 use super::problem::{Problem, Spelling};
 use super::{ModelConfig, hugging_face, short, validate};
 use crate::error::TrainError;
+use crate::fs::read_limited;
+
+/// The largest configuration that is read: parsed, it takes 16 times as much memory.
+const LARGEST: u64 = 4 << 20;
 
 impl ModelConfig {
     /// Reads and validates a configuration file: JSON if its first character is `{`, with Hugging Face's keys if there is a
@@ -14,7 +18,11 @@ impl ModelConfig {
     /// [`TrainError::Io`], [`TrainError::ConfigSyntax`] with line and column, or
     /// [`TrainError::ConfigValue`] with the key.
     pub fn read(path: &Path) -> Result<Self, TrainError> {
-        let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+        let bytes = read_limited(path, "configuration", LARGEST)?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let source = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+            TrainError::Io { doing: "read", path: path.to_owned(), source }
+        })?;
         let is_json = text.trim_start().starts_with('{');
         let parsed = if is_json { Self::from_json(&text) } else { short::from_toml(&text) };
         parsed.map_err(|problem| problem.in_file(path))

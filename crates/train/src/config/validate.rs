@@ -6,6 +6,9 @@ use super::{ModelConfig, RopeKind, RopeScaling, Task};
 /// Largest size of one axis: beyond any model, and small enough that products of three stay inside 64 bits.
 const MAX_AXIS: usize = 1 << 20;
 
+/// Most layers: the table of the parameters of so many takes 100 MiB.
+const MAX_LAYERS: usize = 1 << 16;
+
 /// Token ids are 32 bits wide.
 const MAX_VOCAB: u64 = 1 << 32;
 
@@ -31,9 +34,10 @@ pub(super) fn check(config: &ModelConfig, spelling: Spelling) -> Result<(), Prob
         if value == 0 {
             return Err(Problem::value(k, format!("`{k}` is 0"), format!("Set `{k}` to 1 or more.")));
         }
-        if value > MAX_AXIS {
-            let problem = format!("`{k}` = {value} is more than the {MAX_AXIS} this program handles");
-            return Err(Problem::value(k, problem, format!("Set `{k}` to {MAX_AXIS} or less.")));
+        let most = if short == "layers" { MAX_LAYERS } else { MAX_AXIS };
+        if value > most {
+            let problem = format!("`{k}` = {value} is more than the {most} this program handles");
+            return Err(Problem::value(k, problem, format!("Set `{k}` to {most} or less.")));
         }
     }
 

@@ -3,6 +3,7 @@
 use super::TrainError;
 use std::borrow::Cow;
 use std::io;
+use std::path::Path;
 
 impl TrainError {
     /// What the user can do about it, if anything: one sentence, imperative.
@@ -23,7 +24,11 @@ impl TrainError {
                 "Use another model, another quantisation of it, or its Hugging Face folder."
             }
             Self::ConfigSyntax { .. } => "Correct the file at that place.",
-            Self::ConfigValue { remedy, .. } => return Some(Cow::Borrowed(remedy)),
+            Self::ConfigValue { remedy, .. } | Self::Export { remedy, .. } | Self::Foreign { remedy, .. } => {
+                return Some(Cow::Borrowed(remedy));
+            }
+            Self::Several { .. } => "Name one of these files.",
+            Self::Exists { .. } => "Name another one, or remove it first.",
             Self::Memory { keys, .. } => return Some(Cow::Owned(format!("Make {keys} smaller."))),
             Self::EmptyText { .. } => "Give a file with text in it.",
             Self::NotAFile { .. } => "Write its content into a file, and name that.",
@@ -43,7 +48,7 @@ impl TrainError {
                 "Store 16-bit tokens, or save them as `.npy`, which says its width."
             }
             Self::TokenWidth { .. } => "Store 32-bit tokens, or save them as `.npy`, which says its width.",
-            Self::TokenOutOfRange { .. } => {
+            Self::TokenOutOfRange { .. } | Self::TokensOfOther { .. } => {
                 "Use a model with the vocabulary of the tokenizer that made this file, or make the file again."
             }
             Self::TooFewTokens { seq: 1, .. } => "Give more text.",
@@ -62,9 +67,7 @@ impl TrainError {
                 "Fetch or write the file again: it is truncated, damaged or in another format."
             }
             Self::Llama2cVersion { .. } => "Write it again with llama2.c's `export.py --version 0`.",
-            Self::WeightsFormat { .. } => {
-                "Save it again with transformers: `model.save_pretrained(folder, max_shard_size=\"1TB\")`."
-            }
+            Self::WeightsFormat { path, .. } => return Some(Cow::Owned(from_pickle(path))),
             Self::TensorMissing { .. } | Self::TensorUnexpected { .. } | Self::TensorShape { .. } => {
                 "Use weights and configuration that belong together."
             }
@@ -82,6 +85,15 @@ impl TrainError {
         };
         Some(Cow::Borrowed(sentence))
     }
+}
+
+/// The command that makes safetensors of the pickles in the folder `dir`.
+fn from_pickle(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "Convert them: `python -c \"from transformers import AutoModelForCausalLM as M; \
+         M.from_pretrained('{dir}').save_pretrained('{dir}')\"`."
+    )
 }
 
 /// What the user can do about a file that cannot be read or written.

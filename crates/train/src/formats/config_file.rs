@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::contents::Contents;
 use super::source::{Candidate, Model, ModelSource};
 use crate::config::ModelConfig;
 use crate::error::TrainError;
@@ -29,6 +30,10 @@ impl ModelSource for ConfigFile {
 
     fn tokenizer(&self, _: &Path, _: &ModelConfig) -> Result<Option<Tokenizer>, TrainError> {
         Ok(None)
+    }
+
+    fn contents(&self, _: &Path) -> Result<Contents, TrainError> {
+        Ok(Contents::default())
     }
 
     fn open(&self, path: &Path, _: Option<&Path>) -> Result<Model, TrainError> {

@@ -1,17 +1,17 @@
 //! Metadata of a Hugging Face folder besides configuration and weights, which is copied to the folders of runs.
 
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use crate::config::ModelConfig;
 use crate::error::TrainError;
-use crate::fs::write_atomically;
+use crate::fs::{read_limited, write_atomically};
 use crate::tokenizer::Tokenizer;
 
 /// Files that are copied with a model.
-pub(crate) const COMPANIONS: [&str; 10] = [
+pub(crate) const COMPANIONS: [&str; 11] = [
+    ROPE_TABLES,
     GENERATION,
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -25,6 +25,10 @@ pub(crate) const COMPANIONS: [&str; 10] = [
 ];
 
 const GENERATION: &str = "generation_config.json";
+
+/// The tables of RoPE in a llama2.c checkpoint where their last bits are not those that this program computes: without them
+/// the checkpoint would not come back as it was.
+pub(super) const ROPE_TABLES: &str = "llama2c-rope.bin";
 
 /// Keys of the weights' number format: the older and the newer.
 const DTYPE: [&str; 2] = ["torch_dtype", "dtype"];
@@ -47,7 +51,7 @@ impl FolderMetadata {
     pub fn read(dir: &Path) -> Result<Self, TrainError> {
         let mut origin = Self::default();
         let path = dir.join("config.json");
-        let config = object(&path, &read(&path)?)?;
+        let config = object(&path, &read_limited(&path, "configuration", LARGEST_PARSED)?)?;
         origin.add_ends(&path, &config)?;
         if config.contains_key("hidden_size") {
             origin.config = config;
@@ -57,7 +61,8 @@ impl FolderMetadata {
             if !path.is_file() {
                 continue;
             }
-            let bytes = read(&path)?;
+            let most = if name == GENERATION { LARGEST_PARSED } else { LARGEST };
+            let bytes = read_limited(&path, "model's", most)?;
             if name == GENERATION {
                 origin.add_ends(&path, &object(&path, &bytes)?)?;
             }
@@ -124,9 +129,73 @@ impl FolderMetadata {
         Ok(())
     }
 
+    /// Text files that are kept in files of other formats.
+    pub(super) const KEPT: [&'static str; 5] = [
+        GENERATION,
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.json",
+    ];
+
+    /// The text of the companion file `name`, if it is text.
+    pub(super) fn companion(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.companion_bytes(name)?).ok()
+    }
+
+    /// The bytes of the companion file `name`.
+    pub(super) fn companion_bytes(&self, name: &str) -> Option<&[u8]> {
+        self.companions.iter().find(|(own, _)| *own == name).map(|(_, bytes)| bytes.as_slice())
+    }
+
+    /// Adds a companion file that is kept in the file `path`.
+    ///
+    /// # Errors
+    /// As [`FolderMetadata::read`].
+    pub(super) fn keep(&mut self, path: &Path, name: &'static str, text: &str) -> Result<(), TrainError> {
+        if name == GENERATION {
+            self.add_ends(path, &object(path, text.as_bytes())?)?;
+        }
+        self.add_companion(name, text.into());
+        Ok(())
+    }
+
+    /// Adds a companion file, unless there is one of this name.
+    pub(super) fn add_companion(&mut self, name: &'static str, bytes: Vec<u8>) {
+        if self.companion_bytes(name).is_none() {
+            self.companions.push((name, bytes));
+        }
+    }
+
+    /// The longest text that the model is made for, in tokens.
+    pub(super) fn context(&self, config: &ModelConfig) -> usize {
+        self.context_length().unwrap_or(config.seq)
+    }
+
+    /// As [`FolderMetadata::context`], if it is known.
+    pub(super) fn context_length(&self) -> Option<usize> {
+        let most = self.config.get("max_position_embeddings").and_then(Value::as_u64);
+        most.and_then(|most| usize::try_from(most).ok())
+    }
+
+    /// The text under a key of `config.json`.
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        self.config.get(key).and_then(Value::as_str).map(str::to_owned)
+    }
+
     /// The text of `config.json` for a model trained from this one with windows of `config.seq` tokens. All keys stay;
     /// the number format is that of [`super::save_model`].
     pub fn config_json(&self, config: &ModelConfig, tokenizer: Option<&Tokenizer>) -> String {
+        self.config_json_as(config, tokenizer, "float32")
+    }
+
+    /// As [`FolderMetadata::config_json`], for weights whose number format PyTorch calls `dtype`.
+    pub(super) fn config_json_as(
+        &self,
+        config: &ModelConfig,
+        tokenizer: Option<&Tokenizer>,
+        dtype: &str,
+    ) -> String {
         let own = config.folder_keys();
         let is_new = self.config.is_empty();
         let mut keys = if is_new { own.clone() } else { self.config.clone() };
@@ -144,7 +213,7 @@ impl FolderMetadata {
             formats.push(DTYPE[0]);
         }
         for key in formats {
-            keys.insert(key.to_owned(), json!("float32"));
+            keys.insert(key.to_owned(), json!(dtype));
         }
         if let Some(most) = keys.get("max_position_embeddings").and_then(Value::as_u64)
             && (config.seq as u64) > most
@@ -171,18 +240,25 @@ impl FolderMetadata {
         format!("{:#}\n", Value::from(keys))
     }
 
-    /// Writes the model's companion files into the folder `dir`, each atomically.
+    /// Writes the model's companion files into the folder `dir`, each atomically, and returns their paths.
     ///
     /// # Errors
     /// [`TrainError::Io`].
-    pub fn write_companions(&self, dir: &Path) -> Result<(), TrainError> {
-        self.companions.iter().try_for_each(|(name, bytes)| write_atomically(&dir.join(name), bytes))
+    pub fn write_companions(&self, dir: &Path) -> Result<Vec<PathBuf>, TrainError> {
+        let write = |(name, bytes): &(&'static str, Vec<u8>)| {
+            let path = dir.join(name);
+            write_atomically(&path, bytes)?;
+            Ok(path)
+        };
+        self.companions.iter().map(write).collect()
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TrainError> {
-    fs::read(path).map_err(TrainError::io("read", path))
-}
+/// The largest companion file that is kept: the largest in use are vocabularies of 10 MB.
+const LARGEST: u64 = 16 << 20;
+
+/// The largest file that is parsed, which takes 16 times as much memory.
+const LARGEST_PARSED: u64 = 4 << 20;
 
 /// The JSON object in the file `path`.
 fn object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, TrainError> {

@@ -3,13 +3,21 @@
 //! Adding a format is one file that implements `ModelSource` and one line in `SOURCES`. Nothing outside of this folder
 //! detects a format.
 
+mod ane_checkpoint;
 mod config_file;
+mod contents;
+mod export;
+mod foreign;
 mod gguf;
 mod hf;
+mod info;
 mod llama2c;
 mod metadata;
 mod rope;
+mod shards;
 mod source;
+mod vocabulary;
+mod weight_type;
 mod weights;
 
 use std::path::Path;
@@ -19,29 +27,38 @@ use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
 use source::{Candidate, ModelSource};
 
-pub(crate) use hf::{CONFIG, WEIGHTS, foreign_weights};
+pub use export::{ExportOptions, Exported, Target, export};
+pub(crate) use hf::{CONFIG, foreign_weights};
+pub use info::{ModelInfo, NumberFormat, TokenizerInfo, info};
 pub(crate) use metadata::COMPANIONS;
 pub use metadata::FolderMetadata;
 pub(crate) use rope::config_in_folder;
 pub use source::Model;
+pub use weight_type::WeightType;
 pub(crate) use weights::load_some_from;
-pub(crate) use weights::{is_saved, named};
+pub(crate) use weights::{INDEX, WEIGHTS, is_saved, named};
 pub use weights::{load_model, load_params_from, save_model};
 
 /// All formats, in the order in which they are tried.
-static SOURCES: [&dyn ModelSource; 4] =
-    [&hf::HuggingFace, &gguf::Gguf, &llama2c::Llama2c, &config_file::ConfigFile];
+static SOURCES: [&dyn ModelSource; 5] = [
+    &gguf::Gguf,
+    &hf::HuggingFace,
+    &ane_checkpoint::AneCheckpoint,
+    &llama2c::Llama2c,
+    &config_file::ConfigFile,
+];
 
 /// The files of a model that are read besides its folder, for help texts.
-pub const MODEL_FILES: &str = "a GGUF file, or llama2.c's .bin";
+pub const MODEL_FILES: &str = "a GGUF file, llama2.c's .bin, or a checkpoint of maderix/ANE";
 
 /// The format of the file or folder at `path`.
 ///
 /// # Errors
-/// [`TrainError::Io`], [`TrainError::NotAFile`] for a device or a pipe, or [`TrainError::ModelFormat`] if it has none of
-/// them.
+/// [`TrainError::Io`], [`TrainError::NotAFile`] for a device or a pipe, [`TrainError::Foreign`], or
+/// [`TrainError::ModelFormat`] if it has none of them.
 fn detect(path: &Path) -> Result<&'static dyn ModelSource, TrainError> {
     let candidate = Candidate::read(path)?;
+    foreign::refuse(path, &candidate)?;
     SOURCES.into_iter().find(|source| source.detect(&candidate)).ok_or_else(|| TrainError::ModelFormat {
         path: path.to_owned(),
         formats: SOURCES.iter().map(|source| source.name()).collect(),

@@ -10,6 +10,25 @@ use crate::config::{ModelConfig, ParamKind, ParamSpec, RopeKind};
 
 /// The weight `data` with its rows in the order of a folder.
 pub(super) fn in_folder<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f32]) -> Cow<'a, [f32]> {
+    let half = config.head_dim / 2;
+    in_order(config, spec, data, RopeKind::Interleaved, |channel| 2 * (channel % half) + channel / half)
+}
+
+/// The weight `data` with the rows that are rotated as a pair beside one another: the opposite of [`in_folder`].
+pub(super) fn in_pairs<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f32]) -> Cow<'a, [f32]> {
+    let half = config.head_dim / 2;
+    in_order(config, spec, data, RopeKind::RotateHalf, |channel| channel / 2 + half * (channel % 2))
+}
+
+/// The weight `data` with the row of each head's channel taken from another one, if the rows of such a weight have the order
+/// `from` now.
+fn in_order<'a>(
+    config: &ModelConfig,
+    spec: &ParamSpec,
+    data: &'a [f32],
+    from: RopeKind,
+    source: impl Fn(usize) -> usize,
+) -> Cow<'a, [f32]> {
     let is_permuted = matches!(
         spec.kind,
         ParamKind::Wq
@@ -19,16 +38,16 @@ pub(super) fn in_folder<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f
             | ParamKind::QueryNorm
             | ParamKind::KeyNorm
     );
-    if config.rope.kind != RopeKind::Interleaved || !is_permuted {
+    if config.rope.kind != from || !is_permuted {
         return Cow::Borrowed(data);
     }
     // The rows of a norm's weight, which is one head, and of a bias are single numbers.
     let width = spec.shape.get(1).copied().unwrap_or(1);
-    let (e, half) = (config.head_dim, config.head_dim / 2);
+    let e = config.head_dim;
     let mut rows = Vec::with_capacity(data.len());
     for head in data.chunks(e * width) {
         for channel in 0..e {
-            let from = 2 * (channel % half) + channel / half;
+            let from = source(channel);
             rows.extend_from_slice(&head[from * width..(from + 1) * width]);
         }
     }
@@ -76,6 +95,8 @@ mod tests {
             let got: Vec<usize> = in_folder(&config, &spec, &data).iter().map(|&x| x as usize).collect();
             assert_eq!(got, want, "{}", spec.name);
             let plain = config_in_folder(&config);
+            let moved = in_folder(&config, &spec, &data);
+            assert_eq!(in_pairs(&plain, &spec, &moved), data, "{} and back", spec.name);
             assert!(matches!(in_folder(&plain, &spec, &data), Cow::Borrowed(_)), "{}", spec.name);
         }
     }

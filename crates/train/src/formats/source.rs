@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::contents::Contents;
 use super::metadata::FolderMetadata;
+use super::shards::gguf_files;
+use super::weights::has_safetensors;
 use crate::config::ModelConfig;
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
@@ -35,11 +38,35 @@ pub(super) trait ModelSource: Sync {
     /// What is wrong with its file, or [`TrainError::TokenizerTooLarge`].
     fn tokenizer(&self, path: &Path, config: &ModelConfig) -> Result<Option<Tokenizer>, TrainError>;
 
+    /// What else its files hold, from their headers alone.
+    ///
+    /// # Errors
+    /// What is wrong with a header.
+    fn contents(&self, path: &Path) -> Result<Contents, TrainError>;
+
     /// Reads the whole model. The tokenizer at `tokenizer`, if given, replaces the model's own.
     ///
     /// # Errors
     /// What is wrong with a file, or [`TrainError::TokenizerTooLarge`].
     fn open(&self, path: &Path, tokenizer: Option<&Path>) -> Result<Model, TrainError>;
+}
+
+/// The tokenizer at `tokenizer`, which must fit; else the one beside a model of `source`, or why that does not fit.
+///
+/// # Errors
+/// As [`Tokenizer::load`] and [`Tokenizer::check_vocab`].
+pub(super) fn open_beside(
+    source: &dyn ModelSource,
+    path: &Path,
+    tokenizer: Option<&Path>,
+    config: &ModelConfig,
+) -> Result<(Option<Tokenizer>, Option<TrainError>), TrainError> {
+    if let Some(given) = tokenizer {
+        let given = Tokenizer::load(given, None)?;
+        given.check_vocab(config.vocab)?;
+        return Ok((Some(given), None));
+    }
+    Ok(source.tokenizer(path, config).map_or_else(|unfit| (None, Some(unfit)), |found| (found, None)))
 }
 
 /// A model with its weights.
@@ -69,6 +96,8 @@ pub(super) struct Candidate {
     pub(super) head: Vec<u8>,
     /// Whether the file has no further bytes.
     pub(super) is_whole: bool,
+    /// Whether it is a folder with GGUF files and without safetensors.
+    pub(super) has_only_gguf: bool,
 }
 
 impl Candidate {
@@ -87,7 +116,9 @@ impl Candidate {
             File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head)).map_err(reading())?;
         }
         let is_whole = found.is_file() && head.len() as u64 == found.len();
-        Ok(Self { is_folder: found.is_dir(), head, is_whole })
+        let is_folder = found.is_dir();
+        let has_only_gguf = is_folder && !has_safetensors(path) && !gguf_files(path)?.is_empty();
+        Ok(Self { is_folder, head, is_whole, has_only_gguf })
     }
 
     /// Whether it is a file that is not empty and begins as UTF-8 text, without control characters of binary files.

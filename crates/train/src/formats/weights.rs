@@ -1,12 +1,25 @@
 //! Weights in safetensors files, under Hugging Face's names.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
-use super::rope;
+use super::weight_type::{WeightType, check_range};
+use super::{rope, shards};
 use crate::config::{ModelConfig, ParamSpec};
 use crate::error::TrainError;
-use crate::fs::{NamedTensor, TensorFile, write_tensors};
+use crate::fs::{NamedTensor, TensorFile, TensorSet, write_atomically, write_tensors, write_tensors_as};
+
+/// Name of the weights in a folder.
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+
+/// Name of the index where the weights are in several files.
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+
+/// Whether the folder `dir` has safetensors, in one file or several.
+pub(super) fn has_safetensors(dir: &Path) -> bool {
+    [WEIGHTS, INDEX].iter().any(|name| dir.join(name).exists())
+}
 
 /// Writes weights as safetensors, F32, atomically, with the rows of query and key projections in Hugging Face's order.
 ///
@@ -18,6 +31,50 @@ pub fn save_model(path: &Path, config: &ModelConfig, params: &[f32]) -> Result<(
     // Other programs require this entry.
     let write = |tensors: &[NamedTensor<'_>]| write_tensors(path, Some(("format", "pt".to_owned())), tensors);
     as_saved(config, params, write)
+}
+
+/// Writes weights as [`save_model`] does, rounded to `float`, into the folder `dir`; returns the files. With `shard`, no file has
+/// more bytes of tensors, unless one tensor has, and there is an index.
+///
+/// # Errors
+/// As [`write_tensors_as`], and [`TrainError::Export`] for numbers outside of the range of `float`.
+pub(super) fn save_in_folder(
+    dir: &Path,
+    model: (&ModelConfig, &[f32]),
+    kind: WeightType,
+    shard: Option<u64>,
+) -> Result<Vec<PathBuf>, TrainError> {
+    let (config, params) = model;
+    let Some(float) = kind.float() else {
+        return Err(TrainError::Export {
+            format: "a folder of Hugging Face's format",
+            problem: format!("its numbers cannot be {}", kind.name()),
+            remedy: "Use `--dtype f32`, `f16` or `bf16`, or `--to gguf`.".to_owned(),
+        });
+    };
+    as_saved(config, params, |tensors| {
+        tensors.iter().try_for_each(|tensor| check_range(kind, &tensor.name, tensor.data))?;
+        std::fs::create_dir_all(dir).map_err(TrainError::io("create", dir))?;
+        let sizes: Vec<u64> = tensors.iter().map(|t| (float.bytes() * t.data.len()) as u64).collect();
+        let parts = shards::plan(&sizes, shard);
+        let mut paths = shards::names(&dir.join(WEIGHTS), parts.len());
+        for (range, path) in parts.iter().zip(&paths) {
+            write_tensors_as(path, Some(("format", "pt".to_owned())), &tensors[range.clone()], float)?;
+        }
+        if parts.len() > 1 {
+            let mut places = serde_json::Map::new();
+            for (range, path) in parts.iter().zip(&paths) {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                places.extend(tensors[range.clone()].iter().map(|t| (t.name.clone(), name.clone().into())));
+            }
+            let total: u64 = sizes.iter().sum();
+            let index = serde_json::json!({ "metadata": { "total_size": total }, "weight_map": places });
+            let path = dir.join(INDEX);
+            write_atomically(&path, format!("{index:#}\n").as_bytes())?;
+            paths.push(path);
+        }
+        Ok(paths)
+    })
 }
 
 /// Whether the file at `path` is undamaged and equal to what [`save_model`] writes for these weights.
@@ -54,7 +111,15 @@ pub(crate) fn named<'a>(config: &ModelConfig, prefix: &str, params: &'a [f32]) -
 /// # Errors
 /// As [`TensorFile::open`], or one of the `Tensor…` cases of [`TrainError`]; numbers that are not finite are one.
 pub fn load_model(path: &Path, config: &ModelConfig) -> Result<Vec<f32>, TrainError> {
-    load_params_from(&TensorFile::open(path)?, config, "")
+    load_set(&TensorSet::open(path)?, config)
+}
+
+/// As [`load_model`], for the weights in one file or several.
+///
+/// # Errors
+/// As [`load_model`].
+pub(super) fn load_set(set: &TensorSet, config: &ModelConfig) -> Result<Vec<f32>, TrainError> {
+    load(&|name| set.file_of(name), &set.names(), (config, &config.params()), "")
 }
 
 /// As [`load_model`], for a file whose weights have names that begin with `prefix` and that may hold other
@@ -81,23 +146,37 @@ pub(crate) fn load_some_from(
     is_stored: impl Fn(&ParamSpec) -> bool,
 ) -> Result<Vec<f32>, TrainError> {
     let specs: Vec<ParamSpec> = config.params().into_iter().filter(is_stored).collect();
+    load(&|_| file, &file.names(), (config, &specs), prefix)
+}
+
+/// Reads the weights `specs` from the files that `file_of` says; `names` are those of all tensors.
+fn load<'f>(
+    file_of: &dyn Fn(&str) -> &'f TensorFile,
+    names: &[String],
+    (config, specs): (&ModelConfig, &[ParamSpec]),
+    prefix: &str,
+) -> Result<Vec<f32>, TrainError> {
     // Check all tensors before allocating memory for them.
-    for spec in &specs {
-        file.check(&format!("{prefix}{}", spec.name), &spec.shape)?;
+    for spec in specs {
+        let name = format!("{prefix}{}", spec.name);
+        file_of(&name).check(&name, &spec.shape)?;
     }
     let mut params = vec![0.0; config.param_count()];
-    for spec in &specs {
+    for spec in specs {
         let (name, numbers) = (format!("{prefix}{}", spec.name), &mut params[spec.range()]);
+        let file = file_of(&name);
         file.read(&name, &spec.shape, numbers)?;
         check_finite(file.path(), &name, numbers)?;
     }
-    for name in file.names() {
+    let known: HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    for name in names {
         let Some(own) = name.strip_prefix(prefix) else { continue };
+        let file = file_of(name);
         let known = own.ends_with("rotary_emb.inv_freq")
-            || specs.iter().any(|spec| spec.name == own)
-            || (own == "lm_head.weight" && is_tied_copy(file, &name, config, &params)?);
+            || known.contains(own)
+            || (own == "lm_head.weight" && is_tied_copy(file, name, config, &params)?);
         if !known {
-            return Err(TrainError::TensorUnexpected { path: file.path().to_owned(), name });
+            return Err(TrainError::TensorUnexpected { path: file.path().to_owned(), name: name.clone() });
         }
     }
     Ok(params)

@@ -1,9 +1,8 @@
-//! Safetensors files with checksums, read and written one tensor at a time.
+//! Safetensors files with checksums, read one tensor at a time.
 //!
 //! File: u64 length of the header, the header (JSON: name, number format, shape and byte range of each tensor,
 //! and text metadata), then the tensors' bytes without gaps; little-endian. Source: huggingface/safetensors.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -11,105 +10,15 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use super::atomic::AtomicFile;
 use super::checksums::{self, Checksums};
+use super::tensor_writer::{FloatType, KIND, NamedTensor, each_part};
 use crate::error::TrainError;
 
 /// Bytes converted at once.
 const CHUNK: usize = 1 << 20;
 
-/// The longest header that the format allows.
-const MAX_HEADER: u64 = 100_000_000;
-
-/// A tensor of f32 numbers to be written.
-pub struct NamedTensor<'a> {
-    /// Its name in the file.
-    pub name: String,
-    /// Its shape, row-major.
-    pub shape: Vec<usize>,
-    /// Its numbers, row-major.
-    pub data: &'a [f32],
-}
-
-/// Writes `tensors` in this order, with at most one entry of metadata and a checksum of each, atomically. Equal input gives
-/// equal bytes.
-///
-/// # Errors
-/// [`TrainError::Io`]; an existing file is then unchanged. [`TrainError::FileFormat`] if a tensor's shape does not match
-/// its data.
-pub fn write_tensors(
-    path: &Path,
-    metadata: Option<(&str, String)>,
-    tensors: &[NamedTensor<'_>],
-) -> Result<(), TrainError> {
-    let mut end = 0;
-    let infos = tensors.iter().map(|tensor| {
-        let start = end;
-        end += 4 * tensor.data.len();
-        let info = TensorInfo { dtype: Dtype::F32, shape: tensor.shape.clone(), data_offsets: (start, end) };
-        (tensor.name.clone(), info)
-    });
-    let infos: Vec<_> = infos.collect();
-    let sums = infos.iter().zip(tensors).map(|((name, info), tensor)| {
-        let mut hash = checksums::hash_of(name, info);
-        each_part(tensor.data, &mut |bytes| {
-            hash.update(bytes);
-            Ok(())
-        })?;
-        Ok((name.clone(), hash.digest()))
-    });
-    let sums = sums.collect::<Result<Vec<_>, TrainError>>()?;
-    let header = header(metadata, infos, sums).map_err(|problem| TrainError::FileFormat {
-        path: path.to_owned(),
-        kind: KIND,
-        problem,
-    })?;
-
-    let mut file = AtomicFile::create(path)?;
-    file.write(&(header.len() as u64).to_le_bytes())?;
-    file.write(&header)?;
-    for tensor in tensors {
-        each_part(tensor.data, &mut |bytes| file.write(bytes))?;
-    }
-    file.commit()
-}
-
-/// The header's text, padded to whole words.
-fn header(
-    metadata: Option<(&str, String)>,
-    infos: Vec<(String, TensorInfo)>,
-    sums: Vec<(String, u64)>,
-) -> Result<Vec<u8>, String> {
-    let said = |error: &dyn std::fmt::Display| error.to_string();
-    let mut metadata: HashMap<_, _> =
-        metadata.into_iter().map(|(key, text)| (key.to_owned(), text)).collect();
-    let bare = Metadata::new(Some(metadata.clone()), infos.clone()).map_err(|e| said(&e))?;
-    metadata
-        .insert(checksums::KEY.to_owned(), Checksums::new(&bare, sums).into_text().map_err(|e| said(&e))?);
-    let whole = Metadata::new(Some(metadata), infos).map_err(|e| said(&e))?;
-    let mut whole = serde_json::to_value(&whole).map_err(|e| said(&e))?;
-    // Sorted: the order of a hash map is random.
-    if let Some(entries) = whole.get_mut("__metadata__").and_then(|entries| entries.as_object_mut()) {
-        entries.sort_keys();
-    }
-    let mut text = serde_json::to_vec(&whole).map_err(|e| said(&e))?;
-    text.resize(text.len().next_multiple_of(8), b' ');
-    Ok(text)
-}
-
-/// Calls `visit` with the little-endian bytes of `numbers`.
-fn each_part(
-    numbers: &[f32],
-    visit: &mut dyn FnMut(&[u8]) -> Result<(), TrainError>,
-) -> Result<(), TrainError> {
-    if cfg!(target_endian = "little") {
-        visit(bytemuck::cast_slice(numbers))
-    } else {
-        numbers.iter().try_for_each(|x| visit(&x.to_le_bytes()))
-    }
-}
-
-const KIND: &str = "safetensors";
+/// The longest header that is read, which takes ten times as much memory: those of the largest models have 2 MB.
+const MAX_HEADER: u64 = 16 << 20;
 
 /// An open safetensors file whose header agrees with its length, and with its checksum if it has one.
 #[derive(Debug)]
@@ -176,7 +85,7 @@ impl TensorFile {
         let claimed = |tensor: &NamedTensor<'_>| {
             let info = self.header.info(&tensor.name)?;
             let mut hash = checksums::hash_of(&tensor.name, info);
-            each_part(tensor.data, &mut |bytes| {
+            each_part(tensor.data, FloatType::F32, &mut |bytes| {
                 hash.update(bytes);
                 Ok(())
             })
@@ -194,6 +103,17 @@ impl TensorFile {
     /// Names of all tensors, in file order.
     pub fn names(&self) -> Vec<String> {
         self.header.offset_keys()
+    }
+
+    /// Number format, numbers and bytes of each tensor, in file order.
+    pub(crate) fn tensors(&self) -> Vec<(String, u64, u64)> {
+        let tensor = |name: &String| {
+            let info = self.header.info(name)?;
+            let (start, end) = info.data_offsets;
+            let numbers = info.shape.iter().map(|&n| n as u64).product();
+            Some((format!("{:?}", info.dtype), numbers, (end - start) as u64))
+        };
+        self.names().iter().filter_map(tensor).collect()
     }
 
     /// The text stored under `key`.

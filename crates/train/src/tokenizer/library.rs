@@ -90,6 +90,7 @@ pub(super) fn train_bpe(
 impl Library {
     /// Parses `tokenizer.json`; the error says what is wrong with it.
     pub(super) fn parse(bytes: &[u8]) -> Result<(Self, TokenTable), String> {
+        limits::check_text(bytes)?;
         let mut value: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         limits::check(&value)?;
         // Dropout is for training: with it, encoding is random.
@@ -171,6 +172,11 @@ impl Library {
 
     pub(super) fn json(&self) -> &[u8] {
         &self.json
+    }
+
+    /// The tokens added before and after a text.
+    pub(super) fn around(&self) -> (&[u32], &[u32]) {
+        (&self.prefix, &self.suffix)
     }
 
     pub(super) fn splits_at_spaces(&self) -> bool {

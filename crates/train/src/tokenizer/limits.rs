@@ -3,7 +3,19 @@
 use serde_json::Value;
 
 /// Largest file that is read: the largest vocabularies in use take 35 MB.
-pub(super) const MAX_FILE: u64 = 256 << 20;
+pub(super) const MAX_FILE: u64 = 64 << 20;
+
+/// The most values of a file: the largest vocabularies with their merges have 3 million, and each takes 32 bytes of memory.
+const MAX_VALUES: usize = 4 << 20;
+
+/// Refuses a `tokenizer.json` that would take much more memory than its length.
+pub(super) fn check_text(bytes: &[u8]) -> Result<(), String> {
+    let values = bytes.iter().filter(|b| matches!(b, b',' | b'[' | b'{')).count();
+    match values > MAX_VALUES {
+        true => Err(format!("it has {values} values, this program reads {MAX_VALUES}")),
+        false => Ok(()),
+    }
+}
 
 /// How many times longer a normalizer may make a text. SentencePiece's `▁` for a space makes 3 bytes of 1.
 const MAX_GROWTH: f64 = 16.0;

@@ -78,6 +78,17 @@ impl Llama2c {
         &self.file
     }
 
+    /// The bytes and score of each token, as the file has them.
+    pub(super) fn scored_pieces(&self) -> Vec<(&[u8], f32)> {
+        let mut reader = Reader { bytes: &self.file, at: 4 };
+        let mut piece = |&score: &f32| {
+            reader.at += 4;
+            let length = reader.i32("a token's length").ok()?;
+            Some((reader.take(length as usize, "a token").ok()?, score))
+        };
+        self.scores.iter().map_while(&mut piece).collect()
+    }
+
     /// The tokens of `text`; with `first`, preceded by the start token and a space.
     pub(super) fn encode(&self, text: &str, first: bool) -> Vec<u32> {
         let mut tokens = Vec::with_capacity(text.len() / 3 + 2);

@@ -155,6 +155,30 @@ impl Tokenizer {
         format!("{:016x}", xxh3_64(self.file()))
     }
 
+    /// The text of its `tokenizer.json`; `None` if it is llama2.c's.
+    pub(crate) fn json(&self) -> Option<&[u8]> {
+        match &self.kind {
+            Kind::Library(library) => Some(library.json()),
+            Kind::Llama2c(_) => None,
+        }
+    }
+
+    /// The bytes and score of each token of llama2.c's tokenizer; `None` if it is another one.
+    pub(crate) fn scored_pieces(&self) -> Option<Vec<(&[u8], f32)>> {
+        match &self.kind {
+            Kind::Library(_) => None,
+            Kind::Llama2c(llama) => Some(llama.scored_pieces()),
+        }
+    }
+
+    /// The tokens that it adds before and after a text.
+    pub(crate) fn around(&self) -> (&[u32], &[u32]) {
+        match &self.kind {
+            Kind::Library(library) => library.around(),
+            Kind::Llama2c(_) => (&[llama2c::START], &[]),
+        }
+    }
+
     fn file(&self) -> &[u8] {
         match &self.kind {
             Kind::Library(library) => library.json(),

@@ -8,9 +8,9 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, Read};
 
-/// The most bytes of a header: the largest vocabularies with their merges take a tenth of it.
-const LARGEST: u64 = 128 << 20;
-/// The most entries of an array: in memory they are larger than in the file.
+/// The most bytes of a header: the largest vocabularies with their merges and a `tokenizer.json` take half of it.
+const LARGEST: u64 = 64 << 20;
+/// The most entries of all arrays: in memory they are larger than in the file. The largest vocabularies need half of them.
 const MOST_ENTRIES: u64 = 1 << 21;
 /// The most tensors and the most keys.
 const MOST: u64 = 1 << 16;
@@ -78,6 +78,8 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// The format of its blocks.
     pub format: &'static BlockFormat,
+    /// The number of its file among the parts of a model.
+    pub part: usize,
     /// Its first byte in the file.
     pub start: u64,
     /// Its bytes.
@@ -142,7 +144,7 @@ impl Header {
     /// # Errors
     /// The first problem.
     pub fn read(from: impl Read, len: u64) -> Result<Header, HeaderError> {
-        let mut r = Reader { from, at: 0, len };
+        let mut r = Reader { from, at: 0, len, entries: 0 };
         if r.take::<4>("its magic number").map_err(|_| HeaderError::Magic)? != *b"GGUF" {
             return Err(HeaderError::Magic);
         }
@@ -226,6 +228,7 @@ impl Header {
                 name,
                 shape,
                 format,
+                part: 0,
                 start: self.data + offset,
                 bytes: bytes as usize,
             });
@@ -242,7 +245,7 @@ impl Header {
 }
 
 /// The decimal number of an f32: 1e-5 instead of the nearest f32 to it.
-fn decimal(x: f32) -> f64 {
+pub(super) fn decimal(x: f32) -> f64 {
     x.to_string().parse().unwrap_or(f64::from(x))
 }
 
@@ -259,6 +262,8 @@ struct Reader<R> {
     from: R,
     at: u64,
     len: u64,
+    /// Entries of the arrays so far.
+    entries: u64,
 }
 
 impl<R: Read> Reader<R> {
@@ -350,7 +355,9 @@ impl<R: Read> Reader<R> {
             9 => return Err(HeaderError::Nested { key: printable(key) }),
             got => return Err(HeaderError::ValueType { key: printable(key), got }),
         };
-        let count = self.count(&format!("`{}`", printable(key)), count, each, MOST_ENTRIES)?;
+        let most = MOST_ENTRIES.saturating_sub(self.entries);
+        let count = self.count(&format!("`{}`", printable(key)), count, each, most)?;
+        self.entries += count as u64;
         match kind {
             8 => {
                 let text = |_| self.text(|| format!("an entry of `{}`", printable(key)));

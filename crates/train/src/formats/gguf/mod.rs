@@ -5,14 +5,21 @@
 
 mod blocks;
 mod config;
+mod encode;
+mod export;
 mod header;
+mod parts;
 mod rope;
 mod tokenizer;
+mod vocab;
+mod write;
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
+use super::contents::{self, Contents};
 use super::metadata::FolderMetadata;
 use super::rope as rows;
 use super::source::{Candidate, Model, ModelSource};
@@ -21,9 +28,13 @@ use crate::config::{Family, ModelConfig, RopeKind};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
-use config::{KeyError, config_keys, tensor_name};
-use header::{Header, HeaderError, TensorInfo};
+use config::{config_keys, tensor_name};
+use header::{Header, TensorInfo};
+use parts::{Parts, damaged, unfit};
 use serde_json::Value;
+
+pub(super) use export::write;
+pub(super) use vocab::rebuilt_json;
 
 /// The format.
 pub(super) struct Gguf;
@@ -34,7 +45,7 @@ impl ModelSource for Gguf {
     }
 
     fn detect(&self, candidate: &Candidate) -> bool {
-        candidate.head.starts_with(b"GGUF")
+        candidate.head.starts_with(b"GGUF") || candidate.has_only_gguf
     }
 
     fn config(&self, path: &Path) -> Result<ModelConfig, TrainError> {
@@ -47,6 +58,23 @@ impl ModelSource for Gguf {
 
     fn tokenizer(&self, path: &Path, _: &ModelConfig) -> Result<Option<Tokenizer>, TrainError> {
         Open::new(path)?.tokenizer()
+    }
+
+    fn contents(&self, path: &Path) -> Result<Contents, TrainError> {
+        let open = Open::new(path)?;
+        let Parts { paths, header } = &open.parts;
+        let text = |key: &str| config::text(header, key).ok().flatten().map(str::to_owned);
+        let tensor = |t: &TensorInfo| {
+            (t.format.name.to_owned(), t.shape.iter().map(|&n| n as u64).product(), t.bytes as u64)
+        };
+        Ok(Contents {
+            architecture: text("general.architecture"),
+            context: open.metadata()?.context_length(),
+            files: paths.clone(),
+            tensors: header.tensors.iter().map(tensor).collect(),
+            licence: text("general.license").or_else(|| contents::licence_in(path)),
+            has_chat_template: text("tokenizer.chat_template").is_some(),
+        })
     }
 
     fn open(&self, path: &Path, tokenizer: Option<&Path>) -> Result<Model, TrainError> {
@@ -64,30 +92,23 @@ impl ModelSource for Gguf {
     }
 }
 
-/// A file with its parsed header.
-struct Open<'p> {
-    path: &'p Path,
-    header: Header,
+/// A model with its parsed header.
+struct Open {
+    parts: Parts,
     /// The configuration under Hugging Face's keys.
     keys: serde_json::Map<String, Value>,
     config: ModelConfig,
 }
 
-impl<'p> Open<'p> {
-    fn new(path: &'p Path) -> Result<Self, TrainError> {
-        let reading = || TrainError::io("read", path);
-        let file = File::open(path).map_err(reading())?;
-        let length = file.metadata().map_err(reading())?.len();
-        let header = Header::read(BufReader::new(file), length).map_err(|e| match e {
-            HeaderError::Read(source) => reading()(source),
-            e if e.is_unsupported() => unsupported(path, &e),
-            e => damaged(path, &e),
-        })?;
-        check_parts(&header).map_err(|e| unfit(path, &e))?;
-        let mut file = File::open(path).map_err(reading())?;
-        let tables = rope::tables(&header, |info, to| decode(&mut file, info, to)).map_err(reading())?;
-        let mut keys = config_keys(&header).map_err(|e| unfit(path, &e))?;
-        rope::add_scaling(&header, &tables, &mut keys).map_err(|e| unfit(path, &e))?;
+impl Open {
+    fn new(path: &Path) -> Result<Self, TrainError> {
+        let parts = Parts::open(path)?;
+        let (path, header) = (parts.path(), &parts.header);
+        let tables =
+            rope::tables(header, |info, to| decode(&mut File::open(&parts.paths[info.part])?, info, to));
+        let tables = tables.map_err(TrainError::io("read", path))?;
+        let mut keys = config_keys(header).map_err(|e| unfit(path, &e))?;
+        rope::add_scaling(header, &tables, &mut keys).map_err(|e| unfit(path, &e))?;
         let config = match ModelConfig::from_json_in(path, &Value::from(keys.clone()).to_string()) {
             // The keys that it names are not those of the file.
             Err(TrainError::ConfigValue { problem, .. }) => {
@@ -95,31 +116,46 @@ impl<'p> Open<'p> {
             }
             config => config?,
         };
-        Ok(Self { path, header, keys, config })
+        let (keys, config) = folder_keys(header, &config).unwrap_or((keys, config));
+        Ok(Self { parts, keys, config })
     }
 
     fn tokenizer(&self) -> Result<Option<Tokenizer>, TrainError> {
-        let Some(json) = tokenizer::tokenizer_json(&self.header).map_err(|e| unfit(self.path, &e))? else {
-            return Ok(None);
+        let (path, header) = (self.parts.path(), &self.parts.header);
+        let unfit = |e| unfit(path, &e);
+        let whole = config::text(header, vocab::WHOLE).map_err(unfit)?.map(str::to_owned);
+        let json = match whole {
+            Some(json) => Some(json),
+            None => tokenizer::tokenizer_json(header).map_err(unfit)?,
         };
-        let tokenizer = Tokenizer::from_json_in(self.path, json.as_bytes())?;
+        let Some(json) = json else { return Ok(None) };
+        let tokenizer = Tokenizer::from_json_in(path, json.as_bytes())?;
         tokenizer.check_vocab(self.config.vocab)?;
         Ok(Some(tokenizer))
     }
 
     fn metadata(&self) -> Result<FolderMetadata, TrainError> {
-        let template =
-            config::text(&self.header, "tokenizer.chat_template").map_err(|e| unfit(self.path, &e))?;
-        FolderMetadata::from_keys(self.path, self.keys.clone(), template)
+        let (path, header) = (self.parts.path(), &self.parts.header);
+        let template = config::text(header, "tokenizer.chat_template").map_err(|e| unfit(path, &e))?;
+        let mut metadata = FolderMetadata::from_keys(path, self.keys.clone(), template)?;
+        for name in FolderMetadata::KEPT {
+            let key = format!("{}{name}", export::FILES);
+            if let Some(text) = config::text(header, &key).map_err(|e| unfit(path, &e))? {
+                metadata.keep(path, name, text)?;
+            }
+        }
+        Ok(metadata)
     }
 
     /// The weights in checkpoint order, rows of query and key projections in Hugging Face's.
     fn weights(&self) -> Result<Vec<f32>, TrainError> {
-        let path = self.path;
+        let (path, header) = (self.parts.path(), &self.parts.header);
         let specs = self.config.params();
         let family = self.config.variant.family;
         let tensor_name = |name: &str| tensor_name(name, family.has_post_norms());
-        let named = |name: &str| tensor_name(name).and_then(|name| self.header.tensor(&name));
+        let mut unused: HashMap<&str, &TensorInfo> =
+            header.tensors.iter().map(|info| (info.name.as_str(), info)).collect();
+        unused.retain(|name, _| !rope::TABLES.contains(name));
         let missing = |name: &str| TrainError::TensorMissing {
             path: path.to_owned(),
             name: tensor_name(name).unwrap_or_else(|| name.to_owned()),
@@ -127,33 +163,30 @@ impl<'p> Open<'p> {
         // All tensors are checked before memory is allocated.
         let mut infos = Vec::with_capacity(specs.len());
         for spec in &specs {
-            let info = named(&spec.name).ok_or_else(|| missing(&spec.name))?;
+            let info = tensor_name(&spec.name).and_then(|name| unused.remove(name.as_str()));
+            let info = info.ok_or_else(|| missing(&spec.name))?;
             if info.shape != spec.shape {
                 let (name, got, want) = (info.name.clone(), info.shape.clone(), spec.shape.clone());
                 return Err(TrainError::TensorShape { path: path.to_owned(), name, got, want });
             }
             infos.push(info);
         }
-        if let Some(extra) = self
-            .header
-            .tensors
-            .iter()
-            .find(|t| !infos.iter().any(|info| info.name == t.name) && !rope::TABLES.contains(&&*t.name))
-        {
+        if let Some(extra) = header.tensors.iter().find(|t| unused.contains_key(t.name.as_str())) {
             return Err(TrainError::TensorUnexpected { path: path.to_owned(), name: extra.name.clone() });
         }
-        // llama.cpp stores these rows in the order of rotated pairs, for these architectures alone.
         let mut stored = self.config.clone();
-        if matches!(family, Family::Llama | Family::Mistral | Family::SmolLm3) && !stored.qk_norm {
+        if stores_pairs(&self.config) {
             stored.rope.kind = RopeKind::Interleaved;
         }
         // It stores what a norm multiplies with; Gemma's weights are less by 1.
         let offset = family.norm_offset() as f32;
-        let mut file = File::open(path).map_err(TrainError::io("read", path))?;
+        let open = |path: &PathBuf| File::open(path).map_err(TrainError::io("read", path));
+        let mut files = self.parts.paths.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let mut params = vec![0.0; self.config.param_count()];
         for (spec, info) in specs.iter().zip(infos) {
             let numbers = &mut params[spec.range()];
-            decode(&mut file, info, numbers).map_err(TrainError::io("read", path))?;
+            let path = &self.parts.paths[info.part];
+            decode(&mut files[info.part], info, numbers).map_err(TrainError::io("read", path))?;
             check_finite(path, &info.name, numbers)?;
             rows::to_folder_order(&stored, spec, numbers);
             if offset != 0.0 && spec.name.ends_with("norm.weight") {
@@ -162,6 +195,23 @@ impl<'p> Open<'p> {
         }
         Ok(params)
     }
+}
+
+/// Whether rows of queries and keys are stored in the order of rotated pairs: for these architectures alone.
+fn stores_pairs(config: &ModelConfig) -> bool {
+    matches!(config.variant.family, Family::Llama | Family::Mistral | Family::SmolLm3) && !config.qk_norm
+}
+
+/// The `config.json` of the folder that the file was made from, if it describes the model of the other keys.
+fn folder_keys(
+    header: &Header,
+    config: &ModelConfig,
+) -> Option<(serde_json::Map<String, Value>, ModelConfig)> {
+    let text = config::text(header, &format!("{}config.json", export::FILES)).ok()??;
+    let own = ModelConfig::from_json_in(Path::new(""), text).ok()?;
+    let same = config.difference(&ModelConfig { seq: config.seq, ..own.clone() }).is_none();
+    let keys = serde_json::from_str(text).ok()?;
+    same.then_some((keys, own))
 }
 
 /// Approximate number of bytes read at once.
@@ -178,30 +228,6 @@ fn decode(file: &mut File, info: &TensorInfo, to: &mut [f32]) -> io::Result<()> 
         info.format.decode_all(bytes, to);
     }
     Ok(())
-}
-
-/// Refuses one part of a model in several files.
-fn check_parts(header: &Header) -> Result<(), KeyError> {
-    let key = "split.count";
-    match config::integer(header, key)? {
-        Some(parts @ 2..) => {
-            let got = format!("{parts}, so the file is one of the parts of a model, which");
-            Err(KeyError::Unsupported { key: key.to_owned(), got })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn unfit(path: &Path, problem: &KeyError) -> TrainError {
-    if problem.is_unsupported() { unsupported(path, problem) } else { damaged(path, problem) }
-}
-
-fn unsupported(path: &Path, problem: &impl std::fmt::Display) -> TrainError {
-    TrainError::Unsupported { path: path.to_owned(), problem: problem.to_string() }
-}
-
-fn damaged(path: &Path, problem: &impl std::fmt::Display) -> TrainError {
-    TrainError::FileFormat { path: path.to_owned(), kind: "GGUF", problem: problem.to_string() }
 }
 
 #[cfg(test)]

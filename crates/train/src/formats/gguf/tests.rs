@@ -4,9 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::blocks::BlockFormat;
+use super::config::KeyError;
 use super::header::MetadataValue;
 use super::*;
 use crate::config::RopeScaling;
+use crate::formats::WeightType;
 use crate::fs::TensorFile;
 use serde_json::Value as Json;
 
@@ -32,6 +34,58 @@ fn every_block_format_decodes_to_the_bits_of_ggml() {
         seen += 1;
     }
     assert_eq!(seen, 14, "BF16 and all quantised formats");
+}
+
+#[test]
+fn numbers_are_encoded_to_the_bits_of_ggml() {
+    let data = fs::read(file("encoded.bin")).unwrap();
+    let word = |at: usize| u32::from_le_bytes(data[at..at + 4].try_into().unwrap());
+    let (mut at, mut seen) = (0, 0);
+    while at < data.len() {
+        let (id, count) = (word(at), word(at + 4) as usize);
+        let kind = WeightType::ALL.into_iter().find(|kind| kind.ggml_id() == id).unwrap();
+        let numbers: Vec<f32> = (0..count).map(|i| f32::from_bits(word(at + 8 + 4 * i))).collect();
+        at += 8 + 4 * count;
+        let mut got = Vec::new();
+        encode::encode(kind, &numbers, &mut got);
+        let want = &data[at..at + got.len()];
+        let differs = got.iter().zip(want).position(|(a, b)| a != b);
+        assert_eq!(differs, None, "{} in a block of {} bytes", kind.name(), got.len());
+        assert_eq!(BlockFormat::find(id).unwrap().size(count), Some(got.len()));
+        at += got.len();
+        seen += 1;
+    }
+    assert_eq!(seen, WeightType::ALL.len());
+}
+
+#[test]
+fn every_pre_tokenizer_gives_the_ids_of_its_library() {
+    let recorded: Json = serde_json::from_slice(&fs::read(file("pre.json")).unwrap()).unwrap();
+    let texts = |key: &str| {
+        let texts = recorded[key].as_array().unwrap().iter().map(|t| t.as_str().unwrap().to_owned());
+        texts.collect::<Vec<_>>()
+    };
+    let tokens = texts("tokens");
+    let types = (0..tokens.len()).map(|id| if id < 3 { 3 } else { 1 }).collect();
+    let by_name = recorded["ids"].as_object().unwrap();
+    assert_eq!(by_name.len(), tokenizer::PRE_NAMES.len());
+    for (name, want) in by_name {
+        let json = with_keys(&[
+            ("tokenizer.ggml.model", MetadataValue::Str("gpt2".to_owned())),
+            ("tokenizer.ggml.pre", MetadataValue::Str(name.clone())),
+            ("tokenizer.ggml.tokens", MetadataValue::Strs(tokens.clone())),
+            ("tokenizer.ggml.token_type", MetadataValue::Ints(Vec::clone(&types))),
+            ("tokenizer.ggml.merges", MetadataValue::Strs(texts("merges"))),
+            ("tokenizer.ggml.add_bos_token", MetadataValue::Bool(false)),
+        ]);
+        let tokenizer =
+            Tokenizer::from_json_in(Path::new("pre.json"), json.unwrap().unwrap().as_bytes()).unwrap();
+        for (text, want) in texts("texts").iter().zip(want.as_array().unwrap()) {
+            let want: Vec<u32> =
+                want.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+            assert_eq!(tokenizer.encode(text).unwrap(), want, "{name}: {text:?}");
+        }
+    }
 }
 
 #[test]
@@ -154,14 +208,13 @@ fn broken_files_are_refused_with_the_reason() {
 /// A head with the keys of `spm.gguf`, some of them replaced, and a zero embedding.
 fn with_keys(keys: &[(&str, MetadataValue)]) -> Result<Option<String>, KeyError> {
     let path = file("spm.gguf");
-    let mut header = Open::new(&path).unwrap().header;
+    let mut header = Open::new(&path).unwrap().parts.header;
     for (key, value) in keys {
         header.keys.retain(|(k, _)| k != key);
         header.keys.push(((*key).to_owned(), value.clone()));
     }
     let mut found = config_keys(&header)?;
     rope::add_scaling(&header, &rope::Tables::new(), &mut found)?;
-    check_parts(&header)?;
     tokenizer::tokenizer_json(&header)
 }
 
@@ -173,7 +226,6 @@ fn what_would_change_the_results_unseen_is_refused() {
         ("llama.attention.causal", MetadataValue::Bool(false)),
         ("llama.expert_count", MetadataValue::Int(8)),
         ("llama.logit_scale", float(0.1)),
-        ("split.count", MetadataValue::Int(3)),
     ] {
         let error = with_keys(&[(key, value)]).unwrap_err();
         assert!(matches!(&error, KeyError::Unsupported { key: named, .. } if named == key), "{error}");
@@ -182,7 +234,6 @@ fn what_would_change_the_results_unseen_is_refused() {
         ("llama.rope.scaling.factor", float(1.0)),
         ("llama.rope.scaling.type", MetadataValue::Str("none".to_owned())),
         ("llama.expert_count", MetadataValue::Int(0)),
-        ("split.count", MetadataValue::Int(1)),
     ] {
         assert!(with_keys(&[(key, value)]).is_ok(), "{key}");
     }
@@ -214,7 +265,7 @@ fn names_are_those_of_llama_cpp() {
 #[test]
 fn scaled_rope_has_the_keys_of_hugging_face() {
     let path = file("spm.gguf");
-    let mut header = Open::new(&path).unwrap().header;
+    let mut header = Open::new(&path).unwrap().parts.header;
     let mut set = |key: &str, value| header.keys.push((format!("llama.rope.{key}"), value));
     set("scaling.factor", MetadataValue::Float(4.0));
     let scaling = |header: &Header, tables: &rope::Tables| {
@@ -244,7 +295,7 @@ fn scaled_rope_has_the_keys_of_hugging_face() {
 fn gemma_has_the_keys_of_hugging_face() {
     let path = file("spm.gguf");
     let header = |architecture: &str, more: &[(&str, MetadataValue)]| {
-        let mut header = Open::new(&path).unwrap().header;
+        let mut header = Open::new(&path).unwrap().parts.header;
         for (key, _) in &mut header.keys {
             *key = key.replace("llama.", &format!("{architecture}."));
         }

@@ -77,36 +77,9 @@ fn vocab(tokens: &[String]) -> Json {
 fn byte_level(header: &Header, tokens: &[String]) -> Result<Map<String, Json>, KeyError> {
     let key = "tokenizer.ggml.merges";
     let merges = texts(header, key)?.ok_or_else(|| missing(key))?;
-    let level = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex });
-    // Each pattern cuts the pieces that the one before it has left.
-    let split = |patterns: &[&str]| {
-        let mut steps: Vec<Json> = patterns
-            .iter()
-            .map(|regex| json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false }))
-            .collect();
-        steps.push(level(false));
-        json!({ "type": "Sequence", "pretokenizers": steps })
-    };
-    let digits = || {
-        let digits = json!({ "type": "Digits", "individual_digits": true });
-        json!({ "type": "Sequence", "pretokenizers": [digits, level(true)] })
-    };
-    let (pre, normalizer, ignore_merges) = match text(header, PRE)?.unwrap_or("default") {
-        "default" => (split(&DEFAULT), Json::Null, false),
-        "gpt-2" | "mpt" | "olmo" => (level(true), Json::Null, false),
-        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" => {
-            (digits(), Json::Null, false)
-        }
-        "llama3" | "llama-v3" | "llama-bpe" => (split(&[LLAMA3]), Json::Null, true),
-        "smaug-bpe" | "dbrx" => (split(&[LLAMA3]), Json::Null, false),
-        "qwen2" | "deepseek-r1-qwen" => (split(&[QWEN2]), json!({ "type": "NFC" }), false),
-        "tekken" => (split(&[TEKKEN]), Json::Null, true),
-        got => {
-            return Err(KeyError::Unsupported {
-                key: PRE.to_owned(),
-                got: format!("\"{}\"", printable(got)),
-            });
-        }
+    let name = text(header, PRE)?.unwrap_or("default");
+    let Some(Pre { splits, normalizer, ignore_merges }) = pre_tokenizer(name) else {
+        return Err(KeyError::Unsupported { key: PRE.to_owned(), got: format!("\"{}\"", printable(name)) });
     };
     let pairs: Vec<Json> = merges
         .iter()
@@ -121,10 +94,57 @@ fn byte_level(header: &Header, tokens: &[String]) -> Result<Map<String, Json>, K
     });
     Ok(Map::from_iter([
         ("normalizer".to_owned(), normalizer),
-        ("pre_tokenizer".to_owned(), pre),
+        ("pre_tokenizer".to_owned(), splits),
         ("model".to_owned(), model),
-        ("decoder".to_owned(), level(true)),
+        ("decoder".to_owned(), byte_level_step(true)),
     ]))
+}
+
+/// What happens to a text before byte-level BPE.
+pub struct Pre {
+    /// The splits, as `pre_tokenizer` in `tokenizer.json`.
+    pub splits: Json,
+    /// The normalizer there, or null.
+    pub normalizer: Json,
+    /// Whether a piece that is a token is not merged from its bytes.
+    pub ignore_merges: bool,
+}
+
+/// The names of different splits, those that are written.
+pub const PRE_NAMES: [&str; 7] = ["gpt-2", "smollm", "llama-bpe", "smaug-bpe", "qwen2", "tekken", "default"];
+
+fn byte_level_step(use_regex: bool) -> Json {
+    json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex })
+}
+
+/// What the value of `tokenizer.ggml.pre` stands for.
+pub fn pre_tokenizer(name: &str) -> Option<Pre> {
+    // Each pattern cuts the pieces that the one before it has left.
+    let split = |patterns: &[&str]| {
+        let mut steps: Vec<Json> = patterns
+            .iter()
+            .map(|regex| json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false }))
+            .collect();
+        steps.push(byte_level_step(false));
+        json!({ "type": "Sequence", "pretokenizers": steps })
+    };
+    let digits = || {
+        let digits = json!({ "type": "Digits", "individual_digits": true });
+        json!({ "type": "Sequence", "pretokenizers": [digits, byte_level_step(true)] })
+    };
+    let (splits, normalizer, ignore_merges) = match name {
+        "default" => (split(&DEFAULT), Json::Null, false),
+        "gpt-2" | "mpt" | "olmo" => (byte_level_step(true), Json::Null, false),
+        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" => {
+            (digits(), Json::Null, false)
+        }
+        "llama3" | "llama-v3" | "llama-bpe" => (split(&[LLAMA3]), Json::Null, true),
+        "smaug-bpe" | "dbrx" => (split(&[LLAMA3]), Json::Null, false),
+        "qwen2" | "deepseek-r1-qwen" => (split(&[QWEN2]), json!({ "type": "NFC" }), false),
+        "tekken" => (split(&[TEKKEN]), Json::Null, true),
+        _ => return None,
+    };
+    Some(Pre { splits, normalizer, ignore_merges })
 }
 
 /// Bytes that splitting all tokens may take, at each of their characters: no vocabulary of text comes near.
