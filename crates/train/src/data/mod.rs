@@ -12,6 +12,8 @@ mod token_file;
 mod token_layout;
 mod tokenize;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use split::{Sampler, Split, windows};
@@ -39,8 +41,9 @@ pub enum Source {
 }
 
 impl Source {
-    /// A file whose name ends in `.bin` or `.npy` holds tokens; any other file, and the `.txt` files of a folder, hold
-    /// text. Names of formats that hold neither are refused.
+    /// A file whose name ends in `.bin`, `.npy` or `.safetensors`, or that begins as one of llm.c's, of NumPy's or with a header of
+    /// safetensors, holds tokens; any other file, and the `.txt` files of a folder, hold text. Names of formats that hold
+    /// neither are refused.
     ///
     /// # Errors
     /// [`TrainError::Io`], [`TrainError::EmptyText`], [`TrainError::NoTextFiles`], [`TrainError::DataFormat`].
@@ -49,10 +52,19 @@ impl Source {
         if path.is_dir() {
             return TextSource::open(path).map(Self::Text);
         }
+        // A pipe would lose its first bytes.
+        let mut head = Vec::new();
+        if path.is_file() {
+            let file = File::open(path).map_err(TrainError::io("read", path))?;
+            file.take(HEAD).read_to_end(&mut head).map_err(TrainError::io("read", path))?;
+        }
+        if token_layout::says_tokens(&head) {
+            return Ok(Self::Tokens(path.to_owned()));
+        }
         let (what, remedy) = match extension.to_str().unwrap_or_default() {
-            "bin" | "npy" => {
+            "bin" | "npy" | "safetensors" => {
                 // Fail early if the file cannot be read.
-                std::fs::File::open(path).map_err(TrainError::io("read", path))?;
+                File::open(path).map_err(TrainError::io("read", path))?;
                 return Ok(Self::Tokens(path.to_owned()));
             }
             "jsonl" | "ndjson" | "json" => ("JSON records", EXTRACT),
@@ -66,6 +78,9 @@ impl Source {
         Err(TrainError::DataFormat { path: path.to_owned(), what, extension, remedy })
     }
 }
+
+/// Bytes that tell a format.
+const HEAD: u64 = 16;
 
 /// The remedy for text in fields of records.
 const EXTRACT: &str = "Put the text itself into `.txt` files, a document in each, and name their folder.";

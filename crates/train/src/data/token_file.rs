@@ -28,13 +28,16 @@ const ENOUGH: u64 = 16;
 /// Larger than any vocabulary: such a token is a pair of 16-bit tokens.
 const TOO_LARGE: u32 = 1 << 24;
 
+/// More than the upper half of a 32-bit token of any vocabulary.
+const SMALL: u32 = 64;
+
 impl TokenFile {
-    /// Opens a token file and checks every token once: a NumPy array of one axis, tokens behind llm.c's header, or
+    /// Opens a token file and checks every token once: a NumPy array of one axis, a tensor in safetensors, tokens behind llm.c's header, or
     /// tokens alone, of 16 bits if the vocabulary has at most 65536 tokens, else of 32.
     ///
     /// # Errors
     /// [`TrainError::Io`], [`TrainError::EmptyText`], [`TrainError::TokenFileSize`] for a part of a token at the end,
-    /// [`TrainError::TokenFormat`] for a header that is not understood, [`TrainError::TokenOutOfRange`] for a token
+    /// [`TrainError::TokenFormat`] for a header that is not understood, [`TrainError::TokensOfOther`] for a token
     /// not below `vocab`, [`TrainError::TokenWidth`] if tokens are likely of another width.
     pub fn open(path: &Path, vocab: usize) -> Result<Self, TrainError> {
         Self::open_as(path, vocab, |file| Layout::detect(path, file, vocab))
@@ -68,7 +71,9 @@ impl TokenFile {
         let mut opened = Self { path: path.to_owned(), file, layout, fingerprint: 0 };
         let mut hash = Fnv::default();
         let bare = |width: u64| layout.width == width && !layout.said;
-        let (mut first_halves, mut second_halves) = (0, 0);
+        // Of tokens at even and at odd positions: all of their bits, and the largest.
+        let (mut bits, mut largest) = ([0, 0], [0, 0]);
+        let mut outside = None;
         opened.walk(0..layout.len, |start, tokens| {
             for (position, &id) in (start..).zip(tokens) {
                 if bare(4) && id >= TOO_LARGE && id as usize >= vocab {
@@ -79,19 +84,30 @@ impl TokenFile {
                         vocab,
                     });
                 }
-                if id as usize >= vocab {
-                    return Err(TrainError::TokenOutOfRange { path: path.to_owned(), position, id, vocab });
+                if id as usize >= vocab && outside.is_none() {
+                    outside = Some((position, id));
                 }
-                if position % 2 == 0 {
-                    first_halves |= id
-                } else {
-                    second_halves |= id
-                }
+                let half = (position % 2) as usize;
+                bits[half] |= id;
+                largest[half] = id.max(largest[half]);
                 hash.add(id, layout.width);
             }
             Ok(())
         })?;
-        if bare(2) && layout.len >= ENOUGH && second_halves == 0 && first_halves != 0 {
+        if let Some((position, id)) = outside {
+            // The upper halves of 32-bit tokens are small.
+            let reason = if bare(2) && layout.len >= ENOUGH && largest[1] < SMALL && largest[0] >= SMALL {
+                "it looks like 32-bit tokens of a larger vocabulary".to_owned()
+            } else {
+                let largest = largest[0].max(largest[1]);
+                let least = u64::from(largest) + 1;
+                format!(
+                    "the largest is {largest}, so the tokenizer that made them has at least {least} tokens"
+                )
+            };
+            return Err(TrainError::TokensOfOther { path: path.to_owned(), position, id, vocab, reason });
+        }
+        if bare(2) && layout.len >= ENOUGH && bits[1] == 0 && bits[0] != 0 {
             return Err(TrainError::TokenWidth { path: path.to_owned(), bits: 16, likely: 32, vocab });
         }
         opened.fingerprint = hash.0;

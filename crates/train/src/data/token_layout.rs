@@ -1,4 +1,4 @@
-//! Layouts of token files: bare tokens, tokens after llm.c's header, NumPy arrays.
+//! Layouts of token files: bare tokens, tokens after llm.c's header, NumPy arrays, tensors in safetensors.
 //!
 //! llm.c: 256 i32 (mark, version, number of tokens, zeros), then the tokens; the mark 20240520 has 16-bit tokens,
 //! 20240801 32-bit ones. Source: karpathy/llm.c `dev/data/data_common.py`. NumPy: `\x93NUMPY`, version, length of a
@@ -9,6 +9,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::error::TrainError;
+use crate::fs::TensorFile;
 
 const LLMC_HEADER: u64 = 1024;
 const LLMC_16: i32 = 20_240_520;
@@ -59,6 +60,10 @@ impl Layout {
         read().map_err(TrainError::io("read", path))?;
         let layout = if head.starts_with(NUMPY) {
             numpy(&head, bytes).map(Some)
+        } else if is_safetensors(&head) {
+            safetensors(path).map(Some)
+        } else if let Some((_, what)) = OTHERS.iter().find(|(mark, _)| head.starts_with(mark)) {
+            Err(format!("it is {what}"))
         } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
             Err("it does not begin as a NumPy array does".to_owned())
         } else if head.len() >= ENOUGH
@@ -74,6 +79,58 @@ impl Layout {
             Err(problem) => Err(TrainError::TokenFormat { path: path.to_owned(), problem }),
         }
     }
+}
+
+/// Beginnings of files that hold no tokens.
+const OTHERS: [(&[u8], &str); 5] = [
+    (b"\x1f\x8b\x08", "packed with gzip: unpack it"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd: unpack it"),
+    (b"PK\x03\x04", "an archive: unpack it"),
+    (b"GGUF", "a model, for `--model`"),
+    (b"PAR1", "a table of Parquet: save its tokens alone"),
+];
+
+/// Whether a file that begins with `head` says by itself that it holds tokens.
+pub(super) fn says_tokens(head: &[u8]) -> bool {
+    let mark = head.first_chunk().map(|word| i32::from_le_bytes(*word));
+    head.starts_with(NUMPY)
+        || is_safetensors(head)
+        || mark.is_some_and(|mark| [LLMC_16, LLMC_32].contains(&mark))
+}
+
+/// The length of a header, then the header, which is JSON.
+fn is_safetensors(head: &[u8]) -> bool {
+    let Some((length, text)) = head.split_first_chunk::<8>() else { return false };
+    (2..=100_000_000).contains(&u64::from_le_bytes(*length)) && text.starts_with(b"{\"")
+}
+
+/// The layout of the tensor `tokens`, or of the only one.
+fn safetensors(path: &Path) -> Result<Layout, String> {
+    let file = TensorFile::open(path).map_err(|e| e.to_string())?;
+    let names = file.names();
+    let name = match &names[..] {
+        [only] => only,
+        several => several
+            .iter()
+            .find(|name| *name == "tokens")
+            .ok_or_else(|| format!("it has {} tensors, none called `tokens`", several.len()))?,
+    };
+    let (place, shape, format) = file.place(name).map_err(|e| e.to_string())?;
+    let width = match format.as_str() {
+        "U8" => 1,
+        "U16" => 2,
+        "I32" | "U32" => 4,
+        "I64" | "U64" => 8,
+        other => {
+            return Err(format!("its tensor `{name}` holds {other} numbers, not U16, I32, U32, I64 or U64"));
+        }
+    };
+    // All axes but the last have one entry.
+    let (len, axes) = shape.split_last().map_or((1, shape), |(len, axes)| (*len as u64, axes));
+    if axes.iter().any(|&n| n != 1) {
+        return Err(format!("its tensor `{name}` has shape {shape:?}, a stream of tokens has one axis"));
+    }
+    Ok(Layout { start: place, width, len, said: true })
 }
 
 /// The layout after llm.c's header, if the file has one.

@@ -116,6 +116,15 @@ impl TensorFile {
         self.names().iter().filter_map(tensor).collect()
     }
 
+    /// Offset of a tensor's bytes in the file, its shape and its number format.
+    ///
+    /// # Errors
+    /// [`TrainError::TensorMissing`].
+    pub(crate) fn place(&self, name: &str) -> Result<(u64, &[usize], String), TrainError> {
+        let info = self.info(name)?;
+        Ok((self.start + info.data_offsets.0 as u64, &info.shape, format!("{:?}", info.dtype)))
+    }
+
     /// The text stored under `key`.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.header.metadata().as_ref()?.get(key).map(String::as_str)

@@ -17,7 +17,8 @@ fn token_files_are_checked_when_opened() {
     tokens[600_001] = 500;
     assert_eq!(
         refusal(&token_bytes(&tokens)),
-        "`t.bin`: token 600001 is 500, the model's vocabulary ends at 499"
+        "`t.bin`: token 600001 is 500, the model's vocabulary ends at 499: the largest is 500, so the tokenizer that made \
+         them has at least 501 tokens"
     );
     let error = TokenFile::open(dir.path(), 500).unwrap_err();
     assert!(matches!(error, TrainError::Io { .. } | TrainError::EmptyText { .. }), "{error}");
@@ -33,6 +34,12 @@ fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
     text.push_str(&" ".repeat((64 - (10 + text.len() + 1) % 64) % 64));
     text.push('\n');
     [b"\x93NUMPY\x01\x00", &(text.len() as u16).to_le_bytes()[..], text.as_bytes(), data].concat()
+}
+
+fn tensor(name: &str, format: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    let end = data.len();
+    let header = format!(r#"{{"{name}":{{"dtype":"{format}","shape":{shape},"data_offsets":[0,{end}]}}}}"#);
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat()
 }
 
 fn llmc(mark: i32, count: i32, data: &[u8]) -> Vec<u8> {
@@ -57,6 +64,9 @@ fn tokens_of_any_width_are_read_as_what_they_are() {
         (500, npy("<i4", "(40,)", &wide(&ids, 4)), &ids),
         (70_000, npy("<u4", "(40,)", &wide(&large, 4)), &large),
         (70_000, npy("<i8", "(40,)", &wide(&large, 8)), &large),
+        (500, tensor("tokens", "I32", "[40]", &wide(&ids, 4)), &ids),
+        (500, tensor("ids", "U16", "[1,40]", &wide(&ids, 2)), &ids),
+        (70_000, tensor("tokens", "I64", "[40]", &wide(&large, 8)), &large),
         (50_257, llmc(20_240_520, 40, &wide(&ids, 2)), &ids),
         (128_256, llmc(20_240_801, 40, &wide(&large, 4)), &large),
     ] {
@@ -217,5 +227,53 @@ proptest! {
             None if count == 0 => {}
             None => prop_assert!(result.is_err()),
         }
+    }
+}
+
+#[test]
+fn tokens_are_known_by_their_header_whatever_the_file_is_called() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("t.dat");
+    for bytes in [
+        npy("<u2", "(4,)", &wide(&[1, 2, 3, 4], 2)),
+        llmc(20_240_520, 4, &wide(&[1, 2, 3, 4], 2)),
+        tensor("tokens", "U16", "[4]", &wide(&[1, 2, 3, 4], 2)),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        assert!(matches!(Source::open(&path).unwrap(), Source::Tokens(_)));
+        assert_eq!(all_tokens(&TokenFile::open(&path, 5).unwrap()), [1, 2, 3, 4]);
+    }
+}
+
+#[test]
+fn a_stream_that_cannot_be_of_this_vocabulary_is_refused_with_the_likely_reason() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("t.bin");
+    let many = |ids: &[u64]| ids.repeat(50);
+    for (bytes, want) in [
+        (
+            wide(&many(&[9, 70_000, 128_001]), 4),
+            "ends at 499: it looks like 32-bit tokens of a larger vocabulary",
+        ),
+        (
+            wide(&many(&[9, 50_256]), 2),
+            "the largest is 50256, so the tokenizer that made them has at least 50257 tokens",
+        ),
+        (b"\x1f\x8b\x08\0\0\0".repeat(20), "it is packed with gzip: unpack it"),
+        ([b"GGUF\x03\0\0\0", &[0; 64][..]].concat(), "it is a model, for `--model`"),
+        (
+            tensor("x", "F32", "[2]", &[0; 8]),
+            "its tensor `x` holds F32 numbers, not U16, I32, U32, I64 or U64",
+        ),
+        (
+            tensor("x", "U16", "[2,2]", &[0; 8]),
+            "its tensor `x` has shape [2, 2], a stream of tokens has one axis",
+        ),
+        (tensor("x", "U16", "[2]", &[0; 3]), "is not a complete safetensors file"),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let error = TokenFile::open(&path, 500).unwrap_err();
+        assert!(error.to_string().contains(want), "{error}\n  should say: {want}");
+        assert!(error.hint().is_some());
     }
 }
