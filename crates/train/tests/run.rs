@@ -312,7 +312,7 @@ fn the_sliding_figure_with_the_windows_own_length_is_the_plain_one() {
             windows: None,
             stride: Some(stride),
         };
-        evaluate(&out, None, &data, &options, &mut |_| {}, &mut |_, _| {})
+        evaluate(&out, None, &data, &options, &mut |_| {}, &mut |_, _| {}).map_err(Box::new)
     };
     let whole = found(32).expect("a loss");
     let sliding = whole.sliding.expect("a second figure");

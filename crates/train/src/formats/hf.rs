@@ -29,9 +29,8 @@ impl ModelSource for HuggingFace {
 
     fn config(&self, path: &Path) -> Result<ModelConfig, TrainError> {
         let path = path.join(CONFIG);
-        let config = ModelConfig::read(&path)?;
         refuse_quantised(&path)?;
-        Ok(config)
+        ModelConfig::read(&path)
     }
 
     fn has_weights(&self, path: &Path) -> Result<bool, TrainError> {
@@ -80,8 +79,8 @@ impl ModelSource for HuggingFace {
 
 /// Refuses weights that are quantised, which `config.json` says.
 fn refuse_quantised(path: &Path) -> Result<(), TrainError> {
-    // The configuration was read, so it is small.
-    let text = std::fs::read(path).map_err(TrainError::io("read", path))?;
+    // What cannot be read is named by whoever reads the rest.
+    let text = read_limited(path, "model's", 4 << 20).unwrap_or_default();
     let keys: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
     let Some((key, value)) = ["quantization", "quantization_config"]
         .into_iter()

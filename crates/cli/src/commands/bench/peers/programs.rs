@@ -125,8 +125,9 @@ impl Found {
         let installed = torch(self, "PyTorch, as installed");
         self.programs.push(installed);
         let fix = self.folder.join("mklfix.so");
-        let fixed = cfg!(target_os = "linux") && fix.is_file();
-        if !fixed && machine::processor().contains("AMD") {
+        // With AVX2 alone the fixed library would still choose AVX-512.
+        let fixed = cfg!(target_os = "linux") && !self.avx2 && fix.is_file();
+        if !fixed && !self.avx2 && machine::processor().contains("AMD") {
             let what = "PyTorch with MKL's kernels for Intel's processors: there is no";
             self.left_out.push(format!("{what} `{}`", fix.display()));
         }
