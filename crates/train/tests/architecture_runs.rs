@@ -123,7 +123,7 @@ fn kinds_of_layers_have_the_same_operations() {
             let kernels = LayerKernels::new(&layer, &KernelPlan::six()).expect(name).kernels;
             let values = |k: &train::model::KernelSpec| {
                 let names = k.inputs.iter().chain(&k.outputs).map(|b| (b.value, b.region.clone()));
-                (k.stats.clone(), names.map(|(v, region)| (v, format!("{region:?}"))).collect::<Vec<_>>())
+                (k.stats, names.map(|(v, region)| (v, format!("{region:?}"))).collect::<Vec<_>>())
             };
             kernels.iter().map(values).collect::<Vec<_>>()
         };

@@ -42,18 +42,12 @@ const WINDOWS: &[&str] = &["qwen2", "qwen3", "smollm3"];
 
 /// Keys that name a part of the model and change nothing that a trained model computes.
 const HARMLESS: &[&str] = &[
-    "attention_dropout",
     "attn_implementation",
     "chunk_size_feed_forward",
-    "embd_pdrop",
-    "hidden_dropout",
-    "hidden_dropout_prob",
     "is_llama_config",
-    "mlp_dropout",
     "output_attentions",
     "output_hidden_states",
     "output_router_logits",
-    "residual_dropout",
     "router_aux_loss_coef",
     "router_jitter_noise",
     "tie_encoder_decoder",
@@ -68,8 +62,10 @@ const PARTS: &[&str] = &[
     "attention",
     "attn",
     "audio",
+    "auto_map",
     "bias",
     "cap",
+    "compress",
     "conv",
     "embed",
     "encoder",
@@ -119,7 +115,8 @@ const PARTS: &[&str] = &[
 /// The first such key, with what can be done.
 pub(super) fn check(config: &Value, model_type: &str) -> Result<(), Problem> {
     for (key, value) in config.as_object().into_iter().flatten() {
-        if is_neutral(value) || HARMLESS.contains(&key.as_str()) || key.starts_with('_') {
+        let is_harmless = HARMLESS.contains(&key.as_str()) || key.contains("drop") || key.starts_with('_');
+        if is_neutral(value) || is_harmless {
             continue;
         }
         match READ.iter().find(|(name, _)| name == key) {

@@ -52,6 +52,8 @@ fn keys_that_change_what_a_model_computes_are_never_ignored() {
         ("vision_config", r#"{"depth": 2}"#),
         ("hidden_activation", "\"relu\""),
         ("is_encoder_decoder", "true"),
+        ("auto_map", r#"{"AutoModelForCausalLM": "modeling.Model"}"#),
+        ("compression_config", r#"{"format": "pack"}"#),
         ("query_pre_attn_scalar", "256"),
     ] {
         let refused = refusal(with(&format!("\"{key}\": {value}")));
@@ -59,7 +61,7 @@ fn keys_that_change_what_a_model_computes_are_never_ignored() {
     }
     for keys in [
         r#""loss": 5.1, "adamw": {"lr": 0.001}, "my_note": "a model", "_attn_implementation": "eager""#,
-        r#""attention_dropout": 0.1, "initializer_range": 0.02, "output_attentions": true, "use_cache": true"#,
+        r#""attention_dropout": 0.1, "resid_pdrop": 0.1, "initializer_range": 0.02, "output_attentions": true, "use_cache": true"#,
         r#""num_local_experts": null, "sliding_window": null, "mlp_bias": false, "residual_multiplier": 1.0"#,
         r#""transformers.js_config": {"dtype": "q4"}, "is_llama_config": true, "rope_interleaved": false"#,
     ] {

@@ -111,6 +111,11 @@ fn add_gemma(header: &Header, architecture: &str, keys: &mut Map<String, Json>) 
     if architecture == "gemma3" && !keys.contains_key("sliding_window") {
         keys.insert("sliding_window".to_owned(), Json::Null);
     }
+    if let Some(pattern) = integer(header, &format!("{architecture}.attention.sliding_window_pattern"))?
+        && architecture == "gemma3"
+    {
+        keys.insert("sliding_window_pattern".to_owned(), json!(pattern));
+    }
     if let Some(base) = float(header, &format!("{architecture}.rope.freq_base_swa"))? {
         keys.insert("rope_local_base_freq".to_owned(), json!(base));
     }
@@ -145,6 +150,59 @@ fn check_absent(header: &Header, architecture: &str) -> Result<(), KeyError> {
         };
         if !values.contains(&number) {
             return Err(KeyError::Unsupported { key, got: number.to_string() });
+        }
+    }
+    check_unknown(header, architecture)
+}
+
+/// The keys after the architecture's prefix that are read, or say nothing that changes results.
+const KNOWN: [&str; 14] = [
+    "attention.causal",
+    "attention.layer_norm_epsilon",
+    "attention.layer_norm_rms_epsilon",
+    "attention.sliding_window_pattern",
+    "attention.value_length",
+    "attn_logit_softcapping",
+    "embedding_scale",
+    "final_logit_softcapping",
+    "residual_scale",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.freq_base_swa",
+    "rope.scale_linear",
+    "vocab_size",
+];
+
+/// The keys after `rope.scaling.` that are read, or say nothing that changes results.
+const KNOWN_SCALING: [&str; 7] = [
+    "attn_factor",
+    "factor",
+    "finetuned",
+    "original_context_length",
+    "type",
+    "yarn_beta_fast",
+    "yarn_beta_slow",
+];
+
+/// Refuses numbers under keys of the architecture that are not known.
+fn check_unknown(header: &Header, architecture: &str) -> Result<(), KeyError> {
+    for (key, value) in &header.keys {
+        let Some(own) = key.strip_prefix(architecture).and_then(|key| key.strip_prefix('.')) else {
+            continue;
+        };
+        let is_known = match own.strip_prefix("rope.scaling.") {
+            Some(own) => KNOWN_SCALING.contains(&own),
+            None => KNOWN.contains(&own) || SIZES.iter().any(|(size, ..)| *size == own),
+        };
+        let is_neutral = match value {
+            MetadataValue::Int(n) => matches!(n, 0 | 1),
+            MetadataValue::Float(x) => *x == 0.0 || *x == 1.0,
+            MetadataValue::Bool(b) => !b,
+            MetadataValue::Str(_) => true,
+            MetadataValue::Ints(_) | MetadataValue::Floats(_) | MetadataValue::Strs(_) => false,
+        };
+        if !is_known && !is_neutral {
+            return Err(KeyError::Unsupported { key: key.clone(), got: value.to_string() });
         }
     }
     Ok(())

@@ -20,7 +20,7 @@ const MOST: usize = 1 << 16;
 /// Tables of divisors, by their names.
 pub(super) type Tables = BTreeMap<&'static str, Vec<f32>>;
 
-/// The tables of divisors, by `read`; larger ones than any head has are left out.
+/// The tables of divisors, by `read`; [`add_scaling`] refuses those that no head has, which are not read.
 ///
 /// # Errors
 /// Those of `read`.
@@ -50,6 +50,12 @@ pub(super) fn add_scaling(
     keys: &mut Map<String, Json>,
 ) -> Result<(), KeyError> {
     let architecture = text(header, "general.architecture")?.unwrap_or_default();
+    for name in TABLES.into_iter().filter(|name| !tables.contains_key(name)) {
+        if let Some(info) = header.tensor(name) {
+            let got = format!("a table of shape {:?}", info.shape);
+            return Err(KeyError::Unsupported { key: name.to_owned(), got });
+        }
+    }
     let own = |key: &str| format!("{architecture}.rope.{key}");
     let number = |key: &str| Ok::<_, KeyError>(float(header, &own(key))?.filter(|&x| x != 0.0));
     let factor = match number("scaling.factor")? {

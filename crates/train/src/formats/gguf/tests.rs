@@ -225,6 +225,9 @@ fn what_would_change_the_results_unseen_is_refused() {
         ("llama.rope.scaling.type", MetadataValue::Str("sinks".to_owned())),
         ("llama.attention.causal", MetadataValue::Bool(false)),
         ("llama.expert_count", MetadataValue::Int(8)),
+        ("llama.rope.scaling.yarn_log_multiplier", float(0.1)),
+        ("llama.attention.clamp_kqv", float(8.0)),
+        ("llama.rope.dimension_sections", MetadataValue::Ints(vec![2, 2])),
         ("llama.logit_scale", float(0.1)),
     ] {
         let error = with_keys(&[(key, value)]).unwrap_err();
