@@ -181,7 +181,7 @@ impl Settings {
             0..1_000_000 => Settings { steps: 200, warmup: 20, lr: 3e-3, val_every: 50, ..settings },
             // Chosen by bits per byte after two minutes on two cores: docs/default-run.md.
             1_000_000..8_000_000 if is_new => Settings {
-                steps: 900,
+                steps: 750,
                 batch: 8,
                 optimizer: OptimizerKind::Muon,
                 lr: 8e-3,
