@@ -6,6 +6,7 @@ mod engine;
 mod eval;
 mod explore;
 mod export;
+mod fetch;
 mod generate;
 mod grads;
 mod info;
@@ -57,6 +58,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Export(export::ExportArgs),
     Info(info::InfoArgs),
+    Fetch(fetch::FetchArgs),
     Grads(grads::GradsArgs),
     Kernels(kernels::KernelsArgs),
     Mil(mil::MilArgs),
@@ -79,6 +81,7 @@ impl Cli {
             Command::Train(args) => train::run(ui, args),
             Command::Generate(args) => generate::run(ui, args),
             Command::Eval(args) => eval::run(ui, args),
+            Command::Fetch(args) => fetch::run(ui, args),
             Command::Info(args) => info::run(ui, args),
             Command::Grads(args) => grads::run(ui, args),
             Command::Kernels(args) => kernels::run(ui, args),

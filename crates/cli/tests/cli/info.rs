@@ -108,3 +108,19 @@ fn files_of_a_hundred_gigabytes_are_described_from_their_headers() {
         assert_eq!((&info["context"], &info["vocab"]), (&json!(8192), &json!(65_536)));
     }
 }
+
+#[cfg(not(feature = "fetch"))]
+#[test]
+fn a_build_without_a_network_says_how_a_model_is_fetched() {
+    let place = Place::new();
+    let outcome = place.run("fetch org/name --file m.gguf");
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("error: this build cannot fetch"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("curl -L --create-dirs -o models/name/m.gguf https://"),
+        "{}",
+        outcome.stderr
+    );
+    let outcome = place.run("fetch name");
+    assert!(outcome.code == Some(2) && outcome.stderr.contains("an owner and a name"), "{}", outcome.stderr);
+}
