@@ -5,7 +5,9 @@ mod download;
 #[cfg(feature = "fetch")]
 mod files;
 
+#[cfg(not(feature = "fetch"))]
 use crate::error::CommandError;
+#[cfg(not(feature = "fetch"))]
 use crate::ui::Ui;
 use std::path::PathBuf;
 

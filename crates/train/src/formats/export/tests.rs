@@ -227,7 +227,11 @@ fn gguf_holds_an_architecture_whole_or_not_at_all() {
         match export(&folder, &file, &to(Target::Gguf)) {
             Ok(_) => {
                 let [a, b] = [&folder, &file].map(|path| open_model(path, None).unwrap());
-                assert_eq!(a.config.difference(&ModelConfig { seq: a.config.seq, ..b.config }), None, "{name}");
+                assert_eq!(
+                    a.config.difference(&ModelConfig { seq: a.config.seq, ..b.config }),
+                    None,
+                    "{name}"
+                );
                 // Adding and taking 1 rounds a weight of a norm once.
                 let is_close = |(x, y): (&f32, &f32)| (x - y).abs() <= 2.0 * f32::EPSILON;
                 assert!(a.params.iter().zip(&b.params).all(is_close), "{name}");

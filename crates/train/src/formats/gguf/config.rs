@@ -3,6 +3,7 @@
 //! Source: ggml `docs/gguf.md`, llama.cpp `src/llama-arch.cpp`.
 
 use super::header::{Header, MetadataValue, printable};
+use crate::config::{Family, ModelConfig};
 use serde_json::{Map, Value as Json, json};
 
 /// A missing or invalid key of the file.
@@ -221,6 +222,11 @@ fn check_rope(header: &Header, architecture: &str, keys: &Map<String, Json>) -> 
         }
         _ => Ok(()),
     }
+}
+
+/// Whether rows of queries and keys are stored in the order of rotated pairs: for these architectures alone.
+pub(super) fn stores_pairs(config: &ModelConfig) -> bool {
+    matches!(config.variant.family, Family::Llama | Family::Mistral | Family::SmolLm3) && !config.qk_norm
 }
 
 /// GGUF's name of the tensor that Hugging Face calls `name`.

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
 
-use super::config::{config_keys, tensor_name};
+use super::config::{config_keys, stores_pairs, tensor_name};
 use super::encode::{BLOCK, encode};
-use super::stores_pairs;
 use super::vocab::vocab_keys;
 use super::write::{ALIGNMENT, Key, Tensor, Value, as_read, header};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Rope, RopeKind};

@@ -24,11 +24,11 @@ use super::metadata::FolderMetadata;
 use super::rope as rows;
 use super::source::{Candidate, Model, ModelSource};
 use super::weights::check_finite;
-use crate::config::{Family, ModelConfig, RopeKind};
+use crate::config::{ModelConfig, RopeKind};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
-use config::{config_keys, tensor_name};
+use config::{config_keys, stores_pairs, tensor_name};
 use header::{Header, TensorInfo};
 use parts::{Parts, damaged, unfit};
 use serde_json::Value;
@@ -195,11 +195,6 @@ impl Open {
         }
         Ok(params)
     }
-}
-
-/// Whether rows of queries and keys are stored in the order of rotated pairs: for these architectures alone.
-fn stores_pairs(config: &ModelConfig) -> bool {
-    matches!(config.variant.family, Family::Llama | Family::Mistral | Family::SmolLm3) && !config.qk_norm
 }
 
 /// The `config.json` of the folder that the file was made from, if it describes the model of the other keys.

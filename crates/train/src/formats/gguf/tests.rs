@@ -7,7 +7,7 @@ use super::blocks::BlockFormat;
 use super::config::KeyError;
 use super::header::MetadataValue;
 use super::*;
-use crate::config::RopeScaling;
+use crate::config::{Family, RopeScaling};
 use crate::formats::WeightType;
 use crate::fs::TensorFile;
 use serde_json::Value as Json;

@@ -40,7 +40,7 @@ impl Builder<'_> {
     /// Ends window `micro` of `windows`: the last one of a group adds the gradients of the group's embedded tokens.
     pub(super) fn end_window(&mut self, micro: usize, windows: usize) -> Result<(), StepError> {
         let group = self.network.buffers.d_embedded.len();
-        if group == 0 || (micro + 1) % group != 0 && micro + 1 < windows {
+        if group == 0 || !(micro + 1).is_multiple_of(group) && micro + 1 < windows {
             return Ok(());
         }
         for micro in micro / group * group..=micro {
