@@ -70,8 +70,10 @@ fn interpret(registers: &mut Registers) -> Option<()> {
     const LONGEST: usize = 15;
     let at = registers[libc::REG_RIP as usize] as usize;
     // SAFETY: the processor has read this instruction; what is behind it on the same page can be read, too.
-    let code = unsafe { std::slice::from_raw_parts(at as *const u8, LONGEST.min(4096 - at % 4096)) };
-    let (instruction, len) = decode(code)?;
+    let code = |len| unsafe { std::slice::from_raw_parts(at as *const u8, len) };
+    let on_page = LONGEST.min(4096 - at % 4096);
+    // An instruction that does not end on its page goes on on the next one, which can be read then.
+    let (instruction, len) = decode(code(on_page)).or_else(|| decode(code(LONGEST)))?;
     let next = at + len;
     UNIT.with(|unit| execute(&mut *unit.try_borrow_mut().ok()?, instruction, (registers, next)).ok())?;
     EXECUTED.fetch_add(1, Ordering::Relaxed);

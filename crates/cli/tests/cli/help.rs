@@ -42,7 +42,7 @@ fn flags_refuse_impossible_values_in_a_sentence() {
         ("train --lr 0", "a number above 0 is needed"),
         ("train --clip=-1", "a number that is 0 or more is needed"),
         ("train --loss-scale inf", "a number above 0 is needed"),
-        ("train --schedule linear", "cosine, constant"),
+        ("train --schedule step", "cosine, linear, wsd, constant"),
         ("train --device apple", "auto, ane, soft"),
         ("train --threads 100000", "from 0 to 1024"),
         ("generate --model m --prompt x --top-p 1.5", "at most 1"),
