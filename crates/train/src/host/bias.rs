@@ -11,7 +11,7 @@ const ROWS: usize = 64;
 /// The gradient of `z = … + b`: `db += Σ_s dz`.
 ///
 /// Shapes: `db` `[O]`, `dz` `[O, S]` with S = `seq`, fp16 or f32.
-/// Numerics: sums in f32, in [`LANES`] interleaved parts that are added in order.
+/// Numerics: sums in f32, in 16 interleaved parts that are added in order.
 ///
 /// # Panics
 /// If the lengths do not fit together.
