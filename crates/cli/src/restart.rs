@@ -115,24 +115,25 @@ impl ResumeState {
             Ok(text) => text,
             Err(e) => return failed(&e),
         };
-        let program = match this_program() {
+        let program = match env::current_exe() {
             Ok(program) => program,
             Err(e) => return failed(&e),
         };
         if let Err(e) = ui.out().flush() {
             return e.into();
         }
-        let mut command = Command::new(program);
-        command.args(env::args_os().skip(1)).env(VARIABLE, text);
-        failed(&replace(command))
+        let replace_by = |program: PathBuf| {
+            let mut command = Command::new(program);
+            command.args(env::args_os().skip(1)).env(VARIABLE, &text);
+            replace(command)
+        };
+        let error = replace_by(program);
+        // The file may be moved or removed at any moment; Linux still has it under this name.
+        if error.kind() == std::io::ErrorKind::NotFound {
+            replace_by(PathBuf::from("/proc/self/exe"));
+        }
+        failed(&error)
     }
-}
-
-/// The path of this program; on Linux it works even if the file was moved or removed.
-fn this_program() -> std::io::Result<PathBuf> {
-    let path = env::current_exe()?;
-    let open = Path::new("/proc/self/exe");
-    Ok(if !path.exists() && open.exists() { open.to_owned() } else { path })
 }
 
 /// Replaces this process by `command`.

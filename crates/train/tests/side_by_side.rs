@@ -82,7 +82,7 @@ fn models() -> Vec<(&'static str, ModelConfig)> {
 fn side_by_side_leaves_the_bits_of_one_after_the_other() {
     for (name, cfg) in models() {
         for precision in [Precision::F16, Precision::F32] {
-            for windows in [2, 3, 5] {
+            for windows in [2, 3, 9] {
                 let alone = network(&cfg, &Build::train(precision).windows(windows), 1);
                 assert_eq!(alone.buffers.in_flight(), 1);
                 let want = left(&alone, windows);
