@@ -294,6 +294,8 @@ impl Left<'_> {
 
 /// Multiplies two panels of `depth` elements, and adds the product to the `sum` of previous blocks of the inner dimension,
 /// if there are several. Returns the total where it is the last.
+// Inlined: as a call for every tile it takes 2 % of a step of stories15m.
+#[inline(always)]
 fn total<'t>(
     kernel: &MicroKernel,
     (depth, left, right): (usize, Lhs<'_>, &[f32]),

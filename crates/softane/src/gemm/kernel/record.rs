@@ -160,6 +160,7 @@ impl MicroKernel {
     }
 
     /// Writes the product of two panels to a tile; [`MicroKernel::enter`] comes first.
+    #[inline(always)]
     pub(crate) fn multiply(&self, depth: usize, lhs: Lhs<'_>, rhs: &[f32], tile: &mut [f32]) {
         if self.unit.is_some() {
             tile.fill(0.0);
