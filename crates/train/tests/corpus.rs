@@ -1,25 +1,16 @@
 //! Runs what fuzzing has found worth keeping: see `fuzz/README.md`.
 
+#[path = "../../../fuzz/src/corpus.rs"]
+mod corpus;
 #[path = "../../../fuzz/src/models.rs"]
 mod models;
 
-use std::path::Path;
-
-/// Runs `target` on each file of its folder.
+/// Runs `target` on each file of its folder, and on changes of it.
 fn each(folder: &str, target: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(folder);
-    let files = std::fs::read_dir(&folder).expect("the corpus is in the repository");
-    let mut paths: Vec<_> = files.map(|f| f.expect("readable").path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty(), "{} is empty", folder.display());
-    for path in paths {
-        println!("{}", path.display()); // Shown where it fails.
-        let bytes = std::fs::read(&path).expect("readable");
-        target(&bytes);
-        for n in 0..CHANGES {
-            target(&changed(&bytes, n));
-        }
-    }
+    corpus::each(folder, |bytes| {
+        target(bytes);
+        (0..CHANGES).for_each(|n| target(&changed(bytes, n)));
+    });
 }
 
 /// Changes of each file.

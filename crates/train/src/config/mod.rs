@@ -23,6 +23,7 @@ pub use layer_kind::{LayerKind, LayerRope};
 pub use model::{ModelConfig, Rope, RopeKind, Task};
 pub use params::{Init, ParamKind, ParamSpec};
 pub use presets::PRESETS;
+pub(crate) use presets::llama;
 pub use rope::{Frequencies, RopeScaling};
 pub use variant::{Activation, Bias, Family, Variant};
 

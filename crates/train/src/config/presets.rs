@@ -34,7 +34,14 @@ impl ModelConfig {
 
 /// A plain llama: as many key/value heads as heads, heads as wide as the model, tied embedding. `hidden` is
 /// llama2.c's rule, 8/3 of `dim` rounded up to a multiple of 32.
-fn llama(dim: usize, layers: usize, heads: usize, vocab: usize, seq: usize, rope: RopeKind) -> ModelConfig {
+pub(crate) fn llama(
+    dim: usize,
+    layers: usize,
+    heads: usize,
+    vocab: usize,
+    seq: usize,
+    rope: RopeKind,
+) -> ModelConfig {
     ModelConfig {
         dim,
         hidden: (8 * dim / 3).next_multiple_of(32),

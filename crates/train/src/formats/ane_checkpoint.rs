@@ -17,7 +17,7 @@ use super::metadata::FolderMetadata;
 use super::rope;
 use super::source::{Candidate, Model, ModelSource, open_beside};
 use super::weights::check_finite;
-use crate::config::{ModelConfig, ParamKind, ParamSpec, Rope, RopeKind, Task, Variant};
+use crate::config::{ModelConfig, ParamKind, ParamSpec, RopeKind, llama};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
@@ -106,23 +106,8 @@ fn parse(bytes: &[u8]) -> Result<ModelConfig, String> {
         4 => (size(21, "kv_heads")?, size(22, "head_dim")?, RopeKind::Interleaved),
         version => return Err(format!("its version is {version}; 2 and 4 can be read")),
     };
-    let rope = Rope { kind, theta: 10_000.0 };
-    let config = ModelConfig {
-        dim,
-        hidden,
-        layers,
-        heads,
-        kv_heads,
-        head_dim,
-        vocab,
-        seq,
-        rms_eps: 1e-5,
-        rope,
-        qk_norm: false,
-        tied: true,
-        task: Task::Language,
-        variant: Variant::default(),
-    };
+    let plain = llama(dim, layers, heads, vocab, seq, kind);
+    let config = ModelConfig { hidden, kv_heads, head_dim, ..plain };
     config.validate().map_err(|error| format!("its header is invalid: {error}"))?;
     if kind == RopeKind::Interleaved && size(23, "q_dim")? != config.q_dim() {
         return Err(format!(

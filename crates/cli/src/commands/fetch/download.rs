@@ -87,7 +87,7 @@ impl Fetcher {
         }
     }
 
-    /// `None` if the file does not have its checksum; what is here of it is then removed.
+    /// `None` if the checksum differs; the file is then deleted.
     fn attempt(&self, name: &str, path: &Path, part: &Path, had: u64) -> Result<Option<Got>, CommandError> {
         let mut url = format!("{}/{name}", self.base);
         let mut expected = Expected::default();
@@ -112,7 +112,7 @@ impl Fetcher {
                     receive(response.body_mut().as_reader(), name, (part, resumed), length)?;
                     return finish(path, part, &expected, resumed);
                 }
-                // Nothing follows what is here: it may be whole.
+                // The server has no bytes beyond ours: the file may be complete.
                 416 if had > 0 => {
                     if is_as_expected(path, &expected)? {
                         return Ok(Some(Got::Kept));

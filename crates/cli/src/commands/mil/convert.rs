@@ -147,7 +147,7 @@ pub fn run(ui: &Ui, args: &ConvertArgs) -> Result<(), CommandError> {
     })
 }
 
-/// What is not in the result.
+/// Names what the written file lacks of the source.
 fn tell(ui: &Ui, source: &Source, tree: &Tree<'_>, format: Format) {
     for lost in source.model.iter().flatten() {
         ui.say(format!("note: not kept: {lost}"));
@@ -188,7 +188,7 @@ fn weight_files(tree: &Tree<'_>, folder: &mut Folder) -> Result<BTreeSet<String>
     Ok(files)
 }
 
-/// Where each weight file goes, below the folder of the program: what is in `weights` stays, and the others go there.
+/// The target of each weight file, relative to the program's folder: files in `weights` keep their place, others move there.
 fn moved<'f>(files: impl Iterator<Item = &'f str> + Clone) -> Vec<String> {
     let inside = |path: &str| {
         let below = Path::new(path.strip_prefix(MODEL_PATH).unwrap_or(path));

@@ -4,24 +4,20 @@
 //! products and sums to odd, each by itself, and take subnormal numbers for 0, in factors, products and sums. Source: Arm
 //! Architecture Reference Manual for A-profile (DDI 0487), pseudocode `BFDotAdd`, `BFMulH`, `BFAdd` and `BFRound`.
 
-use super::format::{EXPONENT, PackFormat, all_finite};
+use super::format::{EXPONENT, PAIRS, PackFormat};
 #[cfg(test)]
-use super::{format::PlainLoops, x86_format};
+use super::format::{PlainLoops, halves};
 
 /// Two bf16 in a word.
 pub(crate) const BF16_PAIRS: PackFormat = PackFormat {
-    steps: |depth| depth.div_ceil(2),
-    grain: 2,
-    is_finite: |x, _| all_finite(x, [EXPONENT, EXPONENT >> 16]),
     #[cfg(test)]
     plain: PlainLoops {
-        run: 1,
-        word: x86_format::PAIRS.plain.word,
         product: |row, column, steps| {
             (0..steps).fold(0.0, |sum, step| dot_add(sum, halves(row(step)), halves(column(step))))
         },
-        is_exact: false,
+        ..PAIRS.plain
     },
+    ..PAIRS
 };
 
 /// The bits of `x` rounded to bf16, to nearest, ties to even; a subnormal number becomes 0, as the instructions take it.
@@ -32,12 +28,6 @@ pub(crate) fn bf16_bits(x: f32) -> u32 {
     let quiet_nan = magnitude >> 16 | 0x40;
     let finite_or_infinite = if magnitude < 0x0080_0000 { 0 } else { nearest };
     sign >> 16 | if magnitude > EXPONENT { quiet_nan } else { finite_or_infinite }
-}
-
-/// The two bf16 of a word.
-#[cfg(test)]
-fn halves(word: f32) -> [f32; 2] {
-    [word.to_bits() << 16, word.to_bits() & 0xFFFF_0000].map(f32::from_bits)
 }
 
 /// `sum + (x₀y₀ + x₁y₁)` as BFDOT and BFMMLA compute it: rounded to odd after each operation.

@@ -58,11 +58,44 @@ pub(crate) const SINGLE: PackFormat = PackFormat {
     },
 };
 
+/// Two bf16 in a word.
+pub(crate) const PAIRS: PackFormat = PackFormat {
+    steps: |depth| depth.div_ceil(2),
+    grain: 2,
+    is_finite: |x, _| all_finite(x, [EXPONENT, EXPONENT >> 16]),
+    #[cfg(test)]
+    plain: PlainLoops {
+        word: |elements, step, _| {
+            let bits = |k| bf16_bits(elements(k));
+            f32::from_bits(bits(2 * step) | bits(2 * step + 1) << 16)
+        },
+        product: |row, column, steps| {
+            (0..steps).fold(0.0, |sum, step| {
+                let ([x0, x1], [y0, y1]) = (halves(row(step)), halves(column(step)));
+                x0.mul_add(y0, x1.mul_add(y1, sum))
+            })
+        },
+        ..SINGLE.plain
+    },
+};
+
+/// The bits of `x` rounded to bf16; the instructions take a subnormal number for 0.
+#[cfg(test)]
+pub(super) fn bf16_bits(x: f32) -> u32 {
+    u32::from(half::bf16::from_f32(if x.is_subnormal() { 0f32.copysign(x) } else { x }).to_bits())
+}
+
+/// The two bf16 of a word.
+#[cfg(test)]
+pub(super) fn halves(word: f32) -> [f32; 2] {
+    [word.to_bits() << 16, word.to_bits() & 0xFFFF_0000].map(f32::from_bits)
+}
+
 /// The exponent of an f32, all ones where the number is not finite.
 pub(super) const EXPONENT: u32 = 0x7F80_0000;
 
 /// Whether no word has all bits of one of these exponents set.
-pub(super) fn all_finite(words: &[f32], exponents: [u32; 2]) -> bool {
+fn all_finite(words: &[f32], exponents: [u32; 2]) -> bool {
     crate::simd::vectorised(
         #[inline(always)]
         || {

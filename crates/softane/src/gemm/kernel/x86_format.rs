@@ -1,8 +1,8 @@
 //! The layouts of the kernels with AVX-512 and tiles for other factors than f32.
 
+use super::format::{PAIRS, PackFormat, SINGLE};
 #[cfg(test)]
-use super::format::PlainLoops;
-use super::format::{EXPONENT, PackFormat, SINGLE, all_finite};
+use super::format::{PlainLoops, bf16_bits};
 
 /// One number in a word, rounded to bf16 and written as f32.
 pub(crate) const ROUNDED: PackFormat = PackFormat {
@@ -12,29 +12,6 @@ pub(crate) const ROUNDED: PackFormat = PackFormat {
         ..SINGLE.plain
     },
     ..SINGLE
-};
-
-/// Two bf16 in a word.
-pub(crate) const PAIRS: PackFormat = PackFormat {
-    steps: |depth| depth.div_ceil(2),
-    grain: 2,
-    is_finite: |x, _| all_finite(x, [EXPONENT, EXPONENT >> 16]),
-    #[cfg(test)]
-    plain: PlainLoops {
-        run: 1,
-        word: |elements, step, _| {
-            let bits = |k| bf16_bits(elements(k));
-            f32::from_bits(bits(2 * step) | bits(2 * step + 1) << 16)
-        },
-        product: |row, column, steps| {
-            let halves = |x: f32| [x.to_bits() << 16, x.to_bits() & 0xFFFF_0000].map(f32::from_bits);
-            (0..steps).fold(0.0, |sum, step| {
-                let ([x0, x1], [y0, y1]) = (halves(row(step)), halves(column(step)));
-                x0.mul_add(y0, x1.mul_add(y1, sum))
-            })
-        },
-        is_exact: false,
-    },
 };
 
 /// Pairs of bf16 for the tile unit, the right side: 32 elements are one step of the instruction.
@@ -116,12 +93,6 @@ fn tile_product(
         words.flat_map(|word| [word as u16, (word >> 16) as u16]).collect()
     };
     fake_amx::twin::dot_bf16(sum, &halves(row), &halves(column))
-}
-
-/// The bits of `x` rounded to bf16; the instructions take a subnormal number for 0.
-#[cfg(test)]
-fn bf16_bits(x: f32) -> u32 {
-    u32::from(half::bf16::from_f32(if x.is_subnormal() { 0f32.copysign(x) } else { x }).to_bits())
 }
 
 /// Two 16-bit integers per word; after each [`SCALED_BLOCK`] elements, and at the end, their scale as an f32.
@@ -224,7 +195,7 @@ mod tests {
 
     #[test]
     fn steps_add_up_where_a_depth_is_cut() {
-        for (i, format) in [SINGLE, ROUNDED, PAIRS, SCALED, PAIR_RUNS, SPLIT].iter().enumerate() {
+        for (i, format) in [SINGLE, ROUNDED, PAIRS, SCALED, PAIR_RUNS, SPLIT, SPLIT_RUNS].iter().enumerate() {
             for (cut, depth) in [(128, 160), (128, 129), (256, 300), (1024, 2048)] {
                 let steps = format.steps;
                 assert_eq!(steps(cut) + steps(depth - cut), steps(depth), "format {i}, {depth}");

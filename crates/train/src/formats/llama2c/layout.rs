@@ -6,7 +6,7 @@
 //! i32 with the numbers of a group, zeros up to 256 bytes; norms as f32, then matrices, f32 or each as signed bytes followed by
 //! an f32 scale for each group. Source: karpathy/llama2.c `export.py`.
 
-use crate::config::{ModelConfig, ParamKind, ParamSpec, Rope, RopeKind, Task, Variant};
+use crate::config::{ModelConfig, ParamKind, ParamSpec, RopeKind, llama};
 
 /// Bytes of a header of version 0.
 pub const SHORT: usize = 28;
@@ -181,22 +181,8 @@ fn config(header: [i32; 7], tied: bool) -> Result<ModelConfig, String> {
         }
     }
     let [dim, hidden, layers, heads, kv_heads, vocab, seq] = header.map(|word| word.unsigned_abs() as usize);
-    let config = ModelConfig {
-        dim,
-        hidden,
-        layers,
-        heads,
-        kv_heads,
-        head_dim: dim / heads,
-        vocab,
-        seq,
-        rms_eps: 1e-5,
-        rope: Rope { kind: RopeKind::Interleaved, theta: 10_000.0 },
-        qk_norm: false,
-        tied,
-        task: Task::Language,
-        variant: Variant::default(),
-    };
+    let plain = llama(dim, layers, heads, vocab, seq, RopeKind::Interleaved);
+    let config = ModelConfig { hidden, kv_heads, tied, ..plain };
     config.validate().map_err(|error| format!("its header is invalid: {error}"))?;
     Ok(config)
 }

@@ -2,8 +2,9 @@
 //! slow, factors are rounded to bf16 and multiplied in f32.
 #![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
+use super::super::format::PAIRS;
 use super::super::record::{Lhs, MicroKernel, RowMajor, Tile};
-use super::super::x86_format::{PAIRS, ROUNDED};
+use super::super::x86_format::ROUNDED;
 use super::avx512::AVX512_F32;
 use super::pack;
 use super::tile512::{COLS, Left, ROW_STRIDE, ROWS, Sums, operands, prefetch, store};

@@ -4,7 +4,7 @@
 use super::super::super::record::{Blocks, Lhs, MicroKernel};
 use super::super::super::x86_format::{SPLIT, SPLIT_RUNS};
 use super::pack::pack;
-use super::tiles::{K, TILES, operands};
+use super::tiles::{K, TILES, add_steps, operands};
 use crate::numerics::MatmulPrecision;
 use std::arch::asm;
 
@@ -37,49 +37,27 @@ fn run(depth: usize, lhs: Lhs<'_>, rhs: &[f32], tile: &mut [f32]) {
     // checked: on the left high terms of 32 rows, 64 bytes each, then low ones; on the right high terms of 16 pairs of
     // rows, 128 bytes each, then low ones. The tile has 32 rows of 128 bytes.
     unsafe {
-        asm!(
-            "tileloadd tmm0, [{c} + {wide}]",
-            "tileloadd tmm1, [{c} + {wide} + 64]",
-            "tileloadd tmm2, [{c} + {wide} + 2048]",
-            "tileloadd tmm3, [{c} + {wide} + 2112]",
-            "2:",
-            "tileloadd tmm4, [{a} + {near}]",
-            "tileloadd tmm6, [{b} + {wide} + 2048]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{b} + {wide} + 2112]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloadd tmm5, [{a} + {near} + 1024]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "tileloadd tmm6, [{b} + {wide}]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{b} + {wide} + 64]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "tileloadd tmm4, [{a} + {near} + 2048]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloadd tmm5, [{a} + {near} + 3072]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {a}, 4096",
-            "add {b}, 4096",
-            "dec {steps}",
-            "jnz 2b",
-            "tilestored [{c} + {wide}], tmm0",
-            "tilestored [{c} + {wide} + 64], tmm1",
-            "tilestored [{c} + {wide} + 2048], tmm2",
-            "tilestored [{c} + {wide} + 2112], tmm3",
-            a = inout(reg) left => _,
-            b = inout(reg) right => _,
-            c = in(reg) tile.as_mut_ptr(),
-            steps = inout(reg) steps => _,
-            near = in(reg) 64usize,
-            wide = in(reg) 128usize,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack),
+        add_steps!(steps of 4096 bytes, left, right, tile:
+            "tileloadd tmm4, [{a} + {near}]"
+            "tileloadd tmm6, [{b} + {wide} + 2048]"
+            "tdpbf16ps tmm0, tmm4, tmm6"
+            "tileloadd tmm7, [{b} + {wide} + 2112]"
+            "tdpbf16ps tmm1, tmm4, tmm7"
+            "tileloadd tmm5, [{a} + {near} + 1024]"
+            "tdpbf16ps tmm2, tmm5, tmm6"
+            "tdpbf16ps tmm3, tmm5, tmm7"
+            "tileloadd tmm6, [{b} + {wide}]"
+            "tdpbf16ps tmm0, tmm4, tmm6"
+            "tileloadd tmm7, [{b} + {wide} + 64]"
+            "tdpbf16ps tmm1, tmm4, tmm7"
+            "tdpbf16ps tmm2, tmm5, tmm6"
+            "tdpbf16ps tmm3, tmm5, tmm7"
+            "tileloadd tmm4, [{a} + {near} + 2048]"
+            "tdpbf16ps tmm0, tmm4, tmm6"
+            "tdpbf16ps tmm1, tmm4, tmm7"
+            "tileloadd tmm5, [{a} + {near} + 3072]"
+            "tdpbf16ps tmm2, tmm5, tmm6"
+            "tdpbf16ps tmm3, tmm5, tmm7"
         );
     }
 }

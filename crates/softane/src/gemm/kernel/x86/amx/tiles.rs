@@ -76,6 +76,40 @@ fn release() {
     }
 }
 
+/// The assembly of both kernels: adds to the 32 × 32 sums at `$tile`, in tiles 0 to 3, what the lines of a step add, `$steps`
+/// times; a step moves on by `$bytes` bytes of either panel, `{a}` and `{b}`. `{near}` and `{wide}` are the bytes of a row on
+/// the left and on the right.
+macro_rules! add_steps {
+    ($steps:ident of $bytes:literal bytes, $left:ident, $right:ident, $tile:ident: $($line:literal)+) => {
+        asm!(
+            "tileloadd tmm0, [{c} + {wide}]",
+            "tileloadd tmm1, [{c} + {wide} + 64]",
+            "tileloadd tmm2, [{c} + {wide} + 2048]",
+            "tileloadd tmm3, [{c} + {wide} + 2112]",
+            "2:",
+            $($line,)+
+            concat!("add {a}, ", $bytes),
+            concat!("add {b}, ", $bytes),
+            "dec {steps}",
+            "jnz 2b",
+            "tilestored [{c} + {wide}], tmm0",
+            "tilestored [{c} + {wide} + 64], tmm1",
+            "tilestored [{c} + {wide} + 2048], tmm2",
+            "tilestored [{c} + {wide} + 2112], tmm3",
+            a = inout(reg) $left => _,
+            b = inout(reg) $right => _,
+            c = in(reg) $tile.as_mut_ptr(),
+            steps = inout(reg) $steps => _,
+            near = in(reg) 64usize,
+            wide = in(reg) 128usize,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        )
+    };
+}
+pub(super) use add_steps;
+
 /// The operands as pointers to `words` words of each panel, and the tile.
 ///
 /// # Panics
