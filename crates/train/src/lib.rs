@@ -4,6 +4,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod decode;
 pub mod demand;
 pub mod error;
 pub mod evaluate;

@@ -19,7 +19,7 @@ pub use region::{PackError, SurfaceRegion};
 
 use mil::{Builder, Data, Program, Tensor, TensorType, ValueId, Var, Verified};
 use product::RuntimeWeights;
-use sides::{PackedSide, SurfaceLayout, side};
+use sides::{PackedSide, SurfaceLayout, apart, side};
 use std::collections::HashMap;
 use whole::Whole;
 
@@ -65,7 +65,7 @@ pub fn pack(program: &Verified<Program>, width: usize) -> Result<Packed, PackErr
 /// # Errors
 /// As [`pack`].
 pub fn pack_separately(program: &Verified<Program>, width: usize) -> Result<Packed, PackError> {
-    packed(program, width, &|_| false, true)
+    packed(program, width, &|_| false, Inputs::Separate)
 }
 
 /// Like [`pack`], with parameters that are weights: they share the surface with the others, which is wider.
@@ -80,24 +80,50 @@ pub fn pack_with_weights(
     width: usize,
     is_weight: &dyn Fn(ValueId) -> bool,
 ) -> Result<Packed, PackError> {
-    packed(program, width, is_weight, false)
+    packed(program, width, is_weight, Inputs::Packed)
+}
+
+/// Like [`pack_separately`], with weights among the parameters as in [`pack_with_weights`]; each parameter's surface has the
+/// width of its own last axis. Programs of different widths can then share surfaces of weights.
+///
+/// # Errors
+/// `Weight`, as [`pack_with_weights`]; otherwise as [`pack`].
+pub fn pack_apart(
+    program: &Verified<Program>,
+    width: usize,
+    is_weight: &dyn Fn(ValueId) -> bool,
+) -> Result<Packed, PackError> {
+    packed(program, width, is_weight, Inputs::Apart)
+}
+
+/// How parameters are placed on surfaces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inputs {
+    /// All on one.
+    Packed,
+    /// One each, all of one width.
+    Separate,
+    /// One each, of their own widths.
+    Apart,
 }
 
 fn packed(
     program: &Verified<Program>,
     width: usize,
     is_weight: &dyn Fn(ValueId) -> bool,
-    separate: bool,
+    placed: Inputs,
 ) -> Result<Packed, PackError> {
     let function = program.entry();
     if function.outputs.is_empty() || function.inputs.is_empty() {
         return Err(PackError::Nothing);
     }
     let mut weights = RuntimeWeights::new(function, is_weight)?;
-    let mut inputs = side(function, &function.inputs, width, &weights)?;
-    if separate {
-        inputs.separate();
-    }
+    let separate = placed != Inputs::Packed;
+    let inputs = match placed {
+        Inputs::Packed => side(function, &function.inputs, width, &weights)?,
+        Inputs::Separate => side(function, &function.inputs, width, &weights)?.separate(),
+        Inputs::Apart => apart(function, &function.inputs, &weights)?,
+    };
     let outputs = side(function, &function.outputs, width, &weights)?;
 
     let builder = Builder::new(&function.name, function.opset);

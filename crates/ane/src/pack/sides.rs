@@ -27,14 +27,30 @@ pub(super) struct PackedSide {
 
 impl PackedSide {
     /// Gives each value its own surface.
-    pub fn separate(&mut self) {
-        let Some(dtype) = self.types.first().map(|ty| ty.dtype) else { return };
+    pub fn separate(mut self) -> PackedSide {
+        let Some(dtype) = self.types.first().map(|ty| ty.dtype) else { return self };
         let own = |(i, (slot, _)): (usize, &mut (SurfaceRegion, SurfaceLayout))| {
             (slot.surface, slot.channel, slot.column) = (i, 0, 0);
             TensorType::new(dtype, [1, slot.channels, 1, slot.columns])
         };
         self.types = self.slots.iter_mut().enumerate().map(own).collect();
+        self
     }
+}
+
+/// Gives each of `values` of `function` its own surface, as wide as its last axis.
+pub(super) fn apart(
+    function: &Function,
+    values: &[ValueId],
+    weights: &RuntimeWeights<'_>,
+) -> Result<PackedSide, PackError> {
+    let Some(dtype) = values.first().map(|&v| function.ty(v).dtype) else { return Err(PackError::Nothing) };
+    let mut slots = Vec::new();
+    for &v in values {
+        let width = function.ty(v).shape.last().copied().unwrap_or(1);
+        slots.push(slot(function, v, width, weights)?);
+    }
+    Ok(PackedSide { slots, types: vec![TensorType::new(dtype, [1])] }.separate())
 }
 
 /// Places each of `values` of `function`: stacked, or, if there are weights, in blocks.
@@ -47,27 +63,11 @@ pub(super) fn side(
     let dtype = function.ty(values[0]).dtype;
     let mut slots = Vec::new();
     for &v in values {
-        let value = function.value(v);
-        let (name, ty) = (value.name.clone(), value.ty.clone());
+        let (name, ty) = (&function.value(v).name, function.ty(v));
         if ty.dtype != dtype {
-            return Err(PackError::ElementType { name, ty, want: dtype });
+            return Err(PackError::ElementType { name: name.clone(), ty: ty.clone(), want: dtype });
         }
-        let layout = match (weights.of(v), &*ty.shape) {
-            (Some(form), _) => SurfaceLayout::Weight(form),
-            (None, [1, _, 1, w]) if *w == width => SurfaceLayout::Straight,
-            (None, [.., w]) if *w == width => SurfaceLayout::Flat,
-            (None, [1, _, w, _]) if *w == width => SurfaceLayout::Turned,
-            _ => return Err(PackError::NoWidth { name, ty, width }),
-        };
-        let (channels, columns) = match layout {
-            SurfaceLayout::Weight(WeightForm::Matrix { rows, columns, .. }) => (rows, columns),
-            SurfaceLayout::Weight(WeightForm::Vector { rows }) => (rows, 1),
-            _ => (ty.elements() / width, width),
-        };
-        slots.push((
-            SurfaceRegion { name, surface: 0, channel: 0, channels, column: 0, columns, transposed: false },
-            layout,
-        ));
+        slots.push(slot(function, v, width, weights)?);
     }
     if !slots.iter().any(|(_, layout)| matches!(layout, SurfaceLayout::Weight(_))) {
         let mut channel = 0;
@@ -94,6 +94,31 @@ pub(super) fn side(
         }
     }
     Ok(PackedSide { slots, types: vec![TensorType::new(dtype, [1, layout.channels, 1, layout.width])] })
+}
+
+/// The size and the layout of `v` on a surface of this width, in its corner.
+fn slot(
+    function: &Function,
+    v: ValueId,
+    width: usize,
+    weights: &RuntimeWeights<'_>,
+) -> Result<(SurfaceRegion, SurfaceLayout), PackError> {
+    let (name, ty) = (function.value(v).name.clone(), function.ty(v));
+    let layout = match (weights.of(v), &*ty.shape) {
+        (Some(form), _) => SurfaceLayout::Weight(form),
+        (None, [1, _, 1, w]) if *w == width => SurfaceLayout::Straight,
+        (None, [.., w]) if *w == width => SurfaceLayout::Flat,
+        (None, [1, _, w, _]) if *w == width => SurfaceLayout::Turned,
+        _ => return Err(PackError::NoWidth { name, ty: ty.clone(), width }),
+    };
+    let (channels, columns) = match layout {
+        SurfaceLayout::Weight(WeightForm::Matrix { rows, columns, .. }) => (rows, columns),
+        SurfaceLayout::Weight(WeightForm::Vector { rows }) => (rows, 1),
+        _ => (ty.elements() / width, width),
+    };
+    let region =
+        SurfaceRegion { name, surface: 0, channel: 0, channels, column: 0, columns, transposed: false };
+    Ok((region, layout))
 }
 
 fn too_large(function: &Function, values: &[ValueId], weights: &RuntimeWeights<'_>) -> PackError {

@@ -31,7 +31,12 @@ impl<'b> Statement<'b> {
 
         self.b.enter("down");
         let w2 = self.weight("w2", ParamKind::W2, [d, f, 1, 1]);
-        self.biased(gate.conv1x1(w2, 1), bias, "b2", ParamKind::B2).named("ffn")
+        let ffn = self.biased(gate.conv1x1(w2, 1), bias, "b2", ParamKind::B2).named("ffn");
+        if !self.cfg.variant.family.has_post_norms() {
+            return ffn;
+        }
+        self.b.enter("post_norm2");
+        self.norm(ffn.named("down_proj"), "rms_ffn", ParamKind::PostFeedForwardNorm).named("ffn")
     }
 }
 

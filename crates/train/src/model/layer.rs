@@ -2,7 +2,7 @@
 
 use super::ModelError;
 use super::precision::Precision;
-use super::statement::{NormSite, Statement};
+use super::statement::{NormSite, Span, Statement};
 use crate::config::{LayerKind, ModelConfig, ParamKind};
 use mil::grad::{Joint, backward};
 use mil::{Builder, Opset, ValueId};
@@ -76,28 +76,12 @@ impl Layer {
     pub fn of_kind(cfg: &ModelConfig, kind: LayerKind, precision: Precision) -> Result<Layer, ModelError> {
         let builder = Builder::new("layer", Opset::Ios18);
         let (d, s) = (cfg.dim, cfg.seq);
-        let mut l = Statement {
-            b: &builder,
-            cfg,
-            kind,
-            dtype: precision.dtype(),
-            weights: BTreeMap::new(),
-            norms: Vec::new(),
-            biases: Vec::new(),
-        };
+        let mut l = Statement::new(&builder, cfg, (kind, Span::Whole(s)), precision.dtype());
         let x = l.input("x", [1, d, 1, s]); //                                 [1, D, 1, S]
-        let mut o = l.attention(x);
-        if cfg.variant.family.has_post_norms() {
-            builder.enter("post_norm1");
-            o = l.norm(o.named("o_proj"), "rms_o", ParamKind::PostAttentionNorm).named("o");
-        }
+        let o = l.attention(x);
         builder.enter("residual1");
         let x2 = (x + o).named("x2");
-        let mut ffn = l.feed_forward(x2);
-        if cfg.variant.family.has_post_norms() {
-            builder.enter("post_norm2");
-            ffn = l.norm(ffn.named("down_proj"), "rms_ffn", ParamKind::PostFeedForwardNorm).named("ffn");
-        }
+        let ffn = l.feed_forward(x2);
         builder.enter("residual2");
         let y = (x2 + ffn).named("y");
         let (weights, mut norms, biases) = (l.weights, l.norms, l.biases);

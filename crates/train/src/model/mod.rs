@@ -1,6 +1,7 @@
 //! The model as programs: the forward program of a layer, its derived gradient, and both cut into kernels by a plan.
 
 mod attention;
+mod decoding;
 mod error;
 mod feed_forward;
 mod kernels;
@@ -11,6 +12,9 @@ mod plan;
 mod precision;
 mod statement;
 
+pub use attention::RopeRows;
+pub(crate) use attention::masked;
+pub use decoding::{DecodePart, DecodeSpec};
 pub use error::ModelError;
 pub use kernels::{Binding, ConstWeight, InputWeight, KernelSpec, LayerKernels};
 pub use ladder::{LADDER, Rung, Start};

@@ -27,7 +27,7 @@ impl<'b> Statement<'b> {
 
     /// RMSNorm over each head of `[1, heads·E, 1, S]`.
     pub(super) fn head_norm(&mut self, x: Var<'b>, name: &str, kind: ParamKind, heads: usize) -> Var<'b> {
-        let (e, s) = (self.cfg.head_dim, self.cfg.seq);
+        let (e, s) = (self.cfg.head_dim, self.span.queries());
         let w = self.weight(name, kind, [1, 1, e, 1]);
         let z = x.reshape(&[1, heads, e, s]); //                               [1, heads, E, S]
         let y = (self.rms_normed(z, name, heads) * self.factor(w)).reshape(&[1, heads * e, 1, s]);

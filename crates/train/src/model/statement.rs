@@ -20,10 +20,43 @@ pub struct NormSite {
     pub past: Option<ValueId>,
 }
 
+/// The positions of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Span {
+    /// A whole window of that many positions, from the first one on: masks and tables of RoPE are constants.
+    Whole(usize),
+    /// Any positions: masks and rows of the tables are inputs, and so are the keys and values of all positions that are seen.
+    Any {
+        /// Columns of queries.
+        queries: usize,
+        /// Columns of keys and values.
+        keys: usize,
+    },
+}
+
+impl Span {
+    /// Columns of queries, which are those of activations.
+    pub fn queries(self) -> usize {
+        match self {
+            Span::Whole(seq) => seq,
+            Span::Any { queries, .. } => queries,
+        }
+    }
+
+    /// Columns of keys and values.
+    pub fn keys(self) -> usize {
+        match self {
+            Span::Whole(seq) => seq,
+            Span::Any { keys, .. } => keys,
+        }
+    }
+}
+
 /// The program under construction.
 pub(super) struct Statement<'b> {
     pub(super) b: &'b Builder,
     pub(super) cfg: &'b ModelConfig,
+    pub(super) span: Span,
     pub(super) kind: LayerKind,
     pub(super) dtype: DType,
     pub(super) weights: BTreeMap<ValueId, ParamKind>,
@@ -33,6 +66,16 @@ pub(super) struct Statement<'b> {
 }
 
 impl<'b> Statement<'b> {
+    pub(super) fn new(
+        b: &'b Builder,
+        cfg: &'b ModelConfig,
+        (kind, span): (LayerKind, Span),
+        dtype: DType,
+    ) -> Statement<'b> {
+        let (weights, norms, biases) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Statement { b, cfg, span, kind, dtype, weights, norms, biases }
+    }
+
     pub(super) fn input<const N: usize>(&self, name: &str, shape: [usize; N]) -> Var<'b> {
         self.b.input(name, TensorType::new(self.dtype, shape))
     }

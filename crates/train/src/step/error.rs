@@ -30,6 +30,8 @@ pub enum StepError {
     Weights { want: usize, got: usize },
     #[error("the model was compiled for windows of {want} values, one of {got} is given")]
     Window { want: usize, got: usize },
+    #[error("{got} tokens do not fit into the {want} positions of the model's window")]
+    Context { want: usize, got: usize },
     #[error("the schedule is for {want} windows, {got} are given")]
     Windows { want: usize, got: usize },
     #[error("the kernels of this model are {programs} programs, and this process may compile {left}")]

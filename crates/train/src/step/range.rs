@@ -11,7 +11,7 @@ use rayon::prelude::*;
 const LARGEST_RESIDUAL: f32 = 1e18;
 
 /// The number of elements that are NaN or larger than `limit` in magnitude, and the largest magnitude of the others.
-fn survey(elements: Elements<'_>, limit: f32) -> (usize, f32) {
+pub(crate) fn survey(elements: Elements<'_>, limit: f32) -> (usize, f32) {
     let one = |x: f32| if x.abs() <= limit { (0, x.abs()) } else { (1, 0.0) };
     let join = |a: (usize, f32), b: (usize, f32)| (a.0 + b.0, a.1.max(b.1));
     match elements {
