@@ -55,7 +55,7 @@ fn session(model: &Model, precision: Precision, threads: usize) -> Session {
 fn long_session(model: &Model, seq: usize, precision: Precision, threads: usize) -> Session {
     let pool = Pool::new(threads).expect("threads");
     let device = ane::open(DeviceKind::Soft, SoftOptions { pool: pool.clone() }).expect("an engine");
-    Session::new(&config(model, seq), &model.params, device, pool, precision).expect("a session")
+    Session::new(&config(model, seq), &model.params, device, pool, (precision, false)).expect("a session")
 }
 
 fn prompt(vocab: usize) -> Vec<u32> {

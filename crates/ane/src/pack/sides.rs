@@ -38,7 +38,8 @@ impl PackedSide {
     }
 }
 
-/// Gives each of `values` of `function` its own surface, as wide as its last axis.
+/// Gives each of `values` of `function` its own surface, as wide as its last axis; that of a weight is a multiple of what
+/// engines take.
 pub(super) fn apart(
     function: &Function,
     values: &[ValueId],
@@ -50,7 +51,18 @@ pub(super) fn apart(
         let width = function.ty(v).shape.last().copied().unwrap_or(1);
         slots.push(slot(function, v, width, weights)?);
     }
-    Ok(PackedSide { slots, types: vec![TensorType::new(dtype, [1])] }.separate())
+    // A weight's rows may be shorter than those of surfaces.
+    let multiple = facts::LAST_AXIS_MULTIPLE.value;
+    let own = |(i, (slot, layout)): (usize, &mut (SurfaceRegion, SurfaceLayout))| {
+        slot.surface = i;
+        let width = match layout {
+            SurfaceLayout::Weight(_) => slot.columns.next_multiple_of(multiple),
+            _ => slot.columns,
+        };
+        TensorType::new(dtype, [1, slot.channels, 1, width])
+    };
+    let types = slots.iter_mut().enumerate().map(own).collect();
+    Ok(PackedSide { slots, types })
 }
 
 /// Places each of `values` of `function`: stacked, or, if there are weights, in blocks.

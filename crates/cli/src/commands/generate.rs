@@ -1,27 +1,32 @@
 //! `backpropane generate`.
 
-use super::engine::{ModelArgs, not_negative, positive, share};
+use super::engine::{ModelArgs, positive};
+use super::sampling::SamplingArgs;
 use crate::error::CommandError;
 use crate::ladder::Ladder;
-use crate::output::model_help;
+use crate::output::{model_help, print_json};
 use crate::ui::Ui;
 use crate::units;
+use serde::Serialize;
 use std::borrow::Cow;
-use std::io::{self, IsTerminal, StdoutLock, Write};
-use std::path::PathBuf;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use train::generate::{self, GenerateOptions, OpenOptions};
+use std::io::{self, IsTerminal, Read, StdoutLock, Write};
+use std::path::{Path, PathBuf};
+use train::error::TrainError;
+use train::generate::{self, Completion, Context, Finish, OpenOptions};
 
 /// Continue a text with a trained model
 ///
-/// The prompt and its continuation are streamed to stdout.
+/// The prompt and its continuation are streamed to stdout, whole characters at a time. The text ends at a token that ends texts, before a
+/// `--stop` string, after `--tokens` tokens, or with the model's window.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   backpropane generate --model runs/shakespeare --prompt \"Romeo.\"
   backpropane generate --model runs/shakespeare --prompt \"To be\" --tokens 50 --temperature 0
   backpropane generate --model runs/stories --prompt \"Once upon a time\" --seed 7 > story.txt
-  backpropane generate --model stories15M.bin --tokenizer tokenizer.bin --prompt \"Once\"")]
+  backpropane generate --model stories15M.bin --tokenizer tokenizer.bin --prompt \"Once\"
+  backpropane generate --model SmolLM2-135M.gguf --prompt-file question.txt --stop \"\\n\\n\" --min-p 0.1
+  backpropane generate --model SmolLM2-135M.gguf --prompt - --n 3 --json < question.txt")]
 pub struct GenerateArgs {
     #[arg(long, value_name = "DIR|FILE",
         help = model_help("The folder of a run or model (config.json, model.safetensors and a tokenizer)"))]
@@ -31,60 +36,139 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
 
-    /// The text to continue; may be empty
-    #[arg(long, value_name = "TEXT")]
-    prompt: String,
+    /// The text to continue; may be empty; `-` reads it from stdin
+    #[arg(
+        long,
+        value_name = "TEXT",
+        required_unless_present = "prompt_file",
+        conflicts_with = "prompt_file"
+    )]
+    prompt: Option<String>,
 
-    /// Tokens to generate
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = positive::<usize>)]
-    tokens: usize,
+    /// Read the text to continue from a file
+    #[arg(long, value_name = "FILE")]
+    prompt_file: Option<PathBuf>,
 
-    /// Sampling temperature: 0 always takes the likeliest token, 1 samples from the model's probabilities
-    #[arg(long, value_name = "F", default_value_t = 0.8, value_parser = not_negative::<f64>)]
-    temperature: f64,
+    /// Tokens to generate [default: 200, or fewer where the model's window ends]
+    #[arg(long, value_name = "N", value_parser = positive::<usize>)]
+    tokens: Option<usize>,
 
-    /// Sample from the fewest likeliest tokens whose probabilities reach this sum
-    #[arg(long, value_name = "F", default_value_t = 0.95, value_parser = share)]
-    top_p: f64,
+    /// Forget the older half of the tokens when the model's window is full, and go on
+    #[arg(long)]
+    slide: bool,
 
-    /// Seed of the sampling [default: another one each time]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    /// Texts to generate; each has the seed after that of the one before
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive::<usize>)]
+    n: usize,
+
+    #[command(flatten)]
+    sampling: SamplingArgs,
+
+    /// Print one JSON object: prompt_tokens, and for each text its seed, text, ids, logprobs, finish and times
+    #[arg(long)]
+    json: bool,
 
     #[command(flatten)]
     on: ModelArgs,
 }
 
 pub fn run(ui: &Ui, args: &GenerateArgs) -> Result<(), CommandError> {
-    let seed = args.seed.unwrap_or_else(from_clock);
     let ladder = Ladder::here();
+    let prompt = prompt(args)?;
     let on = OpenOptions {
         threads: args.on.engine.threads,
         device: args.on.device(),
         start: args.on.start(ladder.known()),
         storage: args.on.storage(),
-        tokens: args.tokens,
+        context: Context::Prompt { tokens: args.tokens, slides: args.slide },
     };
-    let generator =
-        generate::open(&args.model, args.tokenizer.as_deref(), &args.prompt, &on, &mut |event| {
-            ladder.report(ui, event);
-        })?;
-    let options =
-        GenerateOptions { tokens: args.tokens, temperature: args.temperature, top_p: args.top_p, seed };
-    let began = Instant::now();
-    let mut stream = Stream::stdout(ui);
-    stream.write(&args.prompt);
-    let count = generator.generate(&args.prompt, &options, &mut |piece| stream.write(piece))?;
-    stream.end()?;
-    let seconds = began.elapsed().as_secs_f64();
-    let speed = count as f64 / seconds.max(1e-9);
-    ui.aside(format!("{} at {}/s, --seed {seed}", units::plural(count, "token"), units::count(speed)));
-    Ok(())
+    let mut writer = generate::open(&args.model, args.tokenizer.as_deref(), &prompt, &on, &mut |event| {
+        ladder.report(ui, event);
+    })?;
+    let mut options = args.sampling.options(writer.tokens);
+    let mut texts = Vec::new();
+    for i in 0..args.n {
+        if i > 0 {
+            options.sampling.seed = options.sampling.seed.wrapping_add(1);
+        }
+        let seed = options.sampling.seed;
+        if args.json {
+            let done = writer.generate(&options, &mut |_| true)?;
+            texts.push(Text::new(seed, &done));
+            continue;
+        }
+        let mut stream = Stream::stdout(ui);
+        if i > 0 {
+            stream.write("\n");
+        }
+        stream.write(&prompt);
+        let done = writer.generate(&options, &mut |piece| stream.write(piece))?;
+        stream.end()?;
+        let (count, speed) = (units::plural(done.tokens.len(), "token"), units::count(done.speed()));
+        ui.aside(format!("{count} at {speed}/s, --seed {seed}"));
+        if done.finish == Finish::Window
+            || args.tokens.is_none() && done.tokens.len() == writer.tokens && writer.tokens < 200
+        {
+            ui.aside("the model's window ends here; --slide goes on".to_owned());
+        }
+    }
+    match args.json {
+        true => print_json(ui, &Texts { prompt_tokens: writer.prompt.len(), texts }),
+        false => Ok(()),
+    }
 }
 
-/// A seed from the clock, short enough to type.
-fn from_clock() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_micros() as u64 % 1_000_000)
+/// The prompt, from the flag, a file, or stdin.
+fn prompt(args: &GenerateArgs) -> Result<String, CommandError> {
+    let unread = |path: &Path, source| {
+        CommandError::from(TrainError::Io { doing: "read", path: path.to_owned(), source })
+    };
+    match (&args.prompt, &args.prompt_file) {
+        (Some(dash), _) if dash == "-" => {
+            let mut text = String::new();
+            io::stdin().read_to_string(&mut text).map_err(|e| unread(Path::new("stdin"), e))?;
+            Ok(text)
+        }
+        (Some(text), _) => Ok(text.clone()),
+        (None, Some(path)) => std::fs::read_to_string(path).map_err(|e| unread(path, e)),
+        (None, None) => Ok(String::new()),
+    }
+}
+
+/// The result of `--json`.
+#[derive(Serialize)]
+struct Texts {
+    prompt_tokens: usize,
+    texts: Vec<Text>,
+}
+
+#[derive(Serialize)]
+struct Text {
+    seed: u64,
+    text: String,
+    ids: Vec<u32>,
+    logprobs: Vec<f64>,
+    /// `stop` or `length`.
+    finish: &'static str,
+    /// The token that ended the text, if one did.
+    end_id: Option<u32>,
+    seconds_to_first: f64,
+    tokens_per_second: f64,
+}
+
+impl Text {
+    fn new(seed: u64, done: &Completion) -> Text {
+        Text {
+            seed,
+            text: done.text.clone(),
+            ids: done.tokens.iter().map(|t| t.token).collect(),
+            logprobs: done.tokens.iter().map(|t| t.logprob).collect(),
+            finish: done.finish.reason(),
+            end_id: if let Finish::End(id) = done.finish { Some(id) } else { None },
+            seconds_to_first: done.first.as_secs_f64(),
+            tokens_per_second: done.speed(),
+        }
+    }
 }
 
 /// Streams text to an output until the reader closes it.

@@ -13,6 +13,7 @@ mod info;
 mod kernels;
 mod mil;
 mod probe;
+mod sampling;
 mod train;
 
 use crate::error::CommandError;

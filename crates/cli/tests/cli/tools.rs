@@ -36,7 +36,9 @@ fn generation_ends_quietly_when_nobody_reads() {
     let place = trained();
     let mut child = Command::new(binary())
         // Without a seed, one run in a hundred ends before it has written four letters.
-        .args(["generate", "--model", "run", "--prompt", "to", "--tokens", "100000", "--seed", "1"])
+        .args([
+            "generate", "--model", "run", "--prompt", "to", "--tokens", "100000", "--slide", "--seed", "1",
+        ])
         .current_dir(place.path(""))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

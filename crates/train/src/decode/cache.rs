@@ -5,7 +5,7 @@ use crate::step::StepError;
 use ane::{Surface, SurfaceBlock};
 
 /// The fewest positions that there is room for.
-const SMALLEST: usize = 128;
+pub(super) const SMALLEST: usize = 128;
 
 /// A conversation: its tokens, and their keys and values in each layer.
 #[derive(Debug, Default)]

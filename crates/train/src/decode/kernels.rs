@@ -3,7 +3,7 @@
 use crate::config::ModelConfig;
 use crate::model::{DecodePart, DecodeSpec, Precision};
 use crate::step::StepError;
-use ane::{Device, Kernel, Surface};
+use ane::{Device, Engine, Kernel, Surface};
 use mil::{TensorType, Weights};
 use std::collections::BTreeMap;
 
@@ -11,12 +11,7 @@ use std::collections::BTreeMap;
 pub(super) const LARGEST_CHUNK: usize = 256;
 
 /// The numbers of columns that there are programs for.
-const BUCKETS: [usize; 7] = [1, 2, 4, 8, 16, 64, LARGEST_CHUNK];
-
-/// The columns of the smallest program for `count` columns.
-pub(super) fn bucket(count: usize) -> usize {
-    BUCKETS.into_iter().find(|&bucket| bucket >= count).unwrap_or(LARGEST_CHUNK)
-}
+const BUCKETS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, LARGEST_CHUNK];
 
 /// A compiled program.
 pub(super) struct DecodeKernel {
@@ -59,6 +54,8 @@ pub(super) struct DecodeKernels {
     cfg: ModelConfig,
     pub(super) device: Box<dyn Device>,
     pub(super) precision: Precision,
+    /// Whether the host computes norms of the residual stream.
+    pub(super) host_norms: bool,
     compiled: BTreeMap<(DecodePart, [usize; 2]), DecodeKernel>,
 }
 
@@ -69,8 +66,12 @@ impl std::fmt::Debug for DecodeKernels {
 }
 
 impl DecodeKernels {
-    pub(super) fn new(cfg: &ModelConfig, device: Box<dyn Device>, precision: Precision) -> DecodeKernels {
-        DecodeKernels { cfg: cfg.clone(), device, precision, compiled: BTreeMap::new() }
+    pub(super) fn new(
+        cfg: &ModelConfig,
+        device: Box<dyn Device>,
+        (precision, host_norms): (Precision, bool),
+    ) -> DecodeKernels {
+        DecodeKernels { cfg: cfg.clone(), device, precision, host_norms, compiled: BTreeMap::new() }
     }
 
     /// Compiles the program of `part` for these numbers of columns of queries and keys, unless there is one.
@@ -81,7 +82,7 @@ impl DecodeKernels {
         if self.compiled.contains_key(&(part, size)) {
             return Ok(());
         }
-        let spec = DecodeSpec::new(&self.cfg, part, size, self.precision)?;
+        let spec = self.spec(part, size)?;
         let mut files = Weights::new();
         for (path, tensor) in &spec.packed.constants {
             let blob = |source| StepError::Blob { kernel: spec.name.clone(), source };
@@ -95,10 +96,25 @@ impl DecodeKernels {
         Ok(())
     }
 
+    /// The program of `part`, not compiled.
+    pub(super) fn spec(&self, part: DecodePart, size: [usize; 2]) -> Result<DecodeSpec, StepError> {
+        Ok(DecodeSpec::new(&self.cfg, part, size, (self.precision, self.host_norms))?)
+    }
+
     /// A program that [`DecodeKernels::prepare`] has compiled.
     pub(super) fn get(&self, part: DecodePart, size: [usize; 2]) -> Result<&DecodeKernel, StepError> {
         let missing = || StepError::internal(format!("no kernel `{}` of size {size:?}", part.name()));
         self.compiled.get(&(part, size)).ok_or_else(missing)
+    }
+
+    /// The columns of the smallest program for `count` columns.
+    pub(super) fn bucket(&self, count: usize) -> usize {
+        let least = match self.device.info().engine {
+            Engine::Soft => 1,
+            Engine::Apple => ane::facts::LAST_AXIS_MULTIPLE.value,
+        };
+        let mut buckets = BUCKETS.into_iter().filter(|&bucket| bucket >= least);
+        buckets.find(|&bucket| bucket >= count).unwrap_or(LARGEST_CHUNK)
     }
 
     /// The number of compiled programs.

@@ -1,11 +1,12 @@
 //! A model in memory: its programs, its weights, and the kinds of its layers.
 
+use super::cache::SMALLEST;
 use super::kernels::DecodeKernels;
 use super::weights::DecodeWeights;
 use crate::config::{LayerRope, ModelConfig, RopeKind};
-use crate::model::{Precision, RopeRows};
+use crate::model::{DecodePart, Precision, RopeRows};
 use crate::step::StepError;
-use ane::Device;
+use ane::{Device, Pool};
 
 /// A model in memory.
 #[derive(Debug)]
@@ -32,11 +33,21 @@ impl Loaded {
         cfg: &ModelConfig,
         theta: &[f32],
         device: Box<dyn Device>,
-        precision: Precision,
+        arithmetic: (Precision, bool),
     ) -> Result<Loaded, StepError> {
-        let kernels = DecodeKernels::new(cfg, device, precision);
+        let kernels = DecodeKernels::new(cfg, device, arithmetic);
         let weights = DecodeWeights::new(cfg, theta, &kernels)?;
         Ok(Loaded { kinds: Kinds::of(cfg), cfg: cfg.clone(), kernels, weights })
+    }
+
+    /// Compiles the programs for single tokens.
+    pub(super) fn prepare(&mut self, pool: &Pool) -> Result<(), StepError> {
+        pool.install(|| {
+            let one = self.kernels.bucket(1);
+            self.kernels.prepare(DecodePart::Attend, [one, SMALLEST])?;
+            let others = [DecodePart::Project, DecodePart::Output, DecodePart::FeedForward];
+            others.into_iter().try_for_each(|part| self.kernels.prepare(part, [one, 1]))
+        })
     }
 
     /// The window of each layer.

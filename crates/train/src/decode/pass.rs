@@ -1,7 +1,7 @@
 //! A forward pass over the next tokens of conversations.
 
 use super::cache::{Conversation, position_of};
-use super::kernels::{DecodeKernels, bucket};
+use super::kernels::DecodeKernels;
 use super::loaded::Loaded;
 use super::weights::DecodeWeights;
 use crate::host::Scratch;
@@ -10,7 +10,7 @@ use crate::host::norm::RmsNorm;
 use crate::host::soft_cap::SoftCap;
 use crate::model::{DecodePart, RopeRows, masked};
 use crate::step::{OutOfRange, StepError, survey};
-use ane::{MatmulPrecision, Surface, SurfaceBlock};
+use ane::{Surface, SurfaceBlock};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -105,10 +105,10 @@ pub(super) fn run(
     for each in next.iter() {
         let count = each.tokens.len();
         let position = each.conversation.tokens.len();
-        runs.push(Run { columns: [column, count], position, queries: bucket(count) });
+        runs.push(Run { columns: [column, count], position, queries: model.kernels.bucket(count) });
         column += count;
     }
-    let t = bucket(column);
+    let t = model.kernels.bucket(column);
     let mut x = prepare(model, work, next, &runs, t)?;
     let columns = work.columns.get(&t).ok_or_else(|| StepError::internal("no surfaces of this size"))?;
     Prepared { model, columns, work, runs: &runs, t, is_checked }.layers(next, &mut x)?;
@@ -234,23 +234,39 @@ impl Prepared<'_> {
         let mut added = vec![0.0; x.len()];
         for layer in 0..model.cfg.layers {
             let weights = |part| model.weights.of(layer, part);
-            self.check_stream(layer, "x", x)?;
-            columns.x.write(0, x)?;
+            self.put(layer, ("x", 0), x, &columns.x)?;
             let [cos, sin] = &columns.tables[model.kinds.ropes.1[layer]];
-            let values = [("x", &columns.x), ("rope_cos", cos), ("rope_sin", sin)];
+            let values = [("x", &columns.x), ("xn", &columns.x), ("rope_cos", cos), ("rope_sin", sin)];
             project.run(&values, weights(DecodePart::Project), &columns.projected)?;
             self.check(layer, "the projections", &columns.projected)?;
             self.attend(layer, next)?;
             output.run(&[("attn", &columns.attn)], weights(DecodePart::Output), &columns.o)?;
             self.check(layer, "o", &columns.o)?;
             add(x, &columns.o, &mut added)?;
-            self.check_stream(layer, "x2", x)?;
-            columns.x2.write(0, x)?;
-            forward.run(&[("x2", &columns.x2)], weights(DecodePart::FeedForward), &columns.ffn)?;
+            self.put(layer, ("x2", 1), x, &columns.x2)?;
+            let values = [("x2", &columns.x2), ("x2n", &columns.x2)];
+            forward.run(&values, weights(DecodePart::FeedForward), &columns.ffn)?;
             self.check(layer, "ffn", &columns.ffn)?;
             add(x, &columns.ffn, &mut added)?;
         }
         Ok(())
+    }
+
+    /// Writes the residual stream to a surface; normed, if the host does that by norm number `norm` of the layer.
+    fn put(
+        &self,
+        layer: usize,
+        (value, norm): (&str, usize),
+        x: &[f32],
+        to: &Surface,
+    ) -> Result<(), StepError> {
+        let Some(weights) = self.model.weights.host_norms.get(layer) else {
+            self.check_stream(layer, value, x)?;
+            return Ok(to.write(0, x)?);
+        };
+        let mut normed = vec![0.0; x.len()];
+        rms_norm(self.model, self.t).forward(x, &weights[norm], &mut normed, &mut Scratch::new());
+        Ok(to.write(0, &normed)?)
     }
 
     /// Stores the new keys and values of a layer, and attends to all of them.
@@ -317,20 +333,24 @@ fn add(x: &mut [f32], y: &Surface, wide: &mut [f32]) -> Result<(), StepError> {
     Ok(())
 }
 
+/// A norm of the residual stream of `columns` columns.
+fn rms_norm(model: &Loaded, columns: usize) -> RmsNorm {
+    let (eps, offset) = (model.cfg.rms_eps as f32, model.cfg.variant.family.norm_offset() as f32);
+    RmsNorm { channels: model.cfg.dim, groups: 1, seq: columns, eps, offset }
+}
+
 /// The logits after the last token of each run, from the layers' result `x` `[D, t]`.
 fn head(model: &Loaded, x: &[f32], runs: &[Run], t: usize, scratch: &mut Scratch) -> Vec<Vec<f32>> {
     let (d, v, n) = (model.cfg.dim, model.cfg.vocab, runs.len());
     let lasts: Vec<usize> = runs.iter().map(|run| run.columns[0] + run.columns[1] - 1).collect();
     let picked: Vec<f32> = (0..d).flat_map(|c| lasts.iter().map(move |&at| x[c * t + at])).collect();
     let DecodeWeights { final_norm, .. } = &model.weights;
-    let (eps, offset) = (model.cfg.rms_eps as f32, model.cfg.variant.family.norm_offset() as f32);
     let mut normed = vec![0.0; d * n];
-    let norm = RmsNorm { channels: d, groups: 1, seq: n, eps, offset };
-    norm.forward(&picked, final_norm, &mut normed, scratch);
+    rms_norm(model, n).forward(&picked, final_norm, &mut normed, scratch);
     let mut logits = vec![0.0; v * n];
     let classifier = Matrix::new(model.weights.classifier(), v, d);
     let (to, normed) = (MatrixMut::new(&mut logits, v, n), Matrix::new(&normed[..], d, n));
-    matmul(MatmulPrecision::F32, to, Store::Replace, 1.0, classifier, normed);
+    matmul(model.kernels.device.info().math, to, Store::Replace, 1.0, classifier, normed);
     if let Some(limit) = model.cfg.variant.logit_cap {
         SoftCap { limit: limit as f32 }.apply(&mut logits);
     }

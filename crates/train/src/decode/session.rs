@@ -21,7 +21,7 @@ pub struct Session {
 impl Session {
     /// The model `cfg` with weights `theta`, in checkpoint order, on `device`, for conversations of at most `cfg.seq` tokens; they
     /// may be more than those of the windows that it was trained with only where the scaling of RoPE allows that. RoPE has the
-    /// frequencies that a window of `cfg.seq` tokens has.
+    /// frequencies that a window of `cfg.seq` tokens has. If `host_norms`, the host computes norms of the residual stream, in f32.
     ///
     /// # Errors
     /// `Weights`, if `theta` has another length; `WeightRange`, if a weight does not fit into `precision`; or if the device fails.
@@ -30,19 +30,27 @@ impl Session {
         theta: &[f32],
         device: Box<dyn Device>,
         pool: Pool,
-        precision: Precision,
+        (precision, host_norms): (Precision, bool),
     ) -> Result<Session, StepError> {
         let (want, got) = (cfg.param_count(), theta.len());
         if want != got {
             return Err(StepError::Weights { want, got });
         }
-        let model = pool.install(|| Loaded::new(cfg, theta, device, precision))?;
+        let model = pool.install(|| Loaded::new(cfg, theta, device, (precision, host_norms)))?;
         Ok(Session { model, work: Workspace::default(), pool })
     }
 
     /// The configuration; `seq` is the most tokens of a conversation.
     pub fn cfg(&self) -> &ModelConfig {
         &self.model.cfg
+    }
+
+    /// Compiles the programs that the first tokens of a conversation need.
+    ///
+    /// # Errors
+    /// If the engine refuses one.
+    pub fn prepare(&mut self) -> Result<(), StepError> {
+        self.model.prepare(&self.pool)
     }
 
     /// A conversation without tokens.
@@ -88,6 +96,18 @@ impl Session {
             logits = self.pass(&mut next, i + 1 == chunks)?;
         }
         logits.pop().ok_or_else(|| StepError::internal("no tokens to add to a conversation"))
+    }
+
+    /// Makes `tokens` the tokens of a conversation, and returns the logits `[V]` after the last one. The tokens that both begin
+    /// with are not computed again.
+    ///
+    /// # Errors
+    /// As [`Session::prefill`].
+    pub fn follow(&mut self, conversation: &mut Conversation, tokens: &[u32]) -> Result<Vec<f32>, StepError> {
+        let same = conversation.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        // The last token is computed in any case: its logits are wanted.
+        let kept = self.truncate(conversation, same.min(tokens.len().saturating_sub(1)));
+        self.prefill(conversation, &tokens[kept..])
     }
 
     /// Adds one token to each of several conversations, and returns the logits `[V]` after each. The products with weights are

@@ -3,7 +3,7 @@
 use super::kernels::DecodeKernels;
 use crate::config::{ModelConfig, ParamKind, ParamSpec};
 use crate::host::gemm::Elements;
-use crate::model::{DecodePart, DecodeSpec, Precision};
+use crate::model::{DecodePart, Precision};
 use crate::step::StepError;
 use ane::Surface;
 use half::f16;
@@ -12,7 +12,7 @@ use softane::convert;
 /// All weights, held once for programs of all sizes.
 #[derive(Debug)]
 pub(super) struct DecodeWeights {
-    /// Of each layer, those of each part, in the order of [`DecodeSpec::weights`].
+    /// Of each layer, those of each part, in the order of `DecodeSpec::weights`.
     layers: Vec<[Vec<Surface>; DecodePart::ALL.len()]>,
     /// `[V, D]`.
     pub(super) embedding: Table,
@@ -20,6 +20,8 @@ pub(super) struct DecodeWeights {
     classifier: Option<Table>,
     /// `[D]`.
     pub(super) final_norm: Vec<f32>,
+    /// Of each layer, those of the norms before attention and feed-forward part, `[D]`, if the host computes these.
+    pub(super) host_norms: Vec<[Vec<f32>; 2]>,
 }
 
 /// A matrix on the host.
@@ -84,17 +86,25 @@ impl DecodeWeights {
         };
         let mut layers: Vec<[Vec<Surface>; 4]> = (0..cfg.layers).map(|_| Default::default()).collect();
         for (p, part) in DecodePart::ALL.into_iter().enumerate() {
-            let spec = DecodeSpec::new(cfg, part, [1, 1], kernels.precision)?;
+            let spec = kernels.spec(part, [1, 1])?;
             for (l, layer) in layers.iter_mut().enumerate() {
                 for weight in &spec.weights {
                     let (param, values) = find(Some(l), weight.kind)?;
                     check_range(param, values, kernels.precision)?;
-                    let size = [weight.region.channels, weight.region.columns];
+                    let ty = spec.packed.reads().nth(weight.region.surface);
+                    let size = ty.map_or([0; 2], |ty| [ty.shape[1], ty.shape[3]]);
                     let surface = kernels.input(&param.name, size, (part, 1))?;
                     weight.put(values, &surface)?;
                     layer[p].push(surface);
                 }
             }
+        }
+        let norms = [ParamKind::AttentionNorm, ParamKind::FeedForwardNorm];
+        let mut host_norms = Vec::new();
+        for layer in 0..if kernels.host_norms { cfg.layers } else { 0 } {
+            let [first, second] =
+                norms.map(|kind| find(Some(layer), kind).map(|(_, values)| values.to_vec()));
+            host_norms.push([first?, second?]);
         }
         let table = |kind| Ok::<_, StepError>(Table::new(find(None, kind)?.1, kernels.precision));
         Ok(DecodeWeights {
@@ -102,6 +112,7 @@ impl DecodeWeights {
             embedding: table(ParamKind::Embedding)?,
             classifier: if cfg.tied { None } else { Some(table(ParamKind::Classifier)?) },
             final_norm: find(None, ParamKind::FinalNorm)?.1.to_vec(),
+            host_norms,
         })
     }
 

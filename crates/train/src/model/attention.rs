@@ -47,20 +47,19 @@ pub(crate) fn masked(dtype: DType) -> f64 {
 impl<'b> Statement<'b> {
     /// Norm and attention, up to the residual addition.
     pub(super) fn attention(&mut self, x: Var<'b>) -> Var<'b> {
-        let [q, key, v] = self.projections(x);
+        self.b.enter("norm1");
+        let xn = self.norm(x, "rms1", ParamKind::AttentionNorm).named("xn");
+        let [q, key, v] = self.projections(xn);
         let attn = self.attend(q, [key, v]);
         self.attention_out(attn)
     }
 
-    /// Norm, queries `[1, H·E, 1, T]`, keys and values `[1, K·E, 1, T]`.
-    pub(super) fn projections(&mut self, x: Var<'b>) -> [Var<'b>; 3] {
+    /// Queries `[1, H·E, 1, T]`, keys and values `[1, K·E, 1, T]` of normed activations.
+    pub(super) fn projections(&mut self, xn: Var<'b>) -> [Var<'b>; 3] {
         let cfg = self.cfg;
         let (d, t) = (cfg.dim, self.span.queries());
         let (h, k, e) = (cfg.heads, cfg.kv_heads, cfg.head_dim);
         let (q_dim, kv_dim) = (cfg.q_dim(), cfg.kv_dim());
-        self.b.enter("norm1");
-        let xn = self.norm(x, "rms1", ParamKind::AttentionNorm).named("xn");
-
         self.b.enter("qkv");
         let [wq, wk, wv] =
             [("wq", ParamKind::Wq, q_dim), ("wk", ParamKind::Wk, kv_dim), ("wv", ParamKind::Wv, kv_dim)]

@@ -7,7 +7,7 @@ use super::ModelError;
 use super::kernels::InputWeight;
 use super::precision::Precision;
 use super::statement::{Span, Statement};
-use crate::config::{LayerKind, ModelConfig};
+use crate::config::{LayerKind, ModelConfig, ParamKind};
 use ane::pack::{Packed, SurfaceRegion, pack_apart};
 use mil::{Builder, Opset};
 
@@ -54,7 +54,8 @@ impl DecodePart {
 }
 
 impl DecodeSpec {
-    /// The program of `part` of a layer of `cfg` for `queries` columns and, if it attends, `keys` keys.
+    /// The program of `part` of a layer of `cfg` for `queries` columns and, if it attends, `keys` keys. If `host_norms`, it reads the
+    /// normed residual stream, `xn` or `x2n`, instead of the stream.
     ///
     /// # Errors
     /// If the configuration makes no valid program; does not happen with validated ones.
@@ -62,7 +63,7 @@ impl DecodeSpec {
         cfg: &ModelConfig,
         part: DecodePart,
         [queries, keys]: [usize; 2],
-        precision: Precision,
+        (precision, host_norms): (Precision, bool),
     ) -> Result<DecodeSpec, ModelError> {
         let builder = Builder::new("main", Opset::Ios18);
         let span = Span::Any { queries, keys };
@@ -70,8 +71,14 @@ impl DecodeSpec {
         let (d, q_dim, kv_dim) = (cfg.dim, cfg.q_dim(), cfg.kv_dim());
         let results = match part {
             DecodePart::Project => {
-                let x = l.input("x", [1, d, 1, queries]);
-                let [q, key, v] = l.projections(x);
+                let xn = match host_norms {
+                    true => l.input("xn", [1, d, 1, queries]),
+                    false => {
+                        let x = l.input("x", [1, d, 1, queries]);
+                        l.norm(x, "rms1", ParamKind::AttentionNorm)
+                    }
+                };
+                let [q, key, v] = l.projections(xn);
                 vec![("q", q), ("k", key), ("v", v)]
             }
             DecodePart::Attend => {
@@ -84,8 +91,17 @@ impl DecodeSpec {
                 vec![("o", l.attention_out(attn))]
             }
             DecodePart::FeedForward => {
-                let x2 = l.input("x2", [1, d, 1, queries]);
-                vec![("ffn", l.feed_forward(x2))]
+                let ffn = match host_norms {
+                    true => {
+                        let x2n = l.input("x2n", [1, d, 1, queries]);
+                        l.feed_forward_of(x2n)
+                    }
+                    false => {
+                        let x2 = l.input("x2", [1, d, 1, queries]);
+                        l.feed_forward(x2)
+                    }
+                };
+                vec![("ffn", ffn)]
             }
         };
         let kinds = l.weights;

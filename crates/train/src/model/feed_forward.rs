@@ -7,10 +7,14 @@ use mil::Var;
 impl<'b> Statement<'b> {
     /// Norm and gated feed-forward part, up to the residual addition.
     pub(super) fn feed_forward(&mut self, x2: Var<'b>) -> Var<'b> {
-        let (d, f) = (self.cfg.dim, self.cfg.hidden);
         self.b.enter("norm2");
         let x2n = self.norm(x2, "rms2", ParamKind::FeedForwardNorm).named("x2n");
+        self.feed_forward_of(x2n)
+    }
 
+    /// The gated feed-forward part of normed activations.
+    pub(super) fn feed_forward_of(&mut self, x2n: Var<'b>) -> Var<'b> {
+        let (d, f) = (self.cfg.dim, self.cfg.hidden);
         self.b.enter("up");
         let w1 = self.weight("w1", ParamKind::W1, [f, d, 1, 1]);
         let w3 = self.weight("w3", ParamKind::W3, [f, d, 1, 1]);

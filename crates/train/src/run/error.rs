@@ -49,6 +49,10 @@ pub enum RunError {
     NoTokenizer { dir: PathBuf },
     #[error("the model is trained on synthetic activations, not on text: {what} does not apply to it")]
     NotLanguage { what: &'static str },
+    #[error(
+        "a prompt of {prompt} tokens and {tokens} new ones do not fit into the model's window of {window} positions"
+    )]
+    Window { prompt: usize, tokens: usize, window: usize },
     #[error("`{}`: tensor `tokens` is {shape:?}, not one row of at least 2 tokens", path.display())]
     TokensShape { path: PathBuf, shape: Vec<usize> },
     #[error("`{}`: line {line} of the metrics cannot be read: {problem}", path.display())]
@@ -82,6 +86,14 @@ impl fmt::Display for Unfit {
                 write!(f, "the validation loss is {loss}{}", began(found.as_deref()))
             }
         }
+    }
+}
+
+/// What fits into a window after a prompt.
+fn room(prompt: usize, window: usize) -> String {
+    match window.saturating_sub(prompt) {
+        0 => "Give a shorter prompt, or forget the oldest tokens with `--slide`.".to_owned(),
+        room => format!("Generate at most `--tokens {room}`, or forget the oldest tokens with `--slide`."),
     }
 }
 
@@ -130,6 +142,7 @@ impl RunError {
             RunError::Step(e) => return e.hint(),
             RunError::Device(e) => return e.hint().map(str::to_owned),
             RunError::Sample(e) => return e.hint().map(str::to_owned),
+            RunError::Window { prompt, window, .. } => return Some(room(*prompt, *window)),
             RunError::Setting { .. } | RunError::NotLanguage { .. } => return None,
             RunError::Occupied { .. } => {
                 "Continue it with `--resume`, or choose another folder with `--out`."

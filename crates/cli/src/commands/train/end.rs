@@ -11,6 +11,7 @@ use train::config::{ModelConfig, Task};
 use train::fs::write_atomically;
 use train::generate::GenerateOptions;
 use train::run::{Metrics, Run, RunError, Validation};
+use train::sample::SamplingOptions;
 
 /// Tokens of the sample at the end.
 const SAMPLE: usize = 200;
@@ -101,8 +102,9 @@ pub fn sample(
     let Some(generator) = run.generator().filter(|generator| generator.takes(prompt)) else {
         return Ok(None);
     };
-    let options =
-        GenerateOptions { tokens: SAMPLE, temperature: 0.8, top_p: 0.95, seed: run.settings().seed };
+    let seed = run.settings().seed;
+    let sampling = SamplingOptions { temperature: 0.8, top_p: 0.95, seed, ..SamplingOptions::default() };
+    let options = GenerateOptions { tokens: SAMPLE, sampling, ..GenerateOptions::default() };
     let mut text = prompt.to_owned();
     if args.json {
         generator.generate(prompt, &options, &mut |piece| {

@@ -1,0 +1,193 @@
+//! Opening a model to generate text.
+
+use super::predict::{Cached, Whole};
+use super::{Completion, GenerateOptions, Language};
+use crate::config::{ModelConfig, Task};
+use crate::decode::{Session, most_positions};
+use crate::demand::{self, Use};
+use crate::formats::open_model;
+use crate::model::{Norms, Precision, Start};
+use crate::run::RunError;
+use crate::step::{Build, CompileEvent, CompileRequest, Network, StepError, compile};
+use crate::tokenizer::Tokenizer;
+use ane::{DeviceKind, DeviceOptions, Engine, Pool, SoftOptions, WeightMode};
+use std::path::Path;
+
+/// Options of opening a model for text generation.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    /// Number of compute threads; 0: as many as the machine runs at once.
+    pub threads: usize,
+    /// The engine.
+    pub device: DeviceOptions,
+    /// The plans of kernels to try, where keys and values are not kept.
+    pub start: Start,
+    /// The element type of programs and surfaces.
+    pub storage: Precision,
+    /// The positions that there have to be.
+    pub context: Context,
+}
+
+/// The positions that a model is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    /// All of the model's window.
+    All,
+    /// As many as prompt and new tokens take, all of them within the window.
+    Prompt {
+        /// Tokens to generate after the prompt; `None`: as the window has, at most 200.
+        tokens: Option<usize>,
+        /// Whether the oldest tokens are forgotten when the window is full.
+        slides: bool,
+    },
+}
+
+/// Tokens that are generated if nobody says how many.
+const TOKENS: usize = 200;
+
+/// A model with its tokenizer, opened to generate text.
+#[derive(Debug)]
+pub struct Writer {
+    model: Model,
+    tokenizer: Tokenizer,
+    ends: Vec<u32>,
+    /// The tokens of the prompt.
+    pub prompt: Vec<u32>,
+    /// The tokens to generate.
+    pub tokens: usize,
+    slides: bool,
+}
+
+#[derive(Debug)]
+enum Model {
+    /// Keys and values are kept.
+    Session(Box<Session>),
+    /// Each token is a pass over the whole window: for an engine that refuses the programs of decoding.
+    Network(Box<Network>),
+}
+
+/// Opens the model at `dir` to continue `prompt`; `on_event` gets the progress of compiling. `tokenizer`, if given, replaces the
+/// model's own.
+///
+/// # Errors
+/// If `dir` is not a model, or has no tokenizer; `Window`, if the window has too few positions.
+pub fn open(
+    dir: &Path,
+    tokenizer: Option<&Path>,
+    prompt: &str,
+    options: &OpenOptions,
+    on_event: &mut dyn FnMut(CompileEvent<'_>),
+) -> Result<Writer, RunError> {
+    let model = open_model(dir, tokenizer)?;
+    let Some(tokenizer) = model.tokenizer else {
+        return Err(RunError::no_tokenizer(dir, model.unfit));
+    };
+    if model.config.task != Task::Language {
+        return Err(RunError::NotLanguage { what: "a prompt" });
+    }
+    let ends = model.metadata.ends().to_vec();
+    let prompt = tokenizer.encode_prompt(prompt)?;
+    let (seq, tokens, slides) = positions(&model.config, prompt.len(), options.context)?;
+    let cfg = ModelConfig { seq, ..model.config };
+    let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
+    let model = load(&cfg, model.params, &pool, options, on_event)?;
+    Ok(Writer { model, tokenizer, ends, prompt, tokens, slides })
+}
+
+/// The positions to open a model for, the tokens to generate after a prompt, and whether old ones are forgotten.
+fn positions(cfg: &ModelConfig, prompt: usize, context: Context) -> Result<(usize, usize, bool), RunError> {
+    let window = most_positions(cfg);
+    let Context::Prompt { tokens, slides } = context else { return Ok((cfg.seq, TOKENS, false)) };
+    let room = window.saturating_sub(prompt);
+    let wanted = tokens.unwrap_or(if slides { TOKENS } else { TOKENS.min(room) });
+    if !slides && (wanted > room || wanted == 0) {
+        return Err(RunError::Window { prompt, tokens: wanted, window });
+    }
+    Ok((prompt.saturating_add(wanted).min(window), wanted, slides))
+}
+
+/// Puts a model on an engine: by the programs of decoding, or where the engine refuses these, by those of training.
+fn load(
+    cfg: &ModelConfig,
+    params: Vec<f32>,
+    pool: &Pool,
+    options: &OpenOptions,
+    on_event: &mut dyn FnMut(CompileEvent<'_>),
+) -> Result<Model, RunError> {
+    let (wanted, start) = (options.device, options.start);
+    demand::check(cfg, Use::Weights)?;
+    let kind = match (options.storage, wanted.engine) {
+        (Precision::F32, DeviceKind::Auto) => DeviceKind::Soft,
+        (_, kind) => kind,
+    };
+    let device = ane::open(DeviceOptions { engine: kind, ..wanted }, SoftOptions { pool: pool.clone() })?;
+    let engine = device.info().engine;
+    // Programs of decoding have their weights on surfaces.
+    if engine == Engine::Apple && wanted.weights == WeightMode::Baked {
+        return whole_windows(cfg, params, pool, options, on_event);
+    }
+    let arithmetic = (options.storage, start.norms == Norms::Host);
+    let refused = match Session::new(cfg, &params, device, pool.clone(), arithmetic) {
+        Ok(mut session) => match session.prepare() {
+            Ok(()) => return Ok(Model::Session(Box::new(session))),
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    if engine == Engine::Soft || !(refused.is_refusal() || matches!(refused, StepError::Budget { .. })) {
+        return Err(refused.into());
+    }
+    whole_windows(cfg, params, pool, options, on_event)
+}
+
+/// A model by the programs of training.
+fn whole_windows(
+    cfg: &ModelConfig,
+    params: Vec<f32>,
+    pool: &Pool,
+    options: &OpenOptions,
+    on_event: &mut dyn FnMut(CompileEvent<'_>),
+) -> Result<Model, RunError> {
+    let (wanted, start) = (options.device, options.start);
+    demand::check(cfg, Use::Infer)?;
+    let build = Build::infer(options.storage).on(options.device);
+    let request = CompileRequest { cfg, wanted, pool, build: &build, start };
+    Ok(Model::Network(Box::new(compile(request, params, on_event)?)))
+}
+
+impl Writer {
+    /// The tokenizer, and the tokens at which texts end.
+    pub fn language(&self) -> Language<'_> {
+        Language { tokenizer: &self.tokenizer, ends: &self.ends }
+    }
+
+    /// The session, if keys and values are kept.
+    pub fn session(&mut self) -> Option<&mut Session> {
+        match &mut self.model {
+            Model::Session(session) => Some(session),
+            Model::Network(_) => None,
+        }
+    }
+
+    /// Continues the prompt; streams the text to `sink` until that returns `false`.
+    ///
+    /// # Errors
+    /// If the options make no sense, or the engine fails.
+    pub fn generate(
+        &mut self,
+        options: &GenerateOptions,
+        sink: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Completion, RunError> {
+        let language = Language { tokenizer: &self.tokenizer, ends: &self.ends };
+        match &mut self.model {
+            Model::Session(session) => {
+                let mut conversation = session.conversation();
+                let mut cached = Cached::new(session, &mut conversation, self.slides);
+                language.complete(&mut cached, &self.prompt, options, sink)
+            }
+            Model::Network(network) => {
+                language.complete(&mut Whole::new(network), &self.prompt, options, sink)
+            }
+        }
+    }
+}
