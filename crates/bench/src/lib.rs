@@ -7,6 +7,7 @@ mod compile;
 mod dispatch;
 mod error;
 mod gemm;
+mod generate;
 mod kernel;
 mod scaling;
 mod slow;
@@ -21,6 +22,7 @@ pub use compile::{CompileTimes, compilations};
 pub use dispatch::{DispatchTime, dispatches};
 pub use error::BenchError;
 pub use gemm::{ProductTime, ProductTimes, limit, products};
+pub use generate::{GenerateBenchOptions, GenerateTimes, generation};
 pub use kernel::{KernelTimes, kernels};
 pub use scaling::{Over, ScalingTime, scaling};
 pub use stack::{

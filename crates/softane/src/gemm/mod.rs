@@ -30,7 +30,7 @@ pub use product::{GemmKernel, Store, auto, saves_time, supports};
 use rayon::prelude::*;
 use scratch::Shared;
 pub(crate) use target::Target;
-use tasks::{task_rows, with_own_right};
+use tasks::{task_rows, vector_rows, with_own_right};
 pub use view::{Matrix, MatrixMut};
 
 /// Computes `c ← α·a·b` (or adds it to `c`) on the current rayon pool.
@@ -161,6 +161,9 @@ const LONGEST: usize = 2048;
 /// With fewer rows or columns, packing the matrix beside them costs more than it saves.
 const THIN: usize = 4;
 
+/// Columns on the right, at most, with which a large matrix of half precision is read once, without packing.
+const SLIM: usize = 8;
+
 /// Computes `p` into rows with stride `stride`, on the current rayon pool.
 pub(crate) fn parallel<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
     parallel_rows(c, stride, p, &|_, _| ());
@@ -173,7 +176,11 @@ fn parallel_rows<T: Target>(
     p: &Product<'_>,
     done: &(impl Fn(usize, &[T]) + Sync),
 ) {
-    let rows = task_rows(p.shape(), p.kernel);
+    let way = way(p);
+    let rows = match way {
+        Way::Vector => vector_rows(p.shape()),
+        _ => task_rows(p.shape(), p.kernel),
+    };
     if rows >= p.left.rows {
         serial(c, stride, p);
         return done(0, c);
@@ -187,7 +194,7 @@ fn parallel_rows<T: Target>(
     if with_own_right(p.shape(), rows) {
         return each_alone(c);
     }
-    match way(p) {
+    match way {
         Way::Tiles(blocked) => blocked.parallel(c, stride, rows, done),
         Way::Library => library::parallel(c, stride, p, rows, done),
         Way::Vector => each_alone(c),
@@ -242,9 +249,15 @@ fn way<'a>(p: &Product<'a>) -> Way<'a> {
     let (m, n, _) = p.shape();
     match p.kernel.0 {
         Method::Library if library::takes(p) => Way::Library,
-        _ if m < THIN || n < THIN => Way::Vector,
+        _ if m < THIN || n < THIN || is_slim(p) => Way::Vector,
         _ => Way::Tiles(Blocked { kernel: registry::suited(p.kernel.tiles(), p.shape()), product: *p }),
     }
+}
+
+/// Whether a half-precision matrix on the left, much larger than what is on the right, is better read once than packed.
+fn is_slim(p: &Product<'_>) -> bool {
+    let (m, n, _) = p.shape();
+    n <= SLIM && m >= SLIM * 8 && p.left.across == 1 && matches!(p.left.from, Elements::F16(_))
 }
 
 fn check((rows, cols): (usize, usize), p: &Product<'_>) {

@@ -24,6 +24,18 @@ pub(super) fn task_rows((m, n, k): (usize, usize, usize), kernel: GemmKernel) ->
     m.div_ceil(blocks).next_multiple_of(kernel.rows())
 }
 
+/// Elements of a matrix that a task reads at least, if it is multiplied by a few vectors: some microseconds.
+const READ: usize = 3 << 14;
+
+/// Rows of a task that multiplies a matrix by a few vectors: reading the matrix takes its time. With few rows there is one task.
+pub(super) fn vector_rows((m, n, k): (usize, usize, usize)) -> usize {
+    if n > m {
+        return m;
+    }
+    let blocks = (m * k / READ).clamp(1, 16);
+    m.div_ceil(1 << blocks.ilog2()).next_multiple_of(4)
+}
+
 /// Whether each task of `rows` rows packs the right side for itself.
 pub(super) fn with_own_right((m, n, k): (usize, usize, usize), rows: usize) -> bool {
     m.div_ceil(rows) <= 2 && n * k <= OWN

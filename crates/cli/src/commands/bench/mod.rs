@@ -4,6 +4,7 @@ mod ablation;
 mod compile;
 mod dispatch;
 mod gemm;
+mod generate;
 mod kernel;
 mod model;
 mod output;
@@ -37,6 +38,7 @@ pub struct BenchArgs {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     Step(step::StepArgs),
+    Generate(generate::GenerateArgs),
     Gemm(gemm::GemmArgs),
     Kernel(kernel::KernelArgs),
     Dispatch(dispatch::DispatchArgs),
@@ -52,6 +54,7 @@ enum Command {
 pub fn run(ui: &Ui, args: &BenchArgs) -> Result<(), CommandError> {
     match &args.command {
         Command::Step(args) => step::run(ui, args),
+        Command::Generate(args) => generate::run(ui, args),
         Command::Gemm(args) => gemm::run(ui, args),
         Command::Kernel(args) => kernel::run(ui, args),
         Command::Dispatch(args) => dispatch::run(ui, args),

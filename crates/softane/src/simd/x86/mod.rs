@@ -1,5 +1,6 @@
 //! AVX-512 and AVX2: loads that widen, conversions, and transposes of blocks; detection of the tile unit.
 
+mod dots;
 mod features;
 pub(crate) mod half;
 pub(crate) mod lanes;
@@ -8,6 +9,7 @@ mod transpose;
 mod transpose256;
 
 pub(crate) use super::isa::has_avx2;
+pub(crate) use dots::dot_rows;
 pub(crate) use features::{has_avx512, has_avx512_bf16, v4};
 pub(crate) use transpose::narrow_transposed;
 pub(crate) use transpose256::{narrow_transposed as narrow_transposed256, transposed as transposed256};
