@@ -135,6 +135,14 @@ pub enum TrainError {
         /// The hint: one imperative sentence.
         remedy: &'static str,
     },
+    /// A chat template with a mistake, or one that refuses a chat.
+    #[error("the chat template{}: {problem}", line.map_or(String::new(), |line| format!(", line {line}")))]
+    ChatTemplate {
+        /// Line of the template, counted from 1.
+        line: Option<usize>,
+        /// What is wrong.
+        problem: String,
+    },
     /// A token file that ends within a token.
     #[error("`{}` has {bytes} bytes, which is not a whole number of {width}-byte tokens", path.display())]
     TokenFileSize {

@@ -1,6 +1,7 @@
 //! The trainer.
 #![forbid(unsafe_code)]
 
+pub mod chat;
 pub mod checkpoint;
 pub mod config;
 pub mod data;

@@ -37,6 +37,9 @@ impl TrainError {
                 "Convert the text to UTF-8; a file of tokens must have a name that ends in `.bin` or `.npy`."
             }
             Self::DataFormat { remedy, .. } => remedy,
+            Self::ChatTemplate { .. } => {
+                "Correct the messages, or use another template with `--chat-template FILE`."
+            }
             Self::TokenFileSize { .. } => {
                 "Make the file again: little-endian tokens alone, 16-bit ones for a vocabulary of at most 65536, else \
                  32-bit ones."

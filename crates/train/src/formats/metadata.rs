@@ -139,12 +139,12 @@ impl FolderMetadata {
     ];
 
     /// The text of the companion file `name`, if it is text.
-    pub(super) fn companion(&self, name: &str) -> Option<&str> {
+    pub(crate) fn companion(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.companion_bytes(name)?).ok()
     }
 
     /// The bytes of the companion file `name`.
-    pub(super) fn companion_bytes(&self, name: &str) -> Option<&[u8]> {
+    pub(crate) fn companion_bytes(&self, name: &str) -> Option<&[u8]> {
         self.companions.iter().find(|(own, _)| *own == name).map(|(_, bytes)| bytes.as_slice())
     }
 

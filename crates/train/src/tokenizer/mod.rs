@@ -230,6 +230,14 @@ impl Tokenizer {
         self.start().map(|start| vec![start]).ok_or_else(nothing)
     }
 
+    /// The tokens of a rendered chat, which has all marks of its own: none are added.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_rendered(&self, text: &str) -> Result<Vec<u32>, TrainError> {
+        self.encode_chunk(text, Ends { first: false, last: false })
+    }
+
     /// The tokens of a chunk of a text; tokens are added before or after it only at the text's start or end.
     pub(crate) fn encode_chunk(&self, text: &str, ends: Ends) -> Result<Vec<u32>, TrainError> {
         match &self.kind {
