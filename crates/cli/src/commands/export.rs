@@ -71,6 +71,9 @@ pub fn run(ui: &Ui, args: &ExportArgs) -> Result<(), CommandError> {
     for lost in &exported.lost {
         ui.warn(format!("not written: {lost}"));
     }
+    for note in exported.notes {
+        ui.warn(note);
+    }
     for file in &exported.files {
         ui.result(&file.display().to_string())?;
     }

@@ -126,6 +126,8 @@ impl ModelConfig {
 
     /// Every key with its value; numbers in the shortest form that parses to the same bits.
     fn described(&self) -> [(&'static str, String); 23] {
+        let number = |number: Option<f64>| number.map_or("null".to_owned(), |number| number.to_string());
+        let local = |(theta, scaling): &(f64, RopeScaling)| format!("{theta} with {}", scaling.described());
         [
             ("dim", self.dim.to_string()),
             ("hidden", self.hidden.to_string()),
@@ -144,12 +146,12 @@ impl ModelConfig {
             ("model_type", self.variant.family.names(self.qk_norm).0.to_owned()),
             ("bias", self.variant.bias.described()),
             ("layer_types", self.described_layers()),
-            ("local_rope", format!("{:?}", self.variant.local_rope)),
+            ("local_rope", self.variant.local_rope.as_ref().map_or("null".to_owned(), local)),
             ("hidden_act", self.variant.activation.name().to_owned()),
-            ("query_pre_attn_scalar", format!("{:?}", self.variant.query_scalar)),
-            ("attn_logit_softcapping", format!("{:?}", self.variant.score_cap)),
-            ("final_logit_softcapping", format!("{:?}", self.variant.logit_cap)),
-            ("rope_scaling", format!("{:?}", self.variant.scaling)),
+            ("query_pre_attn_scalar", number(self.variant.query_scalar)),
+            ("attn_logit_softcapping", number(self.variant.score_cap)),
+            ("final_logit_softcapping", number(self.variant.logit_cap)),
+            ("rope_scaling", self.variant.scaling.described()),
         ]
     }
 }

@@ -73,6 +73,27 @@ pub struct Frequencies {
 }
 
 impl RopeScaling {
+    /// Hugging Face's name of the type.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Linear { .. } => "linear",
+            Self::Dynamic { .. } => "dynamic",
+            Self::Llama3 { .. } => "llama3",
+            Self::Yarn { .. } => "yarn",
+            Self::LongRope { .. } => "longrope",
+        }
+    }
+
+    /// Its settings under Hugging Face's keys, for messages and comparisons.
+    pub(super) fn described(&self) -> String {
+        let settings = serde_json::json!(self).to_string();
+        match self {
+            Self::Dynamic { trained, .. } => format!("{settings} from {trained} positions"),
+            _ => settings,
+        }
+    }
+
     /// The frequencies of heads of `head_dim` channels with base `theta` in windows of `seq` tokens: those that transformers has
     /// for an input of `seq` tokens.
     pub fn frequencies(&self, theta: f64, head_dim: usize, seq: usize) -> Frequencies {

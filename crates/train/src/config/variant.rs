@@ -37,7 +37,7 @@ pub enum Activation {
 
 impl Activation {
     /// Hugging Face's name.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Activation::Silu => "silu",
             Activation::GeluTanh => "gelu_pytorch_tanh",

@@ -61,6 +61,8 @@ pub struct Exported {
     pub params: usize,
     /// What the new format does not hold.
     pub lost: Vec<String>,
+    /// What other programs do otherwise with the files.
+    pub notes: Vec<String>,
 }
 
 /// Reads the model at `from` and writes it to `out`: a new or empty folder for Hugging Face's format, else a new file.
@@ -74,18 +76,22 @@ pub fn export(from: &Path, out: &Path, options: &ExportOptions<'_>) -> Result<Ex
     if let Some(parent) = out.parent() {
         fs::create_dir_all(parent).map_err(TrainError::io("create", parent))?;
     }
-    let mut lost = Vec::new();
+    let (mut lost, mut notes) = (Vec::new(), Vec::new());
     if let Some(unfit) = model.unfit.take() {
         lost.push(format!("the tokenizer: {unfit}"));
     }
     let files = match options.to {
         Target::HuggingFace => to_folder(&model, out, options, &mut lost)?,
-        Target::Gguf => gguf::write(&model, out, options.dtype, options.shard_size)?,
+        Target::Gguf => {
+            let (files, of_others) = gguf::write(&model, out, options.dtype, options.shard_size)?;
+            notes = of_others;
+            files
+        }
         Target::Llama2c => to_llama2c(&model, from, out, options, &mut lost)?,
     };
     let size = |path: &PathBuf| fs::metadata(path).map_err(TrainError::io("read", path)).map(|m| m.len());
     let bytes = files.iter().map(size).sum::<Result<u64, _>>()?;
-    Ok(Exported { files, bytes, params: model.params.len(), lost })
+    Ok(Exported { files, bytes, params: model.params.len(), lost, notes })
 }
 
 /// Refuses to replace anything.

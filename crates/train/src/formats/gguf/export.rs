@@ -1,17 +1,22 @@
 //! Writing a model as a GGUF file, or as several.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
 
-use super::config::{config_keys, stores_pairs, tensor_name};
+use super::config::config_keys;
 use super::encode::{BLOCK, encode};
+use super::express;
+use super::rope;
+use super::stored::difference;
+use super::table::{RECORDS, Written, architecture, stores_pairs, tensor_name};
 use super::vocab::vocab_keys;
 use super::write::{ALIGNMENT, Key, Tensor, Value, as_read, header};
-use crate::config::{ModelConfig, ParamKind, ParamSpec, Rope, RopeKind};
+use crate::config::{ModelConfig, ParamKind, ParamSpec};
 use crate::error::TrainError;
 use crate::formats::metadata::FolderMetadata;
-use crate::formats::rope;
+use crate::formats::rope as rows;
 use crate::formats::shards;
 use crate::formats::source::Model;
 use crate::formats::weight_type::{WeightType, check_range};
@@ -20,7 +25,18 @@ use crate::fs::AtomicFile;
 /// Keys with the texts of a folder's files, which other readers ignore.
 pub const FILES: &str = "backpropane.file.";
 
-/// Writes `model`; returns the files in order. With `shard`, no file has more bytes of tensors, unless one tensor has.
+/// A tensor that is written, with its numbers.
+struct Content<'m> {
+    tensor: Tensor,
+    /// Their name in messages.
+    name: String,
+    numbers: Cow<'m, [f32]>,
+    /// What is added to them.
+    offset: f32,
+}
+
+/// Writes `model`; returns the files in order, and what llama.cpp does otherwise with them. With `shard`, no file has more bytes
+/// of tensors, unless one tensor has.
 ///
 /// # Errors
 /// [`TrainError::Export`] for what the format cannot express, and numbers outside of `kind`'s range; [`TrainError::Io`].
@@ -29,23 +45,20 @@ pub fn write(
     path: &Path,
     kind: WeightType,
     shard: Option<u64>,
-) -> Result<Vec<PathBuf>, TrainError> {
+) -> Result<(Vec<PathBuf>, Vec<String>), TrainError> {
     let config = &model.config;
     let cannot = |problem: String| TrainError::Export {
         format: "GGUF",
         problem,
         remedy: "Export to Hugging Face's format with `--to hf`.".to_owned(),
     };
-    if config.rope.kind == RopeKind::None {
-        return Err(cannot("it has no RoPE".to_owned()));
-    }
-    let specs = config.params();
-    let tensors =
-        specs.iter().map(|spec| tensor(config, spec, kind)).collect::<Result<Vec<_>, _>>().map_err(cannot)?;
+    express::check(config).map_err(cannot)?;
+    let contents = contents(model, kind).map_err(cannot)?;
+    let tensors: Vec<Tensor> = contents.iter().map(|content| content.tensor.clone()).collect();
     let keys = keys(model, kind, &tensors).map_err(cannot)?;
     check(config, &keys, &tensors).map_err(cannot)?;
-    for (spec, tensor) in specs.iter().zip(&tensors) {
-        check_range(tensor.kind, &spec.name, params(model, spec))?;
+    for content in &contents {
+        check_range(content.tensor.kind, &content.name, &content.numbers)?;
     }
     let sizes: Vec<u64> = tensors.iter().map(Tensor::bytes).collect();
     let parts = shards::plan(&sizes, shard);
@@ -58,35 +71,23 @@ pub fn write(
             own.push(("split.count".to_owned(), number(parts.len())));
             own.push(("split.tensors.count".to_owned(), Value::I32(tensors.len() as i32)));
         }
-        write_part(model, path, &own, &specs[range.clone()], &tensors[range.clone()])?;
+        write_part(path, &own, &contents[range.clone()])?;
     }
-    Ok(paths)
+    Ok((paths, express::notes(config, model.metadata.context(config))))
 }
 
-fn write_part(
-    model: &Model,
-    path: &Path,
-    keys: &[Key],
-    specs: &[ParamSpec],
-    tensors: &[Tensor],
-) -> Result<(), TrainError> {
+fn write_part(path: &Path, keys: &[Key], contents: &[Content<'_>]) -> Result<(), TrainError> {
     let mut file = AtomicFile::create(path)?;
-    file.write(&header(keys, tensors))?;
-    let permuted = stores_pairs(&model.config);
-    let offset = model.config.variant.family.norm_offset() as f32;
-    for (spec, tensor) in specs.iter().zip(tensors) {
-        let numbers = params(model, spec);
-        let own = rope::in_folder(&model.config, spec, numbers);
-        let rows = if permuted { rope::in_pairs(&model.config, spec, numbers) } else { own };
-        // It stores what a norm multiplies with; Gemma's weights are less by 1.
-        let offset = if spec.name.ends_with("norm.weight") { offset } else { 0.0 };
+    let tensors: Vec<Tensor> = contents.iter().map(|content| content.tensor.clone()).collect();
+    file.write(&header(keys, &tensors))?;
+    for Content { tensor, numbers, offset, .. } in contents {
         let (mut bytes, mut raised) = (Vec::new(), Vec::new());
         // Whole blocks at once.
-        for numbers in rows.chunks(BLOCK << 13) {
+        for numbers in numbers.chunks(BLOCK << 13) {
             raised.clear();
             raised.extend(numbers.iter().map(|w| w + offset));
             bytes.clear();
-            encode(tensor.kind, if offset == 0.0 { numbers } else { &raised }, &mut bytes);
+            encode(tensor.kind, if *offset == 0.0 { numbers } else { &raised }, &mut bytes);
             file.write(&bytes)?;
         }
         let rest = tensor.bytes().next_multiple_of(ALIGNMENT) - tensor.bytes();
@@ -95,13 +96,25 @@ fn write_part(
     file.commit()
 }
 
-fn params<'m>(model: &'m Model, spec: &ParamSpec) -> &'m [f32] {
-    model.params.get(spec.range()).unwrap_or(&[])
-}
-
-/// The architecture's name: the `model_type` of the folder that this configuration makes.
-fn architecture(config: &ModelConfig) -> String {
-    config.folder_keys().get("model_type").and_then(Json::as_str).unwrap_or("llama").to_owned()
+/// The tensors of a file: the parameters, and tables of RoPE's divisors.
+fn contents(model: &Model, kind: WeightType) -> Result<Vec<Content<'_>>, String> {
+    let config = &model.config;
+    let permuted = stores_pairs(config);
+    let norm_offset = config.variant.family.norm_offset() as f32;
+    let mut contents = Vec::new();
+    for (name, divisors) in rope::written_tables(config) {
+        let tensor = Tensor { name: name.to_owned(), shape: vec![divisors.len()], kind: WeightType::F32 };
+        contents.push(Content { tensor, name: name.to_owned(), numbers: Cow::Owned(divisors), offset: 0.0 });
+    }
+    for spec in config.params() {
+        let numbers = model.params.get(spec.range()).unwrap_or(&[]);
+        let own = rows::in_folder(config, &spec, numbers);
+        let numbers = if permuted { rows::in_pairs(config, &spec, numbers) } else { own };
+        // It stores what a norm multiplies with; Gemma's weights are less by 1.
+        let offset = if spec.name.ends_with("norm.weight") { norm_offset } else { 0.0 };
+        contents.push(Content { tensor: tensor(config, &spec, kind)?, name: spec.name, numbers, offset });
+    }
+    Ok(contents)
 }
 
 /// A parameter as a tensor. Norms are F32; rows that are not whole blocks are F16; of a model of nibbles, embedding and
@@ -124,34 +137,18 @@ fn keys(model: &Model, kind: WeightType, tensors: &[Tensor]) -> Result<Vec<Key>,
     let (config, metadata) = (&model.config, &model.metadata);
     let architecture = architecture(config);
     let quantised = tensors.iter().any(|tensor| tensor.kind.float().is_none());
-    let size =
-        |n: usize| u32::try_from(n).map(Value::U32).map_err(|_| format!("{n} is more than 32 bits hold"));
     let mut keys: Vec<Key> = vec![
-        ("general.architecture".to_owned(), Value::Str(architecture.clone())),
+        ("general.architecture".to_owned(), Value::Str(architecture.to_owned())),
         ("general.type".to_owned(), Value::Str("model".to_owned())),
         ("general.file_type".to_owned(), Value::U32(kind.file_type())),
     ];
     if quantised {
         keys.push(("general.quantization_version".to_owned(), Value::U32(2)));
     }
-    for (key, n) in [
-        ("context_length", metadata.context(config)),
-        ("embedding_length", config.dim),
-        ("block_count", config.layers),
-        ("feed_forward_length", config.hidden),
-        ("attention.head_count", config.heads),
-        ("attention.head_count_kv", config.kv_heads),
-        ("attention.key_length", config.head_dim),
-        ("attention.value_length", config.head_dim),
-        ("rope.dimension_count", config.head_dim),
-        ("vocab_size", config.vocab),
-    ] {
-        keys.push((format!("{architecture}.{key}"), size(n)?));
-    }
-    for (key, x) in
-        [("attention.layer_norm_rms_epsilon", config.rms_eps), ("rope.freq_base", config.rope.theta)]
-    {
-        keys.push((format!("{architecture}.{key}"), Value::F32(x as f32)));
+    let written = Written { config, context: metadata.context(config) };
+    for record in RECORDS.iter().filter(|record| record.is_of(architecture)) {
+        let value = (record.write)(&written);
+        keys.extend(value.map(|value| (format!("{architecture}.{}", record.name), value)));
     }
     let text = metadata.config_json_as(config, model.tokenizer.as_ref(), "float32");
     let folder: Map<String, Json> = serde_json::from_str(&text).map_err(|e| e.to_string())?;
@@ -179,12 +176,13 @@ fn first_id(value: Option<&Json>) -> Option<u32> {
 
 /// Refuses keys from which a reader makes another model.
 fn check(config: &ModelConfig, keys: &[Key], tensors: &[Tensor]) -> Result<(), String> {
-    let read = config_keys(&as_read(keys, tensors)).map_err(|e| e.to_string())?;
+    let header = as_read(keys, tensors);
+    let mut read = config_keys(&header).map_err(|e| e.to_string())?;
+    rope::add_scaling(&header, &rope::written_tables(config), &mut read).map_err(|e| e.to_string())?;
     let got =
         ModelConfig::from_json_in(Path::new(""), &Json::from(read).to_string()).map_err(|e| e.to_string())?;
-    let want = ModelConfig { rope: Rope { kind: RopeKind::RotateHalf, ..config.rope }, ..config.clone() };
-    match want.difference(&ModelConfig { seq: want.seq, ..got }) {
-        Some((key, own, read)) => Err(format!("it has {key} = {own}, and the file would say {read}")),
+    match difference(config, &got) {
+        Some((key, own, read)) => Err(format!("it has `{key}` = {own}, and the file would say {read}")),
         None => Ok(()),
     }
 }

@@ -7,10 +7,15 @@ mod blocks;
 mod config;
 mod encode;
 mod export;
+mod express;
 mod header;
+mod layers;
 mod parts;
 mod rope;
+mod stored;
+mod table;
 mod tokenizer;
+mod values;
 mod vocab;
 mod write;
 
@@ -28,10 +33,11 @@ use crate::config::{ModelConfig, RopeKind};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
-use config::{config_keys, stores_pairs, tensor_name};
+use config::config_keys;
 use header::{Header, TensorInfo};
 use parts::{Parts, damaged, unfit};
 use serde_json::Value;
+use table::{stores_pairs, tensor_name};
 
 pub(super) use export::write;
 pub(super) use vocab::rebuilt_json;
@@ -63,7 +69,7 @@ impl ModelSource for Gguf {
     fn contents(&self, path: &Path) -> Result<Contents, TrainError> {
         let open = Open::new(path)?;
         let Parts { paths, header } = &open.parts;
-        let text = |key: &str| config::text(header, key).ok().flatten().map(str::to_owned);
+        let text = |key: &str| values::text(header, key).ok().flatten().map(str::to_owned);
         let tensor = |t: &TensorInfo| {
             (t.format.name.to_owned(), t.shape.iter().map(|&n| n as u64).product(), t.bytes as u64)
         };
@@ -123,7 +129,7 @@ impl Open {
     fn tokenizer(&self) -> Result<Option<Tokenizer>, TrainError> {
         let (path, header) = (self.parts.path(), &self.parts.header);
         let unfit = |e| unfit(path, &e);
-        let whole = config::text(header, vocab::WHOLE).map_err(unfit)?.map(str::to_owned);
+        let whole = values::text(header, vocab::WHOLE).map_err(unfit)?.map(str::to_owned);
         let json = match whole {
             Some(json) => Some(json),
             None => tokenizer::tokenizer_json(header).map_err(unfit)?,
@@ -136,11 +142,11 @@ impl Open {
 
     fn metadata(&self) -> Result<FolderMetadata, TrainError> {
         let (path, header) = (self.parts.path(), &self.parts.header);
-        let template = config::text(header, "tokenizer.chat_template").map_err(|e| unfit(path, &e))?;
+        let template = values::text(header, "tokenizer.chat_template").map_err(|e| unfit(path, &e))?;
         let mut metadata = FolderMetadata::from_keys(path, self.keys.clone(), template)?;
         for name in FolderMetadata::KEPT {
             let key = format!("{}{name}", export::FILES);
-            if let Some(text) = config::text(header, &key).map_err(|e| unfit(path, &e))? {
+            if let Some(text) = values::text(header, &key).map_err(|e| unfit(path, &e))? {
                 metadata.keep(path, name, text)?;
             }
         }
@@ -202,9 +208,9 @@ fn folder_keys(
     header: &Header,
     config: &ModelConfig,
 ) -> Option<(serde_json::Map<String, Value>, ModelConfig)> {
-    let text = config::text(header, &format!("{}config.json", export::FILES)).ok()??;
+    let text = values::text(header, &format!("{}config.json", export::FILES)).ok()??;
     let own = ModelConfig::from_json_in(Path::new(""), text).ok()?;
-    let same = config.difference(&ModelConfig { seq: config.seq, ..own.clone() }).is_none();
+    let same = stored::difference(config, &own).is_none();
     let keys = serde_json::from_str(text).ok()?;
     same.then_some((keys, own))
 }
@@ -225,5 +231,7 @@ fn decode(file: &mut File, info: &TensorInfo, to: &mut [f32]) -> io::Result<()> 
     Ok(())
 }
 
+#[cfg(test)]
+mod round_trip;
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use super::config::{KeyError, integer};
 use super::header::{Header, HeaderError};
+use super::values::{KeyError, integer};
 use crate::error::TrainError;
 use crate::formats::shards;
 

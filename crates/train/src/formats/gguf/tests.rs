@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::blocks::BlockFormat;
-use super::config::KeyError;
 use super::header::MetadataValue;
+use super::values::KeyError;
 use super::*;
 use crate::config::{Family, RopeScaling};
 use crate::formats::WeightType;
@@ -229,6 +229,12 @@ fn what_would_change_the_results_unseen_is_refused() {
         ("llama.attention.clamp_kqv", float(8.0)),
         ("llama.rope.dimension_sections", MetadataValue::Ints(vec![2, 2])),
         ("llama.logit_scale", float(0.1)),
+        // Of other architectures.
+        ("llama.attn_logit_softcapping", float(50.0)),
+        ("llama.final_logit_softcapping", float(30.0)),
+        ("llama.rope.freq_base_swa", float(1e4)),
+        ("llama.hidden_activation", MetadataValue::Str("gelu".to_owned())),
+        ("llama.attention.value_length", MetadataValue::Int(4)),
     ] {
         let error = with_keys(&[(key, value)]).unwrap_err();
         assert!(matches!(&error, KeyError::Unsupported { key: named, .. } if named == key), "{error}");
@@ -297,7 +303,7 @@ fn scaled_rope_has_the_keys_of_hugging_face() {
 #[test]
 fn gemma_has_the_keys_of_hugging_face() {
     let path = file("spm.gguf");
-    let header = |architecture: &str, more: &[(&str, MetadataValue)]| {
+    let renamed = |architecture: &str| {
         let mut header = Open::new(&path).unwrap().parts.header;
         for (key, _) in &mut header.keys {
             *key = key.replace("llama.", &format!("{architecture}."));
@@ -305,6 +311,10 @@ fn gemma_has_the_keys_of_hugging_face() {
         header.keys.retain(|(key, _)| key != "general.architecture");
         let name = MetadataValue::Str(architecture.to_owned());
         header.keys.push(("general.architecture".to_owned(), name));
+        header
+    };
+    let header = |architecture: &str, more: &[(&str, MetadataValue)]| {
+        let mut header = renamed(architecture);
         header.keys.extend(more.iter().map(|(key, value)| (format!("{architecture}.{key}"), value.clone())));
         let mut keys = config_keys(&header).unwrap();
         rope::add_scaling(&header, &rope::Tables::new(), &mut keys).unwrap();
@@ -319,6 +329,18 @@ fn gemma_has_the_keys_of_hugging_face() {
     let three = header("gemma3", &[window.clone(), width]).variant;
     assert_eq!((three.query_scalar, three.score_cap, three.logit_cap), (Some(8.0), None, None));
     assert!(three.layers.iter().all(|kind| kind.window == Some(16)));
+    // Windows of layers that are not named, and a bound that is none.
+    let error = |architecture: &str, key: &str, value| {
+        let mut header = renamed(architecture);
+        header.keys.push((format!("{architecture}.{key}"), value));
+        config_keys(&header).unwrap_err().to_string()
+    };
+    let got = error("qwen2", "attention.sliding_window", MetadataValue::Int(16));
+    assert_eq!(got, "`qwen2.attention.sliding_window` = 16 is not supported");
+    let got = error("gemma", "attention.sliding_window", MetadataValue::Int(16));
+    assert_eq!(got, "`gemma.attention.sliding_window` = 16 is not supported");
+    let got = error("gemma2", "attn_logit_softcapping", MetadataValue::Float(0.0));
+    assert_eq!(got, "`gemma2.attn_logit_softcapping` = 0 is not supported");
     // A llama with windows is a Mistral.
     let mistral = header("llama", &[window]).variant;
     assert!(mistral.layers.iter().all(|kind| kind.window == Some(16)) && mistral.family == Family::Mistral);

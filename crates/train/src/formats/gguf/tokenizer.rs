@@ -3,8 +3,8 @@
 //! Byte-level BPE (`gpt2`) by its `pre`, and SentencePiece's BPE (`llama`) with scores and byte fallback.
 //! Source: llama.cpp `src/llama-vocab.cpp`; transformers `convert_slow_tokenizer.py` for the order of merges.
 
-use super::config::{KeyError, flag, integer, missing, numbers, text, texts};
 use super::header::{Header, printable};
+use super::values::{KeyError, flag, integer, missing, numbers, text, texts};
 use serde_json::{Map, Value as Json, json};
 use std::collections::HashMap;
 

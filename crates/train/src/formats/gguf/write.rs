@@ -28,6 +28,8 @@ pub enum Value {
     F32s(Vec<f32>),
     /// An array of i32.
     I32s(Vec<i32>),
+    /// An array of truth values.
+    Bools(Vec<bool>),
 }
 
 /// A key with its value.
@@ -114,6 +116,10 @@ fn put(value: &Value, bytes: &mut Vec<u8>) {
             array(5, numbers.len(), bytes);
             numbers.iter().for_each(|n| bytes.extend(n.to_le_bytes()));
         }
+        Value::Bools(flags) => {
+            array(7, flags.len(), bytes);
+            bytes.extend(flags.iter().map(|&flag| u8::from(flag)));
+        }
     }
 }
 
@@ -129,6 +135,7 @@ pub fn as_read(keys: &[Key], tensors: &[Tensor]) -> Header {
         Value::Strs(texts) => MetadataValue::Strs(texts.clone()),
         Value::F32s(numbers) => MetadataValue::Floats(numbers.iter().map(|&x| decimal(x)).collect()),
         Value::I32s(numbers) => MetadataValue::Ints(numbers.iter().map(|&n| n.into()).collect()),
+        Value::Bools(flags) => MetadataValue::Ints(flags.iter().map(|&flag| flag.into()).collect()),
     };
     let info = |tensor: &Tensor| {
         let format = BlockFormat::find(tensor.kind.ggml_id())?;
