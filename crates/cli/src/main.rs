@@ -20,6 +20,7 @@ mod timestamp;
 mod traces;
 mod ui;
 mod units;
+mod unread;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -63,6 +63,7 @@ pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {
     let mut bar = None;
     let on_event = &mut |event: CompileEvent<'_>| ladder.report(ui, event);
     let tokenizer = args.tokenizer.as_deref();
+    crate::unread::note(ui, &args.model);
     let result = evaluate(&args.model, tokenizer, &args.data, &options, on_event, &mut |done, total| {
         if bar.is_none() {
             bar = ui.bar("evaluating", total as u64);

@@ -67,6 +67,7 @@ pub fn run(ui: &Ui, args: &ExportArgs) -> Result<(), CommandError> {
         shard_size: args.shard_size,
         tokenizer: args.tokenizer.as_deref(),
     };
+    crate::unread::note(ui, &args.model);
     let exported = export(&args.model, &args.out, &options)?;
     for lost in &exported.lost {
         ui.warn(format!("not written: {lost}"));

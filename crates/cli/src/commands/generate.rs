@@ -82,6 +82,7 @@ pub fn run(ui: &Ui, args: &GenerateArgs) -> Result<(), CommandError> {
         storage: args.on.storage(),
         context: Context::Prompt { tokens: args.tokens, slides: args.slide },
     };
+    crate::unread::note(ui, &args.model);
     let mut writer = generate::open(&args.model, args.tokenizer.as_deref(), &prompt, &on, &mut |event| {
         ladder.report(ui, event);
     })?;

@@ -53,6 +53,7 @@ pub fn run(ui: &Ui, args: &GradsArgs) -> Result<(), CommandError> {
         loss_scale: args.loss_scale,
     };
     let on_event = &mut |event: CompileEvent<'_>| ladder.report(ui, event);
+    crate::unread::note(ui, &args.model);
     let loss = grads(&args.model, &args.tokens, &args.out, &options, on_event)?;
     ui.result(&format!("loss {loss:.6}"))?;
     ui.say(format!("wrote gradients to `{}`", args.out.display()));

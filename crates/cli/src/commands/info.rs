@@ -84,6 +84,10 @@ fn lines(info: &ModelInfo) -> Vec<(&'static str, String)> {
         },
     ));
     lines.push(("licence", info.licence.clone().unwrap_or_else(|| "not named".to_owned())));
+    if !info.unknown_keys.is_empty() {
+        let keys: Vec<String> = info.unknown_keys.iter().map(|key| format!("`{key}`")).collect();
+        lines.push(("not read", format!("unknown keys of its configuration: {}", keys.join(", "))));
+    }
     let (generate, train) = (units::bytes(info.to_generate), units::bytes(info.to_train));
     lines.push((
         "memory",
@@ -123,6 +127,7 @@ fn as_json(info: &ModelInfo) -> Value {
         "tokenizer": tokenizer,
         "chat_template": info.has_chat_template,
         "licence": info.licence,
+        "unknown_keys": info.unknown_keys,
         "memory": { "generate": info.to_generate, "train": info.to_train, "window": c.seq },
     })
 }

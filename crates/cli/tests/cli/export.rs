@@ -71,3 +71,28 @@ fn what_cannot_be_exported_is_said_with_a_remedy() {
     let _ = fs::remove_dir(place.path("new"));
     assert!(before == place.snapshot());
 }
+
+#[test]
+fn a_key_that_nothing_is_known_of_is_named_and_not_refused() {
+    let place = place();
+    place.succeed("export m.bin folder --to hf");
+    let config = String::from_utf8(place.read("folder/config.json")).expect("UTF-8");
+    place
+        .write("folder/config.json", config.replacen('{', "{\"my_note\": \"a model\", \"my_loss\": 2.5,", 1));
+    let want =
+        "warning: nothing is known of `my_note`, `my_loss` in the model's configuration; they are not read";
+    for command in ["export folder m.gguf --to gguf", "generate --model folder --prompt Once --tokens 2"] {
+        let outcome = place.succeed(command);
+        assert!(outcome.stderr.contains(want), "{command}: {}", outcome.stderr);
+    }
+    let info = place.succeed("info folder --json").json();
+    assert_eq!(info["unknown_keys"], serde_json::json!(["my_note", "my_loss"]));
+    // A model with windows, which llama.cpp does not compute in its architecture.
+    let mistral = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/architectures/mistral");
+    let outcome = place.succeed(&format!("export {} w.gguf --to gguf", mistral.display()));
+    assert!(
+        outcome.stderr.contains("warning: llama.cpp ignores `llama.attention.sliding_window`"),
+        "{}",
+        outcome.stderr
+    );
+}

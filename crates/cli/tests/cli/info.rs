@@ -85,7 +85,7 @@ fn files_of_a_hundred_gigabytes_are_described_from_their_headers() {
         ("context_length", 8192),
     ];
     gguf.extend(1u64.to_le_bytes());
-    gguf.extend((sizes.len() as u64 + 1).to_le_bytes());
+    gguf.extend((sizes.len() as u64 + 2).to_le_bytes());
     text("general.architecture", &mut gguf);
     gguf.extend(8u32.to_le_bytes());
     text("llama", &mut gguf);
@@ -94,6 +94,9 @@ fn files_of_a_hundred_gigabytes_are_described_from_their_headers() {
         gguf.extend(4u32.to_le_bytes());
         gguf.extend(size.to_le_bytes());
     }
+    text("llama.attention.layer_norm_rms_epsilon", &mut gguf);
+    gguf.extend(6u32.to_le_bytes());
+    gguf.extend(1e-5f32.to_le_bytes());
     text("token_embd.weight", &mut gguf);
     gguf.extend(3u32.to_le_bytes());
     // 2048 · 65536 numbers, 256 times.

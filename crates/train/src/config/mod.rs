@@ -17,6 +17,7 @@ mod short;
 mod validate;
 mod variant;
 
+pub(crate) use hugging_face::unknown_keys;
 pub(crate) use init::symmetric;
 pub use init::{init_params, zero_outputs};
 pub use layer_kind::{LayerKind, LayerRope};

@@ -19,6 +19,8 @@ pub(super) struct Contents {
     pub(super) licence: Option<String>,
     /// Whether it has a chat template.
     pub(super) has_chat_template: bool,
+    /// Keys of its configuration that nothing is known of.
+    pub(super) unknown_keys: Vec<String>,
 }
 
 /// The licence that a model card names between its first two lines of dashes, else the first line of a file `LICENSE`.

@@ -49,6 +49,7 @@ impl ModelSource for HuggingFace {
             context: metadata.context_length(),
             licence: contents::licence_in(path),
             has_chat_template: has_chat_template(path),
+            unknown_keys: metadata.unknown_keys(),
             ..Contents::default()
         };
         if self.has_weights(path)? {

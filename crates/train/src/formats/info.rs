@@ -32,6 +32,8 @@ pub struct ModelInfo {
     pub has_chat_template: bool,
     /// The licence as the model names it.
     pub licence: Option<String>,
+    /// Keys of its configuration that nothing is known of, and that are not read.
+    pub unknown_keys: Vec<String>,
     /// The least memory for generating text, in bytes.
     pub to_generate: u64,
     /// The least memory for training with one window a step, in bytes.
@@ -102,6 +104,7 @@ pub fn info(path: &Path) -> Result<ModelInfo, TrainError> {
         tokenizer,
         has_chat_template: contents.has_chat_template,
         licence: contents.licence,
+        unknown_keys: contents.unknown_keys,
         to_generate: need(Use::Infer),
         to_train: need(Use::Train { windows: 1 }),
         config,

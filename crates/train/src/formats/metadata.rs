@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, unknown_keys};
 use crate::error::TrainError;
 use crate::fs::{read_limited, write_atomically};
 use crate::tokenizer::Tokenizer;
@@ -176,6 +176,11 @@ impl FolderMetadata {
     pub(super) fn context_length(&self) -> Option<usize> {
         let most = self.config.get("max_position_embeddings").and_then(Value::as_u64);
         most.and_then(|most| usize::try_from(most).ok())
+    }
+
+    /// Keys of `config.json` that nothing is known of.
+    pub(super) fn unknown_keys(&self) -> Vec<String> {
+        unknown_keys(&self.config).into_iter().map(str::to_owned).collect()
     }
 
     /// The text under a key of `config.json`.

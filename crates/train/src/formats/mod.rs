@@ -22,8 +22,9 @@ mod weights;
 
 use std::path::Path;
 
-use crate::config::ModelConfig;
+use crate::config::{self, ModelConfig};
 use crate::error::TrainError;
+use crate::fs::read_limited;
 use crate::tokenizer::Tokenizer;
 use source::{Candidate, ModelSource};
 
@@ -38,6 +39,9 @@ pub use weight_type::WeightType;
 pub(crate) use weights::load_some_from;
 pub(crate) use weights::{INDEX, WEIGHTS, is_saved, named};
 pub use weights::{load_model, load_params_from, save_model};
+
+/// The largest configuration whose keys are looked at.
+const LARGEST_CONFIG: u64 = 4 << 20;
 
 /// All formats, in the order in which they are tried.
 static SOURCES: [&dyn ModelSource; 5] = [
@@ -118,6 +122,21 @@ pub(crate) fn open_initial(name: &str, tokenizer: Option<&Path>) -> Result<Initi
         None => source.tokenizer(path, &config)?,
     };
     Ok(Initial::untrained(config, tokenizer))
+}
+
+/// The keys of the configuration of the model at `path` that nothing is known of, and that are not read: a folder's, or those of
+/// a JSON file. None where there is nothing to read.
+pub fn unknown_keys(path: &Path) -> Vec<String> {
+    let path = if path.is_dir() { path.join(CONFIG) } else { path.to_owned() };
+    if !path.is_file() || path.extension().is_none_or(|end| end != "json") {
+        return Vec::new();
+    }
+    let bytes = read_limited(&path, "configuration", LARGEST_CONFIG).unwrap_or_default();
+    let keys: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&bytes).unwrap_or_default();
+    // A file with our short names has no others.
+    let is_short = !keys.contains_key("hidden_size");
+    let names = if is_short { Vec::new() } else { config::unknown_keys(&keys) };
+    names.into_iter().map(str::to_owned).collect()
 }
 
 /// `name` as a path, with its format.

@@ -280,6 +280,9 @@ fn options(ui: &Ui, args: &TrainArgs, before: Option<&ResumeState>) -> Result<Op
         model = None;
         data = data.filter(|path| !matches!(Source::open(path), Ok(Source::Text(_))));
     }
+    if let Some(model) = model.as_deref().filter(|_| !args.resume) {
+        crate::unread::note(ui, Path::new(model));
+    }
     Ok(Options {
         model,
         data,

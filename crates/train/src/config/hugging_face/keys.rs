@@ -1,6 +1,6 @@
 //! Keys of `config.json`: those that change what a model computes are read or refused by name, never ignored.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::config::problem::Problem;
 
@@ -40,88 +40,168 @@ const READ: &[(&str, &[&str])] = &[
 /// The types with a switch for windows.
 const WINDOWS: &[&str] = &["qwen2", "qwen3", "smollm3"];
 
-/// Keys that name a part of the model and change nothing that a trained model computes.
+/// Keys that are read elsewhere or say nothing of what a trained model computes: bookkeeping of transformers 5.24 and 4
+/// (`configuration_utils.py`), settings of generation, of initialisation and of training.
 const HARMLESS: &[&str] = &[
+    "architectures",
+    "attention_dropout",
+    "attention_probs_dropout_prob",
     "attn_implementation",
+    "attn_pdrop",
+    "backpropane",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "bos_token_id",
+    "cache_implementation",
     "chunk_size_feed_forward",
+    "classifier_dropout",
+    "cls_token_id",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "dropout",
+    "dtype",
+    "early_stopping",
+    "embd_pdrop",
+    "embedding_dropout",
+    "encoder_no_repeat_ngram_size",
+    "eos_token_id",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "hidden_dropout",
+    "hidden_dropout_prob",
+    "id2label",
+    "initializer_factor",
+    "initializer_range",
+    "is_decoder",
     "is_llama_config",
+    "keys_to_ignore_at_inference",
+    "label2id",
+    "layerdrop",
+    "length_penalty",
+    "mask_token_id",
+    "max_length",
+    "max_new_tokens",
+    "max_seq_len",
+    "max_sequence_length",
+    "min_length",
+    "mlp_dropout",
+    "model_max_length",
+    "model_type",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_labels",
+    "num_logits_to_keep",
+    "num_return_sequences",
     "output_attentions",
     "output_hidden_states",
     "output_router_logits",
+    "output_scores",
+    "pad_token_id",
+    "padding_side",
+    "pretraining_tp",
+    "problem_type",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "resid_pdrop",
+    "residual_dropout",
+    "return_dict",
+    "return_dict_in_generate",
     "router_aux_loss_coef",
     "router_jitter_noise",
+    "sep_token_id",
+    "seq_len",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
     "tie_encoder_decoder",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "torch_dtype",
+    "torchscript",
     "transformers.js_config",
+    "transformers_version",
+    "typical_p",
+    "unk_token_id",
     "unsloth_fixed",
+    "unsloth_version",
+    "use_bfloat16",
+    "use_cache",
+    "vocab_size",
 ];
 
-/// Parts of the names of keys that speak of what a model computes.
-const PARTS: &[&str] = &[
-    "act",
+/// The names of all keys of models of text in transformers 5.24: `tests/architectures/record_keys.py`.
+const TRANSFORMERS: &str = include_str!("transformers_keys.txt");
+
+/// Keys that transformers does not list and that speak of what a model computes, in files of other programs.
+const ELSEWHERE: &[&str] = &[
+    "activation_type",
     "alibi",
-    "attention",
-    "attn",
-    "audio",
+    "attn_config",
+    "audio_config",
     "auto_map",
-    "bias",
-    "cap",
-    "compress",
-    "conv",
-    "embed",
-    "encoder",
-    "expert",
-    "ffn",
-    "head",
-    "hidden",
-    "image",
-    "interleave",
-    "latent",
-    "layer",
-    "logit",
-    "lora",
-    "mamba",
-    "mlp",
-    "moe",
-    "mtp",
-    "multiplier",
-    "norm",
-    "parallel",
-    "position",
-    "qk",
-    "quant",
-    "query",
-    "residual",
-    "rope",
-    "rotary",
-    "router",
-    "scal",
-    "shared",
-    "sink",
-    "sliding",
-    "softmax",
-    "sparse",
-    "ssm",
-    "state",
-    "vision",
-    "window",
+    "compression_config",
+    "ffn_config",
+    "ffn_hidden_size",
+    "layernorm_epsilon",
+    "mlp_type",
+    "moe_config",
+    "multi_query",
+    "no_bias",
+    "norm_type",
+    "quant_method",
+    "quantization",
+    "quantization_config",
+    "rope_interleaved",
+    "rope_ratio",
+    "rope_traditional",
+    "rotary_emb_base",
+    "rotary_pct",
+    "text_config",
+    "vision_config",
 ];
+
+/// What is known of a key.
+enum Known {
+    /// It is read, in models of these types; of all if there are none.
+    Read(&'static [&'static str]),
+    /// It changes nothing.
+    Harmless,
+    /// It changes what is computed.
+    Arithmetic,
+    /// Nothing.
+    No,
+}
+
+fn known(key: &str) -> Known {
+    match READ.iter().find(|(name, _)| *name == key) {
+        Some((_, types)) => Known::Read(types),
+        // transformers' own, of which it makes nothing when it reads a file.
+        None if HARMLESS.contains(&key) || key.starts_with('_') => Known::Harmless,
+        None if ELSEWHERE.contains(&key) || TRANSFORMERS.lines().any(|name| name == key) => Known::Arithmetic,
+        None => Known::No,
+    }
+}
 
 /// Refuses keys of a model of type `model_type` that change what it computes and are not read.
 ///
-/// A key whose value means "without it" (null, false, 0, 1, empty) is accepted, and so is one that does not speak of a part
-/// of the model.
+/// A key whose value means "without it" (null, false, 0, 1, empty) is accepted. All others are known by their whole names. One
+/// that no model of transformers has is accepted, and [`unknown`] names it: transformers, by which these types of models are
+/// defined, computes the same with and without it, and people note down what they like (a loss, a date) beside the settings.
+/// A key of another type's models is refused, though transformers would ignore it: the type may be wrong.
 ///
 /// # Errors
 /// The first such key, with what can be done.
 pub(super) fn check(config: &Value, model_type: &str) -> Result<(), Problem> {
-    for (key, value) in config.as_object().into_iter().flatten() {
-        let is_harmless = HARMLESS.contains(&key.as_str()) || key.contains("drop") || key.starts_with('_');
-        if is_neutral(value) || is_harmless {
-            continue;
-        }
-        match READ.iter().find(|(name, _)| name == key) {
-            Some((_, types)) if types.is_empty() || types.contains(&model_type) => {}
-            Some((_, types)) => {
+    for (key, value) in config.as_object().into_iter().flatten().filter(|(_, value)| !is_neutral(value)) {
+        match known(key) {
+            Known::Read(types) if types.is_empty() || types.contains(&model_type) => {}
+            Known::Read(types) => {
                 let problem = format!("`{key}` = {} is not a setting of `{model_type}` models", shown(value));
                 let types: Vec<String> = types.iter().map(|name| format!("`{name}`")).collect();
                 let remedy = format!(
@@ -130,13 +210,17 @@ pub(super) fn check(config: &Value, model_type: &str) -> Result<(), Problem> {
                 );
                 return Err(Problem::value(key, problem, remedy));
             }
-            None if PARTS.iter().any(|part| key.contains(part)) => {
-                return Err(not_built(key, &shown(value)));
-            }
-            None => {}
+            Known::Harmless | Known::No => {}
+            Known::Arithmetic => return Err(not_built(key, &shown(value))),
         }
     }
     Ok(())
+}
+
+/// The keys that nothing is known of, with values that mean something.
+pub(crate) fn unknown(config: &Map<String, Value>) -> Vec<&str> {
+    let is_unknown = |(key, value): &(&String, &Value)| matches!(known(key), Known::No) && !is_neutral(value);
+    config.iter().filter(is_unknown).map(|(key, _)| key.as_str()).collect()
 }
 
 /// The refusal of a setting that this program does not compute.

@@ -11,6 +11,8 @@ mod layers;
 mod rope;
 mod write;
 
+pub(crate) use keys::unknown as unknown_keys;
+
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -274,3 +274,28 @@ fn gemma_has_the_settings_that_transformers_gives_it() {
         assert!(refused.contains(want), "{refused}\n should say: {want}");
     }
 }
+
+#[test]
+fn keys_are_known_by_their_whole_names() {
+    let text = |keys: &str| {
+        ModelConfig::preset("tiny").unwrap().to_hugging_face().replacen('{', &format!("{{{keys},"), 1)
+    };
+    let unknown = |keys: &str| {
+        let all = serde_json::from_str::<serde_json::Value>(&text(keys)).unwrap();
+        let names = unknown_keys(all.as_object().unwrap());
+        names.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let fine = r#""num_beams": 4, "attention_dropout": 0.1, "id2label": {"0": "L"}, "my_switch": false, "my_factor": 1.0"#;
+    assert!(parse_json(&text(fine)).is_ok());
+    assert_eq!(unknown(fine), [""; 0]);
+    // Parts of these names are names of parts of models.
+    let noted = r#""head_of_department": "her", "final_state": 3, "loss": 5.1"#;
+    assert!(parse_json(&text(noted)).is_ok());
+    assert_eq!(unknown(noted), ["head_of_department", "final_state", "loss"]);
+    for key in
+        ["logits_scaling", "residual_multiplier", "num_kv_shared_layers", "rotary_pct", "mlp_gate_softcap"]
+    {
+        let refused = refusal(parse_json(&text(&format!("\"{key}\": 8.5"))));
+        assert!(refused.contains(&format!("`{key}` = 8.5 is not supported")), "{refused}");
+    }
+}

@@ -80,6 +80,7 @@ impl ModelSource for Gguf {
             tensors: header.tensors.iter().map(tensor).collect(),
             licence: text("general.license").or_else(|| contents::licence_in(path)),
             has_chat_template: text("tokenizer.chat_template").is_some(),
+            unknown_keys: Vec::new(),
         })
     }
 
