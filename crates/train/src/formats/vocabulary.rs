@@ -90,12 +90,21 @@ impl Vocabulary {
         if model["type"].as_str().is_some_and(|kind| kind != "BPE") {
             return Err(format!("it is {}, not BPE", model["type"]));
         }
-        let (tokens, types) = tokens(json)?;
+        let (mut tokens, types) = tokens(json)?;
         let merges = merges(&model["merges"])?;
         let is_byte_level = json["pre_tokenizer"].to_string().contains("\"ByteLevel\"");
         let kind = match is_byte_level {
             true => Kind::ByteLevel { merges },
-            false => Kind::SentencePiece { scores: scores(&tokens, &merges)?, prefix: space_prefix(json)? },
+            false => {
+                let scores = scores(&tokens, &types, &merges)?;
+                // As llama.cpp finds them in a text.
+                for (token, _) in tokens.iter_mut().zip(&types).filter(|(_, kind)| **kind == USER_DEFINED) {
+                    if token.chars().count() > 1 && token.chars().all(|c| c == '▁') {
+                        *token = token.replace('▁', " ");
+                    }
+                }
+                Kind::SentencePiece { scores, prefix: space_prefix(json)? }
+            }
         };
         Ok(Self { tokens, types, kind })
     }
@@ -175,11 +184,19 @@ pub fn merges(json: &Json) -> Result<Vec<(String, String)>, String> {
 /// The score of tokens that no merge makes.
 const WORST: f32 = -1e9;
 
+/// The score that llama.cpp's converter gives to tokens of a model's own, which are found before all merges.
+const OWN: f32 = -1000.0;
+
 /// Scores with which SentencePiece merges as `merges` do: each token's is the negative place of the merges that make it.
-fn scores(tokens: &[String], merges: &[(String, String)]) -> Result<Vec<f32>, String> {
-    let mut scores = vec![WORST; tokens.len()];
+fn scores(tokens: &[String], types: &[i32], merges: &[(String, String)]) -> Result<Vec<f32>, String> {
+    let is_own = |id: usize| types.get(id) == Some(&USER_DEFINED);
+    let mut scores: Vec<f32> = (0..tokens.len()).map(|id| if is_own(id) { OWN } else { WORST }).collect();
     let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, t)| (t.as_str(), id)).collect();
-    let made = made(merges).ok_or("the merges of one token are not beside one another")?;
+    let makes_own = |(left, right): &&(String, String)| {
+        ids.get(format!("{left}{right}").as_str()).is_some_and(|&id| is_own(id))
+    };
+    let others: Vec<_> = merges.iter().filter(|merge| !makes_own(merge)).cloned().collect();
+    let made = made(&others).ok_or("the merges of one token are not beside one another")?;
     for (place, token) in made.iter().enumerate() {
         let id =
             ids.get(token.as_str()).ok_or_else(|| format!("a merge makes `{token}`, which is no token"))?;
@@ -219,6 +236,8 @@ fn space_prefix(json: &Json) -> Result<bool, String> {
     match (&steps[..], pre["type"].as_str()) {
         ([first, second], None) if is_prefix(first) && is_space(second) => Ok(true),
         ([only], None) if is_space(only) => Ok(false),
+        // Gemma's: after its normalizer, there is no space to split at.
+        ([only], Some("Split")) if is_space(only) && pre["pattern"]["String"] == " " => Ok(false),
         ([], Some("Metaspace")) if pre["replacement"] == "▁" && pre["split"] == false => {
             Ok(pre["prepend_scheme"].as_str().is_none_or(|scheme| scheme != "never"))
         }

@@ -107,7 +107,8 @@ impl Library {
         tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
 
         let style = Style::of(&value["decoder"])?;
-        let table = token_table(&tokenizer, style)?;
+        let leading_space = style == Style::SentencePiece && strips_space(&value["decoder"]);
+        let table = token_table(&tokenizer, style, TokenTable::new(leading_space))?;
         let (prefix, suffix) = contained(|| around(&tokenizer))?;
         if let Some(id) = prefix.iter().chain(&suffix).find(|&&id| id as usize >= table.len()) {
             return Err(format!("its post-processor adds token {id}, it has {} tokens", table.len()));
@@ -246,8 +247,22 @@ impl Style {
     }
 }
 
-/// The bytes of every token of a library tokenizer.
-fn token_table(tokenizer: &tokenizers::Tokenizer, style: Style) -> Result<TokenTable, String> {
+/// Whether decoding removes the space at the start of a text: Gemma's does not.
+fn strips_space(decoder: &Value) -> bool {
+    let strips = |step: &Value| match step["type"].as_str() {
+        Some("Strip") => step["content"] == " " && step["start"].as_u64() > Some(0),
+        Some("Metaspace") => step["prepend_scheme"] != "never" && step["add_prefix_space"] != false,
+        _ => false,
+    };
+    decoder["decoders"].as_array().map_or_else(|| strips(decoder), |steps| steps.iter().any(strips))
+}
+
+/// The bytes of every token of a library tokenizer, in the empty `table`.
+fn token_table(
+    tokenizer: &tokenizers::Tokenizer,
+    style: Style,
+    mut table: TokenTable,
+) -> Result<TokenTable, String> {
     let vocab = tokenizer.get_vocab(true);
     let added = tokenizer.get_added_tokens_decoder();
     let Some(&largest) = vocab.values().chain(added.keys()).max() else {
@@ -261,10 +276,14 @@ fn token_table(tokenizer: &tokenizers::Tokenizer, style: Style) -> Result<TokenT
         names[id as usize] = Some(name.as_str());
     }
     let byte_of: HashMap<char, u8> = byte_level_characters();
-    let mut table = TokenTable::new(style == Style::SentencePiece);
     for (id, name) in (0..=largest).zip(names) {
         if let Some(token) = added.get(&id) {
-            table.push(token.content.as_bytes(), token.special);
+            match style {
+                Style::ByteLevel => table.push(token.content.as_bytes(), token.special),
+                Style::SentencePiece => {
+                    table.push(token.content.replace('▁', " ").as_bytes(), token.special);
+                }
+            }
             continue;
         }
         let name = name.unwrap_or("");

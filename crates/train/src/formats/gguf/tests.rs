@@ -123,6 +123,38 @@ fn tokenizers_give_the_ids_of_their_libraries() {
     }
 }
 
+/// A tokenizer of Gemma's kind, as llama.cpp's converter stores it, and as a folder has it: `record_gemma.py`.
+#[test]
+fn gemma_s_tokenizer_gives_the_ids_of_its_library_and_is_written_back() {
+    let recorded: Json = serde_json::from_slice(&fs::read(file("gemma_ids.json")).unwrap()).unwrap();
+    let json = fs::read(file("gemma.json")).unwrap();
+    let own = Tokenizer::from_json_in(Path::new("gemma.json"), &json).unwrap();
+    let path = file("gemma.gguf");
+    let read = Open::new(&path).unwrap();
+    let rebuilt = read.tokenizer().unwrap().unwrap();
+    // Its keys, as an export writes them, and read again.
+    let keys = vocab::vocab_keys(&own, read.config.vocab, [None; 3]).unwrap();
+    let header = write::as_read(&keys, &[]);
+    let again = tokenizer::tokenizer_json(&header).unwrap().unwrap();
+    let again = Tokenizer::from_json_in(Path::new("again.json"), again.as_bytes()).unwrap();
+    for (text, want) in recorded["texts"].as_array().unwrap().iter().zip(recorded["ids"].as_array().unwrap())
+    {
+        let text = text.as_str().unwrap();
+        let want: Vec<u32> = want.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+        for (name, tokenizer) in [("file", &rebuilt), ("folder", &own), ("written", &again)] {
+            assert_eq!(tokenizer.encode(text).unwrap(), want, "{name}: {text:?}");
+            if !text.contains(['<', '▁']) {
+                assert_eq!(tokenizer.decode(&want[1..]), text, "{name}");
+            }
+        }
+    }
+    // Tokens, types and order of scores are those of the converter.
+    let of = |header: &Header, key: &str| header.get(&format!("tokenizer.ggml.{key}")).cloned().unwrap();
+    for key in ["tokens", "token_type", "add_space_prefix", "unknown_token_id", "bos_token_id"] {
+        assert_eq!(of(&header, key), of(&read.parts.header, key), "{key}");
+    }
+}
+
 /// What is said of `bpe.gguf` after `change`.
 fn refusal(change: impl FnOnce(&mut Vec<u8>)) -> String {
     let dir = tempfile::tempdir().unwrap();

@@ -6,9 +6,12 @@
 use super::header::{Header, printable};
 use super::values::{KeyError, flag, integer, missing, numbers, text, texts};
 use serde_json::{Map, Value as Json, json};
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
-/// Token types: control, user-defined, byte.
+/// Token types: normal, unknown, control, user-defined, byte.
+const NORMAL: f64 = 1.0;
+const UNKNOWN: f64 = 2.0;
 const CONTROL: f64 = 3.0;
 const USER_DEFINED: f64 = 4.0;
 const BYTE: f64 = 6.0;
@@ -35,9 +38,14 @@ pub fn tokenizer_json(header: &Header) -> Result<Option<String>, KeyError> {
     let Some(model) = text(header, "tokenizer.ggml.model")? else { return Ok(None) };
     let tokens = texts(header, "tokenizer.ggml.tokens")?.ok_or_else(|| missing("tokenizer.ggml.tokens"))?;
     let types = numbers(header, "tokenizer.ggml.token_type")?.unwrap_or_default();
-    let mut json = match model {
-        "gpt2" => byte_level(header, tokens)?,
-        "llama" => sentence_piece(header, tokens, &types)?,
+    let escaped: Vec<String>;
+    let (mut json, tokens) = match model {
+        "gpt2" => (byte_level(header, tokens)?, tokens),
+        "llama" => {
+            let kinds = types.iter().copied().chain(std::iter::repeat(NORMAL));
+            escaped = tokens.iter().zip(kinds).map(|(token, kind)| escape(token, kind)).collect();
+            (sentence_piece(header, &escaped, &types)?, escaped.as_slice())
+        }
         got => {
             let (key, got) = ("tokenizer.ggml.model".to_owned(), format!("\"{}\"", printable(got)));
             return Err(KeyError::Unsupported { key, got });
@@ -162,7 +170,8 @@ fn sentence_piece(header: &Header, tokens: &[String], types: &[f64]) -> Result<M
             ("tokenizer.ggml.tokens".to_owned(), format!("a list with a token of {longest} bytes"));
         return Err(KeyError::Unsupported { key, got });
     }
-    let unknown = integer(header, "tokenizer.ggml.unknown_token_id")?.unwrap_or(0);
+    let first = types.iter().position(|&kind| kind == UNKNOWN).unwrap_or(0);
+    let unknown = integer(header, "tokenizer.ggml.unknown_token_id")?.unwrap_or(first as u64);
     let prefix = flag(header, "tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
     let space = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
     let normalizer = match prefix {
@@ -190,7 +199,15 @@ fn sentence_piece(header: &Header, tokens: &[String], types: &[f64]) -> Result<M
     ]))
 }
 
-/// Every pair of tokens whose concatenation is a token, sorted by the score of that token, best first.
+/// The token as `tokenizer.json` has it: llama.cpp's converter writes runs of spaces among the tokens of a model's own as they
+/// are in a text, and others as SentencePiece does.
+fn escape(token: &str, kind: f64) -> String {
+    let is_run = kind == USER_DEFINED && token.len() > 1 && token.bytes().all(|b| b == b' ');
+    if is_run { token.replace(' ', "▁") } else { token.to_owned() }
+}
+
+/// Every pair of tokens whose concatenation is a token, sorted by the score of that token, best first: tokens of the model's own
+/// are before all others, whatever their score. Of pairs with one score, those with longer tokens come first.
 fn merges(tokens: &[String], types: &[f64], scores: &[f64]) -> Vec<Json> {
     let is_text = |id: usize| types.get(id).is_none_or(|&kind| kind != CONTROL && kind != BYTE);
     let mut ids: HashMap<&str, usize> = HashMap::new();
@@ -202,7 +219,11 @@ fn merges(tokens: &[String], types: &[f64], scores: &[f64]) -> Vec<Json> {
         for (at, _) in token.char_indices().skip(1) {
             let (left, right) = token.split_at(at);
             if let (Some(&l), Some(&r)) = (ids.get(left), ids.get(right)) {
-                found.push((scores.get(id).copied().unwrap_or(f64::NEG_INFINITY), l, r, [left, right]));
+                let is_own = types.get(id) == Some(&USER_DEFINED);
+                let score = scores.get(id).copied().filter(|_| !is_own);
+                let score = score.unwrap_or(if is_own { f64::INFINITY } else { f64::NEG_INFINITY });
+                let lengths = [left, right].map(|part| Reverse(part.chars().count()));
+                found.push((score, lengths, [id, l, r], [left, right]));
             }
         }
     }
