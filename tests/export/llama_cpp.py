@@ -4,7 +4,8 @@
     env/bin/python tests/export/llama_cpp.py path/to/backpropane [NAME...]
 
 For each: the relative L2 error of the log-probabilities of every token (each counted from the mean, as an offset is none),
-after texts of several lengths, and whether 16 greedy tokens are the same.
+after texts of several lengths, and whether 16 greedy tokens are the same. Gemma's models have a tokenizer of its kind; for
+them, whether llama.cpp gives the recorded tokens of some texts (the same results as after the tokens themselves).
 """
 import json
 import os
@@ -15,6 +16,8 @@ from pathlib import Path
 
 LENGTHS = [5, 9, 17, 30]
 VOCAB = 320
+GGUF = Path(__file__).parent.joinpath("../gguf")
+GEMMA = json.loads(GGUF.joinpath("gemma_ids.json").read_text())
 SMALL = dict(
     vocab_size=VOCAB, hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
     head_dim=16, max_position_embeddings=64, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, pad_token_id=0,
@@ -56,7 +59,7 @@ CASES = {
 }
 
 
-def llama_cpp(path):
+def llama_cpp(path, gemma):
     """Log-probabilities after each text, and greedy tokens, as JSON; in a process of its own, as a refused model ends it."""
     import xllamacpp as x
     params = x.CommonParams()
@@ -65,21 +68,21 @@ def llama_cpp(path):
     params.cache_type_k = params.cache_type_v = x.ggml_type.GGML_TYPE_F32
     params.flash_attn_type = x.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     server = x.Server(params)
-    every, greedy = [], []
-    for length in LENGTHS:
-        asked = dict(prompt=tokens(length), n_predict=1, n_probs=VOCAB, temperature=-1.0, cache_prompt=False, ignore_eos=True)
-        answer = server.handle_completions(asked)
-        answer = json.loads(answer) if isinstance(answer, str) else answer
-        top = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        row = [None] * VOCAB
-        for one in top:
-            row[one["id"]] = one["logprob"]
-        every.append(row)
-    asked = dict(prompt=tokens(8), n_predict=16, n_probs=1, temperature=-1.0, cache_prompt=False)
-    answer = server.handle_completions(asked)
-    answer = json.loads(answer) if isinstance(answer, str) else answer
-    greedy = [one["id"] for one in answer["choices"][0]["logprobs"]["content"]]
-    print("RESULT" + json.dumps(dict(rows=every, greedy=greedy)), flush=True)
+
+    def ask(prompt, n_predict=1, n_probs=1000):
+        asked = dict(prompt=prompt, n_predict=n_predict, n_probs=n_probs, temperature=-1.0, cache_prompt=False, ignore_eos=True)
+        # None: the answer ends within a character.
+        return (server.handle_completions(asked)["choices"][0]["logprobs"] or {}).get("content")
+
+    def row(prompt):
+        answer = ask(prompt)
+        return answer and {one["id"]: one["logprob"] for one in answer[0]["top_logprobs"]}
+
+    rows = [row(tokens(length)) for length in LENGTHS]
+    greedy = [one["id"] for one in ask(tokens(8), 16, 1) or []]
+    texts = [(text, row(text), row(ids)) for text, ids in zip(GEMMA["texts"], GEMMA["ids"]) if text] if gemma else []
+    texts = [(text, by_text == by_ids) for text, by_text, by_ids in texts if by_text and by_ids]
+    print("RESULT" + json.dumps(dict(rows=rows, greedy=greedy, texts=texts)), flush=True)
     os._exit(0)
 
 
@@ -87,8 +90,10 @@ def tokens(length):
     return [(7 * i + 5) % 300 + 5 for i in range(length)]
 
 
-def tokenizer():
+def tokenizer(is_gemma):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    if is_gemma:
+        return Tokenizer.from_file(str(GGUF / "gemma.json"))
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
@@ -104,6 +109,8 @@ def make(name, folder):
     import torch
     from transformers import AutoModelForCausalLM, CONFIG_MAPPING
     keys = {**SMALL, **CASES[name]}
+    if name.startswith("gemma"):
+        keys |= dict(vocab_size=700, pad_token_id=0, eos_token_id=1, bos_token_id=2)
     config = CONFIG_MAPPING[keys.pop("model_type")](**keys)
     torch.manual_seed(sum(map(ord, name)))
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32).eval()
@@ -117,7 +124,7 @@ def make(name, folder):
             else:
                 w.normal_(0.0, 0.3 if "embed_tokens" in param or "lm_head" in param else 0.7 / w.shape[1] ** 0.5)
     model.save_pretrained(folder)
-    tokenizer().save(f"{folder}/tokenizer.json")
+    tokenizer(is_gemma).save(f"{folder}/tokenizer.json")
     return model
 
 
@@ -128,30 +135,35 @@ def check(binary, name):
         done = subprocess.run([binary, "export", f"{place}/m", f"{place}/m.gguf", "--to", "gguf"], capture_output=True, text=True)
         if done.returncode:
             return f"not exported: {done.stderr.strip().splitlines()[0]}", False
-        run = subprocess.run([sys.executable, __file__, "--read", f"{place}/m.gguf"], capture_output=True, text=True)
+        run = subprocess.run([sys.executable, __file__, "--read", f"{place}/m.gguf", name], capture_output=True, text=True)
         result = [line for line in run.stdout.splitlines() if line.startswith("RESULT")]
         if not result:
             return f"llama.cpp does not read it: {(run.stdout + run.stderr)[-1500:]}", False
         found = json.loads(result[0].removeprefix("RESULT"))
     worst = 0.0
     with torch.no_grad():
-        for length, row in zip(LENGTHS, found["rows"]):
+        seen = [(length, row) for length, row in zip(LENGTHS, found["rows"]) if row]
+        for length, row in seen:
             want = torch.log_softmax(model(torch.tensor([tokens(length)])).logits[0, -1], -1)
-            got = torch.tensor(row)
+            got = torch.tensor([row[str(i)] for i in range(len(want))])
             want, got = want - want.mean(), got - got.mean()
             worst = max(worst, ((got - want).norm() / want.norm()).item())
         text = tokens(8)
         for _ in range(len(found["greedy"])):
             text.append(model(torch.tensor([text])).logits[0, -1].argmax().item())
-    same = text[8:] == found["greedy"] and len(found["greedy"]) > 0
+    same = text[8:] == found["greedy"] and len(found["greedy"]) > 0 and len(seen) > 1
     # Sums in another order, and GELU from a table of fp16.
     limit = 5e-3 if name.startswith("gemma") else 1e-3
-    return f"relative L2 error {worst:.1e}, {len(found['greedy'])} greedy tokens {'equal' if same else 'DIFFERENT'}", same and worst < limit
+    wrong = [text for text, equal in found["texts"] if not equal]
+    said = f"relative L2 error {worst:.1e}, {len(found['greedy'])} greedy tokens {'equal' if same else 'DIFFERENT'}"
+    if found["texts"]:
+        said += f", {len(found['texts'])} texts {f'DIFFERENT: {wrong}' if wrong else 'equal'}"
+    return said, same and worst < limit and not wrong
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--read":
-        llama_cpp(sys.argv[2])
+        llama_cpp(sys.argv[2], sys.argv[3].startswith("gemma"))
     binary, *names = sys.argv[1:]
     failed = False
     for name in names or CASES:
