@@ -10,7 +10,7 @@
 //! | softmax | `exp(x − max x)` times the reciprocal of its sum, all in f32 | as above |
 //! | order | sums run in an order fixed by shape, so that neither threads nor runs change a bit | ours |
 //! | subnormals | kept; an Apple engine flushes fp16 subnormal products to zero, which loss scaling avoids | IEEE 754; reported by h3 |
-//! | overflow | to infinity, as IEEE 754 says; masks use the finite −65504 | ane programs of maderix/ANE |
+//! | overflow | to infinity, as IEEE 754 says; masks add the finite −65504, twice where scores may be as large | ane programs of maderix/ANE |
 //! | fused steps | a chain of elementwise operations runs tile by tile, rounded between operations just as if stored | ours: fusing never changes a bit |
 
 /// The arithmetic of a matrix product. A micro-kernel states the one it computes, a [`MatmulPrecision`] the one it

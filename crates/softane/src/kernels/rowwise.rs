@@ -39,6 +39,8 @@ pub(crate) struct Rowwise {
 struct Mask {
     operand: usize,
     scale: f32,
+    /// How often it is added: in fp16 the lowest number alone is not below all sums with it.
+    times: f32,
 }
 
 /// Rows of a block, about.
@@ -50,10 +52,10 @@ const LONGEST: usize = 4096;
 /// The largest value of a mask that hides.
 const HIDES: f32 = -60_000.0;
 
-/// The smallest value of a mask that does not hide.
+/// The smallest sum of a mask's value that does not hide, as often as it is added.
 const SHOWS: f32 = -1000.0;
 
-/// The largest value of a mask in a row that it hides parts of: scores stay finite in half precision.
+/// The largest such sum in a row that the mask hides parts of: scores stay finite in half precision.
 const FARTHEST: f32 = 30_000.0;
 
 /// Bounds of the elements of the product, before and after scaling, within which hidden columns are skipped. In half
@@ -180,8 +182,9 @@ impl Rowwise {
             let rows = i * self.block..self.m.min(i * self.block + self.block);
             let seen = rows.map(|r| {
                 load(from, offset + self.stream.walk.row(mask.operand, r), 1, row);
+                let (shows, farthest) = (SHOWS / mask.times, FARTHEST / mask.times);
                 match row.iter().rposition(|&x| x > HIDES || x.is_nan()) {
-                    Some(last) if row[last] >= SHOWS && row[..=last].iter().all(|&x| x <= FARTHEST) => {
+                    Some(last) if row[last] >= shows && row[..=last].iter().all(|&x| x <= farthest) => {
                         last + 1
                     }
                     _ => self.n,
@@ -193,20 +196,19 @@ impl Rowwise {
     }
 }
 
-/// The mask, if `code` is a softmax of the product, scaled or not, plus an operand.
+/// The mask, if `code` is a softmax of the product, scaled or not, plus an operand, once or several times.
 fn mask(code: &Code, product: usize) -> Option<Mask> {
-    let (mut at, mut scale, mut mask) = (Source::Operand(product), 1.0, None);
+    let (mut at, mut scale, mut mask) = (Source::Operand(product), 1.0, None::<Mask>);
     for (i, instruction) in code.instructions.iter().enumerate() {
         match instruction.function {
             Function::Binary(Binary::Mul, a, Source::Number(x)) if a == at && i == 0 => scale = x,
             Function::Binary(Binary::Add, a, Source::Operand(m))
-                if a == at && mask.is_none() && m != product =>
+                if a == at && m != product && mask.is_none_or(|mask| mask.operand == m) =>
             {
-                mask = Some(m);
+                let times = mask.map_or(1.0, |mask| mask.times + 1.0);
+                mask = Some(Mask { operand: m, scale, times });
             }
-            Function::Row(Row::Softmax, a) if a == at && i + 1 == code.instructions.len() => {
-                return mask.map(|operand| Mask { operand, scale });
-            }
+            Function::Row(Row::Softmax, a) if a == at && i + 1 == code.instructions.len() => return mask,
             _ => return None,
         }
         at = Source::Result(i);

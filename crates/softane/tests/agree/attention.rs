@@ -11,6 +11,8 @@ enum Mask {
     None,
     /// This, above the diagonal.
     Causal(f64),
+    /// −65504 above the diagonal, added twice.
+    Twice,
     /// −65504 above the diagonal, and this in row 60, column 7.
     Spot(f64),
     /// −65504 everywhere in row 70, above the diagonal elsewhere.
@@ -39,7 +41,11 @@ fn probabilities(case: Case, in_parts: bool) -> Vec<f64> {
     let (q, k) = (b.input("q", types[0].clone()), b.input("k", types[1].clone()));
     let added = b.input("mask", types[2].clone());
     let product = q.t().matmul(k, false, true);
-    let scores = if mask == Mask::None { product } else { product * 0.125 + added };
+    let scores = match mask {
+        Mask::None => product,
+        Mask::Twice => product * 0.125 + added + added,
+        _ => product * 0.125 + added,
+    };
     let p = scores.softmax(-1).named("p");
     // What is a result, too, is not computed inside of anything else.
     let outputs = if in_parts { vec![("p", p), ("product", product)] } else { vec![("p", p)] };
@@ -58,7 +64,7 @@ fn probabilities(case: Case, in_parts: bool) -> Vec<f64> {
             Mask::Causal(x) if j > i => x,
             Mask::Spot(x) if (i, j) == (60, 7) => x,
             Mask::Blind if i == 70 => -65504.0,
-            Mask::Spot(_) | Mask::Blind if j > i => -65504.0,
+            Mask::Twice | Mask::Spot(_) | Mask::Blind if j > i => -65504.0,
             _ => 0.0,
         }
     };
@@ -82,6 +88,7 @@ fn fused_is_what_it_is_in_parts() {
         Mask::Causal(-65504.0),
         Mask::Causal(f64::NEG_INFINITY),
         Mask::Causal(-100.0),
+        Mask::Twice,
         Mask::Spot(f64::NAN),
         Mask::Spot(65504.0),
         Mask::Spot(-65504.0),
@@ -104,7 +111,7 @@ fn fused_is_what_it_is_in_parts() {
 #[test]
 fn each_kernel_computes_fused_what_it_computes_in_parts() {
     for kernel in GemmKernel::names().into_iter().filter_map(GemmKernel::named) {
-        for mask in [Mask::None, Mask::Causal(-65504.0)] {
+        for mask in [Mask::None, Mask::Causal(-65504.0), Mask::Twice] {
             for (cols, dtype) in [(100, DType::F16), (37, DType::F32)] {
                 compare(Case { kernel, cols, dtype, mask, size: 1.0, odd: 0.0 });
             }
@@ -123,9 +130,12 @@ fn compare(case: Case) {
 
 #[test]
 fn what_the_mask_hides_is_0() {
-    let (kernel, mask) = (MatmulPrecision::F32.into(), Mask::Causal(-65504.0));
-    let p = probabilities(Case { kernel, cols: ROWS, dtype: DType::F16, mask, size: 1.0, odd: 0.0 }, false);
-    for (n, p) in p.into_iter().enumerate() {
-        assert_eq!(p == 0.0, n % ROWS > n / ROWS % ROWS, "{p} at {n}");
+    let kernel = MatmulPrecision::F32.into();
+    for mask in [Mask::Causal(-65504.0), Mask::Twice] {
+        let p =
+            probabilities(Case { kernel, cols: ROWS, dtype: DType::F16, mask, size: 1.0, odd: 0.0 }, false);
+        for (n, p) in p.into_iter().enumerate() {
+            assert_eq!(p == 0.0, n % ROWS > n / ROWS % ROWS, "{p} at {n} with {mask:?}");
+        }
     }
 }

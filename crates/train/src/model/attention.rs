@@ -39,9 +39,19 @@ impl RopeRows {
     }
 }
 
-/// The value that the causal mask adds to a masked score: the lowest finite number in fp16, far below any score in fp32.
+/// The value that the mask adds to a hidden score: the lowest finite number in fp16, far below any score in fp32.
 pub(crate) fn masked(dtype: DType) -> f64 {
     if dtype == DType::F16 { -65504.0 } else { -1e30 }
+}
+
+/// Scores plus the mask, so that the softmax of hidden ones is 0.
+///
+/// Numerics: in fp16 the mask is added twice, unless a cap bounds the scores. A hidden score of 40 000 is -25 504 after one
+/// addition, above a visible score of -40 000; after two, no hidden score is above -65504. Where all visible scores of a row
+/// are -infinity, so are the hidden ones, and the softmax is NaN instead of a mean of what is hidden.
+fn hide<'b>(scores: Var<'b>, mask: Var<'b>, is_capped: bool) -> Var<'b> {
+    let once = scores + mask;
+    if is_capped || mask.ty().dtype != DType::F16 { once } else { once + mask }
 }
 
 impl<'b> Statement<'b> {
@@ -110,7 +120,7 @@ impl<'b> Statement<'b> {
             None => scores,
             Some(cap) => scores.tanh() * cap,
         };
-        let scores = scores + mask;
+        let scores = hide(scores, mask, cap.is_some());
 
         self.b.enter("softmax");
         let p = scores.softmax(-1).named("p");
