@@ -5,7 +5,7 @@ use crate::units;
 use ane::MatmulPrecision;
 use softane::gemm::{GemmKernel, saves_time};
 use train::config::ModelConfig;
-use train::run::{Options, Run, Settings};
+use train::run::{OptimizerKind, Options, Run, Settings};
 
 /// Prints the header.
 pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
@@ -37,6 +37,7 @@ pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
     let dispatches = units::plural(dispatches, "dispatch");
     rows.push(("kernels", format!("{kernels} {each}{norms}, {dispatches} a step")));
     rows.push(("step", step_line(cfg, settings, run)));
+    rows.push(("update", update_line(settings, &run.changes())));
     rows.extend(restarts_line(run).map(|text| ("restarts", text)));
     let at =
         if run.step_count() > 0 { format!(", resumed at step {}", run.step_count()) } else { String::new() };
@@ -74,10 +75,23 @@ fn step_line(cfg: &ModelConfig, settings: &Settings, run: &Run) -> String {
     };
     let accum = if settings.accum > 1 { format!(" × {}", settings.accum) } else { String::new() };
     let (batch, seq, steps) = (settings.batch, cfg.seq, settings.steps);
-    format!(
-        "{tokens} tokens: {batch}{accum} windows of {seq}{beside}; {steps} steps, learning rate {}",
-        settings.lr
-    )
+    format!("{tokens} tokens: {batch}{accum} windows of {seq}{beside}; {steps} steps")
+}
+
+/// The optimizer with its rates, and the settings that resuming changed.
+fn update_line(settings: &Settings, changes: &[(&str, String, String)]) -> String {
+    let (lr, schedule) = (settings.lr, settings.schedule.name());
+    let rates = match settings.optimizer {
+        OptimizerKind::AdamW => format!("AdamW, learning rate {lr}"),
+        OptimizerKind::Muon => {
+            format!("Muon with learning rate {}, AdamW {lr} for all but layers' matrices", settings.muon_lr)
+        }
+    };
+    let changes: Vec<String> =
+        changes.iter().map(|(name, then, now)| format!("{name} {then} → {now}")).collect();
+    let changed =
+        if changes.is_empty() { String::new() } else { format!("; resuming changes {}", changes.join(", ")) };
+    format!("{rates}, {schedule}{changed}")
 }
 
 /// The steps per process, if the compile budget of one does not suffice for all.

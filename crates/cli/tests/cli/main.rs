@@ -5,6 +5,7 @@ mod bench;
 #[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane")))]
 mod engine;
 mod export;
+mod faults;
 mod gguf;
 mod help;
 mod info;

@@ -153,6 +153,16 @@ impl RunFolder {
         remove(path)
     }
 
+    /// As [`RunFolder::withdraw`]; without an earlier checkpoint, removes it and the model all the same.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`].
+    pub fn discard(&self, step: u64, config: &ModelConfig) -> Result<(), TrainError> {
+        self.withdraw(step, config)?;
+        let left = self.steps()?.into_iter().find(|(s, _)| *s == step);
+        left.map_or(Ok(()), |(_, path)| [path, self.model()].iter().try_for_each(|path| remove(path)))
+    }
+
     /// Removes temporary files of interrupted writes from the folder.
     ///
     /// # Errors

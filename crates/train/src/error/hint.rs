@@ -83,7 +83,9 @@ impl TrainError {
             }
             Self::Link { .. } => "Remove the link, or name another folder with `--out`.",
             Self::StateOfOtherModel { .. } => "Resume with the model settings the run was started with.",
-            Self::NoCheckpoint { .. } => "Start without `--resume`, or name the folder of an earlier run.",
+            Self::NoCheckpoint { .. } => {
+                "Start without `--resume`, or name the folder of an earlier run with `--out`."
+            }
             Self::Tokenizer { .. } => "Use a tokenizer that has all of this text, with `--tokenizer`.",
         };
         Some(Cow::Borrowed(sentence))

@@ -1,5 +1,6 @@
 //! Errors of runs.
 
+use super::fault::Fault;
 use crate::error::TrainError;
 use crate::host::HostError;
 use crate::sample::SampleError;
@@ -41,10 +42,19 @@ pub enum RunError {
     OtherTokenizer { dir: PathBuf, tokenizer: PathBuf },
     #[error("the run in `{}` was started with `--optimizer {want}`, not `{got}`, whose moments differ", dir.display())]
     OtherOptimizer { dir: PathBuf, want: &'static str, got: &'static str },
+    #[error("`{flag}` has no effect: {because}")]
+    NoEffect { flag: &'static str, because: &'static str, remedy: &'static str },
     #[error("{steps} steps in a row had gradients that are not finite (step {step}, loss {loss}{}); {}", began(found.as_deref()), kept(*saved))]
-    NotFinite { step: u64, steps: u32, loss: f64, saved: Option<u64>, found: Option<Box<OutOfRange>> },
+    NotFinite {
+        step: u64,
+        steps: u32,
+        loss: f64,
+        saved: Option<u64>,
+        found: Option<Box<OutOfRange>>,
+        fault: Box<Fault>,
+    },
     #[error("the training has diverged by step {step}: {unfit}; {}", kept(*saved))]
-    Diverged { step: u64, unfit: Unfit, saved: Option<u64> },
+    Diverged { step: u64, unfit: Unfit, saved: Option<u64>, fault: Box<Fault> },
     #[error("`{}` has no tokenizer, which text needs", dir.display())]
     NoTokenizer { dir: PathBuf },
     #[error("the model is trained on synthetic activations, not on text: {what} does not apply to it")]
@@ -124,13 +134,12 @@ impl RunError {
         }
     }
 
-    /// For divergence, the first value of the forward pass that is out of range, if any.
-    pub fn found(&self) -> Option<&OutOfRange> {
+    /// For divergence, what is at fault, and the step of the newest checkpoint, if there is one.
+    pub fn fault(&self) -> Option<(&Fault, Option<u64>)> {
         match self {
-            RunError::NotFinite { found, .. } => found.as_deref(),
-            RunError::Diverged {
-                unfit: Unfit::Step { found, .. } | Unfit::Validation { found, .. }, ..
-            } => found.as_deref(),
+            RunError::NotFinite { saved, fault, .. } | RunError::Diverged { saved, fault, .. } => {
+                Some((fault, *saved))
+            }
             _ => None,
         }
     }
@@ -162,18 +171,10 @@ impl RunError {
             RunError::TokenizerGone { .. } | RunError::OtherTokenizer { .. } => {
                 "Restore the file, or name the run's tokenizer with `--tokenizer`."
             }
-            // Smaller steps do not help a model that left the range of fp16 before its first checkpoint.
-            RunError::NotFinite { saved: None, .. } | RunError::Diverged { saved: None, .. }
-                if self.found().is_some() =>
-            {
-                return self.found().and_then(OutOfRange::hint).map(str::to_owned);
+            RunError::NotFinite { saved, fault, .. } | RunError::Diverged { saved, fault, .. } => {
+                return Some(fault.hint(*saved, "--resume"));
             }
-            RunError::NotFinite { saved: Some(_), .. } | RunError::Diverged { saved: Some(_), .. } => {
-                "Resume from that checkpoint with `--resume` and a lower `--lr` or `--loss-scale`."
-            }
-            RunError::NotFinite { .. } | RunError::Diverged { .. } => {
-                "Start again with a lower `--lr` or `--loss-scale`."
-            }
+            RunError::NoEffect { remedy, .. } => remedy,
             RunError::NoTokenizer { .. } => {
                 "Name the model's tokenizer with `--tokenizer`, or put its `tokenizer.json` or `tokenizer.bin` beside its \
                  weights."

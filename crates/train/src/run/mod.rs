@@ -6,6 +6,7 @@
 mod claim;
 mod corpus;
 mod error;
+mod fault;
 mod launch;
 mod metrics;
 mod open;
@@ -17,6 +18,7 @@ mod trainer;
 
 pub use crate::step::{BudgetExhausted, ChosenRung, CompileEvent};
 pub use error::{RunError, Unfit};
+pub use fault::{Fault, Knob};
 pub use flow::Trace;
 pub use launch::model_name;
 pub use metrics::{Metrics, StepRecord, Validation};
@@ -24,4 +26,4 @@ pub use options::{Notice, Options};
 pub use setting::{Check, OptimizerKind, OutputInit, ScheduleKind, Setting, SettingValue};
 pub use settings::{Overrides, Settings, flags};
 pub use trainer::save::Saved;
-pub use trainer::{Compiles, Run, RunMemory};
+pub use trainer::{Compiles, Run, RunMemory, Worsened};

@@ -95,6 +95,7 @@ impl Run {
             tokenizer,
             optimizer: OptimizerState::default(),
             lock,
+            before: resumed.as_ref().map(|r| r.before.clone()),
         };
         match resumed {
             Some(resumed) => parts.resume(resumed)?,

@@ -28,6 +28,8 @@ pub(super) struct Prepared {
 /// The checkpoint that a run resumes from.
 pub(super) struct Resumed {
     pub(super) checkpoint: Checkpoint,
+    /// The settings of the run until then.
+    pub(super) before: Settings,
     /// Whether it is the newest checkpoint, including damaged ones.
     pub(super) is_newest: bool,
     /// Whether the model in the folder is of the same step.
@@ -47,6 +49,7 @@ impl Prepared {
         cfg.validate()?;
         let settings = Settings::for_new_run(&cfg, params.is_none(), &options.overrides);
         settings.validate()?;
+        settings.check_given(&options.overrides, params.is_none())?;
         demand::check(&cfg, Use::Train { windows: settings.windows() })?;
         let theta = params.unwrap_or_else(|| {
             let mut theta = init_params(&cfg, settings.seed);
@@ -65,6 +68,9 @@ impl Prepared {
         notice: &mut (dyn FnMut(Notice<'_>) + Send),
     ) -> Result<Prepared, RunError> {
         let folder = &RunFolder::at(&options.out);
+        if !folder.config().exists() && folder.newest()?.is_none() {
+            return Err(TrainError::NoCheckpoint { dir: options.out.clone() }.into());
+        }
         let mut cfg = ModelConfig::read(&folder.config())?;
         if let Some(name) = &options.model {
             check_same_model(&ModelConfig::find(name)?, &cfg, &folder.config())?;
@@ -91,8 +97,10 @@ impl Prepared {
         };
         let settings = Settings::from_json(&checkpoint.state.settings).map_err(unreadable)?;
         check_same_optimizer(&options.out, settings.optimizer, options.overrides.optimizer)?;
+        let before = settings.clone();
         let settings = settings.with(&options.overrides);
         settings.validate()?;
+        settings.check_given(&options.overrides, false)?;
         demand::check(&cfg, Use::Train { windows: settings.windows() })?;
         let tokenizer = match &options.tokenizer {
             Some(path) => Some(Tokenizer::load(path, None)?),
@@ -102,7 +110,7 @@ impl Prepared {
         let theta = std::mem::take(&mut checkpoint.params);
         let metadata = FolderMetadata::read(folder.dir())?;
         let has_model = folder.has_model(&cfg, &theta);
-        let resumed = Some(Resumed { checkpoint, is_newest, has_model });
+        let resumed = Some(Resumed { checkpoint, before, is_newest, has_model });
         Ok(Prepared { cfg, settings, tokenizer, theta, metadata, missing: None, resumed })
     }
 }

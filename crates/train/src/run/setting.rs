@@ -137,10 +137,14 @@ impl Check {
     /// # Errors
     /// If `text` is invalid, with a description of valid values.
     pub fn parse<T: SettingValue>(self, text: &str) -> Result<T, String> {
-        let value = T::parse(text).filter(|value| value.number().is_none_or(|x| self.accepts(x)));
-        let is_digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let parsed = T::parse(text);
+        // Digits that are no number of this type are too many.
+        let is_large = parsed.as_ref().is_none_or(|value| value.number().is_some_and(f64::is_infinite))
+            && !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_digit());
+        let value = parsed.filter(|value| value.number().is_none_or(|x| self.accepts(x)));
         value.ok_or_else(|| match &T::names()[..] {
-            [] => match T::largest().filter(|_| is_digits && !text.trim_start_matches('0').is_empty()) {
+            [] => match T::largest().filter(|_| is_large) {
                 Some(largest) => format!("a whole number of at most {largest} is needed"),
                 None => format!("{} is needed", self.want()),
             },
@@ -157,6 +161,8 @@ pub trait SettingValue: Sized + PartialEq {
     fn largest() -> Option<String>;
     /// Parses the user's text.
     fn parse(text: &str) -> Option<Self>;
+    /// Its form in messages.
+    fn text(&self) -> String;
     /// Its value, if it is a number.
     fn number(&self) -> Option<f64>;
     /// Its form in checkpoints.
@@ -178,6 +184,10 @@ macro_rules! numbers {
 
             fn parse(text: &str) -> Option<Self> {
                 <$ty>::from_str(text).ok()
+            }
+
+            fn text(&self) -> String {
+                format!("{self:?}")
             }
 
             fn number(&self) -> Option<f64> {
@@ -210,6 +220,10 @@ macro_rules! names {
 
             fn parse(text: &str) -> Option<Self> {
                 <$ty>::ALL.into_iter().find(|value| value.name() == text)
+            }
+
+            fn text(&self) -> String {
+                self.name().to_owned()
             }
 
             fn number(&self) -> Option<f64> {

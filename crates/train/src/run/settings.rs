@@ -1,6 +1,7 @@
 //! The table of a run's settings, which generates structs, flags, checks and the form in checkpoints.
 
 use super::RunError;
+use super::fault::Knob;
 use super::setting::{Check, OptimizerKind, OutputInit, ScheduleKind, Setting, SettingValue};
 use crate::config::{ModelConfig, Task};
 use crate::host::head::LossOptions;
@@ -54,6 +55,18 @@ macro_rules! settings {
             /// If one is missing or invalid.
             pub fn from_json(all: &Value) -> Result<Settings, String> {
                 Ok(Settings { $($($name: stored(all, stringify!($name), $default)?,)?)* })
+            }
+
+            /// The settings that differ from those `before`: name, earlier and present value.
+            pub fn changes(&self, before: &Settings) -> Vec<(&'static str, String, String)> {
+                let mut all = Vec::new();
+                $($(
+                    let (then, now) = first!((before.$name.text(), self.$name.text()), $default);
+                    if then != now {
+                        all.push((stringify!($name), then, now));
+                    }
+                )?)*
+                all
             }
 
             /// Refuses the first setting with an invalid value.
@@ -224,6 +237,40 @@ impl Settings {
             return Err(RunError::Setting { what: "batch × accumulation", got, want: "at most 1048576" });
         }
         Ok(())
+    }
+
+    /// Refuses settings of `given` that nothing reads.
+    ///
+    /// # Errors
+    /// `NoEffect`, with the first one.
+    pub(super) fn check_given(&self, given: &Overrides, is_new: bool) -> Result<(), RunError> {
+        let muon =
+            [("--muon-lr", given.muon_lr.is_some()), ("--muon-iterations", given.muon_iterations.is_some())];
+        let unused = muon.into_iter().find(|(_, given)| *given && self.optimizer != OptimizerKind::Muon);
+        if let Some((flag, _)) = unused {
+            let because = "the optimizer of this run is `adamw`";
+            let remedy = "Leave it out; a new run takes it with `--optimizer muon`.";
+            return Err(RunError::NoEffect { flag, because, remedy });
+        }
+        if given.output_init.is_some() && !is_new {
+            let because = "the model has trained weights";
+            let remedy = "Leave it out; a new model takes it: a preset, or a `.toml` or `.json` file.";
+            return Err(RunError::NoEffect { flag: "--output-init", because, remedy });
+        }
+        Ok(())
+    }
+
+    /// The learning rates that are in use, and the loss scale, beside what suits the model `cfg`.
+    pub(super) fn knobs(&self, cfg: &ModelConfig) -> (Vec<Knob>, Knob) {
+        let is_muon = self.optimizer == OptimizerKind::Muon;
+        let usual = Settings::for_model(cfg, is_muon);
+        let rate = |flag, value, usual| Knob { flag, value, usual, divisor: 10.0 };
+        let mut rates = vec![rate("--lr", self.lr, usual.lr)];
+        if is_muon {
+            rates.push(rate("--muon-lr", self.muon_lr, usual.muon_lr));
+        }
+        let (flag, value) = ("--loss-scale", f64::from(self.loss_scale));
+        (rates, Knob { flag, value, usual: f64::from(usual.loss_scale), divisor: 16.0 })
     }
 
     /// Windows of an optimizer step.

@@ -5,18 +5,25 @@ mod step;
 mod validate;
 
 use super::corpus::Corpus;
-use super::{Metrics, Settings};
+use super::fault::{Evidence, Fault};
+use super::{Metrics, RunError, Settings};
 use crate::checkpoint::{RunFolder, TrainState};
 use crate::config::ModelConfig;
 use crate::data::Sampler;
 use crate::fs::RunLock;
 use crate::generate::Generator;
 use crate::optim::OptimizerState;
-use crate::step::{BudgetExhausted, ChosenRung, Network, StepGraph};
+use crate::step::{BudgetExhausted, ChosenRung, Network, OutOfRange, StepGraph};
 use crate::tokenizer::Tokenizer;
 use flow::Trace;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Steps whose mean loss is that of the end.
+const LAST: usize = 10;
+
+/// Losses differ by about a hundredth from batch to batch.
+const NOISE: f64 = 1.01;
 
 /// A training run.
 #[derive(Debug)]
@@ -35,6 +42,21 @@ pub struct Run {
     /// The step of a checkpoint whose weights have not been used in a forward and backward pass yet.
     unmeasured: Option<u64>,
     restarted: Duration,
+    /// Updates of the weights by this process.
+    updates: u64,
+    /// The first and the last finite loss of a step.
+    losses: Option<(f64, f64)>,
+}
+
+/// A loss at the end of a run that is above that of its first step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Worsened {
+    /// The loss of the first step.
+    pub first: f64,
+    /// The loss at the end.
+    pub last: f64,
+    /// What is at fault.
+    pub fault: Fault,
 }
 
 /// The result of a forward and backward pass; the gradients are in the network.
@@ -75,6 +97,8 @@ pub(super) struct Parts {
     pub budget: Option<u32>,
     /// Whether the folder's model is of the state's step.
     pub has_model: bool,
+    /// Of a resumed run, its settings until then.
+    pub before: Option<Settings>,
     #[expect(dead_code, reason = "held as long as the run lives")]
     pub lock: Option<RunLock>,
 }
@@ -142,6 +166,8 @@ impl Run {
             next_trace: Trace::new(),
             not_finite: 0,
             restarted: Duration::ZERO,
+            updates: 0,
+            losses: None,
         }
     }
 
@@ -158,6 +184,39 @@ impl Run {
     /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.parts.settings
+    }
+
+    /// The settings that resuming changed: name, earlier and present value.
+    pub fn changes(&self) -> Vec<(&'static str, String, String)> {
+        self.parts.before.as_ref().map_or_else(Vec::new, |before| self.settings().changes(before))
+    }
+
+    /// What is at fault if the loss of a step is now `loss`, or its gradient is not finite, and `found` left its range.
+    fn fault(&self, loss: f64, found: Option<OutOfRange>) -> Box<Fault> {
+        let (rates, loss_scale) = self.settings().knobs(self.config());
+        // Updates of earlier processes count if they had the same rates and scale.
+        let is_same = |before: &Settings| self.settings().knobs(self.config()) == before.knobs(self.config());
+        let same = self.parts.before.as_ref().is_some_and(is_same);
+        let updates = if same { self.step_count() } else { self.updates };
+        let has_risen = self.losses.is_some_and(|(first, last)| last > first);
+        Box::new(Fault::of(Evidence { rates, loss_scale, updates, loss, has_risen, found }))
+    }
+
+    /// The loss at the end, if it and that of the last steps are clearly above the loss of the first step; `validation` is that of
+    /// the end, if there is one.
+    ///
+    /// # Errors
+    /// If the metrics cannot be read.
+    pub fn worsened(&self, validation: Option<f64>) -> Result<Option<Worsened>, RunError> {
+        let (steps, _) = Metrics::read(&self.folder().metrics())?;
+        let losses: Vec<f64> = steps.iter().map(|step| step.loss).filter(|loss| loss.is_finite()).collect();
+        let Some((&first, later)) = losses.split_first() else { return Ok(None) };
+        let end = &later[later.len() - later.len().min(LAST)..];
+        let mean = end.iter().sum::<f64>() / end.len() as f64;
+        let last = validation.unwrap_or(mean);
+        let fault = || Fault::rates(self.settings().knobs(self.config()).0);
+        let least = NOISE * first;
+        Ok((mean > least && last > least).then(|| Worsened { first, last, fault: fault() }))
     }
 
     /// The folder.

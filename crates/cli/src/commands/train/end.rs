@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use train::config::{ModelConfig, Task};
 use train::fs::write_atomically;
 use train::generate::GenerateOptions;
-use train::run::{Metrics, Run, RunError, Validation};
+use train::run::{Metrics, Run, RunError, Validation, Worsened};
 use train::sample::SamplingOptions;
 
 /// Tokens of the sample at the end.
@@ -72,22 +72,25 @@ pub fn interrupted(out: &Path, done: u64, steps: u64) -> CommandError {
 
 /// Adds a hint how to continue, if the training has diverged.
 pub fn diverged(error: RunError, run: &Run) -> CommandError {
-    // A tenth, without the digits that a division adds.
-    let lr = format!("{:.1e}", run.settings().lr / 10.0).parse().unwrap_or(run.settings().lr);
-    let hint = error.diverged().map(|saved| match saved {
-        Some(step) => {
-            let command = resume_command(run.folder().dir());
-            format!("Go on from step {step} with a lower learning rate: `{command} --lr {lr:?}`.")
-        }
-        // Smaller steps do not help a model that left the range of fp16 from the start.
-        None if error.found().is_some() => error.hint().unwrap_or_default(),
-        None => format!("Start again with a lower learning rate, such as `--lr {lr:?}`."),
-    });
+    let command = resume_command(run.folder().dir());
+    let hint = error.fault().map(|(fault, saved)| fault.hint(saved, &command));
     let error = CommandError::from(error);
     match hint {
         Some(hint) => error.with_hint(hint),
         None => error,
     }
+}
+
+/// Warns of a loss that ends above that of the first step.
+pub fn warn_of_loss(ui: &Ui, run: &Run, validation: Option<&Validation>) -> Result<(), CommandError> {
+    if let Some(Worsened { first, last, fault }) = run.worsened(validation.map(|v| v.loss))? {
+        let flags = fault.flags().unwrap_or_default();
+        ui.warn(format!(
+            "the loss ends at {last:.3}, above the {first:.3} of the first step; start again with {}, such as `{flags}`",
+            fault.remedy()
+        ));
+    }
+    Ok(())
 }
 
 /// Generates a short text and streams it.

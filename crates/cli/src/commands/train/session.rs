@@ -1,7 +1,7 @@
 //! A process of a run: it opens the run, takes steps, and finishes it or hands over to the next process.
 
 use super::args::TrainArgs;
-use super::end::{diverged, draw, has_held_out, interrupted, is_finished, report, sample};
+use super::end::{diverged, draw, has_held_out, interrupted, is_finished, report, sample, warn_of_loss};
 use super::folder::choose_folder;
 use crate::error::CommandError;
 use crate::header;
@@ -17,9 +17,7 @@ use crate::ui::Ui;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use train::data::Source;
-use train::run::{
-    BudgetExhausted, Notice, Options, Overrides, Run, RunError, Saved, Unfit, Validation, model_name,
-};
+use train::run::{BudgetExhausted, Notice, Options, Overrides, Run, RunError, Saved, Validation, model_name};
 
 /// The default model.
 const MODEL: &str = "shakespeare";
@@ -226,16 +224,12 @@ impl<'a> Session<'a> {
     fn finish(mut self, mut run: Run) -> Result<(), CommandError> {
         let last = self.last_validation(&mut run)?;
         draw(&run)?;
-        if let Some(loss) = last.as_ref().map(|v| v.loss).filter(|loss| !loss.is_finite()) {
-            let (step, saved) = (run.step_count(), Some(run.step_count()));
-            let unfit = Unfit::Validation { loss, found: None };
-            return Err(diverged(RunError::Diverged { step, unfit, saved }, &run));
-        }
         self.work.wall_s = self.began.elapsed();
         self.progress.busy("writing a sample");
         let loss = self.progress.loss();
         let sample = sample(self.ui, self.args, &run, self.bundled, || self.progress.clear())?;
         self.progress.clear();
+        warn_of_loss(self.ui, &run, last.as_ref())?;
         let report = report(&run, self.work, loss, last, sample);
         if self.args.json {
             return print_json(self.ui, &report);
@@ -253,7 +247,7 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         self.progress.busy("validating");
-        let validation = match run.validation(FINAL_VALIDATION) {
+        let validation = match run.validation(FINAL_VALIDATION).filter(|made| made.loss.is_finite()) {
             Some(made) => made,
             None => run.validate(FINAL_VALIDATION).map_err(|e| diverged(e, run))?,
         };
@@ -294,6 +288,8 @@ fn options(ui: &Ui, args: &TrainArgs, before: Option<&ResumeState>) -> Result<Op
             math: args.on.engine.given_math(),
             // A new process keeps the plan of the previous one.
             norms: args.on.given_norms().filter(|_| before.is_none()),
+            // Its model is no longer new.
+            output_init: args.settings.0.output_init.filter(|_| before.is_none()),
             ..args.settings.0.clone()
         },
         threads: args.on.engine.threads,

@@ -4,6 +4,7 @@ use super::{Measured, Parts, Run};
 use crate::checkpoint::Snapshot;
 use crate::config::ParamSpec;
 use crate::optim::OptimizerState;
+use crate::run::fault::Fault;
 use crate::run::{RunError, Unfit};
 use crate::step::StepError;
 use std::sync::Arc;
@@ -69,10 +70,31 @@ impl Run {
     pub fn save_last(&mut self) -> Result<(), RunError> {
         match self.save_unless(true)? {
             Saved::Done => Ok(()),
-            Saved::Withheld(unfit) => {
-                Err(RunError::Diverged { step: self.step_count(), unfit, saved: self.fall_back()? })
-            }
+            Saved::Withheld(unfit) => Err(self.diverged(unfit)?),
         }
+    }
+
+    /// The error of a run whose weights are unfit.
+    pub(super) fn diverged(&mut self, unfit: Unfit) -> Result<RunError, RunError> {
+        let saved = self.fall_back()?;
+        let fault = match &unfit {
+            Unfit::Step { loss, found, .. } => self.fault(*loss, found.as_deref().cloned()),
+            Unfit::Validation { loss, found } => self.fault(*loss, found.as_deref().cloned()),
+            Unfit::Weights { .. } | Unfit::Range { .. } => {
+                Box::new(Fault::rates(self.settings().knobs(self.config()).0))
+            }
+        };
+        Ok(RunError::Diverged { step: self.step_count(), unfit, saved, fault })
+    }
+
+    /// Removes the checkpoint of the last step, which this process trained and whose validation loss is not finite.
+    pub(super) fn discard(&mut self) -> Result<(), RunError> {
+        let step = self.step_count();
+        if self.updates > 0 && self.saved == Some(step) {
+            self.parts.folder.discard(step, &self.parts.network.cfg)?;
+            (self.saved, self.exported) = (None, None);
+        }
+        Ok(())
     }
 
     /// Whether the newest checkpoint's weights have been used in a forward and backward pass.
@@ -126,6 +148,44 @@ impl Run {
 mod tests {
     use super::*;
     use crate::run::{Options, Overrides};
+    use std::path::Path;
+
+    fn options(model: &Path, out: &Path) -> Options {
+        Options {
+            model: Some(model.display().to_string()),
+            data: None,
+            tokenizer: None,
+            out: out.to_owned(),
+            resume: false,
+            overrides: Overrides { steps: Some(9), ..Overrides::default() },
+            threads: 1,
+            device: ane::DeviceKind::Soft.into(),
+        }
+    }
+
+    /// The checkpoint of a step whose validation loss is NaN is neither kept nor recommended, be it the only one or not.
+    #[test]
+    fn what_validation_finds_unfit_is_not_kept() {
+        for steps in [1, 2] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let model = dir.path().join("small.toml");
+            std::fs::write(&model, "preset = \"layer768\"\ndim = 32\nhidden = 64\nheads = 2\nseq = 32\n")
+                .expect("written");
+            let mut run = Run::open(&options(&model, &dir.path().join("run")), &mut |_| {}).expect("opens");
+            for _ in 0..steps {
+                run.step().expect("a step");
+                assert_eq!(run.save().expect("saved"), Saved::Done);
+            }
+            run.update(f32::NAN, 1.0).expect("weights that are not finite");
+            let error = run.validate(1).expect_err("the loss is NaN");
+            let before = (steps > 1).then_some(1);
+            assert_eq!(error.diverged(), Some(before), "{error}");
+            assert_eq!(run.folder().newest().expect("a list").map(|(step, _)| step), before);
+            assert_eq!(run.folder().model().exists(), before.is_some());
+            let hint = error.hint().expect("a remedy");
+            assert!(hint.contains(if steps > 1 { "Go on from step 1" } else { "Start again" }), "{hint}");
+        }
+    }
 
     /// Overflowing gradients of one step do not make weights unfit if the next step is finite.
     #[test]
@@ -134,17 +194,7 @@ mod tests {
         let model = dir.path().join("small.toml");
         std::fs::write(&model, "preset = \"layer768\"\ndim = 32\nhidden = 64\nheads = 2\nseq = 32\n")
             .expect("written");
-        let options = Options {
-            model: Some(model.display().to_string()),
-            data: None,
-            tokenizer: None,
-            out: dir.path().join("run"),
-            resume: false,
-            overrides: Overrides { steps: Some(9), ..Overrides::default() },
-            threads: 1,
-            device: ane::DeviceKind::Soft.into(),
-        };
-        let mut run = Run::open(&options, &mut |_| {}).expect("opens");
+        let mut run = Run::open(&options(&model, &dir.path().join("run")), &mut |_| {}).expect("opens");
         let network = Arc::clone(&run.parts.network);
         run.step().expect("a step");
         let usual = network.loss_scale();

@@ -93,8 +93,12 @@ impl Run {
             self.trace.mark(Lane::Cpu, "AdamW, new weights", updating);
             self.not_finite = 0;
             self.unmeasured = None;
+            self.updates += 1;
         } else {
             self.not_finite += 1;
+        }
+        if loss.is_finite() {
+            self.losses = Some((self.losses.map_or(loss, |(first, _)| first), loss));
         }
         self.parts.state.step += 1;
         let tokens = self.tokens_per_step();
@@ -124,8 +128,9 @@ impl Run {
         self.parts.metrics.step(&record)?;
         if self.not_finite >= MAX_SKIPPED {
             let (step, steps, saved) = (record.step, self.not_finite, self.fall_back()?);
-            let found = self.out_of_range()?.map(Box::new);
-            return Err(RunError::NotFinite { step, steps, loss, saved, found });
+            let found = self.out_of_range()?;
+            let (fault, found) = (self.fault(loss, found.clone()), found.map(Box::new));
+            return Err(RunError::NotFinite { step, steps, loss, saved, found, fault });
         }
         Ok(record)
     }
@@ -143,7 +148,7 @@ impl Run {
         Ok(None)
     }
 
-    fn update(&mut self, lr: f32, grad_scale: f32) -> Result<(), RunError> {
+    pub(super) fn update(&mut self, lr: f32, grad_scale: f32) -> Result<(), RunError> {
         let t = u32::try_from(self.parts.state.step + 1).unwrap_or(u32::MAX);
         let update = Update { t, lr, grad_scale };
         let Parts { network, settings, optimizer: state, .. } = &mut self.parts;

@@ -4,7 +4,7 @@ use super::Run;
 use crate::data::regression_sample;
 use crate::run::corpus::Corpus;
 use crate::run::{RunError, Unfit, Validation};
-use crate::step::StepError;
+use crate::step::{OutOfRange, StepError};
 use std::sync::Arc;
 
 impl Run {
@@ -31,7 +31,8 @@ impl Run {
     /// Measures the loss on at most `windows` validation windows, and records it in `metrics.jsonl`.
     ///
     /// # Errors
-    /// `Diverged` if it is not finite; if data or engine fail.
+    /// `Diverged` if it is not finite: a checkpoint of the same step, trained by this process, is removed then. If data or
+    /// engine fail.
     pub fn validate(&mut self, windows: usize) -> Result<Validation, RunError> {
         // Validation overwrites the buffers of the next step's pass.
         self.measured = None;
@@ -43,8 +44,7 @@ impl Run {
                 let lengths = self.parts.lengths.as_deref();
                 match crate::evaluate::measure(&network, file, &starts, lengths, step, &mut |_| {}) {
                     Err(RunError::Step(StepError::NotFinite { found, .. })) => {
-                        let unfit = Unfit::Validation { loss: f64::NAN, found: found.map(Box::new) };
-                        return Err(RunError::Diverged { step, unfit, saved: self.fall_back()? });
+                        return Err(self.invalid(f64::NAN, found)?);
                     }
                     measured => measured?,
                 }
@@ -52,6 +52,9 @@ impl Run {
             Corpus::Synthetic => {
                 let (x, target) = regression_sample(&network.cfg, self.settings().seed, 0);
                 let loss = network.evaluate_sample(&x, &target)?;
+                if !loss.is_finite() {
+                    return Err(self.invalid(loss, None)?);
+                }
                 Validation { step, loss, perplexity: loss.exp(), bits_per_byte: None, windows: 1 }
             }
         };
@@ -60,5 +63,11 @@ impl Run {
         state.best_val = Some(state.best_val.map_or(validation.loss, |best| best.min(validation.loss)));
         self.parts.metrics.validation(&validation)?;
         Ok(validation)
+    }
+
+    /// The error of a validation loss that is not finite.
+    fn invalid(&mut self, loss: f64, found: Option<OutOfRange>) -> Result<RunError, RunError> {
+        self.discard()?;
+        self.diverged(Unfit::Validation { loss, found: found.map(Box::new) })
     }
 }
