@@ -72,11 +72,10 @@ impl Job<'_> {
             }
             EngineArg::Ane => {
                 let options = SoftOptions::threads(threads).map_err(RunError::from)?;
-                let device = ane::open(DeviceKind::Ane, options).map_err(RunError::from)?;
+                let device = ane::open(DeviceKind::Ane, options).map_err(of_device)?;
                 let types: Vec<TensorType> = inputs.iter().map(|t| t.ty.clone()).collect();
                 let program = specialised(ui, source, function, &types, program)?;
-                on_device(device.as_ref(), &function.name, &program, &weights, inputs)
-                    .map_err(|e| RunError::from(e).into())
+                on_device(device.as_ref(), &function.name, &program, &weights, inputs).map_err(of_device)
             }
             EngineArg::Soft => {
                 let types: Vec<TensorType> = inputs.iter().map(|t| t.ty.clone()).collect();
@@ -180,6 +179,16 @@ fn has_room(function: &Function) -> Result<(), CommandError> {
         format!("the values of `{}` need {}", function.name, crate::units::bytes(peak)),
         "Run it on smaller inputs.",
     ))
+}
+
+/// An error of the Neural Engine, with the flag that `mil run` has.
+fn of_device(error: DeviceError) -> CommandError {
+    let hint = error.hint().map(|hint| hint.replace("`--device soft`", "`--engine soft`"));
+    let error = CommandError::from(RunError::from(error));
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
 }
 
 /// An error of the reference evaluator is due to the program or its inputs.

@@ -11,6 +11,7 @@ mod find;
 mod fix;
 mod fmt;
 mod grad;
+mod indices;
 mod inputs;
 mod outputs;
 mod profile;

@@ -2,6 +2,7 @@
 
 use super::super::engine::threads;
 use super::engine::{EngineArg, Job};
+use super::indices::Watched;
 use super::inputs::{InputArg, InputSources, input};
 use super::outputs::{Listed, names, table, write};
 use super::program::Source;
@@ -10,7 +11,7 @@ use super::weights::Folder;
 use crate::error::CommandError;
 use crate::output::print_json;
 use crate::ui::Ui;
-use mil::Tensor;
+use mil::{Tensor, TensorType};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -94,8 +95,12 @@ pub fn run(ui: &Ui, args: &RunArgs) -> Result<(), CommandError> {
     let inputs = wanted.values(ui, &source, function, tree)?;
     let mut folder = Folder::new(&source.folder, args.weights.as_deref());
     let began = Instant::now();
-    let job = Job { source: &source, program: &checked.program, function, inputs: &inputs };
+    let types: Vec<TensorType> = inputs.iter().map(|t| t.ty.clone()).collect();
+    let watched = Watched::new(function, &types, !matches!(args.engine, EngineArg::Ane));
+    let job =
+        Job { source: &source, program: &checked.program, function: &watched.function, inputs: &inputs };
     let results = job.run(ui, args.engine, &mut folder, args.threads)?;
+    let results = watched.check(ui, &inputs, results)?;
     let seconds = began.elapsed().as_secs_f64();
     let outputs: Vec<(String, Tensor)> = names(function, tree).into_iter().zip(results).collect();
     if let Some(out) = &args.out {

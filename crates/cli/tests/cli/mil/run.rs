@@ -197,3 +197,44 @@ fn a_cache_is_written_where_inputs_say() {
         }
     }
 }
+
+/// MIL leaves open what an index beyond its axis gives, unless the program validates it.
+#[test]
+fn an_index_beyond_its_axis_is_named() {
+    let place = Place::new();
+    let program = |validates: bool| {
+        format!(
+            "program(1.3) {{
+                func main<ios18>(tensor<fp16, [4, 2]> x, tensor<int32, [3]> i) {{
+                    tensor<int32, [3]> j = add(x = i, y = int32(1))[name = string(\"j\")];
+                    tensor<fp16, [3, 2]> y = gather(x = x, indices = j, axis = int32(-2), batch_dims = int32(0), \
+                        validate_indices = bool({validates}))[name = string(\"y\")];
+                }} -> (y);
+            }}"
+        )
+    };
+    place.write("open.mil", program(false));
+    place.write("strict.mil", program(true));
+    place.write("x.npy", npy_floats(DType::F16, &[4, 2], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]));
+    let run = |name: &str, indices: [i64; 3], engine: &str| {
+        place.write("i.npy", npy(DType::I32, &[3], &Data::Int(indices.to_vec())));
+        place.run(&format!("mil run {name}.mil --input x=x.npy --input i=i.npy --json --engine {engine}"))
+    };
+    let said = "`gather` of `y`: index 10 (element 2) of `j` is beyond axis 0 (size 4) of `x`";
+    for engine in ENGINES {
+        for name in ["open", "strict"] {
+            let outcome = run(name, [2, -1, -4], engine);
+            assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{engine} {name}");
+            assert_eq!(outcome.json()["outputs"].as_array().map(Vec::len), Some(1));
+            assert_eq!(outcome.json()["outputs"][0]["data"], json!([6.0, 7.0, 0.0, 1.0, 2.0, 3.0]));
+        }
+        let outcome = run("open", [0, 0, 9], engine);
+        let want =
+            format!("warning: {said}; what that gives is undefined, and here the nearest element is taken\n");
+        assert_eq!((outcome.code, outcome.stderr), (Some(0), want), "{engine}");
+        let outcome = run("strict", [0, 0, 9], engine);
+        assert_eq!(outcome.code, Some(2), "{engine}: {}", outcome.stdout);
+        assert!(outcome.stderr.starts_with(&format!("error: {said}\nhint: ")), "{}", outcome.stderr);
+        assert_eq!(outcome.stdout, "");
+    }
+}
