@@ -1,5 +1,7 @@
 //! `backpropane kernels`.
 
+mod kinds;
+
 use super::engine::{ModelArgs, positive};
 use crate::error::CommandError;
 use crate::ladder::Ladder;
@@ -8,6 +10,7 @@ use crate::ui::Ui;
 use crate::units;
 use ane::SoftOptions;
 use ane::pack::SurfaceRegion;
+use kinds::Kind;
 use mil::TensorType;
 use mil::pass::Provider;
 use serde::Serialize;
@@ -29,7 +32,8 @@ const MODEL_PATH: &str = "@model_path/";
 ///
 /// For each kernel: its operations, multiplications and weights, the surface it reads and the surface it writes, and
 /// the values that these hold. `--emit` writes the programs as MIL text with their weight files. With `--weights
-/// dynamic` the surfaces hold the weights too, and one set of kernels serves all layers.
+/// dynamic` the surfaces hold the weights too, and one set of kernels serves all layers of a kind. Kinds of layers differ
+/// in windows and RoPE; their kernels differ in constants alone.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -49,7 +53,8 @@ pub struct KernelsArgs {
     #[command(flatten)]
     on: ModelArgs,
 
-    /// Write each kernel with the initial weights of layer 0 into this new folder
+    /// Write each kernel with the initial weights of layer 0 into this new folder; of several kinds of layers, with those
+    /// of the first layer of each, into folders of their own
     #[arg(long, value_name = "DIR")]
     emit: Option<PathBuf>,
 
@@ -67,19 +72,26 @@ pub fn run(ui: &Ui, args: &KernelsArgs) -> Result<(), CommandError> {
         refuse_occupied(dir)?;
     }
     let storage = args.on.storage();
-    let layer = Layer::new(&cfg, storage)?;
     let options = SoftOptions::threads(args.on.engine.threads).map_err(RunError::from)?;
     // The engine decides what `auto` means.
     let build = Build::train(storage).on(args.on.device());
     let wanted = build.wanted(args.on.device(), cfg.layers);
     let engine = ane::open(wanted, options).map_err(RunError::from)?.info().engine;
     let build = build.rung(args.on.start(Ladder::here().known()).rung(engine), &cfg);
-    let kernels = build.kernels(&layer, engine)?.kernels;
+    let kinds = Kind::all(&cfg);
+    let kernels_of = |layer: usize| -> Result<Vec<KernelSpec>, CommandError> {
+        let layer = Layer::of_kind(&cfg, cfg.layer_kind(layer), storage)?;
+        Ok(build.kernels(&layer, engine)?.kernels)
+    };
+    let kernels = kernels_of(0)?;
     if let Some(dir) = &args.emit {
-        emit(dir, &cfg, &kernels)?;
+        for layer in kinds.iter().filter_map(|kind| kind.layers.first().copied()) {
+            let dir = if kinds.len() == 1 { dir.clone() } else { dir.join(format!("layer-{layer}")) };
+            emit(&dir, &cfg, layer, &kernels_of(layer)?)?;
+        }
         ui.say(format!("programs and weights are in `{}`", dir.display()));
     }
-    let listing = Listing::new(&args.model, &cfg, &kernels);
+    let listing = Listing { kinds, ..Listing::new(&args.model, &cfg, &kernels) };
     if args.json { print_json(ui, &listing) } else { ui.result(&listing.text(ui)) }
 }
 
@@ -93,6 +105,8 @@ struct Listing {
     layers: usize,
     dim: usize,
     seq: usize,
+    /// The kinds of layers; each has kernels of its own, with the same operations and sizes.
+    kinds: Vec<Kind>,
     kernels: Vec<Kernel>,
     /// Sums over the layer.
     total: Total,
@@ -225,7 +239,16 @@ impl Listing {
             total.surface_bytes += k.input.bytes + k.output.bytes;
         }
         let (layers, dim, seq) = (cfg.layers, cfg.dim, cfg.seq);
-        Listing { model: model.to_owned(), layers, dim, seq, kernels, total, limits: limits(specs) }
+        Listing {
+            model: model.to_owned(),
+            layers,
+            dim,
+            seq,
+            kinds: Vec::new(),
+            kernels,
+            total,
+            limits: limits(specs),
+        }
     }
 
     fn text(&self, ui: &Ui) -> String {
@@ -274,6 +297,15 @@ impl Listing {
                 &format!("surfaces {}", units::bytes(t.surface_bytes as u64)),
             ],
         );
+        if self.kinds.len() > 1 {
+            let _ = writeln!(
+                out,
+                "\nKinds of layers; their kernels differ in the constants of mask and RoPE alone:"
+            );
+            for kind in &self.kinds {
+                let _ = writeln!(out, "  {kind}");
+            }
+        }
         let has_weights = self.kernels.iter().any(|k| k.input.values.iter().any(|v| v.from == WEIGHTS));
         let weights =
             if has_weights { "; weights with channels × columns, and their first ones" } else { "" };
@@ -337,15 +369,15 @@ fn refuse_occupied(dir: &Path) -> Result<(), CommandError> {
     }
 }
 
-/// Writes `DIR/<kernel>/model.mil` and its weight files, with initial weights of layer 0.
-fn emit(dir: &Path, cfg: &ModelConfig, kernels: &[KernelSpec]) -> Result<(), CommandError> {
+/// Writes `DIR/<kernel>/model.mil` and its weight files, with initial weights of `layer`.
+fn emit(dir: &Path, cfg: &ModelConfig, layer: usize, kernels: &[KernelSpec]) -> Result<(), CommandError> {
     demand::check(cfg, Use::Weights)?;
     let theta = init_params(cfg, Settings::for_model(cfg, true).seed);
     let specs = cfg.params();
     for kernel in kernels {
         let folder = dir.join(&kernel.name);
         let weights = kernel
-            .weights(&specs, 0, &theta)
+            .weights(&specs, layer, &theta)
             .map_err(|e| CommandError::failure(format!("weights of kernel `{}`: {e}", kernel.name)))?;
         let mut files =
             vec![(folder.join("model.mil"), mil::text::print(&kernel.packed.program).into_bytes())];

@@ -133,6 +133,28 @@ fn emitted_programs_are_read_again_with_their_weights() {
     }
 }
 
+/// Of each kind of layers the kernels differ in their constants.
+#[test]
+fn every_kind_of_layers_is_listed_and_emitted() {
+    let place = Place::new();
+    let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/architectures/gemma3");
+    place.write("gemma3/config.json", std::fs::read(model.join("config.json")).expect("a file"));
+    let json = place.succeed("kernels --model gemma3 --seq 24 --json").json();
+    let kinds = json["kinds"].as_array().expect("a list");
+    let of: Vec<(&serde_json::Value, &serde_json::Value)> =
+        kinds.iter().map(|kind| (&kind["layers"], &kind["rope"])).collect();
+    assert_eq!(
+        of,
+        [(&serde_json::json!([0, 1]), &"local".into()), (&serde_json::json!([2]), &"global".into())]
+    );
+    let shown = place.succeed("kernels --model gemma3 --seq 24 --emit out").stdout;
+    assert!(shown.contains("  layers 0, 1: see 6 tokens, RoPE of local layers\n"), "{shown}");
+    assert!(shown.contains("  layer 2: see all before, the model's RoPE\n"), "{shown}");
+    let mask = |layer: usize| place.read(&format!("out/layer-{layer}/fwdAttn/weights/mask.bin"));
+    assert!(mask(0) != mask(2), "the window is in the mask");
+    assert!(!place.succeed("kernels --model tiny").stdout.contains("Kinds of layers"));
+}
+
 #[test]
 fn a_step_is_measured_and_shows_that_it_was_the_step_meant() {
     let place = Place::new();
