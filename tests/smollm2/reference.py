@@ -8,6 +8,8 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 WINDOW = 128
+# Of the first window, logits of these tokens and each such one of the vocabulary are recorded.
+POSITIONS, STRIDE = [0, 31, 63, 95, 127], 384
 folder = pathlib.Path(sys.argv[1])
 config = json.loads((folder / "config.json").read_text())
 weights = {name: w.astype(np.float64) for name, w in load_file(folder / "model.safetensors").items()}
@@ -57,6 +59,7 @@ text = pathlib.Path(__file__).with_name("text.txt").read_text()
 ids = tokenizer.encode(text).ids
 windows = [ids[i : i + WINDOW + 1] for i in range(0, len(ids) - WINDOW, WINDOW)]
 losses, largest = zip(*map(loss, windows))
+sampled = logits(windows[0][:-1])[0][POSITIONS, ::STRIDE]
 prompt = "The capital of France is"
 next_logits = logits(tokenizer.encode(prompt).ids)[0][-1]
 json.dump(
@@ -64,6 +67,9 @@ json.dump(
         "tokens": ids[: WINDOW * len(windows) + 1],
         "window": WINDOW,
         "losses": losses,
+        "positions": POSITIONS,
+        "stride": STRIDE,
+        "logits": [[round(x, 7) for x in row] for row in sampled.tolist()],
         "largest_residual": max(largest),
         "prompt": prompt,
         "next": tokenizer.decode([int(next_logits.argmax())]),

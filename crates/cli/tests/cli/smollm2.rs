@@ -57,6 +57,30 @@ fn apart(got: &Path, want: &Path) -> f64 {
     (difference / size).sqrt()
 }
 
+/// The cosine of the logits in `file` with those that the reference records: of all rows together, and the lowest of a row.
+fn cosines(file: &Path, reference: &Value) -> [f64; 2] {
+    let numbers = |of: &Value| -> Vec<f64> {
+        of.as_array().expect("a list").iter().filter_map(Value::as_f64).collect()
+    };
+    let tensors = TensorFile::open(file).expect("logits");
+    let shape = tensors.shape("logits").expect("a tensor").to_vec();
+    let mut all = vec![0.0; shape.iter().product()];
+    tensors.read("logits", &shape, &mut all).expect("floats");
+    let stride = reference["stride"].as_u64().expect("a number") as usize;
+    // Products of the two, of each with itself.
+    let sums = |position: f64, want: &Value| {
+        let row = &all[position as usize * shape[2]..][..shape[2]];
+        let pairs = row.iter().step_by(stride).map(|&x| f64::from(x)).zip(numbers(want));
+        pairs.fold([0.0; 3], |[xy, xx, yy], (x, y)| [xy + x * y, xx + x * x, yy + y * y])
+    };
+    let cosine = |[xy, xx, yy]: [f64; 3]| xy / (xx * yy).sqrt();
+    let rows = reference["logits"].as_array().expect("rows");
+    let rows: Vec<[f64; 3]> =
+        numbers(&reference["positions"]).into_iter().zip(rows).map(|(at, row)| sums(at, row)).collect();
+    let total = rows.iter().fold([0.0; 3], |all, row| [all[0] + row[0], all[1] + row[1], all[2] + row[2]]);
+    [cosine(total), rows.into_iter().map(cosine).fold(1.0, f64::min)]
+}
+
 #[test]
 #[ignore = "reads SmolLM2-135M from the folder BACKPROPANE_SMOLLM2: see tests/smollm2/README.md"]
 fn a_real_model_is_right_by_default() {
@@ -84,6 +108,11 @@ fn a_real_model_is_right_by_default() {
     assert!((loss / losses[0] - 1.0).abs() < 5e-4, "loss {loss}, in float64 {}", losses[0]);
     let loss = grads("full.safetensors", "--storage f32");
     assert!((loss / losses[0] - 1.0).abs() < 1e-5, "loss {loss} with fp32 storage, in float64 {}", losses[0]);
+    for (name, least) in [("half.safetensors", 0.9999), ("full.safetensors", 0.999_999)] {
+        let [all, lowest] = cosines(&place.path(name), &reference);
+        println!("{name}: cosine of the logits {all}, lowest of a token {lowest}");
+        assert!(all >= least && lowest >= least, "{name}: cosines {all}, {lowest}");
+    }
     // 30 layers of fp16 activations: a rounding of 5e-4 in each adds up to some 6e-3.
     let apart = apart(&place.path("half.safetensors"), &place.path("full.safetensors"));
     assert!(apart < 0.01, "gradients differ by {apart}");
@@ -94,6 +123,10 @@ fn a_real_model_is_right_by_default() {
     let got = evaluated["loss"].as_f64().expect("a loss");
     assert_eq!(evaluated["windows"], losses.len());
     assert!((got / want - 1.0).abs() < 5e-4, "loss {got}, in float64 {want}");
+    let exact = place.succeed(&format!("eval --model smol --data {} --storage f32 --json", text.display()));
+    let exact = exact.json()["loss"].as_f64().expect("a loss");
+    println!("eval {got}, with fp32 storage {exact}, in float64 {want}");
+    assert!((got / exact - 1.0).abs() < 5e-4, "loss {got}, with fp32 storage {exact}");
 
     let mut command = place.command("generate --model smol --tokens 2 --temperature 0 --prompt");
     command.arg(reference["prompt"].as_str().expect("a prompt"));
