@@ -1,4 +1,4 @@
-//! Ctrl-C: the first saves the run, the second quits at once.
+//! Ctrl-C: the first saves the run or ends an answer, the second quits at once.
 
 use crate::error::CommandError;
 use crate::ui::Ui;
@@ -34,12 +34,14 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Starts watching. Call it before any other thread starts. `guarded`: there is something to save already.
-    pub fn watch(ui: &Ui, guarded: bool) -> Result<Interrupt, CommandError> {
+    /// Starts watching. Call it before any other thread starts. `guarded`: there is something to save already. `noticed` is said
+    /// when an interrupt is recorded, unless it is empty.
+    pub fn watch(ui: &Ui, guarded: bool, noticed: &'static str) -> Result<Interrupt, CommandError> {
         let state = Arc::new(AtomicU8::new(if guarded { GUARDED } else { FREE }));
         let (shared, ui) = (Arc::clone(&state), ui.clone());
         let on_request = move || match shared.compare_exchange(GUARDED, ASKED, SeqCst, SeqCst) {
-            Ok(_) => ui.say("finishing the step, then saving; Ctrl-C again quits at once"),
+            Ok(_) if noticed.is_empty() => {}
+            Ok(_) => ui.say(noticed),
             Err(_) => {
                 ui.say("interrupted");
                 process::exit(INTERRUPTED);

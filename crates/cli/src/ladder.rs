@@ -100,7 +100,7 @@ impl Ladder {
 }
 
 /// The folder of this program in the user's cache folder.
-fn folder() -> Option<PathBuf> {
+pub fn folder() -> Option<PathBuf> {
     if let Some(folder) = env::var_os(VARIABLE) {
         return (!folder.is_empty()).then(|| PathBuf::from(folder));
     }

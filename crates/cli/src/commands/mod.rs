@@ -1,6 +1,7 @@
 //! The commands: one file each; the doc comment of its arguments is its `--help`.
 
 mod bench;
+mod chat;
 pub mod doctor;
 mod engine;
 mod eval;
@@ -56,6 +57,7 @@ fn isa(name: &str) -> Result<Isa, String> {
 enum Command {
     Train(Box<train::TrainArgs>),
     Generate(generate::GenerateArgs),
+    Chat(chat::ChatArgs),
     Eval(eval::EvalArgs),
     Export(export::ExportArgs),
     Info(info::InfoArgs),
@@ -81,6 +83,7 @@ impl Cli {
         match &self.command {
             Command::Train(args) => train::run(ui, args),
             Command::Generate(args) => generate::run(ui, args),
+            Command::Chat(args) => chat::run(ui, args),
             Command::Eval(args) => eval::run(ui, args),
             Command::Fetch(args) => fetch::run(ui, args),
             Command::Info(args) => info::run(ui, args),

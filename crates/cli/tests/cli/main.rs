@@ -6,6 +6,7 @@ mod bench;
 mod engine;
 mod export;
 mod faults;
+mod generate;
 mod gguf;
 mod help;
 mod info;

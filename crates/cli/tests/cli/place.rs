@@ -97,6 +97,13 @@ impl Outcome {
     }
 }
 
+/// A place with a trained model in `run`.
+pub fn trained() -> Place {
+    let place = Place::new();
+    place.succeed("train --model tiny --data text.txt --batch 2 --steps 30 --warmup 2 --quiet --out run");
+    place
+}
+
 /// The binary under test.
 pub fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_backpropane"))

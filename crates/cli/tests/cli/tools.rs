@@ -1,16 +1,9 @@
 //! What is done with a trained model, and with none: generate, eval, grads, kernels.
 
-use crate::place::{Place, binary};
+use crate::place::{Place, binary, trained};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::io::Read;
 use std::process::{Command, Stdio};
-
-/// A place with a trained model in `run`.
-fn trained() -> Place {
-    let place = Place::new();
-    place.succeed("train --model tiny --data text.txt --batch 2 --steps 30 --warmup 2 --quiet --out run");
-    place
-}
 
 /// A safetensors file with a row of tokens.
 pub fn tokens(ids: &[i32]) -> Vec<u8> {

@@ -1,9 +1,11 @@
 //! Text generation.
 
+mod chat;
 mod open;
 mod predict;
 mod stream;
 
+pub use chat::{Answer, Chat};
 pub use open::{Context, OpenOptions, Writer, open};
 pub use predict::{Cached, Predict, Whole};
 pub use stream::TextStream;

@@ -3,9 +3,9 @@
 use super::predict::{Cached, Whole};
 use super::{Completion, GenerateOptions, Language};
 use crate::config::{ModelConfig, Task};
-use crate::decode::{Session, most_positions};
+use crate::decode::{Conversation, Session, most_positions};
 use crate::demand::{self, Use};
-use crate::formats::open_model;
+use crate::formats::{FolderMetadata, open_model};
 use crate::model::{Norms, Precision, Start};
 use crate::run::RunError;
 use crate::step::{Build, CompileEvent, CompileRequest, Network, StepError, compile};
@@ -50,8 +50,12 @@ const TOKENS: usize = 200;
 pub struct Writer {
     model: Model,
     tokenizer: Tokenizer,
-    ends: Vec<u32>,
-    /// The tokens of the prompt.
+    metadata: FolderMetadata,
+    /// The tokens whose keys and values are kept.
+    conversation: Conversation,
+    /// The most tokens of a text with its prompt.
+    pub window: usize,
+    /// The tokens of the prompt; none where the whole window is open.
     pub prompt: Vec<u32>,
     /// The tokens to generate.
     pub tokens: usize,
@@ -85,13 +89,16 @@ pub fn open(
     if model.config.task != Task::Language {
         return Err(RunError::NotLanguage { what: "a prompt" });
     }
-    let ends = model.metadata.ends().to_vec();
-    let prompt = tokenizer.encode_prompt(prompt)?;
+    let prompt = match options.context {
+        Context::All => Vec::new(),
+        Context::Prompt { .. } => tokenizer.encode_prompt(prompt)?,
+    };
     let (seq, tokens, slides) = positions(&model.config, prompt.len(), options.context)?;
     let cfg = ModelConfig { seq, ..model.config };
     let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
+    let (metadata, conversation) = (model.metadata, Conversation::default());
     let model = load(&cfg, model.params, &pool, options, on_event)?;
-    Ok(Writer { model, tokenizer, ends, prompt, tokens, slides })
+    Ok(Writer { model, tokenizer, metadata, conversation, window: seq, prompt, tokens, slides })
 }
 
 /// The positions to open a model for, the tokens to generate after a prompt, and whether old ones are forgotten.
@@ -158,7 +165,12 @@ fn whole_windows(
 impl Writer {
     /// The tokenizer, and the tokens at which texts end.
     pub fn language(&self) -> Language<'_> {
-        Language { tokenizer: &self.tokenizer, ends: &self.ends }
+        Language { tokenizer: &self.tokenizer, ends: self.metadata.ends() }
+    }
+
+    /// The model's files besides its weights.
+    pub fn metadata(&self) -> &FolderMetadata {
+        &self.metadata
     }
 
     /// The session, if keys and values are kept.
@@ -178,16 +190,29 @@ impl Writer {
         options: &GenerateOptions,
         sink: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Completion, RunError> {
-        let language = Language { tokenizer: &self.tokenizer, ends: &self.ends };
+        let prompt = std::mem::take(&mut self.prompt);
+        let done = self.complete(&prompt, options, sink);
+        self.prompt = prompt;
+        done
+    }
+
+    /// Continues the tokens `prompt` likewise. Tokens that it begins with as the text before did are not computed again.
+    ///
+    /// # Errors
+    /// As [`Writer::generate`].
+    pub fn complete(
+        &mut self,
+        prompt: &[u32],
+        options: &GenerateOptions,
+        sink: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Completion, RunError> {
+        let language = Language { tokenizer: &self.tokenizer, ends: self.metadata.ends() };
         match &mut self.model {
             Model::Session(session) => {
-                let mut conversation = session.conversation();
-                let mut cached = Cached::new(session, &mut conversation, self.slides);
-                language.complete(&mut cached, &self.prompt, options, sink)
+                let mut cached = Cached::new(session, &mut self.conversation, self.slides);
+                language.complete(&mut cached, prompt, options, sink)
             }
-            Model::Network(network) => {
-                language.complete(&mut Whole::new(network), &self.prompt, options, sink)
-            }
+            Model::Network(network) => language.complete(&mut Whole::new(network), prompt, options, sink),
         }
     }
 }

@@ -63,6 +63,8 @@ pub enum RunError {
         "a prompt of {prompt} tokens and {tokens} new ones do not fit into the model's window of {window} positions"
     )]
     Window { prompt: usize, tokens: usize, window: usize },
+    #[error("the model has no chat template: it says nowhere how messages become its text")]
+    NoTemplate,
     #[error("`{}`: tensor `tokens` is {shape:?}, not one row of at least 2 tokens", path.display())]
     TokensShape { path: PathBuf, shape: Vec<usize> },
     #[error("`{}`: line {line} of the metrics cannot be read: {problem}", path.display())]
@@ -151,6 +153,9 @@ impl RunError {
             RunError::Step(e) => return e.hint(),
             RunError::Device(e) => return e.hint().map(str::to_owned),
             RunError::Sample(e) => return e.hint().map(str::to_owned),
+            RunError::NoTemplate => {
+                "Name a template with `--chat-template FILE`, or continue a text with `generate`."
+            }
             RunError::Window { prompt, window, .. } => return Some(room(*prompt, *window)),
             RunError::Setting { .. } | RunError::NotLanguage { .. } => return None,
             RunError::Occupied { .. } => {

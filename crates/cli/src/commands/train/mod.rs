@@ -13,9 +13,12 @@ use crate::ui::Ui;
 pub use args::TrainArgs;
 use session::{Outcome, Session};
 
+/// What is said of the first Ctrl-C.
+const SAVING: &str = "finishing the step, then saving; Ctrl-C again quits at once";
+
 pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
     let before = ResumeState::take()?;
-    let interrupt = Interrupt::watch(ui, before.is_some())?;
+    let interrupt = Interrupt::watch(ui, before.is_some(), SAVING)?;
     let outcome = Session::new(ui, args, &interrupt, before)?.run()?;
     match outcome {
         Outcome::Done => Ok(()),
