@@ -53,6 +53,6 @@ mod tests {
              {{% endif %}}{{% c"
         );
         assert_eq!(text, want);
-        assert_eq!(rewritten("{{ '{% x' }} {%- set generation = 1 %}").1, false);
+        assert!(!rewritten("{{ '{% x' }} {%- set generation = 1 %}").1);
     }
 }

@@ -10,12 +10,7 @@ impl TrainError {
     pub fn hint(&self) -> Option<Cow<'_, str>> {
         let sentence = match self {
             Self::Io { source, .. } => return io_hint(source.kind()).map(Cow::Borrowed),
-            Self::UnknownModel { presets, .. } => {
-                return Some(Cow::Owned(format!(
-                    "Name a preset ({}), a `.toml` or `.json` file, a GGUF file, or a folder with `config.json`.",
-                    presets.join(", ")
-                )));
-            }
+            Self::UnknownModel { presets, .. } => return Some(Cow::Owned(any_model(presets))),
             Self::ModelFormat { .. } => "Name a file or folder of one of these formats.",
             Self::NoWeights { .. } => {
                 "Name a folder with `model.safetensors`, a GGUF file, or a llama2.c checkpoint."
@@ -90,6 +85,14 @@ impl TrainError {
         };
         Some(Cow::Borrowed(sentence))
     }
+}
+
+/// What a model may be, with the names of the presets.
+fn any_model(presets: &[&str]) -> String {
+    let presets = presets.join(", ");
+    format!(
+        "Name a preset ({presets}), a `.toml` or `.json` file, a GGUF file, or a folder with `config.json`."
+    )
 }
 
 /// The command that makes safetensors of the pickles in the folder `dir`.
