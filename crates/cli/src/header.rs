@@ -23,6 +23,7 @@ pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
             format!("{from}: {train} tokens to train on, {val} held out")
         }
     };
+    rows.extend(adapters_line(run).map(|text| ("trains", text)));
     rows.push(("data", data));
     rows.push((
         "engine",
@@ -65,6 +66,22 @@ fn model_line(model: &str, cfg: &ModelConfig) -> String {
     let layers = units::plural(cfg.layers, "layer");
     let vocab = if cfg.vocab > 0 { format!(", vocabulary {}", cfg.vocab) } else { String::new() };
     format!("{model}: {parameters} parameters, {layers}, dim {}, {} heads{vocab}", cfg.dim, cfg.heads)
+}
+
+/// What is trained, if it is not the whole model.
+fn adapters_line(run: &Run) -> Option<String> {
+    let (settings, cfg) = (run.settings(), run.config());
+    let (trained, all) = (run.trained_count(), cfg.param_count());
+    let what = match settings.lora {
+        0 if trained == all => return None,
+        0 => "of the weights, the others are frozen".to_owned(),
+        rank => {
+            let embeddings = if settings.train_embeddings { ", embedding and classifier" } else { "" };
+            format!("of the model's size: adapters of rank {rank}{embeddings}; the model is frozen")
+        }
+    };
+    let share = 100.0 * trained as f64 / all as f64;
+    Some(format!("{} parameters, {share:.2} % {what}", units::count(trained as f64)))
 }
 
 fn step_line(cfg: &ModelConfig, settings: &Settings, run: &Run) -> String {

@@ -14,6 +14,11 @@ pub enum Use {
     Kernels,
     /// It runs forward passes.
     Infer,
+    /// Adapters of it are trained.
+    Adapt {
+        /// Windows per step.
+        windows: usize,
+    },
     /// It is trained.
     Train {
         /// Windows per step.
@@ -68,10 +73,10 @@ fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static st
     let wide = |n: usize| n as u128;
     let (l, s, e, h) = (wide(c.layers), wide(c.seq), wide(c.head_dim), wide(c.heads));
     let n = c.param_count_wide();
-    let trains = matches!(what_for, Use::Train { .. });
+    let trains = matches!(what_for, Use::Train { .. } | Use::Adapt { .. });
 
     // Weights, gradients and two moments; kernels hold the matrices in half precision.
-    let weights = n * if trains { 16 } else { 4 };
+    let weights = n * if matches!(what_for, Use::Train { .. }) { 16 } else { 4 };
     let mut parts = vec![(weights, "weights", "`dim`, `hidden`, `layers` or `vocab`")];
     if what_for == Use::Weights {
         return parts;
@@ -92,7 +97,7 @@ fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static st
     parts.push((LAYER * l, "kernels of all layers", "`layers`"));
     let [activations, logits] = window(c, trains);
     parts.push((activations, "activations of a window", "`seq`, `layers`, `dim` or `hidden`"));
-    if let Use::Train { windows } = what_for {
+    if let Use::Train { windows } | Use::Adapt { windows } = what_for {
         if c.task == Task::Language {
             parts.push((logits, "logits of a window", "`vocab` or `seq`"));
         }

@@ -435,6 +435,16 @@ pub enum TrainError {
         /// Its value in this run.
         want: String,
     },
+    /// An adapter that cannot be used.
+    #[error("the adapter `{}` cannot be used: {problem}", path.display())]
+    Adapter {
+        /// Its folder or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What helps: a sentence.
+        remedy: String,
+    },
     /// A run folder without any checkpoint.
     #[error("`{}` holds no checkpoint to resume from", dir.display())]
     NoCheckpoint {

@@ -3,7 +3,7 @@
 use crate::data::{self, Source, TokenFile};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
-use crate::formats::open_model;
+use crate::formats::ModelRef;
 use crate::model::{Precision, Start};
 use crate::run::{RunError, Validation};
 use crate::step::{Build, CompileEvent, CompileRequest, Network, compile};
@@ -58,16 +58,17 @@ pub struct Sliding {
 /// `progress` gets the numbers of windows done and to do, `on_event` the progress of compiling.
 ///
 /// # Errors
-/// If `dir` is not a model, the data do not fit it, or `data` is text and there is no tokenizer.
-pub fn evaluate(
-    dir: &Path,
+/// If it is not a model, the data do not fit it, or `data` is text and there is no tokenizer.
+pub fn evaluate<'m>(
+    model: impl Into<ModelRef<'m>>,
     tokenizer: Option<&Path>,
     data: &Path,
     options: &EvaluateOptions,
     on_event: &mut dyn FnMut(CompileEvent<'_>),
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Evaluation, RunError> {
-    let model = open_model(dir, tokenizer)?;
+    let from = model.into();
+    let model = from.open(tokenizer)?;
     let (mut cfg, tokenizer) = (model.config, model.tokenizer);
     if cfg.task == crate::config::Task::Regression {
         return Err(RunError::NotLanguage { what: "data" });
@@ -79,7 +80,7 @@ pub fn evaluate(
         Source::Tokens(path) => TokenFile::open(&path, cfg.vocab)?,
         Source::Text(text) => {
             let Some(tokenizer) = &tokenizer else {
-                return Err(RunError::no_tokenizer(dir, model.unfit));
+                return Err(RunError::no_tokenizer(from.shown(), model.unfit));
             };
             let path = folder.path().join("tokens.bin");
             // A text shorter than the model's window is one window.

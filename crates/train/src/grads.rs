@@ -3,7 +3,7 @@
 use crate::config::ParamSpec;
 use crate::demand::{self, Use};
 use crate::error::TrainError;
-use crate::formats::open_model;
+use crate::formats::ModelRef;
 use crate::fs::{NamedTensor, TensorFile, write_tensors};
 use crate::model::{Precision, Start};
 use crate::run::RunError;
@@ -27,25 +27,27 @@ pub struct GradsOptions {
     pub loss_scale: f32,
 }
 
-/// Computes loss, logits and all gradients of the model at `dir` on the tensor `tokens` `[1, S + 1]` of the
+/// Computes loss, logits and all gradients of a model, with its adapters merged, on the tensor `tokens` `[1, S + 1]` of the
 /// safetensors file `tokens`, and writes them to the safetensors file `out`: `loss` `[1]`, `logits` `[1, S, V]`,
 /// `grad.<name>` in Hugging Face's names and layouts. Returns the loss; `on_event` gets the progress of compiling.
 ///
 /// # Errors
 /// If a file is invalid, a token is out of range, a result is not finite, or the engine fails.
-pub fn grads(
-    dir: &Path,
+pub fn grads<'m>(
+    model: impl Into<ModelRef<'m>>,
     tokens: &Path,
     out: &Path,
     options: &GradsOptions,
     on_event: &mut dyn FnMut(CompileEvent<'_>),
 ) -> Result<f64, RunError> {
+    let from = model.into();
+    let dir = from.shown();
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     let reads = [tokens.to_owned(), dir.to_owned(), dir.join("model.safetensors")];
     if real(out).is_some_and(|out| reads.iter().any(|path| real(path).as_ref() == Some(&out))) {
         return Err(RunError::OutIsInput { path: out.to_owned() });
     }
-    let model = open_model(dir, None)?;
+    let model = from.open(None)?;
     let mut cfg = model.config;
     if cfg.task == crate::config::Task::Regression {
         return Err(RunError::NotLanguage { what: "a file of tokens" });

@@ -292,7 +292,7 @@ fn a_training_that_diverges_leaves_the_last_good_checkpoint() {
         let config = ModelConfig::read(&folder.config()).expect("a configuration");
         let (checkpoint, damaged) = folder.load_newest(&config).expect("a checkpoint");
         assert_eq!((checkpoint.state.step, damaged.len()), (saved, 0), "{name}");
-        assert!(folder.has_model(&config, &checkpoint.params), "{name}");
+        assert!(folder.has_model(&config, &checkpoint.state, &checkpoint.params), "{name}");
         if saved == 12 {
             assert!(model(&place.path(name)) == good, "{name}: the model has changed");
         }

@@ -1,9 +1,10 @@
 //! `backpropane eval`.
 
 use super::engine::{ModelArgs, positive};
+use super::model::NamedModel;
 use crate::error::CommandError;
 use crate::ladder::Ladder;
-use crate::output::{model_help, print_json};
+use crate::output::print_json;
 use crate::report;
 use crate::ui::Ui;
 use crate::units;
@@ -23,8 +24,8 @@ Examples:
   backpropane eval --model runs/shakespeare --data hamlet.txt --windows 100 --json
   backpropane eval --model runs/shakespeare --data hamlet.txt --stride 64        with a second figure")]
 pub struct EvalArgs {
-    #[arg(long, value_name = "DIR|FILE", help = model_help("The folder of a run or model"))]
-    model: PathBuf,
+    #[command(flatten)]
+    model: NamedModel,
 
     /// A text, a folder of `.txt` files, or tokens: a `.bin` or `.npy` file
     #[arg(long, value_name = "PATH")]
@@ -63,8 +64,8 @@ pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {
     let mut bar = None;
     let on_event = &mut |event: CompileEvent<'_>| ladder.report(ui, event);
     let tokenizer = args.tokenizer.as_deref();
-    crate::unread::note(ui, &args.model);
-    let result = evaluate(&args.model, tokenizer, &args.data, &options, on_event, &mut |done, total| {
+    crate::unread::note(ui, args.model.get().shown());
+    let result = evaluate(args.model.get(), tokenizer, &args.data, &options, on_event, &mut |done, total| {
         if bar.is_none() {
             bar = ui.bar("evaluating", total as u64);
         }

@@ -1,11 +1,12 @@
 //! `backpropane export`.
 
+use super::model::AdapterArgs;
 use crate::error::CommandError;
 use crate::output::model_help;
 use crate::ui::Ui;
 use crate::units;
 use std::path::PathBuf;
-use train::formats::{ExportOptions, Target, WeightType, export};
+use train::formats::{ExportOptions, ModelRef, Target, WeightType, export, export_adapter, is_adapter_alone};
 
 /// Write a model in another format
 ///
@@ -21,7 +22,9 @@ Examples:
   backpropane export runs/novels --to gguf novels.gguf --dtype q8_0    a quarter of the size
   backpropane export stories15M.bin --to hf stories15M                 for transformers
   backpropane export SmolLM2-135M.gguf --to hf smollm2 --dtype bf16 --shard-size 100MB
-  backpropane export runs/stories --to llama2c stories.bin             for llama2.c"
+  backpropane export runs/stories --to llama2c stories.bin             for llama2.c
+  backpropane export runs/tuned --merge --to gguf tuned.gguf           a run with --lora, merged into its model
+  backpropane export runs/tuned --to gguf adapter.gguf                 its adapter alone"
 )]
 pub struct ExportArgs {
     #[arg(value_name = "MODEL", help = model_help("The folder of a run or model"))]
@@ -34,6 +37,14 @@ pub struct ExportArgs {
     /// The format: a folder of Hugging Face's, a GGUF file, or a checkpoint of llama2.c
     #[arg(long, value_name = "FORMAT", value_parser = target())]
     to: Target,
+
+    #[command(flatten)]
+    adapters: AdapterArgs,
+
+    /// Merge an adapter's folder, such as that of a run with --lora, into the model that it names; else the adapter alone is
+    /// written: as PEFT's folder, or as a GGUF file for llama.cpp
+    #[arg(long)]
+    merge: bool,
 
     /// The number format of matrices
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = weight_type())]
@@ -68,7 +79,12 @@ pub fn run(ui: &Ui, args: &ExportArgs) -> Result<(), CommandError> {
         tokenizer: args.tokenizer.as_deref(),
     };
     crate::unread::note(ui, &args.model);
-    let exported = export(&args.model, &args.out, &options)?;
+    let adapters = &args.adapters.adapter;
+    let is_alone = !args.merge && adapters.is_empty() && is_adapter_alone(&args.model);
+    let exported = match is_alone {
+        true => export_adapter(&args.model, &args.out, &options)?,
+        false => export(ModelRef { path: Some(&args.model), adapters }, &args.out, &options)?,
+    };
     for lost in &exported.lost {
         ui.warn(format!("not written: {lost}"));
     }

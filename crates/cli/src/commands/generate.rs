@@ -1,10 +1,11 @@
 //! `backpropane generate`.
 
 use super::engine::{ModelArgs, positive};
+use super::model::NamedModel;
 use super::sampling::SamplingArgs;
 use crate::error::CommandError;
 use crate::ladder::Ladder;
-use crate::output::{model_help, print_json};
+use crate::output::print_json;
 use crate::ui::Ui;
 use crate::units;
 use serde::Serialize;
@@ -28,9 +29,8 @@ Examples:
   backpropane generate --model SmolLM2-135M.gguf --prompt-file question.txt --stop \"\\n\\n\" --min-p 0.1
   backpropane generate --model SmolLM2-135M.gguf --prompt - --n 3 --json < question.txt")]
 pub struct GenerateArgs {
-    #[arg(long, value_name = "DIR|FILE",
-        help = model_help("The folder of a run or model (config.json, model.safetensors and a tokenizer)"))]
-    model: PathBuf,
+    #[command(flatten)]
+    model: NamedModel,
 
     /// A tokenizer.json, or llama2.c's tokenizer.bin [default: the one beside the weights]
     #[arg(long, value_name = "FILE")]
@@ -82,10 +82,11 @@ pub fn run(ui: &Ui, args: &GenerateArgs) -> Result<(), CommandError> {
         storage: args.on.storage(),
         context: Context::Prompt { tokens: args.tokens, slides: args.slide },
     };
-    crate::unread::note(ui, &args.model);
-    let mut writer = generate::open(&args.model, args.tokenizer.as_deref(), &prompt, &on, &mut |event| {
-        ladder.report(ui, event);
-    })?;
+    crate::unread::note(ui, args.model.get().shown());
+    let mut writer =
+        generate::open(args.model.get(), args.tokenizer.as_deref(), &prompt, &on, &mut |event| {
+            ladder.report(ui, event);
+        })?;
     let mut options = args.sampling.options(writer.tokens);
     let mut texts = Vec::new();
     for i in 0..args.n {

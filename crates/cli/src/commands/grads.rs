@@ -1,9 +1,9 @@
 //! `backpropane grads`.
 
 use super::engine::{ModelArgs, above_zero};
+use super::model::NamedModel;
 use crate::error::CommandError;
 use crate::ladder::Ladder;
-use crate::output::model_help;
 use crate::ui::Ui;
 use std::path::PathBuf;
 use train::grads::{GradsOptions, grads};
@@ -24,8 +24,8 @@ Files:
   tokens.safetensors  a tensor `tokens`, int32 [1, S + 1]: inputs and, one later, targets
   grads.safetensors   `loss`, `logits`, and `grad.NAME` for every weight NAME")]
 pub struct GradsArgs {
-    #[arg(long, value_name = "DIR|FILE", help = model_help("The folder of the model"))]
-    model: PathBuf,
+    #[command(flatten)]
+    model: NamedModel,
 
     /// The file with the tokens
     #[arg(long, value_name = "FILE")]
@@ -53,8 +53,8 @@ pub fn run(ui: &Ui, args: &GradsArgs) -> Result<(), CommandError> {
         loss_scale: args.loss_scale,
     };
     let on_event = &mut |event: CompileEvent<'_>| ladder.report(ui, event);
-    crate::unread::note(ui, &args.model);
-    let loss = grads(&args.model, &args.tokens, &args.out, &options, on_event)?;
+    crate::unread::note(ui, args.model.get().shown());
+    let loss = grads(args.model.get(), &args.tokens, &args.out, &options, on_event)?;
     ui.result(&format!("loss {loss:.6}"))?;
     ui.say(format!("wrote gradients to `{}`", args.out.display()));
     Ok(())

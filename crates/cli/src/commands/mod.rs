@@ -13,6 +13,7 @@ mod grads;
 mod info;
 mod kernels;
 mod mil;
+mod model;
 mod probe;
 mod sampling;
 mod train;

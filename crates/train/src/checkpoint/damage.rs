@@ -277,13 +277,13 @@ fn numbers_that_are_not_finite_are_named_with_their_count() {
 fn a_model_of_another_step_is_not_the_runs() {
     let (_dir, run) = run();
     let (old, new) = (init_params(&small(), 1000), init_params(&small(), 2000));
-    assert!(run.has_model(&small(), &new) && !run.has_model(&small(), &old));
+    assert!(run.has_model(&small(), &state(1), &new) && !run.has_model(&small(), &state(1), &old));
     let mut parts = Parts::of(&run.model());
     parts.data[7] ^= 1;
     parts.write(&run.model());
-    assert!(!run.has_model(&small(), &new), "it is damaged");
+    assert!(!run.has_model(&small(), &state(1), &new), "it is damaged");
     fs::remove_file(run.model()).unwrap();
-    assert!(!run.has_model(&small(), &new), "it is gone");
+    assert!(!run.has_model(&small(), &state(1), &new), "it is gone");
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn a_checkpoint_taken_back_gives_way_to_the_one_before() {
     assert_eq!(run.newest().unwrap().unwrap().0, 200, "there is none of step 150");
     run.withdraw(200, &small()).unwrap();
     assert_eq!(run.newest().unwrap().unwrap().0, 100);
-    assert!(run.has_model(&small(), &init_params(&small(), 1000)));
+    assert!(run.has_model(&small(), &state(1), &init_params(&small(), 1000)));
     run.withdraw(100, &small()).unwrap();
     assert_eq!(run.newest().unwrap().unwrap().0, 100, "the only one stays");
 }

@@ -3,18 +3,28 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::state::{Checkpoint, Snapshot, load_checkpoint, save_checkpoint};
-use crate::config::ModelConfig;
+use super::state::{Checkpoint, Snapshot, TrainState, load_checkpoint, save_checkpoint};
+use crate::config::{ModelConfig, Trainable};
 use crate::error::TrainError;
 use crate::formats::{
-    COMPANIONS, CONFIG, FolderMetadata, INDEX, WEIGHTS, foreign_weights, is_saved, save_model,
+    ADAPTER, ADAPTER_CONFIG, AdapterModel, COMPANIONS, CONFIG, FolderMetadata, INDEX, WEIGHTS,
+    foreign_weights, is_adapter_saved, is_saved, save_adapter, save_model,
 };
 use crate::fs::{RunLock, is_remains, write_atomically};
 use crate::tokenizer::Tokenizer;
 
 /// Files that a run writes into its folder, besides the companion files of the model it started from.
-const FILES: [&str; 7] =
-    [CONFIG, "loss.svg", "metrics.jsonl", WEIGHTS, "tokenizer.bin", "tokenizer.json", "tokens.bin"];
+const FILES: [&str; 9] = [
+    ADAPTER,
+    ADAPTER_CONFIG,
+    CONFIG,
+    "loss.svg",
+    "metrics.jsonl",
+    WEIGHTS,
+    "tokenizer.bin",
+    "tokenizer.json",
+    "tokens.bin",
+];
 
 /// Number of checkpoints that are kept; more than one, because the newest may be damaged.
 const KEPT: usize = 2;
@@ -94,16 +104,25 @@ impl RunFolder {
         let step = snapshot.state.step;
         let path = self.checkpoints().join(format!("step-{step:08}.safetensors"));
         save_checkpoint(&path, config, snapshot)?;
-        self.save_model(config, snapshot.params)?;
+        self.save_model(config, snapshot.state, snapshot.params)?;
         self.prune(step)
     }
 
-    /// Writes `model.safetensors`.
+    /// Writes `model.safetensors`, or the files of an adapter, with the weights that a checkpoint of `state` stores.
     ///
     /// # Errors
-    /// [`TrainError::Io`]; an existing one is then unchanged.
-    pub fn save_model(&self, config: &ModelConfig, params: &[f32]) -> Result<(), TrainError> {
-        save_model(&self.model(), config, params)
+    /// [`TrainError::Io`]; existing ones are then unchanged.
+    pub fn save_model(
+        &self,
+        config: &ModelConfig,
+        state: &TrainState,
+        params: &[f32],
+    ) -> Result<(), TrainError> {
+        let trainable = state.launch.trainable();
+        match adapter(config, state, (&trainable, params)) {
+            Some(adapter) => save_adapter(&self.dir, adapter),
+            None => save_model(&self.model(), config, params),
+        }
     }
 
     /// Step and path of the newest checkpoint.
@@ -131,9 +150,13 @@ impl RunFolder {
         Err(passed_over.into_iter().next().unwrap_or_else(none))
     }
 
-    /// Whether `model.safetensors` is undamaged and holds these weights.
-    pub fn has_model(&self, config: &ModelConfig, params: &[f32]) -> bool {
-        is_saved(&self.model(), config, params)
+    /// Whether the folder has what [`RunFolder::save_model`] writes, undamaged.
+    pub fn has_model(&self, config: &ModelConfig, state: &TrainState, params: &[f32]) -> bool {
+        let trainable = state.launch.trainable();
+        match adapter(config, state, (&trainable, params)) {
+            Some(adapter) => is_adapter_saved(&self.dir, adapter),
+            None => is_saved(&self.model(), config, params),
+        }
     }
 
     /// Removes the checkpoint of `step`, whose weights are unfit, and writes the model from the checkpoint before it. Does
@@ -149,7 +172,7 @@ impl RunFolder {
         else {
             return Ok(());
         };
-        self.save_model(config, &checkpoint.params)?;
+        self.save_model(config, &checkpoint.state, &checkpoint.params)?;
         remove(path)
     }
 
@@ -203,6 +226,16 @@ impl RunFolder {
         kept.into_iter().take(surplus).chain(later).try_for_each(|(_, path)| remove(&path))?;
         self.clean()
     }
+}
+
+/// The adapter of a run that trains one.
+fn adapter<'a>(
+    config: &'a ModelConfig,
+    state: &'a TrainState,
+    (trainable, params): (&'a Trainable, &'a [f32]),
+) -> Option<AdapterModel<'a>> {
+    let base = state.launch.base.as_ref().filter(|_| trainable.lora.is_some())?;
+    Some(AdapterModel { config, trainable, params, base: &base.path, weights: &base.weights })
 }
 
 /// Reads the checkpoint whose name contains `step`.

@@ -14,7 +14,9 @@ mod folder;
 mod state;
 
 pub use folder::RunFolder;
-pub use state::{Checkpoint, DataMark, Launch, Snapshot, TrainState, load_checkpoint, save_checkpoint};
+pub use state::{
+    BaseMark, Checkpoint, DataMark, Launch, Snapshot, TrainState, load_checkpoint, save_checkpoint,
+};
 
 #[cfg(test)]
 mod damage;

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ModelConfig, ParamSpec, RopeKind};
+use crate::config::{ModelConfig, ParamSpec, RopeKind, Trainable};
 use crate::error::TrainError;
-use crate::formats::{config_in_folder, load_params_from, load_some_from, named};
+use crate::formats::{config_in_folder, load_specs_from, named};
 use crate::fs::{TensorFile, write_tensors};
 
 /// Version of the state's metadata; since version 2 a file has checksums.
@@ -54,7 +54,7 @@ impl TrainState {
 }
 
 /// Options that a run was started with, besides its settings; resuming takes them as defaults.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Launch {
     /// The model's name for display.
@@ -69,6 +69,28 @@ pub struct Launch {
     pub rung: Option<String>,
     /// [`crate::tokenizer::Tokenizer::fingerprint`] of the tokenizer; `None` if there is none.
     pub tokenizer: Option<String>,
+    /// What is trained, and adapters; `None`: all weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trainable: Option<Trainable>,
+    /// The frozen model of adapters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<BaseMark>,
+}
+
+/// Identifies the model that adapters belong to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseMark {
+    /// Its absolute path.
+    pub path: String,
+    /// XXH3 of its weights in checkpoint order, f32.
+    pub weights: String,
+}
+
+impl Launch {
+    /// What is trained.
+    pub fn trainable(&self) -> Trainable {
+        self.trainable.clone().unwrap_or_default()
+    }
 }
 
 /// The value of `measured` in files of earlier versions.
@@ -85,7 +107,8 @@ pub struct DataMark {
     pub fingerprint: u64,
 }
 
-/// The content of a checkpoint to be written; slices are `[N]` in checkpoint order.
+/// The content of a checkpoint to be written: weights in the order of [`Trainable::stored`], moments in that of
+/// [`Trainable::trained`]. Where all weights are trained, both are `[N]` in checkpoint order.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot<'a> {
     /// The state of the run.
@@ -98,7 +121,7 @@ pub struct Snapshot<'a> {
     pub v: &'a [f32],
 }
 
-/// The content of a checkpoint; vectors are `[N]` in checkpoint order.
+/// The content of a checkpoint, in the order of a [`Snapshot`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     /// The state of the run.
@@ -130,12 +153,13 @@ struct Entry {
 pub fn save_checkpoint(path: &Path, config: &ModelConfig, snapshot: Snapshot<'_>) -> Result<(), TrainError> {
     let entry = Entry { version: VERSION, config: config.to_hugging_face(), state: snapshot.state.clone() };
     let entry = serde_json::to_string(&entry).map_err(|error| not_complete(path, error.to_string()))?;
-    let mut tensors = named(config, "param.", snapshot.params);
-    tensors.extend(named(config, "adamw.m.", snapshot.m));
+    let trainable = snapshot.state.launch.trainable();
+    let trained = trainable.trained(config);
+    let mut tensors = named(&trainable.stored(config), "param.", snapshot.params);
+    tensors.extend(named(&trained, "adamw.m.", snapshot.m));
     let is_stored = |spec: &ParamSpec| snapshot.state.has_second_moment(spec);
-    let stored = config.params().into_iter().map(|spec| is_stored(&spec));
-    let second = named(config, "adamw.v.", snapshot.v).into_iter().zip(stored);
-    tensors.extend(second.filter_map(|(tensor, stored)| stored.then_some(tensor)));
+    let second = named(&trained, "adamw.v.", snapshot.v).into_iter().zip(&trained);
+    tensors.extend(second.filter_map(|(tensor, spec)| is_stored(spec).then_some(tensor)));
     write_tensors(path, Some((KEY, entry)), &tensors)
 }
 
@@ -164,9 +188,12 @@ pub fn load_checkpoint(path: &Path, config: &ModelConfig) -> Result<Checkpoint, 
     if let Some((key, got, want)) = in_folder.difference(&wanted) {
         return Err(TrainError::StateOfOtherModel { path: path.to_owned(), key: key.to_owned(), got, want });
     }
-    let params = load_params_from(&file, config, "param.")?;
-    let m = load_params_from(&file, config, "adamw.m.")?;
-    let v = load_some_from(&file, config, "adamw.v.", |spec| entry.state.has_second_moment(spec))?;
+    let trainable = entry.state.launch.trainable();
+    let (stored, trained) = (trainable.stored(config), trainable.trained(config));
+    let params = load_specs_from(&file, (config, &stored), "param.", |_| true)?;
+    let m = load_specs_from(&file, (config, &trained), "adamw.m.", |_| true)?;
+    let has_second = |spec: &ParamSpec| entry.state.has_second_moment(spec);
+    let v = load_specs_from(&file, (config, &trained), "adamw.v.", has_second)?;
     Ok(Checkpoint { state: entry.state, rope: theirs.rope.kind, params, m, v })
 }
 

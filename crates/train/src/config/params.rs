@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{ModelConfig, Task};
+use super::{Linear, ModelConfig, Task};
 
 /// The role of a weight in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +53,17 @@ pub enum ParamKind {
     FinalNorm,
     /// Classifier `[V, D]`, if it is not the embedding.
     Classifier,
+    /// Factor A `[R, I]` of a projection's adapter.
+    LoraA(Linear),
+    /// Factor B `[O, R]` of a projection's adapter.
+    LoraB(Linear),
+}
+
+impl ParamKind {
+    /// Whether it is a factor of an adapter.
+    pub fn is_adapter(self) -> bool {
+        matches!(self, ParamKind::LoraA(_) | ParamKind::LoraB(_))
+    }
 }
 
 /// The initialisation of a weight.

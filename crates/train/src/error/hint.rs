@@ -78,6 +78,7 @@ impl TrainError {
             }
             Self::Link { .. } => "Remove the link, or name another folder with `--out`.",
             Self::StateOfOtherModel { .. } => "Resume with the model settings the run was started with.",
+            Self::Adapter { remedy, .. } => return Some(Cow::Borrowed(remedy.as_str())),
             Self::NoCheckpoint { .. } => {
                 "Start without `--resume`, or name the folder of an earlier run with `--out`."
             }

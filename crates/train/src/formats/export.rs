@@ -7,7 +7,7 @@ use super::source::Model;
 use super::vocabulary::Vocabulary;
 use super::weight_type::WeightType;
 use super::weights::save_in_folder;
-use super::{CONFIG, gguf, llama2c, open_model};
+use super::{CONFIG, ModelRef, gguf, llama2c};
 use crate::error::TrainError;
 use crate::fs::write_atomically;
 use crate::tokenizer::Tokenizer;
@@ -65,14 +65,20 @@ pub struct Exported {
     pub notes: Vec<String>,
 }
 
-/// Reads the model at `from` and writes it to `out`: a new or empty folder for Hugging Face's format, else a new file.
+/// Reads the model `from`, with its adapters merged, and writes it to `out`: a new or empty folder for Hugging Face's format, else a new file.
 ///
 /// # Errors
 /// As [`open_model`]; [`TrainError::Exists`] for an `out` with something in it; [`TrainError::Export`] for what the format cannot
 /// hold; [`TrainError::Io`].
-pub fn export(from: &Path, out: &Path, options: &ExportOptions<'_>) -> Result<Exported, TrainError> {
+pub fn export<'m>(
+    from: impl Into<ModelRef<'m>>,
+    out: &Path,
+    options: &ExportOptions<'_>,
+) -> Result<Exported, TrainError> {
+    let from = from.into();
     refuse_existing(out, options.to)?;
-    let mut model = open_model(from, options.tokenizer)?;
+    let mut model = from.open(options.tokenizer)?;
+    let from = from.shown();
     if let Some(parent) = out.parent() {
         fs::create_dir_all(parent).map_err(TrainError::io("create", parent))?;
     }
@@ -95,7 +101,7 @@ pub fn export(from: &Path, out: &Path, options: &ExportOptions<'_>) -> Result<Ex
 }
 
 /// Refuses to replace anything.
-fn refuse_existing(out: &Path, to: Target) -> Result<(), TrainError> {
+pub(super) fn refuse_existing(out: &Path, to: Target) -> Result<(), TrainError> {
     let exists = || TrainError::Exists { path: out.to_owned() };
     if out.is_dir() && to == Target::HuggingFace {
         let mut entries = fs::read_dir(out).map_err(TrainError::io("read", out))?;

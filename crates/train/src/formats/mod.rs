@@ -3,6 +3,7 @@
 //! Adding a format is one file that implements `ModelSource` and one line in `SOURCES`. Nothing outside of this folder
 //! detects a format.
 
+mod adapter;
 mod ane_checkpoint;
 mod config_file;
 mod contents;
@@ -28,6 +29,8 @@ use crate::fs::read_limited;
 use crate::tokenizer::Tokenizer;
 use source::{Candidate, ModelSource};
 
+pub(crate) use adapter::{ADAPTER, ADAPTER_CONFIG, is_adapter_saved, save_adapter};
+pub use adapter::{AdapterModel, AdapterRef, ModelRef, export_adapter, fingerprint, is_adapter_alone};
 pub use export::{ExportOptions, Exported, Target, export};
 pub(crate) use hf::{CONFIG, foreign_weights};
 pub use info::{ModelInfo, NumberFormat, TokenizerInfo, info};
@@ -36,16 +39,16 @@ pub use metadata::FolderMetadata;
 pub(crate) use rope::config_in_folder;
 pub use source::Model;
 pub use weight_type::WeightType;
-pub(crate) use weights::load_some_from;
-pub(crate) use weights::{INDEX, WEIGHTS, is_saved, named};
+pub(crate) use weights::{INDEX, WEIGHTS, is_saved, load_specs_from, named};
 pub use weights::{load_model, load_params_from, save_model};
 
 /// The largest configuration whose keys are looked at.
 const LARGEST_CONFIG: u64 = 4 << 20;
 
 /// All formats, in the order in which they are tried.
-static SOURCES: [&dyn ModelSource; 5] = [
+static SOURCES: [&dyn ModelSource; 6] = [
     &gguf::Gguf,
+    &adapter::AdapterFolder { detect },
     &hf::HuggingFace,
     &ane_checkpoint::AneCheckpoint,
     &llama2c::Llama2c,

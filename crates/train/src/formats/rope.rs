@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::config::{ModelConfig, ParamKind, ParamSpec, RopeKind};
+use crate::config::{Linear, ModelConfig, ParamKind, ParamSpec, RopeKind};
 
 /// The weight `data` with its rows in the order of a folder.
 pub(super) fn in_folder<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f32]) -> Cow<'a, [f32]> {
@@ -18,6 +18,14 @@ pub(super) fn in_folder<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f
 pub(super) fn in_pairs<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f32]) -> Cow<'a, [f32]> {
     let half = config.head_dim / 2;
     in_order(config, spec, data, RopeKind::RotateHalf, |channel| channel / 2 + half * (channel % 2))
+}
+
+/// The weight `data` of a folder with its rows in the order of memory: the opposite of [`in_folder`].
+pub(super) fn in_memory<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f32]) -> Cow<'a, [f32]> {
+    match config.rope.kind {
+        RopeKind::Interleaved => in_pairs(&config_in_folder(config), spec, data),
+        _ => Cow::Borrowed(data),
+    }
 }
 
 /// The weight `data` with the row of each head's channel taken from another one, if the rows of such a weight have the order
@@ -37,6 +45,7 @@ fn in_order<'a>(
             | ParamKind::Bk
             | ParamKind::QueryNorm
             | ParamKind::KeyNorm
+            | ParamKind::LoraB(Linear::Q | Linear::K)
     );
     if config.rope.kind != from || !is_permuted {
         return Cow::Borrowed(data);

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::adapter::is_adapter_alone;
 use super::contents::Contents;
 use super::metadata::FolderMetadata;
 use super::shards::gguf_files;
@@ -98,6 +99,8 @@ pub(super) struct Candidate {
     pub(super) is_whole: bool,
     /// Whether it is a folder with GGUF files and without safetensors.
     pub(super) has_only_gguf: bool,
+    /// Whether it is a folder with an adapter and without a model.
+    pub(super) is_adapter: bool,
 }
 
 impl Candidate {
@@ -118,7 +121,8 @@ impl Candidate {
         let is_whole = found.is_file() && head.len() as u64 == found.len();
         let is_folder = found.is_dir();
         let has_only_gguf = is_folder && !has_safetensors(path) && !gguf_files(path)?.is_empty();
-        Ok(Self { is_folder, head, is_whole, has_only_gguf })
+        let is_adapter = is_folder && is_adapter_alone(path);
+        Ok(Self { is_folder, head, is_whole, has_only_gguf, is_adapter })
     }
 
     /// Whether it is a file that is not empty and begins as UTF-8 text, without control characters of binary files.

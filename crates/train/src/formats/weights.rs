@@ -93,14 +93,14 @@ fn as_saved<R>(config: &ModelConfig, params: &[f32], f: impl FnOnce(&[NamedTenso
     f(&specs.into_iter().zip(data.iter().map(|d| &**d)).map(tensor).collect::<Vec<_>>())
 }
 
-/// The weights of a model as tensors whose names begin with `prefix`.
-pub(crate) fn named<'a>(config: &ModelConfig, prefix: &str, params: &'a [f32]) -> Vec<NamedTensor<'a>> {
-    let tensor = |spec: ParamSpec| NamedTensor {
+/// The weights `specs` as tensors whose names begin with `prefix`.
+pub(crate) fn named<'a>(specs: &[ParamSpec], prefix: &str, params: &'a [f32]) -> Vec<NamedTensor<'a>> {
+    let tensor = |spec: &ParamSpec| NamedTensor {
         name: format!("{prefix}{}", spec.name),
         data: params.get(spec.range()).unwrap_or(&[]),
-        shape: spec.shape,
+        shape: spec.shape.clone(),
     };
-    config.params().into_iter().map(tensor).collect()
+    specs.iter().map(tensor).collect()
 }
 
 /// Reads the weights of a model from safetensors (F32, F16 or BF16) into one slice in checkpoint order.
@@ -119,7 +119,7 @@ pub fn load_model(path: &Path, config: &ModelConfig) -> Result<Vec<f32>, TrainEr
 /// # Errors
 /// As [`load_model`].
 pub(super) fn load_set(set: &TensorSet, config: &ModelConfig) -> Result<Vec<f32>, TrainError> {
-    load(&|name| set.file_of(name), &set.names(), (config, &config.params()), "")
+    load(&|name| set.file_of(name), &set.names(), (config, &config.params(), config.param_count()), "")
 }
 
 /// As [`load_model`], for a file whose weights have names that begin with `prefix` and that may hold other
@@ -132,28 +132,29 @@ pub fn load_params_from(
     config: &ModelConfig,
     prefix: &str,
 ) -> Result<Vec<f32>, TrainError> {
-    load_some_from(file, config, prefix, |_| true)
+    load_specs_from(file, (config, &config.params()), prefix, |_| true)
 }
 
-/// As [`load_params_from`], of the weights for which `is_stored` holds; the others are 0.
+/// As [`load_params_from`], for the weights `specs` of a file, whose names there begin with `prefix`. Those for which `is_stored` does not hold are 0.
 ///
 /// # Errors
 /// As [`load_model`]; a tensor of another weight is unexpected.
-pub(crate) fn load_some_from(
+pub(crate) fn load_specs_from(
     file: &TensorFile,
-    config: &ModelConfig,
+    (config, specs): (&ModelConfig, &[ParamSpec]),
     prefix: &str,
     is_stored: impl Fn(&ParamSpec) -> bool,
 ) -> Result<Vec<f32>, TrainError> {
-    let specs: Vec<ParamSpec> = config.params().into_iter().filter(is_stored).collect();
-    load(&|_| file, &file.names(), (config, &specs), prefix)
+    let total = specs.last().map_or(0, |spec| spec.range().end);
+    let stored: Vec<ParamSpec> = specs.iter().filter(|spec| is_stored(spec)).cloned().collect();
+    load(&|_| file, &file.names(), (config, &stored, total), prefix)
 }
 
-/// Reads the weights `specs` from the files that `file_of` says; `names` are those of all tensors.
+/// Reads the weights `specs` from the files that `file_of` says into a slice of `total`; `names` are those of all tensors.
 fn load<'f>(
     file_of: &dyn Fn(&str) -> &'f TensorFile,
     names: &[String],
-    (config, specs): (&ModelConfig, &[ParamSpec]),
+    (config, specs, total): (&ModelConfig, &[ParamSpec], usize),
     prefix: &str,
 ) -> Result<Vec<f32>, TrainError> {
     // Check all tensors before allocating memory for them.
@@ -161,7 +162,7 @@ fn load<'f>(
         let name = format!("{prefix}{}", spec.name);
         file_of(&name).check(&name, &spec.shape)?;
     }
-    let mut params = vec![0.0; config.param_count()];
+    let mut params = vec![0.0; total];
     for spec in specs {
         let (name, numbers) = (format!("{prefix}{}", spec.name), &mut params[spec.range()]);
         let file = file_of(&name);

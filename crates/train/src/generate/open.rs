@@ -5,7 +5,7 @@ use super::{Completion, GenerateOptions, Language};
 use crate::config::{ModelConfig, Task};
 use crate::decode::{Conversation, Session, most_positions};
 use crate::demand::{self, Use};
-use crate::formats::{FolderMetadata, open_model};
+use crate::formats::{FolderMetadata, ModelRef};
 use crate::model::{Norms, Precision, Start};
 use crate::run::RunError;
 use crate::step::{Build, CompileEvent, CompileRequest, Network, StepError, compile};
@@ -70,21 +70,22 @@ enum Model {
     Network(Box<Network>),
 }
 
-/// Opens the model at `dir` to continue `prompt`; `on_event` gets the progress of compiling. `tokenizer`, if given, replaces the
-/// model's own.
+/// Opens a model, with its adapters merged, to continue `prompt`; `on_event` gets the progress of compiling. `tokenizer`, if
+/// given, replaces the model's own.
 ///
 /// # Errors
-/// If `dir` is not a model, or has no tokenizer; `Window`, if the window has too few positions.
-pub fn open(
-    dir: &Path,
+/// If it is not a model, or has no tokenizer; `Window`, if the window has too few positions.
+pub fn open<'m>(
+    model: impl Into<ModelRef<'m>>,
     tokenizer: Option<&Path>,
     prompt: &str,
     options: &OpenOptions,
     on_event: &mut dyn FnMut(CompileEvent<'_>),
 ) -> Result<Writer, RunError> {
-    let model = open_model(dir, tokenizer)?;
+    let from = model.into();
+    let model = from.open(tokenizer)?;
     let Some(tokenizer) = model.tokenizer else {
-        return Err(RunError::no_tokenizer(dir, model.unfit));
+        return Err(RunError::no_tokenizer(from.shown(), model.unfit));
     };
     if model.config.task != Task::Language {
         return Err(RunError::NotLanguage { what: "a prompt" });

@@ -82,6 +82,14 @@ pub struct Head<'a> {
     pub loss: LossOptions,
 }
 
+/// The operands of a part of the vocabulary in [`Head::backward`].
+struct Part<'a> {
+    weight: &'a [f32],
+    /// What the part adds to the gradient of `x`, `[S, D]`.
+    partial: &'a mut [f32],
+    stats: &'a mut [f32],
+}
+
 impl Head<'_> {
     /// Computes the mean cross-entropy of the targets, in nats per target; `logits` `[V, S]` and `stats` are then the
     /// input of [`Head::backward`].
@@ -132,8 +140,8 @@ impl Head<'_> {
         Ok(mean_loss(largest, sum, |t| hits[self.targets[t] as usize / block * s + t]))
     }
 
-    /// Computes the gradient of the weight (`dw` `[V, D]`, replaced or added to) and that of `x` (`dx` `[D, S]`, replaced)
-    /// from the exponentials in `logits` (bounded logits stay as they are) and the sums in `stats`, both from [`Head::forward`].
+    /// Computes the gradient of the weight (`dw` `[V, D]`, replaced or added to), unless it is frozen, and that of `x` (`dx`
+    /// `[D, S]`, replaced) from the exponentials in `logits` (bounded logits stay as they are) and the sums in `stats`, both from [`Head::forward`].
     ///
     /// # Panics
     /// If the lengths do not fit together.
@@ -141,7 +149,7 @@ impl Head<'_> {
         &self,
         logits: &[f32],
         stats: &mut Scratch,
-        dw: Gradient<'_>,
+        dw: Option<Gradient<'_>>,
         dx: &mut [f32],
         scratch: &mut Scratch,
     ) {
@@ -160,16 +168,13 @@ impl Head<'_> {
         transpose(self.x, d, s, x);
         let x = &*x;
         let packed = Packed::new(self.math, Matrix::new(x, s, d));
-        let Gradient { values: dw, squares, store } = dw;
-        let tasks = logits.par_chunks(rows * s).zip(dw.par_chunks_mut(rows * d));
-        let tasks = tasks.zip(self.weight.par_chunks(rows * d)).zip(partial.par_chunks_mut(d * s));
-        let tasks = tasks.zip(blocks.par_chunks_mut(rows / block * 2 * s));
-        for_each(tasks.enumerate(), |(part, ((((logits, dw), weight), partial), stats))| {
-            let blocks = logits.chunks(block * s).zip(dw.chunks_mut(block * d));
-            let blocks = blocks.zip(weight.chunks(block * d)).zip(stats.chunks_exact_mut(2 * s));
-            let is_apart = self.math == MatmulPrecision::Int16;
+        let is_apart = self.math == MatmulPrecision::Int16;
+        let part = |part: usize, logits: &[f32], mut dw: Option<Gradient<'_>>, task: Part<'_>| {
+            let Part { weight, partial, stats } = task;
+            let blocks = logits.chunks(block * s).zip(weight.chunks(block * d));
+            let blocks = blocks.zip(stats.chunks_exact_mut(2 * s));
             LOCAL.with_borrow_mut(|Local { gradient, exponentials: scratch, outliers }| {
-                for (i, (((logits, dw), weight), stats)) in blocks.enumerate() {
+                for (i, ((logits, weight), stats)) in blocks.enumerate() {
                     let (first, tall) = (part * rows + i * block, weight.len() / d);
                     let gradient = gradient.take(logits.len());
                     match self.cap {
@@ -185,18 +190,39 @@ impl Head<'_> {
                         outliers.take(gradient, s, hit * LARGE);
                     }
                     let gradient = Matrix::new(&*gradient, tall, s);
-                    matmul_packed(MatrixMut::new(&mut *dw, tall, d), store, 1.0, gradient, &packed);
+                    if let Some(Gradient { values, store, .. }) = &mut dw {
+                        let dw = &mut values[i * block * d..][..tall * d];
+                        matmul_packed(MatrixMut::new(dw, tall, d), *store, 1.0, gradient, &packed);
+                    }
                     let add = if i == 0 { Store::Replace } else { Store::Add };
                     let to = MatrixMut::new(&mut *partial, s, d);
                     matmul_serial(self.math, to, add, 1.0, gradient.t(), Matrix::new(weight, tall, d));
+                    let dw = dw.as_mut().map(|dw| (&mut dw.values[i * block * d..][..tall * d], dw.squares));
                     if is_apart {
-                        outliers.multiply(x, dw, d);
                         outliers.multiply_transposed(weight, partial, d);
                     }
-                    squares.take(first, dw);
+                    if let Some((dw, squares)) = dw {
+                        if is_apart {
+                            outliers.multiply(x, dw, d);
+                        }
+                        squares.take(first, dw);
+                    }
                 }
             });
-        });
+        };
+        let parts = self.weight.par_chunks(rows * d).zip(partial.par_chunks_mut(d * s));
+        let parts = parts.zip(blocks.par_chunks_mut(rows / block * 2 * s));
+        let parts = parts.map(|((weight, partial), stats)| Part { weight, partial, stats });
+        let tasks = logits.par_chunks(rows * s).zip(parts);
+        match dw {
+            Some(Gradient { values, squares, store }) => {
+                let tasks = tasks.zip(values.par_chunks_mut(rows * d)).enumerate();
+                for_each(tasks, |(i, ((logits, task), values))| {
+                    part(i, logits, Some(Gradient { values, squares, store }), task);
+                });
+            }
+            None => for_each(tasks.enumerate(), |(i, (logits, task))| part(i, logits, None, task)),
+        }
         let (sum, others) = partial.split_at_mut(d * s);
         for_each(sum.par_chunks_mut(d).enumerate(), |(t, sum)| {
             for part in others.chunks_exact(d * s) {
@@ -242,7 +268,11 @@ mod tests {
             let loss = head.forward(&mut logits, &mut stats, &mut scratch).unwrap();
             let squares = RowSquaredNorms::new(vocab, x.len() / s);
             let to = Gradient { values: &mut dw, squares: &squares, store: Store::Add };
-            head.backward(&logits, &mut stats, to, &mut dx, &mut scratch);
+            head.backward(&logits, &mut stats, Some(to), &mut dx, &mut scratch);
+            let mut frozen = vec![f32::NAN; dx.len()];
+            head.forward(&mut logits, &mut stats, &mut scratch).unwrap();
+            head.backward(&logits, &mut stats, None, &mut frozen, &mut scratch);
+            assert_eq!(bits(&frozen), bits(&dx), "with a frozen classifier");
             assert!(squares.are_of(&dw));
             dw.iter_mut().for_each(|g| *g -= 1.0);
             (loss, dw, dx)

@@ -45,7 +45,7 @@ pub struct NormGradient<'a> {
     pub dx: &'a mut [f32],
     /// Whether `dx` is replaced or added to.
     pub store: Store,
-    /// The gradient of its weight, which is added to.
+    /// The gradient of its weight, which is added to; empty if the weight is frozen.
     pub dw: &'a mut [f32],
 }
 
@@ -98,7 +98,8 @@ impl RmsNorm {
     /// If a size is 0, or a slice's length does not match the sizes.
     pub fn backward(&self, gradient: NormGradient<'_>, scratch: &mut Scratch) {
         let NormGradient { x, weight, dy, dx, store, dw } = gradient;
-        self.check(&[x.len(), dy.len(), dx.len()], &[weight.len(), dw.len()]);
+        let trained = if dw.is_empty() { weight.len() } else { dw.len() };
+        self.check(&[x.len(), dy.len(), dx.len()], &[weight.len(), trained]);
         let (c, s) = (self.channels, self.seq);
         let scratch = scratch.take(self.blocks() * 2 * s + self.groups * c);
         let (sums, row_dots) = scratch.split_at_mut(self.blocks() * 2 * s);

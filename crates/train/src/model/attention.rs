@@ -1,7 +1,7 @@
 //! Attention as a program.
 
 use super::statement::{Span, Statement};
-use crate::config::{Frequencies, LayerRope, ModelConfig, ParamKind, Rope, RopeKind};
+use crate::config::{Frequencies, LayerRope, Linear, ModelConfig, ParamKind, Rope, RopeKind};
 use mil::{DType, Var};
 
 /// The tables of RoPE of one kind of layers.
@@ -76,13 +76,16 @@ impl<'b> Statement<'b> {
                 .map(|(name, kind, out)| self.weight(name, kind, [out, d, 1, 1]));
         self.b.enter("qkv.q");
         let bias = cfg.variant.bias;
-        let q = self.biased(xn.conv1x1(wq, 1), bias.qkv, "bq", ParamKind::Bq);
+        let q = self.project(Linear::Q, xn, wq);
+        let q = self.biased(q, bias.qkv, "bq", ParamKind::Bq);
         let mut q = q.named("q_proj"); //                                      [1, H·E, 1, S]
         self.b.enter("qkv.k");
-        let key = self.biased(xn.conv1x1(wk, 1), bias.qkv, "bk", ParamKind::Bk);
+        let key = self.project(Linear::K, xn, wk);
+        let key = self.biased(key, bias.qkv, "bk", ParamKind::Bk);
         let mut key = key.named("k_proj"); //                                  [1, K·E, 1, S]
         self.b.enter("qkv.v");
-        let v = self.biased(xn.conv1x1(wv, 1), bias.qkv, "bv", ParamKind::Bv).named("v");
+        let v = self.project(Linear::V, xn, wv);
+        let v = self.biased(v, bias.qkv, "bv", ParamKind::Bv).named("v");
 
         if cfg.qk_norm {
             self.b.enter("qk_norm");
@@ -136,7 +139,8 @@ impl<'b> Statement<'b> {
         let variant = &self.cfg.variant;
         self.b.enter("out");
         let wo = self.weight("wo", ParamKind::Wo, [self.cfg.dim, self.cfg.q_dim(), 1, 1]);
-        let o = self.biased(attn.conv1x1(wo, 1), variant.bias.out, "bo", ParamKind::Bo).named("o");
+        let o = self.project(Linear::O, attn, wo);
+        let o = self.biased(o, variant.bias.out, "bo", ParamKind::Bo).named("o");
         if !variant.family.has_post_norms() {
             return o;
         }

@@ -1,7 +1,7 @@
 //! The feed-forward part as a program.
 
 use super::statement::Statement;
-use crate::config::{Activation, ParamKind};
+use crate::config::{Activation, Linear, ParamKind};
 use mil::Var;
 
 impl<'b> Statement<'b> {
@@ -20,9 +20,11 @@ impl<'b> Statement<'b> {
         let w3 = self.weight("w3", ParamKind::W3, [f, d, 1, 1]);
         self.b.enter("up.1");
         let bias = self.cfg.variant.bias.mlp;
-        let h1 = self.biased(x2n.conv1x1(w1, 1), bias, "b1", ParamKind::B1).named("h1"); // [1, F, 1, S]
+        let h1 = self.project(Linear::Gate, x2n, w1);
+        let h1 = self.biased(h1, bias, "b1", ParamKind::B1).named("h1"); // [1, F, 1, S]
         self.b.enter("up.3");
-        let h3 = self.biased(x2n.conv1x1(w3, 1), bias, "b3", ParamKind::B3).named("h3");
+        let h3 = self.project(Linear::Up, x2n, w3);
+        let h3 = self.biased(h3, bias, "b3", ParamKind::B3).named("h3");
 
         self.b.enter("silu");
         let (active, product) = match self.cfg.variant.activation {
@@ -35,7 +37,8 @@ impl<'b> Statement<'b> {
 
         self.b.enter("down");
         let w2 = self.weight("w2", ParamKind::W2, [d, f, 1, 1]);
-        let ffn = self.biased(gate.conv1x1(w2, 1), bias, "b2", ParamKind::B2).named("ffn");
+        let ffn = self.project(Linear::Down, gate, w2);
+        let ffn = self.biased(ffn, bias, "b2", ParamKind::B2).named("ffn");
         if !self.cfg.variant.family.has_post_norms() {
             return ffn;
         }

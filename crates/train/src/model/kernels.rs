@@ -37,6 +37,8 @@ pub struct KernelSpec {
     pub const_weights: Vec<ConstWeight>,
     /// The weights on the surface that it reads, if they are not.
     pub input_weights: Vec<InputWeight>,
+    /// The factors of adapters on the surface that it reads: written anew for each dispatch, so that layers share surfaces.
+    pub adapters: Vec<InputWeight>,
     /// Counts of operations and bytes.
     pub stats: Stats,
     /// Whether it contains an RMSNorm that the host could compute: [`super::Norms`].
@@ -242,9 +244,10 @@ impl LayerKernels {
     }
 }
 
-/// The weight file of each parameter of `layer`.
+/// The weight file of each parameter of `layer`; adapters have none.
 fn files(layer: &Layer) -> BTreeMap<ValueId, String> {
-    layer.weights.keys().map(|&v| (v, layer.joint.function.value(v).name.clone())).collect()
+    let matrices = layer.weights.iter().filter(|(_, kind)| !kind.is_adapter());
+    matrices.map(|(&v, _)| (v, layer.joint.function.value(v).name.clone())).collect()
 }
 
 fn spec(
@@ -261,9 +264,10 @@ fn spec(
         false => pack_with_weights(&part.program, layer.width, &|v| weights.contains(&v)),
     };
     let packed = packed.map_err(|source| ModelError::Pack { kernel: part.name.clone(), source })?;
-    let (mut inputs, mut input_weights) = (Vec::new(), Vec::new());
+    let (mut inputs, mut input_weights, mut adapters) = (Vec::new(), Vec::new(), Vec::new());
     for (c, region) in part.inputs.iter().zip(&packed.inputs) {
         match layer.weights.get(&c.value) {
+            Some(&kind) if kind.is_adapter() => adapters.push(InputWeight { kind, region: region.clone() }),
             Some(&kind) => input_weights.push(InputWeight { kind, region: region.clone() }),
             None => inputs.push(binding((c, region))),
         }
@@ -279,6 +283,7 @@ fn spec(
         outputs: part.outputs.iter().zip(&packed.outputs).map(binding).collect(),
         const_weights,
         input_weights,
+        adapters,
         stats: Stats::of(packed.program.entry()),
         has_norm: has_norm(&selection.scopes),
         name: part.name,

@@ -3,7 +3,7 @@
 use super::ModelError;
 use super::precision::Precision;
 use super::statement::{NormSite, Span, Statement};
-use crate::config::{LayerKind, ModelConfig, ParamKind};
+use crate::config::{LayerKind, Lora, ModelConfig, ParamKind};
 use mil::grad::{Joint, backward};
 use mil::{Builder, Opset, ValueId};
 use std::collections::BTreeMap;
@@ -74,9 +74,23 @@ impl Layer {
     /// # Errors
     /// As [`Layer::new`].
     pub fn of_kind(cfg: &ModelConfig, kind: LayerKind, precision: Precision) -> Result<Layer, ModelError> {
+        Layer::with_adapters(cfg, kind, precision, None)
+    }
+
+    /// As [`Layer::of_kind`], with the adapters `lora`.
+    ///
+    /// # Errors
+    /// As [`Layer::new`].
+    pub fn with_adapters(
+        cfg: &ModelConfig,
+        kind: LayerKind,
+        precision: Precision,
+        lora: Option<&Lora>,
+    ) -> Result<Layer, ModelError> {
         let builder = Builder::new("layer", Opset::Ios18);
         let (d, s) = (cfg.dim, cfg.seq);
         let mut l = Statement::new(&builder, cfg, (kind, Span::Whole(s)), precision.dtype());
+        l.lora = lora;
         let x = l.input("x", [1, d, 1, s]); //                                 [1, D, 1, S]
         let o = l.attention(x);
         builder.enter("residual1");
@@ -119,6 +133,12 @@ impl Layer {
             width: s,
             joint,
         })
+    }
+
+    /// Leaves out the gradients of weights for which `is_trained` does not hold.
+    pub fn keep_gradients(&mut self, is_trained: impl Fn(ParamKind) -> bool) {
+        self.weight_grads.retain(|outer| is_trained(outer.kind));
+        self.bias_grads.retain(|bias| is_trained(bias.kind));
     }
 
     /// Elements of a value.

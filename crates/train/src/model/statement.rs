@@ -1,6 +1,6 @@
 //! The forward program of a layer under construction: its inputs, weights, tables and norms.
 
-use crate::config::{LayerKind, ModelConfig, ParamKind};
+use crate::config::{LayerKind, Linear, Lora, ModelConfig, ParamKind};
 use mil::{Builder, DType, Tensor, TensorType, ValueId, Var};
 use std::collections::BTreeMap;
 
@@ -58,6 +58,8 @@ pub(super) struct Statement<'b> {
     pub(super) cfg: &'b ModelConfig,
     pub(super) span: Span,
     pub(super) kind: LayerKind,
+    /// Adapters of the projections.
+    pub(super) lora: Option<&'b Lora>,
     pub(super) dtype: DType,
     pub(super) weights: BTreeMap<ValueId, ParamKind>,
     pub(super) norms: Vec<NormSite>,
@@ -73,7 +75,7 @@ impl<'b> Statement<'b> {
         dtype: DType,
     ) -> Statement<'b> {
         let (weights, norms, biases) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Statement { b, cfg, span, kind, dtype, weights, norms, biases }
+        Statement { b, cfg, span, kind, lora: None, dtype, weights, norms, biases }
     }
 
     pub(super) fn input<const N: usize>(&self, name: &str, shape: [usize; N]) -> Var<'b> {
@@ -100,6 +102,19 @@ impl<'b> Statement<'b> {
         let ty = TensorType::new(self.dtype, shape);
         let n = ty.elements();
         self.b.constant(name, Tensor::floats(ty, (0..n).map(f)))
+    }
+
+    /// The product of `x` `[1, I, 1, S]` with the matrix `w` of the projection `linear`, and what its adapter adds. The
+    /// narrow product is scaled: its values stay in the range of fp16, and no wide value is rounded once more.
+    pub(super) fn project(&mut self, linear: Linear, x: Var<'b>, w: Var<'b>) -> Var<'b> {
+        let z = x.conv1x1(w, 1);
+        let Some(lora) = self.lora.filter(|lora| lora.targets.contains(&linear)) else { return z };
+        let ([outputs, inputs], name) = (linear.size(self.cfg), linear.short());
+        let (a, b) = (format!("a_{name}"), format!("b_{name}"));
+        let a = self.weight(&a, ParamKind::LoraA(linear), [lora.rank, inputs, 1, 1]);
+        let b = self.weight(&b, ParamKind::LoraB(linear), [outputs, lora.rank, 1, 1]);
+        let narrow = (x.conv1x1(a, 1) * lora.scale()).named(&format!("r_{name}")); //  [1, R, 1, S]
+        z + narrow.conv1x1(b, 1)
     }
 
     /// `z` `[1, C, 1, S]` plus the bias `kind`, if the model `has` it.

@@ -3,6 +3,7 @@
 //! A run is a function of its settings, data and seed. Everything a step needs depends on them and on the number of the step
 //! alone, so a killed run that resumes from its newest checkpoint gives the same bits as one that was not killed.
 
+mod adapters;
 mod claim;
 mod corpus;
 mod error;
@@ -23,7 +24,7 @@ pub use flow::Trace;
 pub use launch::model_name;
 pub use metrics::{Metrics, StepRecord, Validation};
 pub use options::{Notice, Options};
-pub use setting::{Check, OptimizerKind, OutputInit, ScheduleKind, Setting, SettingValue};
+pub use setting::{Check, OptimizerKind, OutputInit, Pattern, ScheduleKind, Setting, SettingValue};
 pub use settings::{Overrides, Settings, flags};
 pub use trainer::save::Saved;
 pub use trainer::{Compiles, Run, RunMemory, Worsened};

@@ -6,7 +6,7 @@ use super::prepare::{Prepared, Resumed};
 use super::trainer::Parts;
 use super::{Metrics, Notice, Options, Run, RunError, Settings};
 use crate::checkpoint::{DataMark, Launch, RunFolder, TrainState};
-use crate::config::{ModelConfig, RopeKind};
+use crate::config::{ModelConfig, RopeKind, Trainable};
 use crate::error::TrainError;
 use crate::formats::{FolderMetadata, save_model};
 use crate::model::{Rung, Start};
@@ -46,12 +46,16 @@ impl Run {
             (true, _) => Prepared::resumed(options, &mut claim, notice)?,
             (false, false) => Prepared::new(options)?,
         };
-        let Prepared { cfg, settings, tokenizer, theta, metadata, missing, resumed } = prepared;
+        let Prepared { cfg, settings, tokenizer, theta, trainable, base, metadata, missing, resumed } =
+            prepared;
         let mut launch = Launch::of(options, resumed.as_ref().map(|r| &r.checkpoint.state));
+        launch.trainable = (trainable != Trainable::default()).then(|| trainable.clone());
+        launch.base = base;
 
         let pool = ane::Pool::new(options.threads).map_err(StepError::Threads)?;
         let wanted = launch.fill(DeviceOptions { math: settings.math, ..options.device });
-        let build = Build::train(settings.storage).on(wanted).windows(settings.windows());
+        let build =
+            Build::train(settings.storage).on(wanted).windows(settings.windows()).trainable(trainable);
         let ladder = Start { norms: settings.norms, known, exact: launch.rung()? };
         let request = CompileRequest { cfg: &cfg, wanted, pool: &pool, build: &build, start: ladder };
         let device = request.open_engine()?;
@@ -76,7 +80,7 @@ impl Run {
         let network = Arc::new(network);
         let graph = StepGraph::new(Arc::clone(&network), settings.windows())?;
         let programs = u32::try_from(network.kernels.programs()).unwrap_or(u32::MAX);
-        let n = cfg.param_count();
+        let n = network.params.trained_count();
         let mut parts = Parts {
             metrics: Metrics::open(
                 &folder.metrics(),

@@ -1,12 +1,13 @@
 //! The model of a run before compiling: a new one, or that of a checkpoint.
 
+use super::adapters::{append_adapters, place_stored};
 use super::claim::Claim;
 use super::{Notice, OptimizerKind, Options, OutputInit, RunError, Settings};
-use crate::checkpoint::{Checkpoint, RunFolder};
-use crate::config::{ModelConfig, RopeKind, init_params, zero_outputs};
+use crate::checkpoint::{BaseMark, Checkpoint, RunFolder};
+use crate::config::{ModelConfig, RopeKind, Trainable, init_params, zero_outputs};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
-use crate::formats::{FolderMetadata, Initial, open_initial};
+use crate::formats::{FolderMetadata, Initial, fingerprint, is_adapter_alone, open_initial, open_model};
 use crate::tokenizer::Tokenizer;
 use std::path::Path;
 
@@ -18,7 +19,11 @@ pub(super) struct Prepared {
     pub(super) cfg: ModelConfig,
     pub(super) settings: Settings,
     pub(super) tokenizer: Option<Tokenizer>,
+    /// The weights, those of adapters last.
     pub(super) theta: Vec<f32>,
+    pub(super) trainable: Trainable,
+    /// The frozen model of adapters.
+    pub(super) base: Option<BaseMark>,
     pub(super) metadata: FolderMetadata,
     /// The error if the data is text and there is no tokenizer: trained weights need their own.
     pub(super) missing: Option<RunError>,
@@ -50,15 +55,18 @@ impl Prepared {
         let settings = Settings::for_new_run(&cfg, params.is_none(), &options.overrides);
         settings.validate()?;
         settings.check_given(&options.overrides, params.is_none())?;
-        demand::check(&cfg, Use::Train { windows: settings.windows() })?;
-        let theta = params.unwrap_or_else(|| {
+        let trainable = settings.trainable(&cfg, params.is_none())?;
+        demand::check(&cfg, use_of(&trainable, settings.windows()))?;
+        let mut theta = params.unwrap_or_else(|| {
             let mut theta = init_params(&cfg, settings.seed);
             if settings.output_init == OutputInit::Zero {
                 zero_outputs(&cfg, &mut theta);
             }
             theta
         });
-        Ok(Prepared { cfg, settings, tokenizer, theta, metadata, missing, resumed: None })
+        let base = trainable.lora.as_ref().map(|_| base_mark(name, &theta)).transpose()?;
+        append_adapters(&cfg, &trainable, settings.seed, &mut theta);
+        Ok(Prepared { cfg, settings, tokenizer, theta, trainable, base, metadata, missing, resumed: None })
     }
 
     /// The model in the newest undamaged checkpoint of the run's folder.
@@ -79,7 +87,7 @@ impl Prepared {
             cfg.seq = seq;
         }
         cfg.validate()?;
-        demand::check(&cfg, Use::Train { windows: options.overrides.batch.unwrap_or(1) })?;
+        demand::check(&cfg, Use::Infer)?;
         if folder.newest()?.is_some() {
             claim.take()?;
         }
@@ -101,17 +109,106 @@ impl Prepared {
         let settings = settings.with(&options.overrides);
         settings.validate()?;
         settings.check_given(&options.overrides, false)?;
-        demand::check(&cfg, Use::Train { windows: settings.windows() })?;
+        check_same_trainable(&before, &settings)?;
+        let trainable = checkpoint.state.launch.trainable();
+        demand::check(&cfg, use_of(&trainable, settings.windows()))?;
         let tokenizer = match &options.tokenizer {
             Some(path) => Some(Tokenizer::load(path, None)?),
             None => Tokenizer::load_from_folder(folder.dir(), cfg.vocab)?,
         };
         checkpoint.state.launch.check_tokenizer(folder.dir(), tokenizer.as_ref())?;
-        let theta = std::mem::take(&mut checkpoint.params);
+        let stored = std::mem::take(&mut checkpoint.params);
         let metadata = FolderMetadata::read(folder.dir())?;
-        let has_model = folder.has_model(&cfg, &theta);
+        let has_model = folder.has_model(&cfg, &checkpoint.state, &stored);
+        let base = checkpoint.state.launch.base.clone();
+        let theta = match &base {
+            None => stored,
+            Some(base) => {
+                let mut theta = open_base(folder.dir(), base, &cfg)?;
+                append_adapters(&cfg, &trainable, settings.seed, &mut theta);
+                place_stored(&cfg, &trainable, &stored, &mut theta);
+                theta
+            }
+        };
         let resumed = Some(Resumed { checkpoint, before, is_newest, has_model });
-        Ok(Prepared { cfg, settings, tokenizer, theta, metadata, missing: None, resumed })
+        Ok(Prepared { cfg, settings, tokenizer, theta, trainable, base, metadata, missing: None, resumed })
+    }
+}
+
+/// What the memory is needed for.
+fn use_of(trainable: &Trainable, windows: usize) -> Use {
+    if trainable.lora.is_some() { Use::Adapt { windows } } else { Use::Train { windows } }
+}
+
+/// The mark of the model called `name`, whose weights are `theta`.
+///
+/// # Errors
+/// [`TrainError::Adapter`], if it is itself an adapter, or its path cannot be stored.
+fn base_mark(name: &str, theta: &[f32]) -> Result<BaseMark, TrainError> {
+    let path = Path::new(name);
+    let refused = |problem: &str, remedy: String| TrainError::Adapter {
+        path: path.to_owned(),
+        problem: problem.to_owned(),
+        remedy,
+    };
+    if is_adapter_alone(path) {
+        let remedy = format!("Merge it first: `backpropane export --merge {name} --to hf {name}-merged`.");
+        return Err(refused("another one is trained on a whole model only", remedy));
+    }
+    let absolute = std::path::absolute(path).map_err(TrainError::io("read", path))?;
+    let Some(stored) = absolute.to_str() else {
+        return Err(refused("its path is not UTF-8", "Rename the folders on the way to it.".to_owned()));
+    };
+    Ok(BaseMark { path: stored.to_owned(), weights: fingerprint(theta) })
+}
+
+/// The weights of the frozen model of the run in `dir`.
+///
+/// # Errors
+/// As [`open_model`]; [`TrainError::Adapter`] if it is not the model that the run began with.
+fn open_base(dir: &Path, base: &BaseMark, cfg: &ModelConfig) -> Result<Vec<f32>, TrainError> {
+    let path = Path::new(&base.path);
+    let other = |problem: String| TrainError::Adapter {
+        path: dir.to_owned(),
+        problem,
+        remedy: format!("Put the model that the run began with back to `{}`.", base.path),
+    };
+    if !path.exists() {
+        return Err(other(format!("its model `{}` is not there", base.path)));
+    }
+    let model = open_model(path, None)?;
+    check_same_model(&model.config, cfg, path)?;
+    let got = fingerprint(&model.params);
+    if got != base.weights {
+        let want = &base.weights;
+        return Err(other(format!(
+            "`{}` has weights with fingerprint {got}, the run began with {want}",
+            base.path
+        )));
+    }
+    Ok(model.params)
+}
+
+/// Refuses to change what is trained: moments and adapters are of what was.
+fn check_same_trainable(before: &Settings, after: &Settings) -> Result<(), RunError> {
+    let described = |s: &Settings| {
+        [
+            ("`--lora` of a resumed run", s.lora.to_string()),
+            ("`--lora-alpha` of a resumed run", s.lora_alpha.to_string()),
+            ("`--rslora` of a resumed run", s.rslora.to_string()),
+            ("`--lora-targets` of a resumed run", s.lora_targets.0.clone()),
+            ("`--lora-layers` of a resumed run", s.lora_layers.to_string()),
+            ("`--train-embeddings` of a resumed run", s.train_embeddings.to_string()),
+            ("`--freeze` of a resumed run", s.freeze.0.clone()),
+        ]
+    };
+    let pairs = described(before).into_iter().zip(described(after));
+    match pairs.into_iter().find(|(before, after)| before != after) {
+        Some(((what, before), (_, after))) => {
+            let got = format!("`{after}`, and the run began with `{before}`");
+            Err(RunError::Setting { what, got, want: "left out, or a new run in another folder" })
+        }
+        None => Ok(()),
     }
 }
 

@@ -93,6 +93,16 @@ pub struct Setting {
     pub check: fn(&str) -> Result<(), String>,
 }
 
+/// The values of a switch: its flag alone means `true`.
+const SWITCH: [&str; 2] = ["false", "true"];
+
+impl Setting {
+    /// Whether it is a switch.
+    pub fn is_switch(&self) -> bool {
+        (self.values)() == SWITCH
+    }
+}
+
 /// The valid range of a number; numbers must be finite too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
@@ -106,6 +116,8 @@ pub enum Check {
     NotNegative,
     /// Numbers from 0 to below 1.
     Share,
+    /// Regular expressions.
+    Pattern,
 }
 
 impl Check {
@@ -113,7 +125,7 @@ impl Check {
     pub fn accepts(self, x: f64) -> bool {
         x.is_finite()
             && match self {
-                Check::Any => true,
+                Check::Any | Check::Pattern => true,
                 Check::Positive => x >= 1.0,
                 Check::AboveZero => x > 0.0,
                 Check::NotNegative => x >= 0.0,
@@ -125,6 +137,7 @@ impl Check {
     pub fn want(self) -> &'static str {
         match self {
             Check::Any => "a whole number",
+            Check::Pattern => "a regular expression",
             Check::Positive => "a whole number of at least 1",
             Check::AboveZero => "a number above 0",
             Check::NotNegative => "a number that is 0 or more",
@@ -239,6 +252,70 @@ macro_rules! names {
             }
         }
     )* };
+}
+
+impl SettingValue for bool {
+    fn names() -> Vec<&'static str> {
+        SWITCH.to_vec()
+    }
+
+    fn largest() -> Option<String> {
+        None
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+
+    fn number(&self) -> Option<f64> {
+        None
+    }
+
+    fn to_json(&self) -> Value {
+        Value::from(*self)
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        value.as_bool()
+    }
+}
+
+/// A regular expression, or a list of names; empty: none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pattern(pub String);
+
+impl SettingValue for Pattern {
+    fn names() -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    fn largest() -> Option<String> {
+        None
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        fancy_regex::Regex::new(text).ok().map(|_| Pattern(text.to_owned()))
+    }
+
+    fn text(&self) -> String {
+        self.0.clone()
+    }
+
+    fn number(&self) -> Option<f64> {
+        None
+    }
+
+    fn to_json(&self) -> Value {
+        Value::from(self.0.as_str())
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        Self::parse(value.as_str()?)
+    }
 }
 
 names!(OptimizerKind, OutputInit, ScheduleKind, Precision, MatmulPrecision, Norms);

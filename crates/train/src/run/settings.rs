@@ -2,7 +2,7 @@
 
 use super::RunError;
 use super::fault::Knob;
-use super::setting::{Check, OptimizerKind, OutputInit, ScheduleKind, Setting, SettingValue};
+use super::setting::{Check, OptimizerKind, OutputInit, Pattern, ScheduleKind, Setting, SettingValue};
 use crate::config::{ModelConfig, Task};
 use crate::host::head::LossOptions;
 use crate::model::{Norms, Precision};
@@ -38,7 +38,7 @@ macro_rules! settings {
             /// These settings, overridden by those of `given`.
             #[must_use]
             pub fn with(mut self, given: &Overrides) -> Settings {
-                $($(self.$name = given.$name.unwrap_or(first!(self.$name, $default));)?)*
+                $($(self.$name = given.$name.clone().unwrap_or(first!(self.$name, $default));)?)*
                 self
             }
 
@@ -148,14 +148,41 @@ settings! {
     storage: Precision = Precision::F16, NO_FLAG, Check::Any, "Element type of programs and surfaces";
     math: MatmulPrecision = MatmulPrecision::F32, NO_FLAG, Check::Any, "How matrix products are computed";
     norms: Norms = Norms::Auto, NO_FLAG, Check::Any, "Where norms of the forward pass are computed";
+    lora: usize = 0, Some(("lora", "RANK")), Check::Any,
+        "Train adapters of this rank (LoRA) and freeze the model; 0: train the model";
+    lora_alpha: f64 = 0.0, Some(("lora-alpha", "F")), Check::NotNegative,
+        "Alpha of the adapters, which are scaled by alpha/RANK; 0: the rank, as in PEFT";
+    rslora: bool = false, Some(("rslora", "BOOL")), Check::Any,
+        "Scale adapters by alpha/sqrt(RANK), which suits high ranks";
+    lora_targets: Pattern = Pattern("all".to_owned()), Some(("lora-targets", "WHICH")), Check::Pattern,
+        "The projections with adapters: all, as in mlx-lm; a list such as q,v; or a regular expression of modules";
+    lora_layers: usize = 0, Some(("lora-layers", "N")), Check::Any, "Only the last N layers have adapters; 0: all have";
+    train_embeddings: bool = false, Some(("train-embeddings", "BOOL")), Check::Any,
+        "Besides adapters, train the embedding and the classifier";
+    freeze: Pattern = Pattern(String::new()), Some(("freeze", "REGEX")), Check::Pattern,
+        "Freeze the weights whose names a regular expression finds, such as `embed|layers\\.[0-3]\\.`";
 }
 
 /// For rows without a flag in this table.
 const NO_FLAG: Option<(&str, &str)> = None;
 
 /// Settings that checkpoints of earlier versions lack.
-const ADDED_LATER: [&str; 7] =
-    ["math", "norms", "optimizer", "muon_lr", "muon_iterations", "beta2", "output_init"];
+const ADDED_LATER: [&str; 14] = [
+    "math",
+    "norms",
+    "optimizer",
+    "muon_lr",
+    "muon_iterations",
+    "beta2",
+    "output_init",
+    "lora",
+    "lora_alpha",
+    "rslora",
+    "lora_targets",
+    "lora_layers",
+    "train_embeddings",
+    "freeze",
+];
 
 /// The setting `name` in a checkpoint's settings.
 fn stored<T: SettingValue>(all: &Value, name: &str, default: T) -> Result<T, String> {
@@ -214,10 +241,19 @@ impl Settings {
         }
     }
 
+    /// Default settings for adapters of a trained model.
+    fn for_adapters() -> Settings {
+        Settings { steps: 200, warmup: 10, lr: 5e-4, weight_decay: 0.0, val_every: 50, ..Settings::default() }
+    }
+
     /// The settings of a new run of `cfg`: those of `given`, else those that suit the model and this processor. Weights of a
     /// model that `is_new` are random.
     pub fn for_new_run(cfg: &ModelConfig, is_new: bool, given: &Overrides) -> Settings {
-        let mut settings = Settings::for_model(cfg, is_new).with(given);
+        let of_model = match given.lora {
+            None | Some(0) => Settings::for_model(cfg, is_new),
+            Some(_) => Settings::for_adapters(),
+        };
+        let mut settings = of_model.with(given);
         settings.math = given.math.unwrap_or_else(|| settings.storage.auto_math());
         settings
     }
@@ -308,75 +344,4 @@ impl Settings {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn settings_go_through_a_checkpoint_unchanged() {
-        let mut settings =
-            Settings { lr: 0.1 + 0.2, loss_scale: 1e-3, seed: u64::MAX, ..Settings::default() };
-        (settings.schedule, settings.math) = (ScheduleKind::Constant, MatmulPrecision::Bf16);
-        (settings.optimizer, settings.output_init) = (OptimizerKind::Muon, OutputInit::Zero);
-        (settings.norms, settings.storage) = (Norms::Host, Precision::F32);
-        let text = settings.to_json().to_string();
-        let stored: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(Settings::from_json(&stored), Ok(settings));
-    }
-
-    #[test]
-    fn stored_settings_are_whole_and_possible() {
-        let all = Settings::default().to_json();
-        for name in all.as_object().unwrap().keys() {
-            let mut without = all.clone();
-            without.as_object_mut().unwrap().shift_remove(name);
-            let read = Settings::from_json(&without);
-            match ADDED_LATER.contains(&name.as_str()) {
-                true => assert_eq!(read, Ok(Settings::default())),
-                false => assert_eq!(read, Err(format!("`{name}` is missing"))),
-            }
-            let mut wrong = all.clone();
-            wrong[name] = Value::from("octonions");
-            assert_eq!(Settings::from_json(&wrong), Err(format!("`{name}` is \"octonions\"")));
-        }
-    }
-
-    #[test]
-    fn each_flag_sets_its_setting_and_refuses_what_it_cannot_be() {
-        for flag in flags() {
-            let names = (flag.values)();
-            let number = ["2", "0.5"].into_iter().find(|x| (flag.check)(x).is_ok()).unwrap_or("2");
-            let (good, bad) = names.last().map_or((number, "-1"), |name| (*name, "octonions"));
-            let mut given = Overrides::default();
-            assert!((flag.check)(bad).is_err() && given.set(flag.name, bad).is_err(), "{flag:?}");
-            assert_eq!(given, Overrides::default());
-            assert_eq!(((flag.check)(good), given.set(flag.name, good)), (Ok(()), Ok(())), "{flag:?}");
-            assert_ne!(given, Overrides::default(), "{flag:?}");
-            // `seq` is a property of the model.
-            assert_eq!(
-                Settings::default().with(&given) == Settings::default(),
-                flag.name == "seq",
-                "{flag:?}"
-            );
-        }
-        assert!(Overrides::default().set("colour", "1").is_err());
-    }
-
-    #[test]
-    fn settings_that_train_nothing_are_refused() {
-        let good = Settings::default();
-        let refused = |settings: Settings| settings.validate().expect_err("refused").to_string();
-        assert!(good.validate().is_ok());
-        assert_eq!(
-            refused(Settings { lr: f64::NAN, ..good.clone() }),
-            "`lr` is NaN, but must be a number above 0"
-        );
-        assert_eq!(
-            refused(Settings { steps: 1 << 32, ..good.clone() }),
-            "the number of steps is 4294967296, but must be at most 4294967295"
-        );
-        assert_eq!(
-            refused(Settings { batch: 1 << 11, accum: 1 << 10, ..good }),
-            "batch × accumulation is 2048 × 1024, but must be at most 1048576"
-        );
-    }
-}
+mod tests;

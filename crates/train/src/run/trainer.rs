@@ -181,6 +181,11 @@ impl Run {
         &self.parts.network.cfg
     }
 
+    /// Number of weights that are trained.
+    pub fn trained_count(&self) -> usize {
+        self.parts.network.params.trained_count()
+    }
+
     /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.parts.settings
@@ -303,12 +308,13 @@ impl Run {
 
     /// Memory of the run, in bytes.
     pub fn memory(&self) -> RunMemory {
-        let n = 4 * self.config().param_count();
+        let params = &self.parts.network.params;
+        let weights = params.theta.read().map_or(0, |theta| 4 * theta.len());
         let (kernels, shared) = self.parts.network.kernels.bytes();
         let surfaces = self.parts.network.buffers.surface_bytes();
-        let specs = self.parts.network.params.specs();
+        let specs = params.trained().map(|param| &param.spec);
         let state = self.parts.optimizer.bytes(&self.settings().optimizer(), specs);
-        RunMemory { weights: n, optimizer: n + state, surfaces, kernels, shared }
+        RunMemory { weights, optimizer: 4 * params.trained_count() + state, surfaces, kernels, shared }
     }
 
     /// The schedule of a step as text, one line per task.

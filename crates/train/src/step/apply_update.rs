@@ -51,7 +51,7 @@ impl Network {
         scratch.clear();
         for (_, param) in of_layer() {
             if let (Some(gradient), Some((muon, shape))) = (&param.gradient, optimizer.muon_of(&param.spec)) {
-                muon.gather(update, scratch, shape, &gradient.read()?.values, &mut m[param.spec.range()]);
+                muon.gather(update, scratch, shape, &gradient.read()?.values, &mut m[param.moments.clone()]);
             }
         }
         let iterations = optimizer.muon.map_or(0, |muon| muon.iterations);
@@ -67,8 +67,8 @@ impl Network {
                 let slices = ParamSlices {
                     theta: &mut theta[range.clone()],
                     grad: &gradient.read()?.values,
-                    m: &mut m[range.clone()],
-                    v: &mut v[range.clone()],
+                    m: &mut m[param.moments.clone()],
+                    v: &mut v[param.moments.clone()],
                     decays: param.spec.decay,
                 };
                 optimizer.adamw.step(update, slices);

@@ -1,7 +1,7 @@
 //! Options of compiling a model.
 
 use super::{FastMath, HostMath};
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Trainable};
 use crate::model::{KernelPlan, Layer, LayerKernels, ModelError, Precision, Rung};
 use ane::{DeviceKind, DeviceOptions, Engine, WeightMode};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub struct Build {
     pub separate_surfaces: bool,
     /// Windows of a step; the default is 1. Several may run side by side, each with memory of its own.
     pub windows: usize,
+    /// What is trained, and adapters.
+    pub trainable: Trainable,
 }
 
 impl Build {
@@ -39,6 +41,7 @@ impl Build {
             kinds: 1,
             separate_surfaces: false,
             windows: 1,
+            trainable: Trainable::default(),
         }
     }
 
@@ -57,6 +60,12 @@ impl Build {
     #[must_use]
     pub fn windows(self, windows: usize) -> Build {
         Build { windows, ..self }
+    }
+
+    /// Sets what is trained, and the adapters.
+    #[must_use]
+    pub fn trainable(self, trainable: Trainable) -> Build {
+        Build { trainable, ..self }
     }
 
     /// Sets the plan of `rung` for layers of `cfg`, and the weight mode if the rung does not allow the current one.

@@ -2,10 +2,12 @@
 
 use super::weight_files::{LayerWeights, WeightFiles};
 use super::{Params, StepError};
+use crate::config::ParamKind;
 use crate::model::{KernelSpec, LayerKernels, Rung};
 use ane::{Device, Engine, Kernel};
 use flow::{Arena, Handle};
 use mil::Weights;
+use std::collections::HashSet;
 
 /// The rung that a model was compiled with.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,8 @@ pub struct Kernels {
     /// The set of each layer.
     sets: Vec<usize>,
     pub(super) device: Box<dyn Device>,
+    /// The kinds of weights that are trained.
+    pub(super) changing: HashSet<ParamKind>,
     /// The rung of the ladder, if the plan is one.
     pub(super) rung: Option<ChosenRung>,
 }
@@ -55,7 +59,16 @@ impl Kernels {
         device: Box<dyn Device>,
     ) -> Result<Kernels, StepError> {
         let specs = of_kinds.first().cloned().ok_or_else(|| StepError::internal("a model without layers"))?;
-        Ok(Kernels { specs, kinds, of_kinds, compiled: Vec::new(), sets: Vec::new(), device, rung: None })
+        Ok(Kernels {
+            specs,
+            kinds,
+            of_kinds,
+            compiled: Vec::new(),
+            sets: Vec::new(),
+            device,
+            changing: HashSet::new(),
+            rung: None,
+        })
     }
 
     /// The programs of the kernels of `layer`.
@@ -129,7 +142,8 @@ impl Kernels {
 
     /// Number of programs that a change of weights recompiles, on an engine with a compile budget.
     pub fn programs_with_weights(&self) -> u64 {
-        self.all().filter(|(_, spec)| !spec.const_weights.is_empty()).count() as u64
+        let changes = |spec: &KernelSpec| spec.const_weights.iter().any(|w| self.changing.contains(&w.kind));
+        self.all().filter(|(_, spec)| changes(spec)).count() as u64
     }
 
     /// Bytes of all kernels' constants, and of their shared working memory.

@@ -10,7 +10,7 @@ use super::range::check_weights;
 use super::weight_files::WeightFiles;
 use super::weights::WeightSync;
 use super::{BudgetExhausted, Build, StepError, Window};
-use crate::config::{ModelConfig, Task};
+use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
 use crate::host::head::LossOptions;
 use crate::host::squared_norms::RowSquaredNorms;
 use crate::model::{Layer, ModelError, NormSite};
@@ -18,6 +18,7 @@ use ane::{Device, Pool};
 use flow::Arena;
 use mil::ValueId;
 use mil::pass::Provider;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,18 +64,26 @@ impl Network {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Network, StepError> {
         let mut arena = Arena::new();
-        let params = Params::new(cfg, theta, &mut arena, |_| build.backward)?;
+        let trainable = &build.trainable;
+        let is_trained = |spec: &ParamSpec| build.backward && trainable.trains(spec);
+        let mut params = Params::new(trainable.table(cfg), theta, &mut arena, is_trained)?;
+        let changing: HashSet<ParamKind> = params.trained().map(|p| p.spec.kind).collect();
         let info = device.info();
         let (engine, math) = (info.engine, info.math);
         let (kinds, kind_of) = cfg.layer_kinds();
         let programs = Build { kinds: kinds.len(), ..build.clone() }.programs(cfg.layers, engine);
         check_budget(device.as_ref(), programs)?;
-        let layers = kinds.iter().map(|&kind| Layer::of_kind(cfg, kind, build.precision));
+        let layers = kinds.iter().map(|&kind| {
+            let mut layer = Layer::with_adapters(cfg, kind, build.precision, trainable.lora.as_ref())?;
+            layer.keep_gradients(|kind| !build.backward || changing.contains(&kind));
+            Ok::<_, ModelError>(layer)
+        });
         let layers = layers.collect::<Result<Vec<Layer>, _>>()?;
         let is_dynamic = build.weights.is_dynamic(engine) && !build.separate_surfaces;
         let of_kinds = layers.iter().map(|layer| build.kernels(layer, engine));
         let of_kinds = of_kinds.collect::<Result<Vec<_>, _>>()?;
         let mut kernels = Kernels::new(of_kinds, kind_of, device)?;
+        kernels.changing = changing;
         // Values and kernels are the same in all kinds.
         let layer = layers.into_iter().next().ok_or_else(|| StepError::internal("a model without layers"))?;
         let specs = &kernels.specs;
@@ -100,10 +109,14 @@ impl Network {
         let mut files = WeightFiles::new(kinds.len(), used);
         kernels.compile((is_dynamic, used), &params, &files, &mut arena, progress)?;
         files.clear();
-        let sync = WeightSync::new(&params, &kernels, &buffers.first().activations, files);
+        let mut sync = WeightSync::new(&params, &kernels, &buffers.first().activations, files);
         if is_dynamic {
             pool.install(|| sync.write_surfaces(&params))?;
             progress(cfg.layers);
+        }
+        if build.backward && trainable.lora.is_some() {
+            params.forget_frozen()?;
+            sync.forget(params.iter().len());
         }
         Ok(Network {
             cfg: cfg.clone(),

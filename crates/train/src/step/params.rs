@@ -1,10 +1,12 @@
 //! The parameters of a model: a table of specification, offset and gradient.
 
 use super::StepError;
-use crate::config::{ModelConfig, ParamKind, ParamSpec};
+use crate::config::{ParamKind, ParamSpec};
 use crate::host::squared_norms::RowSquaredNorms;
 use flow::{Arena, Handle};
 use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::RwLockWriteGuard;
 
 /// A gradient, summed over micro-batches, with the loss scale.
 #[derive(Debug)]
@@ -24,6 +26,20 @@ impl GradientSum {
         GradientSum { values: vec![0.0; spec.count()], squares }
     }
 
+    /// The elements of `gradient`; none of a frozen parameter.
+    pub(super) fn values_of<'g>(
+        gradient: &'g mut Option<RwLockWriteGuard<'_, GradientSum>>,
+    ) -> &'g mut [f32] {
+        gradient.as_mut().map_or(&mut [], |gradient| &mut gradient.values)
+    }
+
+    /// Records the squared norm of a vector that was added to.
+    pub(super) fn record(gradient: Option<RwLockWriteGuard<'_, GradientSum>>) {
+        if let Some(gradient) = gradient {
+            gradient.squares.take(0, &gradient.values);
+        }
+    }
+
     /// Sets it to 0.
     pub(super) fn clear(&mut self) {
         self.values.fill(0.0);
@@ -38,41 +54,78 @@ pub struct Param {
     pub spec: ParamSpec,
     /// Its gradient, if it is trained.
     pub gradient: Option<Handle<GradientSum>>,
+    /// Its place in the moments of the optimizer, which only trained parameters have.
+    pub moments: Range<usize>,
 }
 
-/// All parameters of a model, in checkpoint order.
+/// All parameters of a model, in checkpoint order; adapters after those of the model. Where a model is frozen, the trained
+/// ones first, and no frozen matrices of layers.
 #[derive(Debug)]
 pub struct Params {
     /// The weights, fp32, `[N]`.
     pub theta: Handle<Vec<f32>>,
     table: Vec<Param>,
+    /// Elements of `theta` that a checkpoint stores: its first ones.
+    stored: usize,
     places: HashMap<(Option<usize>, ParamKind), usize>,
 }
 
 impl Params {
-    /// The table of `cfg` with weights `theta`, `[N]`; parameters for which `is_trained` holds have gradients.
+    /// The table `specs` with weights `theta`, `[N]`; parameters for which `is_trained` holds have gradients.
     ///
     /// # Errors
     /// `Weights`, if `theta` has another number of elements.
     pub(super) fn new(
-        cfg: &ModelConfig,
+        specs: Vec<ParamSpec>,
         theta: Vec<f32>,
         arena: &mut Arena,
         is_trained: impl Fn(&ParamSpec) -> bool,
     ) -> Result<Params, StepError> {
-        let want = cfg.param_count();
+        let want = specs.last().map_or(0, |spec| spec.range().end);
         if theta.len() != want {
             return Err(StepError::Weights { want, got: theta.len() });
         }
         let theta = arena.cell("theta", theta);
+        let mut moments = 0;
         let mut param = |spec: ParamSpec| {
             let name = || format!("grad {}", spec.name);
             let gradient = is_trained(&spec).then(|| arena.cell(name(), GradientSum::zero(&spec)));
-            Param { gradient, spec }
+            let first = moments;
+            moments += if gradient.is_some() { spec.count() } else { 0 };
+            Param { gradient, spec, moments: first..moments }
         };
-        let table: Vec<Param> = cfg.params().into_iter().map(&mut param).collect();
-        let places = table.iter().enumerate().map(|(i, p)| ((p.spec.layer, p.spec.kind), i)).collect();
-        Ok(Params { theta, table, places })
+        let table: Vec<Param> = specs.into_iter().map(&mut param).collect();
+        let places = places(&table);
+        Ok(Params { theta, table, stored: want, places })
+    }
+
+    /// Forgets frozen matrices of layers, which kernels hold: the host never reads them. The trained parameters come first
+    /// then, in the order of their moments.
+    ///
+    /// # Errors
+    /// If the weights are in use.
+    pub(super) fn forget_frozen(&mut self) -> Result<(), StepError> {
+        let is_trained = |param: &Param| param.gradient.is_some();
+        let (trained, frozen): (Vec<Param>, Vec<Param>) =
+            std::mem::take(&mut self.table).into_iter().partition(is_trained);
+        let frozen = frozen.into_iter().filter(|param| param.spec.layer_matrix().is_none());
+        self.stored = trained.iter().map(|param| param.spec.count()).sum();
+        let all = &mut *self.theta.write()?;
+        let mut kept = Vec::new();
+        for mut param in trained.into_iter().chain(frozen) {
+            let offset = kept.len();
+            kept.extend_from_slice(&all[param.spec.range()]);
+            param.spec.offset = offset;
+            self.table.push(param);
+        }
+        *all = kept;
+        self.places = places(&self.table);
+        Ok(())
+    }
+
+    /// The number of elements of `theta` that a checkpoint stores: its first ones.
+    pub fn stored(&self) -> usize {
+        self.stored
     }
 
     /// All parameters in checkpoint order.
@@ -94,13 +147,33 @@ impl Params {
         found.ok_or_else(|| StepError::internal(format!("the model has no {kind:?} of layer {layer:?}")))
     }
 
+    /// The gradient of the parameter of this kind and layer; `None` if it is frozen or the layer has none.
+    pub(super) fn gradient_of(&self, layer: usize, kind: ParamKind) -> Option<&Handle<GradientSum>> {
+        let place = *self.places.get(&(Some(layer), kind))?;
+        self.table.get(place)?.gradient.as_ref()
+    }
+
     /// The parameter with this name.
     pub fn named(&self, name: &str) -> Option<&Param> {
         self.table.iter().find(|p| p.spec.name == name)
+    }
+
+    /// The trained parameters, in checkpoint order.
+    pub fn trained(&self) -> impl Iterator<Item = &Param> + Clone {
+        self.table.iter().filter(|p| p.gradient.is_some())
+    }
+
+    /// Number of trained weights.
+    pub fn trained_count(&self) -> usize {
+        self.trained().map(|p| p.moments.len()).sum()
     }
 
     /// The gradients of all trained parameters.
     pub(super) fn gradients(&self) -> impl Iterator<Item = &Handle<GradientSum>> {
         self.table.iter().filter_map(|p| p.gradient.as_ref())
     }
+}
+
+fn places(table: &[Param]) -> HashMap<(Option<usize>, ParamKind), usize> {
+    table.iter().enumerate().map(|(i, p)| ((p.spec.layer, p.spec.kind), i)).collect()
 }

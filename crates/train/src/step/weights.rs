@@ -71,6 +71,12 @@ impl WeightSync {
         WeightSync { routes: routes.collect(), files }
     }
 
+    /// Forgets all routes, of a table that has `params` parameters now: no weight of the kernels' own changes any more.
+    pub(super) fn forget(&mut self, params: usize) {
+        self.routes.clear();
+        self.routes.resize_with(params, Vec::new);
+    }
+
     /// Writes all weights that are on surfaces.
     pub(super) fn write_surfaces(&self, params: &Params) -> Result<(), StepError> {
         let theta = params.theta.read()?;

@@ -4,11 +4,11 @@ mod input;
 
 use super::engine::{ModelArgs, positive};
 use super::generate::Stream;
+use super::model::NamedModel;
 use super::sampling::SamplingArgs;
 use crate::error::CommandError;
 use crate::interrupt::Interrupt;
 use crate::ladder::Ladder;
-use crate::output::model_help;
 use crate::ui::Ui;
 use crate::units;
 use input::{Input, Typed};
@@ -26,12 +26,12 @@ use train::generate::{self, Chat, Context, Finish, GenerateOptions, OpenOptions}
 #[command(after_help = "\
 Examples:
   backpropane chat --model SmolLM2-135M-Instruct.gguf
+  backpropane chat --model SmolLM2-135M-Instruct.gguf --adapter runs/smol
   backpropane chat --model SmolLM2-135M-Instruct.gguf --system \"Answer in one sentence.\" --temperature 0
   echo \"What is the capital of France?\" | backpropane chat --model SmolLM2-135M-Instruct.gguf")]
 pub struct ChatArgs {
-    #[arg(long, value_name = "DIR|FILE",
-        help = model_help("The folder of a run or model (config.json, model.safetensors and a tokenizer)"))]
-    model: PathBuf,
+    #[command(flatten)]
+    model: NamedModel,
 
     /// A tokenizer.json, or llama2.c's tokenizer.bin [default: the one beside the weights]
     #[arg(long, value_name = "FILE")]
@@ -76,7 +76,7 @@ pub fn run(ui: &Ui, args: &ChatArgs) -> Result<(), CommandError> {
         storage: args.on.storage(),
         context: Context::All,
     };
-    let writer = generate::open(&args.model, args.tokenizer.as_deref(), "", &on, &mut |event| {
+    let writer = generate::open(args.model.get(), args.tokenizer.as_deref(), "", &on, &mut |event| {
         ladder.report(ui, event);
     })?;
     let options = args.sampling.options(args.tokens.unwrap_or(writer.window));

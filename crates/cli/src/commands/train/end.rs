@@ -138,8 +138,16 @@ pub fn report(
     sample: Option<String>,
 ) -> Report {
     let (memory, device, folder) = (run.memory(), run.device(), run.folder());
-    const FILES: [&str; 6] =
-        ["model.safetensors", "config.json", "tokenizer.json", "tokenizer.bin", "metrics.jsonl", "loss.svg"];
+    const FILES: [&str; 8] = [
+        "model.safetensors",
+        "adapter_model.safetensors",
+        "adapter_config.json",
+        "config.json",
+        "tokenizer.json",
+        "tokenizer.bin",
+        "metrics.jsonl",
+        "loss.svg",
+    ];
     let files = FILES.iter().filter(|name| folder.dir().join(name).exists()).map(|&name| name.to_owned());
     Report {
         model: run.name().to_owned(),

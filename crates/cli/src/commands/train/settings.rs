@@ -13,6 +13,10 @@ fn arg(setting: Setting) -> Arg {
     let (flag, value) = setting.flag;
     let arg = Arg::new(setting.name).long(flag).value_name(value).help(setting.help);
     let names = (setting.values)();
+    let arg = match setting.is_switch() {
+        true => arg.num_args(0..=1).default_missing_value("true").require_equals(true),
+        false => arg,
+    };
     if names.is_empty() {
         arg.value_parser(move |text: &str| (setting.check)(text).map(|()| text.to_owned()))
     } else {

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{TempDir, tempdir};
 
+use super::super::open_model;
 use super::*;
 use crate::config::{ModelConfig, RopeKind, init_params};
 use crate::fs::TensorFile;

@@ -3,6 +3,7 @@
 //! Its keys become those of Hugging Face's `config.json` and `tokenizer.json`, so their meaning is defined once. Weights are
 //! decoded to f32 exactly as ggml does.
 
+mod adapter;
 mod blocks;
 mod config;
 mod encode;
@@ -39,6 +40,7 @@ use parts::{Parts, damaged, unfit};
 use serde_json::Value;
 use table::{stores_pairs, tensor_name};
 
+pub(super) use adapter::{Factors, write_adapter};
 pub(super) use export::write;
 pub(super) use vocab::rebuilt_json;
 

@@ -2,11 +2,10 @@
 
 use super::{Measured, Parts, Run};
 use crate::checkpoint::Snapshot;
-use crate::config::ParamSpec;
 use crate::optim::OptimizerState;
 use crate::run::fault::Fault;
 use crate::run::{RunError, Unfit};
-use crate::step::StepError;
+use crate::step::{Param, StepError};
 use std::sync::Arc;
 
 /// The outcome of saving.
@@ -51,12 +50,13 @@ impl Run {
         let network = Arc::clone(&self.parts.network);
         let theta = network.params.theta.read().map_err(StepError::from)?;
         let Parts { folder, state, optimizer: OptimizerState { m, v, .. }, metrics, .. } = &self.parts;
+        let stored = &theta[..network.params.stored()];
         metrics.sync()?;
         if self.saved == Some(state.step) {
             // The previous process was stopped between the two.
-            folder.save_model(&network.cfg, &theta)?;
+            folder.save_model(&network.cfg, state, stored)?;
         } else {
-            folder.save(&network.cfg, Snapshot { state, params: &theta, m, v })?;
+            folder.save(&network.cfg, Snapshot { state, params: stored, m, v })?;
         }
         (self.saved, self.exported) = (Some(state.step), Some(state.step));
         Ok(Saved::Done)
@@ -112,9 +112,12 @@ impl Run {
         let OptimizerState { m, v, .. } = &self.parts.optimizer;
         // No early exit, so that the loop vectorizes.
         let finite = |x: &[f32]| x.iter().fold(true, |finite, x| finite & x.is_finite());
-        let bad = |spec: &&ParamSpec| ![&theta[..], m, v].iter().all(|x| finite(&x[spec.range()]));
-        if let Some(spec) = network.params.specs().find(bad) {
-            return Ok(Some(Unfit::Weights { name: spec.name.clone() }));
+        let bad = |param: &&Param| {
+            let moments = [m, v].map(|x| finite(&x[param.moments.clone()]));
+            !finite(&theta[param.spec.range()]) || moments != [true; 2]
+        };
+        if let Some(param) = network.params.iter().find(bad) {
+            return Ok(Some(Unfit::Weights { name: param.spec.name.clone() }));
         }
         // The pass reads the weights too.
         drop(theta);

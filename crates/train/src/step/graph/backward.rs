@@ -17,10 +17,15 @@ use mil::ValueId;
 impl Builder<'_> {
     /// The backward pass of micro-batch `micro`, from the gradient of the last layer's output.
     pub(super) fn backward(&mut self, micro: usize, store: Store) -> Result<(), StepError> {
-        for layer in (0..self.network.cfg.layers).rev() {
+        let n = self.network;
+        // Layers before the first with a trained weight need no backward pass, unless what is before all of them does.
+        let trained = |layer| n.params.trained().any(|p| p.spec.layer == Some(layer));
+        let embeds = n.is_language() && n.params.get(None, ParamKind::Embedding)?.gradient.is_some();
+        let first = if embeds { 0 } else { (0..n.cfg.layers).find(|&l| trained(l)).unwrap_or(n.cfg.layers) };
+        for layer in (first..n.cfg.layers).rev() {
             self.backward_layer(micro, layer, store)?;
         }
-        if !self.network.is_language() {
+        if !embeds {
             return Ok(());
         }
         let dx = self.host(0, self.network.layer.cotangent(self.network.layer.x)?)?;
@@ -70,8 +75,8 @@ impl Builder<'_> {
             self.bias_gradients(micro, l, &mut biases, &known)?;
         }
         if n.context.host.waits_for_each_layer() {
-            let of = |outer: &WeightGrad| n.params.get(Some(l), outer.kind).map(|p| p.gradient.clone());
-            let gradients: Vec<_> = layer.weight_grads.iter().map(of).collect::<Result<_, _>>()?;
+            let of = |outer: &WeightGrad| n.params.gradient_of(l, outer.kind).cloned();
+            let gradients: Vec<_> = layer.weight_grads.iter().filter_map(of).collect();
             self.graph.task(format!("{micro}.L{l}.wait")).on(self.lane).reads(gradients).run(|_, ()| Ok(()));
         }
         Ok(())
@@ -100,7 +105,7 @@ impl Builder<'_> {
     fn norm_backward(&mut self, name: String, layer: usize, site: &NormSite) -> Result<(), StepError> {
         let n = self.network;
         let param = n.params.get(Some(layer), site.kind)?;
-        let (weight, dw) = (param.spec.range(), self.gradient(param)?.update());
+        let (weight, dw) = (param.spec.range(), param.gradient.as_ref().map(Handle::update));
         let dy = self.value(layer, n.layer.cotangent(site.output)?)?;
         let x = self.value(layer, site.input)?;
         let past = site.past.map(|v| self.host(layer, n.layer.cotangent(v)?)).transpose()?;
@@ -130,10 +135,10 @@ impl Builder<'_> {
                     dy: dy_values,
                     dx: &mut dx,
                     store,
-                    dw: &mut dw.values,
+                    dw: GradientSum::values_of(&mut dw),
                 };
                 s.host.norm_gradient(&norm, gradient, scratch);
-                dw.squares.take(0, &dw.values);
+                GradientSum::record(dw);
                 Ok(())
             });
         Ok(())
@@ -151,8 +156,7 @@ impl Builder<'_> {
         *waiting = rest;
         let ready: Vec<WeightGrad> = ready;
         for outer in ready {
-            let param = self.network.params.get(Some(layer), outer.kind)?;
-            if let Some(dw) = &param.gradient {
+            if let Some(dw) = self.network.params.gradient_of(layer, outer.kind) {
                 let name = format!("{micro}.L{layer}.{:?}.dw", outer.kind);
                 self.matrix_gradient(name, layer, &outer, dw, store)?;
             }
@@ -198,8 +202,7 @@ impl Builder<'_> {
         *waiting = rest;
         let ready: Vec<BiasGrad> = ready;
         for BiasGrad { kind, dz } in ready {
-            let param = self.network.params.get(Some(layer), kind)?;
-            let Some(db) = &param.gradient else { continue };
+            let Some(db) = self.network.params.gradient_of(layer, kind) else { continue };
             let (dz, s) = (self.value(layer, dz)?, self.context());
             let name = format!("{micro}.L{layer}.{kind:?}.db");
             self.graph.task(name).on(self.gradient_lane).reads(dz).writes(db.update()).run(

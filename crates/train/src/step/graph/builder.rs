@@ -2,12 +2,11 @@
 
 use super::super::buffers::{Activation, ValueLocation, Window, WindowBuffers};
 use super::super::context::TaskContext;
-use super::super::params::GradientSum;
 use super::super::{Network, Param, StepError};
 use crate::config::ParamKind;
 use crate::host::{embed, residual};
 use crate::model::{ModelError, NormSite};
-use flow::{Graph, Handle, Lane, Plan};
+use flow::{Graph, Lane, Plan};
 use mil::ValueId;
 use std::ops::Range;
 use std::sync::Arc;
@@ -140,15 +139,6 @@ impl<'n> Builder<'n> {
         };
         let on = self.memory.activations.output(k, layer).clone();
         Ok(ValueLocation::Surface { on, channel: slot.channel, elements: n.layer.elements(v) })
-    }
-
-    /// A parameter's gradient.
-    ///
-    /// # Errors
-    /// `Internal`, if it is not trained.
-    pub(super) fn gradient(&self, param: &Param) -> Result<Handle<GradientSum>, StepError> {
-        let not_trained = || StepError::internal(format!("`{}` has no gradient", param.spec.name));
-        param.gradient.clone().ok_or_else(not_trained)
     }
 
     /// The weight of the final norm, and that of the classifier: the embedding if they are tied.

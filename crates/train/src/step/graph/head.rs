@@ -3,6 +3,7 @@
 use super::super::StepError;
 use super::super::buffers::Window;
 use super::super::context::TaskContext;
+use super::super::params::{GradientSum, Param};
 use super::super::passes::Ending;
 use super::super::range::Watched;
 use super::builder::{Builder, tokens, window};
@@ -11,6 +12,7 @@ use crate::host::head::Head;
 use crate::host::norm::NormGradient;
 use crate::host::squared_norms::Gradient;
 use crate::host::{Scratch, Store, loss, regression};
+use flow::Handle;
 use std::ops::Range;
 
 /// A loss of the last layer's output: `(y, target or gradient, scale, dy) -> loss`.
@@ -154,7 +156,8 @@ impl Builder<'_> {
     fn head_backward(&mut self, micro: usize, store: Store) -> Result<(), StepError> {
         let n = self.network;
         let (norm, classifier) = self.head_params()?;
-        let gradients = (self.gradient(norm)?.update(), self.gradient(classifier)?.update());
+        let gradient = |param: &Param| param.gradient.as_ref().map(Handle::update);
+        let gradients = (gradient(norm), gradient(classifier));
         let dx = self.host(n.cfg.layers - 1, n.layer.dy)?;
         let (ranges, s, m, w) = (self.head_ranges()?, self.context(), &n.buffers, self.memory);
         let stream = (w.activations.x[n.cfg.layers].clone(), m.windows.clone(), n.params.theta.clone());
@@ -169,8 +172,10 @@ impl Builder<'_> {
                 let [scratch, ..] = &mut *scratch;
                 let targets = &tokens(window(&windows, micro)?)?[1..];
                 s.host.with_channel_first(&head, s.seq, &mut |x| {
-                    let d = &mut *d_classifier;
-                    let to = Gradient { values: &mut d.values, squares: &d.squares, store };
+                    let to = d_classifier.as_mut().map(|d| {
+                        let GradientSum { values, squares } = &mut **d;
+                        Gradient { values, squares, store }
+                    });
                     let head = s.head(&theta[ranges.classifier.clone()], x, targets);
                     head.backward(&logits, &mut stats, to, &mut d_head, scratch);
                 });
@@ -181,10 +186,10 @@ impl Builder<'_> {
                     dy: &d_head,
                     dx: &mut dx,
                     store: Store::Replace,
-                    dw: &mut d_norm.values,
+                    dw: GradientSum::values_of(&mut d_norm),
                 };
                 s.host.norm_gradient(&s.norm(s.dim, 1), gradient, scratch);
-                d_norm.squares.take(0, &d_norm.values);
+                GradientSum::record(d_norm);
                 Ok(())
             });
         Ok(())

@@ -5,16 +5,33 @@ use super::super::buffers::{ValueGuard, ValueLocation};
 use super::super::context::TaskContext;
 use super::super::range::Watched;
 use super::builder::Builder;
-use crate::model::Binding;
+use crate::config::ParamKind;
+use crate::model::{Binding, InputWeight};
 use ane::{Kernel, Surface, SurfaceBlock};
 use flow::{AccessError, Handle, List, ListMut};
+use mil::ValueId;
 use mil::pass::Provider;
+use std::ops::Range;
 
 /// The position of a kernel's input.
 struct Place {
     /// Index of its surface among the kernel's input surfaces.
     surface: usize,
     block: SurfaceBlock,
+}
+
+/// A factor of an adapter, written to its place before each dispatch.
+struct Fed {
+    weight: InputWeight,
+    from: Factor,
+}
+
+/// The values of a factor.
+enum Factor {
+    /// A parameter's, in the flat slice.
+    Trained(Range<usize>),
+    /// Zeros: the layer has no adapters.
+    None(Vec<f32>),
 }
 
 /// Range checks of a kernel's inputs and outputs.
@@ -37,24 +54,47 @@ impl Builder<'_> {
         let places: Vec<Place> = spec.inputs.iter().map(place).collect();
         let check = self.is_checked.then(|| self.check(k, layer));
         let (activations, s) = (&self.memory.activations, self.context());
+        let adapters: Vec<Fed> = spec.adapters.iter().map(|weight| self.fed(layer, weight)).collect();
+        let theta = (!adapters.is_empty()).then(|| n.params.theta.clone());
         self.graph
             .task(name)
             .on(self.lane)
-            .reads((values, n.kernels.kernel(k, layer).clone()))
+            .reads((values, n.kernels.kernel(k, layer).clone(), theta))
             .writes((activations.inputs(k, layer).to_vec(), activations.output(k, layer).clone()))
-            .run(move |(values, kernel), (inputs, output)| {
+            .run(move |(values, kernel, theta), (inputs, output)| {
                 if let Some(check) = &check {
                     check.inputs.iter().try_for_each(|(i, watched)| {
                         values.read(*i)?.with(|elements, _| watched.check(elements))?
                     })?;
                 }
                 s.converting.time(|| s.feed(&places, &values, &inputs))?;
+                for (fed, theta) in adapters.iter().zip(theta.iter().cycle()) {
+                    let values = match &fed.from {
+                        Factor::Trained(range) => &theta[range.clone()],
+                        Factor::None(zeros) => zeros.as_slice(),
+                    };
+                    fed.weight.put(values, &*inputs.write(fed.weight.region.surface)?)?;
+                }
                 s.run(kernel.as_ref(), &inputs, &output)?;
                 check.iter().flat_map(|check| &check.outputs).try_for_each(|(channel, watched)| {
                     output.with(*channel, watched.of, |elements| watched.check(elements))?
                 })
             });
         Ok(())
+    }
+
+    /// The factor of an adapter of `layer` that belongs into this place.
+    fn fed(&self, layer: usize, weight: &InputWeight) -> Fed {
+        let n = self.network;
+        let from = match n.params.get(Some(layer), weight.kind) {
+            Ok(param) => Factor::Trained(param.spec.range()),
+            Err(_) => {
+                let is_it = |(_, kind): &(&ValueId, &ParamKind)| **kind == weight.kind;
+                let value = n.layer.weights.iter().find(is_it);
+                Factor::None(vec![0.0; value.map_or(0, |(&v, _)| n.layer.elements(v))])
+            }
+        };
+        Fed { weight: weight.clone(), from }
     }
 
     /// The storage of an input of a kernel of `layer`.

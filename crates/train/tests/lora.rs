@@ -1,0 +1,229 @@
+//! Adapters beside PEFT's, on `tests/lora`: see `record.py` there.
+
+use ane::{DeviceKind, DeviceOptions, SoftOptions, WeightMode};
+use safetensors::SafeTensors;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use train::config::{Linear, Lora, ModelConfig, ParamKind, Trainable};
+use train::formats::{AdapterRef, Model, ModelRef, open_model};
+use train::model::Precision;
+use train::step::{Build, Network, StepGraph, Window};
+
+const NAMES: [&str; 15] = [
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "llama_bias",
+    "mistral",
+    "qwen2",
+    "qwen2_window",
+    "qwen3_bias",
+    "rope_dynamic",
+    "rope_linear",
+    "rope_llama3",
+    "rope_longrope",
+    "rope_longrope_long",
+    "rope_yarn",
+    "smollm3",
+];
+
+fn tests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests")
+}
+
+/// The f32 tensors of a file.
+struct Tensors(Vec<u8>);
+
+impl Tensors {
+    fn read(path: &Path) -> Tensors {
+        Tensors(std::fs::read(path).expect("a file"))
+    }
+
+    fn words(&self, name: &str) -> Vec<[u8; 4]> {
+        let file = SafeTensors::deserialize(&self.0).expect("safetensors");
+        file.tensor(name).expect(name).data().as_chunks::<4>().0.to_vec()
+    }
+
+    fn floats(&self, name: &str) -> Vec<f32> {
+        self.words(name).into_iter().map(f32::from_le_bytes).collect()
+    }
+}
+
+fn tokens(model: &str) -> Vec<u32> {
+    let file = Tensors::read(&tests().join("architectures").join(model).join("expected.safetensors"));
+    file.words("tokens").into_iter().map(u32::from_le_bytes).collect()
+}
+
+/// The relative L2 error.
+fn distance(got: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let square = |x: f32| f64::from(x).powi(2);
+    let off: f64 = got.iter().zip(want).map(|(a, b)| square(a - b)).sum();
+    (off / want.iter().map(|&x| square(x)).sum::<f64>()).sqrt()
+}
+
+fn network(cfg: &ModelConfig, theta: Vec<f32>, build: &Build, weights: WeightMode) -> Arc<Network> {
+    let pool = ane::Pool::new(2).expect("threads");
+    let wanted = DeviceOptions { weights, ..DeviceKind::Soft.into() };
+    let device = ane::open(wanted, SoftOptions { pool: pool.clone() }).expect("an engine");
+    let build = Build { weights, ..build.clone() };
+    let network = Network::new(cfg, theta, device, pool, &build, &mut |_| {}).expect("a network");
+    network.set_loss_scale(256.0);
+    Arc::new(network)
+}
+
+/// `[1, S, V]`, as transformers has them.
+fn logits(network: &Network, tokens: &[u32]) -> Vec<f32> {
+    let rows = network.logits(tokens).expect("logits");
+    let (seq, vocab) = (network.cfg.seq, network.cfg.vocab);
+    (0..seq * vocab).map(|at| rows[at % vocab * seq + at / vocab]).collect()
+}
+
+fn adapters() -> Trainable {
+    let lora =
+        Lora { rank: 3, alpha: 6.0, rank_stabilised: false, targets: Linear::ALL.to_vec(), first_layer: 0 };
+    Trainable { lora: Some(lora), ..Trainable::default() }
+}
+
+/// The model called `name` for windows of its recorded tokens, with the weights of its recorded adapter last.
+fn adapted(name: &str, trainable: &Trainable) -> (ModelConfig, Vec<f32>) {
+    let Model { config, mut params, .. } =
+        open_model(&tests().join("architectures").join(name), None).expect(name);
+    let cfg = ModelConfig { seq: tokens(name).len() - 1, ..config };
+    let file = Tensors::read(&tests().join("lora").join(name).join("adapter_model.safetensors"));
+    for spec in trainable.table(&cfg).iter().filter(|spec| spec.kind.is_adapter()) {
+        assert_eq!(params.len(), spec.offset);
+        params.extend(file.floats(&format!("base_model.model.{}", spec.name)));
+    }
+    (cfg, params)
+}
+
+/// Compares logits and the gradients of all factors with PEFT's: relative L2 errors.
+fn check(name: &str, precision: Precision, weights: WeightMode, [of_logits, of_gradients]: [f64; 2]) {
+    let (trainable, tokens) = (adapters(), tokens(name));
+    let (cfg, theta) = adapted(name, &trainable);
+    let build = Build::train(precision).trainable(trainable.clone());
+    let network = network(&cfg, theta, &build, weights);
+    let expected = Tensors::read(&tests().join("lora").join(name).join("expected.safetensors"));
+    let error = distance(&logits(&network, &tokens), &expected.floats("logits"));
+    println!("{name} {precision:?} {weights:?} logits {error:.2e}");
+    assert!(error <= of_logits, "{name}: logits are off by {error:.3e}");
+    let graph = StepGraph::new(Arc::clone(&network), 1).expect("a schedule");
+    graph.run(vec![Window::Tokens(tokens)], &mut flow::Trace::new()).expect("a step");
+    for spec in trainable.table(&cfg) {
+        let got = network.gradient(&spec.name);
+        assert_eq!(got.is_some(), spec.kind.is_adapter(), "{name}: {}", spec.name);
+        let Some(got) = got else { continue };
+        let error = distance(&got, &expected.floats(&format!("grad.{}", spec.name)));
+        println!("{name} {precision:?} {:<50} {error:.2e}", spec.name);
+        assert!(error <= of_gradients, "{name}: the gradient of {} is off by {error:.3e}", spec.name);
+    }
+}
+
+// As in `architectures.rs`: fp16 keeps 11 bits, 4.9e-4 a rounding, and some dozens of them are on the way to a gradient.
+const HALF: [f64; 2] = [2e-3, 2e-2];
+
+// f32 keeps 24 bits; transformers computes norms and angles in f32.
+const FULL: [f64; 2] = [1e-5, 1e-4];
+
+#[test]
+fn gradients_are_those_of_peft_in_fp16() {
+    for name in NAMES {
+        check(name, Precision::F16, WeightMode::Baked, HALF);
+    }
+}
+
+#[test]
+fn gradients_are_those_of_peft_in_f32() {
+    for name in NAMES {
+        check(name, Precision::F32, WeightMode::Baked, FULL);
+    }
+}
+
+#[test]
+fn gradients_are_those_of_peft_with_weights_on_surfaces() {
+    for name in ["qwen3_bias", "gemma3", "llama_bias"] {
+        check(name, Precision::F16, WeightMode::Dynamic, HALF);
+        check(name, Precision::F32, WeightMode::Dynamic, FULL);
+    }
+}
+
+/// Adapters that PEFT saved, merged: one of each architecture, and patterns of rank and alpha with rsLoRA, DoRA, and whole modules
+/// with an adapter of the embedding.
+#[test]
+fn merged_adapters_give_the_logits_of_peft() {
+    let others = [("patterns", "qwen2"), ("dora", "mistral"), ("whole", "llama_bias")];
+    for (name, of) in NAMES.iter().map(|&name| (name, name)).chain(others) {
+        let (folder, tokens) = (tests().join("lora").join(name), tokens(of));
+        let adapters = [AdapterRef { path: folder.clone(), weight: 1.0 }];
+        let base = tests().join("architectures").join(of);
+        let given = ModelRef { path: Some(&base), adapters: &adapters }.open(None).expect(name);
+        // The adapter names its model.
+        let Model { config, params, .. } = open_model(&folder, None).expect(name);
+        assert!(given.params == params, "{name}");
+        let cfg = ModelConfig { seq: tokens.len() - 1, ..config };
+        let network = network(&cfg, params, &Build::infer(Precision::F32), WeightMode::Baked);
+        let expected = Tensors::read(&folder.join("expected.safetensors"));
+        let error = distance(&logits(&network, &tokens), &expected.floats("logits"));
+        println!("{name} logits {error:.2e}");
+        assert!(error <= FULL[0], "{name}: logits are off by {error:.3e}");
+    }
+}
+
+/// The loss changes along a random direction of the factors as its gradient says.
+#[test]
+fn gradients_are_those_of_finite_differences() {
+    let name = "qwen2";
+    let trainable = Trainable {
+        lora: adapters().lora.map(|lora| Lora {
+            first_layer: 1,
+            targets: vec![Linear::V, Linear::Down],
+            ..lora
+        }),
+        embeddings: true,
+        ..Trainable::default()
+    };
+    let (cfg, theta) = {
+        let (cfg, all) = adapted(name, &adapters());
+        let places = adapters().table(&cfg);
+        let mut theta = all[..cfg.param_count()].to_vec();
+        for spec in trainable.table(&cfg).iter().filter(|spec| spec.kind.is_adapter()) {
+            let from = places.iter().find(|other| other.name == spec.name).expect("the same factor");
+            theta.extend_from_slice(&all[from.range()]);
+        }
+        (cfg, theta)
+    };
+    let loss = |theta: Vec<f32>| -> (f64, Arc<Network>) {
+        let build = Build::train(Precision::F32).trainable(trainable.clone());
+        let network = network(&cfg, theta, &build, WeightMode::Baked);
+        let graph = StepGraph::new(Arc::clone(&network), 1).expect("a schedule");
+        let tokens = vec![Window::Tokens(tokens(name))];
+        (graph.run(tokens, &mut flow::Trace::new()).expect("a step"), network)
+    };
+    let (_, network) = loss(theta.clone());
+    for (seed, kind) in [
+        ParamKind::LoraA(Linear::V),
+        ParamKind::LoraB(Linear::V),
+        ParamKind::LoraA(Linear::Down),
+        ParamKind::LoraB(Linear::Down),
+        ParamKind::Embedding,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let table = trainable.table(&cfg);
+        let spec = table.iter().find(|spec| spec.kind == kind).expect("a factor");
+        let gradient = network.gradient(&spec.name).expect("a gradient");
+        let step = |at: usize| ((at * 2_654_435_761 + 97 * seed) % 1009) as f32 / 1009.0 - 0.5;
+        let along: f64 = gradient.iter().enumerate().map(|(at, &g)| f64::from(g) * f64::from(step(at))).sum();
+        let moved = |by: f32| {
+            let mut theta = theta.clone();
+            theta[spec.range()].iter_mut().enumerate().for_each(|(at, w)| *w += by * step(at));
+            loss(theta).0
+        };
+        let h = 4e-3;
+        let want = (moved(h) - moved(-h)) / f64::from(2.0 * h);
+        // Losses have 24 bits and a curvature: 1e-3 of the gradient, and what the last bits of two losses come to.
+        assert!((along - want).abs() <= 1e-3 * want.abs() + 5e-4, "{kind:?}: {along} and {want}");
+    }
+}
