@@ -1,5 +1,8 @@
 //! Keys of `config.json`: those that change what a model computes are read or refused by name, never ignored.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use crate::config::problem::Problem;
@@ -136,7 +139,8 @@ const HARMLESS: &[&str] = &[
 ];
 
 /// The names of all keys of models of text in transformers 5.24: `tests/architectures/record_keys.py`.
-const TRANSFORMERS: &str = include_str!("transformers_keys.txt");
+static TRANSFORMERS: LazyLock<HashSet<&str>> =
+    LazyLock::new(|| include_str!("transformers_keys.txt").lines().collect());
 
 /// Keys that transformers does not list and that speak of what a model computes, in files of other programs.
 const ELSEWHERE: &[&str] = &[
@@ -183,7 +187,7 @@ fn known(key: &str) -> Known {
         Some((_, types)) => Known::Read(types),
         // transformers' own, of which it makes nothing when it reads a file.
         None if HARMLESS.contains(&key) || key.starts_with('_') => Known::Harmless,
-        None if ELSEWHERE.contains(&key) || TRANSFORMERS.lines().any(|name| name == key) => Known::Arithmetic,
+        None if ELSEWHERE.contains(&key) || TRANSFORMERS.contains(key) => Known::Arithmetic,
         None => Known::No,
     }
 }

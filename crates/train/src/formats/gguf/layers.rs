@@ -17,7 +17,7 @@ pub const PATTERN: &str = "attention.sliding_window_pattern";
 /// The architectures that may have windows.
 pub const WINDOWED: &[&str] = &["llama", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3"];
 
-/// The most layers of a list that is made from a number.
+/// The most layers of a list: no model comes near.
 const MOST: usize = 1 << 16;
 
 /// Adds the keys about windows to the `keys` of a model, and says whether a `llama` has them, which makes it a Mistral.
@@ -33,6 +33,10 @@ pub fn read(header: &Header, architecture: &str, keys: &mut Map<String, Json>) -
     let pattern = header.get(&own(PATTERN));
     let types: Option<Json> = match pattern {
         None => None,
+        Some(MetadataValue::Ints(flags)) if flags.len() != layers => {
+            let got = format!("a list of {} values for {layers} layers", flags.len());
+            return Err(KeyError::Unsupported { key: own(PATTERN), got });
+        }
         Some(MetadataValue::Ints(flags)) => {
             let (local, global) = ("sliding_attention", "full_attention");
             Some(flags.iter().map(|&flag| if flag == 0 { global } else { local }).collect())

@@ -42,6 +42,11 @@ fn gemma_has_the_keys_of_hugging_face() {
     assert_eq!(got, "`qwen2.attention.sliding_window` = 16 is not supported");
     let got = error("gemma", "attention.sliding_window", MetadataValue::Int(16));
     assert_eq!(got, "`gemma.attention.sliding_window` = 16 is not supported");
+    let got = error("gemma3", "attention.sliding_window_pattern", MetadataValue::Ints(vec![1; 3]));
+    assert_eq!(
+        got,
+        "`gemma3.attention.sliding_window_pattern` = a list of 3 values for 2 layers is not supported"
+    );
     let got = error("gemma2", "attn_logit_softcapping", MetadataValue::Float(0.0));
     assert_eq!(got, "`gemma2.attn_logit_softcapping` = 0 is not supported");
     // A llama with windows is a Mistral.
