@@ -8,7 +8,7 @@ Source of names, keys, the order of rows and the offset of norms: llama.cpp `con
 import json
 
 import torch
-from gguf import GGUFWriter
+from gguf import GGUFWriter, RopeScalingType
 from safetensors.torch import load_file
 
 NAMES = {
@@ -38,10 +38,21 @@ def write(folder, architecture):
     w.add_layer_norm_rms_eps(config["rms_norm_eps"])
     rope = config["rope_parameters"]
     w.add_rope_freq_base(rope.get("full_attention", rope)["rope_theta"])
+    scaled = rope.get("full_attention", rope)
+    if scaled.get("rope_type") in ("linear", "yarn"):
+        w.add_rope_scaling_type(RopeScalingType[scaled["rope_type"].upper()])
+        w.add_rope_scaling_factor(scaled["factor"])
+    if scaled.get("rope_type") == "yarn":
+        w.add_rope_scaling_orig_ctx_len(scaled["original_max_position_embeddings"])
+    if "sliding_attention" in rope:
+        w.add_rope_freq_base_swa(rope["sliding_attention"]["rope_theta"])
     if architecture.startswith("gemma"):
         w.add_sliding_window(config["sliding_window"])
+    if architecture == "gemma2":
         w.add_attn_logit_softcapping(config["attn_logit_softcapping"])
         w.add_final_logit_softcapping(config["final_logit_softcapping"])
+    if architecture == "gemma3":
+        w.add_sliding_window_pattern([kind == "sliding_attention" for kind in config["layer_types"]])
     for name, tensor in load_file(f"{folder}/model.safetensors").items():
         module, end = name.rsplit(".", 1)
         if module in WHOLE:
@@ -62,5 +73,5 @@ def write(folder, architecture):
     w.close()
 
 
-for folder, architecture in [("llama_bias", "llama"), ("qwen2", "qwen2"), ("gemma2", "gemma2")]:
+for folder, architecture in [("llama_bias", "llama"), ("qwen2", "qwen2"), ("rope_yarn", "llama"), ("gemma2", "gemma2"), ("gemma3", "gemma3")]:
     write(folder, architecture)

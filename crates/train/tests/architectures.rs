@@ -134,7 +134,7 @@ fn by_every_plan() {
 /// Files as llama.cpp's converter makes them: `record_gguf.py`.
 #[test]
 fn gguf_files_are_the_same_models() {
-    for name in ["llama_bias", "qwen2", "gemma2"] {
+    for name in ["llama_bias", "qwen2", "rope_yarn", "gemma2", "gemma3"] {
         let [folder, file] =
             [folder(name), folder(name).join("model.gguf")].map(|path| open_model(&path, None).expect(name));
         let mut config = file.config;
