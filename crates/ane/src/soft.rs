@@ -8,7 +8,7 @@ use crate::ports::Ports;
 use crate::surface::Surface;
 use mil::{Program, TensorType, Verified, Weights};
 use softane::gemm::MatmulPrecision;
-use softane::{Arena, Executable, Pool, Slice, SliceMut};
+use softane::{Arena, Executable, Pool, SharedConstants, Slice, SliceMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ pub(crate) struct SoftDevice {
 struct Shared {
     pool: Pool,
     arenas: Arenas,
+    /// The constants of all kernels, to keep equal ones once.
+    constants: Mutex<SharedConstants>,
     /// The compile budget, if the hardware's limit is emulated.
     budget: Option<Budget>,
 }
@@ -74,7 +76,10 @@ impl SoftDevice {
             threads: pool.threads(),
             math,
         };
-        SoftDevice { info, shared: Arc::new(Shared { pool, arenas: Arenas::new(), budget }) }
+        SoftDevice {
+            info,
+            shared: Arc::new(Shared { pool, arenas: Arenas::new(), constants: Mutex::default(), budget }),
+        }
     }
 }
 
@@ -93,8 +98,9 @@ impl Device for SoftDevice {
             budget.take(name)?;
         }
         let compile = || Executable::compile_with(program, weights, self.info.math);
-        let executable = (self.shared.pool.install(compile))
+        let mut executable = (self.shared.pool.install(compile))
             .map_err(|source| DeviceError::Compile { kernel: name.to_owned(), source })?;
+        executable.share(&mut self.shared.constants.lock().unwrap_or_else(PoisonError::into_inner));
         // If all are in use, a dispatch grows its own arena.
         if let Some((_, arena)) = self.shared.arenas.idle().last_mut() {
             arena.make_ready(&executable, self.shared.pool.threads());

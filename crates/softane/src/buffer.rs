@@ -14,6 +14,14 @@ pub struct Buffer {
     bytes: usize,
 }
 
+impl Clone for Buffer {
+    fn clone(&self) -> Buffer {
+        let mut copy = Buffer::zeroed(self.bytes);
+        copy.bytes_mut().copy_from_slice(self.bytes());
+        copy
+    }
+}
+
 impl Buffer {
     /// `bytes` zero bytes.
     pub fn zeroed(bytes: usize) -> Buffer {

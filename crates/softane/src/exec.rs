@@ -9,15 +9,17 @@ use crate::lower;
 use crate::memory::RunBuffers;
 use crate::plan::{Constant, ConstantSource, Plan};
 use crate::pool::{self, Pool};
+use crate::shared::SharedConstants;
 use mil::ir::LiteralData;
 use mil::{ArgValue, DType, Function, Literal, Program, TensorType, Verified, Weights};
 use rayon::prelude::*;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Bytes a compiled program needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// Weights and other constants, in the layout that kernels read.
+    /// Weights and other constants, in the layout that kernels read; of those that programs share, a part each.
     pub constants: usize,
     /// The most that intermediate values take at one time; shared with other programs.
     pub scratch: usize,
@@ -27,7 +29,7 @@ pub struct MemoryUse {
 #[derive(Debug)]
 pub struct Executable {
     plan: Plan,
-    constants: Vec<Buffer>,
+    constants: Vec<Arc<Buffer>>,
     inputs: Vec<(String, TensorType)>,
     outputs: Vec<(String, TensorType)>,
 }
@@ -56,12 +58,12 @@ impl Executable {
         let plan = lower::lower(program, gemm.into())?;
         plan.constants.iter().try_for_each(|c| constants::check(c, weights))?;
         reserve(&plan)?;
-        let mut constants: Vec<Buffer> =
-            plan.constants.iter().map(|c| Buffer::zeroed(constants::size(c))).collect();
+        let mut constants: Vec<Arc<Buffer>> =
+            plan.constants.iter().map(|c| Arc::new(Buffer::zeroed(constants::size(c)))).collect();
         plan.constants
             .par_iter()
             .zip(&mut constants)
-            .try_for_each(|(c, to)| constants::fill(c, weights, to))?;
+            .try_for_each(|(c, to)| constants::fill(c, weights, Arc::make_mut(to)))?;
         let side = |ids: &[mil::ValueId]| -> Vec<(String, TensorType)> {
             ids.iter().map(|&v| (function.value(v).name.clone(), function.ty(v).clone())).collect()
         };
@@ -146,6 +148,11 @@ impl Executable {
         })
     }
 
+    /// Keeps constants that equal those of other programs in `shared` once. Writing to one copies it first.
+    pub fn share(&mut self, shared: &mut SharedConstants) {
+        self.constants.iter_mut().for_each(|constant| shared.unify(constant));
+    }
+
     /// Replaces the weights in place.
     ///
     /// # Errors
@@ -157,7 +164,7 @@ impl Executable {
             .par_iter()
             .zip(&mut self.constants)
             .filter(|(c, _)| constants::is_weight(c))
-            .try_for_each(|(c, to)| constants::fill(c, weights, to))
+            .try_for_each(|(c, to)| constants::fill(c, weights, Arc::make_mut(to)))
     }
 
     /// The memory from which the kernels read the weight at `offset` of file `path`. `None` if writing there does not suffice
@@ -179,12 +186,13 @@ impl Executable {
         };
         let mut places = (0..constants.len()).filter(|&i| is_it(&constants[i]));
         let (place, None) = (places.next()?, places.next()) else { return None };
-        Some(SliceMut::of(constants[place].dtype, self.constants[place].bytes_mut()))
+        Some(SliceMut::of(constants[place].dtype, Arc::make_mut(&mut self.constants[place]).bytes_mut()))
     }
 
     /// Bytes it needs.
     pub fn memory(&self) -> MemoryUse {
-        MemoryUse { constants: self.constants.iter().map(Buffer::len).sum(), scratch: self.plan.scratch }
+        let share = |constant: &Arc<Buffer>| constant.len() / Arc::strong_count(constant);
+        MemoryUse { constants: self.constants.iter().map(share).sum(), scratch: self.plan.scratch }
     }
 
     /// The steps, one per line: kernel, result, buffer. Steps called `reference` have no kernel and are slow.

@@ -23,6 +23,7 @@ pub mod numerics;
 mod plan;
 pub mod pool;
 pub mod rows;
+mod shared;
 mod simd;
 pub mod tile_unit;
 mod view;
@@ -32,6 +33,7 @@ pub use buffer::{Buffer, Slice, SliceMut};
 pub use error::{CompileError, IsaError, PlanError, RunError};
 pub use exec::{Executable, MemoryUse};
 pub use pool::Pool;
+pub use shared::SharedConstants;
 pub use simd::isa::{Isa, arch};
 pub use simd::prefetch;
 

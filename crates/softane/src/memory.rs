@@ -3,6 +3,7 @@
 use crate::buffer::{Buffer, Slice, SliceMut};
 use mil::DType;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The memory that a value is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(crate) struct RunBuffers<'m, 's> {
     pub places: &'m [Place],
     pub inputs: &'m [Slice<'s>],
     pub outputs: &'m mut [SliceMut<'s>],
-    pub constants: &'m [Buffer],
+    pub constants: &'m [Arc<Buffer>],
     pub scratch: &'m mut [u8],
 }
 
@@ -38,7 +39,7 @@ pub(crate) struct RunBuffers<'m, 's> {
 pub(crate) struct Reader<'r, 's> {
     places: &'r [Place],
     inputs: &'r [Slice<'s>],
-    constants: &'r [Buffer],
+    constants: &'r [Arc<Buffer>],
     /// The space being written, without the buffers that are: parts of it, and the offset of each.
     here: Space,
     parts: [(usize, &'r [u8]); 3],

@@ -20,7 +20,7 @@ fn norm_program(cfg: &ModelConfig, scope: &str) -> Part {
     let selections = [Selection { name: "norm".into(), scopes }];
     let (baked, kept) = (BTreeMap::new(), BTreeSet::from([site.output]));
     let function = &layer.joint.function;
-    let of = Cut { function, selections: &selections, baked: &baked, kept: &kept, width: S };
+    let of = Cut { function, selections: &selections, baked: &baked, as_is: false, kept: &kept, width: S };
     cut(&of).expect("cuts").remove(0)
 }
 

@@ -30,6 +30,9 @@ pub struct Cut<'a> {
     pub selections: &'a [Selection],
     /// Parameters of the function that become constants in weight files, with the name of the file.
     pub baked: &'a BTreeMap<ValueId, String>,
+    /// Whether each baked parameter is baked as it is, and transposed by the part that uses its transpose: an engine that reads
+    /// constants in any order can then share them between parts.
+    pub as_is: bool,
     /// Values that the host needs, if a program computes them.
     pub kept: &'a BTreeSet<ValueId>,
     /// The last axis of values that may cross unchanged, `[1, C, 1, width]`; other values cross before they are reshaped or
@@ -162,6 +165,9 @@ impl<'a> Cutter<'a> {
     fn baked(&self, v: ValueId) -> Option<(ValueId, bool)> {
         if self.cut.baked.contains_key(&v) {
             return Some((v, false));
+        }
+        if self.cut.as_is {
+            return None;
         }
         let (_, op) = self.definition(v)?;
         let source = op.arg_value("x").filter(|x| self.cut.baked.contains_key(x))?;

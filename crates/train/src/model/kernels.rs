@@ -180,7 +180,7 @@ impl LayerKernels {
     /// # Errors
     /// If the plan does not fit the layer.
     pub fn new(layer: &Layer, plan: &KernelPlan) -> Result<LayerKernels, ModelError> {
-        LayerKernels::cut(layer, plan, &files(layer), false)
+        LayerKernels::cut(layer, plan, (&files(layer), false), false)
     }
 
     /// As [`LayerKernels::new`], with a surface for each value that a kernel reads, so that no kernel slices an input.
@@ -188,7 +188,7 @@ impl LayerKernels {
     /// # Errors
     /// As [`LayerKernels::new`].
     pub fn separate(layer: &Layer, plan: &KernelPlan) -> Result<LayerKernels, ModelError> {
-        LayerKernels::cut(layer, plan, &files(layer), true)
+        LayerKernels::cut(layer, plan, (&files(layer), false), true)
     }
 
     /// As [`LayerKernels::new`], with weights on the kernels' input surfaces: one set of kernels serves all layers.
@@ -196,13 +196,22 @@ impl LayerKernels {
     /// # Errors
     /// As [`LayerKernels::new`], or if the weights of a kernel are too large for a surface.
     pub fn dynamic(layer: &Layer, plan: &KernelPlan) -> Result<LayerKernels, ModelError> {
-        LayerKernels::cut(layer, plan, &BTreeMap::new(), false)
+        LayerKernels::cut(layer, plan, (&BTreeMap::new(), false), false)
+    }
+
+    /// As [`LayerKernels::new`], with weights that never change: kernels transpose them as they read, so that those of the
+    /// backward pass hold the same constants as those of the forward pass, once.
+    ///
+    /// # Errors
+    /// As [`LayerKernels::new`].
+    pub fn frozen(layer: &Layer, plan: &KernelPlan) -> Result<LayerKernels, ModelError> {
+        LayerKernels::cut(layer, plan, (&files(layer), true), false)
     }
 
     fn cut(
         layer: &Layer,
         plan: &KernelPlan,
-        baked: &BTreeMap<ValueId, String>,
+        (baked, as_is): (&BTreeMap<ValueId, String>, bool),
         separate_surfaces: bool,
     ) -> Result<LayerKernels, ModelError> {
         let function = &layer.joint.function;
@@ -213,7 +222,8 @@ impl LayerKernels {
             kept.extend([norm.input, layer.cotangent(norm.output)?]);
         }
         let selections = plan.kernels();
-        let parts = cut(&Cut { function, selections: &selections, baked, kept: &kept, width: layer.width })?;
+        let parts =
+            cut(&Cut { function, selections: &selections, baked, as_is, kept: &kept, width: layer.width })?;
         let kernels = parts.into_iter().zip(&selections);
         let kernels =
             kernels.map(|(part, of)| spec(layer, part, of, separate_surfaces)).collect::<Result<_, _>>()?;

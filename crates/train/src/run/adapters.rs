@@ -129,7 +129,9 @@ impl Settings {
 /// Appends the first weights of the adapters of `trainable` to the weights `theta` of a model `cfg`: A uniform, B zero.
 pub(super) fn append_adapters(cfg: &ModelConfig, trainable: &Trainable, seed: u64, theta: &mut Vec<f32>) {
     let specs = trainable.table(cfg);
-    theta.resize(specs.last().map_or(0, |spec| spec.range().end), 0.0);
+    let want = specs.last().map_or(0, |spec| spec.range().end);
+    theta.reserve_exact(want.saturating_sub(theta.len()));
+    theta.resize(want, 0.0);
     for (index, spec) in specs.iter().enumerate().filter(|(_, spec)| spec.kind.is_adapter()) {
         if let crate::config::Init::Uniform { limit } = spec.init {
             let mut rng = stream(seed, Purpose::Init, index as u64);

@@ -89,6 +89,9 @@ impl Build {
         match (self.separate_surfaces, self.weights.is_dynamic(engine)) {
             (true, _) => LayerKernels::separate(layer, &self.plan),
             (false, true) => LayerKernels::dynamic(layer, &self.plan),
+            (false, false) if self.trainable.lora.is_some() && engine == Engine::Soft => {
+                LayerKernels::frozen(layer, &self.plan)
+            }
             (false, false) => LayerKernels::new(layer, &self.plan),
         }
     }

@@ -20,6 +20,17 @@ pub struct ChosenRung {
     pub engine: Engine,
 }
 
+/// The layers whose kernels are compiled, and in which order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CompileOrder {
+    /// Each.
+    Each,
+    /// The first of each kind: the others share its kernels.
+    OnePerKind,
+    /// Each, the last first; the memory of its weights is released then.
+    AndRelease,
+}
+
 /// A compiled kernel.
 pub(super) type Compiled = Handle<Box<dyn Kernel>>;
 
@@ -81,26 +92,30 @@ impl Kernels {
         self.kinds.get(layer).copied().unwrap_or(0)
     }
 
-    /// Compiles the first `used` kernels of each layer, or of the first layer of each kind if `is_dynamic`; `progress` gets the
-    /// number of layers compiled.
+    /// Compiles the first `used` kernels of each layer in the given order; `progress` gets the number of layers compiled.
     ///
     /// # Errors
     /// If the device refuses a kernel, or a weight has another size than in the kernel's program.
     pub(super) fn compile(
         &mut self,
-        (is_dynamic, used): (bool, usize),
+        (order, used): (CompileOrder, usize),
         params: &Params,
         files: &WeightFiles,
         arena: &mut Arena,
         progress: &mut dyn FnMut(usize),
     ) -> Result<(), StepError> {
-        let theta = params.theta.read()?;
-        for layer in 0..self.kinds.len() {
-            let same = (0..layer).find(|&other| is_dynamic && self.kind(other) == self.kind(layer));
-            if let Some(other) = same {
-                self.sets.push(self.sets[other]);
+        let layers = self.kinds.len();
+        self.sets = vec![0; layers];
+        for done in 0..layers {
+            let layer = if order == CompileOrder::AndRelease { layers - 1 - done } else { done };
+            let is_same = |&other: &usize| self.kind(other) == self.kind(layer);
+            if order == CompileOrder::OnePerKind
+                && let Some(other) = (0..layer).find(is_same)
+            {
+                self.sets[layer] = self.sets[other];
                 continue;
             }
+            let theta = params.theta.read()?;
             let mut set = Vec::new();
             for (k, spec) in self.specs_of(layer).iter().take(used).enumerate() {
                 let weights = LayerWeights { params, layer, theta: &theta };
@@ -108,16 +123,25 @@ impl Kernels {
                 let kernel = files.with((self.kind(layer), k), spec, weights, compile)?;
                 set.push(arena.cell(format!("L{layer}.{}", spec.name), kernel));
             }
-            self.sets.push(self.compiled.len());
+            drop(theta);
+            if order == CompileOrder::AndRelease {
+                params.release_from(layer)?;
+            }
+            self.sets[layer] = self.compiled.len();
             self.compiled.push(set);
-            progress(layer + 1);
+            progress(done + 1);
         }
         Ok(())
     }
 
+    /// The kernels of `layer`.
+    pub(super) fn set(&self, layer: usize) -> &[Compiled] {
+        &self.compiled[self.sets[layer]]
+    }
+
     /// Kernel `k` of `layer`.
     pub(super) fn kernel(&self, k: usize, layer: usize) -> &Compiled {
-        &self.compiled[self.sets[layer]][k]
+        &self.set(layer)[k]
     }
 
     /// Every compiled kernel with its description.

@@ -3,7 +3,7 @@
 use super::buffers::{Buffers, Sizes};
 use super::context::TaskContext;
 use super::in_flight::windows_in_flight;
-use super::kernels::{ChosenRung, Kernels, check_budget};
+use super::kernels::{ChosenRung, CompileOrder, Kernels, check_budget};
 use super::params::Params;
 use super::passes::Passes;
 use super::range::check_weights;
@@ -107,15 +107,25 @@ impl Network {
         }
         pool.install(|| check_weights(&params, &layer))?;
         let mut files = WeightFiles::new(kinds.len(), used);
-        kernels.compile((is_dynamic, used), &params, &files, &mut arena, progress)?;
+        let frozen = match build.backward && trainable.lora.is_some() {
+            true => Some(params.split_frozen(&mut arena)?),
+            false => None,
+        };
+        let baked = frozen.as_ref().unwrap_or(&params);
+        let order = match (&frozen, is_dynamic) {
+            (_, true) => CompileOrder::OnePerKind,
+            (Some(_), false) => CompileOrder::AndRelease,
+            (None, false) => CompileOrder::Each,
+        };
+        kernels.compile((order, used), baked, &files, &mut arena, progress)?;
         files.clear();
-        let mut sync = WeightSync::new(&params, &kernels, &buffers.first().activations, files);
+        let mut sync = WeightSync::new(baked, &kernels, &buffers.first().activations, files);
         if is_dynamic {
-            pool.install(|| sync.write_surfaces(&params))?;
+            pool.install(|| sync.write_surfaces(baked))?;
             progress(cfg.layers);
         }
-        if build.backward && trainable.lora.is_some() {
-            params.forget_frozen()?;
+        if let Some(frozen) = frozen {
+            frozen.release_from(0)?;
             sync.forget(params.iter().len());
         }
         Ok(Network {

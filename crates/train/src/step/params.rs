@@ -99,27 +99,43 @@ impl Params {
         Ok(Params { theta, table, stored: want, places })
     }
 
-    /// Forgets frozen matrices of layers, which kernels hold: the host never reads them. The trained parameters come first
-    /// then, in the order of their moments.
+    /// Takes out all parameters, as kernels are compiled with them, and keeps those that the host reads: the trained ones
+    /// come first then, in the order of their moments, and frozen matrices of layers are gone.
     ///
     /// # Errors
     /// If the weights are in use.
-    pub(super) fn forget_frozen(&mut self) -> Result<(), StepError> {
+    pub(super) fn split_frozen(&mut self, arena: &mut Arena) -> Result<Params, StepError> {
+        let whole = self.table.iter();
+        let whole: Vec<Param> =
+            whole.map(|p| Param { spec: p.spec.clone(), gradient: None, moments: 0..0 }).collect();
+        let all = std::mem::take(&mut *self.theta.write()?);
         let is_trained = |param: &Param| param.gradient.is_some();
         let (trained, frozen): (Vec<Param>, Vec<Param>) =
             std::mem::take(&mut self.table).into_iter().partition(is_trained);
         let frozen = frozen.into_iter().filter(|param| param.spec.layer_matrix().is_none());
         self.stored = trained.iter().map(|param| param.spec.count()).sum();
-        let all = &mut *self.theta.write()?;
-        let mut kept = Vec::new();
-        for mut param in trained.into_iter().chain(frozen) {
+        self.table = trained.into_iter().chain(frozen).collect();
+        let mut kept = Vec::with_capacity(self.table.iter().map(|param| param.spec.count()).sum());
+        for param in &mut self.table {
             let offset = kept.len();
             kept.extend_from_slice(&all[param.spec.range()]);
             param.spec.offset = offset;
-            self.table.push(param);
         }
-        *all = kept;
+        *self.theta.write()? = kept;
         self.places = places(&self.table);
+        let (stored, places): (usize, HashMap<_, _>) = (all.len(), places(&whole));
+        Ok(Params { theta: arena.cell("frozen theta", all), table: whole, stored, places })
+    }
+
+    /// Releases the memory of the weights from `layer` on.
+    ///
+    /// # Errors
+    /// If they are in use.
+    pub(super) fn release_from(&self, layer: usize) -> Result<(), StepError> {
+        let first = self.specs().find(|spec| spec.layer == Some(layer)).map_or(0, |spec| spec.offset);
+        let theta = &mut *self.theta.write()?;
+        theta.truncate(first);
+        theta.shrink_to_fit();
         Ok(())
     }
 

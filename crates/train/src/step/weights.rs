@@ -104,7 +104,7 @@ impl WeightSync {
     /// If the device refuses to recompile a kernel.
     pub(super) fn renew(&self, kernels: &Kernels, weights: LayerWeights<'_>) -> Result<(), StepError> {
         let LayerWeights { layer, .. } = weights;
-        let all = kernels.compiled[layer].par_iter().zip(kernels.specs_of(layer)).enumerate();
+        let all = kernels.set(layer).par_iter().zip(kernels.specs_of(layer)).enumerate();
         all.filter(|(_, (_, spec))| !spec.const_weights.is_empty()).try_for_each(|(k, (kernel, spec))| {
             self.files.with((kernels.kind(layer), k), spec, weights, |files| {
                 if !kernel.read()?.rebake(files)? {
