@@ -5,6 +5,7 @@ use crate::units;
 use ane::MatmulPrecision;
 use softane::gemm::{GemmKernel, saves_time};
 use train::config::ModelConfig;
+use train::data::ExampleCounts;
 use train::run::{OptimizerKind, Options, Run, Settings};
 
 /// Prints the header.
@@ -20,11 +21,22 @@ pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
                 None => "15 plays of Shakespeare, built in".to_owned(),
             };
             let (train, val) = (units::count(train as f64), units::count(val as f64));
-            format!("{from}: {train} tokens to train on, {val} held out")
+            match run.examples() {
+                None => format!("{from}: {train} tokens to train on, {val} held out"),
+                Some(counts) => {
+                    let (examples, targets) = (units::plural(counts.train, "example"), counts.targets as f64);
+                    let targets = units::count(targets);
+                    format!(
+                        "{from}: {examples} to train on, {} held out; {train} tokens, {targets} count",
+                        counts.valid
+                    )
+                }
+            }
         }
     };
     rows.extend(adapters_line(run).map(|text| ("trains", text)));
     rows.push(("data", data));
+    rows.extend(run.examples().and_then(|counts| left_out(&counts)).map(|text| ("", text)));
     rows.push((
         "engine",
         format!("{}: {}, {}", device.name, device.chip, units::plural(device.threads, "thread")),
@@ -46,6 +58,20 @@ pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
     for (name, text) in rows {
         ui.say(format!("{} {text}", ui.dim(&format!("{name:<8}"))));
     }
+}
+
+/// What of the examples is not trained on.
+fn left_out(counts: &ExampleCounts) -> Option<String> {
+    let ExampleCounts { cut, dropped, empty, last_only, .. } = *counts;
+    let parts = [
+        (cut as u64, "cut to the length of a window"),
+        (dropped as u64, "left out: the window ends before what counts"),
+        (empty, "left out: nothing to learn from"),
+        (last_only, "of which only the last answer counts, as the template rewrites the earlier ones"),
+    ];
+    let said = parts.into_iter().filter(|(count, _)| *count > 0);
+    let said: Vec<String> = said.map(|(count, what)| format!("{count} {what}")).collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 /// The precision of products, and the micro-kernel that computes them.

@@ -135,6 +135,46 @@ pub enum TrainError {
         /// The hint: one imperative sentence.
         remedy: &'static str,
     },
+    /// A line of JSON that is no record.
+    #[error("`{}`, line {line}: {problem}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: u64,
+        /// What is wrong, and what is expected.
+        problem: String,
+    },
+    /// A chat, and no template that makes a text of it.
+    #[error("`{}`, line {line} is a chat, and the model has no chat template", path.display())]
+    NoTemplate {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: u64,
+    },
+    /// Examples of which none can be trained on.
+    #[error("`{}` holds no example to train on{}", path.display(), match empty { 0 => String::new(), empty => format!(": {empty} without anything to learn from") })]
+    NoExamples {
+        /// The file or folder.
+        path: PathBuf,
+        /// Records without anything to learn from.
+        empty: u64,
+    },
+    /// Examples of which no window holds a target that counts.
+    #[error("no example in `{}` has a target that counts within a window of {seq} tokens", path.display())]
+    ExamplesTooLong {
+        /// The file or folder.
+        path: PathBuf,
+        /// Tokens of a window.
+        seq: usize,
+    },
+    /// A file to validate on beside data that are no examples.
+    #[error("`{}` cannot validate a run on text or tokens, which hold out their own end", path.display())]
+    ValidFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// A chat template with a mistake, or one that refuses a chat.
     #[error("the chat template{}: {problem}", line.map_or(String::new(), |line| format!(", line {line}")))]
     ChatTemplate {

@@ -1,18 +1,26 @@
 //! The loss of a model on data.
 
-use crate::data::{self, Source, TokenFile};
+mod bytes;
+mod examples;
+
+use crate::data::{self, ExampleWindows, LossOn, Source, TokenFile};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::formats::ModelRef;
 use crate::model::{Precision, Start};
-use crate::run::{RunError, Validation};
+use crate::run::{ExampleOptions, RunError, Validation};
 use crate::step::{Build, CompileEvent, CompileRequest, Network, compile};
+use crate::tokenizer::Tokenizer;
 use ane::{DeviceOptions, Pool};
+use bytes::{bytes_of, per_byte};
+use examples::ExampleRequest;
 use serde::Serialize;
 use std::path::Path;
 
+pub(crate) use examples::measure_examples;
+
 /// Options of an evaluation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct EvaluateOptions {
     /// Number of compute threads; 0: as many as the machine runs at once.
     pub threads: usize,
@@ -26,6 +34,10 @@ pub struct EvaluateOptions {
     pub windows: Option<usize>,
     /// The distance of overlapping windows for a second figure, at most the model's window; none if `None`.
     pub stride: Option<usize>,
+    /// How lines of JSON are read.
+    pub examples: ExampleOptions,
+    /// What counts in them.
+    pub loss_on: LossOn,
 }
 
 /// The result of an evaluation.
@@ -54,7 +66,7 @@ pub struct Sliding {
     pub windows: usize,
 }
 
-/// The loss of the model at `dir` on all of `data`: text or tokens. `tokenizer`, if given, replaces the model's own.
+/// The loss of the model at `dir` on all of `data`: text, examples or tokens. `tokenizer`, if given, replaces the model's own.
 /// `progress` gets the numbers of windows done and to do, `on_event` the progress of compiling.
 ///
 /// # Errors
@@ -76,37 +88,92 @@ pub fn evaluate<'m>(
     demand::check(&cfg, Use::Infer)?;
     let pool = Pool::new(options.threads).map_err(crate::step::StepError::Threads)?;
     let folder = tempfile::tempdir().map_err(TrainError::io("create", &std::env::temp_dir()))?;
-    let file = match Source::open(data)? {
-        Source::Tokens(path) => TokenFile::open(&path, cfg.vocab)?,
-        Source::Text(text) => {
-            let Some(tokenizer) = &tokenizer else {
-                return Err(RunError::no_tokenizer(from.shown(), model.unfit));
+    let lengths = tokenizer.as_ref().map(Tokenizer::text_lengths);
+    let source = Source::open(data)?;
+    let tokens = folder.path().join("tokens.bin");
+    let data = match (source, &tokenizer) {
+        (Source::Tokens(path), _) => Data::Tokens(TokenFile::open(&path, cfg.vocab)?),
+        (_, None) => return Err(RunError::no_tokenizer(from.shown(), model.unfit)),
+        (Source::Examples(source), Some(tokenizer)) => {
+            let request = ExampleRequest {
+                source: &source,
+                cfg: &cfg,
+                tokenizer,
+                metadata: &model.metadata,
+                options: &options.examples,
+                loss_on: options.loss_on,
             };
-            let path = folder.path().join("tokens.bin");
+            let (file, windows) = pool.install(|| request.encode(folder.path()))?;
+            Data::Examples(file, Box::new(windows))
+        }
+        (Source::Text(text), Some(tokenizer)) => {
             // A text shorter than the model's window is one window.
             let sizes = (cfg.vocab, 1);
-            let count = pool.install(|| data::tokenize(&text, tokenizer, sizes, &path, &mut |_| {}))?;
-            TokenFile::open_counted(&path, cfg.vocab, count)?
+            let count = pool.install(|| data::tokenize(&text, tokenizer, sizes, &tokens, &mut |_| {}))?;
+            Data::Tokens(TokenFile::open_counted(&tokens, cfg.vocab, count)?)
         }
     };
-    cfg.seq = usize::try_from(file.len().saturating_sub(1)).unwrap_or(usize::MAX).clamp(1, cfg.seq);
-    if let Some(stride) = options.stride.filter(|&stride| stride > cfg.seq) {
-        let (got, want) = (stride.to_string(), "at most the window of the model and the length of the data");
+    cfg.seq = data.seq(cfg.seq);
+    if let Some(stride) = options.stride
+        && (stride > cfg.seq || matches!(data, Data::Examples(..)))
+    {
+        let (got, want) = (stride.to_string(), "at most the window of the model and the length of the text");
         return Err(RunError::Setting { what: "the stride", got, want });
     }
-    let split = file.split(cfg.seq, 0.0)?;
-    let starts = data::windows(0..file.len(), split.seq, options.windows.unwrap_or(usize::MAX));
     let build = Build::infer(options.storage).on(options.device);
     let (wanted, start) = (options.device, options.start);
     let request = CompileRequest { cfg: &cfg, wanted, pool: &pool, build: &build, start };
     let network = compile(request, model.params, on_event)?;
-    let lengths = tokenizer.map(|t| t.text_lengths());
-    let slides = options.stride.map(|stride| slides(file.len(), cfg.seq, stride));
+    let most = options.windows.unwrap_or(usize::MAX);
+    match data {
+        Data::Tokens(file) => {
+            of_tokens(&network, &file, (most, options.stride), lengths.as_deref(), progress)
+        }
+        Data::Examples(file, windows) => {
+            let taken = windows.valid_windows(most);
+            let progress = &mut |done| progress(done, taken);
+            let read = |at| windows.valid(&file, at, taken);
+            let plain = measure_examples(&network, taken, read, lengths.as_deref(), 0, progress)?;
+            Ok(Evaluation { plain, sliding: None })
+        }
+    }
+}
+
+/// Data as tokens.
+enum Data {
+    Tokens(TokenFile),
+    Examples(TokenFile, Box<ExampleWindows>),
+}
+
+impl Data {
+    /// Predictions of a window: those of the model, or of all data if these are shorter.
+    fn seq(&self, most: usize) -> usize {
+        match self {
+            Self::Tokens(file) => {
+                usize::try_from(file.len().saturating_sub(1)).unwrap_or(usize::MAX).clamp(1, most)
+            }
+            Self::Examples(_, windows) => windows.seq(),
+        }
+    }
+}
+
+/// The loss on at most `most` windows of `file`, and on windows with a stride.
+fn of_tokens(
+    network: &Network,
+    file: &TokenFile,
+    (most, stride): (usize, Option<usize>),
+    lengths: Option<&[u32]>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Evaluation, RunError> {
+    let seq = network.cfg.seq;
+    let split = file.split(seq, 0.0)?;
+    let starts = data::windows(0..file.len(), split.seq, most);
+    let slides = stride.map(|stride| slides(file.len(), seq, stride));
     let total = starts.len() + slides.as_ref().map_or(0, Vec::len);
-    let plain = measure(&network, &file, &starts, lengths.as_deref(), 0, &mut |done| progress(done, total))?;
-    let sliding = options.stride.zip(slides).map(|(stride, slides)| {
+    let plain = measure(network, file, &starts, lengths, 0, &mut |done| progress(done, total))?;
+    let sliding = stride.zip(slides).map(|(stride, slides)| {
         let progress = &mut |done| progress(starts.len() + done, total);
-        let (nats, bytes, count) = measure_slides(&network, &file, &slides, lengths.as_deref(), progress)?;
+        let (nats, bytes, count) = measure_slides(network, file, &slides, lengths, progress)?;
         let (loss, bits_per_byte) = (nats / count.max(1) as f64, per_byte(nats, bytes));
         Ok::<_, RunError>(Sliding {
             stride,
@@ -158,17 +225,6 @@ fn measure_slides(
         progress(i + 1);
     }
     Ok((nats, bytes, count))
-}
-
-/// Bytes of the text of `tokens`; 0 if it is unknown.
-fn bytes_of(lengths: Option<&[u32]>, tokens: &[u32]) -> u64 {
-    let length = |&t: &u32| u64::from(lengths.and_then(|l| l.get(t as usize)).copied().unwrap_or(0));
-    tokens.iter().map(length).sum()
-}
-
-/// Bits per byte; `None` if there are no bytes.
-fn per_byte(nats: f64, bytes: u64) -> Option<f64> {
-    (bytes > 0).then(|| nats / std::f64::consts::LN_2 / bytes as f64)
 }
 
 /// The mean loss of the windows that begin at `starts`.

@@ -18,6 +18,10 @@ pub enum Purpose {
     Synthetic = 3,
     /// Sampling text from the model; the index is the sample.
     Generate = 4,
+    /// The choice of examples for validation.
+    Split = 5,
+    /// The order of windows of examples; the index is the epoch.
+    Epoch = 6,
 }
 
 /// The random stream for `purpose` at `index` (a step, a tensor, a sample) of the run with this `seed`.
@@ -42,7 +46,14 @@ mod tests {
     fn streams_differ_in_every_coordinate_and_repeat() {
         let mut seen = HashSet::new();
         for seed in 0..3 {
-            for purpose in [Purpose::Init, Purpose::Batch, Purpose::Synthetic, Purpose::Generate] {
+            for purpose in [
+                Purpose::Init,
+                Purpose::Batch,
+                Purpose::Synthetic,
+                Purpose::Generate,
+                Purpose::Split,
+                Purpose::Epoch,
+            ] {
                 for index in 0..3 {
                     let first = stream(seed, purpose, index).next_u64();
                     assert!(seen.insert(first), "seed {seed} {purpose:?} {index} repeats another stream");

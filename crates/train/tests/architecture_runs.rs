@@ -31,6 +31,7 @@ fn options(dir: &Path, name: &str, out: &str) -> Options {
     Options {
         model: Some(folder(name).display().to_string()),
         data: Some(dir.join("d.bin")),
+        examples: Default::default(),
         tokenizer: None,
         out: dir.join(out),
         resume: false,

@@ -180,6 +180,7 @@ fn a_run_resumed_without_a_tile_unit_says_what_is_missing() {
     let options = |out: PathBuf, resume: bool| Options {
         model: (!resume).then(|| "tiny".to_owned()),
         data: None,
+        examples: Default::default(),
         tokenizer: None,
         out,
         resume,
@@ -232,6 +233,7 @@ fn a_resumed_run_keeps_what_auto_was() {
     let options = |out: &str, math| Options {
         model: Some("tiny".to_owned()),
         data: Some(data.clone()),
+        examples: Default::default(),
         tokenizer: None,
         out: dir.path().join(out),
         resume: false,

@@ -26,6 +26,7 @@ impl Place {
         Options {
             model: Some(base().display().to_string()),
             data: Some(self.0.path().join("data.bin")),
+            examples: Default::default(),
             tokenizer: None,
             out: self.0.path().join(out),
             resume: false,

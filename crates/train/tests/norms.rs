@@ -131,6 +131,7 @@ fn a_resumed_run_computes_norms_where_it_did_or_is_told_to() {
         let options = Options {
             model: (!resume).then(|| "tiny".to_owned()),
             data: Some(data.clone()),
+            examples: Default::default(),
             tokenizer: None,
             out: dir.path().join("run"),
             resume,

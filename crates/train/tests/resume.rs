@@ -33,6 +33,7 @@ impl Place {
         Options {
             model: Some(self.path("small.toml").display().to_string()),
             data: Some(self.path("d.bin")),
+            examples: Default::default(),
             tokenizer: None,
             out: self.path(out),
             resume: false,

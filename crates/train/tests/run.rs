@@ -5,6 +5,7 @@ use softane::gemm::supports;
 use std::path::{Path, PathBuf};
 use train::checkpoint::RunFolder;
 use train::config::{ModelConfig, RopeKind};
+use train::data::LossOn;
 use train::evaluate::{EvaluateOptions, evaluate};
 use train::formats::{FolderMetadata, save_model};
 use train::fs::{NamedTensor, write_tensors};
@@ -16,6 +17,7 @@ fn options(out: &Path, data: &Path) -> Options {
     Options {
         model: Some("tiny".to_owned()),
         data: Some(data.to_owned()),
+        examples: Default::default(),
         tokenizer: None,
         out: out.to_owned(),
         resume: false,
@@ -261,6 +263,8 @@ fn an_interleaved_run_of_an_earlier_version_keeps_its_bits_and_gets_a_plain_fold
             storage: Precision::F16,
             windows: Some(8),
             stride: Some(4),
+            examples: Default::default(),
+            loss_on: LossOn::Completion,
         };
         let dir = dir.path().join(name);
         let found = evaluate(&dir, None, &data, &options, &mut |_| {}, &mut |_, _| {}).expect("a loss");
@@ -311,6 +315,8 @@ fn the_sliding_figure_with_the_windows_own_length_is_the_plain_one() {
             storage: Precision::F32,
             windows: None,
             stride: Some(stride),
+            examples: Default::default(),
+            loss_on: LossOn::Completion,
         };
         evaluate(&out, None, &data, &options, &mut |_| {}, &mut |_, _| {}).map_err(Box::new)
     };

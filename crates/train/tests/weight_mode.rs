@@ -243,6 +243,7 @@ fn options(out: &Path, data: &Path, weights: WeightMode) -> Options {
     Options {
         model: Some("tiny".to_owned()),
         data: Some(data.to_owned()),
+        examples: Default::default(),
         tokenizer: None,
         out: out.to_owned(),
         resume: false,

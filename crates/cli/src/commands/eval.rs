@@ -1,6 +1,7 @@
 //! `backpropane eval`.
 
 use super::engine::{ModelArgs, positive};
+use super::examples::ExampleArgs;
 use super::model::NamedModel;
 use crate::error::CommandError;
 use crate::ladder::Ladder;
@@ -9,6 +10,7 @@ use crate::report;
 use crate::ui::Ui;
 use crate::units;
 use std::path::PathBuf;
+use train::data::LossOn;
 use train::evaluate::{EvaluateOptions, Evaluation, Sliding, evaluate};
 use train::run::{CompileEvent, Validation};
 
@@ -27,9 +29,16 @@ pub struct EvalArgs {
     #[command(flatten)]
     model: NamedModel,
 
-    /// A text, a folder of `.txt` files, or tokens: a `.bin` or `.npy` file
+    /// A text, a folder of `.txt` files, lines of JSON as `train` takes them, or tokens: a `.bin` or `.npy` file
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
+
+    #[command(flatten)]
+    examples: ExampleArgs,
+
+    /// What counts in lines of JSON: completions and answers of the assistant, or all
+    #[arg(long, value_name = "WHAT", default_value = "completion", value_parser = loss_on)]
+    loss_on: LossOn,
 
     /// A tokenizer.json, or llama2.c's tokenizer.bin [default: the one beside the weights]
     #[arg(long, value_name = "FILE")]
@@ -51,6 +60,13 @@ pub struct EvalArgs {
     json: bool,
 }
 
+fn loss_on(text: &str) -> Result<LossOn, String> {
+    LossOn::ALL
+        .into_iter()
+        .find(|on| on.name() == text)
+        .ok_or_else(|| "completion or all is needed".to_owned())
+}
+
 pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {
     let ladder = Ladder::here();
     let options = EvaluateOptions {
@@ -60,6 +76,8 @@ pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {
         storage: args.on.storage(),
         windows: args.windows,
         stride: args.stride,
+        examples: args.examples.options(None),
+        loss_on: args.loss_on,
     };
     let mut bar = None;
     let on_event = &mut |event: CompileEvent<'_>| ladder.report(ui, event);

@@ -5,6 +5,7 @@ mod chat;
 pub mod doctor;
 mod engine;
 mod eval;
+mod examples;
 mod explore;
 mod export;
 mod fetch;

@@ -16,6 +16,7 @@ fn prepared() -> Place {
     place.write("novels/readme.md", "no text here");
     place.write("odd.bin", [0; 1001]);
     place.write("wide.bin", [7, 0, 0, 0].repeat(300));
+    place.write("broken.jsonl", "{\"text\": \"to be\"}\n{\"txt\": \"to be\"}\n");
     place.write("records.jsonl", "{\"text\": \"to be\"}\n".repeat(100));
     place.write("utf16.txt", "to be, or not".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>());
     place.write("image.txt", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
@@ -73,7 +74,11 @@ fn bad_input_is_named_with_its_remedy_and_changes_nothing() {
             "vocabulary",
         ),
         ("train --model tiny --out new --data wide.bin", &["wide.bin", "16-bit", "32-bit"], ".npy"),
-        ("train --model tiny --out new --data records.jsonl", &["records.jsonl", "not supported"], ".txt"),
+        (
+            "train --model tiny --out new --data records.jsonl",
+            &["lines of JSON need a model with a tokenizer"],
+            "--tokenizer",
+        ),
         ("train --model tiny --out new --data utf16.txt", &["utf16.txt", "UTF-16"], "UTF-8"),
         ("train --model tiny --out new --data image.txt", &["image.txt", "byte 8"], "UTF-8"),
         ("train --model tyni --out new", &["tyni"], "shakespeare"),
@@ -102,7 +107,11 @@ fn bad_input_is_named_with_its_remedy_and_changes_nothing() {
         ("generate --model missing --prompt x", &["missing"], "Check"),
         ("eval --model run --data missing.txt", &["missing.txt"], "Check"),
         ("eval --model run --data range.bin", &["range.bin", "token 500 is 320"], "vocabulary"),
-        ("eval --model run --data records.jsonl", &["records.jsonl", "not supported"], ".txt"),
+        (
+            "eval --model run --data broken.jsonl",
+            &["broken.jsonl", "line 2", "has `txt`", "`text`"],
+            "--text-key",
+        ),
         ("eval --model run --data wide.bin", &["wide.bin", "32-bit"], ".npy"),
         ("eval --model mute --data text.txt", &["mute"], "tokenizer.json"),
         (

@@ -14,10 +14,11 @@ use crate::fs::{RunLock, is_remains, write_atomically};
 use crate::tokenizer::Tokenizer;
 
 /// Files that a run writes into its folder, besides the companion files of the model it started from.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     ADAPTER,
     ADAPTER_CONFIG,
     CONFIG,
+    "examples.bin",
     "loss.svg",
     "metrics.jsonl",
     WEIGHTS,
@@ -70,6 +71,11 @@ impl RunFolder {
     /// `tokens.bin`, the text as tokens.
     pub fn tokens(&self) -> PathBuf {
         self.dir.join("tokens.bin")
+    }
+
+    /// `examples.bin`, where each example begins in the tokens, and what counts.
+    pub fn examples(&self) -> PathBuf {
+        self.dir.join("examples.bin")
     }
 
     /// `metrics.jsonl`.

@@ -105,6 +105,9 @@ pub struct DataMark {
     pub tokens: u64,
     /// [`crate::data::TokenFile::fingerprint`].
     pub fingerprint: u64,
+    /// A hash of the list of examples; `None` if the tokens are a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examples: Option<u64>,
 }
 
 /// The content of a checkpoint to be written: weights in the order of [`Trainable::stored`], moments in that of

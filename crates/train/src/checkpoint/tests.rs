@@ -20,7 +20,7 @@ fn state(step: u64) -> TrainState {
         tokens_seen: 1 << 60,
         last_val: Some(2.0f64.sqrt()),
         best_val: None,
-        data: Some(DataMark { tokens: 77, fingerprint: u64::MAX - 1 }),
+        data: Some(DataMark { tokens: 77, fingerprint: u64::MAX - 1, examples: None }),
         settings: json!({"lr": 0.1 + 0.2, "schedule": "cosine", "steps": 400}),
         launch: Launch { model: Some("tiny".to_owned()), ..Launch::default() },
         measured: true,

@@ -32,9 +32,6 @@ impl TrainError {
                 "Convert the text to UTF-8; a file of tokens must have a name that ends in `.bin` or `.npy`."
             }
             Self::DataFormat { remedy, .. } => remedy,
-            Self::ChatTemplate { .. } => {
-                "Correct the messages, or use another template with `--chat-template FILE`."
-            }
             Self::TokenFileSize { .. } => {
                 "Make the file again: little-endian tokens alone, 16-bit ones for a vocabulary of at most 65536, else \
                  32-bit ones."
@@ -83,6 +80,7 @@ impl TrainError {
                 "Start without `--resume`, or name the folder of an earlier run with `--out`."
             }
             Self::Tokenizer { .. } => "Use a tokenizer that has all of this text, with `--tokenizer`.",
+            _ => return self.example_hint().map(Cow::Borrowed),
         };
         Some(Cow::Borrowed(sentence))
     }
@@ -94,6 +92,30 @@ fn any_model(presets: &[&str]) -> String {
     format!(
         "Name a preset ({presets}), a `.toml` or `.json` file, a GGUF file, or a folder with `config.json`."
     )
+}
+
+impl TrainError {
+    /// What the user can do about examples.
+    fn example_hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Record { .. } => {
+                "Correct that line; where keys have other names, give them with `--messages-key`, `--prompt-key`, \
+                 `--completion-key` or `--text-key`."
+            }
+            Self::NoTemplate { .. } => {
+                "Name a file with a Jinja template by `--chat-template`, or use `--chat-template chatml`."
+            }
+            Self::NoExamples { .. } => {
+                "Give records with an answer, a completion or a text that is not empty."
+            }
+            Self::ExamplesTooLong { .. } => "Give a larger `--seq`, or `--loss-on all`.",
+            Self::ValidFile { .. } => "Leave `--valid` out, or give lines of JSON with `--data`.",
+            Self::ChatTemplate { .. } => {
+                "Correct the messages, or use another template with `--chat-template FILE`."
+            }
+            _ => return None,
+        })
+    }
 }
 
 /// The command that makes safetensors of the pickles in the folder `dir`.

@@ -160,6 +160,12 @@ impl FolderMetadata {
         Ok(())
     }
 
+    /// Makes `text` the chat template.
+    pub(crate) fn set_chat_template(&mut self, text: &str) {
+        self.companions.retain(|(name, _)| !name.starts_with("chat_template"));
+        self.companions.push(("chat_template.jinja", text.into()));
+    }
+
     /// Adds a companion file, unless there is one of this name.
     pub(super) fn add_companion(&mut self, name: &'static str, bytes: Vec<u8>) {
         if self.companion_bytes(name).is_none() {

@@ -8,9 +8,8 @@ use softane::pool::for_each;
 use std::cell::RefCell;
 
 use super::gemm::{MatmulPrecision, Matrix, MatrixMut, Packed, Store, matmul_packed, matmul_serial};
-use super::loss::{
-    LogitsGradient, block_exponentials, block_stats, check_shape, exponentials, join_stats, mean_loss,
-};
+use super::logits_gradient::{Hit, LogitsGradient};
+use super::loss::{block_exponentials, block_stats, check_shape, exponentials, join_stats, joined_loss};
 use super::outliers::Outliers;
 use super::soft_cap::SoftCap;
 use super::squared_norms::Gradient;
@@ -76,6 +75,8 @@ pub struct Head<'a> {
     pub x: &'a [f32],
     /// The token that follows each position, `[S]`.
     pub targets: &'a [u32],
+    /// The weight of each target, `[S]`; without them the loss is the mean.
+    pub weights: Option<&'a [f32]>,
     /// The bound of the logits.
     pub cap: Option<SoftCap>,
     /// How the loss and its gradient are formed.
@@ -91,7 +92,7 @@ struct Part<'a> {
 }
 
 impl Head<'_> {
-    /// Computes the mean cross-entropy of the targets, in nats per target; `logits` `[V, S]` and `stats` are then the
+    /// Computes the mean cross-entropy of the targets, in nats per target, or their sum by the weights; `logits` `[V, S]` and `stats` are then the
     /// input of [`Head::backward`].
     ///
     /// Numerics: exponentials and their sums in f32, blocks of rows by their own largest logit and then together;
@@ -137,7 +138,7 @@ impl Head<'_> {
         });
         let (largest, sum) = total.split_at_mut(s);
         join_stats(blocks, largest, sum);
-        Ok(mean_loss(largest, sum, |t| hits[self.targets[t] as usize / block * s + t]))
+        Ok(joined_loss(largest, sum, self.weights, |t| hits[self.targets[t] as usize / block * s + t]))
     }
 
     /// Computes the gradient of the weight (`dw` `[V, D]`, replaced or added to), unless it is frozen, and that of `x` (`dx`
@@ -156,11 +157,11 @@ impl Head<'_> {
         let s = self.targets.len();
         let (vocab, d) = (logits.len() / s, self.x.len() / s);
         let (block, rows) = cut(vocab);
-        let hit = self.loss.scale / s as f32;
+        let hit = Hit::new(self.loss.scale, s, self.weights);
         let count = vocab.div_ceil(block);
         let (blocks, total) = stats.take(2 * s * (count + 1)).split_at_mut(2 * s * count);
         let (largest, factor) = total.split_at_mut(s);
-        factor.iter_mut().for_each(|sum| *sum = hit / *sum);
+        factor.iter_mut().enumerate().for_each(|(t, sum)| *sum = hit.of(t) / *sum);
         let of = LogitsGradient { targets: self.targets, largest: &*largest, factor: &*factor, hit };
         // [S, D]: outliers are multiplied with contiguous rows.
         let parts = vocab.div_ceil(rows);
@@ -187,7 +188,7 @@ impl Head<'_> {
                         }
                     }
                     if is_apart {
-                        outliers.take(gradient, s, hit * LARGE);
+                        outliers.take(gradient, s, hit.most() * LARGE);
                     }
                     let gradient = Matrix::new(&*gradient, tall, s);
                     if let Some(Gradient { values, store, .. }) = &mut dw {
@@ -261,7 +262,8 @@ mod tests {
             let Case { weight, x, targets } = self;
             let s = targets.len();
             let vocab = weight.len() * s / x.len();
-            let head = Head { math, weight, x, targets, cap, loss: LossOptions { scale: 8.0 } };
+            let head =
+                Head { math, weight, x, targets, weights: None, cap, loss: LossOptions { scale: 8.0 } };
             let (mut logits, mut dw, mut dx) =
                 (vec![f32::NAN; vocab * s], vec![1.0; weight.len()], x.clone());
             let [mut stats, mut scratch] = [Scratch::new(), Scratch::new()];

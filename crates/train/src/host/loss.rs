@@ -9,9 +9,9 @@ use softane::math::{exp, exp_of_negative};
 /// Logits per task: read twice, they stay in the second-level cache.
 const BLOCK: usize = 1 << 15;
 
-/// Computes the mean cross-entropy of the targets under the softmax of the logits.
+/// Computes the mean cross-entropy of the targets under the softmax of the logits, or their sum by `weights`.
 ///
-/// Shapes: `logits` `[V, S]` channel-first, `targets` `[S]`; V is `logits.len() / S`.
+/// Shapes: `logits` `[V, S]` channel-first, `targets` and `weights` `[S]`; V is `logits.len() / S`.
 /// Units: nats per target.
 /// Numerics: exponentials and their sums in f32, first in blocks of rows relative to the block's largest logit, then
 /// joined; logarithms and the mean in f64. A logit of −∞ has probability 0; a column with NaN or +∞, or with only −∞,
@@ -22,57 +22,17 @@ const BLOCK: usize = 1 << 15;
 ///
 /// # Panics
 /// If there are no targets, or `logits` is not a whole number of rows of S.
-pub fn cross_entropy(logits: &[f32], targets: &[u32], scratch: &mut Scratch) -> Result<f64, HostError> {
+pub fn cross_entropy(
+    logits: &[f32],
+    targets: &[u32],
+    weights: Option<&[f32]>,
+    scratch: &mut Scratch,
+) -> Result<f64, HostError> {
     let vocab = check_shape(logits, targets)?;
     let stats = scratch.take(scratch_len(vocab, targets.len()));
     let (largest, sum) = softmax_stats(logits, targets.len(), stats);
     let s = targets.len();
-    Ok(mean_loss(largest, sum, |t| logits[targets[t] as usize * s + t]))
-}
-
-/// The gradient of the loss with respect to the logits.
-///
-/// ```text
-/// dlogits = (softmax − onehot)·hit
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LogitsGradient<'a> {
-    /// The target of each position.
-    pub targets: &'a [u32],
-    /// The largest logit of each position.
-    pub largest: &'a [f32],
-    /// `hit` over the sum of the exponentials of each position.
-    pub factor: &'a [f32],
-    /// The loss scale over the number of positions.
-    pub hit: f32,
-}
-
-impl LogitsGradient<'_> {
-    /// Computes the gradient of a block of logits whose first row is that of token `first`, from the `exponentials` and
-    /// `stats` of [`block_exponentials`]. The sums in `stats` are replaced by the factors of the exponentials.
-    pub(super) fn block(&self, exponentials: &[f32], gradient: &mut [f32], stats: &mut [f32], first: usize) {
-        let LogitsGradient { targets, largest, factor, hit } = *self;
-        let s = targets.len();
-        let (own_largest, own_factor) = stats.split_at_mut(s);
-        simd(
-            #[inline(always)]
-            || {
-                let columns = own_largest.iter().zip(largest).zip(factor);
-                let factors = own_factor.iter_mut().zip(columns);
-                factors.for_each(|(own, ((x, m), factor))| *own = exp(x - m) * factor);
-                for (row, to) in exponentials.chunks_exact(s).zip(gradient.chunks_exact_mut(s)) {
-                    let row = row.iter().zip(&*own_factor);
-                    to.iter_mut().zip(row).for_each(|(to, (x, factor))| *to = x * factor);
-                }
-            },
-        );
-        let owned = first..first + exponentials.len() / s;
-        for (t, &target) in targets.iter().enumerate() {
-            if owned.contains(&(target as usize)) {
-                gradient[(target as usize - first) * s + t] -= hit;
-            }
-        }
-    }
+    Ok(joined_loss(largest, sum, weights, |t| logits[targets[t] as usize * s + t]))
 }
 
 pub(super) fn check_shape(logits: &[f32], targets: &[u32]) -> Result<usize, HostError> {
@@ -208,14 +168,26 @@ fn finite_or_zero(largest: f32) -> f32 {
     if largest == f32::NEG_INFINITY { 0.0 } else { largest }
 }
 
-/// The mean over positions; `logit(t)` is that of target t.
-pub(super) fn mean_loss(largest: &[f32], sum: &[f32], logit: impl Fn(usize) -> f32) -> f64 {
+/// The mean over positions, or the sum by `weights`; `logit(t)` is that of target t.
+pub(super) fn joined_loss(
+    largest: &[f32],
+    sum: &[f32],
+    weights: Option<&[f32]>,
+    logit: impl Fn(usize) -> f32,
+) -> f64 {
     let of_column = |t: usize| f64::from(sum[t]).ln() + f64::from(largest[t]) - f64::from(logit(t));
-    (0..sum.len()).map(of_column).sum::<f64>() / sum.len() as f64
+    match weights {
+        None => (0..sum.len()).map(of_column).sum::<f64>() / sum.len() as f64,
+        Some(weights) => {
+            let counted = weights.iter().enumerate().filter(|&(_, &weight)| weight != 0.0);
+            counted.map(|(t, &weight)| f64::from(weight) * of_column(t)).sum()
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::logits_gradient::{Hit, LogitsGradient};
     use super::super::testing::{assert_close, bits, finite_differences, noise, on_threads};
     use super::*;
 
@@ -226,6 +198,16 @@ mod tests {
 
     /// Loss and gradient, from the functions that the head combines.
     fn cross_entropy_gradient(logits: &mut [f32], targets: &[u32], scale: f32) -> Result<f64, HostError> {
+        weighted_gradient(logits, targets, None, scale)
+    }
+
+    /// As [`cross_entropy_gradient`], by `weights`.
+    fn weighted_gradient(
+        logits: &mut [f32],
+        targets: &[u32],
+        weights: Option<&[f32]>,
+        scale: f32,
+    ) -> Result<f64, HostError> {
         let (vocab, s) = (check_shape(logits, targets)?, targets.len());
         let target_logits: Vec<f32> = (0..s).map(|t| logits[targets[t] as usize * s + t]).collect();
         let rows = rows_per_block(s);
@@ -234,9 +216,9 @@ mod tests {
         tasks.for_each(|(logits, stats)| block_exponentials(logits, stats));
         let (mut largest, mut sum) = (vec![0.0; s], vec![0.0; s]);
         join_stats(&blocks, &mut largest, &mut sum);
-        let loss = mean_loss(&largest, &sum, |t| target_logits[t]);
-        let hit = scale / s as f32;
-        sum.iter_mut().for_each(|sum| *sum = hit / *sum);
+        let loss = joined_loss(&largest, &sum, weights, |t| target_logits[t]);
+        let hit = Hit::new(scale, s, weights);
+        sum.iter_mut().enumerate().for_each(|(t, sum)| *sum = hit.of(t) / *sum);
         let tasks = logits.chunks_mut(rows * s).zip(blocks.chunks_mut(2 * s));
         for (block, (logits, stats)) in tasks.enumerate() {
             let exponentials = logits.to_vec();
@@ -267,7 +249,7 @@ mod tests {
         for (vocab, s) in [(1, 1), (11, 3), (700, 100), (3000, 33)] {
             let (mut logits, targets) = case(vocab, s);
             let want = reference(&widened(&logits), &targets);
-            let loss = cross_entropy(&logits, &targets, &mut Scratch::new()).unwrap();
+            let loss = cross_entropy(&logits, &targets, None, &mut Scratch::new()).unwrap();
             // A relative error of the sum is an absolute error of its logarithm: a few 2⁻²⁴ each.
             assert!((loss - want).abs() < 1e-6, "{vocab}×{s}: {loss}, not {want}");
             let again = cross_entropy_gradient(&mut logits, &targets, 1.0).unwrap();
@@ -284,6 +266,27 @@ mod tests {
             cross_entropy_gradient(&mut got, &targets, 256.0).unwrap();
             assert_close(&got, &want, 2e-6);
         }
+    }
+
+    #[test]
+    fn what_has_no_weight_does_not_count() {
+        let (vocab, s) = (40, 17);
+        let (mut logits, targets) = case(vocab, s);
+        let weights: Vec<f32> = (0..s).map(|t| [0.0, 0.25, 0.5][t % 3]).collect();
+        let by_weight = |logits: &[f64]| -> f64 {
+            let column = |t: usize| -> Vec<f64> { logits.iter().skip(t).step_by(s).copied().collect() };
+            (0..s).map(|t| f64::from(weights[t]) * reference(&column(t), &targets[t..=t])).sum()
+        };
+        let want = finite_differences(&logits, |x| 256.0 * by_weight(x));
+        // The loss of a position that does not count may be anything.
+        logits[0] = 3e38;
+        let loss = cross_entropy(&logits, &targets, Some(&weights), &mut Scratch::new()).unwrap();
+        assert!((loss - by_weight(&widened(&logits))).abs() < 1e-6, "{loss}");
+        logits[0] = 0.0;
+        let again = weighted_gradient(&mut logits, &targets, Some(&weights), 256.0).unwrap();
+        assert_eq!(loss.to_bits(), again.to_bits());
+        assert_close(&logits, &want, 2e-6);
+        assert!((0..vocab).all(|row| logits[row * s] == 0.0 && logits[row * s + 3] == 0.0));
     }
 
     #[test]
@@ -322,10 +325,10 @@ mod tests {
         for bad in [f32::NAN, f32::INFINITY] {
             let mut logits = vec![0.0; 30];
             logits[17] = bad;
-            assert!(cross_entropy(&logits, &[0, 1, 2], &mut Scratch::new()).unwrap().is_nan(), "{bad}");
+            assert!(cross_entropy(&logits, &[0, 1, 2], None, &mut Scratch::new()).unwrap().is_nan(), "{bad}");
         }
         let nothing = [f32::NEG_INFINITY; 4];
-        assert!(cross_entropy(&nothing, &[0], &mut Scratch::new()).unwrap().is_nan());
+        assert!(cross_entropy(&nothing, &[0], None, &mut Scratch::new()).unwrap().is_nan());
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod transpose;
 pub mod weight_grad;
 
 mod chunk;
+mod logits_gradient;
 mod outliers;
 mod scratch;
 

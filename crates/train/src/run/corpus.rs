@@ -1,11 +1,13 @@
 //! The data of a run: tokens in a file, if necessary encoded from text, or synthetic activations.
 
 use super::claim::Claim;
-use super::{Notice, Options, RunError};
-use crate::checkpoint::{Checkpoint, Launch, RunFolder};
+use super::template::ChosenTemplate;
+use super::{Notice, Options, RunError, Settings};
+use crate::checkpoint::{Checkpoint, DataMark, Launch, RunFolder};
 use crate::config::{ModelConfig, Task};
-use crate::data::{self, Source, TextSource, TokenFile};
+use crate::data::{self, ExampleWindows, Source, TextSource, TokenFile};
 use crate::error::TrainError;
+use crate::formats::FolderMetadata;
 use crate::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 
@@ -16,8 +18,40 @@ const VALIDATION: f64 = 0.05;
 pub(super) enum Corpus {
     /// Tokens, with their split.
     Tokens { file: TokenFile, split: data::Split },
+    /// Windows of examples, and a hash of the list of examples.
+    Examples { file: TokenFile, windows: Box<ExampleWindows>, fingerprint: u64 },
     /// Seeded activations.
     Synthetic,
+}
+
+impl Corpus {
+    /// Identifies the data.
+    pub(super) fn mark(&self) -> Option<DataMark> {
+        let (file, examples) = match self {
+            Corpus::Tokens { file, .. } => (file, None),
+            Corpus::Examples { file, fingerprint, .. } => (file, Some(*fingerprint)),
+            Corpus::Synthetic => return None,
+        };
+        Some(DataMark { tokens: file.len(), fingerprint: file.fingerprint(), examples })
+    }
+
+    /// Windows of an epoch; `None` for synthetic data.
+    pub(super) fn windows(&self) -> Option<u64> {
+        match self {
+            Corpus::Tokens { split, .. } => {
+                Some(((split.train.end - split.train.start - 1) / split.seq as u64).max(1))
+            }
+            Corpus::Examples { windows, .. } => Some(windows.counts().windows as u64),
+            Corpus::Synthetic => None,
+        }
+    }
+}
+
+/// The data of a run with what they need.
+pub(super) struct Opened {
+    pub(super) corpus: Corpus,
+    pub(super) tokenizer: Option<Tokenizer>,
+    pub(super) template: Option<ChosenTemplate>,
 }
 
 /// The tokenizer of a run before its data are opened.
@@ -29,30 +63,32 @@ pub(super) struct KnownTokenizer {
 
 /// Everything that determines the data.
 pub(super) struct CorpusRequest<'a> {
-    options: &'a Options,
-    cfg: &'a ModelConfig,
+    pub(super) options: &'a Options,
+    pub(super) cfg: &'a ModelConfig,
+    pub(super) settings: &'a Settings,
+    pub(super) metadata: &'a FolderMetadata,
     launch: &'a Launch,
-    resumed: Option<&'a Checkpoint>,
-    folder: RunFolder,
+    pub(super) resumed: Option<&'a Checkpoint>,
+    pub(super) folder: RunFolder,
     /// The name of the data in messages.
-    shown: PathBuf,
+    pub(super) shown: PathBuf,
 }
 
 /// Gets the progress.
-type Report<'a> = &'a mut (dyn FnMut(Notice<'_>) + Send);
+pub(super) type Report<'a> = &'a mut (dyn FnMut(Notice<'_>) + Send);
 
 impl<'a> CorpusRequest<'a> {
     /// The data of a run with `options` and the stored options `launch`.
     pub(super) fn new(
         options: &'a Options,
-        cfg: &'a ModelConfig,
+        (cfg, settings, metadata): (&'a ModelConfig, &'a Settings, &'a FolderMetadata),
         launch: &'a Launch,
         resumed: Option<&'a Checkpoint>,
     ) -> CorpusRequest<'a> {
         let folder = RunFolder::at(&options.out);
         let own = if folder.tokens().exists() { folder.tokens() } else { "the built-in text".into() };
         let shown = options.data.clone().unwrap_or(own);
-        CorpusRequest { options, cfg, launch, resumed, folder, shown }
+        CorpusRequest { options, cfg, settings, metadata, launch, resumed, folder, shown }
     }
 
     /// Opens the data; encodes text and trains a tokenizer where necessary.
@@ -64,28 +100,36 @@ impl<'a> CorpusRequest<'a> {
         claim: &mut Claim<'_>,
         known: KnownTokenizer,
         notice: Report<'_>,
-    ) -> Result<(Corpus, Option<Tokenizer>), RunError> {
+    ) -> Result<Opened, RunError> {
+        let opened = |corpus, tokenizer| Opened { corpus, tokenizer, template: None };
         if self.cfg.task == Task::Regression {
             return match self.options.data {
                 Some(_) => Err(RunError::NotLanguage { what: "`--data`" }),
-                None => Ok((Corpus::Synthetic, None)),
+                None => Ok(opened(Corpus::Synthetic, None)),
             };
         }
         known.tokenizer.iter().try_for_each(|tokenizer| tokenizer.check_vocab(self.cfg.vocab))?;
         match self.source()? {
             Some(Source::Text(text)) => {
                 let (corpus, tokenizer) = self.tokenized(&text, claim, known, notice)?;
-                Ok((corpus, Some(tokenizer)))
+                Ok(opened(corpus, Some(tokenizer)))
+            }
+            Some(Source::Examples(source)) => {
+                let (corpus, tokenizer, template) = self.encoded(&source, claim, known, notice)?;
+                Ok(Opened { corpus, tokenizer: Some(tokenizer), template })
             }
             Some(Source::Tokens(path)) => {
                 let corpus = self.checked(TokenFile::open(&path, self.cfg.vocab)?)?;
                 self.save(known.tokenizer.as_ref(), claim)?;
-                Ok((corpus, known.tokenizer))
+                Ok(opened(corpus, known.tokenizer))
             }
             None => {
-                let corpus = self.checked(self.own_tokens()?)?;
+                let corpus = match self.mark().is_some_and(|mark| mark.examples.is_some()) {
+                    true => self.examples(self.own_tokens()?, &self.folder.examples())?,
+                    false => self.checked(self.own_tokens()?)?,
+                };
                 self.save(known.tokenizer.as_ref(), claim)?;
-                Ok((corpus, known.tokenizer))
+                Ok(opened(corpus, known.tokenizer))
             }
         }
     }
@@ -102,23 +146,27 @@ impl<'a> CorpusRequest<'a> {
             _ if self.resumed.is_some() && self.folder.tokens().exists() => return Ok(None),
             _ => Source::Text(TextSource::bundled()),
         };
-        Ok(Some(source))
+        Ok(Some(source.validated_by(self.options.examples.valid.as_deref())?))
+    }
+
+    /// What identifies the data of a resumed run.
+    fn mark(&self) -> Option<&DataMark> {
+        self.resumed.and_then(|checkpoint| checkpoint.state.data.as_ref())
     }
 
     /// Opens the tokens in the folder of a resumed run.
     fn own_tokens(&self) -> Result<TokenFile, TrainError> {
         let (path, vocab) = (self.folder.tokens(), self.cfg.vocab);
-        match self.resumed.and_then(|checkpoint| checkpoint.state.data.as_ref()) {
+        match self.mark() {
             Some(mark) => TokenFile::open_counted(&path, vocab, mark.tokens),
             None => TokenFile::open(&path, vocab),
         }
     }
 
-    /// The corpus of `file`; refused if a resumed run had other tokens.
-    fn checked(&self, file: TokenFile) -> Result<Corpus, RunError> {
-        let mark = self.resumed.and_then(|checkpoint| checkpoint.state.data.as_ref());
-        if let Some(mark) = mark
-            && (mark.tokens, mark.fingerprint) != (file.len(), file.fingerprint())
+    /// Refuses other tokens or examples than those of a resumed run.
+    pub(super) fn check_mark(&self, file: &TokenFile, examples: Option<u64>) -> Result<(), RunError> {
+        if let Some(mark) = self.mark()
+            && (mark.tokens, mark.fingerprint, mark.examples) != (file.len(), file.fingerprint(), examples)
         {
             return Err(RunError::OtherData {
                 dir: self.options.out.clone(),
@@ -129,6 +177,12 @@ impl<'a> CorpusRequest<'a> {
                 got_mark: file.fingerprint(),
             });
         }
+        Ok(())
+    }
+
+    /// The corpus of `file`; refused if a resumed run had other tokens.
+    fn checked(&self, file: TokenFile) -> Result<Corpus, RunError> {
+        self.check_mark(&file, None)?;
         let split = file.split(self.cfg.seq, VALIDATION)?;
         Ok(Corpus::Tokens { file, split })
     }

@@ -57,6 +57,8 @@ pub enum RunError {
     Diverged { step: u64, unfit: Unfit, saved: Option<u64>, fault: Box<Fault> },
     #[error("`{}` has no tokenizer, which text needs", dir.display())]
     NoTokenizer { dir: PathBuf },
+    #[error("lines of JSON need a model with a tokenizer")]
+    ExamplesNeedTokenizer,
     #[error("the model is trained on synthetic activations, not on text: {what} does not apply to it")]
     NotLanguage { what: &'static str },
     #[error(
@@ -183,6 +185,9 @@ impl RunError {
             RunError::NoTokenizer { .. } => {
                 "Name the model's tokenizer with `--tokenizer`, or put its `tokenizer.json` or `tokenizer.bin` beside its \
                  weights."
+            }
+            RunError::ExamplesNeedTokenizer => {
+                "Name a pretrained model with `--model`, or a tokenizer with `--tokenizer`."
             }
             RunError::TokensShape { .. } => "Store the tokens as int32 `[1, S + 1]`.",
             RunError::Metrics { .. } => "Move the file away; the run continues without it.",

@@ -1,11 +1,12 @@
 //! Opening a run, new or resumed: everything is checked before anything is written.
 
 use super::claim::{Claim, is_occupied};
-use super::corpus::{Corpus, CorpusRequest, KnownTokenizer};
+use super::corpus::{Corpus, CorpusRequest, KnownTokenizer, Opened};
 use super::prepare::{Prepared, Resumed};
+use super::settings::EpochFit;
 use super::trainer::Parts;
 use super::{Metrics, Notice, Options, Run, RunError, Settings};
-use crate::checkpoint::{DataMark, Launch, RunFolder, TrainState};
+use crate::checkpoint::{Launch, RunFolder, TrainState};
 use crate::config::{ModelConfig, RopeKind, Trainable};
 use crate::error::TrainError;
 use crate::formats::{FolderMetadata, save_model};
@@ -46,7 +47,7 @@ impl Run {
             (true, _) => Prepared::resumed(options, &mut claim, notice)?,
             (false, false) => Prepared::new(options)?,
         };
-        let Prepared { cfg, settings, tokenizer, theta, trainable, base, metadata, missing, resumed } =
+        let Prepared { cfg, mut settings, tokenizer, theta, trainable, base, mut metadata, missing, resumed } =
             prepared;
         let mut launch = Launch::of(options, resumed.as_ref().map(|r| &r.checkpoint.state));
         launch.trainable = (trainable != Trainable::default()).then(|| trainable.clone());
@@ -60,10 +61,21 @@ impl Run {
         let request = CompileRequest { cfg: &cfg, wanted, pool: &pool, build: &build, start: ladder };
         let device = request.open_engine()?;
         let before = resumed.as_ref().map(|r| &r.checkpoint);
-        let (corpus, tokenizer) = pool.install(|| {
+        let is_pretrained = missing.is_some();
+        let Opened { corpus, tokenizer, template } = pool.install(|| {
             let known = KnownTokenizer { tokenizer, missing };
-            CorpusRequest::new(options, &cfg, &launch, before).open(&mut claim, known, notice)
+            let of = (&cfg, &settings, &metadata);
+            CorpusRequest::new(options, of, &launch, before).open(&mut claim, known, notice)
         })?;
+        if let Some(other) = template.filter(|chosen| chosen.is_other) {
+            metadata.set_chat_template(other.template.text());
+        }
+        if let Some(windows) = corpus.windows() {
+            let examples = matches!(corpus, Corpus::Examples { .. });
+            let fit = EpochFit { windows, examples, is_new: resumed.is_none(), is_pretrained };
+            settings = settings.for_epochs(&fit, &options.overrides);
+        }
+        settings.validate()?;
 
         let on_event = &mut progress(&cfg, notice);
         let network = request.compile_on(device, theta, on_event)?;
@@ -174,12 +186,7 @@ fn first_state(settings: &Settings, corpus: &Corpus, launch: Launch) -> TrainSta
         tokens_seen: 0,
         last_val: None,
         best_val: None,
-        data: match corpus {
-            Corpus::Tokens { file, .. } => {
-                Some(DataMark { tokens: file.len(), fingerprint: file.fingerprint() })
-            }
-            Corpus::Synthetic => None,
-        },
+        data: corpus.mark(),
         settings: serde_json::Value::Null,
         launch,
         measured: true,

@@ -1,5 +1,6 @@
 //! A setting: flag, valid values, parsing and storage.
 
+use crate::data::LossOn;
 use crate::model::{Norms, Precision};
 use ane::MatmulPrecision;
 use serde_json::Value;
@@ -318,4 +319,4 @@ impl SettingValue for Pattern {
     }
 }
 
-names!(OptimizerKind, OutputInit, ScheduleKind, Precision, MatmulPrecision, Norms);
+names!(LossOn, OptimizerKind, OutputInit, ScheduleKind, Precision, MatmulPrecision, Norms);

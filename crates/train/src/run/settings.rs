@@ -4,6 +4,7 @@ use super::RunError;
 use super::fault::Knob;
 use super::setting::{Check, OptimizerKind, OutputInit, Pattern, ScheduleKind, Setting, SettingValue};
 use crate::config::{ModelConfig, Task};
+use crate::data::LossOn;
 use crate::host::head::LossOptions;
 use crate::model::{Norms, Precision};
 use crate::optim::{AdamW, Muon, Optimizer, Schedule};
@@ -120,6 +121,8 @@ macro_rules! first_type {
 
 settings! {
     steps: u64 = 1000, Some(("steps", "N")), Check::Positive, "Optimizer steps of the whole run, including those before --resume";
+    epochs: f64 = 0.0, Some(("epochs", "F")), Check::NotNegative,
+        "Passes over the data, in place of --steps; 0: as many as the steps make, 3 for lines of JSON";
     seq: usize, Some(("seq", "N")), Check::Positive, "Tokens of a window";
     batch: usize = 4, Some(("batch", "N")), Check::Positive, "Windows of a micro-batch";
     accum: usize = 1, Some(("accum", "N")), Check::Positive,
@@ -142,6 +145,8 @@ settings! {
         "Loss scale, which keeps small gradients in the range of fp16";
     save_every: u64 = 100, Some(("save-every", "N")), Check::Any, "Steps between checkpoints; 0: only at the end";
     val_every: u64 = 100, NO_FLAG, Check::Any, "Steps between validations; 0: only at the end";
+    loss_on: LossOn = LossOn::Completion, Some(("loss-on", "WHAT")), Check::Any,
+        "What counts in the loss of lines of JSON: completions and answers of the assistant, or all tokens";
     output_init: OutputInit = OutputInit::Scaled, Some(("output-init", "KIND")), Check::Any,
         "Initial weights of new projections onto the residual stream: small random numbers, or 0";
     seed: u64 = 42, Some(("seed", "N")), Check::Any, "Seed of all randomness: same seed, same bits";
@@ -163,11 +168,30 @@ settings! {
         "Freeze the weights whose names a regular expression finds, such as `embed|layers\\.[0-3]\\.`";
 }
 
+/// What the steps of a number of epochs follow from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EpochFit {
+    /// Windows of an epoch.
+    pub windows: u64,
+    /// Whether the data are examples.
+    pub examples: bool,
+    /// Whether the run is new.
+    pub is_new: bool,
+    /// Whether the model has trained weights.
+    pub is_pretrained: bool,
+}
+
+/// Epochs of a run on examples.
+const EPOCHS: f64 = 3.0;
+
+/// The peak learning rate for trained weights on examples.
+const TUNING_LR: f64 = 5e-5;
+
 /// For rows without a flag in this table.
 const NO_FLAG: Option<(&str, &str)> = None;
 
 /// Settings that checkpoints of earlier versions lack.
-const ADDED_LATER: [&str; 14] = [
+const ADDED_LATER: [&str; 16] = [
     "math",
     "norms",
     "optimizer",
@@ -182,6 +206,8 @@ const ADDED_LATER: [&str; 14] = [
     "lora_layers",
     "train_embeddings",
     "freeze",
+    "epochs",
+    "loss_on",
 ];
 
 /// The setting `name` in a checkpoint's settings.
@@ -256,6 +282,29 @@ impl Settings {
         let mut settings = of_model.with(given);
         settings.math = given.math.unwrap_or_else(|| settings.storage.auto_math());
         settings
+    }
+
+    /// Settings with the steps of the epochs that are wanted. A new run on examples without a number of steps takes 3 epochs; a
+    /// pretrained model is then moved slowly, and warm-up takes at most a tenth of the steps.
+    #[must_use]
+    pub(super) fn for_epochs(mut self, fit: &EpochFit, given: &Overrides) -> Settings {
+        let default = fit.examples && fit.is_new && given.steps.is_none() && self.epochs == 0.0;
+        if default {
+            self.epochs = EPOCHS;
+        }
+        let is_asked = default || given.epochs.is_some_and(|epochs| epochs > 0.0);
+        if !is_asked {
+            return self;
+        }
+        self.steps = (self.epochs * fit.windows as f64 / self.windows() as f64).ceil().max(1.0) as u64;
+        if fit.is_new {
+            let tenth = u32::try_from(self.steps / 10).unwrap_or(u32::MAX);
+            self.warmup = given.warmup.unwrap_or(self.warmup.min(tenth));
+            if fit.examples && fit.is_pretrained && given.lr.is_none() {
+                self.lr = self.lr.min(TUNING_LR);
+            }
+        }
+        self
     }
 
     /// Refuses settings that are out of range together.

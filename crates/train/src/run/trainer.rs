@@ -9,7 +9,7 @@ use super::fault::{Evidence, Fault};
 use super::{Metrics, RunError, Settings};
 use crate::checkpoint::{RunFolder, TrainState};
 use crate::config::ModelConfig;
-use crate::data::Sampler;
+use crate::data::{ExampleCounts, Sampler};
 use crate::fs::RunLock;
 use crate::generate::Generator;
 use crate::optim::OptimizerState;
@@ -46,6 +46,8 @@ pub struct Run {
     updates: u64,
     /// The first and the last finite loss of a step.
     losses: Option<(f64, f64)>,
+    /// Tokens of the last step, without padding.
+    last_tokens: u64,
 }
 
 /// A loss at the end of a run that is above that of its first step.
@@ -72,6 +74,8 @@ struct Measured {
     converting: Duration,
     waiting: Duration,
     lanes: Duration,
+    /// Tokens that it trains on, without padding.
+    tokens: u64,
 }
 
 impl Measured {
@@ -152,7 +156,7 @@ impl Run {
     pub(super) fn assemble(parts: Parts) -> Run {
         let sampler = match &parts.corpus {
             Corpus::Tokens { split, .. } => Some(Sampler::new(parts.settings.seed, split)),
-            Corpus::Synthetic => None,
+            Corpus::Examples { .. } | Corpus::Synthetic => None,
         };
         let step = parts.state.step;
         Run {
@@ -168,6 +172,7 @@ impl Run {
             restarted: Duration::ZERO,
             updates: 0,
             losses: None,
+            last_tokens: 0,
         }
     }
 
@@ -244,9 +249,22 @@ impl Run {
         self.step_count() >= self.settings().steps
     }
 
-    /// Tokens that a step trains on.
+    /// Tokens of a step's windows, with padding.
     pub fn tokens_per_step(&self) -> u64 {
         (self.settings().windows() * self.config().seq) as u64
+    }
+
+    /// Tokens that the last step of this process trained on, without padding.
+    pub fn last_tokens(&self) -> u64 {
+        self.last_tokens
+    }
+
+    /// What became of the examples, if the data are examples.
+    pub fn examples(&self) -> Option<ExampleCounts> {
+        match &self.parts.corpus {
+            Corpus::Examples { windows, .. } => Some(windows.counts()),
+            _ => None,
+        }
     }
 
     /// The number of a step's windows that run at the same time; 1 if they run one after the other.
@@ -302,6 +320,7 @@ impl Run {
             Corpus::Tokens { split, .. } => {
                 Some((split.train.end - split.train.start, split.val.end - split.val.start))
             }
+            Corpus::Examples { windows, .. } => Some(windows.tokens()),
             Corpus::Synthetic => None,
         }
     }

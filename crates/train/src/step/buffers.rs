@@ -22,6 +22,13 @@ pub(super) type Activation = Handle<Vec<f32>>;
 pub enum Window {
     /// S + 1 tokens: inputs are all but the last, targets all but the first.
     Tokens(Vec<u32>),
+    /// As [`Window::Tokens`], with a weight for each target.
+    Weighted {
+        /// S + 1 tokens.
+        tokens: Vec<u32>,
+        /// The weight of each target in the window's loss, `[S]`; 0 for one that does not count.
+        weights: Vec<f32>,
+    },
     /// For regression: the input of the layers and the target of their output, `[D, S]` each.
     Sample {
         /// The input.

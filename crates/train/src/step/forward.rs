@@ -104,8 +104,21 @@ impl Network {
     /// # Errors
     /// As [`Network::logits`].
     pub fn evaluate(&self, tokens: &[u32]) -> Result<f64, StepError> {
+        self.loss_of(Window::Tokens(tokens.to_vec()), tokens)
+    }
+
+    /// The sum of the losses of a window's targets by their `weights`, in nats.
+    ///
+    /// # Errors
+    /// As [`Network::logits`].
+    pub(crate) fn evaluate_weighted(&self, tokens: &[u32], weights: Vec<f32>) -> Result<f64, StepError> {
+        self.loss_of(Window::Weighted { tokens: tokens.to_vec(), weights }, tokens)
+    }
+
+    fn loss_of(&self, window: Window, tokens: &[u32]) -> Result<f64, StepError> {
+        self.check_window(&window)?;
         let loss = self.pool().install(|| {
-            self.pass_tokens(tokens, Ending::Loss)?;
+            self.pass(window, Ending::Loss)?;
             Ok::<f64, StepError>(*self.buffers.loss.read()?)
         })?;
         match loss.is_finite() {

@@ -173,6 +173,10 @@ impl Network {
         let stream = self.cfg.dim * self.cfg.seq;
         let (want, got) = match window {
             Window::Tokens(tokens) => (self.cfg.seq + 1, tokens.len()),
+            Window::Weighted { tokens, weights } if weights.len() == self.cfg.seq => {
+                (self.cfg.seq + 1, tokens.len())
+            }
+            Window::Weighted { weights, .. } => (self.cfg.seq, weights.len()),
             Window::Sample { x, target: y } | Window::Linear { x, dy: y } if x.len() == stream => {
                 (stream, y.len())
             }

@@ -161,6 +161,19 @@ impl Library {
         encoding.map(|e| e.get_ids().to_vec()).map_err(|problem| TrainError::Tokenizer { problem })
     }
 
+    /// The tokens of `text` without prefix and suffix, and the byte at which each begins, in order.
+    pub(super) fn encode_with_places(&self, text: &str) -> Result<(Vec<u32>, Vec<usize>), TrainError> {
+        let encoding = contained(|| self.tokenizer.encode(text, false).map_err(|error| error.to_string()))
+            .map_err(|problem| TrainError::Tokenizer { problem })?;
+        let mut latest = 0;
+        let begins = encoding.get_offsets().iter().map(|&(begin, _)| {
+            // Bytes of one character have the same place, and what a normalizer inserts has none.
+            latest = begin.max(latest);
+            latest
+        });
+        Ok((encoding.get_ids().to_vec(), begins.collect()))
+    }
+
     /// The token that starts a text.
     pub(super) fn start(&self) -> Option<u32> {
         self.start

@@ -13,6 +13,7 @@ mod words;
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use contain::catches_panics;
@@ -236,6 +237,41 @@ impl Tokenizer {
     /// As [`Tokenizer::encode`].
     pub fn encode_rendered(&self, text: &str) -> Result<Vec<u32>, TrainError> {
         self.encode_chunk(text, Ends { first: false, last: false })
+    }
+
+    /// The tokens of a text without those that the tokenizer adds, and which of them begin within each of `parts`, ranges of bytes
+    /// in order.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub(crate) fn encode_parts(
+        &self,
+        text: &str,
+        parts: &[Range<usize>],
+    ) -> Result<(Vec<u32>, Vec<Range<u32>>), TrainError> {
+        let Kind::Library(library) = &self.kind else { return self.encode_apart(text, parts) };
+        let (tokens, begins) = library.encode_with_places(text)?;
+        let first = |at: usize| begins.partition_point(|&begin| begin < at) as u32;
+        let ranges = parts.iter().map(|part| first(part.start)..first(part.end)).collect();
+        Ok((tokens, ranges))
+    }
+
+    /// As [`Tokenizer::encode_parts`], with each part encoded apart from the text around it.
+    fn encode_apart(
+        &self,
+        text: &str,
+        parts: &[Range<usize>],
+    ) -> Result<(Vec<u32>, Vec<Range<u32>>), TrainError> {
+        let (mut tokens, mut ranges, mut done) = (Vec::new(), Vec::with_capacity(parts.len()), 0);
+        for part in parts {
+            tokens.extend(self.encode_rendered(&text[done..part.start])?);
+            let start = tokens.len() as u32;
+            tokens.extend(self.encode_rendered(&text[part.clone()])?);
+            ranges.push(start..tokens.len() as u32);
+            done = part.end;
+        }
+        tokens.extend(self.encode_rendered(&text[done..])?);
+        Ok((tokens, ranges))
     }
 
     /// The tokens of a chunk of a text; tokens are added before or after it only at the text's start or end.

@@ -2,6 +2,7 @@
 
 use super::settings::SettingFlags;
 use crate::commands::engine::{ModelArgs, positive};
+use crate::commands::examples::ExampleArgs;
 use crate::output::model_help;
 use std::path::PathBuf;
 
@@ -22,6 +23,7 @@ Examples:
   backpropane train --data novels/ --out runs/novels      your own text: a file or a folder
   backpropane train --resume --out runs/novels            go on after Ctrl-C, same schedule
   backpropane train --model runs/novels --data poems.txt  start from trained weights
+  backpropane train --model SmolLM2-135M --data chats.jsonl --epochs 2     tune on chats or on prompts with completions
   backpropane train --model layer768 --steps 100          one layer alone, on synthetic data
   backpropane train --steps 20 --trace steps.json --trace-steps 3
   backpropane train --model stories15m --data stories.bin --tokenizer tokenizer.bin")]
@@ -31,10 +33,18 @@ pub struct TrainArgs {
         + " [default: shakespeare]")]
     pub model: Option<String>,
 
-    /// A text, a folder of .txt files, or tokens: a .bin file of 2-byte ones (4-byte ones for a vocabulary above 65536)
-    /// or of llm.c, or a .npy file [default: the plays that are built in]
+    /// A text, a folder of .txt files, lines of JSON (chats, prompts with completions, or texts) or a folder with
+    /// train.jsonl, or tokens: a .bin file of 2-byte ones (4-byte ones for a vocabulary above 65536) or of llm.c, or a
+    /// .npy file [default: the plays that are built in]
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
+
+    /// Lines of JSON to validate on [default: valid.jsonl beside train.jsonl, else a twentieth of the data]
+    #[arg(long, value_name = "FILE")]
+    pub valid: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub examples: ExampleArgs,
 
     /// A tokenizer.json, or llama2.c's tokenizer.bin [default: the model's; a new model's is trained from the text]
     #[arg(long, value_name = "PATH")]

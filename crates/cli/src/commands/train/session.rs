@@ -187,7 +187,7 @@ impl<'a> Session<'a> {
                 break;
             }
             let record = run.step().map_err(|e| diverged(e, run))?;
-            self.work.add(&record, run.tokens_per_step());
+            self.work.add(&record, run.last_tokens());
             self.traces.add(run.trace());
             self.progress.step(&record);
         }
@@ -272,7 +272,7 @@ fn options(ui: &Ui, args: &TrainArgs, before: Option<&ResumeState>) -> Result<Op
     let (mut model, mut data) = (args.model.clone(), args.data.clone());
     if before.is_some() {
         model = None;
-        data = data.filter(|path| !matches!(Source::open(path), Ok(Source::Text(_))));
+        data = data.filter(|path| !matches!(Source::open(path), Ok(Source::Text(_) | Source::Examples(_))));
     }
     if let Some(model) = model.as_deref().filter(|_| !args.resume) {
         crate::unread::note(ui, Path::new(model));
@@ -280,6 +280,7 @@ fn options(ui: &Ui, args: &TrainArgs, before: Option<&ResumeState>) -> Result<Op
     Ok(Options {
         model,
         data,
+        examples: args.examples.options(args.valid.as_deref()),
         tokenizer: args.tokenizer.clone(),
         out,
         resume: args.resume || before.is_some(),

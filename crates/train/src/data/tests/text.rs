@@ -35,12 +35,8 @@ fn each_bad_source_has_its_own_sentence() {
     );
     for (name, want) in [
         (
-            "a.jsonl",
-            "`a.jsonl` holds JSON records, not plain text: `.jsonl` is not supported yet Put the text itself",
-        ),
-        (
             "a.JSON",
-            "`a.JSON` holds JSON records, not plain text: `.json` is not supported yet Put the text itself",
+            "`a.JSON` holds JSON that is not one record a line, not plain text: `.json` is not supported yet Write one",
         ),
         (
             "a.parquet",
@@ -48,7 +44,7 @@ fn each_bad_source_has_its_own_sentence() {
         ),
         ("a.txt.gz", "`a.txt.gz` holds packed files, not plain text: `.gz` is not supported yet Unpack it"),
     ] {
-        fs::write(at(name), "{\"text\": \"to be\"}").unwrap();
+        fs::write(at(name), "[{\"text\": \"to be\"}]").unwrap();
         let said = refusal(name);
         assert!(said.starts_with(want), "{said}");
     }

@@ -157,6 +157,7 @@ mod tests {
         Options {
             model: Some(model.display().to_string()),
             data: None,
+            examples: Default::default(),
             tokenizer: None,
             out: out.to_owned(),
             resume: false,

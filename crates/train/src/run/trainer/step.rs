@@ -1,7 +1,8 @@
 //! One optimizer step: forward and backward pass, update, record.
 
 use super::{Measured, Parts, Run};
-use crate::data::regression_sample;
+use crate::data::{ExampleWindow, ExampleWindows, TokenFile, regression_sample};
+use crate::error::TrainError;
 use crate::optim::{Update, clip_factor};
 use crate::run::corpus::Corpus;
 use crate::run::{RunError, StepRecord};
@@ -13,9 +14,33 @@ use std::time::{Duration, Instant};
 /// A run fails after this many steps in a row without a finite gradient.
 const MAX_SKIPPED: u32 = 10;
 
+/// The windows of `step`, and the number of their tokens. The loss is the mean over all targets of the step that count, so a
+/// window with many of them weighs more: what each weighs is the number of windows over the number of targets, because losses
+/// and gradients are divided by the number of windows.
+fn of_examples(
+    file: &TokenFile,
+    windows: &ExampleWindows,
+    step: u64,
+    count: usize,
+) -> Result<(Vec<Window>, u64), TrainError> {
+    let first = step * count as u64;
+    let windows = (first..).take(count).map(|index| windows.train(file, index));
+    let windows = windows.collect::<Result<Vec<_>, _>>()?;
+    let targets: usize = windows.iter().map(ExampleWindow::targets).sum();
+    let weight = (count as f64 / targets.max(1) as f64) as f32;
+    let tokens = windows.iter().map(|window| window.used as u64).sum();
+    let weighted =
+        |window: ExampleWindow| Window::Weighted { weights: window.weights(weight), tokens: window.tokens };
+    Ok((windows.into_iter().map(weighted).collect(), tokens))
+}
+
 impl Run {
-    fn windows(&self) -> Result<Vec<Window>, RunError> {
+    /// The windows of the next step, and the number of their tokens.
+    fn windows(&self) -> Result<(Vec<Window>, u64), RunError> {
         let (step, cfg) = (self.parts.state.step, self.config());
+        if let Corpus::Examples { file, windows, .. } = &self.parts.corpus {
+            return Ok(of_examples(file, windows, step, self.settings().windows())?);
+        }
         let window = |i: usize| -> Result<Window, RunError> {
             match (&self.parts.corpus, &self.sampler) {
                 (Corpus::Tokens { file, .. }, Some(sampler)) => {
@@ -29,7 +54,8 @@ impl Run {
                 }
             }
         };
-        (0..self.settings().windows()).map(window).collect()
+        let windows = (0..self.settings().windows()).map(window).collect::<Result<_, _>>()?;
+        Ok((windows, self.tokens_per_step()))
     }
 
     /// Runs the forward and backward pass of the next step, unless already done.
@@ -38,7 +64,7 @@ impl Run {
             return Ok(measured);
         }
         let started = Instant::now();
-        let windows = self.windows()?;
+        let (windows, tokens) = self.windows()?;
         let network = Arc::clone(&self.parts.network);
         network.take_engine_time();
         network.take_convert_time();
@@ -63,6 +89,7 @@ impl Run {
             converting: network.take_convert_time() / workers,
             waiting,
             lanes,
+            tokens,
         };
         self.measured = Some(measured);
         Ok(measured)
@@ -101,7 +128,8 @@ impl Run {
             self.losses = Some((self.losses.map_or(loss, |(first, _)| first), loss));
         }
         self.parts.state.step += 1;
-        let tokens = self.tokens_per_step();
+        let tokens = measured.tokens;
+        self.last_tokens = tokens;
         self.parts.state.tokens_seen += tokens;
 
         let (updated, compiling) = (updating.elapsed(), network.take_compile_time());
@@ -137,8 +165,8 @@ impl Run {
 
     /// The first value of a forward pass on the next step's data that is out of range, if any.
     pub(super) fn out_of_range(&self) -> Result<Option<OutOfRange>, RunError> {
-        for window in self.windows()? {
-            if let Window::Tokens(tokens) = window
+        for window in self.windows()?.0 {
+            if let Window::Tokens(tokens) | Window::Weighted { tokens, .. } = window
                 && let StepError::NotFinite { found: Some(found), .. } =
                     self.parts.network.blame("the loss", &tokens)
             {

@@ -23,6 +23,7 @@ impl Run {
     pub fn validation(&self, windows: usize) -> Option<Validation> {
         let count = match &self.parts.corpus {
             Corpus::Tokens { split, .. } => split.val_windows(windows).len(),
+            Corpus::Examples { windows: examples, .. } => examples.valid_windows(windows),
             Corpus::Synthetic => 1,
         };
         self.validated().filter(|v| v.windows == count).cloned()
@@ -38,16 +39,16 @@ impl Run {
         self.measured = None;
         let network = Arc::clone(&self.parts.network);
         let step = self.step_count();
-        let validation = match &self.parts.corpus {
+        let lengths = self.parts.lengths.as_deref();
+        let measured = match &self.parts.corpus {
             Corpus::Tokens { file, split } => {
                 let starts = split.val_windows(windows);
-                let lengths = self.parts.lengths.as_deref();
-                match crate::evaluate::measure(&network, file, &starts, lengths, step, &mut |_| {}) {
-                    Err(RunError::Step(StepError::NotFinite { found, .. })) => {
-                        return Err(self.invalid(f64::NAN, found)?);
-                    }
-                    measured => measured?,
-                }
+                crate::evaluate::measure(&network, file, &starts, lengths, step, &mut |_| {})
+            }
+            Corpus::Examples { file, windows: examples, .. } => {
+                let taken = examples.valid_windows(windows);
+                let read = |at| examples.valid(file, at, taken);
+                crate::evaluate::measure_examples(&network, taken, read, lengths, step, &mut |_| {})
             }
             Corpus::Synthetic => {
                 let (x, target) = regression_sample(&network.cfg, self.settings().seed, 0);
@@ -55,8 +56,14 @@ impl Run {
                 if !loss.is_finite() {
                     return Err(self.invalid(loss, None)?);
                 }
-                Validation { step, loss, perplexity: loss.exp(), bits_per_byte: None, windows: 1 }
+                Ok(Validation { step, loss, perplexity: loss.exp(), bits_per_byte: None, windows: 1 })
             }
+        };
+        let validation = match measured {
+            Err(RunError::Step(StepError::NotFinite { found, .. })) => {
+                return Err(self.invalid(f64::NAN, found)?);
+            }
+            measured => measured?,
         };
         let state = &mut self.parts.state;
         state.last_val = Some(validation.loss);

@@ -40,8 +40,16 @@ pub(super) fn window(windows: &[Window], micro: usize) -> Result<&Window, StepEr
 /// `Internal`, if it has none.
 pub(super) fn tokens(window: &Window) -> Result<&[u32], StepError> {
     match window {
-        Window::Tokens(tokens) => Ok(tokens),
+        Window::Tokens(tokens) | Window::Weighted { tokens, .. } => Ok(tokens),
         _ => Err(StepError::internal("a language model got a window of activations")),
+    }
+}
+
+/// The weights of a window's targets; `None` if all count alike.
+pub(super) fn weights(window: &Window) -> Option<&[f32]> {
+    match window {
+        Window::Weighted { weights, .. } => Some(weights),
+        _ => None,
     }
 }
 
@@ -163,7 +171,7 @@ impl<'n> Builder<'n> {
             .writes(self.memory.activations.x[0].clone())
             .run(move |(windows, theta), mut x| {
                 match (window(&windows, micro)?, &table) {
-                    (Window::Tokens(tokens), Some(table)) => {
+                    (Window::Tokens(tokens) | Window::Weighted { tokens, .. }, Some(table)) => {
                         embed::gather(&theta[table.clone()], s.dim, &tokens[..s.seq], &mut x)?;
                         if s.rows.scale != 1.0 {
                             residual::scale(&mut x, s.rows.scale);

@@ -6,7 +6,7 @@ use super::super::context::TaskContext;
 use super::super::params::{GradientSum, Param};
 use super::super::passes::Ending;
 use super::super::range::Watched;
-use super::builder::{Builder, tokens, window};
+use super::builder::{Builder, tokens, weights, window};
 use crate::host::gemm::{Matrix, MatrixMut, matmul};
 use crate::host::head::Head;
 use crate::host::norm::NormGradient;
@@ -23,6 +23,13 @@ type ActivationLoss = fn(&[f32], &[f32], f32, &mut [f32]) -> f64;
 struct HeadRanges {
     norm: Range<usize>,
     classifier: Range<usize>,
+}
+
+/// The targets of a window.
+#[derive(Clone, Copy)]
+struct Targets<'a> {
+    tokens: &'a [u32],
+    weights: Option<&'a [f32]>,
 }
 
 impl Builder<'_> {
@@ -77,9 +84,10 @@ impl Builder<'_> {
                 .reads((w.logits.clone(), m.windows.clone()))
                 .writes((m.loss.clone(), w.scratch.clone()))
                 .run(move |(logits, windows), (mut loss, mut scratch)| {
-                    let targets = &tokens(window(&windows, 0)?)?[1..];
+                    let window = window(&windows, 0)?;
+                    let (targets, weights) = (&tokens(window)?[1..], weights(window));
                     let [scratch, ..] = &mut *scratch;
-                    *loss = loss::cross_entropy(&logits, targets, scratch)?;
+                    *loss = loss::cross_entropy(&logits, targets, weights, scratch)?;
                     Ok(())
                 });
         }
@@ -139,11 +147,12 @@ impl Builder<'_> {
             .run(move |(x, windows, theta), (mut loss, mut scratch, mut logits, mut head, mut stats)| {
                 let [scratch, ..] = &mut *scratch;
                 s.final_norm(&x, &theta[ranges.norm.clone()], &mut head, scratch);
-                let targets = &tokens(window(&windows, micro)?)?[1..];
+                let window = window(&windows, micro)?;
+                let of = Targets { tokens: &tokens(window)?[1..], weights: weights(window) };
                 logits.resize(s.vocab * s.seq, 0.0);
                 let mut found = Ok(0.0);
                 s.host.with_channel_first(&head, s.seq, &mut |x| {
-                    let head = s.head(&theta[ranges.classifier.clone()], x, targets);
+                    let head = s.head(&theta[ranges.classifier.clone()], x, of);
                     found = head.forward(&mut logits, &mut stats, scratch);
                 });
                 *loss += found?;
@@ -170,13 +179,14 @@ impl Builder<'_> {
                 let (mut scratch, mut stats) = scratches;
                 let (mut d_norm, mut d_classifier) = gradients;
                 let [scratch, ..] = &mut *scratch;
-                let targets = &tokens(window(&windows, micro)?)?[1..];
+                let window = window(&windows, micro)?;
+                let of = Targets { tokens: &tokens(window)?[1..], weights: weights(window) };
                 s.host.with_channel_first(&head, s.seq, &mut |x| {
                     let to = d_classifier.as_mut().map(|d| {
                         let GradientSum { values, squares } = &mut **d;
                         Gradient { values, squares, store }
                     });
-                    let head = s.head(&theta[ranges.classifier.clone()], x, targets);
+                    let head = s.head(&theta[ranges.classifier.clone()], x, of);
                     head.backward(&logits, &mut stats, to, &mut d_head, scratch);
                 });
                 s.host.to_host_layout(&mut d_head, s.seq);
@@ -209,7 +219,7 @@ impl Builder<'_> {
                 let (of, with): (ActivationLoss, _) = match window(&windows, micro)? {
                     Window::Sample { target, .. } => (regression::mse, target),
                     Window::Linear { dy, .. } => (regression::linear, dy),
-                    Window::Tokens(_) => {
+                    Window::Tokens(_) | Window::Weighted { .. } => {
                         return Err(StepError::internal("a regression model got tokens"));
                     }
                 };
@@ -241,7 +251,8 @@ impl TaskContext {
     }
 
     /// The classifier with its loss.
-    fn head<'a>(&self, weight: &'a [f32], x: &'a [f32], targets: &'a [u32]) -> Head<'a> {
-        Head { math: self.math, weight, x, targets, cap: self.cap, loss: self.loss() }
+    fn head<'a>(&self, weight: &'a [f32], x: &'a [f32], of: Targets<'a>) -> Head<'a> {
+        let Targets { tokens: targets, weights } = of;
+        Head { math: self.math, weight, x, targets, weights, cap: self.cap, loss: self.loss() }
     }
 }
