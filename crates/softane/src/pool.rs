@@ -6,8 +6,9 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// How often a busy thread looks for work before it yields the processor: some microseconds.
-const SPINS: u32 = 200;
+/// How often a busy thread looks for work before it yields the processor: some hundred microseconds. Beside other busy processes a yield
+/// may take milliseconds, and the waits within a product are shorter than this.
+const SPINS: u32 = 4000;
 
 /// Sets the flag on drop, including on unwind.
 struct SetOnDrop<'a>(&'a AtomicBool, bool);

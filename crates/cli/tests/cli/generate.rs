@@ -115,7 +115,7 @@ fn options_of_sampling_are_checked() {
 
 /// The exit code, the output and the messages of a chat with this input; there is a plain template for it.
 fn chat(place: &Place, args: &str, input: &str) -> (Option<i32>, String, String) {
-    place.write("template.jinja", "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}");
+    place.write("template.jinja", "{% for m in messages %}{{ m.content }}\n{% endfor %}");
     let output = place.command(args).write_stdin(input).output().expect("run");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
@@ -126,7 +126,7 @@ const CHAT: &str = "chat --model run --chat-template template.jinja --tokens 3 -
 #[test]
 fn a_chat_without_a_terminal_answers_each_line() {
     let place = trained();
-    let (code, out, err) = chat(&place, CHAT, "to be\n\nor not\n/save chat.jsonl\n/reset\nto be\n");
+    let (code, out, err) = chat(&place, CHAT, "to be\n\nor\n/save chat.jsonl\n/reset\nto be\n");
     assert_eq!((code, err.as_str()), (Some(0), "saved to `chat.jsonl`\n"), "{out}");
     let saved: Value = serde_json::from_slice(&place.read("chat.jsonl")).expect("JSON");
     let roles: Vec<&str> =

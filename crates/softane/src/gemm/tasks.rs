@@ -25,7 +25,7 @@ pub(super) fn task_rows((m, n, k): (usize, usize, usize), kernel: GemmKernel) ->
 }
 
 /// Elements of a matrix that a task reads at least, if it is multiplied by a few vectors: some microseconds.
-const READ: usize = 3 << 14;
+const READ: usize = 3 << 15;
 
 /// Rows of a task that multiplies a matrix by a few vectors: reading the matrix takes its time. With few rows there is one task.
 pub(super) fn vector_rows((m, n, k): (usize, usize, usize)) -> usize {

@@ -37,9 +37,21 @@ pub(super) fn serial<T: Target>(c: &mut [T], stride: usize, p: &Product<'_>) {
             (2.., 1) => combine_rows(&matrix, vectors, sums),
             _ => dot_columns(&matrix.t(), vectors, sums),
         }
+        let mut line = [0.0; CHUNK];
+        if n == 1 && stride == 1 {
+            // The result is one line itself.
+            for (first, c) in (0..m).step_by(CHUNK).zip(c[..m].chunks_mut(CHUNK)) {
+                let line = &mut line[..c.len()];
+                for (i, x) in line.iter_mut().enumerate() {
+                    let old = if p.store == Store::Add { c[i].get() } else { 0.0 };
+                    *x = sums[first + i] * p.alpha + p.bias.get(first + i).copied().unwrap_or(0.0) + old;
+                }
+                T::narrow(line, c);
+            }
+            return;
+        }
         for (row, c) in c.chunks_mut(stride).enumerate().take(m) {
             let bias = p.bias.get(row).copied().unwrap_or(0.0);
-            let mut line = [0.0; CHUNK];
             for (first, c) in (0..n).step_by(CHUNK).zip(c[..n].chunks_mut(CHUNK)) {
                 let line = &mut line[..c.len()];
                 for (j, x) in line.iter_mut().enumerate() {

@@ -1,6 +1,7 @@
 //! Dot products of the rows of a matrix with a few vectors, widened as they are loaded: the matrix is read once.
 #![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
+use super::super::prefetch;
 use super::lanes::Lanes;
 use std::arch::x86_64::*;
 
@@ -50,7 +51,7 @@ fn group<T: Lanes, const R: usize, const V: usize>(
             let xs = vectors.map(|x| &x[first..first + len]);
             if count == R {
                 // SAFETY: `dot_rows` has checked for AVX-512.
-                let dots = unsafe { block::<T, R, V>(std::array::from_fn(line), xs) };
+                let dots = unsafe { block::<T, R, V>(std::array::from_fn(line), xs, R * stride) };
                 for (v, dots) in dots.iter().enumerate() {
                     dots.iter().enumerate().for_each(|(r, dot)| sums[v * rows + row + r] += dot);
                 }
@@ -58,21 +59,29 @@ fn group<T: Lanes, const R: usize, const V: usize>(
             }
             for i in 0..count {
                 // SAFETY: as above.
-                let dots = unsafe { block::<T, 1, V>([line(i)], xs) };
+                let dots = unsafe { block::<T, 1, V>([line(i)], xs, stride) };
                 dots.iter().enumerate().for_each(|(v, dots)| sums[v * rows + row + i] += dots[0]);
             }
         }
     }
 }
 
-/// The dot products of R rows and V vectors, all of one length.
+/// The dot products of R rows and V vectors, all of one length; prefetches what is `ahead` elements after each row.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn block<T: Lanes, const R: usize, const V: usize>(rows: [&[T]; R], xs: [&[f32]; V]) -> [[f32; R]; V] {
+fn block<T: Lanes, const R: usize, const V: usize>(
+    rows: [&[T]; R],
+    xs: [&[f32]; V],
+    ahead: usize,
+) -> [[f32; R]; V] {
     let n = rows[0].len();
     assert!(rows.iter().all(|row| row.len() == n) && xs.iter().all(|x| x.len() == n), "rows of {n}");
     let mut sums = [[[_mm512_setzero_ps(); 2]; R]; V];
     let whole = n - n % 32;
     for at in (0..whole).step_by(32) {
+        // A line of fp16 is 32 elements.
+        for row in rows {
+            prefetch(row, at + ahead);
+        }
         for half in 0..2 {
             let at = at + 16 * half;
             // SAFETY: all slices have 16 elements from `at` on.
