@@ -17,6 +17,7 @@ mod mil;
 mod model;
 mod probe;
 mod sampling;
+mod serve;
 mod train;
 
 use crate::error::CommandError;
@@ -60,6 +61,7 @@ enum Command {
     Train(Box<train::TrainArgs>),
     Generate(generate::GenerateArgs),
     Chat(chat::ChatArgs),
+    Serve(Box<serve::ServeArgs>),
     Eval(eval::EvalArgs),
     Export(export::ExportArgs),
     Info(info::InfoArgs),
@@ -86,6 +88,7 @@ impl Cli {
             Command::Train(args) => train::run(ui, args),
             Command::Generate(args) => generate::run(ui, args),
             Command::Chat(args) => chat::run(ui, args),
+            Command::Serve(args) => serve::run(ui, args),
             Command::Eval(args) => eval::run(ui, args),
             Command::Fetch(args) => fetch::run(ui, args),
             Command::Info(args) => info::run(ui, args),

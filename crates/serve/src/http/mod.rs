@@ -6,9 +6,11 @@ mod texts;
 
 use crate::error::ApiError;
 use crate::request::Endpoint;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -23,6 +25,9 @@ use texts::Found;
 
 /// How long a body may take.
 const BODY: Duration = Duration::from_secs(30);
+
+/// Bytes above the limit that are read and dropped.
+const SURPLUS: usize = 64 << 20;
 
 /// Answers a request.
 pub(crate) async fn answer(
@@ -116,7 +121,7 @@ fn check_key(state: &State, headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// Reads a body of JSON, up to the limit.
-async fn read(state: &State, request: Request<Incoming>) -> Result<Bytes, ApiError> {
+async fn read(state: &State, request: Request<Incoming>) -> Result<Vec<u8>, ApiError> {
     let limit = state.limits.body;
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     // A page of another site can send other types without asking first.
@@ -125,19 +130,32 @@ async fn read(state: &State, request: Request<Incoming>) -> Result<Bytes, ApiErr
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(ApiError::media_type(media));
     }
-    if header(CONTENT_LENGTH)
-        .and_then(|length| length.parse().ok())
-        .is_some_and(|length: usize| length > limit)
-    {
+    let length = header(CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok()).unwrap_or(0);
+    let asks_first = request.headers().contains_key(EXPECT);
+    if length > limit && (asks_first || length - limit > SURPLUS) {
         return Err(ApiError::body(limit));
     }
-    let read = Limited::new(request.into_body(), limit).collect();
-    match tokio::time::timeout(BODY, read).await {
+    match tokio::time::timeout(BODY, collect(request.into_body(), limit)).await {
         Err(_) => Err(ApiError::slow_body(BODY.as_secs())),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::body(limit)),
-        Ok(Err(error)) => Err(ApiError::request(format!("The body cannot be read: {error}."))),
+        Ok(read) => read,
     }
+}
+
+/// All of a body. Of one that is too large, the rest is read too, up to a limit: a client that still sends does not see the answer.
+async fn collect(mut body: Incoming, limit: usize) -> Result<Vec<u8>, ApiError> {
+    let (mut kept, mut surplus) = (Vec::new(), 0);
+    while surplus <= SURPLUS
+        && let Some(frame) = body.frame().await
+    {
+        let frame = frame.map_err(|e| ApiError::request(format!("The body cannot be read: {e}.")))?;
+        let Some(data) = frame.data_ref() else { continue };
+        if surplus == 0 && kept.len() + data.len() <= limit {
+            kept.extend_from_slice(data);
+        } else {
+            surplus += data.len();
+        }
+    }
+    if surplus > 0 { Err(ApiError::body(limit)) } else { Ok(kept) }
 }
 
 /// An error as an answer.

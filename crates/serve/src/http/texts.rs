@@ -6,7 +6,6 @@ use crate::batch::{Event, Full, Job};
 use crate::error::ApiError;
 use crate::model::{Language, Refusal, TextOptions};
 use crate::request::{Endpoint, Input, Prompt, Request};
-use hyper::body::Bytes;
 use serde_json::Value;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -32,7 +31,7 @@ pub(crate) struct Running {
 pub(super) async fn answer(
     state: &Arc<State>,
     endpoint: Endpoint,
-    body: Bytes,
+    body: Vec<u8>,
     record: &mut Record,
 ) -> Result<Found, ApiError> {
     let began = Instant::now();

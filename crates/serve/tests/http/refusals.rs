@@ -27,7 +27,11 @@ fn errors_have_openais_form() {
     assert_eq!(answer.error(), of(405, null.clone(), "method_not_allowed"));
     assert_eq!(answer.header("allow"), Some("POST"));
     assert_eq!(send("POST", "/v1/models", b"{}").header("allow"), Some("GET"));
-    assert_eq!(send("POST", CHAT, &[b' '; 10_001]).error(), of(413, null.clone(), "request_too_large"));
+    for size in [10_001, 10_000_000] {
+        assert_eq!(send("POST", CHAT, &vec![b' '; size]).error(), of(413, null.clone(), "request_too_large"));
+    }
+    let patient = begin(to, "POST", CHAT, &[JSON, ("Expect", "100-continue")], &[b' '; 10_001]);
+    assert_eq!(finish(patient).expect("an answer").status, 413);
     let plain = finish(begin(to, "POST", CHAT, &[("Content-Type", "text/plain")], b"{}")).expect("an answer");
     assert_eq!(plain.error(), of(415, null, "unsupported_media_type"));
     let malformed = send("POST", CHAT, b"{\"model\": ").json();

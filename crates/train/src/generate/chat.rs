@@ -2,7 +2,9 @@
 
 use super::{Completion, Finish, GenerateOptions, Writer};
 use crate::chat::{self, CHATML, Template};
+use crate::formats::FolderMetadata;
 use crate::run::RunError;
+use crate::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -27,25 +29,36 @@ pub struct Answer {
 /// The positions that there have to be for an answer.
 const ROOM: usize = 16;
 
+/// The template in the file `path`, else the model's own, else ChatML if the tokenizer has its marks; `None` if there is none.
+///
+/// # Errors
+/// `ChatTemplate` for one with a mistake; if the file cannot be read.
+pub fn template_of(
+    metadata: &FolderMetadata,
+    tokenizer: &Tokenizer,
+    path: Option<&Path>,
+) -> Result<Option<Template>, RunError> {
+    let own = match path {
+        Some(path) => Some(Template::read(path, metadata, Some(tokenizer))?),
+        None => Template::of(metadata, Some(tokenizer))?,
+    };
+    let has_mark = |mark: &str| tokenizer.encode_rendered(mark).is_ok_and(|ids| ids.len() == 1);
+    match own {
+        None if has_mark("<|im_start|>") && has_mark("<|im_end|>") => {
+            Ok(Some(Template::parse(CHATML, metadata, Some(tokenizer))?))
+        }
+        own => Ok(own),
+    }
+}
+
 impl Chat {
     /// A chat with the template in the file `template`, else the model's own, else ChatML if the tokenizer has its marks.
     ///
     /// # Errors
     /// `NoTemplate`, if there is none; `ChatTemplate` for one with a mistake.
     pub fn new(writer: Writer, template: Option<&Path>) -> Result<Chat, RunError> {
-        let (metadata, tokenizer) = (writer.metadata(), writer.language().tokenizer);
-        let own = match template {
-            Some(path) => Some(Template::read(path, metadata, Some(tokenizer))?),
-            None => Template::of(metadata, Some(tokenizer))?,
-        };
-        let has_mark = |mark: &str| tokenizer.encode_rendered(mark).is_ok_and(|ids| ids.len() == 1);
-        let template = match own {
-            Some(own) => own,
-            None if has_mark("<|im_start|>") && has_mark("<|im_end|>") => {
-                Template::parse(CHATML, metadata, Some(tokenizer))?
-            }
-            None => return Err(RunError::NoTemplate),
-        };
+        let found = template_of(writer.metadata(), writer.language().tokenizer, template)?;
+        let template = found.ok_or(RunError::NoTemplate)?;
         Ok(Chat { writer, template, system: None, messages: Vec::new() })
     }
 

@@ -5,7 +5,7 @@ mod open;
 mod predict;
 mod stream;
 
-pub use chat::{Answer, Chat};
+pub use chat::{Answer, Chat, template_of};
 pub use open::{Context, OpenOptions, Writer, open};
 pub use predict::{Cached, Predict, Whole};
 pub use stream::TextStream;

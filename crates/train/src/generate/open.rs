@@ -182,6 +182,17 @@ impl Writer {
         }
     }
 
+    /// Its parts, for several texts at once: the session, the tokenizer, and the model's other files.
+    ///
+    /// # Errors
+    /// `NoSession`, if the engine refused the programs that keep keys and values.
+    pub fn into_parts(self) -> Result<(Session, Tokenizer, FolderMetadata), RunError> {
+        match self.model {
+            Model::Session(session) => Ok((*session, self.tokenizer, self.metadata)),
+            Model::Network(_) => Err(RunError::NoSession),
+        }
+    }
+
     /// Continues the prompt; streams the text to `sink` until that returns `false`.
     ///
     /// # Errors

@@ -67,6 +67,10 @@ pub enum RunError {
     Window { prompt: usize, tokens: usize, window: usize },
     #[error("the model has no chat template: it says nowhere how messages become its text")]
     NoTemplate,
+    #[error(
+        "the engine refuses the programs that keep keys and values, without which texts cannot be written together"
+    )]
+    NoSession,
     #[error("`{}`: tensor `tokens` is {shape:?}, not one row of at least 2 tokens", path.display())]
     TokensShape { path: PathBuf, shape: Vec<usize> },
     #[error("`{}`: line {line} of the metrics cannot be read: {problem}", path.display())]
@@ -155,6 +159,7 @@ impl RunError {
             RunError::Step(e) => return e.hint(),
             RunError::Device(e) => return e.hint().map(str::to_owned),
             RunError::Sample(e) => return e.hint().map(str::to_owned),
+            RunError::NoSession => "Run with `--device soft` to use the software engine.",
             RunError::NoTemplate => {
                 "Name a template with `--chat-template FILE`, or continue a text with `generate`."
             }
@@ -210,7 +215,8 @@ impl RunError {
             RunError::Step(StepError::Host(HostError::TokenOutOfRange { .. }) | StepError::Budget { .. }) => {
                 true
             }
-            RunError::Step(_)
+            RunError::NoSession
+            | RunError::Step(_)
             | RunError::Device(_)
             | RunError::NotFinite { .. }
             | RunError::Diverged { .. } => false,
