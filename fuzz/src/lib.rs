@@ -6,5 +6,6 @@
 pub mod blob;
 mod generate;
 pub mod model;
+pub mod package;
 pub mod run;
 pub mod text;

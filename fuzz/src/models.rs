@@ -11,7 +11,7 @@ use std::sync::Once;
 use tempfile::TempDir;
 use train::config::ModelConfig;
 use train::data::{Source, TokenFile};
-use train::formats::{info, open_model};
+use train::formats::{FolderMetadata, info, open_model};
 use train::tokenizer::{Tokenizer, catches_panics};
 
 const CONFIG: &str = r#"{"model_type": "llama", "hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1,
@@ -75,6 +75,17 @@ pub fn config(bytes: &[u8]) {
     with("c.json", bytes, |path| {
         if let Ok(config) = ModelConfig::read(path) {
             assert!(config.validate().is_ok());
+        }
+    });
+}
+
+/// The metadata of a folder: which tokens end a text.
+pub fn metadata(bytes: &[u8]) {
+    with("metadata/config.json", CONFIG.as_bytes(), |_| {});
+    with("metadata/generation_config.json", bytes, |path| {
+        match FolderMetadata::read(path.parent().expect("a folder")) {
+            Ok(metadata) => assert!(metadata.ends().len() <= bytes.len()),
+            Err(error) => assert!(!error.to_string().is_empty() && error.to_string().len() < 1000, "{error}"),
         }
     });
 }

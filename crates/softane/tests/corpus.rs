@@ -23,6 +23,11 @@ fn models() {
 }
 
 #[test]
+fn packages() {
+    each("package", targets::package::try_bytes);
+}
+
+#[test]
 fn runs() {
     each("run", targets::run::try_bytes);
 }

@@ -72,3 +72,8 @@ fn tokenizer() {
 fn tokens() {
     each("tokens", models::tokens);
 }
+
+#[test]
+fn metadata() {
+    each("metadata", models::metadata);
+}

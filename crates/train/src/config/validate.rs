@@ -6,8 +6,8 @@ use super::{ModelConfig, RopeKind, RopeScaling, Task};
 /// Largest size of one axis: beyond any model, and small enough that products of three stay inside 64 bits.
 const MAX_AXIS: usize = 1 << 20;
 
-/// Most layers: the table of the parameters of so many takes 100 MiB.
-const MAX_LAYERS: usize = 1 << 16;
+/// Most layers: the table of the parameters of so many takes 25 MiB, and is copied.
+const MAX_LAYERS: usize = 1 << 14;
 
 /// Token ids are 32 bits wide.
 const MAX_VOCAB: u64 = 1 << 32;

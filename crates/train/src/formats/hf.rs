@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::contents::{self, Contents};
-use super::metadata::FolderMetadata;
+use super::metadata::{FolderMetadata, shown};
 use super::source::{Candidate, Model, ModelSource};
 use super::weights::{INDEX, WEIGHTS, has_safetensors, load_set};
 use crate::config::ModelConfig;
@@ -97,12 +97,7 @@ fn refuse_quantised(path: &Path) -> Result<(), TrainError> {
         }
         _ => "Use the folder that it was made from, or a GGUF file of it.".to_owned(),
     };
-    let mut shown = value.to_string();
-    if let Some((cut, _)) = shown.char_indices().nth(80) {
-        shown.truncate(cut);
-        shown.push('…');
-    }
-    let problem = format!("`{key}` = {shown}: quantised weights are not read");
+    let problem = format!("`{key}` = {}: quantised weights are not read", shown(value));
     Err(TrainError::ConfigValue { file: Some(path.to_owned()), key: key.to_owned(), problem, remedy })
 }
 

@@ -56,6 +56,7 @@ impl FolderMetadata {
         if config.contains_key("hidden_size") {
             origin.config = config;
         }
+        let mut left = LARGEST_TOGETHER;
         for name in COMPANIONS {
             let path = dir.join(name);
             if !path.is_file() {
@@ -66,6 +67,14 @@ impl FolderMetadata {
             if name == GENERATION {
                 origin.add_ends(&path, &object(&path, &bytes)?)?;
             }
+            left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
+                let problem = format!(
+                    "it and the files before it ({}) have more than {} MiB",
+                    origin.companions.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
+                    LARGEST_TOGETHER >> 20
+                );
+                TrainError::FileFormat { path: path.clone(), kind: "model's", problem }
+            })?;
             origin.companions.push((name, bytes));
         }
         Ok(origin)
@@ -120,7 +129,7 @@ impl FolderMetadata {
         for one in several {
             let id = one.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| {
                 let key = "eos_token_id".to_owned();
-                let problem = format!("`{key}` = {value} is neither a token's id nor a list of ids");
+                let problem = format!("`{key}` = {} is neither a token's id nor a list of ids", shown(value));
                 let remedy = format!("Set `{key}` to the id of the token that ends a text.");
                 TrainError::ConfigValue { file: Some(path.to_owned()), key, problem, remedy }
             })?;
@@ -268,8 +277,21 @@ impl FolderMetadata {
 /// The largest companion file that is kept: the largest in use are vocabularies of 10 MB.
 const LARGEST: u64 = 16 << 20;
 
+/// The largest companion files that are kept, together.
+const LARGEST_TOGETHER: u64 = 48 << 20;
+
 /// The largest file that is parsed, which takes 16 times as much memory.
 const LARGEST_PARSED: u64 = 4 << 20;
+
+/// A value as a message shows it: at most 80 characters.
+pub(super) fn shown(value: &Value) -> String {
+    let mut shown = value.to_string();
+    if let Some((cut, _)) = shown.char_indices().nth(80) {
+        shown.truncate(cut);
+        shown.push('…');
+    }
+    shown
+}
 
 /// The JSON object in the file `path`.
 fn object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, TrainError> {

@@ -1,6 +1,6 @@
 //! Inputs of a program: values from files, zeros for states, random numbers on request.
 
-use super::arrays::{numpy_name, read_npy, read_safetensors};
+use super::arrays::{ArrayFile, numpy_name};
 use super::program::Source;
 use super::shapes::{ShapeArg, known_types, unknown_input};
 use crate::error::CommandError;
@@ -12,6 +12,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// Names of a file's arrays that a person is shown.
+const SHOWN: usize = 20;
 
 /// `NAME=FILE`, or a file that has names in it.
 #[derive(Clone, Debug)]
@@ -99,20 +102,29 @@ impl InputSources<'_> {
     fn read(&self, ui: &Ui, function: &Function) -> Result<BTreeMap<ValueId, Tensor>, CommandError> {
         let mut given = BTreeMap::new();
         for arg in self.files {
-            let values = match (has_names(&arg.file), &arg.name) {
-                (true, None) => read_safetensors(&arg.file)?,
-                (true, Some(name)) => vec![(name.clone(), one_of(&arg.file, name)?)],
-                (false, name) => vec![(name.clone().unwrap_or_default(), read_npy(&arg.file)?)],
-            };
-            for (name, value) in values {
+            let is_named = has_names(&arg.file);
+            let mut file = if is_named { ArrayFile::safetensors } else { ArrayFile::npy }(&arg.file)?;
+            // The name of a parameter, and that of an array.
+            let mut values: Vec<(String, String)> = Vec::new();
+            match (is_named, &arg.name) {
+                (true, None) => {
+                    values.extend(file.types().iter().map(|(n, _)| (n.to_string(), n.to_string())))
+                }
+                (true, Some(name)) => values.push((name.clone(), name.clone())),
+                (false, name) => values.push((name.clone().unwrap_or_default(), String::new())),
+            }
+            for (name, array) in values {
+                let ty = type_of(&arg.file, &file, &array)?.clone();
                 let parameter = function.inputs.iter().find(|&&id| function.value(id).name == name);
                 let Some(&id) = parameter else { return Err(unknown_input(function, &name)) };
-                let (value, note) = fit(value, function.ty(id)).map_err(|(why, hint)| {
-                    CommandError::input(
-                        format!("`{}` does not suit the parameter `{name}`: {why}", arg.file.display()),
-                        hint,
-                    )
-                })?;
+                let unsuited = |(why, hint)| {
+                    let what =
+                        format!("`{}` does not suit the parameter `{name}`: {why}", arg.file.display());
+                    CommandError::input(what, hint)
+                };
+                // Before elements are read: they may be more than there is memory for.
+                has_shape(&ty, function.ty(id)).map_err(unsuited)?;
+                let (value, note) = fit(file.read(&array)?, function.ty(id)).map_err(unsuited)?;
                 if let Some(note) = note {
                     ui.say(format!("note: `{name}` is rounded {note}"));
                 }
@@ -128,14 +140,18 @@ impl InputSources<'_> {
     }
 }
 
-/// The tensor called `name` in a safetensors file.
-fn one_of(file: &Path, name: &str) -> Result<Tensor, CommandError> {
-    let tensors = read_safetensors(file)?;
-    let names = tensors.iter().map(|(n, _)| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-    tensors.into_iter().find(|(n, _)| n == name).map(|(_, tensor)| tensor).ok_or_else(|| {
+/// The type of the array called `name` in an open file.
+fn type_of<'f>(path: &Path, file: &'f ArrayFile, name: &str) -> Result<&'f TensorType, CommandError> {
+    let types = file.types();
+    let found = types.iter().find(|(n, _)| *n == name);
+    found.map(|&(_, ty)| ty).ok_or_else(|| {
+        let mut names: Vec<String> = types.iter().take(SHOWN).map(|(n, _)| format!("`{n}`")).collect();
+        if types.len() > SHOWN {
+            names.push(format!("and {} more", types.len() - SHOWN));
+        }
         CommandError::input(
-            format!("`{}` has no tensor `{name}`", file.display()),
-            format!("It has {names}."),
+            format!("`{}` has no tensor `{name}`", path.display()),
+            format!("It has {}.", names.join(", ")),
         )
     })
 }
@@ -153,16 +169,28 @@ fn not_given(source: &Source, function: &Function, missing: &[ValueId]) -> Comma
     )
 }
 
-/// `value` as a tensor of type `want`, and how it was rounded, if it was.
+/// Whether an array of type `got` has the shape of a parameter of type `want`.
+///
+/// # Errors
+/// The reason, and a remedy.
+fn has_shape(got: &TensorType, want: &TensorType) -> Result<(), (String, String)> {
+    if !got.is_known() || !want.with_dtype(got.dtype).admits(got) {
+        let why = format!("it is {got}, expected {want}");
+        return Err((why, "Give an array of that shape.".to_owned()));
+    }
+    if got.elements() > LARGEST {
+        let why = format!("it has {} elements, at most {LARGEST} are read", got.elements());
+        return Err((why, "Give a smaller array.".to_owned()));
+    }
+    Ok(())
+}
+
+/// `value`, which has the shape of `want`, as a tensor of type `want`, and how it was rounded, if it was.
 ///
 /// # Errors
 /// The reason, and a remedy.
 fn fit(value: Tensor, want: &TensorType) -> Result<(Tensor, Option<String>), (String, String)> {
     let got = value.ty.dtype;
-    if !value.ty.is_known() || !want.with_dtype(got).admits(&value.ty) {
-        let why = format!("it is {}, expected {want}", value.ty);
-        return Err((why, "Give an array of that shape.".to_owned()));
-    }
     let ty = value.ty.with_dtype(want.dtype);
     if got == want.dtype {
         return Ok((value, None));
@@ -238,9 +266,8 @@ mod tests {
         assert!(fit(ints(&[3, -4]), &to(DType::I32)).is_ok());
         assert!(fit(ints(&[3, 1 << 40]), &to(DType::I32)).is_err());
         assert!(fit(ints(&[3]), &to(DType::F16)).is_err());
-        assert!(
-            fit(ints(&[3]), &TensorType::new(DType::I32, [2])).expect_err("a shape").0.contains("expected")
-        );
+        let shape = has_shape(&ints(&[3]).ty, &TensorType::new(DType::I32, [2]));
+        assert!(shape.expect_err("a shape").0.contains("expected"));
     }
 
     #[test]

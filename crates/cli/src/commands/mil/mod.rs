@@ -13,6 +13,7 @@ mod fmt;
 mod grad;
 mod indices;
 mod inputs;
+mod npy;
 mod outputs;
 mod profile;
 mod program;

@@ -1,7 +1,8 @@
 //! Outputs of a program: shown, and written to files.
 
-use super::arrays::{npy_file, numbers, safetensors_file};
+use super::arrays::{numbers, safetensors_file};
 use super::inputs::has_names;
+use super::npy;
 use crate::error::CommandError;
 use mil::text::tree::Func;
 use mil::{Data, Function, Tensor};
@@ -40,7 +41,7 @@ pub fn write(to: &Path, values: &[(String, Tensor)]) -> Result<(), CommandError>
     }
     let files: Vec<(&String, Vec<u8>)> = values
         .iter()
-        .map(|(name, tensor)| Ok((name, npy_file(tensor)?)))
+        .map(|(name, tensor)| Ok((name, npy::file(tensor)?)))
         .collect::<Result<_, String>>()
         .map_err(refuse)?;
     fs::create_dir_all(to).map_err(|e| {

@@ -9,7 +9,7 @@ use mil::text::tree::Func;
 use mil::text::{Checked, Read, check};
 use mil::{Function, Report};
 use std::fs::File;
-use std::io::{self, BufReader, Read as _};
+use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -55,8 +55,7 @@ impl Source {
     /// # Errors
     /// If it cannot be read, or is no UTF-8.
     pub fn stdin() -> Result<Source, CommandError> {
-        let mut bytes = Vec::new();
-        io::stdin().lock().take(LONGEST).read_to_end(&mut bytes).map_err(|e| {
+        let bytes = all_of(io::stdin().lock()).map_err(|e| {
             CommandError::input(format!("cannot read stdin: {e}"), "Give the text of a program to it.")
         })?;
         Source::new("<stdin>".to_owned(), PathBuf::new(), PathBuf::from("."), bytes)
@@ -171,7 +170,7 @@ pub fn opaque_in<'c>(checked: &'c Checked, tree: &Func<'_>) -> impl Iterator<Ite
 }
 
 /// Longer texts are not read.
-const LONGEST: u64 = 1 << 32;
+const LONGEST: u64 = 128 << 20;
 
 /// The model file at `path`.
 fn model(path: &Path) -> Result<ModelText, ModelError> {
@@ -181,7 +180,22 @@ fn model(path: &Path) -> Result<ModelText, ModelError> {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    limited(file.metadata()?.len())?;
+    all_of(file)
+}
+
+/// All bytes of a text, if it is not too long.
+fn all_of(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
+    from.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    limited(bytes.len() as u64)?;
     Ok(bytes)
+}
+
+fn limited(length: u64) -> io::Result<()> {
+    match length > LONGEST {
+        true => Err(io::Error::other(format!("it has more than {} MiB", LONGEST >> 20))),
+        false => Ok(()),
+    }
 }

@@ -80,7 +80,7 @@ pub(super) fn from_json(text: &str, value: &Value) -> Result<ModelConfig, Proble
     let json: ConfigJson = serde_json::from_str(text).map_err(Problem::json)?;
     let model_type = json.model_type.as_deref().filter(|&name| name != OURS).unwrap_or("llama");
     let Some((family, has_qk_norm)) = Family::named(model_type) else {
-        let problem = format!("`model_type` = \"{model_type}\" is not supported");
+        let problem = format!("`model_type` = {} is not supported", keys::shown(&model_type.into()));
         let remedy = format!("Use a model of one of the types {}.", Family::list());
         return Err(Problem::value("model_type", problem, remedy));
     };

@@ -86,9 +86,8 @@ impl Layout {
         let config = config(header, tied)?;
         let group = i32::from_le_bytes([rest[1], rest[2], rest[3], rest[4]]);
         let layout = Self { version, config, group: usize::try_from(group).unwrap_or(0) };
-        let is_whole = |spec: &ParamSpec| spec.count().is_multiple_of(layout.group);
         if version == 2
-            && (layout.group == 0 || !layout.config.params().iter().filter(|s| s.decay).all(is_whole))
+            && (layout.group == 0 || !matrices(&layout.config).all(|(_, n)| n.is_multiple_of(layout.group)))
         {
             return Err(format!(
                 "its header says group_size = {group}, and not all matrices are whole groups"
@@ -156,13 +155,30 @@ impl Layout {
     /// # Errors
     /// Both lengths.
     pub fn check_length(&self, length: u64) -> Result<(), String> {
-        let parts: usize = self.parts().iter().map(|part| self.bytes(part)).sum();
-        let want = (self.header() + parts) as u64;
+        // A list of all parts could be larger than a file whose header lies.
+        let config = &self.config;
+        let matrices: u128 = matrices(config).map(|(count, numbers)| count as u128 * numbers as u128).sum();
+        let norms = config.param_count_wide() - matrices;
+        let stored = match self.version == 2 {
+            true => matrices + 4 * (matrices / self.group.max(1) as u128),
+            false => 4 * matrices,
+        };
+        let tables = if self.version == 0 { self.bytes(&Part::Tables) } else { 0 };
+        let want = u128::from(self.header() as u64) + stored + 4 * norms + tables as u128;
+        let length = u128::from(length);
         match length == want {
             true => Ok(()),
             false => Err(format!("its header implies {want} bytes, the file has {length}")),
         }
     }
+}
+
+/// How many matrices there are of each size, and their numbers.
+fn matrices(c: &ModelConfig) -> impl Iterator<Item = (usize, usize)> {
+    let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+    let ends = if c.tied { 1 } else { 2 };
+    let sizes = [(ends, c.vocab), (2 * c.layers, q), (2 * c.layers, kv), (3 * c.layers, c.hidden)];
+    sizes.into_iter().map(|(count, rows)| (count, rows * c.dim))
 }
 
 fn first(words: &[i32]) -> Option<[i32; 7]> {

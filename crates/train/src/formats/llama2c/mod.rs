@@ -98,6 +98,9 @@ fn rope_tables(seq: usize, head_dim: usize) -> Vec<u8> {
     numbers.flat_map(|x| (x as f32).to_le_bytes()).collect()
 }
 
+/// The most bytes of tables that are kept, as of a model's other files: those of 32,768 positions.
+const LARGEST_TABLES: u64 = 16 << 20;
+
 /// Opens a checkpoint and checks header and length; the file is then behind the header.
 ///
 /// # Errors
@@ -140,10 +143,15 @@ fn load(path: &Path) -> Result<(Vec<f32>, Vec<u8>), TrainError> {
 }
 
 /// Reads what follows the header; rows keep the file's order.
-fn read(file: &mut impl Read, layout: &Layout) -> io::Result<(Vec<f32>, Vec<u8>)> {
+fn read(file: &mut (impl Read + Seek), layout: &Layout) -> io::Result<(Vec<f32>, Vec<u8>)> {
     let (mut params, mut tables) = (vec![0.0; layout.config.param_count()], Vec::new());
     for part in layout.parts() {
-        let mut bytes = vec![0; layout.bytes(&part)];
+        let size = layout.bytes(&part);
+        if matches!(part, Part::Tables) && size as u64 > LARGEST_TABLES {
+            file.seek(SeekFrom::Current(size as i64))?;
+            continue;
+        }
+        let mut bytes = vec![0; size];
         file.read_exact(&mut bytes)?;
         match part {
             Part::Tables => tables = bytes,
@@ -172,6 +180,7 @@ fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
 pub(super) fn parse(bytes: &[u8]) -> Result<(ModelConfig, Vec<f32>), String> {
     let layout = Layout::parse(bytes)?;
     layout.check_length(bytes.len() as u64)?;
-    let (params, _) = read(&mut &bytes[layout.header()..], &layout).map_err(|e| e.to_string())?;
+    let (params, _) =
+        read(&mut io::Cursor::new(&bytes[layout.header()..]), &layout).map_err(|e| e.to_string())?;
     Ok((layout.config, params))
 }
