@@ -6,19 +6,42 @@ pub(super) struct TokenTable {
     /// Token i is `bytes[ends[i − 1]..ends[i]]`.
     ends: Vec<usize>,
     special: Vec<bool>,
-    /// Whether encoding adds a space at the start of a text (SentencePiece's "dummy prefix").
-    leading_space: bool,
+    unknown: Option<u32>,
+    leading_space: LeadingSpace,
+}
+
+/// Where encoding adds a space that is not the text's (SentencePiece's "dummy prefix").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum LeadingSpace {
+    /// Nowhere.
+    #[default]
+    Never,
+    /// At the start of a text.
+    First,
+    /// At the start of a text, and after each special token.
+    Always,
 }
 
 impl TokenTable {
-    pub(super) fn new(leading_space: bool) -> Self {
-        Self { bytes: Vec::new(), ends: Vec::new(), special: Vec::new(), leading_space }
+    pub(super) fn new(leading_space: LeadingSpace) -> Self {
+        Self { bytes: Vec::new(), ends: Vec::new(), special: Vec::new(), unknown: None, leading_space }
+    }
+
+    /// Names the token of what the vocabulary does not have, which is special and part of a text.
+    pub(super) fn set_unknown(&mut self, token: Option<u32>) {
+        self.unknown = token;
     }
 
     pub(super) fn push(&mut self, bytes: &[u8], special: bool) {
         self.bytes.extend_from_slice(bytes);
         self.ends.push(self.bytes.len());
         self.special.push(special);
+    }
+
+    /// The token of what the vocabulary does not have.
+    #[cfg(test)]
+    pub(super) fn unknown(&self) -> Option<u32> {
+        self.unknown
     }
 
     pub(super) fn len(&self) -> usize {
@@ -64,10 +87,10 @@ impl<'a> Decoder<'a> {
             return self.complete();
         }
         let mut bytes = self.table.bytes(token);
-        if self.table.is_special(token) {
-            self.at_start = true;
+        if self.table.is_special(token) && self.table.unknown != Some(token) {
+            self.at_start |= self.table.leading_space == LeadingSpace::Always;
         } else {
-            if self.at_start && self.table.leading_space {
+            if self.at_start && self.table.leading_space != LeadingSpace::Never {
                 bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
             }
             self.at_start = false;

@@ -7,11 +7,12 @@ use serde_json::Value;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::tokenizer::{AddedToken, Encoding, Token, TokenizerBuilder, TokenizerImpl};
-use tokenizers::{NormalizerWrapper, PostProcessorWrapper};
+use tokenizers::{NormalizedString, Normalizer, NormalizerWrapper, PostProcessorWrapper};
 
 use super::contain::contained;
-use super::decode::{TokenTable, byte_token};
+use super::decode::TokenTable;
 use super::limits;
+use super::style::Style;
 use super::words::{Ends, words};
 use crate::error::TrainError;
 
@@ -107,8 +108,8 @@ impl Library {
         tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
 
         let style = Style::of(&value["decoder"])?;
-        let leading_space = style == Style::SentencePiece && strips_space(&value["decoder"]);
-        let table = token_table(&tokenizer, style, TokenTable::new(leading_space))?;
+        let mut table = token_table(&tokenizer, &style)?;
+        table.set_unknown(unknown(&value["model"], &tokenizer));
         let (prefix, suffix) = contained(|| around(&tokenizer))?;
         if let Some(id) = prefix.iter().chain(&suffix).find(|&&id| id as usize >= table.len()) {
             return Err(format!("its post-processor adds token {id}, it has {} tokens", table.len()));
@@ -202,6 +203,12 @@ impl Library {
     }
 }
 
+/// The token that the model gives for what its vocabulary does not have.
+fn unknown(model: &Value, tokenizer: &tokenizers::Tokenizer) -> Option<u32> {
+    let by_name = || tokenizer.token_to_id(model["unk_token"].as_str()?);
+    model["unk_id"].as_u64().and_then(|id| u32::try_from(id).ok()).or_else(by_name)
+}
+
 /// The tokens that the post-processor adds before and after every text.
 fn around(tokenizer: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String> {
     // No vocabulary has this id.
@@ -234,48 +241,17 @@ fn splits_at_spaces(file: &Value) -> bool {
         && !file["added_tokens"].as_array().is_some_and(|added| added.iter().any(looks_across))
 }
 
-/// How a vocabulary represents bytes.
-#[derive(Clone, Copy, PartialEq)]
-enum Style {
-    /// A printable character for each byte (GPT-2).
-    ByteLevel,
-    /// `▁` for a space, `<0x41>` for a byte (SentencePiece).
-    SentencePiece,
-}
-
-impl Style {
-    fn of(decoder: &Value) -> Result<Self, String> {
-        let kind = |value: &Value| value["type"].as_str().unwrap_or("none").to_owned();
-        let kinds: Vec<_> = match decoder["decoders"].as_array() {
-            Some(steps) => steps.iter().map(kind).collect(),
-            None => vec![kind(decoder)],
-        };
-        if kinds.iter().any(|k| k == "ByteLevel") {
-            Ok(Self::ByteLevel)
-        } else if kinds.iter().any(|k| k == "ByteFallback" || k == "Metaspace") {
-            Ok(Self::SentencePiece)
-        } else {
-            Err(format!("its decoder is {}, not ByteLevel, ByteFallback or Metaspace", kinds.join(", ")))
-        }
+/// `text` as the tokenizer's normalizer makes it.
+fn normalized(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<String, String> {
+    let mut normal = NormalizedString::from(text);
+    if let Some(normalizer) = tokenizer.get_normalizer() {
+        contained(|| normalizer.normalize(&mut normal).map_err(|error| error.to_string()))?;
     }
+    Ok(normal.get().to_owned())
 }
 
-/// Whether decoding removes the space at the start of a text: Gemma's does not.
-fn strips_space(decoder: &Value) -> bool {
-    let strips = |step: &Value| match step["type"].as_str() {
-        Some("Strip") => step["content"] == " " && step["start"].as_u64() > Some(0),
-        Some("Metaspace") => step["prepend_scheme"] != "never" && step["add_prefix_space"] != false,
-        _ => false,
-    };
-    decoder["decoders"].as_array().map_or_else(|| strips(decoder), |steps| steps.iter().any(strips))
-}
-
-/// The bytes of every token of a library tokenizer, in the empty `table`.
-fn token_table(
-    tokenizer: &tokenizers::Tokenizer,
-    style: Style,
-    mut table: TokenTable,
-) -> Result<TokenTable, String> {
+/// The bytes of every token of a library tokenizer.
+fn token_table(tokenizer: &tokenizers::Tokenizer, style: &Style) -> Result<TokenTable, String> {
     let vocab = tokenizer.get_vocab(true);
     let added = tokenizer.get_added_tokens_decoder();
     let Some(&largest) = vocab.values().chain(added.keys()).max() else {
@@ -288,41 +264,16 @@ fn token_table(
     for (name, &id) in &vocab {
         names[id as usize] = Some(name.as_str());
     }
-    let byte_of: HashMap<char, u8> = byte_level_characters();
+    let mut table = TokenTable::new(style.leading_space());
     for (id, name) in (0..=largest).zip(names) {
-        if let Some(token) = added.get(&id) {
-            match style {
-                Style::ByteLevel => table.push(token.content.as_bytes(), token.special),
-                Style::SentencePiece => {
-                    table.push(token.content.replace('▁', " ").as_bytes(), token.special);
-                }
+        match added.get(&id) {
+            Some(token) => {
+                let normal =
+                    if token.normalized { normalized(tokenizer, &token.content)? } else { String::new() };
+                table.push(&style.bytes_of_added(&token.content, &normal), token.special);
             }
-            continue;
+            None => table.push(&style.bytes_of(name.unwrap_or("")), false),
         }
-        let name = name.unwrap_or("");
-        let bytes = match style {
-            Style::ByteLevel => name.chars().map(|c| byte_of.get(&c).copied()).collect::<Option<Vec<_>>>(),
-            Style::SentencePiece => byte_token(name).map(|byte| vec![byte]),
-        };
-        table.push(&bytes.unwrap_or_else(|| name.replace('▁', " ").into_bytes()), false);
     }
     Ok(table)
-}
-
-/// GPT-2's character for each byte: printable Latin-1 bytes are themselves, the others are the characters from U+0100
-/// on. Source: openai/gpt-2 `src/encoder.py`, `bytes_to_unicode`.
-fn byte_level_characters() -> HashMap<char, u8> {
-    let mut next = 0x100;
-    (0..=255u8)
-        .map(|byte| {
-            let code = match byte {
-                b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff => u32::from(byte),
-                _ => {
-                    next += 1;
-                    next - 1
-                }
-            };
-            (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), byte)
-        })
-        .collect()
 }

@@ -23,8 +23,30 @@ const MAX_GROWTH: f64 = 16.0;
 /// Longest replacement of a character map, in bytes. Unicode's longest has 33.
 const MAX_REPLACEMENT: usize = 64;
 
-/// Refuses a normalizer that makes texts much longer, or whose declared size is wrong.
+/// So many bytes before a text are too many. SentencePiece's `▁` has 3.
+const MAX_PREPENDED: usize = 65;
+
+/// Longest regular expression, in bytes: those in use have at most a few hundred.
+const MAX_REGEX: usize = 1 << 14;
+
+/// Longest added token, in bytes; the library's time grows with its square.
+const MAX_ADDED: usize = 1 << 10;
+
+/// Most added tokens: Gemma 3 has 6,415.
+const MAX_ADDED_TOKENS: usize = 1 << 15;
+
+/// Most entries of a vocabulary: twice as many as the largest in use have.
+const MAX_VOCABULARY: usize = 1 << 19;
+
+/// Longest name of a vocabulary's token, in bytes.
+const MAX_NAME: usize = 1 << 16;
+
+/// Refuses a tokenizer that takes much more time or memory than those in use, makes texts much longer, or whose declared
+/// sizes are wrong.
 pub(super) fn check(file: &Value) -> Result<(), String> {
+    check_vocabulary(&file["model"]["vocab"])?;
+    check_added(&file["added_tokens"])?;
+    ["normalizer", "pre_tokenizer", "decoder"].into_iter().try_for_each(|key| check_regex(&file[key]))?;
     let growth = growth(&file["normalizer"])?;
     if growth > MAX_GROWTH {
         return Err(format!(
@@ -32,6 +54,50 @@ pub(super) fn check(file: &Value) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// The vocabulary is an object with an id for each name, or a list of names with scores.
+fn check_vocabulary(vocab: &Value) -> Result<(), String> {
+    let names = vocab.as_object().map_or(0, |names| names.keys().map(String::len).max().unwrap_or(0));
+    let scored = vocab.as_array().map_or(&[][..], Vec::as_slice);
+    let longest = scored.iter().filter_map(|entry| entry[0].as_str()).map(str::len).fold(names, usize::max);
+    let entries = vocab.as_object().map_or(scored.len(), serde_json::Map::len);
+    if entries > MAX_VOCABULARY {
+        return Err(format!("its vocabulary has {entries} tokens, this program reads {MAX_VOCABULARY}"));
+    }
+    if longest > MAX_NAME {
+        return Err(format!("its vocabulary has a token of {longest} bytes, this program reads {MAX_NAME}"));
+    }
+    Ok(())
+}
+
+fn check_added(added: &Value) -> Result<(), String> {
+    let added = added.as_array().map_or(&[][..], Vec::as_slice);
+    if added.len() > MAX_ADDED_TOKENS {
+        return Err(format!("it adds {} tokens, this program reads {MAX_ADDED_TOKENS}", added.len()));
+    }
+    let lengths = added.iter().filter_map(|token| token["content"].as_str()).map(str::len);
+    match lengths.max() {
+        Some(longest) if longest > MAX_ADDED => {
+            Err(format!("it adds a token of {longest} bytes, this program reads {MAX_ADDED}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses long regular expressions, at any depth: the parser of JSON bounds it.
+fn check_regex(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Object(keys) => keys.iter().try_for_each(|(key, value)| match value.as_str() {
+            Some(regex) if key == "Regex" && regex.len() > MAX_REGEX => Err(format!(
+                "it has a regular expression of {} bytes, this program reads {MAX_REGEX}",
+                regex.len()
+            )),
+            _ => check_regex(value),
+        }),
+        Value::Array(values) => values.iter().try_for_each(check_regex),
+        _ => Ok(()),
+    }
 }
 
 /// An upper bound of the factor by which a text grows. Unicode normal forms count as 1, as repeating them adds nothing.
@@ -50,6 +116,13 @@ fn growth(normalizer: &Value) -> Result<f64, String> {
                 None => Ok(1.0 + content),
             }
         }
+        Some("Prepend") => match normalizer["prepend"].as_str().map_or(0, str::len) {
+            long @ MAX_PREPENDED.. => Err(format!(
+                "its normalizer puts {long} bytes before a text, this program allows {}",
+                MAX_PREPENDED - 1
+            )),
+            _ => Ok(1.0),
+        },
         Some("Precompiled") => {
             check_charsmap(normalizer["precompiled_charsmap"].as_str().unwrap_or_default()).map(|()| 1.0)
         }
@@ -84,6 +157,36 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[test]
+    fn tokenizers_that_take_much_time_or_memory_are_refused() {
+        let long = "a".repeat(70_000);
+        for (file, want) in [
+            (
+                json!({"pre_tokenizer": {"pretokenizers": [{"pattern": {"Regex": long}}]}}),
+                "it has a regular expression of 70000 bytes, this program reads 16384",
+            ),
+            (
+                json!({"added_tokens": [{"content": long}]}),
+                "it adds a token of 70000 bytes, this program reads 1024",
+            ),
+            (json!({"added_tokens": vec![0; 40_000]}), "it adds 40000 tokens, this program reads 32768"),
+            (
+                json!({"model": {"vocab": vec![0; 600_000]}}),
+                "its vocabulary has 600000 tokens, this program reads 524288",
+            ),
+            (
+                json!({"model": {"vocab": {&long[..]: 0}}}),
+                "its vocabulary has a token of 70000 bytes, this program reads 65536",
+            ),
+            (
+                json!({"model": {"vocab": [[long, -1.0]]}}),
+                "its vocabulary has a token of 70000 bytes, this program reads 65536",
+            ),
+        ] {
+            assert_eq!(check(&file).err().as_deref(), Some(want));
+        }
+    }
+
     fn refusal(normalizer: Value) -> Option<String> {
         check(&json!({ "normalizer": normalizer })).err()
     }
@@ -115,6 +218,10 @@ mod tests {
             (
                 replace(json!({"Regex": "(?=e)"}), 16),
                 "its normalizer can make a text 17 times as long, this program allows 16",
+            ),
+            (
+                json!({"type": "Prepend", "prepend": "e".repeat(65)}),
+                "its normalizer puts 65 bytes before a text, this program allows 64",
             ),
             (
                 map(u32::MAX, b"\xff\0\0"),

@@ -8,7 +8,7 @@
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 
-use super::decode::{TokenTable, byte_token};
+use super::decode::{LeadingSpace, TokenTable, byte_token};
 
 /// Start of a text.
 pub(super) const START: u32 = 1;
@@ -32,7 +32,7 @@ impl Llama2c {
         let longest = reader.i32("the length of the longest token")?;
         let mut scores = Vec::new();
         let mut pieces = HashMap::new();
-        let mut table = TokenTable::new(true);
+        let mut table = TokenTable::new(LeadingSpace::Always);
         while reader.at < file.len() {
             let id = scores.len() as u32;
             if vocab.is_some_and(|vocab| scores.len() >= vocab) {

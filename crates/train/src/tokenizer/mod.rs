@@ -9,6 +9,7 @@ mod decode;
 mod library;
 mod limits;
 mod llama2c;
+mod style;
 mod words;
 
 use std::fs::File;
@@ -354,5 +355,7 @@ impl Tokenizer {
 
 #[cfg(test)]
 mod agree;
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod tests;

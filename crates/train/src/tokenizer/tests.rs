@@ -138,7 +138,7 @@ fn foreign_json_is_refused_with_what_is_wrong() {
     without["decoder"] = serde_json::Value::Null;
     assert_eq!(
         refusal(&without.to_string()),
-        "its decoder is none, not ByteLevel, ByteFallback or Metaspace"
+        "its decoder is none, not ByteLevel, ByteFallback, Metaspace or WordPiece"
     );
     let mut huge = other;
     huge["model"]["vocab"]["a"] = 4_000_000_000u32.into();
