@@ -4,6 +4,7 @@
 #[cfg(target_os = "linux")]
 mod crash;
 mod deny;
+mod fuzz;
 mod layout;
 
 use std::env;
@@ -26,6 +27,8 @@ Chores:
   apple arm64 [TEST]       Run the software engine's tests as programs for arm64 Linux, under qemu
   crash [BINARY]  Kill a training run before, after and in the middle of each of its file operations, and let each of
                   them fail; resumed, it must write the same files. Needs a C compiler and Linux
+  fuzz [SECONDS] [TARGET...]  Run each target of fuzz/, or those that are named, for 600 s or SECONDS; fails if one finds
+                  an input that breaks a promise, takes 2 s or 256 MiB. Needs cargo-fuzz
 
 Examples:
   cargo xtask ci                          before a change is sent
@@ -43,6 +46,8 @@ const CI: &[Step] = &[
     (&[], &["run", "--quiet", "--package", "xtask", "--", "deny"]),
     (&[("RUSTDOCFLAGS", "-D warnings")], &["doc", "--workspace", "--no-deps"]),
     (&[], &["test"]), // as the README says it
+    // The command with a network, against a server in the test's own process.
+    (&[], &["test", "--package", "cli", "--features", "fetch", "--test", "fetch"]),
 ];
 
 // BLESS rewrites the expectations of file tests, INSTA_UPDATE the snapshots. `--no-fail-fast`: a test that fails for
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         ["ci"] => run("ci", CI),
         ["deny"] => deny::run(&root()),
         ["layout"] => layout::run(&root()),
+        ["fuzz", ref words @ ..] => fuzz::run(&root(), words),
         ["bless"] => run("bless", BLESS),
         ["apple", "check"] => script("check.sh", &[]),
         ["apple", "fake_ane", ref command @ ..] => script("fake_ane.sh", command),
