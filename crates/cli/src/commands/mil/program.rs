@@ -9,7 +9,7 @@ use mil::text::tree::Func;
 use mil::text::{Checked, Read, check};
 use mil::{Function, Report};
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -186,7 +186,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// All bytes of a text, if it is not too long.
-fn all_of(from: impl Read) -> io::Result<Vec<u8>> {
+fn all_of(from: impl io::Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(LONGEST + 1).read_to_end(&mut bytes)?;
     limited(bytes.len() as u64)?;
