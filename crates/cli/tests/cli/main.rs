@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bench;
+mod broken;
 #[cfg(not(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane")))]
 mod engine;
 mod export;
