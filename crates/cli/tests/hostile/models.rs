@@ -48,7 +48,7 @@ fn weights(to: &mut Hostile) {
         ("a shape beyond 2^64", safetensors(&format!("{{{}}}", tensor("a", &format!("{most},{most}"), "4")))),
         (
             "a million axes",
-            safetensors(&format!("{{{}}}", tensor("a", &"1,".repeat(1 << 20).trim_end_matches(','), "1"))),
+            safetensors(&format!("{{{}}}", tensor("a", "1,".repeat(1 << 20).trim_end_matches(','), "1"))),
         ),
         ("a long name", safetensors(&format!("{{{}}}", tensor(&"a".repeat(1 << 20), "1", "1")))),
     ];
