@@ -230,7 +230,7 @@ fn a_server_that_is_told_to_end_loses_nothing() {
     // Each is taken, or answered already.
     let mut answered = 0;
     while served_count(to) + answered < 16 {
-        answered = usize::from(line(&mut served.out).is_some_and(|e| e["path"] == TEXT)) + answered;
+        answered += usize::from(line(&mut served.out).is_some_and(|e| e["path"] == TEXT));
     }
     served.terminate();
     for (i, stream) in begun.into_iter().enumerate() {
