@@ -25,8 +25,8 @@ fn stored_settings_are_whole_and_possible() {
             false => assert_eq!(read, Err(format!("`{name}` is missing"))),
         }
         let mut wrong = all.clone();
-        wrong[name] = Value::from("octonions");
-        assert_eq!(Settings::from_json(&wrong), Err(format!("`{name}` is \"octonions\"")));
+        wrong[name] = Value::from("(octonions");
+        assert_eq!(Settings::from_json(&wrong), Err(format!("`{name}` is \"(octonions\"")));
     }
 }
 
