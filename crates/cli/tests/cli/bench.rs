@@ -173,3 +173,22 @@ fn a_process_can_be_restricted_to_avx2() {
         assert!(outcome.stderr.contains("instructions of `avx2`"), "{}", outcome.stderr);
     }
 }
+
+#[test]
+fn generation_is_measured() {
+    let place = Place::new();
+    let args = "bench generate --model tiny --prompt-tokens 20 --tokens 5 --samples 1 --batch 2";
+    let result = place.succeed(&format!("{args} --json")).json();
+    for key in ["first_ms", "token_ms", "decode_tokens_per_second", "bandwidth", "bandwidth_share"] {
+        assert!(result[key].as_f64() > Some(0.0), "{key}: {result}");
+    }
+    place.write("old.json", result.to_string());
+    let compared = place.succeed(&format!("{args} --compare old.json")).stdout;
+    assert!(compared.contains("memory bandwidth") && compared.contains("a further token"), "{compared}");
+    let refused = place.run("bench generate --model layer768");
+    assert!(
+        refused.code == Some(2) && refused.stderr.contains("is not trained on text"),
+        "{}",
+        refused.stderr
+    );
+}

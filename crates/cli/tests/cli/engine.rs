@@ -138,7 +138,7 @@ fn every_command_that_computes_has_the_same_flags() {
         flags.iter().map(paragraph).collect()
     };
     let train = paragraphs("train");
-    for command in ["eval", "generate", "grads", "kernels", "bench step"] {
+    for command in ["eval", "generate", "chat", "grads", "kernels", "bench step", "bench generate"] {
         assert_eq!(paragraphs(command), train, "{command}");
     }
     place.succeed("train --model tiny --data text.txt --batch 1 --steps 2 --out run");

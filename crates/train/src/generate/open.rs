@@ -130,8 +130,9 @@ fn load(
     };
     let device = ane::open(DeviceOptions { engine: kind, ..wanted }, SoftOptions { pool: pool.clone() })?;
     let engine = device.info().engine;
-    // Programs of decoding have their weights on surfaces.
-    if engine == Engine::Apple && wanted.weights == WeightMode::Baked {
+    // Programs of decoding have norms inside and weights on surfaces: an engine that refused such a plan is not asked again.
+    let refuses = start.known.is_some_and(|rung| rung.place() > 0) || wanted.weights == WeightMode::Baked;
+    if engine == Engine::Apple && refuses {
         return whole_windows(cfg, params, pool, options, on_event);
     }
     let arithmetic = (options.storage, start.norms == Norms::Host);
