@@ -262,8 +262,8 @@ fn formats_are_detected_by_content() {
     assert_eq!(detect(dir.path()).unwrap().name(), "a folder with `config.json`");
     assert!(matches!(detect(&dir.path().join("none")), Err(TrainError::Io { .. })));
     let error = open_model(&dir.path().join("zeros.bin"), None).unwrap_err().to_string();
-    let want = "is not a model that this program reads: it is neither a GGUF file nor a folder with `config.json` \
-                nor a checkpoint of maderix/ANE nor a llama2.c checkpoint nor a configuration in TOML or JSON";
+    let want = "is not a model that this program reads: it is neither a GGUF file nor a folder with \
+                `adapter_config.json` nor a folder with `config.json` nor a checkpoint of maderix/ANE nor a llama2.c checkpoint nor a configuration in TOML or JSON";
     assert!(error.ends_with(want), "{error}");
     let error = open_model(&dir.path().join("config.bin"), None).unwrap_err().to_string();
     assert!(error.ends_with("is the configuration of a model and has no weights"), "{error}");
