@@ -48,9 +48,10 @@ assert all(token.top_logprobs[0].logprob >= token.logprob - 1e-9 for token in li
 assert bytes(b for token in likely for b in token.bytes).decode(errors="replace").startswith(text[:8])
 
 # Several texts, with seeds; texts to continue; stop strings; tokens.
-both = client.chat.completions.create(**{**ask, "temperature": 1.2}, n=2, seed=5)
-again = client.chat.completions.create(**{**ask, "temperature": 1.2}, n=2, seed=5)
-assert [c.message.content for c in both.choices] == [c.message.content for c in again.choices]
+drawn = [client.chat.completions.create(**{**ask, "temperature": 1.2}, seed=5).choices[0].message for _ in range(2)]
+assert drawn[0].content == drawn[1].content
+both = client.chat.completions.create(**{**ask, "temperature": 1.2}, n=2, seed=5).choices
+assert [choice.index for choice in both] == [0, 1] and both[0].message != both[1].message
 done = client.completions.create(model=model, prompt=["Once upon a time", "The sun"], max_tokens=12, temperature=0, logprobs=2)
 print("texts", [choice.text for choice in done.choices])
 assert len(done.choices) == 2 and len(done.choices[0].logprobs.tokens) == 12

@@ -15,7 +15,7 @@ use crate::ui::Ui;
 pub use start::run;
 
 use super::engine::{ModelArgs, above_zero, positive};
-use crate::output::model_help;
+use super::model::NamedModel;
 use crate::units;
 use std::path::PathBuf;
 
@@ -29,14 +29,14 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Examples:
   backpropane serve --model SmolLM2-135M-Instruct.gguf
+  backpropane serve --model SmolLM2-135M-Instruct.gguf --adapter runs/smol
   backpropane serve --model runs/smol --port 9000 --slots 4 --json > requests.jsonl
   BACKPROPANE_API_KEY=secret backpropane serve --model runs/smol --host 0.0.0.0
   curl http://127.0.0.1:8080/v1/chat/completions -H \"Content-Type: application/json\" \\
     -d '{\"model\": \"smol\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello!\"}]}'")]
 pub struct ServeArgs {
-    #[arg(long, value_name = "DIR|FILE",
-        help = model_help("The folder of a run or model (config.json, model.safetensors and a tokenizer)"))]
-    model: PathBuf,
+    #[command(flatten)]
+    model: NamedModel,
 
     /// A tokenizer.json, or llama2.c's tokenizer.bin [default: the one beside the weights]
     #[arg(long, value_name = "FILE")]

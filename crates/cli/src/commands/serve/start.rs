@@ -26,10 +26,11 @@ const LOOK: Duration = Duration::from_millis(50);
 
 pub fn run(ui: &Ui, args: &ServeArgs) -> Result<(), CommandError> {
     let interrupt = Interrupt::watch(ui, false, "finishing what was begun; Ctrl-C again quits at once")?;
-    let name = args.name.clone().unwrap_or_else(|| name_of(&args.model));
+    let name = args.name.clone().unwrap_or_else(|| name_of(args.model.get().shown()));
     ui.say(format!("{} {name}: loading", ui.dim("model   ")));
     let key = key(args)?;
     let (listener, address) = listen(args)?;
+    crate::unread::note(ui, args.model.get().shown());
     let ladder = Ladder::here();
     let on = OpenOptions {
         threads: args.on.engine.threads,
@@ -38,7 +39,7 @@ pub fn run(ui: &Ui, args: &ServeArgs) -> Result<(), CommandError> {
         storage: args.on.storage(),
         context: Context::All,
     };
-    let writer = generate::open(&args.model, args.tokenizer.as_deref(), "", &on, &mut |event| {
+    let writer = generate::open(args.model.get(), args.tokenizer.as_deref(), "", &on, &mut |event| {
         ladder.report(ui, event);
     })?;
     let (session, tokenizer, metadata) = writer.into_parts()?;
