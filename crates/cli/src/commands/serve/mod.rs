@@ -25,7 +25,6 @@ use std::path::PathBuf;
 /// together. What would change an answer and is not supported is refused by name. Ctrl-C or SIGTERM finishes what was begun, refuses what is
 /// new, and ends; a second one quits at once.
 #[derive(clap::Args, Debug)]
-#[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "only the command with a server reads them"))]
 #[command(after_help = "\
 Examples:
   backpropane serve --model SmolLM2-135M-Instruct.gguf
