@@ -68,7 +68,7 @@ pub struct Exported {
 /// Reads the model `from`, with its adapters merged, and writes it to `out`: a new or empty folder for Hugging Face's format, else a new file.
 ///
 /// # Errors
-/// As [`open_model`]; [`TrainError::Exists`] for an `out` with something in it; [`TrainError::Export`] for what the format cannot
+/// As [`ModelRef::open`]; [`TrainError::Exists`] for an `out` with something in it; [`TrainError::Export`] for what the format cannot
 /// hold; [`TrainError::Io`].
 pub fn export<'m>(
     from: impl Into<ModelRef<'m>>,
