@@ -3,7 +3,8 @@
 use mil::text;
 use std::io::Cursor;
 
-/// What is read is a text without a mistake of syntax, laid out; as a model file again it is the same text.
+/// What is read is a text without a mistake of syntax, laid out; as a model file again it is the same text, but for inputs whose
+/// sizes nothing described: the file that is written says that they may be any.
 pub fn try_bytes(bytes: &[u8]) {
     let read = |bytes: &[u8]| coreml::read(&mut Cursor::new(bytes), bytes.len() as u64);
     let source = match read(bytes) {
@@ -19,6 +20,8 @@ pub fn try_bytes(bytes: &[u8]) {
     let _ = text::check(&parsed);
     if let Ok(file) = coreml::write(&parsed.tree) {
         let again = read(&file.bytes).unwrap_or_else(|e| panic!("{e}\n{source}"));
-        assert_eq!(again.text, source);
+        if file.any_size.is_empty() {
+            assert_eq!(again.text, source);
+        }
     }
 }
