@@ -2,6 +2,7 @@
 
 mod bytes;
 mod examples;
+mod task;
 
 use crate::data::{self, ExampleWindows, LossOn, Source, TokenFile};
 use crate::demand::{self, Use};
@@ -16,8 +17,10 @@ use bytes::{bytes_of, per_byte};
 use examples::ExampleRequest;
 use serde::Serialize;
 use std::path::Path;
+use task::Question;
 
 pub(crate) use examples::measure_examples;
+pub use task::TaskScore;
 
 /// Options of an evaluation.
 #[derive(Clone, Debug)]
@@ -137,6 +140,44 @@ pub fn evaluate<'m>(
             Ok(Evaluation { plain, sliding: None })
         }
     }
+}
+
+/// The score of the `model` on the multiple-choice questions in the file `questions`, a JSON object each line: `query`,
+/// `choices` and `gold`, the index of the right one. Otherwise as [`evaluate`].
+///
+/// # Errors
+/// As [`evaluate`], and if a line is no question.
+pub fn evaluate_task<'m>(
+    model: impl Into<ModelRef<'m>>,
+    tokenizer: Option<&Path>,
+    questions: &Path,
+    options: &EvaluateOptions,
+    on_event: &mut dyn FnMut(CompileEvent<'_>),
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<TaskScore, RunError> {
+    let mut questions = Question::read_all(questions)?;
+    questions.truncate(options.windows.unwrap_or(usize::MAX));
+    let from = model.into();
+    let model = from.open(tokenizer)?;
+    let mut cfg = model.config;
+    if cfg.task == crate::config::Task::Regression {
+        return Err(RunError::NotLanguage { what: "questions" });
+    }
+    let Some(tokenizer) = model.tokenizer else {
+        return Err(RunError::no_tokenizer(from.shown(), model.unfit));
+    };
+    tokenizer.check_vocab(cfg.vocab)?;
+    let encoded =
+        questions.iter().map(|question| question.encode(&tokenizer)).collect::<Result<Vec<_>, _>>()?;
+    let longest = encoded.iter().flatten().map(|(tokens, _)| tokens.len() - 1).max().unwrap_or(1);
+    cfg.seq = cfg.seq.min(longest).max(1);
+    demand::check(&cfg, Use::Infer)?;
+    let pool = Pool::new(options.threads).map_err(crate::step::StepError::Threads)?;
+    let build = Build::infer(options.storage).on(options.device);
+    let (wanted, start) = (options.device, options.start);
+    let request = CompileRequest { cfg: &cfg, wanted, pool: &pool, build: &build, start };
+    let network = compile(request, model.params, on_event)?;
+    task::score(&network, &questions, &encoded, &mut |done| progress(done, questions.len()))
 }
 
 /// Data as tokens.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use train::data::{Keys, LossOn};
-use train::run::{ExampleOptions, Notice, Options, Overrides, Run, RunError, TemplateChoice};
+use train::run::{ExampleOptions, Notice, Options, Overrides, Packing, Run, RunError, TemplateChoice};
 use train::tokenizer::Tokenizer;
 
 /// A folder with a small model, whose tokenizer has the marks of ChatML.
@@ -56,6 +56,7 @@ impl Place {
             out: self.path(out),
             resume: false,
             overrides: Overrides {
+                pack: Some(Packing::Off),
                 seq: Some(48),
                 batch: Some(2),
                 val_every: Some(0),
@@ -213,6 +214,44 @@ fn a_bad_line_is_named() {
     let error = open(&options).unwrap_err();
     assert!(error.to_string().contains("chat.jsonl`, line 1 is a chat"), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains("--chat-template")));
+}
+
+/// Examples that share a window do not see one another: the step is the same as with a window each.
+#[test]
+fn packed_examples_are_as_if_alone() {
+    let place = Place::new();
+    let data = place
+        .write("chats.jsonl", &chats().lines().take(6).map(|line| format!("{line}\n")).collect::<String>());
+    let of = |name: &str, pack: Packing, windows: usize, adapts: Option<&str>| {
+        let mut options = place.options(&data, name);
+        if let Some(model) = adapts {
+            options.model = Some(place.path(model).display().to_string());
+            options.overrides.lora = Some(2);
+        }
+        options.examples.valid = Some(data.clone());
+        options.overrides.pack = Some(pack);
+        options.overrides.seq = Some(100);
+        options.overrides.batch = Some(windows);
+        // Exact enough to tell one masked score.
+        options.overrides.storage = Some(train::model::Precision::F32);
+        let mut run = open(&options).expect("opens");
+        let windows = run.examples().expect("examples").windows;
+        let first = run.step().expect("a step");
+        let second = run.step().expect("a step");
+        run.save_last().expect("saved");
+        (windows, [first.loss, first.grad_norm, second.loss], run.validate(9).expect("finite").loss)
+    };
+    for [alone, packed, adapts] in [["alone", "packed", ""], ["adapters", "packed adapters", "alone"]] {
+        let adapts = Some(adapts).filter(|model| !model.is_empty());
+        let (windows, each, validation) = of(alone, Packing::Off, 3, adapts);
+        assert_eq!(windows, 3);
+        let (windows, together, packed_validation) = of(packed, Packing::On, 1, adapts);
+        assert_eq!(windows, 1, "all of them fit into one window");
+        for (got, want) in together.into_iter().zip(each).chain([(packed_validation, validation)]) {
+            // Sums of other sizes in f32.
+            assert!((got - want).abs() < 1e-4 * want, "{packed}: {together:?}, not {each:?}");
+        }
+    }
 }
 
 /// The loss of a step is the mean over all targets of its windows, however they are divided into windows.

@@ -43,15 +43,28 @@ fn measure(
     for spec in cfg.params() {
         change(cfg, &spec, &mut theta[spec.range()]);
     }
+    let network = network(cfg, theta, &Build::train(precision))?;
+    let tokens = tokens(cfg);
+    let loss = network.evaluate(&tokens)?;
+    Ok([loss, step(network, Window::Tokens(tokens))?[1]])
+}
+
+fn network(cfg: &ModelConfig, theta: Vec<f32>, build: &Build) -> Result<Network, StepError> {
     let pool = Pool::new(1).expect("threads");
     let device = ane::open(DeviceKind::Soft, SoftOptions { pool: pool.clone() }).expect("an engine");
-    let network = Network::new(cfg, theta, device, pool, &Build::train(precision), &mut |_| {})?;
-    let tokens: Vec<u32> = (0..=cfg.seq as u32).map(|i| i * i * 7 % cfg.vocab as u32).collect();
-    let loss = network.evaluate(&tokens)?;
+    Network::new(cfg, theta, device, pool, build, &mut |_| {})
+}
+
+fn tokens(cfg: &ModelConfig) -> Vec<u32> {
+    (0..=cfg.seq as u32).map(|i| i * i * 7 % cfg.vocab as u32).collect()
+}
+
+/// The loss of a step on `window`, and the norm of its gradient.
+fn step(network: Network, window: Window) -> Result<[f64; 2], StepError> {
     let (network, scale) = (Arc::new(network), 256.0);
     network.set_loss_scale(scale);
     let graph = StepGraph::new(Arc::clone(&network), 1)?;
-    graph.run(vec![Window::Tokens(tokens)], &mut flow::Trace::new())?;
+    let loss = graph.run(vec![window], &mut flow::Trace::new())?;
     Ok([loss, network.gradient_norm()? / f64::from(scale)])
 }
 
@@ -122,26 +135,30 @@ fn large_scores() {
     assert!(refusals.is_empty(), "{refusals:?}");
 }
 
+/// Makes scores -42 000 at each token itself, less on one side of it and up to 60 000 on the other: after it if `side` is 1,
+/// before it if -1.
+fn rising(cfg: &ModelConfig, spec: &ParamSpec, weight: &mut [f32], side: f32) {
+    let e = cfg.head_dim;
+    // The second pair of channels turns by 0.15 to 0.3 for each token.
+    let (size, angle) = ((6e4 * (e as f32).sqrt()).sqrt(), 0.75 * std::f32::consts::PI);
+    let [x, y] = match spec.kind {
+        ParamKind::Bq => [1.0, 0.0],
+        ParamKind::Bk => [angle.cos(), -side * angle.sin()],
+        _ => return,
+    };
+    weight.fill(0.0);
+    for head in weight.chunks_mut(e) {
+        (head[1], head[1 + e / 2]) = (size * x, size * y);
+    }
+}
+
 /// Scores of -42 000 at each token itself, less before it and up to 60 000 after it: what the mask hides must stay below
 /// what it shows.
 #[test]
 fn hidden_scores_far_above_visible_ones() {
     for name in ["qwen2", "llama_bias"] {
         let model = open(name);
-        let e = model.config.head_dim;
-        // The second pair of channels turns by 0.15 to 0.3 for each token.
-        let (size, angle) = ((6e4 * (e as f32).sqrt()).sqrt(), 0.75 * std::f32::consts::PI);
-        let bias = |weight: &mut [f32], [x, y]: [f32; 2]| {
-            weight.fill(0.0);
-            for head in weight.chunks_mut(e) {
-                (head[1], head[1 + e / 2]) = (size * x, size * y);
-            }
-        };
-        let change = |_: &ModelConfig, spec: &ParamSpec, weight: &mut [f32]| match spec.kind {
-            ParamKind::Bq => bias(weight, [1.0, 0.0]),
-            ParamKind::Bk => bias(weight, [angle.cos(), -angle.sin()]),
-            _ => {}
-        };
+        let change = |cfg: &ModelConfig, spec: &ParamSpec, weight: &mut [f32]| rising(cfg, spec, weight, 1.0);
         let [want, got] =
             [Precision::F32, Precision::F16].map(|p| measure(&model, p, &change).expect("fits"));
         println!("{name}: {got:?}, fp32 {want:?}");
@@ -165,4 +182,26 @@ fn large_gated_products() {
     let refusals = by(2000.0);
     assert_eq!(refusals.len(), NAMES.len(), "{refusals:?}");
     assert!(refusals.iter().all(|said| said.contains("`gate") && said.contains("fp16")), "{refusals:?}");
+}
+
+/// As above before each token, where only the documents of a window hide: what an earlier one has must stay hidden.
+#[test]
+fn scores_of_earlier_documents_far_above_visible_ones() {
+    for name in ["qwen2", "qwen2_window", "llama_bias"] {
+        let Model { config: cfg, params, .. } = open(name);
+        let of = |precision: Precision, starts: Vec<usize>| {
+            let mut theta = params.clone();
+            cfg.params().iter().for_each(|spec| rising(&cfg, spec, &mut theta[spec.range()], -1.0));
+            let network = network(&cfg, theta, &Build::train(precision).documents(true)).expect("fits");
+            let weights = vec![1.0; cfg.seq];
+            step(network, Window::Weighted { tokens: tokens(&cfg), starts, weights }).expect("fits")
+        };
+        let each = || (0..cfg.seq).collect();
+        let [want, got, one] =
+            [(Precision::F32, each()), (Precision::F16, each()), (Precision::F32, vec![0])]
+                .map(|(precision, starts)| of(precision, starts));
+        println!("{name}: {got:?}, fp32 {want:?}; as one document {one:?}");
+        is_near(name, &got, &want);
+        assert!((one[0] - want[0]).abs() > 0.02 * want[0], "{name}: documents change nothing: {one:?}");
+    }
 }

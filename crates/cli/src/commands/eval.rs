@@ -11,7 +11,7 @@ use crate::ui::Ui;
 use crate::units;
 use std::path::PathBuf;
 use train::data::LossOn;
-use train::evaluate::{EvaluateOptions, Evaluation, Sliding, evaluate};
+use train::evaluate::{EvaluateOptions, Evaluation, Sliding, TaskScore, evaluate, evaluate_task};
 use train::run::{CompileEvent, Validation};
 
 /// Measure how well a model predicts a text
@@ -24,14 +24,21 @@ use train::run::{CompileEvent, Validation};
 Examples:
   backpropane eval --model runs/shakespeare --data hamlet.txt
   backpropane eval --model runs/shakespeare --data hamlet.txt --windows 100 --json
-  backpropane eval --model runs/shakespeare --data hamlet.txt --stride 64        with a second figure")]
+  backpropane eval --model runs/shakespeare --data hamlet.txt --stride 64        with a second figure
+  backpropane eval --model runs/smol --data chats.jsonl                          what the assistant wrote
+  backpropane eval --model runs/smol --task questions.jsonl --json               multiple choice")]
 pub struct EvalArgs {
     #[command(flatten)]
     model: NamedModel,
 
     /// A text, a folder of `.txt` files, lines of JSON as `train` takes them, or tokens: a `.bin` or `.npy` file
-    #[arg(long, value_name = "PATH")]
-    data: PathBuf,
+    #[arg(long, value_name = "PATH", required_unless_present = "task")]
+    data: Option<PathBuf>,
+
+    /// Multiple-choice questions, a JSON object each line: query, choices and gold, the index of the right one. They are
+    /// scored as lm-evaluation-harness does: acc by the log-likelihood of a choice, acc_norm by that per character
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "stride"])]
+    task: Option<PathBuf>,
 
     #[command(flatten)]
     examples: ExampleArgs,
@@ -44,7 +51,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
 
-    /// Number of windows to measure on [default: all]
+    /// Number of windows to measure on, or of questions [default: all]
     #[arg(long, value_name = "N", value_parser = positive::<usize>)]
     windows: Option<usize>,
 
@@ -55,9 +62,32 @@ pub struct EvalArgs {
     #[command(flatten)]
     on: ModelArgs,
 
-    /// Print one JSON object: step, loss, perplexity, bits_per_byte, windows; with --stride also sliding
+    /// Print one JSON object: step, loss, perplexity, bits_per_byte, windows; with --stride also sliding; with --task
+    /// questions, acc, acc_stderr, acc_norm, acc_norm_stderr, cut
     #[arg(long)]
     json: bool,
+}
+
+/// The result of either kind of evaluation.
+enum Figures {
+    Loss(Evaluation),
+    Task(TaskScore),
+}
+
+fn say_task(ui: &Ui, args: &EvalArgs, score: &TaskScore) -> Result<(), CommandError> {
+    if args.json {
+        return print_json(ui, score);
+    }
+    let figure = |name: &str, share: f64, error: Option<f64>| {
+        let error = error.map_or(String::new(), |error| format!(" ± {error:.4}"));
+        format!("{name} {share:.4}{error}")
+    };
+    let (sum, norm) = (
+        figure("acc", score.acc, score.acc_stderr),
+        figure("acc_norm", score.acc_norm, score.acc_norm_stderr),
+    );
+    let cut = if score.cut > 0 { format!("; {} cut at their beginning", score.cut) } else { String::new() };
+    ui.result(&format!("{sum}, {norm}, {}{cut}", units::plural(score.questions, "question")))
 }
 
 fn loss_on(text: &str) -> Result<LossOn, String> {
@@ -83,19 +113,32 @@ pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {
     let on_event = &mut |event: CompileEvent<'_>| ladder.report(ui, event);
     let tokenizer = args.tokenizer.as_deref();
     crate::unread::note(ui, args.model.get().shown());
-    let result = evaluate(args.model.get(), tokenizer, &args.data, &options, on_event, &mut |done, total| {
+    let what = if args.task.is_some() { "question" } else { "window" };
+    let progress = &mut |done: usize, total: usize| {
         if bar.is_none() {
             bar = ui.bar("evaluating", total as u64);
         }
         if let Some(bar) = &bar {
             bar.set_position(done as u64);
-            bar.set_message(format!("{done} of {}", units::plural(total, "window")));
+            bar.set_message(format!("{done} of {}", units::plural(total, what)));
         }
-    });
+    };
+    let result = match (&args.task, &args.data) {
+        (Some(task), _) => {
+            evaluate_task(args.model.get(), tokenizer, task, &options, on_event, progress).map(Figures::Task)
+        }
+        (None, Some(data)) => {
+            evaluate(args.model.get(), tokenizer, data, &options, on_event, progress).map(Figures::Loss)
+        }
+        (None, None) => return Err(CommandError::failure("neither data nor questions are named".to_owned())),
+    };
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    let result = result?;
+    let result = match result? {
+        Figures::Task(score) => return say_task(ui, args, &score),
+        Figures::Loss(result) => result,
+    };
     if args.json {
         return print_json(ui, &result);
     }

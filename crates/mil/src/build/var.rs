@@ -63,6 +63,12 @@ impl<'b> Var<'b> {
         self.unary("tanh")
     }
 
+    /// The smaller of two numbers.
+    #[track_caller]
+    pub fn minimum(self, y: Var<'b>) -> Var<'b> {
+        self.binary("minimum", y)
+    }
+
     /// The nearest number from `low` to `high`.
     #[track_caller]
     pub fn clip(self, low: f64, high: f64) -> Var<'b> {

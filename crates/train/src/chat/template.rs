@@ -123,7 +123,8 @@ impl Template {
         let mut marks_answers = false;
         for (name, text) in NAMES.into_iter().zip([Some(text), for_tools]) {
             let Some(text) = text else { continue };
-            let (text, marks) = rewritten(text);
+            // Jinja reads all ends of lines as one character.
+            let (text, marks) = rewritten(&text.replace("\r\n", "\n").replace('\r', "\n"));
             marks_answers |= marks;
             environment.add_template_owned(name, text).map_err(|error| refused(&error))?;
         }
@@ -225,17 +226,18 @@ fn refused(error: &Error) -> TrainError {
     TrainError::ChatTemplate { line: error.line(), problem }
 }
 
-/// The texts of special tokens by their names: those that the model's files name, else those that the tokenizer has.
+/// The texts of special tokens by their names: those that the model's files name, by text or id, else those that the tokenizer
+/// has.
 fn special_tokens(metadata: &FolderMetadata, tokenizer: Option<&Tokenizer>) -> Map<String, Value> {
-    let mut special = Map::new();
+    let (mut special, mut named) = (Map::new(), Vec::new());
     for file in ["tokenizer_config.json", "special_tokens_map.json"] {
         let bytes = metadata.companion_bytes(file).unwrap_or_default();
         let settings: Value = serde_json::from_slice(bytes).unwrap_or_default();
         for name in SPECIAL {
-            let found = &settings[name];
-            if let Some(text) = found.as_str().or_else(|| found["content"].as_str())
-                && !special.contains_key(name)
-            {
+            // A token that is said to be null is none.
+            let Some(found) = settings.get(name).filter(|_| !named.contains(&name)) else { continue };
+            named.push(name);
+            if let Some(text) = found.as_str().or_else(|| found["content"].as_str()) {
                 special.insert(name.to_owned(), json!(text));
             }
         }
@@ -244,12 +246,13 @@ fn special_tokens(metadata: &FolderMetadata, tokenizer: Option<&Tokenizer>) -> M
         let tokenizer = tokenizer?;
         Some(String::from_utf8_lossy(tokenizer.bytes_of(token?)).into_owned())
     };
-    for (name, token) in [
-        ("bos_token", tokenizer.and_then(Tokenizer::start)),
-        ("eos_token", tokenizer.and_then(Tokenizer::end)),
+    for (name, key, guessed) in [
+        ("bos_token", "bos_token_id", tokenizer.and_then(Tokenizer::start)),
+        ("eos_token", "eos_token_id", tokenizer.and_then(Tokenizer::end)),
     ] {
+        let token = metadata.token_id(key).or(guessed);
         if let Some(text) = text_of(token)
-            && !special.contains_key(name)
+            && !named.contains(&name)
         {
             special.insert(name.to_owned(), json!(text));
         }

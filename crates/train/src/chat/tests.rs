@@ -105,6 +105,13 @@ fn an_earlier_answer_that_is_written_otherwise_later_is_left_out() {
 }
 
 #[test]
+fn ends_of_lines_in_templates_are_one_character() {
+    let template =
+        Template::new("{% if true %}\r\na\rb\r\n{% endif %}\r\nc\r\n", None, Map::new()).expect("parsed");
+    assert_eq!(template.render(&Conversation::default(), false).expect("rendered"), "a\nb\nc");
+}
+
+#[test]
 fn marks_in_messages_are_text() {
     let template = Template::new(
         "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}\n{% endfor %}",

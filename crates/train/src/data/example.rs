@@ -36,6 +36,8 @@ pub(crate) struct Encoding<'a> {
     pub(crate) tokenizer: &'a Tokenizer,
     /// The template for chats, and for prompts with their completions; without one these are joined as they are.
     pub(crate) template: Option<&'a Template>,
+    /// Whether the template is for chats alone.
+    pub(crate) chats_only: bool,
     pub(crate) loss_on: LossOn,
 }
 
@@ -45,6 +47,8 @@ pub(crate) struct Example {
     pub(crate) tokens: Vec<u32>,
     /// The tokens that count as targets, in order.
     pub(crate) counted: Vec<Range<u32>>,
+    /// Whether it is a chat.
+    pub(crate) is_chat: bool,
     /// Whether answers before the last one could not be counted.
     pub(crate) last_only: bool,
 }
@@ -61,7 +65,9 @@ pub(crate) enum Unusable {
 impl Encoding<'_> {
     /// The tokens of `record`. They end with the tokenizer's end of a text, unless a template ends the text.
     pub(crate) fn example(&self, record: Record) -> Result<Example, Unusable> {
-        match (record, self.template) {
+        let template =
+            self.template.filter(|_| !(self.chats_only && matches!(record, Record::Completion { .. })));
+        match (record, template) {
             (Record::Text(text), _) => self.text(&text).map_err(Unusable::Train),
             (Record::Completion { prompt, completion }, None) => {
                 self.joined(&prompt, &completion).map_err(Unusable::Train)
@@ -83,7 +89,12 @@ impl Encoding<'_> {
         self.end(&mut tokens);
         // What a tokenizer adds around nothing is not an example.
         let is_empty = text.is_empty();
-        Ok(Example { counted: if is_empty { Vec::new() } else { all(&tokens) }, tokens, last_only: false })
+        Ok(Example {
+            counted: if is_empty { Vec::new() } else { all(&tokens) },
+            tokens,
+            is_chat: false,
+            last_only: false,
+        })
     }
 
     /// Prompt and completion are encoded apart, as the prompt is when the model answers it.
@@ -98,7 +109,7 @@ impl Encoding<'_> {
             LossOn::All => all(&tokens),
             LossOn::Completion => one(position(start)..position(tokens.len())),
         };
-        Ok(Example { tokens, counted, last_only: false })
+        Ok(Example { tokens, counted, is_chat: false, last_only: false })
     }
 
     fn chat(
@@ -110,11 +121,11 @@ impl Encoding<'_> {
         let conversation = Conversation { messages, tools, variables: None };
         if self.loss_on == LossOn::All {
             let tokens = self.tokenizer.encode_rendered(&template.render(&conversation, false)?)?;
-            return Ok(Example { counted: all(&tokens), tokens, last_only: false });
+            return Ok(Example { counted: all(&tokens), tokens, is_chat: true, last_only: false });
         }
         let answers = template.answers(&conversation)?;
         let (tokens, counted) = self.tokenizer.encode_parts(&answers.text, &answers.parts)?;
-        Ok(Example { tokens, counted, last_only: answers.last_only })
+        Ok(Example { tokens, counted, is_chat: true, last_only: answers.last_only })
     }
 
     /// Adds the token that ends a text, if there is one and the text has none.

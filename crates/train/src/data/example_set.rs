@@ -66,6 +66,16 @@ struct Index {
     counts: [u64; 4],
     body: Vec<u8>,
     tokens: u64,
+    chats: u64,
+}
+
+/// What was encoded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Encoded {
+    /// Tokens of all examples.
+    pub(crate) tokens: u64,
+    /// Examples that are chats.
+    pub(crate) chats: u64,
 }
 
 impl Index {
@@ -73,6 +83,7 @@ impl Index {
         self.counts[usize::from(is_valid)] += 1;
         self.counts[3] += u64::from(example.last_only);
         self.tokens += example.tokens.len() as u64;
+        self.chats += u64::from(example.is_chat);
         let ends = example.counted.iter().flat_map(|range| [range.start, range.end]);
         let sizes = [example.tokens.len() as u32, example.counted.len() as u32];
         self.body.extend(sizes.into_iter().chain(ends).flat_map(u32::to_le_bytes));
@@ -102,7 +113,7 @@ impl ExampleSource {
         train.chain(self.valid.iter().map(|path| (path.as_path(), true)))
     }
 
-    /// Encodes all examples into a file of `tokens` and an index, each atomically; returns the number of tokens.
+    /// Encodes all examples into a file of `tokens` and an index, each atomically.
     ///
     /// `progress` gets the bytes read. The files do not depend on the number of threads.
     ///
@@ -116,7 +127,7 @@ impl ExampleSource {
         vocab: usize,
         (tokens, index): (&Path, &Path),
         progress: &mut dyn FnMut(u64),
-    ) -> Result<u64, TrainError> {
+    ) -> Result<Encoded, TrainError> {
         encoding.tokenizer.check_vocab(vocab)?;
         let width = width_of(vocab) as usize;
         let mut file = AtomicFile::create(tokens)?;
@@ -153,7 +164,7 @@ impl ExampleSource {
         }
         file.commit()?;
         write_atomically(index, &made.bytes())?;
-        Ok(made.tokens)
+        Ok(Encoded { tokens: made.tokens, chats: made.chats })
     }
 }
 

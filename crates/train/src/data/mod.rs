@@ -33,6 +33,7 @@ pub use example_set::ExampleSource;
 pub use example_windows::ExampleCounts;
 pub(crate) use example_windows::{ExampleWindow, ExampleWindows};
 pub use records::Keys;
+pub(crate) use records::Lines;
 pub use split::{Sampler, Split, windows};
 pub use synthetic::regression_sample;
 pub use text::TextSource;

@@ -25,16 +25,17 @@ impl ExampleRequest<'_> {
     pub(super) fn encode(&self, to: &Path) -> Result<(TokenFile, ExampleWindows), RunError> {
         let chosen = ChosenTemplate::find(&self.options.template, self.metadata, self.tokenizer)?;
         let template = chosen.as_ref().map(|chosen| &chosen.template);
-        let encoding = Encoding { tokenizer: self.tokenizer, template, loss_on: self.loss_on };
+        let chats_only = chosen.as_ref().is_some_and(|chosen| chosen.is_assumed);
+        let encoding = Encoding { tokenizer: self.tokenizer, template, chats_only, loss_on: self.loss_on };
         let (tokens, index) = (to.join("tokens.bin"), to.join("examples.bin"));
         let (keys, vocab) = (&self.options.keys, self.cfg.vocab);
-        let count = self.source.encode(keys, &encoding, vocab, (&tokens, &index), &mut |_| {})?;
-        let set = ExampleSet::open(&index, count)?;
+        let encoded = self.source.encode(keys, &encoding, vocab, (&tokens, &index), &mut |_| {})?;
+        let set = ExampleSet::open(&index, encoded.tokens)?;
         let seq = self.cfg.seq;
         let windows = ExampleWindows::in_order(set, seq);
         let path = || self.source.name().to_owned();
         let windows = windows.ok_or_else(|| TrainError::ExamplesTooLong { path: path(), seq })?;
-        Ok((TokenFile::open_counted(&tokens, vocab, count)?, windows))
+        Ok((TokenFile::open_counted(&tokens, vocab, encoded.tokens)?, windows))
     }
 }
 
@@ -53,7 +54,7 @@ pub(crate) fn measure_examples(
         if i == 0 && network.hides_infinity() {
             network.check_range(&window.tokens)?;
         }
-        nats += network.evaluate_weighted(&window.tokens, window.weights(1.0))?;
+        nats += network.evaluate_weighted(&window.tokens, &window.starts, window.weights(1.0))?;
         let counted = window.tokens[1..].iter().zip(&window.counted).filter(|&(_, &counts)| counts);
         bytes += counted.map(|(token, _)| bytes_of(lengths, &[*token])).sum::<u64>();
         targets += window.targets();

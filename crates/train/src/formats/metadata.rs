@@ -198,6 +198,11 @@ impl FolderMetadata {
         unknown_keys(&self.config).into_iter().map(str::to_owned).collect()
     }
 
+    /// The token's id under a key of `config.json`.
+    pub(crate) fn token_id(&self, key: &str) -> Option<u32> {
+        self.config.get(key)?.as_u64().and_then(|id| u32::try_from(id).ok())
+    }
+
     /// The text under a key of `config.json`.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         self.config.get(key).and_then(Value::as_str).map(str::to_owned)

@@ -155,10 +155,15 @@ impl<'b> Statement<'b> {
             Span::Any { queries, keys } => return self.input("mask", [1, 1, queries, keys]),
         };
         let window = self.kind.window.unwrap_or(s);
-        self.table("mask", [1, 1, s, s], |n| {
+        let mask = self.table("mask", [1, 1, s, s], |n| {
             let (from, to) = (n / s, n % s);
             if to <= from && from - to < window { 0.0 } else { masked(self.dtype) }
-        })
+        });
+        // The smaller one, not the sum: that is -infinity in fp16.
+        match self.documents {
+            None => mask,
+            Some(documents) => mask.minimum(documents.reshape(&[1, 1, s, s])),
+        }
     }
 
     /// cos, sin `[1, 1, E, S]` and the signed permutation `[1, 1, E, E]` that rotates each pair by a right angle.

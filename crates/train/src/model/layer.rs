@@ -27,6 +27,9 @@ pub struct Layer {
     pub y: ValueId,
     /// The cotangent of `y`: a parameter of the joint function.
     pub dy: ValueId,
+    /// What is added to scores so that no document of a window sees another, `[1, S, 1, S]`: row `from`, column `to`. `None` if
+    /// windows hold one document.
+    pub documents: Option<ValueId>,
     /// The parameters of the layer.
     pub weights: BTreeMap<ValueId, ParamKind>,
     /// The gradients of matrices, which the host computes.
@@ -37,6 +40,15 @@ pub struct Layer {
     pub norms: Vec<NormSite>,
     /// The width of all surfaces, S.
     pub width: usize,
+}
+
+/// What a layer has besides the forward pass of one text.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Additions<'a> {
+    /// Adapters.
+    pub lora: Option<&'a Lora>,
+    /// Whether windows hold several documents: these are an input, [`Layer::documents`].
+    pub documents: bool,
 }
 
 /// A matrix gradient `dW [O, I] += dz [O, S] · a [I, S]ᵀ`.
@@ -74,24 +86,26 @@ impl Layer {
     /// # Errors
     /// As [`Layer::new`].
     pub fn of_kind(cfg: &ModelConfig, kind: LayerKind, precision: Precision) -> Result<Layer, ModelError> {
-        Layer::with_adapters(cfg, kind, precision, None)
+        Layer::with(cfg, kind, precision, Additions::default())
     }
 
-    /// As [`Layer::of_kind`], with the adapters `lora`.
+    /// As [`Layer::of_kind`], with `additions`.
     ///
     /// # Errors
     /// As [`Layer::new`].
-    pub fn with_adapters(
+    pub fn with(
         cfg: &ModelConfig,
         kind: LayerKind,
         precision: Precision,
-        lora: Option<&Lora>,
+        additions: Additions<'_>,
     ) -> Result<Layer, ModelError> {
         let builder = Builder::new("layer", Opset::Ios18);
         let (d, s) = (cfg.dim, cfg.seq);
         let mut l = Statement::new(&builder, cfg, (kind, Span::Whole(s)), precision.dtype());
-        l.lora = lora;
+        l.lora = additions.lora;
         let x = l.input("x", [1, d, 1, s]); //                                 [1, D, 1, S]
+        l.documents = additions.documents.then(|| l.input("documents", [1, s, 1, s])); // [1, S, 1, S]
+        let documents = l.documents.map(|documents| documents.id());
         let o = l.attention(x);
         builder.enter("residual1");
         let x2 = (x + o).named("x2");
@@ -126,6 +140,7 @@ impl Layer {
             ffn: ffn.id(),
             y: y.id(),
             dy,
+            documents,
             weights,
             weight_grads,
             bias_grads,

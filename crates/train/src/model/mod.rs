@@ -18,7 +18,7 @@ pub use decoding::{DecodePart, DecodeSpec};
 pub use error::ModelError;
 pub use kernels::{Binding, ConstWeight, InputWeight, KernelSpec, LayerKernels};
 pub use ladder::{LADDER, Rung, Start};
-pub use layer::{BiasGrad, Layer, WeightGrad};
+pub use layer::{Additions, BiasGrad, Layer, WeightGrad};
 pub use plan::{Fusion, KernelPlan, Norms};
 pub use precision::Precision;
 pub use statement::NormSite;

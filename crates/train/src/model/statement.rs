@@ -61,6 +61,8 @@ pub(super) struct Statement<'b> {
     /// Adapters of the projections.
     pub(super) lora: Option<&'b Lora>,
     pub(super) dtype: DType,
+    /// What is added to scores so that no document sees another, `[1, S, 1, S]`, if windows hold several.
+    pub(super) documents: Option<Var<'b>>,
     pub(super) weights: BTreeMap<ValueId, ParamKind>,
     pub(super) norms: Vec<NormSite>,
     /// Each bias with the value that it is added to.
@@ -75,7 +77,7 @@ impl<'b> Statement<'b> {
         dtype: DType,
     ) -> Statement<'b> {
         let (weights, norms, biases) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Statement { b, cfg, span, kind, lora: None, dtype, weights, norms, biases }
+        Statement { b, cfg, span, kind, lora: None, dtype, documents: None, weights, norms, biases }
     }
 
     pub(super) fn input<const N: usize>(&self, name: &str, shape: [usize; N]) -> Var<'b> {

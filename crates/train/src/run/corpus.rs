@@ -2,7 +2,7 @@
 
 use super::claim::Claim;
 use super::template::ChosenTemplate;
-use super::{Notice, Options, RunError, Settings};
+use super::{Notice, Options, Packing, RunError, Settings};
 use crate::checkpoint::{Checkpoint, DataMark, Launch, RunFolder};
 use crate::config::{ModelConfig, Task};
 use crate::data::{self, ExampleWindows, Source, TextSource, TokenFile};
@@ -44,6 +44,19 @@ impl Corpus {
             Corpus::Examples { windows, .. } => Some(windows.counts().windows as u64),
             Corpus::Synthetic => None,
         }
+    }
+}
+
+/// Whether a run packs its data: they are examples, and it is told to.
+pub(super) fn packs(settings: &Settings, options: &Options, resumed: Option<&Checkpoint>) -> bool {
+    if settings.pack == Packing::Off {
+        return false;
+    }
+    match &options.data {
+        Some(path) => matches!(Source::open(path), Ok(Source::Examples(_))),
+        None => resumed
+            .and_then(|checkpoint| checkpoint.state.data.as_ref())
+            .is_some_and(|mark| mark.examples.is_some()),
     }
 }
 

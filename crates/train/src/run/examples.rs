@@ -3,7 +3,7 @@
 use super::claim::Claim;
 use super::corpus::{Corpus, CorpusRequest, KnownTokenizer, Report};
 use super::template::ChosenTemplate;
-use super::{Notice, RunError};
+use super::{Notice, Packing, RunError};
 use crate::data::{Encoding, ExampleSet, ExampleSource, ExampleWindows, TokenFile};
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
@@ -38,6 +38,7 @@ impl CorpusRequest<'_> {
         let encoding = Encoding {
             tokenizer: &tokenizer,
             template: chosen.as_ref().map(|chosen| &chosen.template),
+            chats_only: chosen.as_ref().is_some_and(|chosen| chosen.is_assumed),
             loss_on: self.settings.loss_on,
         };
         let (keys, vocab, total) = (&self.options.examples.keys, self.cfg.vocab, source.bytes());
@@ -50,13 +51,14 @@ impl CorpusRequest<'_> {
             // The run's own examples are kept until the new ones are known to be the same.
             let aside = tempfile::tempdir().map_err(TrainError::io("create", &std::env::temp_dir()))?;
             let (tokens, index) = (aside.path().join("tokens.bin"), aside.path().join("examples.bin"));
-            let count = encode(&tokens, &index)?;
-            self.examples(TokenFile::open_counted(&tokens, vocab, count)?, &index)?;
+            let encoded = encode(&tokens, &index)?;
+            self.examples(TokenFile::open_counted(&tokens, vocab, encoded.tokens)?, &index)?;
         }
-        let count = encode(&tokens, &index)?;
+        let encoded = encode(&tokens, &index)?;
         tokenizer.save_to_folder(&self.options.out)?;
-        let corpus = self.examples(TokenFile::open_counted(&tokens, vocab, count)?, &index)?;
-        Ok((corpus, tokenizer, chosen))
+        let corpus = self.examples(TokenFile::open_counted(&tokens, vocab, encoded.tokens)?, &index)?;
+        // What no example was written with is not the model's template from now on.
+        Ok((corpus, tokenizer, chosen.filter(|_| encoded.chats > 0)))
     }
 
     /// The examples in a file of tokens, by their `index`.
@@ -67,7 +69,8 @@ impl CorpusRequest<'_> {
         let set = ExampleSet::open(index, file.len())?;
         self.check_mark(&file, Some(set.fingerprint()))?;
         let (seq, fingerprint) = (self.cfg.seq, set.fingerprint());
-        let windows = ExampleWindows::new(set, seq, self.settings.seed, VALIDATION, false);
+        let windows =
+            ExampleWindows::new(set, seq, self.settings.seed, VALIDATION, self.settings.pack == Packing::On);
         let windows = windows.ok_or_else(|| TrainError::ExamplesTooLong { path: self.shown.clone(), seq })?;
         Ok(Corpus::Examples { file, windows: Box::new(windows), fingerprint })
     }

@@ -26,7 +26,7 @@ pub use flow::Trace;
 pub use launch::model_name;
 pub use metrics::{Metrics, StepRecord, Validation};
 pub use options::{ExampleOptions, Notice, Options, TemplateChoice};
-pub use setting::{Check, OptimizerKind, OutputInit, Pattern, ScheduleKind, Setting, SettingValue};
+pub use setting::{Check, OptimizerKind, OutputInit, Packing, Pattern, ScheduleKind, Setting, SettingValue};
 pub use settings::{Overrides, Settings, flags};
 pub(crate) use template::ChosenTemplate;
 pub use trainer::save::Saved;

@@ -1,7 +1,7 @@
 //! Opening a run, new or resumed: everything is checked before anything is written.
 
 use super::claim::{Claim, is_occupied};
-use super::corpus::{Corpus, CorpusRequest, KnownTokenizer, Opened};
+use super::corpus::{Corpus, CorpusRequest, KnownTokenizer, Opened, packs};
 use super::prepare::{Prepared, Resumed};
 use super::settings::EpochFit;
 use super::trainer::Parts;
@@ -55,12 +55,12 @@ impl Run {
 
         let pool = ane::Pool::new(options.threads).map_err(StepError::Threads)?;
         let wanted = launch.fill(DeviceOptions { math: settings.math, ..options.device });
-        let build =
-            Build::train(settings.storage).on(wanted).windows(settings.windows()).trainable(trainable);
+        let before = resumed.as_ref().map(|r| &r.checkpoint);
+        let build = Build::train(settings.storage).on(wanted).windows(settings.windows());
+        let build = build.documents(packs(&settings, options, before)).trainable(trainable);
         let ladder = Start { norms: settings.norms, known, exact: launch.rung()? };
         let request = CompileRequest { cfg: &cfg, wanted, pool: &pool, build: &build, start: ladder };
         let device = request.open_engine()?;
-        let before = resumed.as_ref().map(|r| &r.checkpoint);
         let is_pretrained = missing.is_some();
         let Opened { corpus, tokenizer, template } = pool.install(|| {
             let known = KnownTokenizer { tokenizer, missing };

@@ -57,6 +57,28 @@ impl OptimizerKind {
     }
 }
 
+/// Whether a window of examples holds as many as fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// As many as fit, none of which sees another.
+    On,
+    /// One.
+    Off,
+}
+
+impl Packing {
+    /// All values.
+    pub const ALL: [Self; 2] = [Self::Off, Self::On];
+
+    /// Its name in flags and checkpoints.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// The initial weights of projections onto the residual stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputInit {
@@ -319,4 +341,4 @@ impl SettingValue for Pattern {
     }
 }
 
-names!(LossOn, OptimizerKind, OutputInit, ScheduleKind, Precision, MatmulPrecision, Norms);
+names!(LossOn, Packing, OptimizerKind, OutputInit, ScheduleKind, Precision, MatmulPrecision, Norms);

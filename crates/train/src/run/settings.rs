@@ -2,7 +2,9 @@
 
 use super::RunError;
 use super::fault::Knob;
-use super::setting::{Check, OptimizerKind, OutputInit, Pattern, ScheduleKind, Setting, SettingValue};
+use super::setting::{
+    Check, OptimizerKind, OutputInit, Packing, Pattern, ScheduleKind, Setting, SettingValue,
+};
 use crate::config::{ModelConfig, Task};
 use crate::data::LossOn;
 use crate::host::head::LossOptions;
@@ -147,6 +149,8 @@ settings! {
     val_every: u64 = 100, NO_FLAG, Check::Any, "Steps between validations; 0: only at the end";
     loss_on: LossOn = LossOn::Completion, Some(("loss-on", "WHAT")), Check::Any,
         "What counts in the loss of lines of JSON: completions and answers of the assistant, or all tokens";
+    pack: Packing = Packing::Off, Some(("pack", "WHETHER")), Check::Any,
+        "Whether a window of lines of JSON holds as many as fit, none of which sees another, or one";
     output_init: OutputInit = OutputInit::Scaled, Some(("output-init", "KIND")), Check::Any,
         "Initial weights of new projections onto the residual stream: small random numbers, or 0";
     seed: u64 = 42, Some(("seed", "N")), Check::Any, "Seed of all randomness: same seed, same bits";
@@ -191,7 +195,7 @@ const TUNING_LR: f64 = 5e-5;
 const NO_FLAG: Option<(&str, &str)> = None;
 
 /// Settings that checkpoints of earlier versions lack.
-const ADDED_LATER: [&str; 16] = [
+const ADDED_LATER: [&str; 17] = [
     "math",
     "norms",
     "optimizer",
@@ -208,6 +212,7 @@ const ADDED_LATER: [&str; 16] = [
     "freeze",
     "epochs",
     "loss_on",
+    "pack",
 ];
 
 /// The setting `name` in a checkpoint's settings.
@@ -292,8 +297,7 @@ impl Settings {
         if default {
             self.epochs = EPOCHS;
         }
-        let is_asked = default || given.epochs.is_some_and(|epochs| epochs > 0.0);
-        if !is_asked {
+        if !default && given.epochs.is_none_or(|epochs| epochs <= 0.0) {
             return self;
         }
         self.steps = (self.epochs * fit.windows as f64 / self.windows() as f64).ceil().max(1.0) as u64;

@@ -26,6 +26,8 @@ pub enum Window {
     Weighted {
         /// S + 1 tokens.
         tokens: Vec<u32>,
+        /// The position at which each document begins, in order.
+        starts: Vec<usize>,
         /// The weight of each target in the window's loss, `[S]`; 0 for one that does not count.
         weights: Vec<f32>,
     },
@@ -243,6 +245,8 @@ pub(super) struct Activations {
     /// The output surface of each kernel: one per layer for forward kernels, as the backward pass reads them, and a ring for
     /// backward kernels.
     outputs: Vec<Vec<Handle<Surface>>>,
+    /// The mask between documents, shared by all layers, with its value; `None` if windows hold one.
+    pub(super) documents: Option<(ValueId, Activation)>,
     /// The residual stream before each layer and after the last, `[D, S]`.
     pub(super) x: Vec<Activation>,
     /// The host's activations of each layer, by value.
@@ -270,6 +274,10 @@ impl Activations {
                 host.insert(site.output, cell);
             });
         }
+        let documents = layer.documents.map(|v| (v, list("documents", 1, v).remove(0)));
+        if let Some((v, mask)) = &documents {
+            host.iter_mut().for_each(|host| _ = host.insert(*v, mask.clone()));
+        }
         if backward {
             // The gradient of the stream after layer l is that before layer l + 1.
             let dx = list("dx", RING, layer.dy);
@@ -289,7 +297,7 @@ impl Activations {
                 });
             }
         }
-        Ok(Activations { inputs, outputs, x, host })
+        Ok(Activations { inputs, outputs, documents, x, host })
     }
 
     /// The input surfaces of kernel `k` of `layer`.

@@ -23,6 +23,8 @@ pub struct Build {
     pub kinds: usize,
     /// Whether each value that a kernel reads has its own surface; this requires baked weights.
     pub separate_surfaces: bool,
+    /// Whether windows hold several documents, which do not see one another.
+    pub documents: bool,
     /// Windows of a step; the default is 1. Several may run side by side, each with memory of its own.
     pub windows: usize,
     /// What is trained, and adapters.
@@ -40,6 +42,7 @@ impl Build {
             weights: WeightMode::Auto,
             kinds: 1,
             separate_surfaces: false,
+            documents: false,
             windows: 1,
             trainable: Trainable::default(),
         }
@@ -66,6 +69,12 @@ impl Build {
     #[must_use]
     pub fn trainable(self, trainable: Trainable) -> Build {
         Build { trainable, ..self }
+    }
+
+    /// Sets whether windows hold several documents.
+    #[must_use]
+    pub fn documents(self, documents: bool) -> Build {
+        Build { documents, ..self }
     }
 
     /// Sets the plan of `rung` for layers of `cfg`, and the weight mode if the rung does not allow the current one.

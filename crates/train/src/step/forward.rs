@@ -111,8 +111,14 @@ impl Network {
     ///
     /// # Errors
     /// As [`Network::logits`].
-    pub(crate) fn evaluate_weighted(&self, tokens: &[u32], weights: Vec<f32>) -> Result<f64, StepError> {
-        self.loss_of(Window::Weighted { tokens: tokens.to_vec(), weights }, tokens)
+    pub(crate) fn evaluate_weighted(
+        &self,
+        tokens: &[u32],
+        starts: &[usize],
+        weights: Vec<f32>,
+    ) -> Result<f64, StepError> {
+        let window = Window::Weighted { tokens: tokens.to_vec(), starts: starts.to_vec(), weights };
+        self.loss_of(window, tokens)
     }
 
     fn loss_of(&self, window: Window, tokens: &[u32]) -> Result<f64, StepError> {

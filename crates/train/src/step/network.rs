@@ -13,7 +13,7 @@ use super::{BudgetExhausted, Build, StepError, Window};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
 use crate::host::head::LossOptions;
 use crate::host::squared_norms::RowSquaredNorms;
-use crate::model::{Layer, ModelError, NormSite};
+use crate::model::{Additions, Layer, ModelError, NormSite, Precision};
 use ane::{Device, Pool};
 use flow::Arena;
 use mil::ValueId;
@@ -34,6 +34,8 @@ pub struct Network {
     pub buffers: Buffers,
     /// The layer's program with its gradient.
     pub(super) layer: Layer,
+    /// The element type of programs and surfaces.
+    pub(super) precision: Precision,
     /// Norms of the forward pass that the host computes, with the first kernel that reads each.
     pub(super) host_norms: Vec<(usize, NormSite)>,
     pub(super) sync: WeightSync,
@@ -73,8 +75,9 @@ impl Network {
         let (kinds, kind_of) = cfg.layer_kinds();
         let programs = Build { kinds: kinds.len(), ..build.clone() }.programs(cfg.layers, engine);
         check_budget(device.as_ref(), programs)?;
+        let additions = Additions { lora: trainable.lora.as_ref(), documents: build.documents };
         let layers = kinds.iter().map(|&kind| {
-            let mut layer = Layer::with_adapters(cfg, kind, build.precision, trainable.lora.as_ref())?;
+            let mut layer = Layer::with(cfg, kind, build.precision, additions)?;
             layer.keep_gradients(|kind| !build.backward || changing.contains(&kind));
             Ok::<_, ModelError>(layer)
         });
@@ -134,6 +137,7 @@ impl Network {
             kernels,
             buffers,
             layer,
+            precision: build.precision,
             host_norms,
             sync,
             context: Arc::new(TaskContext::new(cfg, math, Arc::clone(&build.host))),
@@ -173,7 +177,7 @@ impl Network {
         let stream = self.cfg.dim * self.cfg.seq;
         let (want, got) = match window {
             Window::Tokens(tokens) => (self.cfg.seq + 1, tokens.len()),
-            Window::Weighted { tokens, weights } if weights.len() == self.cfg.seq => {
+            Window::Weighted { tokens, weights, .. } if weights.len() == self.cfg.seq => {
                 (self.cfg.seq + 1, tokens.len())
             }
             Window::Weighted { weights, .. } => (self.cfg.seq, weights.len()),

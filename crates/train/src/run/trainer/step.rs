@@ -29,8 +29,11 @@ fn of_examples(
     let targets: usize = windows.iter().map(ExampleWindow::targets).sum();
     let weight = (count as f64 / targets.max(1) as f64) as f32;
     let tokens = windows.iter().map(|window| window.used as u64).sum();
-    let weighted =
-        |window: ExampleWindow| Window::Weighted { weights: window.weights(weight), tokens: window.tokens };
+    let weighted = |window: ExampleWindow| Window::Weighted {
+        weights: window.weights(weight),
+        tokens: window.tokens,
+        starts: window.starts,
+    };
     Ok((windows.into_iter().map(weighted).collect(), tokens))
 }
 

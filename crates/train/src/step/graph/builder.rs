@@ -5,7 +5,7 @@ use super::super::context::TaskContext;
 use super::super::{Network, Param, StepError};
 use crate::config::ParamKind;
 use crate::host::{embed, residual};
-use crate::model::{ModelError, NormSite};
+use crate::model::{ModelError, NormSite, masked};
 use flow::{Graph, Lane, Plan};
 use mil::ValueId;
 use std::ops::Range;
@@ -42,6 +42,14 @@ pub(super) fn tokens(window: &Window) -> Result<&[u32], StepError> {
     match window {
         Window::Tokens(tokens) | Window::Weighted { tokens, .. } => Ok(tokens),
         _ => Err(StepError::internal("a language model got a window of activations")),
+    }
+}
+
+/// The positions at which the documents of a window begin.
+fn starts(window: &Window) -> &[usize] {
+    match window {
+        Window::Weighted { starts, .. } => starts,
+        _ => &[],
     }
 }
 
@@ -93,6 +101,7 @@ impl<'n> Builder<'n> {
         let n = self.network;
         let (x, layer) = (&self.memory.activations.x, &n.layer);
         self.embed(micro)?;
+        self.documents(micro);
         for l in 0..n.cfg.layers {
             let at = |name: &str| format!("{micro}.L{l}.{name}");
             for k in 0..n.kernels.specs.forward {
@@ -186,6 +195,29 @@ impl<'n> Builder<'n> {
                 Ok(())
             });
         Ok(())
+    }
+
+    /// Writes what is added to scores so that no document of a window sees an earlier one, if the layers take it.
+    ///
+    /// Positions go on from document to document: RoPE makes scores of the distance between two positions, which is the same.
+    fn documents(&mut self, micro: usize) {
+        let Some((_, mask)) = self.memory.activations.documents.clone() else { return };
+        let (s, hidden) = (self.context(), masked(self.network.precision.dtype()) as f32);
+        self.graph
+            .task(format!("{micro}.documents"))
+            .on(self.lane)
+            .reads(self.network.buffers.windows.clone())
+            .writes(mask)
+            .run(move |windows, mut mask| {
+                let starts = starts(window(&windows, micro)?);
+                mask.fill(0.0);
+                for (from, row) in mask.chunks_exact_mut(s.seq).enumerate() {
+                    let own = starts.iter().rev().find(|&&start| start <= from).copied().unwrap_or(0);
+                    row[..own].fill(hidden);
+                }
+                s.host.to_host_layout(&mut mask, s.seq);
+                Ok(())
+            });
     }
 
     /// A norm of the forward pass that no kernel computes.
