@@ -61,6 +61,8 @@ fn a_setting_without_effect_is_refused() {
     };
     let adamw = "has no effect: the optimizer of this run is `adamw`";
     refused(&format!("{TINY} --muon-lr 0.1 --out run"), &format!("error: `--muon-lr` {adamw}"));
+    let text = "error: `--pack` has no effect: the data are no lines of JSON";
+    refused(&format!("{TINY} --pack on --out run"), text);
     refused(&format!("{TINY} --muon-iterations 3 --out run"), &format!("error: `--muon-iterations` {adamw}"));
     assert!(!place.exists("run"));
     place.succeed(&format!("{TINY} --steps 2 --output-init zero --out run"));

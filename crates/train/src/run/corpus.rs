@@ -48,16 +48,28 @@ impl Corpus {
 }
 
 /// Whether a run packs its data: they are examples, and it is told to.
-pub(super) fn packs(settings: &Settings, options: &Options, resumed: Option<&Checkpoint>) -> bool {
+///
+/// # Errors
+/// `NoEffect`, if the user asks for it and the data are no examples; if they cannot be opened.
+pub(super) fn packs(
+    settings: &Settings,
+    options: &Options,
+    resumed: Option<&Checkpoint>,
+) -> Result<bool, RunError> {
     if settings.pack == Packing::Off {
-        return false;
+        return Ok(false);
     }
-    match &options.data {
-        Some(path) => matches!(Source::open(path), Ok(Source::Examples(_))),
+    let is_examples = match &options.data {
+        Some(path) => matches!(Source::open(path)?, Source::Examples(_)),
         None => resumed
             .and_then(|checkpoint| checkpoint.state.data.as_ref())
             .is_some_and(|mark| mark.examples.is_some()),
+    };
+    if !is_examples && options.overrides.pack.is_some() {
+        let because = "the data are no lines of JSON";
+        return Err(RunError::NoEffect { flag: "--pack", because, remedy: "Leave it out: text fills windows." });
     }
+    Ok(is_examples)
 }
 
 /// The data of a run with what they need.

@@ -57,7 +57,7 @@ impl Run {
         let wanted = launch.fill(DeviceOptions { math: settings.math, ..options.device });
         let before = resumed.as_ref().map(|r| &r.checkpoint);
         let build = Build::train(settings.storage).on(wanted).windows(settings.windows());
-        let build = build.documents(packs(&settings, options, before)).trainable(trainable);
+        let build = build.documents(packs(&settings, options, before)?).trainable(trainable);
         let ladder = Start { norms: settings.norms, known, exact: launch.rung()? };
         let request = CompileRequest { cfg: &cfg, wanted, pool: &pool, build: &build, start: ladder };
         let device = request.open_engine()?;
