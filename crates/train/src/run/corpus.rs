@@ -67,7 +67,11 @@ pub(super) fn packs(
     };
     if !is_examples && options.overrides.pack.is_some() {
         let because = "the data are no lines of JSON";
-        return Err(RunError::NoEffect { flag: "--pack", because, remedy: "Leave it out: text fills windows." });
+        return Err(RunError::NoEffect {
+            flag: "--pack",
+            because,
+            remedy: "Leave it out: text fills windows.",
+        });
     }
     Ok(is_examples)
 }
