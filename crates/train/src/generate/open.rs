@@ -42,6 +42,9 @@ pub enum Context {
     },
 }
 
+/// The length of windows is a multiple of this, where keys and values are not kept.
+const STEP: usize = 64;
+
 /// Tokens that are generated if nobody says how many.
 const TOKENS: usize = 200;
 
@@ -95,10 +98,12 @@ pub fn open<'m>(
         Context::Prompt { .. } => tokenizer.encode_prompt(prompt)?,
     };
     let (seq, tokens, slides) = positions(&model.config, prompt.len(), options.context)?;
+    // Engines refuse narrow surfaces.
+    let whole = seq.checked_next_multiple_of(STEP).map_or(seq, |whole| whole.min(model.config.seq).max(seq));
     let cfg = ModelConfig { seq, ..model.config };
     let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
     let (metadata, conversation) = (model.metadata, Conversation::default());
-    let model = load(&cfg, model.params, &pool, options, on_event)?;
+    let model = load(&cfg, whole, model.params, &pool, options, on_event)?;
     Ok(Writer { model, tokenizer, metadata, conversation, window: seq, prompt, tokens, slides })
 }
 
@@ -114,15 +119,18 @@ fn positions(cfg: &ModelConfig, prompt: usize, context: Context) -> Result<(usiz
     Ok((prompt.saturating_add(wanted).min(window), wanted, slides))
 }
 
-/// Puts a model on an engine: by the programs of decoding, or where the engine refuses these, by those of training.
+/// Puts a model on an engine: by the programs of decoding, or where the engine refuses these, by those of training in windows of
+/// `whole` tokens.
 fn load(
     cfg: &ModelConfig,
+    whole: usize,
     params: Vec<f32>,
     pool: &Pool,
     options: &OpenOptions,
     on_event: &mut dyn FnMut(CompileEvent<'_>),
 ) -> Result<Model, RunError> {
     let (wanted, start) = (options.device, options.start);
+    let in_windows = ModelConfig { seq: whole, ..cfg.clone() };
     demand::check(cfg, Use::Weights)?;
     let kind = match (options.storage, wanted.engine) {
         (Precision::F32, DeviceKind::Auto) => DeviceKind::Soft,
@@ -133,7 +141,7 @@ fn load(
     // Programs of decoding have norms inside and weights on surfaces: an engine that refused such a plan is not asked again.
     let refuses = start.known.is_some_and(|rung| rung.place() > 0) || wanted.weights == WeightMode::Baked;
     if engine == Engine::Apple && refuses {
-        return whole_windows(cfg, params, pool, options, on_event);
+        return whole_windows(&in_windows, params, pool, options, on_event);
     }
     let arithmetic = (options.storage, start.norms == Norms::Host);
     let refused = match Session::new(cfg, &params, device, pool.clone(), arithmetic) {
@@ -146,7 +154,7 @@ fn load(
     if engine == Engine::Soft || !(refused.is_refusal() || matches!(refused, StepError::Budget { .. })) {
         return Err(refused.into());
     }
-    whole_windows(cfg, params, pool, options, on_event)
+    whole_windows(&in_windows, params, pool, options, on_event)
 }
 
 /// A model by the programs of training.
