@@ -1,35 +1,15 @@
 //! Logits and gradients of each architecture beside those of transformers, on `tests/architectures`: see `record.py` there.
 
+mod tiny_models;
+
 use ane::{DeviceKind, DeviceOptions, SoftOptions, WeightMode};
 use safetensors::SafeTensors;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tiny_models::{NAMES, folder};
 use train::config::ModelConfig;
 use train::formats::{Model, open_model};
 use train::model::{LADDER, Precision};
 use train::step::{Build, Network, StepGraph, Window};
-
-const NAMES: [&str; 15] = [
-    "llama_bias",
-    "qwen2",
-    "qwen3_bias",
-    "rope_linear",
-    "rope_dynamic",
-    "rope_llama3",
-    "rope_yarn",
-    "rope_longrope",
-    "rope_longrope_long",
-    "smollm3",
-    "mistral",
-    "qwen2_window",
-    "gemma",
-    "gemma2",
-    "gemma3",
-];
-
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/architectures").join(name)
-}
 
 /// What transformers says of the model called `name`.
 struct Expected {

@@ -1,40 +1,20 @@
 //! Decoding with kept keys and values beside forward passes over whole windows, on the models of `tests/architectures`.
 
+mod tiny_models;
+
 use ane::{DeviceKind, Pool, SoftOptions};
-use std::path::{Path, PathBuf};
+use tiny_models::{NAMES, folder};
 use train::config::ModelConfig;
 use train::decode::Session;
 use train::formats::{Model, open_model};
 use train::model::Precision;
 use train::step::{Build, Network, StepError};
 
-const NAMES: [&str; 15] = [
-    "llama_bias",
-    "qwen2",
-    "qwen3_bias",
-    "rope_linear",
-    "rope_dynamic",
-    "rope_llama3",
-    "rope_yarn",
-    "rope_longrope",
-    "rope_longrope_long",
-    "smollm3",
-    "mistral",
-    "qwen2_window",
-    "gemma",
-    "gemma2",
-    "gemma3",
-];
-
 /// Tokens generated after the prompt.
 const TOKENS: usize = 200;
 
 /// The window: room for the prompt and all tokens.
 const SEQ: usize = 256;
-
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/architectures").join(name)
-}
 
 fn config(model: &Model, seq: usize) -> ModelConfig {
     ModelConfig { seq, ..model.config.clone() }

@@ -1,34 +1,20 @@
 //! Adapters beside PEFT's, on `tests/lora`: see `record.py` there.
 
+mod tiny_models;
+
 use ane::{DeviceKind, DeviceOptions, SoftOptions, WeightMode};
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tiny_models::{NAMES, folder};
 use train::config::{Linear, Lora, ModelConfig, ParamKind, Trainable};
 use train::formats::{AdapterRef, Model, ModelRef, open_model};
 use train::model::Precision;
 use train::step::{Build, Network, StepGraph, Window};
 
-const NAMES: [&str; 15] = [
-    "gemma",
-    "gemma2",
-    "gemma3",
-    "llama_bias",
-    "mistral",
-    "qwen2",
-    "qwen2_window",
-    "qwen3_bias",
-    "rope_dynamic",
-    "rope_linear",
-    "rope_llama3",
-    "rope_longrope",
-    "rope_longrope_long",
-    "rope_yarn",
-    "smollm3",
-];
-
-fn tests() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests")
+/// The folder with the adapters called `name`.
+fn recorded(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/lora").join(name)
 }
 
 /// The f32 tensors of a file.
@@ -50,7 +36,7 @@ impl Tensors {
 }
 
 fn tokens(model: &str) -> Vec<u32> {
-    let file = Tensors::read(&tests().join("architectures").join(model).join("expected.safetensors"));
+    let file = Tensors::read(&folder(model).join("expected.safetensors"));
     file.words("tokens").into_iter().map(u32::from_le_bytes).collect()
 }
 
@@ -87,10 +73,9 @@ fn adapters() -> Trainable {
 
 /// The model called `name` for windows of its recorded tokens, with the weights of its recorded adapter last.
 fn adapted(name: &str, trainable: &Trainable) -> (ModelConfig, Vec<f32>) {
-    let Model { config, mut params, .. } =
-        open_model(&tests().join("architectures").join(name), None).expect(name);
+    let Model { config, mut params, .. } = open_model(&folder(name), None).expect(name);
     let cfg = ModelConfig { seq: tokens(name).len() - 1, ..config };
-    let file = Tensors::read(&tests().join("lora").join(name).join("adapter_model.safetensors"));
+    let file = Tensors::read(&recorded(name).join("adapter_model.safetensors"));
     for spec in trainable.table(&cfg).iter().filter(|spec| spec.kind.is_adapter()) {
         assert_eq!(params.len(), spec.offset);
         params.extend(file.floats(&format!("base_model.model.{}", spec.name)));
@@ -104,7 +89,7 @@ fn check(name: &str, precision: Precision, weights: WeightMode, [of_logits, of_g
     let (cfg, theta) = adapted(name, &trainable);
     let build = Build::train(precision).trainable(trainable.clone());
     let network = network(&cfg, theta, &build, weights);
-    let expected = Tensors::read(&tests().join("lora").join(name).join("expected.safetensors"));
+    let expected = Tensors::read(&recorded(name).join("expected.safetensors"));
     let error = distance(&logits(&network, &tokens), &expected.floats("logits"));
     println!("{name} {precision:?} {weights:?} logits {error:.2e}");
     assert!(error <= of_logits, "{name}: logits are off by {error:.3e}");
@@ -154,16 +139,16 @@ fn gradients_are_those_of_peft_with_weights_on_surfaces() {
 fn merged_adapters_give_the_logits_of_peft() {
     let others = [("patterns", "qwen2"), ("dora", "mistral"), ("whole", "llama_bias")];
     for (name, of) in NAMES.iter().map(|&name| (name, name)).chain(others) {
-        let (folder, tokens) = (tests().join("lora").join(name), tokens(of));
-        let adapters = [AdapterRef { path: folder.clone(), weight: 1.0 }];
-        let base = tests().join("architectures").join(of);
+        let (from, tokens) = (recorded(name), tokens(of));
+        let adapters = [AdapterRef { path: from.clone(), weight: 1.0 }];
+        let base = folder(of);
         let given = ModelRef { path: Some(&base), adapters: &adapters }.open(None).expect(name);
         // The adapter names its model.
-        let Model { config, params, .. } = open_model(&folder, None).expect(name);
+        let Model { config, params, .. } = open_model(&from, None).expect(name);
         assert!(given.params == params, "{name}");
         let cfg = ModelConfig { seq: tokens.len() - 1, ..config };
         let network = network(&cfg, params, &Build::infer(Precision::F32), WeightMode::Baked);
-        let expected = Tensors::read(&folder.join("expected.safetensors"));
+        let expected = Tensors::read(&from.join("expected.safetensors"));
         let error = distance(&logits(&network, &tokens), &expected.floats("logits"));
         println!("{name} logits {error:.2e}");
         assert!(error <= FULL[0], "{name}: logits are off by {error:.3e}");
