@@ -1,4 +1,4 @@
-//! A server: it listens until it is told to stop, and then ends what was begun.
+//! A server: it listens until it is told to stop, then finishes the requests under way.
 
 use crate::batch;
 use crate::http::{self, State};

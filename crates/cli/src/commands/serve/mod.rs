@@ -22,8 +22,8 @@ use std::path::PathBuf;
 /// Answer OpenAI's API over HTTP
 ///
 /// POST /v1/chat/completions and /v1/completions, whole or as events; GET /v1/models and /health. Texts of all clients are written
-/// together. What would change an answer and is not supported is refused by name. Ctrl-C or SIGTERM finishes what was begun, refuses what is
-/// new, and ends; a second one quits at once.
+/// together. An unsupported field that would change an answer is refused by name. Ctrl-C or SIGTERM finishes requests under way, refuses new
+/// ones, and ends; a second one quits at once.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:

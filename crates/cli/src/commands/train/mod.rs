@@ -13,7 +13,7 @@ use crate::ui::Ui;
 pub use args::TrainArgs;
 use session::{Outcome, Session};
 
-/// What is said of the first Ctrl-C.
+/// The message after the first Ctrl-C.
 const SAVING: &str = "finishing the step, then saving; Ctrl-C again quits at once";
 
 pub fn run(ui: &Ui, args: &TrainArgs) -> Result<(), CommandError> {
