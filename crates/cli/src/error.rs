@@ -95,7 +95,7 @@ impl CommandError {
 }
 
 /// The error with its causes. A cause that a message already quotes is not repeated.
-fn chain(error: &dyn Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut message = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -8,11 +8,9 @@ use crate::data::{self, ExampleWindows, LossOn, Source, TokenFile};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::formats::ModelRef;
-use crate::model::{Precision, Start};
 use crate::run::{ExampleOptions, RunError, Validation};
-use crate::step::{Build, CompileEvent, CompileRequest, Network, compile};
+use crate::step::{Build, CompileEvent, ComputeOptions, Network};
 use crate::tokenizer::Tokenizer;
-use ane::{DeviceOptions, Pool};
 use bytes::{bytes_of, per_byte};
 use examples::ExampleRequest;
 use serde::Serialize;
@@ -25,14 +23,8 @@ pub use task::TaskScore;
 /// Options of an evaluation.
 #[derive(Clone, Debug)]
 pub struct EvaluateOptions {
-    /// Number of compute threads; 0: as many as the machine runs at once.
-    pub threads: usize,
-    /// The engine.
-    pub device: DeviceOptions,
-    /// The plans of kernels to try.
-    pub start: Start,
-    /// The element type of programs and surfaces.
-    pub storage: Precision,
+    /// Where and how the model computes.
+    pub compute: ComputeOptions,
     /// The largest number of windows, spread evenly; all if `None`.
     pub windows: Option<usize>,
     /// The distance of overlapping windows for a second figure, at most the model's window; none if `None`.
@@ -89,7 +81,7 @@ pub fn evaluate<'m>(
         return Err(RunError::NotLanguage { what: "data" });
     }
     demand::check(&cfg, Use::Infer)?;
-    let pool = Pool::new(options.threads).map_err(crate::step::StepError::Threads)?;
+    let pool = options.compute.pool()?;
     let folder = tempfile::tempdir().map_err(TrainError::io("create", &std::env::temp_dir()))?;
     let lengths = tokenizer.as_ref().map(Tokenizer::text_lengths);
     let source = Source::open(data)?;
@@ -123,10 +115,7 @@ pub fn evaluate<'m>(
         let (got, want) = (stride.to_string(), "at most the window of the model and the length of the text");
         return Err(RunError::Setting { what: "the stride", got, want });
     }
-    let build = Build::infer(options.storage).on(options.device);
-    let (wanted, start) = (options.device, options.start);
-    let request = CompileRequest { cfg: &cfg, wanted, pool: &pool, build: &build, start };
-    let network = compile(request, model.params, on_event)?;
+    let network = options.compute.compile(&cfg, &pool, Build::infer, model.params, on_event)?;
     let most = options.windows.unwrap_or(usize::MAX);
     match data {
         Data::Tokens(file) => {
@@ -172,11 +161,8 @@ pub fn evaluate_task<'m>(
     let longest = encoded.iter().flatten().map(|(tokens, _)| tokens.len() - 1).max().unwrap_or(1);
     cfg.seq = cfg.seq.min(longest).max(1);
     demand::check(&cfg, Use::Infer)?;
-    let pool = Pool::new(options.threads).map_err(crate::step::StepError::Threads)?;
-    let build = Build::infer(options.storage).on(options.device);
-    let (wanted, start) = (options.device, options.start);
-    let request = CompileRequest { cfg: &cfg, wanted, pool: &pool, build: &build, start };
-    let network = compile(request, model.params, on_event)?;
+    let pool = options.compute.pool()?;
+    let network = options.compute.compile(&cfg, &pool, Build::infer, model.params, on_event)?;
     task::score(&network, &questions, &encoded, &mut |done| progress(done, questions.len()))
 }
 

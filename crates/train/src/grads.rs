@@ -5,24 +5,16 @@ use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::formats::ModelRef;
 use crate::fs::{NamedTensor, TensorFile, write_tensors};
-use crate::model::{Precision, Start};
 use crate::run::RunError;
-use crate::step::{Build, CompileEvent, CompileRequest, StepError, StepGraph, Window, compile};
-use ane::{DeviceOptions, Pool};
+use crate::step::{Build, CompileEvent, ComputeOptions, StepError, StepGraph, Window};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Options of the computation.
 #[derive(Clone, Copy, Debug)]
 pub struct GradsOptions {
-    /// Number of compute threads; 0: as many as the machine runs at once.
-    pub threads: usize,
-    /// The engine.
-    pub device: DeviceOptions,
-    /// The plans of kernels to try.
-    pub start: Start,
-    /// The element type of programs and surfaces.
-    pub storage: Precision,
+    /// Where and how the model computes.
+    pub compute: ComputeOptions,
     /// The factor on the loss's gradient in the backward pass; the gradients that are written are divided by it.
     pub loss_scale: f32,
 }
@@ -62,11 +54,8 @@ pub fn grads<'m>(
     }
     cfg.seq = ids.len() - 1;
     demand::check(&cfg, Use::Train { windows: 1 })?;
-    let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
-    let build = Build::train(options.storage).on(options.device);
-    let (wanted, start) = (options.device, options.start);
-    let request = CompileRequest { cfg: &cfg, wanted, pool: &pool, build: &build, start };
-    let network = compile(request, model.params, on_event)?;
+    let pool = options.compute.pool()?;
+    let network = options.compute.compile(&cfg, &pool, Build::train, model.params, on_event)?;
     network.set_loss_scale(options.loss_scale);
     let network = Arc::new(network);
     let by_row = network.logits(&ids)?;

@@ -11,7 +11,7 @@ use train::formats::{FolderMetadata, save_model};
 use train::fs::{NamedTensor, write_tensors};
 use train::model::{Norms, Precision};
 use train::run::{BudgetExhausted, Metrics, OptimizerKind, Options, Overrides, Run, RunError, ScheduleKind};
-use train::step::StepError;
+use train::step::{ComputeOptions, StepError};
 
 fn options(out: &Path, data: &Path) -> Options {
     Options {
@@ -257,10 +257,12 @@ fn an_interleaved_run_of_an_earlier_version_keeps_its_bits_and_gets_a_plain_fold
     };
     let loss = |name: &str| {
         let options = EvaluateOptions {
-            threads: 2,
-            device: ane::DeviceKind::Soft.into(),
-            start: Norms::Engine.into(),
-            storage: Precision::F16,
+            compute: ComputeOptions {
+                threads: 2,
+                device: ane::DeviceKind::Soft.into(),
+                start: Norms::Engine.into(),
+                storage: Precision::F16,
+            },
             windows: Some(8),
             stride: Some(4),
             examples: Default::default(),
@@ -309,10 +311,12 @@ fn the_sliding_figure_with_the_windows_own_length_is_the_plain_one() {
     std::fs::write(&data, tokens).expect("written");
     let found = |stride| {
         let options = EvaluateOptions {
-            threads: 1,
-            device: ane::DeviceKind::Soft.into(),
-            start: Norms::Engine.into(),
-            storage: Precision::F32,
+            compute: ComputeOptions {
+                threads: 1,
+                device: ane::DeviceKind::Soft.into(),
+                start: Norms::Engine.into(),
+                storage: Precision::F32,
+            },
             windows: None,
             stride: Some(stride),
             examples: Default::default(),

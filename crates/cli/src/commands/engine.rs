@@ -4,6 +4,7 @@ use ane::{DeviceKind, MatmulPrecision, WeightMode};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use train::model::{Norms, Precision, Rung, Start};
 use train::run::{Check, SettingValue};
+use train::step::ComputeOptions;
 
 /// The largest number of threads: more than any machine has, few enough to start.
 const MOST_THREADS: usize = 1024;
@@ -122,6 +123,16 @@ impl ModelArgs {
     /// Where norms are computed, if the flag was given.
     pub fn given_norms(self) -> Option<Norms> {
         self.norms.norms
+    }
+
+    /// Where and how a model computes; `known` is the rung that such an engine accepted before.
+    pub fn compute(self, known: Option<&'static Rung>) -> ComputeOptions {
+        ComputeOptions {
+            threads: self.engine.threads,
+            device: self.device(),
+            start: self.start(known),
+            storage: self.storage(),
+        }
     }
 
     /// The plans of kernels to try; `known` is the rung that such an engine accepted before.

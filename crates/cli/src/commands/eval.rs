@@ -100,10 +100,7 @@ fn loss_on(text: &str) -> Result<LossOn, String> {
 pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {
     let ladder = Ladder::here();
     let options = EvaluateOptions {
-        threads: args.on.engine.threads,
-        device: args.on.device(),
-        start: args.on.start(ladder.known()),
-        storage: args.on.storage(),
+        compute: args.on.compute(ladder.known()),
         windows: args.windows,
         stride: args.stride,
         examples: args.examples.options(None),

@@ -4,7 +4,6 @@ use super::engine::{ModelArgs, positive};
 use super::model::NamedModel;
 use super::sampling::SamplingArgs;
 use crate::error::CommandError;
-use crate::ladder::Ladder;
 use crate::output::print_json;
 use crate::ui::Ui;
 use crate::units;
@@ -13,7 +12,7 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal, Read, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 use train::error::TrainError;
-use train::generate::{self, Completion, Context, Finish, OpenOptions};
+use train::generate::{Completion, Context, Finish};
 
 /// Continue a text with a trained model
 ///
@@ -73,20 +72,9 @@ pub struct GenerateArgs {
 }
 
 pub fn run(ui: &Ui, args: &GenerateArgs) -> Result<(), CommandError> {
-    let ladder = Ladder::here();
     let prompt = prompt(args)?;
-    let on = OpenOptions {
-        threads: args.on.engine.threads,
-        device: args.on.device(),
-        start: args.on.start(ladder.known()),
-        storage: args.on.storage(),
-        context: Context::Prompt { tokens: args.tokens, slides: args.slide },
-    };
-    crate::unread::note(ui, args.model.get().shown());
-    let mut writer =
-        generate::open(args.model.get(), args.tokenizer.as_deref(), &prompt, &on, &mut |event| {
-            ladder.report(ui, event);
-        })?;
+    let context = Context::Prompt { tokens: args.tokens, slides: args.slide };
+    let mut writer = args.model.open(ui, args.tokenizer.as_deref(), args.on, &prompt, context)?;
     let mut options = args.sampling.options(writer.tokens);
     let mut texts = Vec::new();
     for i in 0..args.n {

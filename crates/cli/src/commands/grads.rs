@@ -45,13 +45,7 @@ pub struct GradsArgs {
 
 pub fn run(ui: &Ui, args: &GradsArgs) -> Result<(), CommandError> {
     let ladder = Ladder::here();
-    let options = GradsOptions {
-        threads: args.on.engine.threads,
-        device: args.on.device(),
-        start: args.on.start(ladder.known()),
-        storage: args.on.storage(),
-        loss_scale: args.loss_scale,
-    };
+    let options = GradsOptions { compute: args.on.compute(ladder.known()), loss_scale: args.loss_scale };
     let on_event = &mut |event: CompileEvent<'_>| ladder.report(ui, event);
     crate::unread::note(ui, args.model.get().shown());
     let loss = grads(args.model.get(), &args.tokens, &args.out, &options, on_event)?;

@@ -1,8 +1,14 @@
-//! The flags that name a model: its folder or file, and adapters to merge into it.
+//! The flags that name a model: its folder or file, and adapters to merge into it; and opening it to generate text.
 
+use super::engine::ModelArgs;
+use crate::error::CommandError;
+use crate::ladder::Ladder;
 use crate::output::model_help;
-use std::path::PathBuf;
+use crate::ui::Ui;
+use crate::unread;
+use std::path::{Path, PathBuf};
 use train::formats::{AdapterRef, ModelRef};
+use train::generate::{self, Context, OpenOptions, Writer};
 
 /// A model and its adapters.
 #[derive(clap::Args, Clone, Debug)]
@@ -28,6 +34,21 @@ impl NamedModel {
     /// The model with its adapters.
     pub fn get(&self) -> ModelRef<'_> {
         ModelRef { path: self.model.as_deref(), adapters: &self.adapters.adapter }
+    }
+
+    /// Opens it to continue `prompt`; warns of what is not read of its configuration, and shows progress.
+    pub fn open(
+        &self,
+        ui: &Ui,
+        tokenizer: Option<&Path>,
+        on: ModelArgs,
+        prompt: &str,
+        context: Context,
+    ) -> Result<Writer, CommandError> {
+        unread::note(ui, self.get().shown());
+        let ladder = Ladder::here();
+        let options = OpenOptions { compute: on.compute(ladder.known()), context };
+        Ok(generate::open(self.get(), tokenizer, prompt, &options, &mut |event| ladder.report(ui, event))?)
     }
 }
 

@@ -7,8 +7,8 @@ use super::pass::{self, Next, Workspace};
 use crate::config::{ModelConfig, RopeScaling};
 use crate::host::error::check_tokens;
 use crate::model::Precision;
-use crate::step::StepError;
-use ane::{Device, Engine, Pool};
+use crate::step::{StepError, hides_infinity};
+use ane::{Device, Pool};
 
 /// A model on an engine, for decoding.
 #[derive(Debug)]
@@ -139,7 +139,7 @@ impl Session {
             check_tokens("input", tokens, self.model.cfg.vocab)?;
         }
         let pool = self.pool.clone();
-        let is_checked = self.hides_infinity();
+        let is_checked = hides_infinity(self.device(), &self.model.cfg);
         let logits = pool.busy(|| {
             let logits = pass::run(&mut self.model, &mut self.work, next, (with_logits, is_checked))?;
             if logits.iter().flatten().all(|x| x.is_finite()) {
@@ -162,11 +162,6 @@ impl Session {
     fn check_room(&self, got: usize) -> Result<(), StepError> {
         let want = self.model.cfg.seq;
         if got <= want { Ok(()) } else { Err(StepError::Context { want, got }) }
-    }
-
-    /// As `Network::hides_infinity`.
-    fn hides_infinity(&self) -> bool {
-        self.device().info().engine == Engine::Apple || self.model.cfg.variant.score_cap.is_some()
     }
 }
 

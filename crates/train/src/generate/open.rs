@@ -6,9 +6,9 @@ use crate::config::{ModelConfig, Task};
 use crate::decode::{Conversation, Session, most_positions};
 use crate::demand::{self, Use};
 use crate::formats::{FolderMetadata, ModelRef};
-use crate::model::{Norms, Precision, Start};
+use crate::model::{Norms, Precision};
 use crate::run::RunError;
-use crate::step::{Build, CompileEvent, CompileRequest, Network, StepError, compile};
+use crate::step::{Build, CompileEvent, ComputeOptions, Network, StepError};
 use crate::tokenizer::Tokenizer;
 use ane::{DeviceKind, DeviceOptions, Engine, Pool, SoftOptions, WeightMode};
 use std::path::Path;
@@ -16,14 +16,8 @@ use std::path::Path;
 /// Options of opening a model for text generation.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenOptions {
-    /// Number of compute threads; 0: as many as the machine runs at once.
-    pub threads: usize,
-    /// The engine.
-    pub device: DeviceOptions,
-    /// The plans of kernels to try, where keys and values are not kept.
-    pub start: Start,
-    /// The element type of programs and surfaces.
-    pub storage: Precision,
+    /// Where and how the model computes; its plans of kernels are tried where keys and values are not kept.
+    pub compute: ComputeOptions,
     /// The positions that there have to be.
     pub context: Context,
 }
@@ -101,9 +95,9 @@ pub fn open<'m>(
     // Engines refuse narrow surfaces.
     let whole = seq.checked_next_multiple_of(STEP).map_or(seq, |whole| whole.min(model.config.seq).max(seq));
     let cfg = ModelConfig { seq, ..model.config };
-    let pool = Pool::new(options.threads).map_err(StepError::Threads)?;
+    let pool = options.compute.pool()?;
     let (metadata, conversation) = (model.metadata, Conversation::default());
-    let model = load(&cfg, whole, model.params, &pool, options, on_event)?;
+    let model = load(&cfg, whole, model.params, &pool, &options.compute, on_event)?;
     Ok(Writer { model, tokenizer, metadata, conversation, window: seq, prompt, tokens, slides })
 }
 
@@ -126,7 +120,7 @@ fn load(
     whole: usize,
     params: Vec<f32>,
     pool: &Pool,
-    options: &OpenOptions,
+    options: &ComputeOptions,
     on_event: &mut dyn FnMut(CompileEvent<'_>),
 ) -> Result<Model, RunError> {
     let (wanted, start) = (options.device, options.start);
@@ -162,14 +156,11 @@ fn whole_windows(
     cfg: &ModelConfig,
     params: Vec<f32>,
     pool: &Pool,
-    options: &OpenOptions,
+    options: &ComputeOptions,
     on_event: &mut dyn FnMut(CompileEvent<'_>),
 ) -> Result<Model, RunError> {
-    let (wanted, start) = (options.device, options.start);
     demand::check(cfg, Use::Infer)?;
-    let build = Build::infer(options.storage).on(options.device);
-    let request = CompileRequest { cfg, wanted, pool, build: &build, start };
-    Ok(Model::Network(Box::new(compile(request, params, on_event)?)))
+    Ok(Model::Network(Box::new(options.compile(cfg, pool, Build::infer, params, on_event)?)))
 }
 
 impl Writer {

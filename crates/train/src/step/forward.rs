@@ -3,10 +3,17 @@
 use super::graph::Builder;
 use super::passes::Ending;
 use super::{Network, StepError, Window};
+use crate::config::ModelConfig;
 use crate::host::regression;
-use ane::Engine;
+use ane::{Device, Engine};
 use flow::Plan;
 use rayon::prelude::*;
+
+/// Whether a finite result of the model `cfg` may come from an infinite intermediate value, so that checking results is not
+/// enough: an engine may do that (rule N5), and so does a bound of scores.
+pub(crate) fn hides_infinity(device: &dyn Device, cfg: &ModelConfig) -> bool {
+    device.info().engine == Engine::Apple || cfg.variant.score_cap.is_some()
+}
 
 impl Network {
     /// Runs the forward pass of one window to `ending`.
@@ -37,10 +44,9 @@ impl Network {
         self.pool().install(|| self.pass_tokens(tokens, Ending::Checked))
     }
 
-    /// Whether a finite result may come from an infinite intermediate value, so that checking results is not enough: an engine
-    /// may do that (rule N5), and so does a bound of scores.
+    /// As [`hides_infinity`].
     pub(crate) fn hides_infinity(&self) -> bool {
-        self.device().info().engine == Engine::Apple || self.cfg.variant.score_cap.is_some()
+        hides_infinity(self.device(), &self.cfg)
     }
 
     /// The error for a result of `tokens` that is not finite; it names the first layer with values out of range, if any.

@@ -8,6 +8,7 @@ mod budget; //       the number of programs that a process may compile
 mod buffers; //      surfaces and activations, each declared once
 mod build; //        options of compiling a model
 mod clock; //        total time of a kind of work
+mod compute; //      options of computing with a model
 mod context; //      state shared by tasks, besides buffers
 mod error; //        errors
 mod forward; //      forward-only passes: evaluation, logits, the range check
@@ -27,7 +28,9 @@ mod weights; //      writing weights into the kernels
 pub use budget::BudgetExhausted;
 pub use buffers::{Buffers, Window};
 pub use build::Build;
+pub use compute::ComputeOptions;
 pub use error::StepError;
+pub(crate) use forward::hides_infinity;
 pub use graph::StepGraph;
 pub use host_math::{FastMath, HostMath, Operand};
 pub use kernels::{ChosenRung, Kernels};

@@ -8,14 +8,13 @@ use super::model::NamedModel;
 use super::sampling::SamplingArgs;
 use crate::error::CommandError;
 use crate::interrupt::Interrupt;
-use crate::ladder::Ladder;
 use crate::ui::Ui;
 use crate::units;
 use input::{Input, Typed};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use train::fs::write_atomically;
-use train::generate::{self, Chat, Context, Finish, GenerateOptions, OpenOptions};
+use train::generate::{Chat, Context, Finish, GenerateOptions};
 
 /// Talk to a model
 ///
@@ -68,17 +67,7 @@ Ctrl-C ends an answer.";
 
 pub fn run(ui: &Ui, args: &ChatArgs) -> Result<(), CommandError> {
     let interrupt = Interrupt::watch(ui, false, "")?;
-    let ladder = Ladder::here();
-    let on = OpenOptions {
-        threads: args.on.engine.threads,
-        device: args.on.device(),
-        start: args.on.start(ladder.known()),
-        storage: args.on.storage(),
-        context: Context::All,
-    };
-    let writer = generate::open(args.model.get(), args.tokenizer.as_deref(), "", &on, &mut |event| {
-        ladder.report(ui, event);
-    })?;
+    let writer = args.model.open(ui, args.tokenizer.as_deref(), args.on, "", Context::All)?;
     let options = args.sampling.options(args.tokens.unwrap_or(writer.window));
     let mut chat = Chat::new(writer, args.chat_template.as_deref())?;
     chat.set_system(args.system.clone());

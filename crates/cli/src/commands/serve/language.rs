@@ -1,5 +1,6 @@
 //! The tokens of requests.
 
+use crate::error::chain;
 use ::serve::{Chat, Language, Refusal};
 use train::chat::{Conversation, Template};
 use train::tokenizer::Tokenizer;
@@ -40,15 +41,5 @@ impl Language for ModelLanguage {
 
 /// An error as a sentence.
 pub fn refused(error: &dyn std::error::Error) -> Refusal {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !message.contains(&text) {
-            message.push_str(": ");
-            message.push_str(&text);
-        }
-        source = cause.source();
-    }
-    Refusal::new(format!("{message}."))
+    Refusal::new(format!("{}.", chain(error)))
 }

@@ -5,7 +5,6 @@ use super::engine::Engine;
 use super::language::ModelLanguage;
 use crate::error::CommandError;
 use crate::interrupt::Interrupt;
-use crate::ladder::Ladder;
 use crate::ui::Ui;
 use crate::units;
 use ::serve::{End, Entry, Limits, ModelCard, Options, Stop};
@@ -15,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use train::config::ModelConfig;
-use train::generate::{self, Context, OpenOptions};
+use train::generate::{self, Context};
 use train::model::Precision;
 
 /// Environment variable with the key that clients have to send.
@@ -25,27 +24,16 @@ const KEY: &str = "BACKPROPANE_API_KEY";
 const LOOK: Duration = Duration::from_millis(50);
 
 pub fn run(ui: &Ui, args: &ServeArgs) -> Result<(), CommandError> {
-    let interrupt = Interrupt::watch(ui, false, "finishing what was begun; Ctrl-C again quits at once")?;
+    let interrupt = Interrupt::watch(ui, false, "finishing requests under way; Ctrl-C again quits at once")?;
     let name = args.name.clone().unwrap_or_else(|| name_of(args.model.get().shown()));
     ui.say(format!("{} {name}: loading", ui.dim("model   ")));
     let key = key(args)?;
     let (listener, address) = listen(args)?;
-    crate::unread::note(ui, args.model.get().shown());
-    let ladder = Ladder::here();
-    let on = OpenOptions {
-        threads: args.on.engine.threads,
-        device: args.on.device(),
-        start: args.on.start(ladder.known()),
-        storage: args.on.storage(),
-        context: Context::All,
-    };
-    let writer = generate::open(args.model.get(), args.tokenizer.as_deref(), "", &on, &mut |event| {
-        ladder.report(ui, event);
-    })?;
+    let writer = args.model.open(ui, args.tokenizer.as_deref(), args.on, "", Context::All)?;
     let (session, tokenizer, metadata) = writer.into_parts()?;
     let template = generate::template_of(&metadata, &tokenizer, args.chat_template.as_deref())?;
     let context = args.context.map_or(session.context(), |most| most.min(session.context()));
-    say_memory(ui, session.cfg(), (on.storage, session.weight_bytes().1), (context, args.slots));
+    say_memory(ui, session.cfg(), (args.on.storage(), session.weight_bytes().1), (context, args.slots));
     if template.is_none() {
         ui.warn("the model has no chat template: /v1/chat/completions refuses; name one with `--chat-template FILE`");
     }
@@ -142,7 +130,7 @@ fn say_address(
     has_key: bool,
 ) -> Result<(), CommandError> {
     if !address.ip().is_loopback() && !has_key {
-        ui.warn(format!("whoever reaches {address} can use the model: set {KEY} or `--api-key`"));
+        ui.warn(format!("anybody who can connect to {address} can use the model: set {KEY} or `--api-key`"));
     }
     ui.say(format!("{} http://{address}/v1, model `{name}`", ui.dim("address ")));
     match is_json {
@@ -159,7 +147,7 @@ fn log(ui: &Ui, is_json: bool) -> Box<dyn Fn(&Entry) + Send + Sync> {
     let ui = ui.clone();
     Box::new(move |entry| {
         if is_json {
-            // Whoever read it has gone: the server goes on.
+            // The server goes on when the reader of the log has closed it.
             let _ = ui.result(&as_json(entry).to_string());
         } else if ui.is_watched() {
             ui.say(line(entry));
