@@ -151,10 +151,6 @@ pub fn par_transpose_rows(from: &[f32], rows: usize, columns: usize, to: &mut [f
 pub fn widen(from: &[f16], to: &mut [f32]) {
     let from: &[u16] = bytemuck::cast_slice(from);
     #[cfg(target_arch = "x86_64")]
-    if let Some(v4) = crate::simd::x86::v4() {
-        return pulp::Simd::vectorize(v4, x86::Widen(v4, from, to));
-    }
-    #[cfg(target_arch = "x86_64")]
     let (from, to) = crate::simd::x86::half::widen(from, to);
     #[cfg(target_arch = "aarch64")]
     let (from, to) = crate::simd::neon::widen(from, to);
@@ -172,10 +168,6 @@ pub fn widen(from: &[f16], to: &mut [f32]) {
 pub fn narrow(from: &[f32], to: &mut [f16]) {
     let to: &mut [u16] = bytemuck::cast_slice_mut(to);
     #[cfg(target_arch = "x86_64")]
-    if let Some(v4) = crate::simd::x86::v4() {
-        return pulp::Simd::vectorize(v4, x86::Narrow(v4, from, to));
-    }
-    #[cfg(target_arch = "x86_64")]
     let (from, to) = crate::simd::x86::half::narrow(from, to);
     #[cfg(target_arch = "aarch64")]
     let (from, to) = crate::simd::neon::narrow(from, to);
@@ -191,10 +183,6 @@ pub fn narrow(from: &[f32], to: &mut [f16]) {
 
 /// Rounds each value to the nearest that half precision can represent.
 pub fn round(values: &mut [f32]) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(v4) = crate::simd::x86::v4() {
-        return pulp::Simd::vectorize(v4, x86::Round(v4, values));
-    }
     #[cfg(target_arch = "x86_64")]
     let values = crate::simd::x86::half::round(values);
     #[cfg(target_arch = "aarch64")]
@@ -236,71 +224,6 @@ fn narrowed(x: u32) -> u16 {
     let finite = if magnitude < 113 << 23 { subnormal } else { normal };
     let out = if magnitude >= (127 + 16) << 23 { special } else { finite };
     (out | sign >> 16) as u16
-}
-
-/// The same with the conversion instructions of AVX-512.
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::{narrowed, widened};
-    use pulp::x86::V4;
-    use pulp::{NullaryFnOnce, cast};
-
-    /// To nearest, ties to even, independent of the mode register.
-    const NEAREST: i32 = 0;
-
-    pub struct Widen<'a>(pub V4, pub &'a [u16], pub &'a mut [f32]);
-
-    impl NullaryFnOnce for Widen<'_> {
-        type Output = ();
-        #[inline(always)]
-        fn call(self) {
-            let Widen(v4, from, to) = self;
-            let (from, from_tail) = from.as_chunks::<16>();
-            let (to, to_tail) = to.as_chunks_mut::<16>();
-            for (from, to) in from.iter().zip(to) {
-                *to = cast(v4.avx512f._mm512_cvtph_ps(cast(*from)));
-            }
-            for (from, to) in from_tail.iter().zip(to_tail) {
-                *to = f32::from_bits(widened(*from));
-            }
-        }
-    }
-
-    pub struct Narrow<'a>(pub V4, pub &'a [f32], pub &'a mut [u16]);
-
-    impl NullaryFnOnce for Narrow<'_> {
-        type Output = ();
-        #[inline(always)]
-        fn call(self) {
-            let Narrow(v4, from, to) = self;
-            let (from, from_tail) = from.as_chunks::<16>();
-            let (to, to_tail) = to.as_chunks_mut::<16>();
-            for (from, to) in from.iter().zip(to) {
-                *to = cast(v4.avx512f._mm512_cvtps_ph::<NEAREST>(cast(*from)));
-            }
-            for (from, to) in from_tail.iter().zip(to_tail) {
-                *to = narrowed(from.to_bits());
-            }
-        }
-    }
-
-    pub struct Round<'a>(pub V4, pub &'a mut [f32]);
-
-    impl NullaryFnOnce for Round<'_> {
-        type Output = ();
-        #[inline(always)]
-        fn call(self) {
-            let Round(v4, values) = self;
-            let (blocks, tail) = values.as_chunks_mut::<16>();
-            for block in blocks {
-                let half = v4.avx512f._mm512_cvtps_ph::<NEAREST>(cast(*block));
-                *block = cast(v4.avx512f._mm512_cvtph_ps(half));
-            }
-            for x in tail {
-                *x = f32::from_bits(widened(narrowed(x.to_bits())));
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -34,18 +34,5 @@ pub use error::{CompileError, IsaError, PlanError, RunError};
 pub use exec::{Executable, MemoryUse};
 pub use pool::Pool;
 pub use shared::SharedConstants;
-pub use simd::isa::{Isa, arch};
-pub use simd::prefetch;
-
-/// The processor's kind, and the instructions that kernels use on it.
-pub fn instruction_set() -> String {
-    let kind = std::env::consts::ARCH;
-    let name = format!("{:?}", arch());
-    let vectors = match name.split(['(', ' ']).next() {
-        Some("V4") => "AVX-512",
-        Some("V3") => "AVX2",
-        Some("Neon") => "NEON",
-        _ => "no vector instructions",
-    };
-    format!("{kind} with {vectors}")
-}
+pub use simd::isa::{Isa, instruction_set};
+pub use simd::{prefetch, vectorised};

@@ -1,7 +1,7 @@
 //! Functions of one number, written so that loops over them become vector code.
 //!
 //! No fused multiply-adds and no table: the same bits on every instruction set. Call them from loops that are compiled
-//! for vectors, in functions that are inlined into the closures of `pulp::Arch::dispatch`.
+//! for vectors, in functions that are inlined into the closures of `simd::vectorised`.
 
 /// `eˣ`, within 2 ulp; overflows to infinity, is 0 where the result would be subnormal, keeps NaN.
 ///

@@ -4,8 +4,7 @@
 //! only on the length.
 
 use crate::math::exp_of_negative;
-use crate::simd::isa::arch;
-use pulp::{Simd, WithSimd};
+use crate::simd::vectorised;
 
 /// One register of the widest kind.
 const LANES: usize = 16;
@@ -38,22 +37,6 @@ impl Fold {
     }
 
     #[inline(always)]
-    fn join<S: Simd>(self, simd: S, x: S::f32s, total: S::f32s) -> S::f32s {
-        match self {
-            Fold::Sum => simd.add_f32s(total, x),
-            // x86 returns the second operand if one is NaN, NEON returns NaN.
-            Fold::Max if cfg!(target_arch = "aarch64") => {
-                simd.select_f32s(simd.greater_than_f32s(x, total), x, total)
-            }
-            Fold::Min if cfg!(target_arch = "aarch64") => {
-                simd.select_f32s(simd.less_than_f32s(x, total), x, total)
-            }
-            Fold::Max => simd.max_f32s(x, total),
-            Fold::Min => simd.min_f32s(x, total),
-        }
-    }
-
-    #[inline(always)]
     fn join_one(self, x: f32, total: f32) -> f32 {
         match self {
             Fold::Sum => total + x,
@@ -77,7 +60,7 @@ impl Fold {
     /// Folds each of `x` into its place of `totals`.
     pub fn into(self, totals: &mut [f32], x: &[f32]) {
         // One loop for each: a common loop would not be vectorised.
-        crate::simd::vectorised(
+        vectorised(
             #[inline(always)]
             || match self {
                 Fold::Sum => each(totals, x, |x, total| Fold::Sum.join_one(x, total)),
@@ -87,31 +70,14 @@ impl Fold {
         );
     }
 
+    /// One loop for each: a common loop would not be vectorised.
     #[inline(always)]
-    fn row<S: Simd>(self, simd: S, row: &[f32]) -> f32 {
-        // One block is one vector of 16, or 2 of 8, and so on.
-        let vectors = LANES / S::F32_LANES;
-        let start = [simd.splat_f32s(self.start()); LANES];
-        let (blocks, tail) = row.as_chunks::<LANES>();
-        let mut total = start;
-        for part in blocks.chunks(RESTART) {
-            let mut lanes = start;
-            for block in part {
-                let block = S::as_simd_f32s(block).0;
-                for i in 0..vectors {
-                    lanes[i] = self.join(simd, block[i], lanes[i]);
-                }
-            }
-            for i in 0..vectors {
-                total[i] = self.join(simd, lanes[i], total[i]);
-            }
+    fn row(self, row: &[f32]) -> f32 {
+        match self {
+            Fold::Sum => self.joined(lanes(row, self.start(), |x, total| Fold::Sum.join_one(x, total))),
+            Fold::Max => self.joined(lanes(row, self.start(), |x, total| Fold::Max.join_one(x, total))),
+            Fold::Min => self.joined(lanes(row, self.start(), |x, total| Fold::Min.join_one(x, total))),
         }
-        let mut lanes = [self.start(); LANES];
-        lanes.copy_from_slice(bytemuck::cast_slice(&total[..vectors]));
-        for (lane, &x) in lanes.iter_mut().zip(tail) {
-            *lane = self.join_one(x, *lane);
-        }
-        self.joined(lanes)
     }
 
     /// Lanes joined pairwise.
@@ -128,6 +94,22 @@ impl Fold {
     }
 }
 
+/// Folds a row in [`LANES`] lanes.
+#[inline(always)]
+fn lanes(row: &[f32], start: f32, join: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+    let (blocks, tail) = row.as_chunks::<LANES>();
+    let mut total = [start; LANES];
+    for part in blocks.chunks(RESTART) {
+        let mut lanes = [start; LANES];
+        for block in part {
+            each(&mut lanes, block, &join);
+        }
+        each(&mut total, &lanes, &join);
+    }
+    each(&mut total, tail, join);
+    total
+}
+
 #[inline(always)]
 fn each(totals: &mut [f32], x: &[f32], join: impl Fn(f32, f32) -> f32) {
     for (total, &x) in totals.iter_mut().zip(x) {
@@ -137,30 +119,23 @@ fn each(totals: &mut [f32], x: &[f32], join: impl Fn(f32, f32) -> f32) {
 
 /// Folds each row of `row` values into one of `totals`.
 pub fn fold(values: &[f32], row: usize, fold: Fold, totals: &mut [f32]) {
-    struct Run<'a>(&'a [f32], usize, Fold, &'a mut [f32]);
-    impl WithSimd for Run<'_> {
-        type Output = ();
+    vectorised(
         #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            let Run(values, row, fold, totals) = self;
+        || {
             for (total, row) in totals.iter_mut().zip(values.chunks_exact(row)) {
-                *total = fold.row(simd, row);
+                *total = fold.row(row);
             }
-        }
-    }
-    arch().dispatch(Run(values, row, fold, totals));
+        },
+    );
 }
 
 /// Writes the softmax of each row of `row` values, `exp(x − max x) / Σ exp(x − max x)`, to `out`.
 pub fn softmax(values: &[f32], out: &mut [f32], row: usize) {
-    struct Run<'a>(&'a [f32], &'a mut [f32], usize);
-    impl WithSimd for Run<'_> {
-        type Output = ();
+    vectorised(
         #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            let Run(values, out, row) = self;
+        || {
             for (from, to) in values.chunks_exact(row).zip(out.chunks_exact_mut(row)) {
-                let top = Fold::Max.row(simd, from);
+                let top = Fold::Max.row(from);
                 let (from, from_tail) = from.as_chunks::<LANES>();
                 let (blocks, tail) = to.as_chunks_mut::<LANES>();
                 // The sum is that of `Fold::Sum`.
@@ -191,23 +166,20 @@ pub fn softmax(values: &[f32], out: &mut [f32], row: usize) {
                     *x *= scale;
                 }
             }
-        }
-    }
-    arch().dispatch(Run(values, out, row));
+        },
+    );
 }
 
-/// Replaces each row of `row` values by `(x − mean) / √(variance + ε)`, the variance being the mean of squared
+/// Replaces each row of `length` values by `(x − mean) / √(variance + ε)`, the variance being the mean of squared
 /// distances from the mean.
-pub fn normalize(values: &mut [f32], row: usize, epsilon: f32) {
-    struct Run<'a>(&'a mut [f32], usize, f32);
-    impl WithSimd for Run<'_> {
-        type Output = ();
+pub fn normalize(values: &mut [f32], length: usize, epsilon: f32) {
+    vectorised(
         #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            let n = self.1 as f32;
+        || {
+            let n = length as f32;
             let mut squares = [0.0; LANES];
-            for row in self.0.chunks_exact_mut(self.1) {
-                let mean = Fold::Sum.row(simd, row) / n;
+            for row in values.chunks_exact_mut(length) {
+                let mean = Fold::Sum.row(row) / n;
                 for x in row.iter_mut() {
                     *x -= mean;
                 }
@@ -217,16 +189,15 @@ pub fn normalize(values: &mut [f32], row: usize, epsilon: f32) {
                     for (square, &x) in squares.iter_mut().zip(part) {
                         *square = x * x;
                     }
-                    sum += Fold::Sum.row(simd, squares);
+                    sum += Fold::Sum.row(squares);
                 }
-                let scale = 1.0 / (sum / n + self.2).sqrt();
+                let scale = 1.0 / (sum / n + epsilon).sqrt();
                 for x in row {
                     *x *= scale;
                 }
             }
-        }
-    }
-    arch().dispatch(Run(values, row, epsilon));
+        },
+    );
 }
 
 #[cfg(test)]
@@ -254,7 +225,7 @@ mod tests {
         let v: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.7).sin()).collect();
         let mut total = [0.0];
         fold(&v, 1000, Fold::Sum, &mut total);
-        assert_eq!(total[0].to_bits(), Fold::Sum.row(pulp::Scalar, &v).to_bits());
+        assert_eq!(total[0].to_bits(), Fold::Sum.row(&v).to_bits());
     }
 
     #[test]

@@ -7,8 +7,6 @@ pub(crate) mod strips;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
-use pulp::NullaryFnOnce;
-
 /// Writes the transpose of 32 contiguous rows of `columns` elements, rounded to half precision, to a strip 32 wide.
 /// Returns how many rows of the strip are written: as many as this machine has vectors for.
 ///
@@ -32,22 +30,24 @@ pub(crate) fn narrow_transposed(from: &[f32], columns: usize, to: &mut strips::S
     }
 }
 
-/// Runs `f`, compiled for AVX-512, AVX2 or NEON if the machine has them.
+/// Runs `f`, compiled for AVX-512, AVX2 or NEON if the machine has them and this process uses them.
 ///
 /// `f` must be a closure marked `#[inline(always)]` that calls inlined functions only: code that is not inlined into
-/// this function is compiled for the baseline.
+/// this function is compiled for the baseline. With `FnOnce` the compiler would put a function in between that is not
+/// inlined.
 #[inline(always)]
-pub(crate) fn vectorised<R, F: FnMut() -> R>(f: F) -> R {
-    struct Run<F>(F);
-    impl<R, F: FnMut() -> R> NullaryFnOnce for Run<F> {
-        type Output = R;
-        #[inline(always)]
-        fn call(mut self) -> R {
-            // With `FnOnce` the compiler would put a function in between that is not inlined.
-            (self.0)()
-        }
+pub fn vectorised<R>(mut f: impl FnMut() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    match isa::vectors() {
+        #[expect(unsafe_code, reason = "the compiler cannot know what was detected")]
+        // SAFETY: the processor has the instructions.
+        isa::Vectors::Avx512 => return unsafe { x86::with_avx512(f) },
+        #[expect(unsafe_code, reason = "the compiler cannot know what was detected")]
+        // SAFETY: the processor has the instructions.
+        isa::Vectors::Avx2 => return unsafe { x86::with_avx2(f) },
+        isa::Vectors::Baseline => {}
     }
-    isa::arch().dispatch(Run(f))
+    f()
 }
 
 /// Prefetches the cache line of element `at` of `values`; `at` may be past the end.

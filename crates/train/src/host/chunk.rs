@@ -1,4 +1,4 @@
-//! Division of work into chunks by size alone, and compilation for the best available instruction set.
+//! Division of work into chunks by size alone.
 
 use std::ops::Range;
 
@@ -8,12 +8,6 @@ pub(crate) const CHUNK: usize = 1 << 14;
 /// Interleaved partial sums of a sum along contiguous values; fixed, so that the result does not depend on the
 /// instruction set.
 pub(crate) const LANES: usize = 16;
-
-/// Runs `f`, an `#[inline(always)]` closure, compiled for the widest vectors that this process uses.
-#[inline(always)]
-pub(crate) fn simd<R>(f: impl FnOnce() -> R) -> R {
-    softane::arch().dispatch(f)
-}
 
 /// Sums `block(range)` over the chunks of `0..len`, pairwise as a balanced tree.
 ///

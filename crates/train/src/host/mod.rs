@@ -30,7 +30,8 @@ pub use scratch::Scratch;
 pub use softane::gemm;
 pub use softane::gemm::Store;
 
-pub(crate) use chunk::{CHUNK, LANES, simd, tree_sum};
+pub(crate) use chunk::{CHUNK, LANES, tree_sum};
+pub(crate) use softane::vectorised as simd;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -120,7 +120,7 @@ impl Muon {
             simd(
                 #[inline(always)]
                 || {
-                    for ((x, grad), m) in x.iter_mut().zip(grad).zip(m) {
+                    for ((x, grad), m) in x.iter_mut().zip(grad).zip(m.iter_mut()) {
                         let g = grad * scale;
                         *m = momentum * *m + g;
                         *x = g + momentum * *m;

@@ -1,7 +1,6 @@
 //! Processor features, detected once, as far as this process uses them.
 
 use super::super::isa::{Isa, chosen};
-use pulp::x86::V4;
 use std::sync::LazyLock;
 
 /// Whether the processor has the AVX-512 instructions that everything here needs: F, BW, VL and DQ.
@@ -22,7 +21,14 @@ pub(crate) fn has_avx512_bf16() -> bool {
     *HAS
 }
 
-/// The token for AVX-512.
-pub(crate) fn v4() -> Option<V4> {
-    if has_avx512() { V4::try_new() } else { None }
+/// Runs `f`, which is inlined and so compiled for AVX-512.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn with_avx512<R>(mut f: impl FnMut() -> R) -> R {
+    f()
+}
+
+/// Runs `f`, which is inlined and so compiled for AVX2.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn with_avx2<R>(mut f: impl FnMut() -> R) -> R {
+    f()
 }

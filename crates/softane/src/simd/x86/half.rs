@@ -1,9 +1,9 @@
-//! Half precision to single and back with F16C, to nearest, ties to even, for processors without AVX-512.
+//! Half precision to single and back with AVX-512 and F16C, to nearest, ties to even.
 //!
 //! Each function processes whole registers and returns the remaining elements.
 #![expect(unsafe_code, reason = "intrinsics; each block states why it is sound")]
 
-use super::super::isa::has_avx2;
+use super::{half512, has_avx2, has_avx512};
 use std::arch::x86_64::*;
 
 /// Elements of a register.
@@ -11,6 +11,7 @@ const LANES: usize = 8;
 
 /// Widens the bits of f16; both slices are equally long.
 pub(crate) fn widen<'a>(from: &'a [u16], to: &'a mut [f32]) -> (&'a [u16], &'a mut [f32]) {
+    let (from, to) = if has_avx512() { half512::widen(from, to) } else { (from, to) };
     if !has_avx2() {
         return (from, to);
     }
@@ -30,6 +31,7 @@ fn widen_blocks(from: &[[u16; LANES]], to: &mut [[f32; LANES]]) {
 
 /// Rounds to the bits of f16; both slices are equally long.
 pub(crate) fn narrow<'a>(from: &'a [f32], to: &'a mut [u16]) -> (&'a [f32], &'a mut [u16]) {
+    let (from, to) = if has_avx512() { half512::narrow(from, to) } else { (from, to) };
     if !has_avx2() {
         return (from, to);
     }
@@ -49,6 +51,7 @@ fn narrow_blocks(from: &[[f32; LANES]], to: &mut [[u16; LANES]]) {
 
 /// Rounds to the nearest values that f16 can represent.
 pub(crate) fn round(values: &mut [f32]) -> &mut [f32] {
+    let values = if has_avx512() { half512::round(values) } else { values };
     if !has_avx2() {
         return values;
     }
@@ -81,28 +84,36 @@ mod tests {
     use super::*;
     use half::f16;
 
-    /// As `half` does it: every f16, and f32 around ties, overflow and subnormals. The tail is left to the caller.
+    /// As `half` does it: every f16, and f32 around ties, overflow and subnormals, with the widest registers and in
+    /// pieces of one of AVX2's. The tail is left to the caller.
     #[test]
     fn conversions_agree_with_the_library() {
         if !has_avx2() {
             return println!("not run: no AVX2");
         }
         let all: Vec<u16> = (0..=u16::MAX).chain([0; 3]).collect();
-        let mut wide = vec![0.0; all.len()];
-        assert_eq!(widen(&all, &mut wide).0.len(), 3);
-        let wants = |x: f32, want: f32| x.to_bits() == want.to_bits() || x.is_nan() && want.is_nan();
-        for (&h, &x) in all.iter().zip(&wide) {
-            assert!(wants(x, f16::from_bits(h).to_f32()), "{h:#x}");
-        }
-        let from: Vec<f32> = (0..512u32)
+        let singles: Vec<f32> = (0..512u32)
             .flat_map(|e| [0, 1, 0xFFF, 0x1000, 0x1001, 0x2FFF, 0x3000, 0x3001].map(|m| e << 23 | m))
             .map(f32::from_bits)
             .collect();
-        let (mut to, mut rounded) = (vec![0; from.len()], from.clone());
-        assert!(narrow(&from, &mut to).0.is_empty() && round(&mut rounded).is_empty());
-        for ((&x, &h), &r) in from.iter().zip(&to).zip(&rounded) {
-            let want = f16::from_f32(x).to_f32();
-            assert!(wants(f16::from_bits(h).to_f32(), want) && wants(r, want), "{x:e}");
+        let wants = |x: f32, want: f32| x.to_bits() == want.to_bits() || x.is_nan() && want.is_nan();
+        for piece in [all.len(), LANES] {
+            let mut wide = vec![0.0; all.len()];
+            for (from, to) in all.chunks(piece).zip(wide.chunks_mut(piece)) {
+                assert_eq!(widen(from, to).0.len(), from.len() % LANES);
+            }
+            for (&h, &x) in all.iter().zip(&wide).take(1 << 16) {
+                assert!(wants(x, f16::from_bits(h).to_f32()), "{h:#x}");
+            }
+            let (mut to, mut rounded) = (vec![0; singles.len()], singles.clone());
+            for (from, to) in singles.chunks(piece).zip(to.chunks_mut(piece)) {
+                assert!(narrow(from, to).0.is_empty());
+            }
+            assert!(rounded.chunks_mut(piece).all(|values| round(values).is_empty()));
+            for ((&x, &h), &r) in singles.iter().zip(&to).zip(&rounded) {
+                let want = f16::from_f32(x).to_f32();
+                assert!(wants(f16::from_bits(h).to_f32(), want) && wants(r, want), "{x:e}");
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 mod dots;
 mod features;
 pub(crate) mod half;
+mod half512;
 pub(crate) mod lanes;
 pub(crate) mod tiles;
 mod transpose;
@@ -10,6 +11,6 @@ mod transpose256;
 
 pub(crate) use super::isa::has_avx2;
 pub(crate) use dots::dot_rows;
-pub(crate) use features::{has_avx512, has_avx512_bf16, v4};
+pub(crate) use features::{has_avx512, has_avx512_bf16, with_avx2, with_avx512};
 pub(crate) use transpose::narrow_transposed;
 pub(crate) use transpose256::{narrow_transposed as narrow_transposed256, transposed as transposed256};
