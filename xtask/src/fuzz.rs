@@ -17,6 +17,10 @@ const SLOW: &str = "-report_slow_units=2";
 /// 256 MiB, and what the fuzzer itself takes. More is kept as `oom-…`.
 const MEMORY: &str = "-rss_limit_mb=300";
 
+/// Where the files of an input are written: a file system on a disk writes a file that is replaced at once, which takes
+/// hundreds of times longer than to read it.
+const IN_MEMORY: &str = "/dev/shm";
+
 /// Runs the targets that `words` name, or all, for the seconds that they begin with.
 pub fn run(root: &Path, words: &[&str]) -> ExitCode {
     let folder = root.join("fuzz");
@@ -71,6 +75,9 @@ fn fuzz(folder: &Path, target: &str, seconds: u32) -> bool {
     command.arg(format!("-max_total_time={seconds}"));
     if !UNLIMITED.contains(&target) {
         command.arg(MEMORY);
+    }
+    if Path::new(IN_MEMORY).is_dir() {
+        command.env("TMPDIR", IN_MEMORY);
     }
     eprintln!("\n{target}: {seconds} s");
     command.status().is_ok_and(|status| status.success())
