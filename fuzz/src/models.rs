@@ -72,11 +72,13 @@ pub fn index(bytes: &[u8]) {
 
 /// A configuration, in JSON or TOML.
 pub fn config(bytes: &[u8]) {
-    with("c.json", bytes, |path| {
-        if let Ok(config) = ModelConfig::read(path) {
-            assert!(config.validate().is_ok());
-        }
-    });
+    for name in ["c.json", "c.toml"] {
+        with(name, bytes, |path| {
+            if let Ok(config) = ModelConfig::read(path) {
+                assert!(config.validate().is_ok());
+            }
+        });
+    }
 }
 
 /// The metadata of a folder: which tokens end a text.

@@ -1,6 +1,6 @@
-//! Hostile files: whatever a file says, refusing it takes at most 256 MiB, no time to speak of, and a sentence.
+//! Hostile files: whatever a file says, refusing it takes at most 256 MiB, 2 s of one processor, and a sentence.
 //!
-//! Each command runs as a process of its own, whose peak of resident memory Linux reports while it runs.
+//! Each command runs as a process of its own, whose peak of resident memory and processor time Linux reports.
 #![cfg(target_os = "linux")]
 
 #[path = "hostile/arrays.rs"]
@@ -19,7 +19,10 @@ use tempfile::TempDir;
 
 /// The most memory that a file may cost, in bytes.
 const MEMORY: u64 = 256 << 20;
-/// What takes longer hangs; slow machines are slower than this by far less.
+/// The most processor time that a file may cost an optimised build. The others are up to four times as slow: they check
+/// each sum and index, and inline less.
+const TIME: Duration = Duration::from_secs(if cfg!(debug_assertions) { 8 } else { 2 });
+/// What takes longer hangs, however busy the machine is.
 const HANGS: Duration = Duration::from_secs(100);
 /// Address space of a process in KiB, so that a mistake of ours does not take the machine's memory.
 const SPACE: u64 = 4 << 20;
@@ -67,6 +70,8 @@ struct Outcome {
     hung: bool,
     /// Most resident memory, in bytes.
     peak: u64,
+    /// Time on processors.
+    time: Duration,
 }
 
 fn run(dir: &Path, command: &str) -> Outcome {
@@ -82,20 +87,40 @@ fn run(dir: &Path, command: &str) -> Outcome {
         .spawn()
         .expect("the shell starts");
     let (begun, mut most) = (Instant::now(), 0);
-    let status = loop {
+    let mut hung = false;
+    // A process that has ended keeps its times until it is waited for.
+    while !hung && !ended(child.id()) {
         most = most.max(peak(child.id()));
-        match child.try_wait().expect("it can be waited for") {
-            Some(status) => break Some(status),
-            None if begun.elapsed() > HANGS => break None,
-            None => std::thread::sleep(Duration::from_millis(1)),
-        }
-    };
-    if status.is_none() {
-        child.kill().expect("it can be killed");
-        child.wait().expect("it ends");
+        hung = begun.elapsed() > HANGS;
+        std::thread::sleep(Duration::from_millis(1));
     }
+    if hung {
+        child.kill().expect("it can be killed");
+    }
+    let time = time(child.id());
+    let code = child.wait().expect("it ends").code();
     let stderr = String::from_utf8_lossy(&fs::read(&log).expect("a log")).into_owned();
-    Outcome { code: status.and_then(|s| s.code()), stderr, hung: status.is_none(), peak: most }
+    Outcome { code, stderr, hung, peak: most, time }
+}
+
+/// The fields of Linux's `/proc/PID/stat` from the third on, which is the state.
+fn stat(process: u32) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).expect("it was not waited for");
+    let (_, fields) = text.rsplit_once(')').expect("the name of the program");
+    fields.split_whitespace().map(str::to_owned).collect()
+}
+
+fn ended(process: u32) -> bool {
+    stat(process)[0] == "Z"
+}
+
+/// The time that a process has spent on processors, its own and the system's.
+fn time(process: u32) -> Duration {
+    /// Linux counts in these whatever the machine: `USER_HZ`.
+    const TICKS: u64 = 100;
+    let fields = stat(process);
+    let ticks = |at: usize| fields[at].parse::<u64>().expect("a number");
+    Duration::from_millis((ticks(11) + ticks(12)) * 1000 / TICKS)
 }
 
 /// The most resident memory of a process so far, in bytes; 0 if it has ended.
@@ -114,10 +139,11 @@ fn a_hostile_file_costs_little_and_is_refused() {
     arrays::add(&mut hostile);
     let mut wrong = Vec::new();
     for (what, command) in &hostile.rows {
-        let Outcome { code, stderr, hung, peak } = run(hostile.dir.path(), command);
+        let Outcome { code, stderr, hung, peak, time } = run(hostile.dir.path(), command);
         let line = |begin| stderr.lines().find(|line: &&str| line.starts_with(begin)).unwrap_or_default();
         let (error, hint) = (line("error: "), line("hint: "));
-        println!("{what}: {} MiB\n    {error}\n    {hint}", peak >> 20); // Shown where it fails.
+        // Shown where it fails.
+        println!("{what}: {} MiB, {} ms\n    {error}\n    {hint}", peak >> 20, time.as_millis());
         let mut problems = Vec::new();
         if hung {
             problems.push("it hangs".to_owned());
@@ -129,6 +155,9 @@ fn a_hostile_file_costs_little_and_is_refused() {
         }
         if peak > MEMORY {
             problems.push(format!("{} MiB", peak >> 20));
+        }
+        if time > TIME {
+            problems.push(format!("{} ms on processors", time.as_millis()));
         }
         if !problems.is_empty() {
             let shown: String = stderr.chars().take(600).collect();

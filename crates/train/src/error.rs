@@ -298,6 +298,28 @@ pub enum TrainError {
         /// The smallest possible size.
         want: usize,
     },
+    /// A tokenizer with a part of a kind that is not known.
+    #[error("`{}` is not a tokenizer this program reads: unknown {part} \"{kind}\" at `{place}`", path.display())]
+    TokenizerKind {
+        /// The tokenizer file.
+        path: PathBuf,
+        /// `normalizer`, `decoder`, …
+        part: &'static str,
+        /// The kind the file names.
+        kind: String,
+        /// Where in the file.
+        place: String,
+        /// The kinds that are known.
+        known: &'static [&'static str],
+    },
+
+    /// A model of SentencePiece given as a tokenizer.
+    #[error("`{}` is a model of SentencePiece, not a `tokenizer.json`", path.display())]
+    SentencePiece {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// The tokenizer library refused to train or encode.
     #[error("the tokenizer failed: {problem}")]
     Tokenizer {

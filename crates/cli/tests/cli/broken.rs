@@ -88,6 +88,8 @@ fn configurations() {
             ("an empty file", String::new()),
             ("no JSON", "to be".to_owned()),
             ("a list", "[1, 2]".to_owned()),
+            ("a cut file", CONFIG[..40].to_owned()),
+            ("keys of TOML", "dim = 4\nheads = 2\n".to_owned()),
             ("a missing key", edit("\"hidden_size\": 4, ", "")),
             ("a text for a number", edit("\"hidden_size\": 4", "\"hidden_size\": \"4\"")),
             ("a negative number", edit("\"hidden_size\": 4", "\"hidden_size\": -4")),
@@ -167,6 +169,37 @@ fn tokenizers() {
             ("no decoder", "t.json", edit("decoder", json!(null))),
             ("an unknown normalizer", "t.json", edit("normalizer", json!({"type": "Spiral"}))),
             (
+                "an unknown normalizer in a sequence",
+                "t.json",
+                edit(
+                    "normalizer",
+                    json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Spiral"}]}),
+                ),
+            ),
+            ("an unknown pre-tokenizer", "t.json", edit("pre_tokenizer", json!({"type": "Spiral"}))),
+            ("an unknown post-processor", "t.json", edit("post_processor", json!({"type": "Spiral"}))),
+            ("an unknown decoder", "t.json", edit("decoder", json!({"type": "Spiral"}))),
+            ("an unknown model", "t.json", edit("model", json!({"type": "Spiral", "vocab": {}}))),
+            (
+                "a template without its tokens",
+                "t.json",
+                edit("post_processor", json!({"type": "TemplateProcessing", "single": [], "pair": []})),
+            ),
+            (
+                "a normalizer without its pattern",
+                "t.json",
+                edit("normalizer", json!({"type": "Replace", "content": "x"})),
+            ),
+            ("a decoder without a type", "t.json", edit("decoder", json!({"suffix": 1}))),
+            (
+                "an added token without its flags",
+                "t.json",
+                edit("added_tokens", json!([{"id": 0, "content": "x"}])),
+            ),
+            ("a vocabulary that is a number", "t.json", edit("model", json!({"type": "BPE", "vocab": 7}))),
+            ("a model without merges", "t.json", edit("model", json!({"type": "BPE", "vocab": {"x": 0}}))),
+            ("another version", "t.json", edit("version", json!("2.0"))),
+            (
                 "a token that is not there",
                 "t.json",
                 edit(
@@ -186,6 +219,7 @@ fn tokenizers() {
             ("a cut file of pieces", "t.bin", pieces[..pieces.len() - 1].to_vec()),
             ("more pieces than the model has", "t.bin", pieces.clone()),
             ("a model of SentencePiece", "t.model", b"\n\x0e\n\x05<unk>\x15\0\0\0\0\x18\x02".to_vec()),
+            ("a model of SentencePiece as JSON", "t.json", b"\n\x0e\n\x05<unk>\x15\0\0\0\0\x18\x02".to_vec()),
         ] {
             table.place.write(name, bytes);
             table.row(what, &format!("eval --model m --tokenizer {name} --data text.txt"));

@@ -97,6 +97,13 @@ pub fn add(to: &mut Hostile) {
             }),
         ),
         (
+            "a template of a million tokens",
+            edited("byte_level", |f| {
+                f["post_processor"] = json!({"type": "TemplateProcessing", "single": vec![json!({"SpecialToken": {"id": "<s>", "type_id": 0}}); 1_000_000],
+                "pair": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}});
+            }),
+        ),
+        (
             "a regular expression that backtracks",
             edited("byte_level", |f| {
                 f["pre_tokenizer"] = split("(x+x+)+y");
@@ -127,6 +134,18 @@ pub fn add(to: &mut Hostile) {
             }),
         ),
         (
+            "300,000 added tokens",
+            edited("byte_level", |f| {
+                f["added_tokens"] = (0..300_000).map(|n| added(1000 + n, &format!("<{n:x}>"))).collect();
+            }),
+        ),
+        (
+            "added tokens of 30 MiB",
+            edited("byte_level", |f| {
+                f["added_tokens"] = (0..30 << 10).map(|n| added(1000 + n, &format!("{n:01000x}"))).collect();
+            }),
+        ),
+        (
             "an added token of 4 MiB",
             edited("byte_level", |f| {
                 f["added_tokens"] = json!([added(1000, &"a".repeat(1 << 22))]);
@@ -146,10 +165,137 @@ pub fn add(to: &mut Hostile) {
                 (0..530_000).for_each(|n| vocab.push(json!([format!("{n:x}"), -1.0])));
             }),
         ),
+        (
+            "a million pieces",
+            edited("unigram", |f| {
+                let vocab = f["model"]["vocab"].as_array_mut().expect("a list");
+                (0..1_000_000).for_each(|n| vocab.push(json!([format!("{n:x}"), -1.0])));
+            }),
+        ),
+        (
+            "60,000 pieces of 1000 bytes",
+            edited("unigram", |f| {
+                let vocab = f["model"]["vocab"].as_array_mut().expect("a list");
+                (0..60_000).for_each(|n| vocab.push(json!([format!("{n:x}").repeat(200), -1.0])));
+            }),
+        ),
+        (
+            "pieces of two million beginnings",
+            edited("unigram", |f| {
+                let vocab = f["model"]["vocab"].as_array_mut().expect("a list");
+                (0..250_000_u64).for_each(|n| {
+                    // Spread over all numbers of 12 digits, so that few pieces share more than their first digits.
+                    vocab.push(json!([format!("{:012x}", n * 1_125_899_907), -1.0]))
+                });
+            }),
+        ),
+        (
+            "two million merges",
+            edited("byte_level", |f| {
+                f["model"]["merges"] = json!(vec![json!(["h", "e"]); 2_000_000]);
+            }),
+        ),
+        (
+            "merges of 60 MiB",
+            edited("byte_level", |f| {
+                let long = "e".repeat(1000);
+                f["model"]["merges"] = json!(vec![json!(["h", long]); 60_000]);
+            }),
+        ),
+        (
+            "a normalizer of 30 byte levels",
+            edited("byte_level", |f| {
+                f["normalizer"] =
+                    json!({"type": "Sequence", "normalizers": vec![json!({"type": "ByteLevel"}); 30]});
+            }),
+        ),
+        (
+            "a pre-tokenizer of 30 byte levels",
+            edited("byte_level", |f| {
+                let step = f["pre_tokenizer"].clone();
+                f["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": vec![step; 30]});
+            }),
+        ),
+        (
+            "many character maps",
+            edited("byte_level", |f| {
+                let step = json!({"type": "Precompiled", "precompiled_charsmap": "BAAAAAAAAABhYQA="});
+                f["normalizer"] = json!({"type": "Sequence", "normalizers": vec![step; 12]});
+            }),
+        ),
+        (
+            "many regular expressions",
+            edited("byte_level", |f| {
+                let step = split(r"\p{L}{200}(?!\p{N})");
+                f["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": vec![step; 1000]});
+            }),
+        ),
+        (
+            "sixteen large regular expressions",
+            edited("byte_level", |f| {
+                let step = split(r"\p{L}{200}(?!\p{N})");
+                f["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": vec![step; 16]});
+            }),
+        ),
+        (
+            "a regular expression of many parts",
+            edited("byte_level", |f| {
+                f["pre_tokenizer"] = split(&format!("(?={})", r"\w".repeat(200)).repeat(10));
+            }),
+        ),
+        (
+            "a regular expression of many parts that repeat",
+            edited("byte_level", |f| {
+                f["pre_tokenizer"] = split(&r"(?=\w{200})".repeat(500));
+            }),
+        ),
+        (
+            "many replaced texts",
+            edited("byte_level", |f| {
+                let step = |n: usize| replace(json!({"String": format!("{n:0500}")}), "");
+                let steps: Vec<Value> = (0..3000).map(step).collect();
+                f["normalizer"] = json!({"type": "Sequence", "normalizers": steps});
+            }),
+        ),
+        (
+            "a replaced text of 2 MB",
+            edited("byte_level", |f| {
+                f["normalizer"] = replace(json!({"String": "x".repeat(2_000_000)}), "");
+            }),
+        ),
+        (
+            "a million keys",
+            edited("byte_level", |f| {
+                let keys = f.as_object_mut().expect("an object");
+                (0..1_000_000).for_each(|n| _ = keys.insert(format!("{n:x}"), json!(0)));
+            }),
+        ),
+        (
+            "a million keys of a model",
+            edited("byte_level", |f| {
+                let keys = f["model"].as_object_mut().expect("an object");
+                (0..1_000_000).for_each(|n| _ = keys.insert(format!("{n:x}"), json!(0)));
+            }),
+        ),
         ("a token with id 2^32 - 1", edited("byte_level", |f| f["model"]["vocab"]["x"] = json!(u32::MAX))),
         (
             "a token of 60 MiB",
             edited("byte_level", |f| f["model"]["vocab"]["a".repeat(60 << 20)] = json!(1000)),
+        ),
+        (
+            "a token of 60 MiB with an escape",
+            edited("byte_level", |f| {
+                f["model"]["vocab"][format!("\n{}", "a".repeat(60 << 20))] = json!(1000)
+            }),
+        ),
+        (
+            "a piece of 30 MiB of escapes",
+            edited("unigram", |f| {
+                f["model"]["vocab"]
+                    .as_array_mut()
+                    .expect("a list")
+                    .push(json!(["\n".repeat(30 << 20), -1.0]));
+            }),
         ),
         (
             "a piece of 60 MiB",

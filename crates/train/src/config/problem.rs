@@ -53,7 +53,11 @@ impl Problem {
         let (line, column) = (error.line(), error.column());
         let message = error.to_string();
         let place = format!(" at line {line} column {column}");
-        let problem = message.strip_suffix(&place).unwrap_or(&message).to_owned();
+        let problem = message.strip_suffix(&place).unwrap_or(&message);
+        let problem = match error.is_syntax() || error.is_eof() {
+            true => format!("this is not JSON: {problem}"),
+            false => problem.to_owned(),
+        };
         Self::Syntax { line, column, problem }
     }
 

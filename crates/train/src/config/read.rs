@@ -11,8 +11,8 @@ use crate::fs::read_limited;
 const LARGEST: u64 = 4 << 20;
 
 impl ModelConfig {
-    /// Reads and validates a configuration file: JSON if its first character is `{`, with Hugging Face's keys if there is a
-    /// `hidden_size` and our short ones if not; otherwise TOML with our short keys.
+    /// Reads and validates a configuration file: JSON if its name ends in `.json` or its first character is `{`, with Hugging
+    /// Face's keys if there is a `hidden_size` or `model_type` and our short ones if not; otherwise TOML with our short keys.
     ///
     /// # Errors
     /// [`TrainError::Io`], [`TrainError::ConfigSyntax`] with line and column, or
@@ -23,7 +23,8 @@ impl ModelConfig {
             let source = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
             TrainError::Io { doing: "read", path: path.to_owned(), source }
         })?;
-        let is_json = text.trim_start().starts_with('{');
+        let is_json = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"))
+            || text.trim_start().starts_with('{');
         let parsed = if is_json { Self::from_json(&text) } else { short::from_toml(&text) };
         parsed.map_err(|problem| problem.in_file(path))
     }
@@ -36,7 +37,11 @@ impl ModelConfig {
     /// Parses either JSON form.
     pub(super) fn from_json(text: &str) -> Result<Self, Problem> {
         let value: serde_json::Value = serde_json::from_str(text).map_err(Problem::json)?;
-        if value.get("hidden_size").is_some() {
+        if !value.is_object() {
+            let problem = "this is JSON, and not an object with the keys of a model".to_owned();
+            return Err(Problem::Syntax { line: 1, column: 1, problem });
+        }
+        if ["hidden_size", "model_type"].iter().any(|key| value.get(key).is_some()) {
             hugging_face::from_json(text, &value)
         } else {
             short::from_json(text)

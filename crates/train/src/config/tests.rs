@@ -172,7 +172,7 @@ fn syntax_errors_name_line_and_column() {
     );
     assert_eq!(
         refusal(parse_json("{\"hidden_size\": 64")),
-        "`m.json`, line 1, column 18: EOF while parsing an object\nhint: Correct the file at that place."
+        "`m.json`, line 1, column 18: this is not JSON: EOF while parsing an object\nhint: Correct the file at that place."
     );
     assert_eq!(
         refusal(parse_toml("preset = \"huge\"")),

@@ -53,9 +53,11 @@ impl TrainError {
             }
             Self::TokenizerTooLarge { .. } => "Name the tokenizer of the model with `--tokenizer`.",
             Self::TokenizerFormat { .. } => {
-                "Name the model's tokenizer with `--tokenizer`: the `tokenizer.json` of a byte-level or SentencePiece \
-                 BPE, or llama2.c's `tokenizer.bin`."
+                "Name the model's tokenizer with `--tokenizer`: a `tokenizer.json` with a vocabulary of BPE, WordPiece or \
+                 Unigram, or llama2.c's `tokenizer.bin`."
             }
+            Self::TokenizerKind { part, known, .. } => return Some(Cow::Owned(known_kinds(part, known))),
+            Self::SentencePiece { path } => return Some(Cow::Owned(from_sentencepiece(path))),
             Self::VocabTooSmall { .. } => "Give the model a larger `vocab`.",
             Self::CheckpointVersion { .. } => "Go on with the version of this program that wrote it.",
             Self::FileFormat { .. } => {
@@ -116,6 +118,25 @@ impl TrainError {
             _ => return None,
         })
     }
+}
+
+/// The kinds that a part of a tokenizer may be.
+fn known_kinds(part: &str, kinds: &[&str]) -> String {
+    let kinds = kinds.join("`, `");
+    format!("Use a tokenizer whose {part} is one of `{kinds}`.")
+}
+
+/// The command that makes a `tokenizer.json` of a model of SentencePiece.
+fn from_sentencepiece(path: &Path) -> String {
+    let dir = match path.parent() {
+        Some(dir) if dir != Path::new("") => dir,
+        _ => Path::new("."),
+    };
+    let dir = dir.display();
+    format!(
+        "Convert it: `python -c \"from transformers import AutoTokenizer as T; \
+         T.from_pretrained('{dir}').save_pretrained('{dir}')\"` writes `{dir}/tokenizer.json`."
+    )
 }
 
 /// The command that makes safetensors of the pickles in the folder `dir`.

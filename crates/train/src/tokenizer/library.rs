@@ -9,9 +9,13 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::tokenizer::{AddedToken, Encoding, Token, TokenizerBuilder, TokenizerImpl};
 use tokenizers::{NormalizedString, Normalizer, NormalizerWrapper, PostProcessorWrapper};
 
+use super::assemble::assemble;
 use super::contain::contained;
 use super::decode::TokenTable;
+use super::kinds;
 use super::limits;
+use super::outline::Outline;
+use super::refusal::Refusal;
 use super::style::Style;
 use super::words::{Ends, words};
 use crate::error::TrainError;
@@ -23,7 +27,7 @@ pub const MIN_BPE_VOCAB: usize = 257;
 const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// The largest id: the table of bytes has an entry for each id, used or not.
-const MAX_ID: u32 = 1 << 22;
+const MAX_ID: u32 = 1 << 20;
 
 /// Names that models use for the end of a text.
 const END_NAMES: [&str; 4] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>"];
@@ -89,30 +93,19 @@ pub(super) fn train_bpe(
 }
 
 impl Library {
-    /// Parses `tokenizer.json`; the error says what is wrong with it.
-    pub(super) fn parse(bytes: &[u8]) -> Result<(Self, TokenTable), String> {
-        limits::check_text(bytes)?;
-        let mut value: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        limits::check(&value)?;
-        // Dropout is for training: with it, encoding is random.
-        let source = match value["model"].get("dropout").is_some_and(|dropout| !dropout.is_null()) {
-            true => {
-                value["model"]["dropout"] = Value::Null;
-                value.to_string().into_bytes()
-            }
-            false => bytes.to_vec(),
-        };
-        let mut tokenizer =
-            contained(|| tokenizers::Tokenizer::from_bytes(&source).map_err(|error| error.to_string()))?;
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
-
-        let style = Style::of(&value["decoder"])?;
+    /// Parses `tokenizer.json`.
+    pub(super) fn parse(json: Vec<u8>) -> Result<(Self, TokenTable), Refusal> {
+        let file = Outline::read(&json)?;
+        limits::check(&file)?;
+        kinds::check(&file.parts)?;
+        let tokenizer = contained(|| assemble(&file, &json))?;
+        let (decoder, model) = (&file.parts["decoder"], &file.parts["model"]);
+        let style = Style::of(decoder)?;
         let mut table = token_table(&tokenizer, &style)?;
-        table.set_unknown(unknown(&value["model"], &tokenizer));
+        table.set_unknown(unknown(model, &tokenizer));
         let (prefix, suffix) = contained(|| around(&tokenizer))?;
         if let Some(id) = prefix.iter().chain(&suffix).find(|&&id| id as usize >= table.len()) {
-            return Err(format!("its post-processor adds token {id}, it has {} tokens", table.len()));
+            return Err(format!("its post-processor adds token {id}, it has {} tokens", table.len()).into());
         }
         // A vocabulary need not have all characters, so an error is accepted; a panic is not.
         contained(|| {
@@ -126,8 +119,7 @@ impl Library {
         let separator = special(&END_NAMES[..3]).filter(|_| suffix.is_empty());
         let start = prefix.first().copied().or_else(|| special(&START_NAMES));
         let end = suffix.last().copied().or_else(|| special(&END_NAMES));
-        let splits_at_spaces = splits_at_spaces(&value);
-        let json = bytes.to_vec();
+        let splits_at_spaces = splits_at_spaces(&file);
         let library = Self { tokenizer, json, splits_at_spaces, separator, prefix, suffix, start, end };
         Ok((library, table))
     }
@@ -226,19 +218,16 @@ fn around(tokenizer: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), Str
 ///
 /// GPT-2's pattern splits before every space that a word follows, so a cut there changes no token, unless a normalizer or
 /// an added token matches across it.
-fn splits_at_spaces(file: &Value) -> bool {
-    let looks_across = |token: &Value| {
-        let plain = |key: &str| token[key] == false || token[key].is_null();
-        let content = token["content"].as_str().unwrap_or(" ");
-        content.contains(char::is_whitespace)
-            || !["lstrip", "rstrip", "single_word"].iter().all(|key| plain(key))
+fn splits_at_spaces(file: &Outline) -> bool {
+    let looks_across = |token: &AddedToken| {
+        token.content.contains(char::is_whitespace) || token.lstrip || token.rstrip || token.single_word
     };
-    let pre = &file["pre_tokenizer"];
-    file["normalizer"].is_null()
+    let pre = &file.parts["pre_tokenizer"];
+    file.parts["normalizer"].is_null()
         && pre["type"] == "ByteLevel"
         && pre["add_prefix_space"] == false
         && pre["use_regex"] != false
-        && !file["added_tokens"].as_array().is_some_and(|added| added.iter().any(looks_across))
+        && !file.added.iter().any(looks_across)
 }
 
 /// `text` as the tokenizer's normalizer makes it.

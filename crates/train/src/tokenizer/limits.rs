@@ -1,155 +1,96 @@
-//! Bounds on what the library may allocate for a `tokenizer.json`, checked before the library reads it.
+//! Bounds on what a `tokenizer.json` may cost, checked before the library reads it.
+//!
+//! The rule: a file that is refused here has cost its length and at most 32 MiB, whatever it says; one long text with escapes costs its own
+//! length twice more. Sizes that pass are somewhat above those of the largest tokenizers in use, which must load whatever the library
+//! takes for them: a vocabulary and merges of Gemma's sizes (262,144 and 514,906) take 200 MiB with their file, 250,000 pieces, as XLM-R
+//! has, about 300 MiB. So a file at several limits at once can cost more than 256 MiB, and none can cost a multiple of them.
 
 use serde_json::Value;
 
-/// Largest file that is read: the largest vocabularies in use take 35 MB.
+use super::growth;
+use super::outline::Outline;
+use super::sizes::{self, MAX_ADDED_BYTES, Sum, most};
+
+/// Largest file that is read: the largest in use take 35 MB.
 pub(super) const MAX_FILE: u64 = 64 << 20;
 
-/// The most values of a file: the largest vocabularies with their merges have 3 million, and each takes 32 bytes of memory.
-const MAX_VALUES: usize = 4 << 20;
+/// Most bytes of all regular expressions, with their repetitions: those in use have at most 2 kB. The library takes 30 kB for
+/// `\w`, which are two.
+const MAX_REGEX: usize = 1 << 12;
 
-/// Refuses a `tokenizer.json` that would take much more memory than its length.
-pub(super) fn check_text(bytes: &[u8]) -> Result<(), String> {
-    let values = bytes.iter().filter(|b| matches!(b, b',' | b'[' | b'{')).count();
-    match values > MAX_VALUES {
-        true => Err(format!("it has {values} values, this program reads {MAX_VALUES}")),
-        false => Ok(()),
-    }
-}
+/// Most regular expressions: those in use have at most ten.
+const MAX_REGEXES: usize = 16;
 
-/// How many times longer a normalizer may make a text. SentencePiece's `▁` for a space makes 3 bytes of 1.
-const MAX_GROWTH: f64 = 16.0;
-
-/// Longest replacement of a character map, in bytes. Unicode's longest has 33.
-const MAX_REPLACEMENT: usize = 64;
-
-/// So many bytes before a text are too many. SentencePiece's `▁` has 3.
-const MAX_PREPENDED: usize = 65;
-
-/// Longest regular expression, in bytes: those in use have at most a few hundred.
-const MAX_REGEX: usize = 1 << 14;
-
-/// Longest added token, in bytes; the library's time grows with its square.
-const MAX_ADDED: usize = 1 << 10;
-
-/// Most added tokens: Gemma 3 has 6,415.
-const MAX_ADDED_TOKENS: usize = 1 << 15;
-
-/// Most entries of a vocabulary: twice as many as the largest in use have.
-const MAX_VOCABULARY: usize = 1 << 19;
-
-/// Longest name of a vocabulary's token, in bytes.
-const MAX_NAME: usize = 1 << 16;
+/// Most texts that are looked for, and of all of them most bytes: the library makes a regular expression of each.
+const MAX_PATTERNS: usize = 1 << 8;
+const MAX_PATTERN_BYTES: usize = 1 << 16;
 
 /// Refuses a tokenizer that takes much more time or memory than those in use, makes texts much longer, or whose declared
 /// sizes are wrong.
-pub(super) fn check(file: &Value) -> Result<(), String> {
-    check_vocabulary(&file["model"]["vocab"])?;
-    check_added(&file["added_tokens"])?;
-    ["normalizer", "pre_tokenizer", "decoder"].into_iter().try_for_each(|key| check_regex(&file[key]))?;
-    let growth = growth(&file["normalizer"])?;
-    if growth > MAX_GROWTH {
+pub(super) fn check(file: &Outline) -> Result<(), String> {
+    sizes::check(&file.sizes)?;
+    let mut patterns = Patterns::default();
+    ["normalizer", "pre_tokenizer", "decoder"].iter().for_each(|key| patterns.count(&file.parts[key]));
+    most("it has # regular expressions,", patterns.regexes, MAX_REGEXES)?;
+    most("its regular expressions have # bytes, repeated as they say,", patterns.unfolded, MAX_REGEX)?;
+    most("it looks for # texts,", patterns.texts.count, MAX_PATTERNS)?;
+    most("it looks for texts of # bytes,", patterns.texts.bytes, MAX_PATTERN_BYTES)?;
+    let normal = file.added.iter().filter(|token| token.normalized).map(|token| token.content.len());
+    let grown = growth::check(&file.parts, normal)?;
+    if grown > MAX_ADDED_BYTES as f64 {
         return Err(format!(
-            "its normalizer can make a text {growth:.0} times as long, this program allows {MAX_GROWTH}"
+            "its normalizer can make {grown:.0} bytes of its added tokens, this program reads {MAX_ADDED_BYTES}"
         ));
     }
     Ok(())
 }
 
-/// The vocabulary is an object with an id for each name, or a list of names with scores.
-fn check_vocabulary(vocab: &Value) -> Result<(), String> {
-    let names = vocab.as_object().map_or(0, |names| names.keys().map(String::len).max().unwrap_or(0));
-    let scored = vocab.as_array().map_or(&[][..], Vec::as_slice);
-    let longest = scored.iter().filter_map(|entry| entry[0].as_str()).map(str::len).fold(names, usize::max);
-    let entries = vocab.as_object().map_or(scored.len(), serde_json::Map::len);
-    if entries > MAX_VOCABULARY {
-        return Err(format!("its vocabulary has {entries} tokens, this program reads {MAX_VOCABULARY}"));
-    }
-    if longest > MAX_NAME {
-        return Err(format!("its vocabulary has a token of {longest} bytes, this program reads {MAX_NAME}"));
-    }
-    Ok(())
+/// What is looked for by normalizers, pre-tokenizers and decoders.
+#[derive(Default)]
+struct Patterns {
+    regexes: usize,
+    /// Bytes of the regular expressions, each as often as it repeats a part of itself.
+    unfolded: usize,
+    texts: Sum,
 }
 
-fn check_added(added: &Value) -> Result<(), String> {
-    let added = added.as_array().map_or(&[][..], Vec::as_slice);
-    if added.len() > MAX_ADDED_TOKENS {
-        return Err(format!("it adds {} tokens, this program reads {MAX_ADDED_TOKENS}", added.len()));
-    }
-    let lengths = added.iter().filter_map(|token| token["content"].as_str()).map(str::len);
-    match lengths.max() {
-        Some(longest) if longest > MAX_ADDED => {
-            Err(format!("it adds a token of {longest} bytes, this program reads {MAX_ADDED}"))
+impl Patterns {
+    /// Counts the patterns in a value, at any depth: the parser of JSON bounds it.
+    fn count(&mut self, value: &Value) {
+        match value {
+            Value::Object(keys) => keys.iter().for_each(|(key, value)| match (&key[..], value.as_str()) {
+                ("Regex", Some(regex)) => {
+                    self.regexes += 1;
+                    let bytes = regex.len().saturating_mul(repetitions(regex));
+                    self.unfolded = self.unfolded.saturating_add(bytes);
+                }
+                ("String", Some(text)) => self.texts.add(text.len()),
+                _ => self.count(value),
+            }),
+            Value::Array(values) => values.iter().for_each(|value| self.count(value)),
+            _ => {}
         }
-        _ => Ok(()),
-    }
-}
-
-/// Refuses long regular expressions, at any depth: the parser of JSON bounds it.
-fn check_regex(value: &Value) -> Result<(), String> {
-    match value {
-        Value::Object(keys) => keys.iter().try_for_each(|(key, value)| match value.as_str() {
-            Some(regex) if key == "Regex" && regex.len() > MAX_REGEX => Err(format!(
-                "it has a regular expression of {} bytes, this program reads {MAX_REGEX}",
-                regex.len()
-            )),
-            _ => check_regex(value),
-        }),
-        Value::Array(values) => values.iter().try_for_each(check_regex),
-        _ => Ok(()),
     }
 }
 
-/// An upper bound of the factor by which a text grows. Unicode normal forms count as 1, as repeating them adds nothing.
-fn growth(normalizer: &Value) -> Result<f64, String> {
-    match normalizer["type"].as_str() {
-        Some("Sequence") => {
-            let steps = normalizer["normalizers"].as_array().map_or(&[][..], Vec::as_slice);
-            steps.iter().try_fold(1.0, |product, step| Ok(product * growth(step)?))
+/// At most how often a regular expression repeats a part of itself by numbers in braces: their product, as they may be nested.
+fn repetitions(regex: &str) -> usize {
+    let mut product = 1usize;
+    for (at, _) in regex.match_indices('{') {
+        // The number of a character.
+        if [r"\x", r"\u", r"\U"].iter().any(|escape| regex[..at].ends_with(escape)) {
+            continue;
         }
-        Some("Replace") => {
-            let content = normalizer["content"].as_str().map_or(0, str::len) as f64;
-            match normalizer["pattern"]["String"].as_str() {
-                Some("") => Err("its normalizer replaces an empty text".to_owned()),
-                Some(text) => Ok((content / text.len() as f64).max(1.0)),
-                // A regular expression may match between any two characters.
-                None => Ok(1.0 + content),
-            }
+        let inside = regex[at + 1..].split('}').next().unwrap_or_default();
+        let bounds = inside.split(',').map(str::trim);
+        let is_number = |bound: &str| bound.bytes().all(|byte| byte.is_ascii_digit());
+        if bounds.clone().all(is_number) {
+            let times =
+                bounds.filter(|bound| !bound.is_empty()).map(|bound| bound.parse().unwrap_or(usize::MAX));
+            product = product.saturating_mul(times.max().unwrap_or(1).max(1));
         }
-        Some("Prepend") => match normalizer["prepend"].as_str().map_or(0, str::len) {
-            long @ MAX_PREPENDED.. => Err(format!(
-                "its normalizer puts {long} bytes before a text, this program allows {}",
-                MAX_PREPENDED - 1
-            )),
-            _ => Ok(1.0),
-        },
-        Some("Precompiled") => {
-            check_charsmap(normalizer["precompiled_charsmap"].as_str().unwrap_or_default()).map(|()| 1.0)
-        }
-        _ => Ok(1.0),
     }
-}
-
-/// Checks a character map: a u32 with the trie's size in bytes, the trie, and NUL-terminated replacements.
-///
-/// Source: google/sentencepiece `normalizer.cc`, `Normalizer::DecodePrecompiledCharsMap`.
-fn check_charsmap(text: &str) -> Result<(), String> {
-    let map = base64::decode(text).map_err(|error| format!("its character map is not base64: {error}"))?;
-    let Some((size, rest)) = map.split_first_chunk::<4>() else {
-        return Err(format!("its character map has {} bytes, too few for a size", map.len()));
-    };
-    let size = u32::from_le_bytes(*size) as usize;
-    let Some(replacements) = rest.get(size..) else {
-        let has = rest.len();
-        return Err(format!("its character map says it has a trie of {size} bytes, it has {has}"));
-    };
-    let longest = replacements.split(|&byte| byte == 0).map(<[u8]>::len).max().unwrap_or(0);
-    if longest > MAX_REPLACEMENT {
-        return Err(format!(
-            "its character map replaces a character by {longest} bytes, this program allows {MAX_REPLACEMENT}"
-        ));
-    }
-    Ok(())
+    product
 }
 
 #[cfg(test)]
@@ -157,86 +98,118 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    /// What is said of a file with these keys.
+    fn check_file(file: &Value) -> Result<(), String> {
+        check(&Outline::read(file.to_string().as_bytes()).unwrap())
+    }
+
+    fn added(content: &str, normalized: bool) -> Value {
+        json!({"id": 0, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": normalized, "special": true})
+    }
+
     #[test]
     fn tokenizers_that_take_much_time_or_memory_are_refused() {
         let long = "a".repeat(70_000);
+        let long_name: String = "e".repeat(1000);
+        let triple = json!({"type": "Replace", "pattern": {"String": "e"}, "content": "eee"});
         for (file, want) in [
             (
                 json!({"pre_tokenizer": {"pretokenizers": [{"pattern": {"Regex": long}}]}}),
-                "it has a regular expression of 70000 bytes, this program reads 16384",
+                "its regular expressions have 70000 bytes, repeated as they say, this program reads 4096",
             ),
             (
-                json!({"added_tokens": [{"content": long}]}),
+                json!({"pre_tokenizer": {"pretokenizers": vec![json!({"pattern": {"Regex": "a"}}); 17]}}),
+                "it has 17 regular expressions, this program reads 16",
+            ),
+            (
+                json!({"pre_tokenizer": {"pattern": {"Regex": "(a{1,30}b){ 40 }"}}}),
+                "its regular expressions have 19200 bytes, repeated as they say, this program reads 4096",
+            ),
+            (
+                json!({"normalizer": {"normalizers": vec![json!({"pattern": {"String": "a"}}); 300]}}),
+                "it looks for 300 texts, this program reads 256",
+            ),
+            (
+                json!({"normalizer": {"pattern": {"String": long}}}),
+                "it looks for texts of 70000 bytes, this program reads 65536",
+            ),
+            (
+                json!({"added_tokens": [added(&long, true)]}),
                 "it adds a token of 70000 bytes, this program reads 1024",
             ),
-            (json!({"added_tokens": vec![0; 40_000]}), "it adds 40000 tokens, this program reads 32768"),
             (
-                json!({"model": {"vocab": vec![0; 600_000]}}),
-                "its vocabulary has 600000 tokens, this program reads 524288",
+                json!({"added_tokens": vec![added("a", true); 40_000]}),
+                "it adds 40000 tokens, this program reads 32768",
+            ),
+            (
+                json!({"added_tokens": vec![added(&long_name, false); 1100]}),
+                "it adds tokens of 1100000 bytes, this program reads 1048576",
+            ),
+            (
+                json!({"added_tokens": vec![added(&long_name, true); 400], "normalizer": triple}),
+                "its normalizer can make 1200000 bytes of its added tokens, this program reads 1048576",
+            ),
+            (
+                json!({"model": {"vocab": vec![json!(["", 0]); 600_000]}}),
+                "its vocabulary has 600000 tokens, this program reads 393216",
             ),
             (
                 json!({"model": {"vocab": {&long[..]: 0}}}),
-                "its vocabulary has a token of 70000 bytes, this program reads 65536",
+                "its vocabulary has a token of 70000 bytes, this program reads 4096",
             ),
             (
                 json!({"model": {"vocab": [[long, -1.0]]}}),
-                "its vocabulary has a token of 70000 bytes, this program reads 65536",
+                "its vocabulary has a token of 70000 bytes, this program reads 4096",
+            ),
+            (
+                json!({"model": {"vocab": vec![json!([long_name, -1.0]); 9000]}}),
+                "the names of its vocabulary have 9000000 bytes, this program reads 8388608",
+            ),
+            (
+                json!({"model": {"vocab": (0..300_000).map(|n| json!([format!("{n:06}"), 0])).collect::<Vec<_>>(),
+                    "merges": vec!["a b"; 700_000]}}),
+                "it has 700000 merges, this program reads 655360",
+            ),
+            (
+                json!({"model": {"vocab": (0..300_000).map(|n| json!([format!("{n:06}abcd"), 0])).collect::<Vec<_>>()}}),
+                "its pieces have 1533333 distinct beginnings, this program reads 1310720",
+            ),
+            (
+                json!({"model": {"merges": vec![[&long_name[..], &long_name[..]]; 9000]}}),
+                "its merges have 18000000 bytes, this program reads 16777216",
+            ),
+            (
+                json!({"post_processor": {"ids": vec![1; 20_000]}}),
+                "its other parts have 20002 values, this program reads 16384",
+            ),
+            (
+                json!({"post_processor": vec![long; 40]}),
+                "its other parts have 2800014 bytes of texts, this program reads 2097152",
             ),
         ] {
-            assert_eq!(check(&file).err().as_deref(), Some(want));
+            assert_eq!(check_file(&file).err().as_deref(), Some(want));
         }
     }
 
-    fn refusal(normalizer: Value) -> Option<String> {
-        check(&json!({ "normalizer": normalizer })).err()
-    }
-
-    fn map(size: u32, rest: &[u8]) -> Value {
-        let bytes = [&size.to_le_bytes(), rest].concat();
-        json!({"type": "Precompiled", "precompiled_charsmap": base64::encode(bytes)})
-    }
-
     #[test]
-    fn normalizers_in_use_pass() {
-        let underscore = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
-        let spaces = json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"});
-        let quotes = json!({"type": "Replace", "pattern": {"String": "``"}, "content": "\""});
-        let nfkc = json!({"type": "NFKC"});
-        let steps = [nfkc, quotes, map(4, b"\0\0\0\0ab\0c"), spaces, underscore];
-        assert_eq!(refusal(json!({"type": "Sequence", "normalizers": steps})), None);
-        assert_eq!(refusal(Value::Null), None);
-    }
-
-    #[test]
-    fn normalizers_that_fill_memory_are_refused() {
-        let replace = |pattern: Value, content: usize| json!({"type": "Replace", "pattern": pattern, "content": "e".repeat(content)});
-        let twice = replace(json!({"String": "e"}), 5);
-        let nested = json!({"type": "Sequence", "normalizers": [twice.clone(), {"type": "Sequence", "normalizers": [twice]}]});
-        for (normalizer, want) in [
-            (nested, "its normalizer can make a text 25 times as long, this program allows 16"),
-            (replace(json!({"String": ""}), 1), "its normalizer replaces an empty text"),
-            (
-                replace(json!({"Regex": "(?=e)"}), 16),
-                "its normalizer can make a text 17 times as long, this program allows 16",
-            ),
-            (
-                json!({"type": "Prepend", "prepend": "e".repeat(65)}),
-                "its normalizer puts 65 bytes before a text, this program allows 64",
-            ),
-            (
-                map(u32::MAX, b"\xff\0\0"),
-                "its character map says it has a trie of 4294967295 bytes, it has 3",
-            ),
-            (
-                map(0, &[b'a'; 65]),
-                "its character map replaces a character by 65 bytes, this program allows 64",
-            ),
-            (
-                json!({"type": "Precompiled", "precompiled_charsmap": "AAA="}),
-                "its character map has 2 bytes, too few for a size",
-            ),
+    fn repetitions_are_multiplied() {
+        for (regex, times) in [
+            (r"\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+(?!\S)", 3),
+            (r"\x{41}\u{1F600}{2,}", 2),
+            ("((a{2}){3}b{,4})*", 24),
+            ("a{0}{}{", 1),
+            ("a{99999999999999999999}", usize::MAX),
         ] {
-            assert_eq!(refusal(normalizer).as_deref(), Some(want));
+            assert_eq!(repetitions(regex), times, "{regex}");
         }
+    }
+
+    #[test]
+    fn beginnings_are_counted_once() {
+        let file =
+            json!({"model": {"vocab": [["ab", 0], ["abc", 0], ["b", 0], ["ab", 0], ["abd", 0], ["", 0]]}});
+        let outline = Outline::read(file.to_string().as_bytes()).unwrap();
+        // a, ab, abc, abd, b
+        assert_eq!(outline.sizes.beginnings, 5);
     }
 }

@@ -4,11 +4,18 @@
 //! In all of them every token has known bytes ([`Tokenizer::bytes_of`]), so decoding concatenates bytes, streaming never splits
 //! a character, and bits per byte can be computed.
 
+mod assemble;
 mod contain;
 mod decode;
+mod growth;
+mod kinds;
 mod library;
 mod limits;
 mod llama2c;
+mod outline;
+mod refusal;
+mod sentencepiece;
+mod sizes;
 mod style;
 mod words;
 
@@ -27,6 +34,7 @@ use crate::fs::write_atomically;
 use decode::TokenTable;
 use library::Library;
 use llama2c::Llama2c;
+use refusal::Refusal;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A tokenizer of any supported kind.
@@ -65,7 +73,7 @@ impl Tokenizer {
         vocab: usize,
     ) -> Result<Self, TrainError> {
         let json = library::train_bpe(texts, vocab)?;
-        Self::from_json(&json).map_err(|problem| TrainError::Tokenizer { problem })
+        Self::from_json(json).map_err(|refusal| refusal.of_file(Path::new("tokenizer.json")))
     }
 
     /// Loads `tokenizer.json` (a name that ends in `.json`) or llama2.c's `tokenizer.bin`.
@@ -76,23 +84,27 @@ impl Tokenizer {
     /// # Errors
     /// [`TrainError::Io`], or [`TrainError::TokenizerFormat`] for a truncated or foreign file.
     pub fn load(path: &Path, vocab: Option<usize>) -> Result<Self, TrainError> {
-        let refused = |problem| TrainError::TokenizerFormat { path: path.to_owned(), problem };
-        let mut bytes = Vec::new();
+        let refused = |refusal: Refusal| refusal.of_file(path);
         let file = File::open(path).map_err(TrainError::io("read", path))?;
+        let length = file.metadata().map_or(0, |data| data.len()).min(limits::MAX_FILE);
+        let mut bytes = Vec::with_capacity(length as usize + 1);
         let read = file.take(limits::MAX_FILE + 1).read_to_end(&mut bytes);
         read.map_err(TrainError::io("read", path))?;
         if bytes.len() as u64 > limits::MAX_FILE {
             let most = limits::MAX_FILE >> 20;
-            return Err(refused(format!("it has more than {most} MiB")));
+            return Err(refused(format!("it has more than {most} MiB").into()));
         }
         if bytes.starts_with(b"GGUF") {
             let problem = "it is a GGUF file, whose tokenizer is used where the file is named as the model";
-            return Err(refused(problem.to_owned()));
+            return Err(refused(problem.to_owned().into()));
+        }
+        if sentencepiece::is_model(&bytes) {
+            return Err(refused(Refusal::SentencePiece));
         }
         let parsed = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
-            Self::from_json(&bytes)
+            Self::from_json(bytes)
         } else {
-            Self::from_llama2c(bytes, vocab)
+            Self::from_llama2c(bytes, vocab).map_err(Refusal::from)
         };
         parsed.map(|tokenizer| Self { path: Some(path.to_owned()), ..tokenizer }).map_err(refused)
     }
@@ -102,12 +114,15 @@ impl Tokenizer {
     /// # Errors
     /// [`TrainError::TokenizerFormat`].
     pub(crate) fn from_json_in(path: &Path, json: &[u8]) -> Result<Self, TrainError> {
-        let refused = |problem: String| {
+        let refused = |refusal: Refusal| match refusal {
             // Line and column would be those of a text that no file has.
-            let problem = problem.split(" at line ").next().unwrap_or_default().to_owned();
-            TrainError::TokenizerFormat { path: path.to_owned(), problem }
+            Refusal::Problem(problem) => {
+                let problem = problem.split(" at line ").next().unwrap_or_default().to_owned();
+                TrainError::TokenizerFormat { path: path.to_owned(), problem }
+            }
+            other => other.of_file(path),
         };
-        Self::from_json(json)
+        Self::from_json(json.to_vec())
             .map(|tokenizer| Self { path: Some(path.to_owned()), ..tokenizer })
             .map_err(refused)
     }
@@ -196,8 +211,8 @@ impl Tokenizer {
         }
     }
 
-    fn from_json(bytes: &[u8]) -> Result<Self, String> {
-        let (library, table) = Library::parse(bytes)?;
+    fn from_json(json: Vec<u8>) -> Result<Self, Refusal> {
+        let (library, table) = Library::parse(json)?;
         Ok(Self { kind: Kind::Library(Box::new(library)), table, path: None })
     }
 

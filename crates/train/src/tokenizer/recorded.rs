@@ -20,7 +20,7 @@ fn every_recorded_tokenizer_gives_the_library_s_ids_and_texts() {
         for (key, value) in case["keys"].as_object().unwrap() {
             file[key] = value.clone();
         }
-        let tokenizer = match Tokenizer::from_json(file.to_string().as_bytes()) {
+        let tokenizer = match Tokenizer::from_json(file.to_string().into_bytes()) {
             Ok(tokenizer) => tokenizer,
             Err(problem) => {
                 wrong.push(format!("{title}: {problem}"));

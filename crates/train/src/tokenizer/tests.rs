@@ -123,15 +123,19 @@ fn a_truncated_tokenizer_json_is_refused_at_every_length() {
     let whole = json(&TRAINED);
     let end = whole.iter().rposition(|&b| b == b'}').unwrap();
     for length in (0..=end).step_by(7).chain([end]) {
-        assert!(Tokenizer::from_json(&whole[..length]).is_err(), "{length} bytes of {} pass", whole.len());
+        assert!(
+            Tokenizer::from_json(whole[..length].to_vec()).is_err(),
+            "{length} bytes of {} pass",
+            whole.len()
+        );
     }
 }
 
 #[test]
 fn foreign_json_is_refused_with_what_is_wrong() {
-    let refusal = |text: &str| Tokenizer::from_json(text.as_bytes()).unwrap_err();
-    assert_eq!(refusal("not json"), "expected ident at line 1 column 2");
-    assert!(!refusal("{}").is_empty());
+    let refusal = |text: &str| Tokenizer::from_json(text.into()).unwrap_err().to_string();
+    assert_eq!(refusal("not json"), "it is not JSON: expected ident at line 1 column 2");
+    assert_eq!(refusal("{}"), "it has no model");
     let other = String::from_utf8(json(&TRAINED).to_vec()).unwrap();
     let other: serde_json::Value = serde_json::from_str(&other).unwrap();
     let mut without = other.clone();
@@ -144,7 +148,7 @@ fn foreign_json_is_refused_with_what_is_wrong() {
     huge["model"]["vocab"]["a"] = 4_000_000_000u32.into();
     assert_eq!(
         refusal(&huge.to_string()),
-        "it has a token with id 4000000000, more than the 4194304 this program handles"
+        "it has a token with id 4000000000, more than the 1048576 this program handles"
     );
 }
 
@@ -276,7 +280,7 @@ proptest! {
             let index = at.index(library.len());
             library[index] = 0x20 + byte % 0x5f;
         }
-        for tokenizer in [Tokenizer::from_json(&library), Tokenizer::from_llama2c(llama, None)].into_iter().flatten() {
+        for tokenizer in [Tokenizer::from_json(library).ok(), Tokenizer::from_llama2c(llama, None).ok()].into_iter().flatten() {
             if let Ok(tokens) = tokenizer.encode(&text) {
                 tokenizer.decode(&tokens);
             }
