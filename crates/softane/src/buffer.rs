@@ -2,6 +2,7 @@
 
 use half::f16;
 use mil::DType;
+use std::ops::Range;
 
 /// Buffers begin at multiples of this many bytes: a cache line, and the widest vector register.
 pub(crate) const ALIGN: usize = 64;
@@ -149,7 +150,19 @@ pub enum Elements<'a> {
     F32(&'a [f32]),
 }
 
-impl Elements<'_> {
+impl<'a> Elements<'a> {
+    /// The elements of `range`.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[must_use]
+    pub fn part(self, range: Range<usize>) -> Elements<'a> {
+        match self {
+            Elements::F16(v) => Elements::F16(&v[range]),
+            Elements::F32(v) => Elements::F32(&v[range]),
+        }
+    }
+
     pub(crate) fn get(&self, at: usize) -> f32 {
         match self {
             Elements::F16(v) => v[at].to_f32(),

@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::config::{ModelConfig, RopeKind, Task};
 use crate::error::TrainError;
+use crate::host::head::{frozen_positions, positions_at_a_time, sums_of_frozen, sums_of_trained};
 
 /// The purpose for which a model is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,16 +15,44 @@ pub enum Use {
     Kernels,
     /// It runs forward passes.
     Infer,
+    /// Its logits and gradients of one window are written down.
+    Gradients,
     /// Adapters of it are trained.
-    Adapt {
-        /// Windows per step.
-        windows: usize,
-    },
+    Adapt(Training),
     /// It is trained.
-    Train {
-        /// Windows per step.
-        windows: usize,
-    },
+    Train(Training),
+}
+
+/// How a model is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Training {
+    /// Windows per step.
+    pub windows: usize,
+    /// Whether a window holds several examples.
+    pub packed: bool,
+    /// Whether the classifier, or the embedding that is tied to it, is trained.
+    pub classifier: bool,
+}
+
+impl Use {
+    /// All of it is trained, by `windows` windows per step.
+    pub const fn train(windows: usize) -> Use {
+        Use::Train(Training { windows, packed: false, classifier: true })
+    }
+
+    /// Adapters alone are trained, by `windows` windows per step.
+    pub const fn adapt(windows: usize) -> Use {
+        Use::Adapt(Training { windows, packed: false, classifier: false })
+    }
+
+    /// How it is trained, if it has a backward pass.
+    fn training(self) -> Option<Training> {
+        match self {
+            Use::Train(training) | Use::Adapt(training) => Some(training),
+            Use::Gradients => Some(Training { windows: 1, packed: false, classifier: true }),
+            Use::Weights | Use::Kernels | Use::Infer => None,
+        }
+    }
 }
 
 /// Memory assumed where the system does not report it: more than any Mac has.
@@ -32,6 +61,9 @@ const UNKNOWN: u64 = 512 << 30;
 /// Bytes per element of a constant table while programs are built: one f64 copy and several of half the width or less.
 /// Measured with windows of 1024 to 4096 tokens.
 const TABLE: u128 = 20;
+
+/// Bytes per element of the mask between examples: the host's f32, and fp16 on the surfaces of the two kernels that read it.
+const DOCUMENTS: u128 = 8;
 
 /// Bytes of a step's schedule per window and layer. Measured with 100 and 1000 windows.
 const SCHEDULE: u128 = 8 << 10;
@@ -68,16 +100,22 @@ fn gib(bytes: u128) -> f64 {
     bytes as f64 / f64::from(1 << 30)
 }
 
-/// Bytes of each part, its name, and the settings that it depends on.
-fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static str)> {
-    let wide = |n: usize| n as u128;
+/// Bytes of a part, its name, and the settings that it depends on.
+type Part = (u128, &'static str, &'static str);
+
+/// Each part.
+fn parts(c: &ModelConfig, what_for: Use) -> Vec<Part> {
     let (l, s, e, h) = (wide(c.layers), wide(c.seq), wide(c.head_dim), wide(c.heads));
     let n = c.param_count_wide();
-    let trains = matches!(what_for, Use::Train { .. } | Use::Adapt { .. });
+    let training = what_for.training();
 
     // Weights, gradients and two moments; kernels hold the matrices in half precision.
-    let weights = n * if matches!(what_for, Use::Train { .. }) { 16 } else { 4 };
-    let mut parts = vec![(weights, "weights", "`dim`, `hidden`, `layers` or `vocab`")];
+    let each = match what_for {
+        Use::Train(_) => 16,
+        Use::Gradients => 8,
+        Use::Weights | Use::Kernels | Use::Infer | Use::Adapt(_) => 4,
+    };
+    let mut parts = vec![(n * each, "weights", "`dim`, `hidden`, `layers` or `vocab`")];
     if what_for == Use::Weights {
         return parts;
     }
@@ -87,7 +125,7 @@ fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static st
     let kinds = wide(c.layer_kinds().0.len());
     let mask = TABLE * s * s * kinds;
     // Probabilities and their gradients: three fp16 surfaces, and working memory.
-    let attention = if trains { mask + 16 * h * s * s } else { mask };
+    let attention = if training.is_some() { mask + 16 * h * s * s } else { mask };
     parts.push((attention, "attention within a window", "`seq`, or `heads`,"));
     let turn = if c.rope.kind == RopeKind::None { 0 } else { TABLE * (e * e + 2 * e * s) * kinds };
     parts.push((turn, "the tables of RoPE", "`head_dim` or `seq`"));
@@ -95,32 +133,62 @@ fn parts(c: &ModelConfig, what_for: Use) -> Vec<(u128, &'static str, &'static st
         return parts;
     }
     parts.push((LAYER * l, "kernels of all layers", "`layers`"));
-    let [activations, logits] = window(c, trains);
+    let activations = activations(c, training.is_some());
     parts.push((activations, "activations of a window", "`seq`, `layers`, `dim` or `hidden`"));
-    if let Use::Train { windows } | Use::Adapt { windows } = what_for {
+    if let Some(Training { windows, packed, classifier }) = training {
         if c.task == Task::Language {
-            parts.push((logits, "logits of a window", "`vocab` or `seq`"));
+            parts.extend(head(c, classifier));
+        }
+        if packed {
+            parts.push((DOCUMENTS * s * s, "the mask between examples", "`seq`"));
         }
         let schedule = wide(windows) * (SCHEDULE * l + 4 * s);
         parts.push((schedule, "the windows of a step", "`--batch` or `--accum`"));
     }
+    if what_for == Use::Gradients {
+        // As they are computed, a copy of these, and as they are written.
+        parts.push((
+            12 * wide(c.vocab) * s,
+            "logits of all positions",
+            "the vocabulary, or the number of tokens,",
+        ));
+    }
     parts
 }
 
-/// Bytes of a window's activations, and of its logits.
-fn window(c: &ModelConfig, trains: bool) -> [u128; 2] {
-    let wide = |n: usize| n as u128;
+fn wide(n: usize) -> u128 {
+    n as u128
+}
+
+/// Bytes of a window's activations.
+fn activations(c: &ModelConfig, trains: bool) -> u128 {
     let (d, l, s, e) = (wide(c.dim), wide(c.layers), wide(c.seq), wide(c.head_dim));
     let (q, kv) = (wide(c.heads) * e, wide(c.kv_heads) * e);
     // The residual stream in f32, and the outputs of forward kernels in fp16: of all layers with a backward pass.
     let taps = 2 * s * (4 * d + 2 * q + 2 * kv + 3 * wide(c.hidden)) * if trains { l } else { 1 };
     let streams = 4 * s * d * (2 * l + 1);
-    [taps + streams, 4 * wide(c.vocab) * s]
+    taps + streams
+}
+
+/// What the loss and its gradient take. A frozen classifier stores no logits.
+fn head(c: &ModelConfig, trains_classifier: bool) -> Vec<Part> {
+    let (v, d, s) = (c.vocab, c.dim, c.seq);
+    let (positions, sums) = match trains_classifier {
+        true => (positions_at_a_time(v, d, s), sums_of_trained(v, d)),
+        false => (frozen_positions(v, d, s), sums_of_frozen(v, d)),
+    };
+    let mut parts =
+        vec![(4 * wide(sums) * wide(positions), "the gradient of the last layer", "`dim` or `seq`")];
+    if trains_classifier {
+        parts.push((4 * wide(v) * wide(positions), "logits of a window", "`vocab` or `seq`"));
+    }
+    parts
 }
 
 /// Bytes that each window in flight of a training step takes, at least.
-pub(crate) fn window_bytes(config: &ModelConfig) -> u128 {
-    window(config, true).iter().sum()
+pub(crate) fn window_bytes(config: &ModelConfig, trains_classifier: bool) -> u128 {
+    let head = head(config, trains_classifier);
+    activations(config, true) + head.into_iter().map(|part| part.0).sum::<u128>()
 }
 
 /// The most memory that this process can have, in bytes, where the system reports it (Linux): the least of memory and
@@ -145,7 +213,7 @@ mod tests {
     use super::*;
 
     fn refusal(config: &ModelConfig, windows: usize) -> Option<&'static str> {
-        match check_against(config, Use::Train { windows }, 16 << 30) {
+        match check_against(config, Use::train(windows), 16 << 30) {
             Err(TrainError::Memory { what, .. }) => Some(what),
             other => other.map(|()| None).unwrap(),
         }
@@ -190,9 +258,28 @@ mod tests {
     fn reading_and_running_take_less_than_training() {
         let config = ModelConfig::preset("stories110m").unwrap();
         let need = |what_for| parts(&config, what_for).iter().map(|part| part.0).sum::<u128>();
-        let [weights, infer, train] = [Use::Weights, Use::Infer, Use::Train { windows: 1 }].map(need);
+        let [weights, infer, train] = [Use::Weights, Use::Infer, Use::train(1)].map(need);
         assert!(weights < infer && infer < train, "{weights} {infer} {train}");
         // The run in the README's table peaks at 2219 MiB.
         assert!((1 << 30..2219 << 20).contains(&train), "{train}");
+    }
+
+    #[test]
+    fn a_mask_between_examples_counts_and_logits_of_a_frozen_classifier_do_not() {
+        let config = ModelConfig { vocab: 262_144, seq: 512, ..ModelConfig::preset("tiny").unwrap() };
+        let adapt = |packed| needed(&config, Use::Adapt(Training { windows: 1, packed, classifier: false }));
+        assert_eq!(adapt(true) - adapt(false), 8 * 512 * 512);
+        let of_logits = |what_for| {
+            let parts = parts(&config, what_for);
+            parts.into_iter().filter(|part| part.1.starts_with("logits")).map(|part| part.0).sum::<u128>()
+        };
+        assert_eq!(of_logits(Use::adapt(1)), 0);
+        // An eighth of the positions at a time.
+        let stored = 4 * 262_144 * 64;
+        assert_eq!(of_logits(Use::train(1)), stored);
+        let embeddings = Use::Adapt(Training { windows: 1, packed: false, classifier: true });
+        assert_eq!(of_logits(embeddings), stored);
+        // Whoever asks for all logits gets them.
+        assert_eq!(of_logits(Use::Gradients), stored + 12 * 262_144 * 512);
     }
 }

@@ -239,14 +239,9 @@ fn measure_slides(
     let (mut nats, mut bytes, mut count) = (0.0, 0, 0);
     for (i, &(start, first)) in slides.iter().enumerate() {
         file.window(start, &mut tokens)?;
-        let logits = network.logits(&tokens)?;
-        for at in first..seq {
-            let target = tokens[at + 1] as usize;
-            let of = logits.iter().skip(at).step_by(seq).map(|&x| f64::from(x));
-            let most = of.clone().fold(f64::NEG_INFINITY, f64::max);
-            nats +=
-                most + of.map(|x| (x - most).exp()).sum::<f64>().ln() - f64::from(logits[target * seq + at]);
-        }
+        let mut weights = vec![1.0; seq];
+        weights[..first].fill(0.0);
+        nats += network.evaluate_weighted(&tokens, &[], weights)?;
         bytes += bytes_of(lengths, &tokens[first + 1..]);
         count += seq - first;
         progress(i + 1);

@@ -53,7 +53,7 @@ pub fn grads<'m>(
         return Err(TrainError::TokenOutOfRange { path, position: position as u64, id, vocab }.into());
     }
     cfg.seq = ids.len() - 1;
-    demand::check(&cfg, Use::Train { windows: 1 })?;
+    demand::check(&cfg, Use::Gradients)?;
     let pool = options.compute.pool()?;
     let network = options.compute.compile(&cfg, &pool, Build::train, model.params, on_event)?;
     network.set_loss_scale(options.loss_scale);

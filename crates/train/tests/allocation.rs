@@ -4,7 +4,7 @@ use ane::{DeviceKind, Pool, SoftOptions, WeightMode};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::sync::Arc;
-use train::config::{ModelConfig, init_params};
+use train::config::{Linear, Lora, ModelConfig, Trainable, init_params};
 use train::model::Precision;
 use train::optim::{AdamW, Muon, Optimizer, OptimizerState, Update};
 use train::step::{Build, Network, StepGraph, Window};
@@ -34,7 +34,8 @@ fn a_steady_step_allocates_nothing_but_the_start_of_its_lane() {
         [(WeightMode::Baked, 1), (WeightMode::Dynamic, 1), (WeightMode::Baked, 3), (WeightMode::Baked, 4)];
     for (model, optimizers) in [("tiny", [Some(MUON), Some(MUON)]), ("shakespeare", [None, Some(MUON)])] {
         for ((weights, windows), muon) in cases.into_iter().zip(optimizers.into_iter().cycle()) {
-            let counted = allocations(model, (weights, windows), muon);
+            let cfg = ModelConfig::preset(model).expect("a preset");
+            let counted = allocations(&cfg, &Trainable::default(), (weights, windows), muon);
             // Windows side by side run on the pool's threads: no lane's thread is started.
             let left = if windows > 1 { LEFT_SIDE_BY_SIDE } else { LEFT };
             assert!(
@@ -43,18 +44,42 @@ fn a_steady_step_allocates_nothing_but_the_start_of_its_lane() {
             );
         }
     }
+    heads_of_large_vocabularies_allocate_nothing();
+}
+
+/// The head stores the logits of some positions at a time, or none if the classifier is frozen. Not a test of its own: the
+/// allocator counts for the whole process.
+fn heads_of_large_vocabularies_allocate_nothing() {
+    let tiny = ModelConfig::preset("tiny").expect("a preset");
+    let (dim, hidden, heads, kv_heads, head_dim) = (8, 8, 1, 1, 8);
+    let cfg =
+        ModelConfig { dim, hidden, heads, kv_heads, head_dim, vocab: 262_144, seq: 96, layers: 1, ..tiny };
+    let lora =
+        Lora { rank: 2, alpha: 2.0, rank_stabilised: false, targets: Linear::ALL.to_vec(), first_layer: 0 };
+    for lora in [None, Some(lora)] {
+        let what = if lora.is_some() { "adapters" } else { "all weights" };
+        let trainable = Trainable { lora, ..Trainable::default() };
+        let counted = allocations(&cfg, &trainable, (WeightMode::Baked, 1), None);
+        assert!(counted <= LEFT * STEPS, "{what}: {counted} allocations in {STEPS} steps");
+    }
 }
 
 /// Allocations of [`STEPS`] steps of forward, backward and update, with `windows` windows a step.
-fn allocations(model: &str, (weights, windows): (WeightMode, usize), muon: Option<Muon>) -> usize {
-    let cfg = ModelConfig::preset(model).expect("a preset");
+fn allocations(
+    cfg: &ModelConfig,
+    trainable: &Trainable,
+    (weights, windows): (WeightMode, usize),
+    muon: Option<Muon>,
+) -> usize {
     let pool = Pool::new(2).expect("threads");
     let device = ane::open(DeviceKind::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
-    let build = Build { weights, ..Build::train(Precision::F16).windows(windows) };
-    let theta = init_params(&cfg, 3);
-    let network = Arc::new(Network::new(&cfg, theta, device, pool, &build, &mut |_| {}).expect("network"));
+    let build =
+        Build { weights, ..Build::train(Precision::F16).windows(windows).trainable(trainable.clone()) };
+    let mut theta = init_params(cfg, 3);
+    theta.resize(trainable.table(cfg).last().map_or(0, |spec| spec.range().end), 0.01);
+    let network = Arc::new(Network::new(cfg, theta, device, pool, &build, &mut |_| {}).expect("network"));
     let graph = StepGraph::new(Arc::clone(&network), windows).expect("schedule");
-    let (mut state, mut trace) = (OptimizerState::new(cfg.param_count()), flow::Trace::new());
+    let (mut state, mut trace) = (OptimizerState::new(network.params.trained_count()), flow::Trace::new());
     let optimizer = Optimizer { adamw: AdamW::default(), muon };
     let tokens: Vec<u32> = (0..=cfg.seq as u32).map(|i| i * i * 7 % cfg.vocab as u32).collect();
     // Windows belong to whoever trains: they are made before anything is counted.

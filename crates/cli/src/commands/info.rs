@@ -88,10 +88,13 @@ fn lines(info: &ModelInfo) -> Vec<(&'static str, String)> {
         let keys: Vec<String> = info.unknown_keys.iter().map(|key| format!("`{key}`")).collect();
         lines.push(("not read", format!("unknown keys of its configuration: {}", keys.join(", "))));
     }
-    let (generate, train) = (units::bytes(info.to_generate), units::bytes(info.to_train));
+    let [generate, tune, train] = [info.to_generate, info.to_tune, info.to_train].map(units::bytes);
     lines.push((
         "memory",
-        format!("at least {generate} to generate, {train} to train with one window of {} tokens", c.seq),
+        format!(
+            "at least {generate} to generate, {tune} to train adapters, {train} to train all, with one window of {} tokens",
+            c.seq
+        ),
     ));
     lines
 }
@@ -128,6 +131,6 @@ fn as_json(info: &ModelInfo) -> Value {
         "chat_template": info.has_chat_template,
         "licence": info.licence,
         "unknown_keys": info.unknown_keys,
-        "memory": { "generate": info.to_generate, "train": info.to_train, "window": c.seq },
+        "memory": { "generate": info.to_generate, "tune": info.to_tune, "train": info.to_train, "window": c.seq },
     })
 }

@@ -34,8 +34,9 @@ fn a_model_is_described_the_same_in_every_format() {
         assert_eq!(info["tokenizer"]["tokens"], 512, "{info}");
         assert_eq!(info["licence"], licence);
         assert_eq!(info["chat_template"], path == "folder");
-        let [generate, train] = ["generate", "train"].map(|key| info["memory"][key].as_u64().expect("bytes"));
-        assert!(4 * 260_032 < generate && generate < train, "{info}");
+        let [generate, tune, train] =
+            ["generate", "tune", "train"].map(|key| info["memory"][key].as_u64().expect("bytes"));
+        assert!(4 * 260_032 < generate && generate < tune && tune < train, "{info}");
     }
     let text = place.succeed("info folder").stdout;
     for line in [

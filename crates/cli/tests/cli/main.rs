@@ -11,6 +11,8 @@ mod generate;
 mod gguf;
 mod help;
 mod info;
+#[cfg(target_os = "linux")]
+mod memory;
 mod mil;
 mod models;
 #[cfg(unix)]

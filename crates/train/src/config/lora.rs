@@ -82,6 +82,14 @@ impl Trainable {
         }
     }
 
+    /// Whether the classifier of `cfg`, or the embedding that is tied to it, is trained.
+    pub fn trains_classifier(&self, cfg: &ModelConfig) -> bool {
+        let kind = cfg.classifier();
+        // A configuration that is yet to be refused may have any number of layers.
+        let ends = ModelConfig { layers: 0, ..cfg.clone() }.params();
+        ends.iter().any(|spec| spec.kind == kind && self.trains(spec))
+    }
+
     /// Every parameter of `cfg` in order: those of the model, then the adapters.
     pub fn table(&self, cfg: &ModelConfig) -> Vec<ParamSpec> {
         let mut specs = cfg.params();

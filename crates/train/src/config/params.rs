@@ -125,6 +125,11 @@ impl ParamSpec {
 }
 
 impl ModelConfig {
+    /// The kind of the classifier's weight: that of the embedding if they are tied.
+    pub(crate) fn classifier(&self) -> ParamKind {
+        if self.tied { ParamKind::Embedding } else { ParamKind::Classifier }
+    }
+
     /// Every weight in checkpoint order: embedding; for each layer attention norm, Wq, Wk, Wv, Wo, query
     /// and key norm, feed-forward norm, W1, W3, W2; final norm; classifier. A bias follows its matrix. Offsets are
     /// without gaps.

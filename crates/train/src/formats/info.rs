@@ -36,6 +36,8 @@ pub struct ModelInfo {
     pub unknown_keys: Vec<String>,
     /// The least memory for generating text, in bytes.
     pub to_generate: u64,
+    /// The least memory for training adapters with one window a step, in bytes.
+    pub to_tune: u64,
     /// The least memory for training with one window a step, in bytes.
     pub to_train: u64,
 }
@@ -106,7 +108,8 @@ pub fn info(path: &Path) -> Result<ModelInfo, TrainError> {
         licence: contents.licence,
         unknown_keys: contents.unknown_keys,
         to_generate: need(Use::Infer),
-        to_train: need(Use::Train { windows: 1 }),
+        to_tune: need(Use::adapt(1)),
+        to_train: need(Use::train(1)),
         config,
     })
 }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::error::check_tokens;
+use super::gemm::Elements;
 use super::squared_norms::RowSquaredNorms;
 use super::{HostError, Scratch, simd};
 
@@ -14,15 +15,20 @@ const SHARES: usize = 64;
 
 /// Copies the row of `table` that each token selects to a column of `x`.
 ///
-/// Shapes: `table` `[V, D]` row-major, `tokens` `[S]`, `x` `[D, S]`.
+/// Shapes: `table` `[V, D]` row-major, fp16 or f32, `tokens` `[S]`, `x` `[D, S]`.
 ///
 /// # Errors
 /// [`HostError::TokenOutOfRange`] if a token is V or more; `x` is then unchanged.
 ///
 /// # Panics
 /// If `dim` is 0, or the lengths of `table` and `x` are not V·`dim` and `dim`·S.
-pub fn gather(table: &[f32], dim: usize, tokens: &[u32], x: &mut [f32]) -> Result<(), HostError> {
-    let s = tokens.len();
+pub fn gather<'a>(
+    table: impl Into<Elements<'a>>,
+    dim: usize,
+    tokens: &[u32],
+    x: &mut [f32],
+) -> Result<(), HostError> {
+    let (table, s) = (table.into(), tokens.len());
     check_lengths(table.len(), dim, s, x.len());
     check_tokens("input", tokens, table.len() / dim)?;
     if s == 0 {
@@ -31,8 +37,13 @@ pub fn gather(table: &[f32], dim: usize, tokens: &[u32], x: &mut [f32]) -> Resul
     x.par_chunks_mut(CHANNELS * s).enumerate().for_each(|(block, x)| {
         let (first, rows) = (block * CHANNELS, x.len() / s);
         for (t, &token) in tokens.iter().enumerate() {
-            let row = &table[token as usize * dim + first..][..rows];
-            row.iter().enumerate().for_each(|(i, &value)| x[i * s + t] = value);
+            let at = token as usize * dim + first;
+            match table.part(at..at + rows) {
+                Elements::F32(row) => row.iter().enumerate().for_each(|(i, &value)| x[i * s + t] = value),
+                Elements::F16(row) => {
+                    row.iter().enumerate().for_each(|(i, value)| x[i * s + t] = value.to_f32());
+                }
+            }
         }
     });
     Ok(())
@@ -122,7 +133,7 @@ mod tests {
         for (vocab, dim) in [(130, 1), (130, 16), (130, 37)] {
             let (table, s) = (noise(vocab * dim, 1), TOKENS.len());
             let mut x = vec![f32::NAN; dim * s];
-            gather(&table, dim, &TOKENS, &mut x).unwrap();
+            gather(&*table, dim, &TOKENS, &mut x).unwrap();
             for (t, &token) in TOKENS.iter().enumerate() {
                 for d in 0..dim {
                     assert_eq!(x[d * s + t], table[token as usize * dim + d]);
@@ -156,7 +167,7 @@ mod tests {
     fn a_token_past_the_table_is_named_and_nothing_changes() {
         let want = HostError::TokenOutOfRange { role: "input", position: 2, token: 5, vocab: 5 };
         let mut x = [7.0; 6];
-        assert_eq!(gather(&[0.0; 10], 2, &[0, 4, 5], &mut x), Err(want.clone()));
+        assert_eq!(gather([0.0; 10].as_slice(), 2, &[0, 4, 5], &mut x), Err(want.clone()));
         assert_eq!(x, [7.0; 6]);
         let mut dtable = [7.0; 10];
         let squares = RowSquaredNorms::new(5, 2);

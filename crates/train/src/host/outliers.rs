@@ -1,5 +1,6 @@
 //! Outliers of a matrix, multiplied separately where a product rounds its factors to integers.
 
+use super::gemm::Elements;
 use super::simd;
 
 /// The largest number of outliers; further ones stay in the matrix.
@@ -49,23 +50,26 @@ impl Outliers {
     /// Adds their product with `right`, `[columns, width]`, to `to`, `[rows, width]`.
     pub(super) fn multiply(&self, right: &[f32], to: &mut [f32], width: usize) {
         for &Large { row, column, value } in &self.0 {
-            add(value, &right[column * width..][..width], &mut to[row * width..][..width]);
+            add(value, right[column * width..][..width].into(), &mut to[row * width..][..width]);
         }
     }
 
     /// Adds the product of their transpose with `right`, `[rows, width]`, to `to`, `[columns, width]`.
-    pub(super) fn multiply_transposed(&self, right: &[f32], to: &mut [f32], width: usize) {
+    pub(super) fn multiply_transposed(&self, right: Elements<'_>, to: &mut [f32], width: usize) {
         for &Large { row, column, value } in &self.0 {
-            add(value, &right[row * width..][..width], &mut to[column * width..][..width]);
+            add(value, right.part(row * width..(row + 1) * width), &mut to[column * width..][..width]);
         }
     }
 }
 
 /// Adds `value` times `x` to `to`.
-fn add(value: f32, x: &[f32], to: &mut [f32]) {
+pub(super) fn add(value: f32, x: Elements<'_>, to: &mut [f32]) {
     simd(
         #[inline(always)]
-        || to.iter_mut().zip(x).for_each(|(to, x)| *to += value * x),
+        || match x {
+            Elements::F32(x) => to.iter_mut().zip(x).for_each(|(to, x)| *to += value * x),
+            Elements::F16(x) => to.iter_mut().zip(x).for_each(|(to, x)| *to += value * x.to_f32()),
+        },
     );
 }
 
@@ -99,7 +103,7 @@ mod tests {
         // Multiples of ¼: every sum is exact.
         let (mut straight, mut transposed) = products(&rest);
         outliers.multiply(&wide, &mut straight, width);
-        outliers.multiply_transposed(&tall, &mut transposed, width);
+        outliers.multiply_transposed((&*tall).into(), &mut transposed, width);
         assert_eq!((straight, transposed), products(&whole));
     }
 

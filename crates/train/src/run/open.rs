@@ -2,12 +2,13 @@
 
 use super::claim::{Claim, is_occupied};
 use super::corpus::{Corpus, CorpusRequest, KnownTokenizer, Opened, packs};
-use super::prepare::{Prepared, Resumed};
+use super::prepare::{Prepared, Resumed, use_of};
 use super::settings::EpochFit;
 use super::trainer::Parts;
 use super::{Metrics, Notice, Options, Run, RunError, Settings};
 use crate::checkpoint::{Launch, RunFolder, TrainState};
 use crate::config::{ModelConfig, RopeKind, Trainable};
+use crate::demand;
 use crate::error::TrainError;
 use crate::formats::{FolderMetadata, save_model};
 use crate::model::{Rung, Start};
@@ -57,7 +58,9 @@ impl Run {
         let wanted = launch.fill(DeviceOptions { math: settings.math, ..options.device });
         let before = resumed.as_ref().map(|r| &r.checkpoint);
         let build = Build::train(settings.storage).on(wanted).windows(settings.windows());
-        let build = build.documents(packs(&settings, options, before)?).trainable(trainable);
+        let packed = packs(&settings, options, before)?;
+        demand::check(&cfg, use_of(&cfg, &trainable, settings.windows(), packed))?;
+        let build = build.documents(packed).trainable(trainable);
         let ladder = Start { norms: settings.norms, known, exact: launch.rung()? };
         let request = CompileRequest { cfg: &cfg, wanted, pool: &pool, build: &build, start: ladder };
         let device = request.open_engine()?;
@@ -93,11 +96,9 @@ impl Run {
         let graph = StepGraph::new(Arc::clone(&network), settings.windows())?;
         let programs = u32::try_from(network.kernels.programs()).unwrap_or(u32::MAX);
         let n = network.params.trained_count();
+        let step = resumed.as_ref().map_or(0, |r| r.checkpoint.state.step);
         let mut parts = Parts {
-            metrics: Metrics::open(
-                &folder.metrics(),
-                resumed.as_ref().map_or(0, |r| r.checkpoint.state.step),
-            )?,
+            metrics: Metrics::open(&folder.metrics(), step)?,
             budget: network.device().compiles_left().map(|left| left.saturating_add(programs)),
             lengths: tokenizer.as_ref().map(Tokenizer::text_lengths),
             ends: metadata.ends().to_vec(),

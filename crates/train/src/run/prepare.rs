@@ -5,7 +5,7 @@ use super::claim::Claim;
 use super::{Notice, OptimizerKind, Options, OutputInit, RunError, Settings};
 use crate::checkpoint::{BaseMark, Checkpoint, RunFolder};
 use crate::config::{ModelConfig, RopeKind, Trainable, init_params, zero_outputs};
-use crate::demand::{self, Use};
+use crate::demand::{self, Training, Use};
 use crate::error::TrainError;
 use crate::formats::{FolderMetadata, Initial, fingerprint, is_adapter_alone, open_initial, open_model};
 use crate::tokenizer::Tokenizer;
@@ -56,7 +56,7 @@ impl Prepared {
         settings.validate()?;
         settings.check_given(&options.overrides, params.is_none())?;
         let trainable = settings.trainable(&cfg, params.is_none())?;
-        demand::check(&cfg, use_of(&trainable, settings.windows()))?;
+        demand::check(&cfg, use_of(&cfg, &trainable, settings.windows(), false))?;
         let mut theta = params.unwrap_or_else(|| {
             let mut theta = init_params(&cfg, settings.seed);
             if settings.output_init == OutputInit::Zero {
@@ -111,7 +111,7 @@ impl Prepared {
         settings.check_given(&options.overrides, false)?;
         check_same_trainable(&before, &settings)?;
         let trainable = checkpoint.state.launch.trainable();
-        demand::check(&cfg, use_of(&trainable, settings.windows()))?;
+        demand::check(&cfg, use_of(&cfg, &trainable, settings.windows(), false))?;
         let tokenizer = match &options.tokenizer {
             Some(path) => Some(Tokenizer::load(path, None)?),
             None => Tokenizer::load_from_folder(folder.dir(), cfg.vocab)?,
@@ -136,8 +136,12 @@ impl Prepared {
 }
 
 /// What the memory is needed for.
-fn use_of(trainable: &Trainable, windows: usize) -> Use {
-    if trainable.lora.is_some() { Use::Adapt { windows } } else { Use::Train { windows } }
+pub(super) fn use_of(cfg: &ModelConfig, trainable: &Trainable, windows: usize, packed: bool) -> Use {
+    let training = Training { windows, packed, classifier: trainable.trains_classifier(cfg) };
+    match &trainable.lora {
+        Some(_) => Use::Adapt(training),
+        None => Use::Train(training),
+    }
 }
 
 /// The mark of the model called `name`, whose weights are `theta`.

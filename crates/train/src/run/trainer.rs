@@ -328,7 +328,7 @@ impl Run {
     /// Memory of the run, in bytes.
     pub fn memory(&self) -> RunMemory {
         let params = &self.parts.network.params;
-        let weights = params.theta.read().map_or(0, |theta| 4 * theta.len());
+        let weights = params.bytes();
         let (kernels, shared) = self.parts.network.kernels.bytes();
         let surfaces = self.parts.network.buffers.surface_bytes();
         let specs = params.trained().map(|param| &param.spec);

@@ -4,6 +4,7 @@ use super::StepError;
 use crate::config::{ModelConfig, Task};
 use crate::host::Scratch;
 use crate::host::gemm::Elements;
+use crate::host::head::positions_at_a_time;
 use crate::model::{Layer, LayerKernels, NormSite};
 use ane::{Device, DeviceError, Surface};
 use flow::{AccessError, Arena, Declaration, Handle, Permit};
@@ -113,6 +114,8 @@ pub struct Buffers {
     /// The gradients of embedded tokens, `[D, S]`, of a group of windows: they are added to a tied embedding when the heads of
     /// the group have been. Empty if each window adds its own.
     pub(super) d_embedded: Vec<Activation>,
+    /// The positions whose logits a window stores at once in a training step.
+    pub(super) positions: usize,
     /// The position whose logits are requested.
     pub(super) position: Handle<usize>,
     /// Its logits, `[V]`.
@@ -128,7 +131,8 @@ pub(super) struct WindowBuffers {
     pub(super) head: Activation,
     /// The gradient of [`WindowBuffers::head`]; empty without a backward pass.
     pub(super) d_head: Activation,
-    /// Logits `[V, S]`, replaced by their exponentials in a training step; resized by the first task that writes them.
+    /// Logits `[V, S]`, or in a training step those of [`Buffers::positions`], which their exponentials replace; none if the
+    /// classifier is frozen. Resized by the first task that writes them.
     pub(super) logits: Activation,
     /// The largest logits and sums of exponentials, from the head's forward pass for its backward pass.
     pub(super) head_stats: Handle<Scratch>,
@@ -147,6 +151,8 @@ pub(super) struct Sizes<'a> {
     pub host_norms: &'a [(usize, NormSite)],
     /// Whether there is a backward pass.
     pub backward: bool,
+    /// Whether it has a classifier, and a gradient of that.
+    pub trains_classifier: bool,
     /// The windows of a step.
     pub windows: usize,
 }
@@ -185,6 +191,7 @@ impl Buffers {
         Ok(Buffers {
             d_embedded: embedded.collect(),
             in_flight: windows,
+            positions: positions_at_a_time(sizes.cfg.vocab, sizes.cfg.dim, sizes.cfg.seq),
             windows: arena.cell("windows", Vec::new()),
             loss: arena.cell("loss", 0.0),
             position: arena.cell("position", 0),
@@ -223,7 +230,8 @@ impl WindowBuffers {
     fn new(sizes: &Sizes<'_>, device: &dyn Device, arena: &mut Arena) -> Result<WindowBuffers, StepError> {
         let Sizes { cfg, backward, .. } = *sizes;
         let stream = cfg.dim * cfg.seq;
-        let logits = if cfg.task == Task::Language && backward { cfg.vocab * cfg.seq } else { 0 };
+        let positions = positions_at_a_time(cfg.vocab, cfg.dim, cfg.seq);
+        let logits = if sizes.trains_classifier { cfg.vocab * positions } else { 0 };
         Ok(WindowBuffers {
             activations: Activations::new(sizes, device, arena)?,
             head: arena.cell("head", vec![0.0; stream]),

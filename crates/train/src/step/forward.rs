@@ -174,7 +174,7 @@ mod tests {
                 let want: &[&str] = match ending {
                     Ending::Stream | Ending::Checked => &["check.stream"],
                     Ending::Logits | Ending::LastLogits => &["check.stream", "logits"],
-                    Ending::Loss => &["check.stream", "logits", "loss"],
+                    Ending::Loss => &["check.stream", "loss"],
                 };
                 assert_eq!(tail, want, "{ending:?}");
             }

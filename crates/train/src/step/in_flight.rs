@@ -17,7 +17,8 @@ pub(super) fn windows_in_flight(cfg: &ModelConfig, build: &Build, threads: usize
     if engine != Engine::Soft || !build.backward || !shares_weights {
         return 1;
     }
-    let fit = usize::try_from(LARGEST / window_bytes(cfg).max(1)).unwrap_or(usize::MAX);
+    let fit = usize::try_from(LARGEST / window_bytes(cfg, build.trainable.trains_classifier(cfg)).max(1))
+        .unwrap_or(usize::MAX);
     // A lane's number has 16 bits.
     build.windows.min(threads).min(fit).clamp(1, usize::from(u16::MAX))
 }

@@ -97,6 +97,7 @@ impl Network {
             kernels: specs,
             host_norms: &host_norms,
             backward: build.backward,
+            trains_classifier: build.backward && trainable.trains_classifier(cfg),
             windows: build.windows,
         };
         let in_flight = windows_in_flight(cfg, build, pool.threads(), engine);
@@ -111,7 +112,7 @@ impl Network {
         pool.install(|| check_weights(&params, &layer))?;
         let mut files = WeightFiles::new(kinds.len(), used);
         let frozen = match build.backward && trainable.lora.is_some() {
-            true => Some(params.split_frozen(&mut arena)?),
+            true => Some(pool.install(|| params.split_frozen(&mut arena, build.precision))?),
             false => None,
         };
         let baked = frozen.as_ref().unwrap_or(&params);

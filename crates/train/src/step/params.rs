@@ -2,11 +2,17 @@
 
 use super::StepError;
 use crate::config::{ParamKind, ParamSpec};
-use crate::host::squared_norms::RowSquaredNorms;
+use crate::host::Store;
+use crate::host::gemm::Elements;
+use crate::host::squared_norms::{Gradient, RowSquaredNorms};
+use crate::model::Precision;
 use flow::{Arena, Handle};
+use half::f16;
+use rayon::prelude::*;
+use softane::convert;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::RwLockWriteGuard;
+use std::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 /// A gradient, summed over micro-batches, with the loss scale.
 #[derive(Debug)]
@@ -33,6 +39,19 @@ impl GradientSum {
         gradient.as_mut().map_or(&mut [], |gradient| &mut gradient.values)
     }
 
+    /// Where the product of a matrix's gradient goes.
+    ///
+    /// # Errors
+    /// `Internal`, if the parameter is frozen.
+    pub(super) fn to<'g>(
+        gradient: &'g mut Option<RwLockWriteGuard<'_, GradientSum>>,
+        store: Store,
+    ) -> Result<Gradient<'g>, StepError> {
+        let sum = gradient.as_mut().ok_or_else(|| StepError::internal("a frozen matrix has no gradient"))?;
+        let GradientSum { values, squares } = &mut **sum;
+        Ok(Gradient { values, squares, store })
+    }
+
     /// Records the squared norm of a vector that was added to.
     pub(super) fn record(gradient: Option<RwLockWriteGuard<'_, GradientSum>>) {
         if let Some(gradient) = gradient {
@@ -56,6 +75,43 @@ pub struct Param {
     pub gradient: Option<Handle<GradientSum>>,
     /// Its place in the moments of the optimizer, which only trained parameters have.
     pub moments: Range<usize>,
+    /// Its values, if they are in half precision instead of among the weights: a frozen embedding or classifier.
+    pub(super) half: Option<Handle<Vec<f16>>>,
+}
+
+/// The values of a parameter, for a task that reads them.
+#[derive(Clone)]
+pub(super) struct Values {
+    /// To read besides all weights.
+    pub half: Option<Handle<Vec<f16>>>,
+    /// Their place among all weights otherwise.
+    pub range: Range<usize>,
+}
+
+impl Values {
+    /// The elements, among the weights `theta` or in `half`.
+    pub(super) fn of<'v>(
+        range: &Range<usize>,
+        theta: &'v [f32],
+        half: &'v Option<RwLockReadGuard<'_, Vec<f16>>>,
+    ) -> Elements<'v> {
+        match half {
+            Some(half) => half.as_slice().into(),
+            None => theta[range.clone()].into(),
+        }
+    }
+}
+
+impl Param {
+    /// Its values.
+    pub(super) fn values(&self) -> Values {
+        Values { half: self.half.clone(), range: self.spec.range() }
+    }
+
+    /// Whether its values are among the weights of [`Params::theta`].
+    pub fn is_in_theta(&self) -> bool {
+        self.half.is_none()
+    }
 }
 
 /// All parameters of a model, in checkpoint order; adapters after those of the model. Where a model is frozen, the trained
@@ -92,7 +148,7 @@ impl Params {
             let gradient = is_trained(&spec).then(|| arena.cell(name(), GradientSum::zero(&spec)));
             let first = moments;
             moments += if gradient.is_some() { spec.count() } else { 0 };
-            Param { gradient, spec, moments: first..moments }
+            Param { gradient, spec, moments: first..moments, half: None }
         };
         let table: Vec<Param> = specs.into_iter().map(&mut param).collect();
         let places = places(&table);
@@ -100,14 +156,20 @@ impl Params {
     }
 
     /// Takes out all parameters, as kernels are compiled with them, and keeps those that the host reads: the trained ones
-    /// come first then, in the order of their moments, and frozen matrices of layers are gone.
+    /// come first then, in the order of their moments, and frozen matrices of layers are gone. In half precision, a frozen
+    /// embedding or classifier is rounded as the kernels' matrices are, if that only rounds it.
     ///
     /// # Errors
     /// If the weights are in use.
-    pub(super) fn split_frozen(&mut self, arena: &mut Arena) -> Result<Params, StepError> {
+    pub(super) fn split_frozen(
+        &mut self,
+        arena: &mut Arena,
+        precision: Precision,
+    ) -> Result<Params, StepError> {
         let whole = self.table.iter();
-        let whole: Vec<Param> =
-            whole.map(|p| Param { spec: p.spec.clone(), gradient: None, moments: 0..0 }).collect();
+        let whole: Vec<Param> = whole
+            .map(|p| Param { spec: p.spec.clone(), gradient: None, moments: 0..0, half: None })
+            .collect();
         let all = std::mem::take(&mut *self.theta.write()?);
         let is_trained = |param: &Param| param.gradient.is_some();
         let (trained, frozen): (Vec<Param>, Vec<Param>) =
@@ -115,10 +177,20 @@ impl Params {
         let frozen = frozen.into_iter().filter(|param| param.spec.layer_matrix().is_none());
         self.stored = trained.iter().map(|param| param.spec.count()).sum();
         self.table = trained.into_iter().chain(frozen).collect();
-        let mut kept = Vec::with_capacity(self.table.iter().map(|param| param.spec.count()).sum());
+        for param in self.table.iter_mut().filter(|param| param.gradient.is_none()) {
+            let is_end = matches!(param.spec.kind, ParamKind::Embedding | ParamKind::Classifier);
+            if is_end && precision == Precision::F16 {
+                let half = halved(&all[param.spec.range()]);
+                param.half = half.map(|half| arena.cell(format!("half {}", param.spec.name), half));
+            }
+        }
+        let in_theta = self.table.iter().filter(|param| param.is_in_theta());
+        let mut kept = Vec::with_capacity(in_theta.map(|param| param.spec.count()).sum());
         for param in &mut self.table {
             let offset = kept.len();
-            kept.extend_from_slice(&all[param.spec.range()]);
+            if param.is_in_theta() {
+                kept.extend_from_slice(&all[param.spec.range()]);
+            }
             param.spec.offset = offset;
         }
         *self.theta.write()? = kept;
@@ -137,6 +209,13 @@ impl Params {
         theta.truncate(first);
         theta.shrink_to_fit();
         Ok(())
+    }
+
+    /// Bytes of all weights.
+    pub fn bytes(&self) -> usize {
+        let halves = self.table.iter().filter_map(|param| param.half.as_ref());
+        let halves: usize = halves.map(|half| half.read().map_or(0, |half| 2 * half.len())).sum();
+        halves + self.theta.read().map_or(0, |theta| 4 * theta.len())
     }
 
     /// The number of elements of `theta` that a checkpoint stores: its first ones.
@@ -190,6 +269,48 @@ impl Params {
     }
 }
 
+/// Elements whose errors a task sums.
+const CHUNK: usize = 1 << 16;
+
+/// `values` in half precision; `None` if that changes them by more than rounding, as some are out of its range or most
+/// are below its normal numbers.
+fn halved(values: &[f32]) -> Option<Vec<f16>> {
+    let mut half = vec![f16::ZERO; values.len()];
+    convert::par_narrow(values, &mut half);
+    let chunks = values.par_chunks(CHUNK).zip(half.par_chunks(CHUNK));
+    let squares: Vec<[f64; 2]> = chunks
+        .map(|(values, half)| {
+            values.iter().zip(half).fold([0.0; 2], |[error, size], (&x, h)| {
+                let (x, off) = (f64::from(x), f64::from(x - h.to_f32()));
+                [error + off * off, size + x * x]
+            })
+        })
+        .collect();
+    let [error, size] =
+        squares.iter().fold([0.0; 2], |[error, size], part| [error + part[0], size + part[1]]);
+    // Rounding changes a normal number by at most 2⁻¹¹ of it. An infinity has an error that is not finite.
+    (error <= size * 2f64.powi(-22) && size.is_finite()).then_some(half)
+}
+
 fn places(table: &[Param]) -> HashMap<(Option<usize>, ParamKind), usize> {
     table.iter().enumerate().map(|(i, p)| ((p.spec.layer, p.spec.kind), i)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_precision_is_taken_where_it_only_rounds() {
+        let values: Vec<f32> = (0..100_000).map(|i| (i as f32 * 0.37).sin() * 0.05).collect();
+        let half = halved(&values).unwrap();
+        assert!(values.iter().zip(&half).all(|(&x, &h)| f16::from_f32(x) == h));
+        // A few small ones do not matter, nor do zeros.
+        assert!(halved(&[1e-9, 0.5, 0.0]).is_some() && halved(&[0.0; 9]).is_some());
+        for bad in [65_536.0, f32::INFINITY, f32::NAN] {
+            assert!(halved(&[0.5, bad, 0.5]).is_none(), "{bad}");
+        }
+        let small: Vec<f32> = values.iter().map(|x| x * 1e-5).collect();
+        assert!(halved(&small).is_none(), "numbers below the normal ones lose most of their digits");
+    }
 }

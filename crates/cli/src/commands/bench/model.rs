@@ -13,6 +13,6 @@ pub fn storage_name(storage: Precision) -> String {
 /// The model of that name; refused if this machine has too little memory for it.
 pub fn model(name: &str) -> Result<ModelConfig, CommandError> {
     let config = ModelConfig::find(name)?;
-    demand::check(&config, Use::Train { windows: 1 })?;
+    demand::check(&config, Use::train(1))?;
     Ok(config)
 }

@@ -116,7 +116,7 @@ impl Run {
             let moments = [m, v].map(|x| finite(&x[param.moments.clone()]));
             !finite(&theta[param.spec.range()]) || moments != [true; 2]
         };
-        if let Some(param) = network.params.iter().find(bad) {
+        if let Some(param) = network.params.iter().filter(|param| param.is_in_theta()).find(bad) {
             return Ok(Some(Unfit::Weights { name: param.spec.name.clone() }));
         }
         // The pass reads the weights too.

@@ -2,13 +2,13 @@
 
 use super::super::buffers::{Activation, ValueLocation, Window, WindowBuffers};
 use super::super::context::TaskContext;
+use super::super::params::Values;
 use super::super::{Network, Param, StepError};
 use crate::config::ParamKind;
 use crate::host::{embed, residual};
 use crate::model::{ModelError, NormSite, masked};
 use flow::{Graph, Lane, Plan};
 use mil::ValueId;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// Adds tasks of a network to a graph.
@@ -161,27 +161,28 @@ impl<'n> Builder<'n> {
     /// The weight of the final norm, and that of the classifier: the embedding if they are tied.
     pub(super) fn head_params(&self) -> Result<(&'n Param, &'n Param), StepError> {
         let n = self.network;
-        let kind = if n.cfg.tied { ParamKind::Embedding } else { ParamKind::Classifier };
-        Ok((n.params.get(None, ParamKind::FinalNorm)?, n.params.get(None, kind)?))
+        Ok((n.params.get(None, ParamKind::FinalNorm)?, n.params.get(None, n.cfg.classifier())?))
     }
 
     /// Writes the input of the first layer: embedded tokens, or activations.
     fn embed(&mut self, micro: usize) -> Result<(), StepError> {
         let n = self.network;
-        let table: Option<Range<usize>> = match n.is_language() {
-            true => Some(n.params.get(None, ParamKind::Embedding)?.spec.range()),
+        let table = match n.is_language() {
+            true => Some(n.params.get(None, ParamKind::Embedding)?.values()),
             false => None,
         };
+        let (half, table) = table.map(|table| (table.half, table.range)).unzip();
         let s = self.context();
         self.graph
             .task(format!("{micro}.embed"))
             .on(self.lane)
-            .reads((n.buffers.windows.clone(), n.params.theta.clone()))
+            .reads((n.buffers.windows.clone(), n.params.theta.clone(), half.flatten()))
             .writes(self.memory.activations.x[0].clone())
-            .run(move |(windows, theta), mut x| {
+            .run(move |(windows, theta, half), mut x| {
                 match (window(&windows, micro)?, &table) {
                     (Window::Tokens(tokens) | Window::Weighted { tokens, .. }, Some(table)) => {
-                        embed::gather(&theta[table.clone()], s.dim, &tokens[..s.seq], &mut x)?;
+                        let table = Values::of(table, &theta, &half);
+                        embed::gather(table, s.dim, &tokens[..s.seq], &mut x)?;
                         if s.rows.scale != 1.0 {
                             residual::scale(&mut x, s.rows.scale);
                         }

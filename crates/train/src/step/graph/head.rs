@@ -3,26 +3,28 @@
 use super::super::StepError;
 use super::super::buffers::Window;
 use super::super::context::TaskContext;
-use super::super::params::{GradientSum, Param};
+use super::super::params::{GradientSum, Values};
 use super::super::passes::Ending;
 use super::super::range::Watched;
 use super::builder::{Builder, tokens, weights, window};
-use crate::host::gemm::{Matrix, MatrixMut, matmul};
-use crate::host::head::Head;
+use crate::host::gemm::{Elements, Matrix, MatrixMut, matmul};
+use crate::host::head::{Head, HeadMemory};
 use crate::host::norm::NormGradient;
-use crate::host::squared_norms::Gradient;
-use crate::host::{Scratch, Store, loss, regression};
+use crate::host::{Scratch, Store, regression};
 use flow::Handle;
+use half::f16;
 use std::ops::Range;
 
 /// A loss of the last layer's output: `(y, target or gradient, scale, dy) -> loss`.
 type ActivationLoss = fn(&[f32], &[f32], f32, &mut [f32]) -> f64;
 
-/// The weights of the final norm and of the classifier, in the flat slice.
+/// The weights of the final norm and of the classifier: their places among all weights.
 #[derive(Clone)]
 struct HeadRanges {
     norm: Range<usize>,
     classifier: Range<usize>,
+    /// The classifier, if it is in half precision.
+    half: Option<Handle<Vec<f16>>>,
 }
 
 /// The targets of a window.
@@ -32,10 +34,18 @@ struct Targets<'a> {
     weights: Option<&'a [f32]>,
 }
 
+impl<'a> Targets<'a> {
+    /// Those of `window`.
+    fn of(window: &'a Window) -> Result<Targets<'a>, StepError> {
+        Ok(Targets { tokens: &tokens(window)?[1..], weights: weights(window) })
+    }
+}
+
 impl Builder<'_> {
     fn head_ranges(&self) -> Result<HeadRanges, StepError> {
         let (norm, classifier) = self.head_params()?;
-        Ok(HeadRanges { norm: norm.spec.range(), classifier: classifier.spec.range() })
+        let Values { half, range } = classifier.values();
+        Ok(HeadRanges { norm: norm.spec.range(), classifier: range, half })
     }
 
     /// Ends a forward-only plan.
@@ -43,7 +53,8 @@ impl Builder<'_> {
         self.check_stream();
         match ending {
             Ending::Stream | Ending::Checked => Ok(()),
-            Ending::Logits | Ending::Loss => self.logits(ending == Ending::Loss),
+            Ending::Logits => self.logits(),
+            Ending::Loss => self.loss_alone(),
             Ending::LastLogits => self.last_logits(),
         }
     }
@@ -59,38 +70,51 @@ impl Builder<'_> {
             .run(move |x, ()| watched.check_stream(&x));
     }
 
-    /// Logits of all positions, and optionally the loss.
-    fn logits(&mut self, with_loss: bool) -> Result<(), StepError> {
+    /// Logits of all positions.
+    fn logits(&mut self) -> Result<(), StepError> {
         let n = self.network;
-        let (ranges, s, m, w) = (self.head_ranges()?, self.context(), &n.buffers, self.memory);
+        let (ranges, s, w) = (self.head_ranges()?, self.context(), self.memory);
         self.graph
             .task("logits")
             .on(self.lane)
-            .reads((w.activations.x[n.cfg.layers].clone(), n.params.theta.clone()))
+            .reads((w.activations.x[n.cfg.layers].clone(), n.params.theta.clone(), ranges.half.clone()))
             .writes((w.head.clone(), w.logits.clone(), w.scratch.clone()))
-            .run(move |(x, theta), (mut head, mut logits, mut scratch)| {
+            .run(move |(x, theta, half), (mut head, mut logits, mut scratch)| {
                 let [scratch, ..] = &mut *scratch;
                 s.final_norm(&x, &theta[ranges.norm.clone()], &mut head, scratch);
                 logits.resize(s.vocab * s.seq, 0.0);
                 s.host.with_channel_first(&head, s.seq, &mut |head| {
-                    s.classify(&theta[ranges.classifier.clone()], head, &mut logits);
+                    s.classify(Values::of(&ranges.classifier, &theta, &half), head, &mut logits);
                 });
                 Ok(())
             });
-        if with_loss {
-            self.graph
-                .task("loss")
-                .on(self.lane)
-                .reads((w.logits.clone(), m.windows.clone()))
-                .writes((m.loss.clone(), w.scratch.clone()))
-                .run(move |(logits, windows), (mut loss, mut scratch)| {
-                    let window = window(&windows, 0)?;
-                    let (targets, weights) = (&tokens(window)?[1..], weights(window));
-                    let [scratch, ..] = &mut *scratch;
-                    *loss = loss::cross_entropy(&logits, targets, weights, scratch)?;
-                    Ok(())
+        Ok(())
+    }
+
+    /// The loss of a forward-only plan.
+    fn loss_alone(&mut self) -> Result<(), StepError> {
+        let n = self.network;
+        let (ranges, s, m, w) = (self.head_ranges()?, self.context(), &n.buffers, self.memory);
+        self.graph
+            .task("loss")
+            .on(self.lane)
+            .reads((
+                (w.activations.x[n.cfg.layers].clone(), m.windows.clone()),
+                (n.params.theta.clone(), ranges.half.clone()),
+            ))
+            .writes((m.loss.clone(), w.head.clone(), w.scratch.clone()))
+            .run(move |((x, windows), (theta, half)), (mut loss, mut head, mut scratch)| {
+                let [scratch, ..] = &mut *scratch;
+                s.final_norm(&x, &theta[ranges.norm.clone()], &mut head, scratch);
+                let of = Targets::of(window(&windows, 0)?)?;
+                let mut found = Ok(0.0);
+                s.host.with_channel_first(&head, s.seq, &mut |x| {
+                    let head = s.head(Values::of(&ranges.classifier, &theta, &half), x, of);
+                    found = head.frozen(None, scratch);
                 });
-        }
+                *loss = found?;
+                Ok(())
+            });
         Ok(())
     }
 
@@ -101,9 +125,12 @@ impl Builder<'_> {
         self.graph
             .task("logits")
             .on(self.lane)
-            .reads((w.activations.x[n.cfg.layers].clone(), n.params.theta.clone(), m.position.clone()))
+            .reads((
+                (w.activations.x[n.cfg.layers].clone(), m.position.clone()),
+                (n.params.theta.clone(), ranges.half.clone()),
+            ))
             .writes((w.head.clone(), m.last_logits.clone(), w.scratch.clone()))
-            .run(move |(x, theta, position), (mut head, mut logits, mut scratch)| {
+            .run(move |((x, position), (theta, half)), (mut head, mut logits, mut scratch)| {
                 let [scratch, column, _] = &mut *scratch;
                 s.final_norm(&x, &theta[ranges.norm.clone()], &mut head, scratch);
                 let column = column.take(s.dim);
@@ -112,7 +139,7 @@ impl Builder<'_> {
                     column.iter_mut().zip(values).for_each(|(to, x)| *to = *x);
                 });
                 logits.resize(s.vocab, 0.0);
-                s.classify(&theta[ranges.classifier.clone()], column, &mut logits);
+                s.classify(Values::of(&ranges.classifier, &theta, &half), column, &mut logits);
                 Ok(())
             });
         Ok(())
@@ -121,15 +148,23 @@ impl Builder<'_> {
     /// The loss of a micro-batch and its gradient with respect to the last layer's output; `store` says whether the
     /// classifier's gradient is replaced or added to.
     pub(super) fn loss(&mut self, micro: usize, store: Store) -> Result<(), StepError> {
-        match self.network.is_language() {
-            true => {
-                self.token_loss(micro)?;
-                self.head_backward(micro, store)
-            }
-            false => self.activation_loss(micro),
+        if !self.network.is_language() {
+            return self.activation_loss(micro);
         }
+        match self.head_params()?.1.gradient {
+            None => self.frozen_head(micro)?,
+            Some(_) if self.network.buffers.positions < self.network.cfg.seq => {
+                self.head_by_positions(micro, store)?;
+            }
+            Some(_) => {
+                self.token_loss(micro)?;
+                self.head_backward(micro, store)?;
+            }
+        }
+        self.final_norm_backward(micro)
     }
 
+    /// The loss, which leaves exponentials of all logits for [`Builder::head_backward`].
     fn token_loss(&mut self, micro: usize) -> Result<(), StepError> {
         let n = self.network;
         let (ranges, s, m, w) = (self.head_ranges()?, self.context(), &n.buffers, self.memory);
@@ -147,12 +182,11 @@ impl Builder<'_> {
             .run(move |(x, windows, theta), (mut loss, mut scratch, mut logits, mut head, mut stats)| {
                 let [scratch, ..] = &mut *scratch;
                 s.final_norm(&x, &theta[ranges.norm.clone()], &mut head, scratch);
-                let window = window(&windows, micro)?;
-                let of = Targets { tokens: &tokens(window)?[1..], weights: weights(window) };
+                let of = Targets::of(window(&windows, micro)?)?;
                 logits.resize(s.vocab * s.seq, 0.0);
                 let mut found = Ok(0.0);
                 s.host.with_channel_first(&head, s.seq, &mut |x| {
-                    let head = s.head(&theta[ranges.classifier.clone()], x, of);
+                    let head = s.head((&theta[ranges.classifier.clone()]).into(), x, of);
                     found = head.forward(&mut logits, &mut stats, scratch);
                 });
                 *loss += found?;
@@ -161,34 +195,112 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// From the logits to the gradients of the head's weights and of the last layer's output.
+    /// From the logits to the gradients of the classifier and of its input.
     fn head_backward(&mut self, micro: usize, store: Store) -> Result<(), StepError> {
         let n = self.network;
-        let (norm, classifier) = self.head_params()?;
-        let gradient = |param: &Param| param.gradient.as_ref().map(Handle::update);
-        let gradients = (gradient(norm), gradient(classifier));
-        let dx = self.host(n.cfg.layers - 1, n.layer.dy)?;
+        let (_, classifier) = self.head_params()?;
+        let gradient = classifier.gradient.as_ref().map(Handle::update);
         let (ranges, s, m, w) = (self.head_ranges()?, self.context(), &n.buffers, self.memory);
-        let stream = (w.activations.x[n.cfg.layers].clone(), m.windows.clone(), n.params.theta.clone());
         self.graph
             .task(format!("{micro}.head.dx"))
             .on(self.lane)
-            .reads((w.logits.clone(), w.head.clone(), stream))
-            .writes((dx, w.d_head.clone(), (w.scratch.clone(), w.head_stats.update()), gradients))
-            .run(move |(logits, head, (x, windows, theta)), (mut dx, mut d_head, scratches, gradients)| {
-                let (mut scratch, mut stats) = scratches;
-                let (mut d_norm, mut d_classifier) = gradients;
+            .reads((w.logits.clone(), w.head.clone(), m.windows.clone(), n.params.theta.clone()))
+            .writes((w.d_head.clone(), w.scratch.clone(), w.head_stats.update(), gradient))
+            .run(move |(logits, head, windows, theta), (mut d_head, mut scratch, mut stats, mut sum)| {
                 let [scratch, ..] = &mut *scratch;
-                let window = window(&windows, micro)?;
-                let of = Targets { tokens: &tokens(window)?[1..], weights: weights(window) };
+                let of = Targets::of(window(&windows, micro)?)?;
+                let mut to = Some(GradientSum::to(&mut sum, store)?);
                 s.host.with_channel_first(&head, s.seq, &mut |x| {
-                    let to = d_classifier.as_mut().map(|d| {
-                        let GradientSum { values, squares } = &mut **d;
-                        Gradient { values, squares, store }
-                    });
-                    let head = s.head(&theta[ranges.classifier.clone()], x, of);
-                    head.backward(&logits, &mut stats, to, &mut d_head, scratch);
+                    let head = s.head((&theta[ranges.classifier.clone()]).into(), x, of);
+                    if let Some(to) = to.take() {
+                        head.backward(&logits, &mut stats, to, &mut d_head, scratch);
+                    }
                 });
+                Ok(())
+            });
+        Ok(())
+    }
+
+    /// The loss with the gradients of the classifier and of its input, some positions at a time.
+    fn head_by_positions(&mut self, micro: usize, store: Store) -> Result<(), StepError> {
+        let n = self.network;
+        let (_, classifier) = self.head_params()?;
+        let gradient = classifier.gradient.as_ref().map(Handle::update);
+        let (ranges, s, m, w) = (self.head_ranges()?, self.context(), &n.buffers, self.memory);
+        let positions = m.positions;
+        self.graph
+            .task(format!("{micro}.loss"))
+            .on(self.lane)
+            .reads((w.activations.x[n.cfg.layers].clone(), m.windows.clone(), n.params.theta.clone()))
+            .writes((
+                (m.loss.update(), w.scratch.clone(), w.logits.clone()),
+                (w.head.clone(), w.d_head.clone(), w.head_stats.clone()),
+                gradient,
+            ))
+            .run(move |(x, windows, theta), (sums, heads, mut sum)| {
+                let (mut loss, mut scratch, mut logits) = sums;
+                let (mut head, mut d_head, mut stats) = heads;
+                let [scratch, columns, _] = &mut *scratch;
+                s.final_norm(&x, &theta[ranges.norm.clone()], &mut head, scratch);
+                let of = Targets::of(window(&windows, micro)?)?;
+                logits.resize(s.vocab * positions, 0.0);
+                let mut to = Some(GradientSum::to(&mut sum, store)?);
+                let mut found = Ok(0.0);
+                s.host.with_channel_first(&head, s.seq, &mut |x| {
+                    let head = s.head((&theta[ranges.classifier.clone()]).into(), x, of);
+                    let (logits, stats) = (&mut *logits, &mut *stats);
+                    let memory = HeadMemory { logits, stats, scratch, columns };
+                    if let Some(to) = to.take() {
+                        found = head.by_positions(memory, to, &mut d_head);
+                    }
+                });
+                *loss += found?;
+                Ok(())
+            });
+        Ok(())
+    }
+
+    /// The loss with the gradient of the input of a frozen classifier.
+    fn frozen_head(&mut self, micro: usize) -> Result<(), StepError> {
+        let n = self.network;
+        let (ranges, s, m, w) = (self.head_ranges()?, self.context(), &n.buffers, self.memory);
+        self.graph
+            .task(format!("{micro}.loss"))
+            .on(self.lane)
+            .reads((
+                (w.activations.x[n.cfg.layers].clone(), m.windows.clone()),
+                (n.params.theta.clone(), ranges.half.clone()),
+            ))
+            .writes((m.loss.update(), w.scratch.clone(), w.head.clone(), w.d_head.clone()))
+            .run(move |((x, windows), (theta, half)), (mut loss, mut scratch, mut head, mut d_head)| {
+                let [scratch, ..] = &mut *scratch;
+                s.final_norm(&x, &theta[ranges.norm.clone()], &mut head, scratch);
+                let of = Targets::of(window(&windows, micro)?)?;
+                let mut found = Ok(0.0);
+                s.host.with_channel_first(&head, s.seq, &mut |x| {
+                    let head = s.head(Values::of(&ranges.classifier, &theta, &half), x, of);
+                    found = head.frozen(Some(&mut d_head), scratch);
+                });
+                *loss += found?;
+                Ok(())
+            });
+        Ok(())
+    }
+
+    /// From the gradient of the final norm's output to that of the last layer's output.
+    fn final_norm_backward(&mut self, micro: usize) -> Result<(), StepError> {
+        let n = self.network;
+        let (norm, _) = self.head_params()?;
+        let gradient = norm.gradient.as_ref().map(Handle::update);
+        let dx = self.host(n.cfg.layers - 1, n.layer.dy)?;
+        let (ranges, s, w) = (self.head_ranges()?, self.context(), self.memory);
+        self.graph
+            .task(format!("{micro}.FinalNorm.dx"))
+            .on(self.lane)
+            .reads((w.activations.x[n.cfg.layers].clone(), n.params.theta.clone()))
+            .writes((dx, w.d_head.update(), w.scratch.clone(), gradient))
+            .run(move |(x, theta), (mut dx, mut d_head, mut scratch, mut d_norm)| {
+                let [scratch, ..] = &mut *scratch;
                 s.host.to_host_layout(&mut d_head, s.seq);
                 let gradient = NormGradient {
                     x: &x,
@@ -240,7 +352,7 @@ impl TaskContext {
     }
 
     /// `logits = classifier · x`, bounded: `[V, D] · [D, n]`.
-    fn classify(&self, classifier: &[f32], x: &[f32], logits: &mut [f32]) {
+    fn classify(&self, classifier: Elements<'_>, x: &[f32], logits: &mut [f32]) {
         let (v, d, columns) = (self.vocab, self.dim, x.len() / self.dim);
         let (classifier, x) = (Matrix::new(classifier, v, d), Matrix::new(x, d, columns));
         let to = MatrixMut::new(&mut *logits, v, columns);
@@ -251,7 +363,7 @@ impl TaskContext {
     }
 
     /// The classifier with its loss.
-    fn head<'a>(&self, weight: &'a [f32], x: &'a [f32], of: Targets<'a>) -> Head<'a> {
+    fn head<'a>(&self, weight: Elements<'a>, x: &'a [f32], of: Targets<'a>) -> Head<'a> {
         let Targets { tokens: targets, weights } = of;
         Head { math: self.math, weight, x, targets, weights, cap: self.cap, loss: self.loss() }
     }

@@ -4,13 +4,14 @@ mod backward; // backward kernels, norms, gradients of weights
 mod builder; //  the builder and the forward pass
 mod head; //     the loss, and the endings of forward-only plans
 mod kernel; //   a kernel with its inputs, and the range check around it
+#[cfg(test)]
+mod tests;
 
 pub(super) use builder::Builder;
 
 use super::buffers::Window;
 use super::params::GradientSum;
 use super::{Network, StepError};
-use crate::config::ParamKind;
 use crate::host::Store;
 use flow::{Handle, Plan, Trace};
 use std::sync::Arc;
@@ -51,7 +52,7 @@ impl StepGraph {
             builder.end_window(micro, micro_batches)?;
         }
         let plan = builder.plan()?;
-        let classifier = if n.cfg.tied { ParamKind::Embedding } else { ParamKind::Classifier };
+        let classifier = n.cfg.classifier();
         let is_matrix = |kind| n.layer.weight_grads.iter().any(|outer| outer.kind == kind);
         let added_to = n.params.iter().filter(|p| p.spec.kind != classifier && !is_matrix(p.spec.kind));
         let cleared = added_to.filter_map(|p| p.gradient.clone()).collect();
