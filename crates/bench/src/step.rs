@@ -6,7 +6,7 @@ use flow::{Lane, Trace};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use train::model::{Precision, Start};
-use train::optim::{AdamW, Optimizer, OptimizerState, Update};
+use train::optim::{AdamW, Optimizer, OptimizerState, Rule, Update};
 use train::step::{
     Build, ChosenRung, CompileEvent, CompileRequest, Network, StepError, StepGraph, Window, compile,
 };
@@ -70,8 +70,10 @@ pub struct StepBench {
 }
 
 /// The optimizer, the same in all compared programs.
-const OPTIMIZER: Optimizer =
-    Optimizer { adamw: AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0 }, muon: None };
+const OPTIMIZER: Optimizer = Optimizer {
+    rule: Rule::AdamW(AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0 }),
+    muon: None,
+};
 const LEARNING_RATE: f32 = 1e-4;
 
 /// Loss scale: keeps small gradients in the range of fp16.
@@ -145,7 +147,7 @@ impl StepBench {
         self.steps += 1;
         let update = Update { t: self.steps, lr: LEARNING_RATE, grad_scale: scale as f32 };
         self.network.apply_update(&OPTIMIZER, update, &mut self.optimizer)?;
-        self.trace.mark(Lane::Cpu, "AdamW, new weights", updating);
+        self.trace.mark(Lane::Cpu, "update, new weights", updating);
         Ok((loss, norm))
     }
 

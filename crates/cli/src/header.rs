@@ -6,7 +6,8 @@ use ane::MatmulPrecision;
 use softane::gemm::{GemmKernel, saves_time};
 use train::config::ModelConfig;
 use train::data::ExampleCounts;
-use train::run::{OptimizerKind, Options, Run, Settings};
+use train::optim::{LossScale, LossScaler};
+use train::run::{OptimizerKind, Options, Run, SettingValue, Settings};
 
 /// Prints the header.
 pub fn say(ui: &Ui, model: &str, options: &Options, run: &Run) {
@@ -129,12 +130,22 @@ fn update_line(settings: &Settings, changes: &[(&str, String, String)]) -> Strin
         OptimizerKind::Muon => {
             format!("Muon with learning rate {}, AdamW {lr} for all but layers' matrices", settings.muon_lr)
         }
+        OptimizerKind::Sgd => format!("SGD with momentum {}, learning rate {lr}", settings.momentum),
+        OptimizerKind::Adafactor => format!("Adafactor, relative learning rate {lr}"),
+        OptimizerKind::Lion => format!("Lion, learning rate {lr}"),
     };
     let changes: Vec<String> =
         changes.iter().map(|(name, then, now)| format!("{name} {then} → {now}")).collect();
     let changed =
         if changes.is_empty() { String::new() } else { format!("; resuming changes {}", changes.join(", ")) };
-    format!("{rates}, {schedule}{changed}")
+    let mut others = String::new();
+    if settings.ema > 0.0 {
+        others += &format!(", average of weights with decay {}", settings.ema);
+    }
+    if settings.loss_scale != LossScale::Fixed(LossScaler::FIRST) {
+        others += &format!(", loss scale {}", settings.loss_scale.text());
+    }
+    format!("{rates}, {schedule}{others}{changed}")
 }
 
 /// The steps per process, if the compile budget of one does not suffice for all.

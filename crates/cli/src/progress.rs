@@ -161,8 +161,12 @@ impl<'a> Progress<'a> {
         }
         self.rate.add(record.tokens_per_s);
         if record.skipped {
-            let lr = "the weights are unchanged";
-            self.ui.say(format!("step {}: a gradient is not finite; {lr}", record.step));
+            let at = record.loss_scale.filter(|_| record.loss.is_finite());
+            let at = at.map_or(String::new(), |scale| format!(" at the loss scale {scale}, which is halved"));
+            self.ui.say(format!(
+                "step {}: a gradient is not finite{at}; the weights are unchanged",
+                record.step
+            ));
         }
         let said = self.line(record.loss);
         if let Some(bar) = &self.bar {

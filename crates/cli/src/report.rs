@@ -38,6 +38,9 @@ pub struct Report {
     pub files: Vec<String>,
     /// A text by the model.
     pub sample: Option<String>,
+    /// Whether the model is one to chat with.
+    #[serde(skip)]
+    pub is_chat: bool,
 }
 
 /// Sums over the steps of one call, over all its processes.
@@ -117,7 +120,7 @@ impl Work {
             ("conversion", self.convert_s, "copies to and from surfaces"),
             ("host", host.max(0.0), "norms, sums, loss, matrix gradients; partly overlaps the engine"),
             ("waiting", self.wait_s, "the engine's lane waits for the host, or a window for another"),
-            ("optimizer", self.update_s, "AdamW, new weights"),
+            ("optimizer", self.update_s, "the update, new weights"),
             ("compiling", self.compile_s, "recompiling kernels for new weights"),
             ("step", self.step_s, "all of it"),
         ];
@@ -175,7 +178,11 @@ impl Report {
         rows.push(("files", format!("{}: {}", self.folder.display(), self.files.join(", "))));
         if self.sample.is_some() {
             let folder = word(&self.folder);
-            rows.push(("next", format!("{} generate --model {folder} --prompt TEXT", program())));
+            let next = match self.is_chat {
+                true => format!("{} chat --model {folder}", program()),
+                false => format!("{} generate --model {folder} --prompt TEXT", program()),
+            };
+            rows.push(("next", next));
         }
         let mut out = String::new();
         for (name, text) in rows {

@@ -6,7 +6,7 @@ use std::alloc::System;
 use std::sync::Arc;
 use train::config::{Linear, Lora, ModelConfig, Trainable, init_params};
 use train::model::Precision;
-use train::optim::{AdamW, Muon, Optimizer, OptimizerState, Update};
+use train::optim::{Adafactor, AdamW, Lion, Muon, Optimizer, OptimizerState, Rule, Update};
 use train::step::{Build, Network, StepGraph, Window};
 
 #[global_allocator]
@@ -27,20 +27,27 @@ const LEFT_SIDE_BY_SIDE: usize = 4;
 
 const MUON: Muon = Muon { lr_ratio: 10.0, momentum: 0.95, weight_decay: 0.1, iterations: 3 };
 
-/// Layers, kernels, dispatches and optimizer, AdamW and Muon, ask for none.
+/// Layers, kernels, dispatches and optimizers ask for none.
 #[test]
 fn a_steady_step_allocates_nothing_but_the_start_of_its_lane() {
     let cases =
         [(WeightMode::Baked, 1), (WeightMode::Dynamic, 1), (WeightMode::Baked, 3), (WeightMode::Baked, 4)];
-    for (model, optimizers) in [("tiny", [Some(MUON), Some(MUON)]), ("shakespeare", [None, Some(MUON)])] {
-        for ((weights, windows), muon) in cases.into_iter().zip(optimizers.into_iter().cycle()) {
+    let adamw = Optimizer::from(AdamW::default());
+    let muon = Optimizer { muon: Some(MUON), ..adamw };
+    let adafactor = Optimizer { rule: Rule::Adafactor(Adafactor { weight_decay: 0.1 }), muon: None };
+    let lion =
+        Optimizer { rule: Rule::Lion(Lion { beta1: 0.9, beta2: 0.99, weight_decay: 0.1 }), muon: None };
+    for (model, optimizers) in
+        [("tiny", [muon, lion, muon, adafactor]), ("shakespeare", [adamw, muon, adafactor, muon])]
+    {
+        for ((weights, windows), optimizer) in cases.into_iter().zip(optimizers) {
             let cfg = ModelConfig::preset(model).expect("a preset");
-            let counted = allocations(&cfg, &Trainable::default(), (weights, windows), muon);
+            let counted = allocations(&cfg, &Trainable::default(), (weights, windows), optimizer);
             // Windows side by side run on the pool's threads: no lane's thread is started.
             let left = if windows > 1 { LEFT_SIDE_BY_SIDE } else { LEFT };
             assert!(
                 counted <= left * STEPS,
-                "{model}, {weights:?}, {windows} windows, {muon:?}: {counted} allocations in {STEPS} steps"
+                "{model}, {weights:?}, {windows} windows, {optimizer:?}: {counted} allocations in {STEPS} steps"
             );
         }
     }
@@ -59,7 +66,8 @@ fn heads_of_large_vocabularies_allocate_nothing() {
     for lora in [None, Some(lora)] {
         let what = if lora.is_some() { "adapters" } else { "all weights" };
         let trainable = Trainable { lora, ..Trainable::default() };
-        let counted = allocations(&cfg, &trainable, (WeightMode::Baked, 1), None);
+        let counted =
+            allocations(&cfg, &trainable, (WeightMode::Baked, 1), Optimizer::from(AdamW::default()));
         assert!(counted <= LEFT * STEPS, "{what}: {counted} allocations in {STEPS} steps");
     }
 }
@@ -69,7 +77,7 @@ fn allocations(
     cfg: &ModelConfig,
     trainable: &Trainable,
     (weights, windows): (WeightMode, usize),
-    muon: Option<Muon>,
+    optimizer: Optimizer,
 ) -> usize {
     let pool = Pool::new(2).expect("threads");
     let device = ane::open(DeviceKind::Soft, SoftOptions { pool: pool.clone() }).expect("engine");
@@ -80,7 +88,6 @@ fn allocations(
     let network = Arc::new(Network::new(cfg, theta, device, pool, &build, &mut |_| {}).expect("network"));
     let graph = StepGraph::new(Arc::clone(&network), windows).expect("schedule");
     let (mut state, mut trace) = (OptimizerState::new(network.params.trained_count()), flow::Trace::new());
-    let optimizer = Optimizer { adamw: AdamW::default(), muon };
     let tokens: Vec<u32> = (0..=cfg.seq as u32).map(|i| i * i * 7 % cfg.vocab as u32).collect();
     // Windows belong to whoever trains: they are made before anything is counted.
     let mut batches = vec![vec![Window::Tokens(tokens); windows]; WARM_UP + STEPS];

@@ -111,6 +111,11 @@ fn answers_are_learned_and_questions_are_not() {
     // The template that the chats were written with is the model's from now on.
     let template = fs::read_to_string(place.path("run/chat_template.jinja")).expect("a template");
     assert!(template.contains("<|im_start|>"));
+    // What follows is a chat: the prompt of a sample ends where an answer begins.
+    assert!(run.is_chat().expect("read"));
+    let prompt = run.example_prompt().expect("read").expect("a prompt");
+    let text = run.generator().expect("a tokenizer").text(&prompt);
+    assert!(text.trim_end().ends_with("assistant"), "{text}");
 
     let all = Options {
         out: place.path("all"),
@@ -159,6 +164,10 @@ fn a_resumed_run_takes_the_same_examples() {
     let other = place.write("other.jsonl", &chats().replace("bird", "cat"));
     let error = open(&Options { data: Some(other), ..resumed.clone() }).unwrap_err();
     assert!(matches!(*error, RunError::OtherData { .. }), "{error}");
+
+    let packed = Overrides { pack: Some(Packing::On), ..Overrides::default() };
+    let error = open(&Options { overrides: packed, ..resumed.clone() }).unwrap_err().to_string();
+    assert!(error.contains("`--pack` of a resumed run is `on`, and the run began with `off`"), "{error}");
 
     let list = place.path("cut/examples.bin");
     let mut bytes = fs::read(&list).expect("read");

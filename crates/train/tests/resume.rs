@@ -7,6 +7,7 @@ use train::checkpoint::{Checkpoint, RunFolder, Snapshot, load_checkpoint, save_c
 use train::config::ModelConfig;
 use train::error::TrainError;
 use train::formats::load_model;
+use train::optim::LossScale;
 use train::run::{Metrics, Notice, OptimizerKind, Options, Overrides, Run, RunError, Saved, ScheduleKind};
 
 const MODEL: &str = "preset = \"tiny\"\ndim = 16\nhidden = 32\nlayers = 2\nheads = 2\nkv_heads = 1\nhead_dim = 8\n\
@@ -143,7 +144,7 @@ fn a_checkpoint_of_format_1_goes_on() {
     assert_eq!((old.state.step, old.state.tokens_seen, old.state.measured), (6, 192, true));
 
     // The same in the form of today goes on with the same bits.
-    let snapshot = Snapshot { state: &old.state, params: &old.params, m: &old.m, v: &old.v };
+    let snapshot = Snapshot { state: &old.state, params: &old.params, average: None, m: &old.m, v: &old.v };
     save_checkpoint(&place.path("new").join(name), &config, snapshot).expect("saved");
     let new = read("new");
     let bits =
@@ -280,7 +281,7 @@ fn a_training_that_diverges_leaves_the_last_good_checkpoint() {
     for (name, overrides) in [
         ("rate", given(|o| o.lr = Some(1e5))),
         ("rate beyond f32", given(|o| o.lr = Some(1e30))),
-        ("scale", given(|o| o.loss_scale = Some(1e36))),
+        ("scale", given(|o| o.loss_scale = Some(LossScale::Fixed(1e36)))),
     ] {
         copy(&place.path("good"), &place.path(name));
         let (mut run, _) = open(&Options { overrides, ..place.resumed(name) }).expect("opens");
@@ -297,7 +298,8 @@ fn a_training_that_diverges_leaves_the_last_good_checkpoint() {
         if saved == 12 {
             assert!(model(&place.path(name)) == good, "{name}: the model has changed");
         }
-        let calm = given(|o| (o.lr, o.loss_scale, o.steps) = (Some(1e-4), Some(256.0), Some(14)));
+        let calm =
+            given(|o| (o.lr, o.loss_scale, o.steps) = (Some(1e-4), Some(LossScale::Fixed(256.0)), Some(14)));
         let (mut run, _) = open(&Options { overrides: calm, ..place.resumed(name) }).expect("opens");
         let record = run.step().expect("a step");
         assert!(!record.skipped && record.loss.is_finite(), "{name}: {record:?}");
@@ -308,7 +310,7 @@ fn a_training_that_diverges_leaves_the_last_good_checkpoint() {
 fn a_run_that_diverges_at_once_says_that_nothing_was_saved() {
     let place = Place::new();
     let mut options = place.options("run");
-    options.overrides.loss_scale = Some(1e36);
+    options.overrides.loss_scale = Some(LossScale::Fixed(1e36));
     options.overrides.save_every = Some(1);
     let (mut run, _) = open(&options).expect("opens");
     assert!(run.step().expect("a step").skipped);

@@ -46,7 +46,7 @@ fn left(network: &Arc<Network>, windows: usize) -> Left {
     assert!(workers == 0 || workers == graph.plan().lanes().count(), "a lane beside the workers");
     let (mut state, mut trace) = (OptimizerState::new(cfg.param_count()), flow::Trace::new());
     let adamw = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 };
-    let optimizer = Optimizer { adamw, muon: None };
+    let optimizer = Optimizer::from(adamw);
     let mut losses = Vec::new();
     let mut norm = 0.0;
     for t in 1..=3 {

@@ -109,7 +109,7 @@ fn both_ways_give_the_same_bits() {
 #[test]
 fn muon_gives_the_same_bits_both_ways() {
     let muon = Some(Muon { lr_ratio: 2.0, ..Muon::default() });
-    let optimizer = Optimizer { adamw: AdamW::default(), muon };
+    let optimizer = Optimizer { muon, ..AdamW::default().into() };
     let (name, cfg) = models().remove(2);
     let [baked, dynamic] = [WeightMode::Baked, WeightMode::Dynamic].map(|weights| {
         let network = network(&cfg, &build(Precision::F16, weights), None).expect(name);

@@ -1,6 +1,6 @@
 //! `backpropane eval`.
 
-use super::engine::{ModelArgs, positive};
+use super::engine::{ModelArgs, named, positive};
 use super::examples::ExampleArgs;
 use super::model::NamedModel;
 use crate::error::CommandError;
@@ -44,7 +44,7 @@ pub struct EvalArgs {
     examples: ExampleArgs,
 
     /// What counts in lines of JSON: completions and answers of the assistant, or all
-    #[arg(long, value_name = "WHAT", default_value = "completion", value_parser = loss_on)]
+    #[arg(long, value_name = "WHAT", default_value = "completion", value_parser = named(LossOn::ALL, LossOn::name))]
     loss_on: LossOn,
 
     /// A tokenizer.json, or llama2.c's tokenizer.bin [default: the one beside the weights]
@@ -88,13 +88,6 @@ fn say_task(ui: &Ui, args: &EvalArgs, score: &TaskScore) -> Result<(), CommandEr
     );
     let cut = if score.cut > 0 { format!("; {} cut at their beginning", score.cut) } else { String::new() };
     ui.result(&format!("{sum}, {norm}, {}{cut}", units::plural(score.questions, "question")))
-}
-
-fn loss_on(text: &str) -> Result<LossOn, String> {
-    LossOn::ALL
-        .into_iter()
-        .find(|on| on.name() == text)
-        .ok_or_else(|| "completion or all is needed".to_owned())
 }
 
 pub fn run(ui: &Ui, args: &EvalArgs) -> Result<(), CommandError> {

@@ -146,6 +146,7 @@ mod tests {
             compile_ms: 0.0,
             restart_ms: 0.0,
             dispatches: 6,
+            loss_scale: None,
             skipped: false,
         }
     }

@@ -85,7 +85,7 @@ fn pictures_and_traces_are_written() {
     let events = trace["traceEvents"].as_array().expect("events");
     let is = |category: &str| events.iter().filter(|e| e["cat"] == category).count();
     assert!(is("engine") > 10 && is("cpu") > 10 && is("idle") > 0, "{trace}");
-    assert!(events.iter().any(|e| e["name"] == "AdamW, new weights"), "{trace}");
+    assert!(events.iter().any(|e| e["name"] == "update, new weights"), "{trace}");
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn the_last_steps_of_a_run_are_traced() {
     let trace: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let events = trace["traceEvents"].as_array().expect("events");
     let count = |name: &str| events.iter().filter(|e| e["name"] == name).count();
-    assert_eq!((count("0.L1.fwdAttn"), count("AdamW, new weights")), (3, 3));
+    assert_eq!((count("0.L1.fwdAttn"), count("update, new weights")), (3, 3));
     let mut starts = events.iter().filter(|e| e["name"] == "0.embed").filter_map(|e| e["ts"].as_f64());
     let first = starts.next().expect("the first step");
     assert!(first >= 0.0 && starts.all(|start| start > first), "steps follow each other");

@@ -98,6 +98,11 @@ fn the_header_names_the_optimizer_its_rates_and_what_resuming_changes() {
     let said = place.succeed(&format!("{loud} --steps 2 --optimizer muon --muon-lr 0.01 --out muon")).stderr;
     let want = "update   Muon with learning rate 0.01, AdamW 0.003 for all but layers' matrices, cosine\n";
     assert!(said.contains(want), "{said}");
+    let lion = "--optimizer lion --ema 0.9 --loss-scale auto";
+    let said = place.succeed(&format!("{loud} --steps 2 {lion} --out lion")).stderr;
+    let want =
+        "update   Lion, learning rate 0.00075, cosine, average of weights with decay 0.9, loss scale auto\n";
+    assert!(said.contains(want), "{said}");
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn restarts_between_accumulated_steps_change_no_bit() {
     // The last process took no step, so the trace is of the one before it.
     let trace: Value = serde_json::from_slice(&place.read("steps.json")).expect("JSON");
     let trace = trace.to_string();
-    assert!(trace.contains("AdamW, new weights"), "{trace}");
+    assert!(trace.contains("update, new weights"), "{trace}");
 }
 
 #[test]

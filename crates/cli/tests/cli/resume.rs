@@ -285,3 +285,23 @@ fn a_second_process_is_refused_by_the_name_of_the_folder() {
     let steps = place.metrics("run/metrics.jsonl").len() + 1;
     place.succeed(&format!("train --resume --out run --quiet --steps {steps}"));
 }
+
+/// What `--max-time` stops ends in order, and goes on with the same bits.
+#[test]
+fn a_run_that_ran_out_of_time_goes_on() {
+    let place = Place::new();
+    let run = "train --model tiny --data text.txt --batch 2 --warmup 2 --steps 3";
+    // A step takes longer than a nanosecond, and one step is always taken.
+    let outcome = place.succeed(&format!("{run} --out short --max-time 1ns --json"));
+    assert_eq!(outcome.json()["steps"], 1);
+    assert!(outcome.json()["validation"]["loss"].is_number());
+    let said = "stopped after step 1 of 3 by `--max-time 1ns`; go on with `";
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    place.succeed("train --resume --out short --max-time 2h");
+    place.succeed(&format!("{run} --out whole"));
+    assert!(place.read("short/model.safetensors") == place.read("whole/model.safetensors"));
+    for wrong in ["0s", "soon", "5"] {
+        let outcome = place.run(&format!("{run} --out no --max-time {wrong}"));
+        assert!(outcome.code == Some(2) && outcome.stderr.contains("is needed"), "{}", outcome.stderr);
+    }
+}

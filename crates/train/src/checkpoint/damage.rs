@@ -31,6 +31,8 @@ fn state(step: u64) -> TrainState {
         step,
         seed: 42,
         loss_scale: 256.0,
+        good_steps: 3,
+        idle_steps: None,
         tokens_seen: 64 * step,
         last_val: None,
         best_val: None,
@@ -48,7 +50,7 @@ fn run() -> (TempDir, RunFolder) {
     for step in [100, 200] {
         let [params, m, v] = [0, 1, 2].map(|i| init_params(&small(), 10 * step + i));
         let state = state(step);
-        run.save(&small(), Snapshot { state: &state, params: &params, m: &m, v: &v }).unwrap();
+        run.save(&small(), Snapshot { state: &state, params: &params, average: None, m: &m, v: &v }).unwrap();
     }
     (dir, run)
 }
@@ -231,8 +233,12 @@ fn no_flipped_bit_goes_unnoticed() {
     let config = ModelConfig { dim: 2, hidden: 2, layers: 1, heads: 1, head_dim: 2, vocab: 2, ..small() };
     let params = init_params(&config, 1);
     let before = state(1);
-    save_checkpoint(&path, &config, Snapshot { state: &before, params: &params, m: &params, v: &params })
-        .unwrap();
+    save_checkpoint(
+        &path,
+        &config,
+        Snapshot { state: &before, params: &params, average: None, m: &params, v: &params },
+    )
+    .unwrap();
     let bytes = fs::read(&path).unwrap();
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();

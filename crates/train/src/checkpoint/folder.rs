@@ -110,11 +110,11 @@ impl RunFolder {
         let step = snapshot.state.step;
         let path = self.checkpoints().join(format!("step-{step:08}.safetensors"));
         save_checkpoint(&path, config, snapshot)?;
-        self.save_model(config, snapshot.state, snapshot.params)?;
+        self.save_model(config, snapshot.state, snapshot.model())?;
         self.prune(step)
     }
 
-    /// Writes `model.safetensors`, or the files of an adapter, with the weights that a checkpoint of `state` stores.
+    /// Writes `model.safetensors`, or the files of an adapter, with the weights that a checkpoint of `state` stores, or their average.
     ///
     /// # Errors
     /// [`TrainError::Io`]; existing ones are then unchanged.
@@ -178,7 +178,7 @@ impl RunFolder {
         else {
             return Ok(());
         };
-        self.save_model(config, &checkpoint.state, &checkpoint.params)?;
+        self.save_model(config, &checkpoint.state, checkpoint.model())?;
         remove(path)
     }
 

@@ -8,12 +8,16 @@ use crate::config::{ModelConfig, ParamSpec, RopeKind, Trainable};
 use crate::error::TrainError;
 use crate::formats::{config_in_folder, load_specs_from, named};
 use crate::fs::{TensorFile, write_tensors};
+use crate::optim::{OptimizerKind, Second};
 
 /// Version of the state's metadata; since version 2 a file has checksums.
 const VERSION: u32 = 2;
 
 /// The oldest supported version.
 const OLDEST: u32 = 1;
+
+/// The beginning of the names of an average's tensors.
+const AVERAGE: &str = "average.";
 
 /// Metadata entry of a checkpoint file.
 const KEY: &str = "backpropane.checkpoint";
@@ -25,8 +29,14 @@ pub struct TrainState {
     pub step: u64,
     /// The run's seed.
     pub seed: u64,
-    /// The loss scale.
+    /// The loss scale of the next step.
     pub loss_scale: f32,
+    /// Good steps since the loss scale last changed, if it changes.
+    #[serde(default)]
+    pub good_steps: u32,
+    /// Steps so far, if kernels computed gradients of 0 alone in all of them; `None` once one was another.
+    #[serde(default)]
+    pub idle_steps: Option<u32>,
     /// Tokens trained on.
     pub tokens_seen: u64,
     /// Validation loss when it was last measured, in nats per token.
@@ -46,10 +56,10 @@ pub struct TrainState {
 }
 
 impl TrainState {
-    /// Whether the optimizer keeps a second moment of this weight: Muon keeps none of the layers' matrices.
-    fn has_second_moment(&self, spec: &ParamSpec) -> bool {
-        let is_muon = self.settings.get("optimizer").is_some_and(|name| name == "muon");
-        !is_muon || spec.layer_matrix().is_none()
+    /// The optimizer; files of the first versions do not name theirs.
+    fn optimizer(&self) -> OptimizerKind {
+        let name = self.settings.get("optimizer").and_then(|name| name.as_str());
+        OptimizerKind::ALL.into_iter().find(|kind| Some(kind.name()) == name).unwrap_or(OptimizerKind::AdamW)
     }
 }
 
@@ -98,6 +108,20 @@ fn yes() -> bool {
     true
 }
 
+impl Snapshot<'_> {
+    /// The weights of the folder's model: the average, if there is one.
+    pub fn model(&self) -> &[f32] {
+        self.average.unwrap_or(self.params)
+    }
+}
+
+impl Checkpoint {
+    /// The weights of the folder's model: the average, if there is one.
+    pub fn model(&self) -> &[f32] {
+        self.average.as_deref().unwrap_or(&self.params)
+    }
+}
+
 /// Identifies a token file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataMark {
@@ -118,9 +142,11 @@ pub struct Snapshot<'a> {
     pub state: &'a TrainState,
     /// Weights.
     pub params: &'a [f32],
-    /// AdamW's first moments, Muon's momentum.
+    /// The average of the weights, in their order, if there is one.
+    pub average: Option<&'a [f32]>,
+    /// First moments, or the momentum.
     pub m: &'a [f32],
-    /// AdamW's second moments.
+    /// Second moments.
     pub v: &'a [f32],
 }
 
@@ -133,10 +159,44 @@ pub struct Checkpoint {
     pub rope: RopeKind,
     /// Weights.
     pub params: Vec<f32>,
-    /// AdamW's first moments, Muon's momentum.
+    /// The average of the weights, if there is one.
+    pub average: Option<Vec<f32>>,
+    /// First moments, or the momentum; 0 where the optimizer keeps none.
     pub m: Vec<f32>,
-    /// AdamW's second moments; 0 where Muon updates.
+    /// Second moments, as [`crate::optim::OptimizerState`] has them.
     pub v: Vec<f32>,
+}
+
+/// The moments that a file holds, as places in those of the optimizer.
+struct Moments {
+    first: Vec<ParamSpec>,
+    second: Vec<ParamSpec>,
+    /// Means of rows and of columns, in place of the second moments of matrices.
+    rows: Vec<ParamSpec>,
+    columns: Vec<ParamSpec>,
+}
+
+impl Moments {
+    /// Those that an optimizer keeps of the parameters `trained`.
+    fn of(optimizer: OptimizerKind, trained: &[ParamSpec]) -> Moments {
+        let (mut first, mut second, mut rows, mut columns) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for spec in trained {
+            let kept = optimizer.keeps(spec);
+            if kept.first {
+                first.push(spec.clone());
+            }
+            match kept.second {
+                Second::None => {}
+                Second::Whole => second.push(spec.clone()),
+                Second::Factored([r, c]) => {
+                    let offset = spec.offset + r;
+                    rows.push(ParamSpec { shape: vec![r], ..spec.clone() });
+                    columns.push(ParamSpec { shape: vec![c], offset, ..spec.clone() });
+                }
+            }
+        }
+        Moments { first, second, rows, columns }
+    }
 }
 
 /// The metadata entry.
@@ -148,8 +208,9 @@ struct Entry {
     state: TrainState,
 }
 
-/// Writes a checkpoint as one safetensors file, atomically: `param.NAME`, `adamw.m.NAME` and
-/// `adamw.v.NAME` for each weight, everything else in the metadata. Weights that Muon updates have no `adamw.v.NAME`.
+/// Writes a checkpoint as one safetensors file, atomically: for each weight `param.NAME`, and what its optimizer keeps of it, be
+/// it AdamW or another: `adamw.m.NAME` and `adamw.v.NAME`, `adafactor.rows.NAME` and `adafactor.columns.NAME`; `average.NAME` if
+/// weights are averaged. Everything else is in the metadata.
 ///
 /// # Errors
 /// As [`write_tensors`].
@@ -159,10 +220,14 @@ pub fn save_checkpoint(path: &Path, config: &ModelConfig, snapshot: Snapshot<'_>
     let trainable = snapshot.state.launch.trainable();
     let trained = trainable.trained(config);
     let mut tensors = named(&trainable.stored(config), "param.", snapshot.params);
-    tensors.extend(named(&trained, "adamw.m.", snapshot.m));
-    let is_stored = |spec: &ParamSpec| snapshot.state.has_second_moment(spec);
-    let second = named(&trained, "adamw.v.", snapshot.v).into_iter().zip(&trained);
-    tensors.extend(second.filter_map(|(tensor, spec)| is_stored(spec).then_some(tensor)));
+    if let Some(average) = snapshot.average {
+        tensors.extend(named(&trainable.stored(config), AVERAGE, average));
+    }
+    let moments = Moments::of(snapshot.state.optimizer(), &trained);
+    tensors.extend(named(&moments.first, "adamw.m.", snapshot.m));
+    tensors.extend(named(&moments.second, "adamw.v.", snapshot.v));
+    tensors.extend(named(&moments.rows, "adafactor.rows.", snapshot.v));
+    tensors.extend(named(&moments.columns, "adafactor.columns.", snapshot.v));
     write_tensors(path, Some((KEY, entry)), &tensors)
 }
 
@@ -194,10 +259,27 @@ pub fn load_checkpoint(path: &Path, config: &ModelConfig) -> Result<Checkpoint, 
     let trainable = entry.state.launch.trainable();
     let (stored, trained) = (trainable.stored(config), trainable.trained(config));
     let params = load_specs_from(&file, (config, &stored), "param.", |_| true)?;
-    let m = load_specs_from(&file, (config, &trained), "adamw.m.", |_| true)?;
-    let has_second = |spec: &ParamSpec| entry.state.has_second_moment(spec);
-    let v = load_specs_from(&file, (config, &trained), "adamw.v.", has_second)?;
-    Ok(Checkpoint { state: entry.state, rope: theirs.rope.kind, params, m, v })
+    let has_average = file.names().iter().any(|name| name.starts_with(AVERAGE));
+    let average =
+        has_average.then(|| load_specs_from(&file, (config, &stored), AVERAGE, |_| true)).transpose()?;
+    let total = trained.last().map_or(0, |spec| spec.range().end);
+    let moments = Moments::of(entry.state.optimizer(), &trained);
+    let read = |specs: &[ParamSpec], prefix| -> Result<Vec<f32>, TrainError> {
+        let mut values = load_specs_from(&file, (config, specs), prefix, |_| true)?;
+        if values.is_empty() {
+            // Zeros that nobody has touched take no memory.
+            return Ok(vec![0.0; total]);
+        }
+        values.resize(total, 0.0);
+        Ok(values)
+    };
+    let m = read(&moments.first, "adamw.m.")?;
+    let mut v = read(&moments.second, "adamw.v.")?;
+    for (specs, prefix) in [(&moments.rows, "adafactor.rows."), (&moments.columns, "adafactor.columns.")] {
+        let factors = read(specs, prefix)?;
+        specs.iter().for_each(|spec| v[spec.range()].copy_from_slice(&factors[spec.range()]));
+    }
+    Ok(Checkpoint { state: entry.state, rope: theirs.rope.kind, params, average, m, v })
 }
 
 fn not_complete(path: &Path, problem: String) -> TrainError {

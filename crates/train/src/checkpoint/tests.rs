@@ -17,6 +17,8 @@ fn state(step: u64) -> TrainState {
         step,
         seed: u64::MAX,
         loss_scale: 256.0,
+        good_steps: 3,
+        idle_steps: None,
         tokens_seen: 1 << 60,
         last_val: Some(2.0f64.sqrt()),
         best_val: None,
@@ -41,7 +43,8 @@ fn checkpoints_go_round_bit_for_bit() {
     let config = small();
     let (params, m, v) = (moments(&config, 1), moments(&config, 2), moments(&config, 3));
     let state = state(123);
-    save_checkpoint(&path, &config, Snapshot { state: &state, params: &params, m: &m, v: &v }).unwrap();
+    save_checkpoint(&path, &config, Snapshot { state: &state, params: &params, average: None, m: &m, v: &v })
+        .unwrap();
     let loaded = load_checkpoint(&path, &config).unwrap();
     assert_eq!(loaded.state, state);
     assert_eq!(bits(&loaded.params), bits(&params));
@@ -62,8 +65,12 @@ fn a_truncated_file_is_refused_at_every_length() {
         ModelConfig { dim: 2, hidden: 2, layers: 1, heads: 1, kv_heads: 1, head_dim: 2, vocab: 2, ..small() };
     let params = init_params(&config, 1);
     let state = state(1);
-    save_checkpoint(&path, &config, Snapshot { state: &state, params: &params, m: &params, v: &params })
-        .unwrap();
+    save_checkpoint(
+        &path,
+        &config,
+        Snapshot { state: &state, params: &params, average: None, m: &params, v: &params },
+    )
+    .unwrap();
     let mut longer = fs::read(&path).unwrap();
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     for length in (0..longer.len()).rev() {
@@ -123,7 +130,8 @@ fn a_run_keeps_its_two_newest_checkpoints_and_resumes_from_the_last() {
     for step in [100, 200, 300] {
         let params = init_params(&config, step);
         let state = state(step);
-        run.save(&config, Snapshot { state: &state, params: &params, m: &params, v: &params }).unwrap();
+        run.save(&config, Snapshot { state: &state, params: &params, average: None, m: &params, v: &params })
+            .unwrap();
         let (newest, damaged) = run.load_newest(&config).unwrap();
         assert!(damaged.is_empty(), "{damaged:?}");
         assert_eq!((newest.state.step, newest.params), (step, params.clone()));
@@ -135,7 +143,8 @@ fn a_run_keeps_its_two_newest_checkpoints_and_resumes_from_the_last() {
     // A new run in the same folder takes it over.
     let params = init_params(&config, 50);
     let state = state(50);
-    run.save(&config, Snapshot { state: &state, params: &params, m: &params, v: &params }).unwrap();
+    run.save(&config, Snapshot { state: &state, params: &params, average: None, m: &params, v: &params })
+        .unwrap();
     assert_eq!(names_in(&checkpoints), ["step-00000050.safetensors"]);
 }
 
@@ -159,7 +168,7 @@ proptest! {
         let config = small();
         let params = init_params(&config, 1);
         let state = state(1);
-        save_checkpoint(&path, &config, Snapshot { state: &state, params: &params, m: &params, v: &params }).unwrap();
+        save_checkpoint(&path, &config, Snapshot { state: &state, params: &params, average: None, m: &params, v: &params }).unwrap();
         let mut bytes = fs::read(&path).unwrap();
         let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
         for (at, byte) in edits {

@@ -28,6 +28,12 @@ impl ExampleWindow {
         self.counted.iter().filter(|&&counts| counts).count()
     }
 
+    /// The tokens up to the first target that counts: a prompt; `None` if it is the first of all.
+    pub(crate) fn prompt(&self) -> Option<&[u32]> {
+        let first = self.counted.iter().position(|&counts| counts).filter(|&at| at > 0)?;
+        self.tokens.get(..=first)
+    }
+
     /// The weight of each target, if each that counts has `weight`.
     pub(crate) fn weights(&self, weight: f32) -> Vec<f32> {
         self.counted.iter().map(|&counts| if counts { weight } else { 0.0 }).collect()

@@ -175,9 +175,12 @@ impl<'a> Generator<'a> {
         Generator { network, language: Language { tokenizer, ends } }
     }
 
-    /// Whether `prompt` can be encoded.
-    pub fn takes(&self, prompt: &str) -> bool {
-        self.language.tokenizer.encode_prompt(prompt).is_ok()
+    /// The tokens of `prompt`.
+    ///
+    /// # Errors
+    /// If it has none in the vocabulary.
+    pub fn encode(&self, prompt: &str) -> Result<Vec<u32>, RunError> {
+        Ok(self.language.tokenizer.encode_prompt(prompt)?)
     }
 
     /// Continues `prompt`; streams the text to `sink` until that returns `false`.
@@ -192,10 +195,30 @@ impl<'a> Generator<'a> {
         options: &GenerateOptions,
         sink: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Completion, RunError> {
+        let prompt = self.encode(prompt)?;
+        self.complete(&prompt, options, sink)
+    }
+
+    /// As [`Generator::generate`], for a prompt of tokens.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn complete(
+        &self,
+        prompt: &[u32],
+        options: &GenerateOptions,
+        sink: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Completion, RunError> {
         if !self.network.is_language() {
             return Err(RunError::NotLanguage { what: "a prompt" });
         }
-        let prompt = self.language.tokenizer.encode_prompt(prompt)?;
-        self.language.complete(&mut Whole::new(self.network), &prompt, options, sink)
+        self.language.complete(&mut Whole::new(self.network), prompt, options, sink)
+    }
+
+    /// The text of `tokens`, without special ones.
+    pub fn text(&self, tokens: &[u32]) -> String {
+        let tokens: Vec<u32> =
+            tokens.iter().copied().filter(|&token| !self.language.tokenizer.is_special(token)).collect();
+        self.language.tokenizer.decode(&tokens)
     }
 }

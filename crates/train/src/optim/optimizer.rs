@@ -1,20 +1,32 @@
 //! The optimizer of a model: which parameter is updated by which rule.
 
-use super::{AdamW, Muon, MuonScratch};
+use super::{
+    Adafactor, AdamW, Kept, Lion, Muon, MuonScratch, OptimizerKind, ParamSlices, Second, Sgd, Update,
+};
 use crate::config::ParamSpec;
 
 /// The rules that update parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Optimizer {
     /// The rule of all parameters that have no other.
-    pub adamw: AdamW,
-    /// The rule of the layers' matrices, if it is not AdamW.
+    pub rule: Rule,
+    /// The rule of the layers' matrices, if it is another.
     pub muon: Option<Muon>,
+}
+
+/// A rule that updates one tensor after the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Rule {
+    AdamW(AdamW),
+    Sgd(Sgd),
+    Adafactor(Adafactor),
+    Lion(Lion),
 }
 
 impl From<AdamW> for Optimizer {
     fn from(adamw: AdamW) -> Optimizer {
-        Optimizer { adamw, muon: None }
+        Optimizer { rule: Rule::AdamW(adamw), muon: None }
     }
 }
 
@@ -23,14 +35,39 @@ impl Optimizer {
     pub fn muon_of(&self, spec: &ParamSpec) -> Option<(Muon, [usize; 2])> {
         self.muon.zip(spec.layer_matrix())
     }
+
+    /// What it keeps of the parameter `spec`.
+    pub fn keeps(&self, spec: &ParamSpec) -> Kept {
+        let kind = match (self.rule, self.muon) {
+            (_, Some(_)) => OptimizerKind::Muon,
+            (Rule::AdamW(_), None) => OptimizerKind::AdamW,
+            (Rule::Sgd(_), None) => OptimizerKind::Sgd,
+            (Rule::Adafactor(_), None) => OptimizerKind::Adafactor,
+            (Rule::Lion(_), None) => OptimizerKind::Lion,
+        };
+        kind.keeps(spec)
+    }
 }
 
-/// The optimizer's state and working memory; moments are `[N]` in checkpoint order.
+impl Rule {
+    /// Takes one step on a tensor of this `shape`, in place.
+    pub fn step(&self, update: Update, slices: ParamSlices<'_>, shape: &[usize]) {
+        match self {
+            Rule::AdamW(adamw) => adamw.step(update, slices),
+            Rule::Sgd(sgd) => sgd.step(update, slices),
+            Rule::Adafactor(adafactor) => adafactor.step(update, slices, shape),
+            Rule::Lion(lion) => lion.step(update, slices),
+        }
+    }
+}
+
+/// The optimizer's state and working memory; moments are `[N]` in checkpoint order. What an optimizer does not keep is 0 and never
+/// touched, so that it takes no memory.
 #[derive(Debug, Default)]
 pub struct OptimizerState {
-    /// AdamW's first moments, Muon's momentum.
+    /// First moments, or the momentum.
     pub m: Vec<f32>,
-    /// AdamW's second moments. Where Muon updates they are 0 and never touched, so that they take no memory.
+    /// Second moments. Factored ones are at the beginning of their parameter's range.
     pub v: Vec<f32>,
     /// The updates of the current layer.
     pub(crate) muon: MuonScratch,
@@ -49,8 +86,18 @@ impl OptimizerState {
 
     /// Its size in bytes, of a model in which `optimizer` updates the parameters `specs`.
     pub fn bytes<'a>(&self, optimizer: &Optimizer, specs: impl Iterator<Item = &'a ParamSpec>) -> usize {
-        let unused =
-            specs.filter(|spec| optimizer.muon_of(spec).is_some()).map(ParamSpec::count).sum::<usize>();
-        (self.m.len() + self.v.len() - unused) * size_of::<f32>() + self.muon.bytes()
+        let kept = |spec: &ParamSpec| {
+            let Kept { first, second } = optimizer.keeps(spec);
+            let second = match second {
+                Second::None => 0,
+                Second::Whole => spec.count(),
+                Second::Factored([rows, cols]) => rows + cols,
+            };
+            second + if first { spec.count() } else { 0 }
+        };
+        specs.map(kept).sum::<usize>() * size_of::<f32>() + self.muon.bytes()
     }
 }
+
+#[cfg(test)]
+mod tests;

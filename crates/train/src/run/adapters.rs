@@ -19,7 +19,8 @@ impl Settings {
             return refused("what `--lora` adapts", "a model with random weights".to_owned(), want);
         }
         if lora.is_some() && self.optimizer == OptimizerKind::Muon {
-            return refused("the optimizer of adapters", "muon".to_owned(), "adamw");
+            let want = "another: Muon makes all directions of a whole matrix equally long, factors of low rank are none";
+            return refused("the optimizer of adapters", "muon".to_owned(), want);
         }
         let set = [
             ("`lora_alpha`", self.lora_alpha != 0.0),

@@ -53,6 +53,10 @@ pub enum RunError {
         found: Option<Box<OutOfRange>>,
         fault: Box<Fault>,
     },
+    #[error(
+        "all gradients that kernels compute are 0 in each of the first {steps} steps (loss {loss}): at the loss scale {scale} they are below the smallest numbers of {storage}"
+    )]
+    Idle { steps: u32, loss: f64, scale: f32, storage: &'static str, remedy: &'static str },
     #[error("the training has diverged by step {step}: {unfit}; {}", kept(*saved))]
     Diverged { step: u64, unfit: Unfit, saved: Option<u64>, fault: Box<Fault> },
     #[error("`{}` has no tokenizer, which text needs", dir.display())]
@@ -186,7 +190,7 @@ impl RunError {
             RunError::NotFinite { saved, fault, .. } | RunError::Diverged { saved, fault, .. } => {
                 return Some(fault.hint(*saved, "--resume"));
             }
-            RunError::NoEffect { remedy, .. } => remedy,
+            RunError::NoEffect { remedy, .. } | RunError::Idle { remedy, .. } => remedy,
             RunError::NoTokenizer { .. } => {
                 "Name the model's tokenizer with `--tokenizer`, or put its `tokenizer.json` or `tokenizer.bin` beside its \
                  weights."
@@ -219,6 +223,7 @@ impl RunError {
             | RunError::Step(_)
             | RunError::Device(_)
             | RunError::NotFinite { .. }
+            | RunError::Idle { .. }
             | RunError::Diverged { .. } => false,
             _ => true,
         }

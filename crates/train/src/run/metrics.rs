@@ -48,6 +48,9 @@ pub struct StepRecord {
     pub restart_ms: f64,
     /// Dispatches to the engine.
     pub dispatches: u64,
+    /// The loss scale of this step, if it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f32>,
     /// Whether the weights were not updated, because a gradient was not finite.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
@@ -213,6 +216,7 @@ mod tests {
             compile_ms: 0.0,
             restart_ms: 0.0,
             dispatches: 12,
+            loss_scale: None,
             skipped: false,
         }
     }

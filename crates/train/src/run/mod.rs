@@ -6,6 +6,7 @@
 mod adapters;
 mod claim;
 mod corpus;
+mod defaults;
 mod error;
 mod examples;
 mod fault;
@@ -19,6 +20,7 @@ mod settings;
 mod template;
 mod trainer;
 
+pub use crate::optim::OptimizerKind;
 pub use crate::step::{BudgetExhausted, ChosenRung, CompileEvent};
 pub use error::{RunError, Unfit};
 pub use fault::{Fault, Knob};
@@ -26,7 +28,7 @@ pub use flow::Trace;
 pub use launch::model_name;
 pub use metrics::{Metrics, StepRecord, Validation};
 pub use options::{ExampleOptions, Notice, Options, TemplateChoice};
-pub use setting::{Check, OptimizerKind, OutputInit, Packing, Pattern, ScheduleKind, Setting, SettingValue};
+pub use setting::{Check, OutputInit, Packing, Pattern, ScheduleKind, Setting, SettingValue};
 pub use settings::{Overrides, Settings, flags};
 pub(crate) use template::ChosenTemplate;
 pub use trainer::save::Saved;

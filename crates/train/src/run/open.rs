@@ -2,8 +2,9 @@
 
 use super::claim::{Claim, is_occupied};
 use super::corpus::{Corpus, CorpusRequest, KnownTokenizer, Opened, packs};
+use super::defaults::EpochFit;
 use super::prepare::{Prepared, Resumed, use_of};
-use super::settings::EpochFit;
+use super::template::ChosenTemplate;
 use super::trainer::Parts;
 use super::{Metrics, Notice, Options, Run, RunError, Settings};
 use crate::checkpoint::{Launch, RunFolder, TrainState};
@@ -12,7 +13,7 @@ use crate::demand;
 use crate::error::TrainError;
 use crate::formats::{FolderMetadata, save_model};
 use crate::model::{Rung, Start};
-use crate::optim::OptimizerState;
+use crate::optim::{Average, LossScale, LossScaler, OptimizerState};
 use crate::step::{Build, ChosenRung, CompileEvent, CompileRequest, Network, StepError, StepGraph};
 use crate::tokenizer::Tokenizer;
 use ane::{DeviceOptions, Engine};
@@ -70,9 +71,7 @@ impl Run {
             let of = (&cfg, &settings, &metadata);
             CorpusRequest::new(options, of, &launch, before).open(&mut claim, known, notice)
         })?;
-        if let Some(other) = template.filter(|chosen| chosen.is_other) {
-            metadata.set_chat_template(other.template.text());
-        }
+        remember(template, &mut metadata);
         if let Some(windows) = corpus.windows() {
             let examples = matches!(corpus, Corpus::Examples { .. });
             let fit = EpochFit { windows, examples, is_new: resumed.is_none(), is_pretrained };
@@ -85,8 +84,8 @@ impl Run {
         if let Some(ChosenRung { rung, engine: Engine::Apple, .. }) = network.rung() {
             launch.rung = Some(rung.name.to_owned());
         }
+        check_average(&settings, &network)?;
         launch.tokenizer = tokenizer.as_ref().map(Tokenizer::fingerprint).or(launch.tokenizer);
-        network.set_loss(settings.loss());
 
         let folder = claim.take()?;
         publish(&folder, &metadata, &network, tokenizer.as_ref())?;
@@ -111,6 +110,7 @@ impl Run {
             corpus,
             tokenizer,
             optimizer: OptimizerState::default(),
+            average: Average::default(),
             lock,
             before: resumed.as_ref().map(|r| r.before.clone()),
         };
@@ -118,6 +118,7 @@ impl Run {
             Some(resumed) => parts.resume(resumed)?,
             None => parts.optimizer = OptimizerState::new(n),
         }
+        parts.network.set_loss_scale(parts.state.loss_scale);
         Ok(Run::assemble(parts))
     }
 }
@@ -147,7 +148,15 @@ impl Parts {
         }
         let launch = std::mem::take(&mut self.state.launch);
         self.state = TrainState { launch, ..checkpoint.state };
+        self.state.loss_scale = match self.settings.loss_scale {
+            LossScale::Fixed(scale) => scale,
+            LossScale::Auto => self.state.loss_scale.min(LossScaler::MOST),
+        };
+        if self.before.as_ref().is_some_and(|before| before.loss_scale != self.settings.loss_scale) {
+            (self.state.good_steps, self.state.idle_steps) = (0, Some(0));
+        }
         self.optimizer = OptimizerState::from_moments(checkpoint.m, checkpoint.v);
+        self.average = Average::new(checkpoint.average.filter(|_| self.settings.ema > 0.0));
         // A process may have been killed between a validation and the checkpoint.
         if let Some(last) = self.metrics.validations().last() {
             self.state.last_val = Some(last.loss);
@@ -178,12 +187,34 @@ fn publish(
     Ok(())
 }
 
+/// Keeps a chat template that is not the model's own.
+fn remember(template: Option<ChosenTemplate>, metadata: &mut FolderMetadata) {
+    if let Some(other) = template.filter(|chosen| chosen.is_other) {
+        metadata.set_chat_template(other.template.text());
+    }
+}
+
+/// Refuses an average of weights where each change of weights is compiled: it takes their place for each validation.
+fn check_average(settings: &Settings, network: &Network) -> Result<(), RunError> {
+    let compiles = network.device().compiles_left().is_some() && network.kernels.programs_with_weights() > 0;
+    match settings.ema > 0.0 && compiles {
+        true => Err(RunError::Setting {
+            what: "`--ema`",
+            got: format!("{} on an engine that compiles programs anew for other weights", settings.ema),
+            want: "used with `--weights dynamic`",
+        }),
+        false => Ok(()),
+    }
+}
+
 /// The state of a run before its first step.
 fn first_state(settings: &Settings, corpus: &Corpus, launch: Launch) -> TrainState {
     TrainState {
         step: 0,
         seed: settings.seed,
-        loss_scale: settings.loss_scale,
+        loss_scale: settings.loss_scale.first(),
+        good_steps: 0,
+        idle_steps: Some(0),
         tokens_seen: 0,
         last_val: None,
         best_val: None,

@@ -119,7 +119,8 @@ impl Prepared {
         checkpoint.state.launch.check_tokenizer(folder.dir(), tokenizer.as_ref())?;
         let stored = std::mem::take(&mut checkpoint.params);
         let metadata = FolderMetadata::read(folder.dir())?;
-        let has_model = folder.has_model(&cfg, &checkpoint.state, &stored);
+        let model = checkpoint.average.as_deref().unwrap_or(&stored);
+        let has_model = folder.has_model(&cfg, &checkpoint.state, model);
         let base = checkpoint.state.launch.base.clone();
         let theta = match &base {
             None => stored,
@@ -193,27 +194,27 @@ fn open_base(dir: &Path, base: &BaseMark, cfg: &ModelConfig) -> Result<Vec<f32>,
     Ok(model.params)
 }
 
-/// Refuses to change what is trained: moments and adapters are of what was.
+/// Settings that a resumed run keeps: moments and adapters are of what was trained, windows are counted as they were packed.
+const KEPT: [(&str, &str); 8] = [
+    ("lora", "`--lora` of a resumed run"),
+    ("lora_alpha", "`--lora-alpha` of a resumed run"),
+    ("rslora", "`--rslora` of a resumed run"),
+    ("lora_targets", "`--lora-targets` of a resumed run"),
+    ("lora_layers", "`--lora-layers` of a resumed run"),
+    ("train_embeddings", "`--train-embeddings` of a resumed run"),
+    ("freeze", "`--freeze` of a resumed run"),
+    ("pack", "`--pack` of a resumed run"),
+];
+
+/// Refuses to change what is trained and how its windows are made.
 fn check_same_trainable(before: &Settings, after: &Settings) -> Result<(), RunError> {
-    let described = |s: &Settings| {
-        [
-            ("`--lora` of a resumed run", s.lora.to_string()),
-            ("`--lora-alpha` of a resumed run", s.lora_alpha.to_string()),
-            ("`--rslora` of a resumed run", s.rslora.to_string()),
-            ("`--lora-targets` of a resumed run", s.lora_targets.0.clone()),
-            ("`--lora-layers` of a resumed run", s.lora_layers.to_string()),
-            ("`--train-embeddings` of a resumed run", s.train_embeddings.to_string()),
-            ("`--freeze` of a resumed run", s.freeze.0.clone()),
-        ]
-    };
-    let pairs = described(before).into_iter().zip(described(after));
-    match pairs.into_iter().find(|(before, after)| before != after) {
-        Some(((what, before), (_, after))) => {
+    for (name, before, after) in after.changes(before) {
+        if let Some((_, what)) = KEPT.into_iter().find(|(kept, _)| *kept == name) {
             let got = format!("`{after}`, and the run began with `{before}`");
-            Err(RunError::Setting { what, got, want: "left out, or a new run in another folder" })
+            return Err(RunError::Setting { what, got, want: "left out, or a new run in another folder" });
         }
-        None => Ok(()),
     }
+    Ok(())
 }
 
 /// Refuses another optimizer than that of the run in `dir`, whose moments mean something else.

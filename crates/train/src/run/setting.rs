@@ -2,6 +2,7 @@
 
 use crate::data::LossOn;
 use crate::model::{Norms, Precision};
+use crate::optim::{LossScale, OptimizerKind};
 use ane::MatmulPrecision;
 use serde_json::Value;
 use std::str::FromStr;
@@ -31,28 +32,6 @@ impl ScheduleKind {
             ScheduleKind::Linear => "linear",
             ScheduleKind::Wsd => "wsd",
             ScheduleKind::Constant => "constant",
-        }
-    }
-}
-
-/// What updates the matrices of layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OptimizerKind {
-    /// AdamW, as all other parameters.
-    AdamW,
-    /// Muon.
-    Muon,
-}
-
-impl OptimizerKind {
-    /// All of them.
-    pub const ALL: [OptimizerKind; 2] = [OptimizerKind::AdamW, OptimizerKind::Muon];
-
-    /// Its name in flags and checkpoints.
-    pub fn name(self) -> &'static str {
-        match self {
-            OptimizerKind::AdamW => "adamw",
-            OptimizerKind::Muon => "muon",
         }
     }
 }
@@ -139,6 +118,8 @@ pub enum Check {
     NotNegative,
     /// Numbers from 0 to below 1.
     Share,
+    /// Numbers above 0, or `auto`.
+    AboveZeroOrAuto,
     /// Regular expressions.
     Pattern,
 }
@@ -150,7 +131,7 @@ impl Check {
             && match self {
                 Check::Any | Check::Pattern => true,
                 Check::Positive => x >= 1.0,
-                Check::AboveZero => x > 0.0,
+                Check::AboveZero | Check::AboveZeroOrAuto => x > 0.0,
                 Check::NotNegative => x >= 0.0,
                 Check::Share => (0.0..1.0).contains(&x),
             }
@@ -163,6 +144,7 @@ impl Check {
             Check::Pattern => "a regular expression",
             Check::Positive => "a whole number of at least 1",
             Check::AboveZero => "a number above 0",
+            Check::AboveZeroOrAuto => "`auto`, or a number above 0",
             Check::NotNegative => "a number that is 0 or more",
             Check::Share => "a number from 0 to below 1",
         }
@@ -304,6 +286,48 @@ impl SettingValue for bool {
 
     fn from_json(value: &Value) -> Option<Self> {
         value.as_bool()
+    }
+}
+
+impl SettingValue for LossScale {
+    fn names() -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    fn largest() -> Option<String> {
+        None
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        if text == "auto" { Some(LossScale::Auto) } else { f32::parse(text).map(LossScale::Fixed) }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            LossScale::Auto => "auto".to_owned(),
+            LossScale::Fixed(scale) => scale.text(),
+        }
+    }
+
+    fn number(&self) -> Option<f64> {
+        match self {
+            LossScale::Auto => None,
+            LossScale::Fixed(scale) => scale.number(),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        match self {
+            LossScale::Auto => Value::from("auto"),
+            LossScale::Fixed(scale) => scale.to_json(),
+        }
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        match value.as_str() {
+            Some(text) => (text == "auto").then_some(LossScale::Auto),
+            None => f32::from_json(value).map(LossScale::Fixed),
+        }
     }
 }
 

@@ -2,14 +2,11 @@
 
 use super::RunError;
 use super::fault::Knob;
-use super::setting::{
-    Check, OptimizerKind, OutputInit, Packing, Pattern, ScheduleKind, Setting, SettingValue,
-};
-use crate::config::{ModelConfig, Task};
+use super::setting::{Check, OutputInit, Packing, Pattern, ScheduleKind, Setting, SettingValue};
+use crate::config::ModelConfig;
 use crate::data::LossOn;
-use crate::host::head::LossOptions;
 use crate::model::{Norms, Precision};
-use crate::optim::{AdamW, Muon, Optimizer, Schedule};
+use crate::optim::{Adafactor, AdamW, Lion, LossScale, Muon, Optimizer, OptimizerKind, Rule, Schedule, Sgd};
 use ane::MatmulPrecision;
 use serde_json::{Map, Value};
 
@@ -130,12 +127,19 @@ settings! {
     accum: usize = 1, Some(("accum", "N")), Check::Positive,
         "Micro-batches of an optimizer step, whose gradients are averaged";
     optimizer: OptimizerKind = OptimizerKind::AdamW, Some(("optimizer", "KIND")), Check::Any,
-        "What updates the matrices of layers; all else is updated by AdamW";
-    lr: f64 = 1e-3, Some(("lr", "F")), Check::AboveZero, "The peak learning rate";
+        "What updates the weights: AdamW, or Muon for the matrices of layers and AdamW for all else, SGD with momentum, \
+         Adafactor, or Lion";
+    lr: f64 = 1e-3, Some(("lr", "F")), Check::AboveZero,
+        "The peak learning rate; relative to the size of weights for Adafactor";
     muon_lr: f64 = 0.02, Some(("muon-lr", "F")), Check::AboveZero, "The peak learning rate of what Muon updates";
     muon_iterations: u32 = 5, Some(("muon-iterations", "N")), Check::Positive,
         "Newton-Schulz iterations of Muon: 3 take less time and orthogonalise less exactly";
-    beta2: f32 = 0.95, Some(("beta2", "F")), Check::Share, "Decay of AdamW's second moment per step";
+    beta2: f32 = 0.95, Some(("beta2", "F")), Check::Share,
+        "Decay of AdamW's second moment per step; of Lion's momentum, for which 0.99 is usual";
+    ema: f64 = 0.0, Some(("ema", "DECAY")), Check::Share,
+        "Average the weights by this decay per step, such as 0.99; the average is what is validated and what the folder's \
+         model has. 0: no average";
+    momentum: f32 = 0.9, Some(("momentum", "F")), Check::Share, "Momentum of SGD; 0: none";
     warmup: u32 = 100, Some(("warmup", "N")), Check::Any, "Steps of linear warm-up of the learning rate";
     schedule: ScheduleKind = ScheduleKind::Cosine, Some(("schedule", "KIND")), Check::Any,
         "Learning rate after warm-up: cosine decay to a tenth, linear to 0, constant and then linear to 0 over the last \
@@ -143,8 +147,9 @@ settings! {
     weight_decay: f32 = 0.1, Some(("weight-decay", "F")), Check::NotNegative,
         "Decoupled weight decay, for matrices only";
     clip: f64 = 1.0, Some(("clip", "F")), Check::NotNegative, "Clip the gradient to this global norm; 0: no clipping";
-    loss_scale: f32 = 256.0, Some(("loss-scale", "F")), Check::AboveZero,
-        "Loss scale, which keeps small gradients in the range of fp16";
+    loss_scale: LossScale = LossScale::Fixed(256.0), Some(("loss-scale", "F|auto")), Check::AboveZeroOrAuto,
+        "Loss scale, which keeps small gradients in the range of fp16: 256 for a new model; auto, for trained weights, \
+         halves it where gradients overflow and doubles it after 200 good steps";
     save_every: u64 = 100, Some(("save-every", "N")), Check::Any, "Steps between checkpoints; 0: only at the end";
     val_every: u64 = 100, NO_FLAG, Check::Any, "Steps between validations; 0: only at the end";
     loss_on: LossOn = LossOn::Completion, Some(("loss-on", "WHAT")), Check::Any,
@@ -172,30 +177,13 @@ settings! {
         "Freeze the weights whose names a regular expression finds, such as `embed|layers\\.[0-3]\\.`";
 }
 
-/// What the steps of a number of epochs follow from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct EpochFit {
-    /// Windows of an epoch.
-    pub windows: u64,
-    /// Whether the data are examples.
-    pub examples: bool,
-    /// Whether the run is new.
-    pub is_new: bool,
-    /// Whether the model has trained weights.
-    pub is_pretrained: bool,
-}
-
-/// Epochs of a run on examples.
-const EPOCHS: f64 = 3.0;
-
-/// The peak learning rate for trained weights on examples.
-const TUNING_LR: f64 = 5e-5;
-
 /// For rows without a flag in this table.
 const NO_FLAG: Option<(&str, &str)> = None;
 
 /// Settings that checkpoints of earlier versions lack.
-const ADDED_LATER: [&str; 17] = [
+const ADDED_LATER: [&str; 19] = [
+    "ema",
+    "momentum",
     "math",
     "norms",
     "optimizer",
@@ -234,83 +222,6 @@ fn check<T: SettingValue>(what: &'static str, value: &T, check: Check) -> Result
 }
 
 impl Settings {
-    /// Default settings for `cfg`: small models get few tokens per step and a high learning rate, large ones the opposite.
-    /// A model that `is_new` has random weights, which Muon moves faster than one should move trained weights.
-    pub fn for_model(cfg: &ModelConfig, is_new: bool) -> Settings {
-        let settings = Settings::default();
-        if cfg.task == Task::Regression {
-            // As in maderix/ANE: Adam with learning rate 1e-3 on one sample.
-            return Settings {
-                batch: 1,
-                weight_decay: 0.0,
-                warmup: 0,
-                schedule: ScheduleKind::Constant,
-                ..settings
-            };
-        }
-        match cfg.param_count() {
-            0..1_000_000 => Settings { steps: 200, warmup: 20, lr: 3e-3, val_every: 50, ..settings },
-            // Chosen by bits per byte after two minutes on two cores: docs/default-run.md.
-            1_000_000..8_000_000 if is_new => Settings {
-                steps: 750,
-                batch: 8,
-                optimizer: OptimizerKind::Muon,
-                lr: 8e-3,
-                muon_iterations: 3,
-                warmup: 0,
-                schedule: ScheduleKind::Linear,
-                output_init: OutputInit::Zero,
-                save_every: 200,
-                val_every: 200,
-                ..settings
-            },
-            1_000_000..8_000_000 => {
-                Settings { steps: 1200, lr: 2e-3, save_every: 200, val_every: 200, ..settings }
-            }
-            8_000_000..60_000_000 => Settings { steps: 2000, ..settings },
-            _ => Settings { steps: 10_000, lr: 3e-4, accum: 2, ..settings },
-        }
-    }
-
-    /// Default settings for adapters of a trained model.
-    fn for_adapters() -> Settings {
-        Settings { steps: 200, warmup: 10, lr: 5e-4, weight_decay: 0.0, val_every: 50, ..Settings::default() }
-    }
-
-    /// The settings of a new run of `cfg`: those of `given`, else those that suit the model and this processor. Weights of a
-    /// model that `is_new` are random.
-    pub fn for_new_run(cfg: &ModelConfig, is_new: bool, given: &Overrides) -> Settings {
-        let of_model = match given.lora {
-            None | Some(0) => Settings::for_model(cfg, is_new),
-            Some(_) => Settings::for_adapters(),
-        };
-        let mut settings = of_model.with(given);
-        settings.math = given.math.unwrap_or_else(|| settings.storage.auto_math());
-        settings
-    }
-
-    /// Settings with the steps of the epochs that are wanted. A new run on examples without a number of steps takes 3 epochs; a
-    /// pretrained model is then moved slowly, and warm-up takes at most a tenth of the steps.
-    #[must_use]
-    pub(super) fn for_epochs(mut self, fit: &EpochFit, given: &Overrides) -> Settings {
-        let default = fit.examples && fit.is_new && given.steps.is_none() && self.epochs == 0.0;
-        if default {
-            self.epochs = EPOCHS;
-        }
-        if !default && given.epochs.is_none_or(|epochs| epochs <= 0.0) {
-            return self;
-        }
-        self.steps = (self.epochs * fit.windows as f64 / self.windows() as f64).ceil().max(1.0) as u64;
-        if fit.is_new {
-            let tenth = u32::try_from(self.steps / 10).unwrap_or(u32::MAX);
-            self.warmup = given.warmup.unwrap_or(self.warmup.min(tenth));
-            if fit.examples && fit.is_pretrained && given.lr.is_none() {
-                self.lr = self.lr.min(TUNING_LR);
-            }
-        }
-        self
-    }
-
     /// Refuses settings that are out of range together.
     ///
     /// # Errors
@@ -333,12 +244,25 @@ impl Settings {
     /// # Errors
     /// `NoEffect`, with the first one.
     pub(super) fn check_given(&self, given: &Overrides, is_new: bool) -> Result<(), RunError> {
-        let muon =
-            [("--muon-lr", given.muon_lr.is_some()), ("--muon-iterations", given.muon_iterations.is_some())];
-        let unused = muon.into_iter().find(|(_, given)| *given && self.optimizer != OptimizerKind::Muon);
-        if let Some((flag, _)) = unused {
-            let because = "the optimizer of this run is `adamw`";
-            let remedy = "Leave it out; a new run takes it with `--optimizer muon`.";
+        use OptimizerKind::{AdamW, Lion, Muon, Sgd};
+        let of_muon = "Leave it out; a new run takes it with `--optimizer muon`.";
+        let of_sgd = "Leave it out; a new run takes it with `--optimizer sgd`.";
+        let of_moments = "Leave it out; a new run takes it with `--optimizer adamw`, `muon` or `lion`.";
+        let owned: [(_, _, &[OptimizerKind], _); 4] = [
+            ("--muon-lr", given.muon_lr.is_some(), &[Muon], of_muon),
+            ("--muon-iterations", given.muon_iterations.is_some(), &[Muon], of_muon),
+            ("--momentum", given.momentum.is_some(), &[Sgd], of_sgd),
+            ("--beta2", given.beta2.is_some(), &[AdamW, Muon, Lion], of_moments),
+        ];
+        let unused = owned.into_iter().find(|(_, given, by, _)| *given && !by.contains(&self.optimizer));
+        if let Some((flag, _, _, remedy)) = unused {
+            let because = match self.optimizer {
+                OptimizerKind::AdamW => "the optimizer of this run is `adamw`",
+                OptimizerKind::Muon => "the optimizer of this run is `muon`",
+                OptimizerKind::Sgd => "the optimizer of this run is `sgd`",
+                OptimizerKind::Adafactor => "the optimizer of this run is `adafactor`",
+                OptimizerKind::Lion => "the optimizer of this run is `lion`",
+            };
             return Err(RunError::NoEffect { flag, because, remedy });
         }
         if given.output_init.is_some() && !is_new {
@@ -349,17 +273,16 @@ impl Settings {
         Ok(())
     }
 
-    /// The learning rates that are in use, and the loss scale, beside what suits the model `cfg`.
-    pub(super) fn knobs(&self, cfg: &ModelConfig) -> (Vec<Knob>, Knob) {
+    /// The learning rates that are in use, beside what suits the model `cfg`.
+    pub(super) fn rates(&self, cfg: &ModelConfig) -> Vec<Knob> {
         let is_muon = self.optimizer == OptimizerKind::Muon;
         let usual = Settings::for_model(cfg, is_muon);
         let rate = |flag, value, usual| Knob { flag, value, usual, divisor: 10.0 };
-        let mut rates = vec![rate("--lr", self.lr, usual.lr)];
+        let mut rates = vec![rate("--lr", self.lr, self.optimizer.rate(usual.lr))];
         if is_muon {
             rates.push(rate("--muon-lr", self.muon_lr, usual.muon_lr));
         }
-        let (flag, value) = ("--loss-scale", f64::from(self.loss_scale));
-        (rates, Knob { flag, value, usual: f64::from(usual.loss_scale), divisor: 16.0 })
+        rates
     }
 
     /// Windows of an optimizer step.
@@ -377,10 +300,6 @@ impl Settings {
         }
     }
 
-    pub(super) fn loss(&self) -> LossOptions {
-        LossOptions { scale: self.loss_scale }
-    }
-
     pub(super) fn optimizer(&self) -> Optimizer {
         let (beta2, weight_decay) = (self.beta2, self.weight_decay);
         let muon = Muon {
@@ -389,10 +308,15 @@ impl Settings {
             weight_decay,
             iterations: self.muon_iterations,
         };
-        Optimizer {
-            adamw: AdamW { beta2, weight_decay, ..AdamW::default() },
-            muon: (self.optimizer == OptimizerKind::Muon).then_some(muon),
-        }
+        let rule = match self.optimizer {
+            OptimizerKind::AdamW | OptimizerKind::Muon => {
+                Rule::AdamW(AdamW { beta2, weight_decay, ..AdamW::default() })
+            }
+            OptimizerKind::Sgd => Rule::Sgd(Sgd { momentum: self.momentum, weight_decay }),
+            OptimizerKind::Adafactor => Rule::Adafactor(Adafactor { weight_decay }),
+            OptimizerKind::Lion => Rule::Lion(Lion { beta1: 0.9, beta2, weight_decay }),
+        };
+        Optimizer { rule, muon: (self.optimizer == OptimizerKind::Muon).then_some(muon) }
     }
 }
 

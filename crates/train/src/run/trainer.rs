@@ -1,18 +1,19 @@
 //! A run: steps, validations, checkpoints.
 
+mod average;
+mod sample;
 pub(super) mod save;
 mod step;
 mod validate;
 
 use super::corpus::Corpus;
-use super::fault::{Evidence, Fault};
+use super::fault::{Evidence, Fault, Knob};
 use super::{Metrics, RunError, Settings};
 use crate::checkpoint::{RunFolder, TrainState};
 use crate::config::ModelConfig;
 use crate::data::{ExampleCounts, Sampler};
 use crate::fs::RunLock;
-use crate::generate::Generator;
-use crate::optim::OptimizerState;
+use crate::optim::{Average, LossScaler, OptimizerState};
 use crate::step::{BudgetExhausted, ChosenRung, Network, OutOfRange, StepGraph};
 use crate::tokenizer::Tokenizer;
 use flow::Trace;
@@ -48,6 +49,8 @@ pub struct Run {
     losses: Option<(f64, f64)>,
     /// Tokens of the last step, without padding.
     last_tokens: u64,
+    /// Whether average and weights have changed places.
+    shows_average: bool,
 }
 
 /// A loss at the end of a run that is above that of its first step.
@@ -65,6 +68,8 @@ pub struct Worsened {
 #[derive(Clone, Copy, Debug)]
 struct Measured {
     loss: f64,
+    /// Whether a gradient that kernels computed is not 0.
+    has_gradient: bool,
     /// The global norm of the gradient, after `scale` has removed loss scale and number of windows.
     grad_norm: f64,
     scale: f64,
@@ -97,6 +102,7 @@ pub(super) struct Parts {
     /// Tokens that end a text, besides those of the tokenizer.
     pub ends: Vec<u32>,
     pub optimizer: OptimizerState,
+    pub average: Average,
     pub metrics: Metrics,
     pub budget: Option<u32>,
     /// Whether the folder's model is of the state's step.
@@ -121,7 +127,7 @@ impl std::fmt::Debug for Parts {
 pub struct RunMemory {
     /// Weights, fp32.
     pub weights: usize,
-    /// Gradients, the optimizer's moments and its working memory.
+    /// Gradients, the optimizer's moments and its working memory, the average of the weights.
     pub optimizer: usize,
     /// Surfaces.
     pub surfaces: usize,
@@ -173,6 +179,7 @@ impl Run {
             updates: 0,
             losses: None,
             last_tokens: 0,
+            shows_average: false,
         }
     }
 
@@ -203,9 +210,13 @@ impl Run {
 
     /// What is at fault if the loss of a step is now `loss`, or its gradient is not finite, and `found` left its range.
     fn fault(&self, loss: f64, found: Option<OutOfRange>) -> Box<Fault> {
-        let (rates, loss_scale) = self.settings().knobs(self.config());
+        let (rates, flag) = (self.settings().rates(self.config()), "--loss-scale");
+        let (value, usual) = (f64::from(self.parts.state.loss_scale), f64::from(LossScaler::FIRST));
+        let loss_scale = Knob { flag, value, usual, divisor: 16.0 };
         // Updates of earlier processes count if they had the same rates and scale.
-        let is_same = |before: &Settings| self.settings().knobs(self.config()) == before.knobs(self.config());
+        let is_same = |before: &Settings| {
+            before.rates(self.config()) == rates && before.loss_scale == self.settings().loss_scale
+        };
         let same = self.parts.before.as_ref().is_some_and(is_same);
         let updates = if same { self.step_count() } else { self.updates };
         let has_risen = self.losses.is_some_and(|(first, last)| last > first);
@@ -224,7 +235,7 @@ impl Run {
         let end = &later[later.len() - later.len().min(LAST)..];
         let mean = end.iter().sum::<f64>() / end.len() as f64;
         let last = validation.unwrap_or(mean);
-        let fault = || Fault::rates(self.settings().knobs(self.config()).0);
+        let fault = || Fault::rates(self.settings().rates(self.config()));
         let least = NOISE * first;
         Ok((mean > least && last > least).then(|| Worsened { first, last, fault: fault() }))
     }
@@ -333,7 +344,9 @@ impl Run {
         let surfaces = self.parts.network.buffers.surface_bytes();
         let specs = params.trained().map(|param| &param.spec);
         let state = self.parts.optimizer.bytes(&self.settings().optimizer(), specs);
-        RunMemory { weights, optimizer: 4 * params.trained_count() + state, surfaces, kernels, shared }
+        let average = 4 * self.parts.average.values().map_or(0, <[f32]>::len);
+        let optimizer = 4 * params.trained_count() + state + average;
+        RunMemory { weights, optimizer, surfaces, kernels, shared }
     }
 
     /// The schedule of a step as text, one line per task.
@@ -350,10 +363,5 @@ impl Run {
     pub fn save_due(&self) -> bool {
         let (every, step) = (self.settings().save_every, self.step_count());
         every > 0 && step > 0 && step.is_multiple_of(every)
-    }
-
-    /// A generator with the current weights; `None` if there is no tokenizer.
-    pub fn generator(&self) -> Option<Generator<'_>> {
-        self.parts.tokenizer.as_ref().map(|t| Generator::new(&self.parts.network, t, &self.parts.ends))
     }
 }

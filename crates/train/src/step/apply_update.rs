@@ -38,6 +38,32 @@ impl Network {
         })
     }
 
+    /// Exchanges the first weights, as many as `other` has, with those, in the model and in its kernels.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn exchange_weights(&self, other: &mut [f32]) -> Result<(), StepError> {
+        self.pool().busy(|| {
+            let theta = &mut *self.params.theta.write()?;
+            theta[..other.len()].swap_with_slice(other);
+            for layer in 0..self.cfg.layers {
+                let mut written = Written::All;
+                let params = self.params.iter().enumerate();
+                for (at, param) in params.filter(|(_, p)| p.spec.layer == Some(layer) && p.gradient.is_some())
+                {
+                    if written == Written::All {
+                        written = self.sync.write(at, param, &theta[param.spec.range()])?;
+                    }
+                }
+                if written == Written::NotAll {
+                    let weights = LayerWeights { params: &self.params, layer, theta };
+                    self.context.compiling.time(|| self.sync.renew(&self.kernels, weights))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Updates the weights of a layer, or those outside of layers, among all weights `theta`.
     fn change(
         &self,
@@ -71,7 +97,7 @@ impl Network {
                     v: &mut v[param.moments.clone()],
                     decays: param.spec.decay,
                 };
-                optimizer.adamw.step(update, slices);
+                optimizer.rule.step(update, slices, &param.spec.shape);
             }
             // While it is in the cache.
             if written == Written::All {

@@ -11,7 +11,6 @@ use super::weight_files::WeightFiles;
 use super::weights::WeightSync;
 use super::{BudgetExhausted, Build, StepError, Window};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
-use crate::host::head::LossOptions;
 use crate::host::squared_norms::RowSquaredNorms;
 use crate::model::{Additions, Layer, ModelError, NormSite, Precision};
 use ane::{Device, Pool};
@@ -195,11 +194,6 @@ impl Network {
         self.context.loss().scale
     }
 
-    /// Sets how the loss and its gradient are formed.
-    pub fn set_loss(&self, options: LossOptions) {
-        self.context.set_loss(options);
-    }
-
     /// Sets the factor on the loss's gradient.
     pub fn set_loss_scale(&self, scale: f32) {
         let mut options = self.context.loss();
@@ -218,6 +212,34 @@ impl Network {
             Ok::<f64, StepError>(RowSquaredNorms::sum(&gradient.squares))
         });
         Ok(squares.sum::<Result<f64, _>>()?.sqrt())
+    }
+
+    /// Whether any gradient that follows from what kernels computed is not 0, of the last step; `true` if nothing that is trained has
+    /// such a gradient. Others do not show whether gradients are below the numbers of kernels: projections onto the residual stream
+    /// have theirs from the host's, in f32.
+    ///
+    /// # Errors
+    /// If a step was interrupted while writing a gradient.
+    pub fn has_gradient(&self) -> Result<bool, StepError> {
+        let layer = &self.layer;
+        let norms = layer.norms.iter().map(|site| Ok((site.kind, layer.cotangent(site.output)?)));
+        let norms = norms.collect::<Result<Vec<_>, ModelError>>()?;
+        let products = layer.weight_grads.iter().map(|outer| (outer.kind, outer.dz));
+        let biases = layer.bias_grads.iter().map(|bias| (bias.kind, bias.dz));
+        let mut is_any = false;
+        for (kind, dz) in norms.into_iter().chain(products).chain(biases) {
+            if self.kernels.specs.provider(dz).is_none() {
+                continue;
+            }
+            for param in self.params.trained().filter(|p| p.spec.layer.is_some() && p.spec.kind == kind) {
+                let Some(gradient) = &param.gradient else { continue };
+                if RowSquaredNorms::sum(&gradient.read()?.squares) != 0.0 {
+                    return Ok(true);
+                }
+                is_any = true;
+            }
+        }
+        Ok(!is_any)
     }
 
     /// The last step's gradient of the weight called `name`, summed over windows, without the loss scale; `None` if there

@@ -5,6 +5,16 @@ use crate::commands::engine::{ModelArgs, positive};
 use crate::commands::examples::ExampleArgs;
 use crate::output::model_help;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Parses a time.
+fn time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("a time above 0 is needed".to_owned()),
+        Ok(time) => Ok(time),
+        Err(_) => Err("a time such as 90s, 30m or 1h30m is needed".to_owned()),
+    }
+}
 
 /// Train a model on text
 ///
@@ -25,6 +35,7 @@ Examples:
   backpropane train --model runs/novels --data poems.txt  start from trained weights
   backpropane train --model SmolLM2-135M --data chats.jsonl --epochs 2     tune on chats or on prompts with completions
   backpropane train --model layer768 --steps 100          one layer alone, on synthetic data
+  backpropane train --data novels/ --steps 20000 --max-time 30m            half an hour of it
   backpropane train --steps 20 --trace steps.json --trace-steps 3
   backpropane train --model stories15m --data stories.bin --tokenizer tokenizer.bin")]
 pub struct TrainArgs {
@@ -63,6 +74,11 @@ pub struct TrainArgs {
     /// Resume from the newest checkpoint of the folder
     #[arg(long)]
     pub resume: bool,
+
+    /// Stop after this time, such as 30m or 1h30m, and end as after the last step: validation, model, report. --resume goes on;
+    /// the learning rate follows the number of steps, not the time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub max_time: Option<Duration>,
 
     /// Write a Chrome trace of the last step: when each task ran, what lanes waited for and when they were idle
     #[arg(long, value_name = "FILE")]

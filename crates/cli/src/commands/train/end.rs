@@ -102,15 +102,20 @@ pub fn sample(
     first: impl FnOnce(),
 ) -> Result<Option<String>, CommandError> {
     let prompt = if bundled { PROMPT } else { "" };
-    let Some(generator) = run.generator().filter(|generator| generator.takes(prompt)) else {
-        return Ok(None);
+    let Some(generator) = run.generator() else { return Ok(None) };
+    let (prompt, tokens) = match run.example_prompt()? {
+        Some(tokens) => (generator.text(&tokens), tokens),
+        None => match generator.encode(prompt) {
+            Ok(tokens) => (prompt.to_owned(), tokens),
+            Err(_) => return Ok(None),
+        },
     };
     let seed = run.settings().seed;
     let sampling = SamplingOptions { temperature: 0.8, top_p: 0.95, seed, ..SamplingOptions::default() };
     let options = GenerateOptions { tokens: SAMPLE, sampling, ..GenerateOptions::default() };
-    let mut text = prompt.to_owned();
+    let mut text = prompt.clone();
     if args.json {
-        generator.generate(prompt, &options, &mut |piece| {
+        generator.complete(&tokens, &options, &mut |piece| {
             text.push_str(piece);
             true
         })?;
@@ -119,8 +124,8 @@ pub fn sample(
     first();
     ui.result(&format!("\n{}", ui.dim("a sample")))?;
     let mut stream = Stream::stdout(ui);
-    stream.write(prompt);
-    generator.generate(prompt, &options, &mut |piece| {
+    stream.write(&prompt);
+    generator.complete(&tokens, &options, &mut |piece| {
         text.push_str(piece);
         stream.write(piece)
     })?;
@@ -135,7 +140,7 @@ pub fn report(
     work: Work,
     loss: Option<f64>,
     validation: Option<Validation>,
-    sample: Option<String>,
+    (sample, is_chat): (Option<String>, bool),
 ) -> Report {
     let (memory, device, folder) = (run.memory(), run.device(), run.folder());
     const FILES: [&str; 8] = [
@@ -171,5 +176,6 @@ pub fn report(
         folder: folder.dir().to_owned(),
         files: files.collect(),
         sample,
+        is_chat,
     }
 }

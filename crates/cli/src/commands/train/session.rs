@@ -13,7 +13,7 @@ use crate::report::Work;
 use crate::restart::ResumeState;
 use crate::timestamp::Timestamp;
 use crate::traces::Traces;
-use crate::ui::Ui;
+use crate::ui::{Ui, resume_command};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use train::data::Source;
@@ -106,6 +106,16 @@ impl<'a> Session<'a> {
         if let Some(exhausted) = run.exhausted() {
             return self.hand_over(&run, exhausted, left).map(|next| Outcome::Restart(next.into()));
         }
+        if let (Some(time), false) = (self.args.max_time, run.is_done()) {
+            self.progress.clear();
+            self.ui.say(format!(
+                "stopped after step {} of {} by `--max-time {}`; go on with `{}`",
+                run.step_count(),
+                run.settings().steps,
+                humantime::format_duration(time).to_string().replace(' ', ""),
+                resume_command(&self.options.out)
+            ));
+        }
         self.finish(run)?;
         Ok(Outcome::Done)
     }
@@ -167,7 +177,7 @@ impl<'a> Session<'a> {
 
     /// Takes steps, validates and saves until the run is done or interrupted, or the compile budget is exhausted.
     fn take_steps(&mut self, run: &mut Run) -> Result<(), CommandError> {
-        while run.exhausted().is_none() && !self.interrupt.asked() {
+        while run.exhausted().is_none() && !self.interrupt.asked() && !self.is_late() {
             // These may be due from the last step of the previous process.
             if run.validation_due() && !run.is_done() {
                 self.progress.busy("validating");
@@ -192,6 +202,12 @@ impl<'a> Session<'a> {
             self.progress.step(&record);
         }
         Ok(())
+    }
+
+    /// Whether `--max-time` is over; never before the first step.
+    fn is_late(&self) -> bool {
+        self.work.steps > 0
+            && self.args.max_time.is_some_and(|time| self.began.elapsed() >= time.as_secs_f64())
     }
 
     /// The state for the next process.
@@ -225,12 +241,13 @@ impl<'a> Session<'a> {
         let last = self.last_validation(&mut run)?;
         draw(&run)?;
         self.work.wall_s = self.began.elapsed();
+        run.show_average()?;
         self.progress.busy("writing a sample");
         let loss = self.progress.loss();
         let sample = sample(self.ui, self.args, &run, self.bundled, || self.progress.clear())?;
         self.progress.clear();
         warn_of_loss(self.ui, &run, last.as_ref())?;
-        let report = report(&run, self.work, loss, last, sample);
+        let report = report(&run, self.work, loss, last, (sample, run.is_chat()?));
         if self.args.json {
             return print_json(self.ui, &report);
         }

@@ -4,7 +4,8 @@ use super::*;
 
 #[test]
 fn settings_go_through_a_checkpoint_unchanged() {
-    let mut settings = Settings { lr: 0.1 + 0.2, loss_scale: 1e-3, seed: u64::MAX, ..Settings::default() };
+    let mut settings =
+        Settings { lr: 0.1 + 0.2, loss_scale: LossScale::Fixed(1e-3), seed: u64::MAX, ..Settings::default() };
     (settings.schedule, settings.math) = (ScheduleKind::Constant, MatmulPrecision::Bf16);
     (settings.optimizer, settings.output_init) = (OptimizerKind::Muon, OutputInit::Zero);
     (settings.norms, settings.storage) = (Norms::Host, Precision::F32);

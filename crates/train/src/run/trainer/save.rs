@@ -2,7 +2,7 @@
 
 use super::{Measured, Parts, Run};
 use crate::checkpoint::Snapshot;
-use crate::optim::OptimizerState;
+use crate::optim::{LossScale, OptimizerState};
 use crate::run::fault::Fault;
 use crate::run::{RunError, Unfit};
 use crate::step::{Param, StepError};
@@ -24,8 +24,8 @@ impl Run {
     }
 
     /// Writes a checkpoint and `model.safetensors` if weights and moments are finite and the next step's forward and
-    /// backward pass has a finite loss and finite gradients. The pass is run now; if [`Run::exhausted`] says that nothing
-    /// can be computed any more, the next process runs it.
+    /// backward pass has a finite loss and finite gradients, or gradients that an automatic loss scale skips. The pass is
+    /// run now; if [`Run::exhausted`] says that nothing can be computed any more, the next process runs it.
     ///
     /// # Errors
     /// If they cannot be written; earlier ones are then unchanged. If data or engine fail.
@@ -34,6 +34,7 @@ impl Run {
     }
 
     fn save_unless(&mut self, last: bool) -> Result<Saved, RunError> {
+        self.show_weights()?;
         let measured = self.is_measured() || self.exhausted().is_some();
         if self.is_saved() && measured {
             return Ok(Saved::Done);
@@ -49,14 +50,16 @@ impl Run {
         self.parts.state.measured = self.exhausted().is_none();
         let network = Arc::clone(&self.parts.network);
         let theta = network.params.theta.read().map_err(StepError::from)?;
-        let Parts { folder, state, optimizer: OptimizerState { m, v, .. }, metrics, .. } = &self.parts;
+        let Parts { folder, state, optimizer, average, metrics, .. } = &self.parts;
+        let OptimizerState { m, v, .. } = optimizer;
         let stored = &theta[..network.params.stored()];
         metrics.sync()?;
         if self.saved == Some(state.step) {
             // The previous process was stopped between the two.
-            folder.save_model(&network.cfg, state, stored)?;
+            folder.save_model(&network.cfg, state, average.values().unwrap_or(stored))?;
         } else {
-            folder.save(&network.cfg, Snapshot { state, params: stored, m, v })?;
+            let average = average.values();
+            folder.save(&network.cfg, Snapshot { state, params: stored, average, m, v })?;
         }
         (self.saved, self.exported) = (Some(state.step), Some(state.step));
         Ok(Saved::Done)
@@ -81,7 +84,7 @@ impl Run {
             Unfit::Step { loss, found, .. } => self.fault(*loss, found.as_deref().cloned()),
             Unfit::Validation { loss, found } => self.fault(*loss, found.as_deref().cloned()),
             Unfit::Weights { .. } | Unfit::Range { .. } => {
-                Box::new(Fault::rates(self.settings().knobs(self.config()).0))
+                Box::new(Fault::rates(self.settings().rates(self.config())))
             }
         };
         Ok(RunError::Diverged { step: self.step_count(), unfit, saved, fault })
@@ -129,7 +132,9 @@ impl Run {
             return Ok(None);
         }
         let Measured { loss, grad_norm, .. } = self.measure()?;
-        let finite = loss.is_finite() && (grad_norm.is_finite() || last && self.not_finite == 0);
+        // One that overflows is skipped, and an automatic scale is halved.
+        let may_overflow = (last || self.settings().loss_scale == LossScale::Auto) && self.not_finite == 0;
+        let finite = loss.is_finite() && (grad_norm.is_finite() || may_overflow);
         if finite {
             return Ok(None);
         }
@@ -148,12 +153,12 @@ impl Run {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::run::{Options, Overrides};
     use std::path::Path;
 
-    fn options(model: &Path, out: &Path) -> Options {
+    pub(in crate::run) fn options(model: &Path, out: &Path) -> Options {
         Options {
             model: Some(model.display().to_string()),
             data: None,

@@ -29,7 +29,7 @@ impl Run {
         self.validated().filter(|v| v.windows == count).cloned()
     }
 
-    /// Measures the loss on at most `windows` validation windows, and records it in `metrics.jsonl`.
+    /// Measures the loss of the model, or of its average if there is one, on at most `windows` validation windows, and records it in `metrics.jsonl`.
     ///
     /// # Errors
     /// `Diverged` if it is not finite: a checkpoint of the same step, trained by this process, is removed then. If data or
@@ -37,6 +37,7 @@ impl Run {
     pub fn validate(&mut self, windows: usize) -> Result<Validation, RunError> {
         // Validation overwrites the buffers of the next step's pass.
         self.measured = None;
+        self.show_average()?;
         let network = Arc::clone(&self.parts.network);
         let step = self.step_count();
         let lengths = self.parts.lengths.as_deref();
