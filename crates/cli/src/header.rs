@@ -104,7 +104,11 @@ fn adapters_line(run: &Run) -> Option<String> {
         0 => "of the weights, the others are frozen".to_owned(),
         rank => {
             let embeddings = if settings.train_embeddings { ", embedding and classifier" } else { "" };
-            format!("of the model's size: adapters of rank {rank}{embeddings}; the model is frozen")
+            let dropout = match settings.lora_dropout {
+                rate if rate > 0.0 => format!(", dropout {rate}"),
+                _ => String::new(),
+            };
+            format!("of the model's size: adapters of rank {rank}{dropout}{embeddings}; the model is frozen")
         }
     };
     let share = 100.0 * trained as f64 / all as f64;

@@ -22,6 +22,8 @@ pub enum Purpose {
     Split = 5,
     /// The order of windows of examples; the index is the epoch.
     Epoch = 6,
+    /// What adapters do not see of their inputs; the index is the optimizer step.
+    Dropout = 7,
 }
 
 /// The random stream for `purpose` at `index` (a step, a tensor, a sample) of the run with this `seed`.
@@ -53,6 +55,7 @@ mod tests {
                 Purpose::Generate,
                 Purpose::Split,
                 Purpose::Epoch,
+                Purpose::Dropout,
             ] {
                 for index in 0..3 {
                     let first = stream(seed, purpose, index).next_u64();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tiny_models::{NAMES, folder};
 use train::config::{Linear, Lora, ModelConfig, ParamKind, Trainable};
 use train::formats::{AdapterRef, Model, ModelRef, open_model};
+use train::host::dropout::Draw;
 use train::model::Precision;
 use train::step::{Build, Network, StepGraph, Window};
 
@@ -66,8 +67,14 @@ fn logits(network: &Network, tokens: &[u32]) -> Vec<f32> {
 }
 
 fn adapters() -> Trainable {
-    let lora =
-        Lora { rank: 3, alpha: 6.0, rank_stabilised: false, targets: Linear::ALL.to_vec(), first_layer: 0 };
+    let lora = Lora {
+        rank: 3,
+        alpha: 6.0,
+        rank_stabilised: false,
+        dropout: 0.0,
+        targets: Linear::ALL.to_vec(),
+        first_layer: 0,
+    };
     Trainable { lora: Some(lora), ..Trainable::default() }
 }
 
@@ -158,11 +165,54 @@ fn merged_adapters_give_the_logits_of_peft() {
 /// The loss changes along a random direction of the factors as its gradient says.
 #[test]
 fn gradients_are_those_of_finite_differences() {
+    compare_with_differences(0.0);
+}
+
+#[test]
+fn gradients_with_dropout_are_those_of_finite_differences() {
+    compare_with_differences(0.3);
+}
+
+/// Dropout is part of training alone: logits, and the loss of an evaluation, have the bits that they have without it. The loss of a
+/// step depends on seed and step, and on nothing else.
+#[test]
+fn dropout_is_for_steps_alone() {
+    let (name, plain) = ("qwen2", adapters());
+    let (cfg, theta) = adapted(name, &plain);
+    let mut dropping = plain.clone();
+    dropping.lora.as_mut().expect("adapters").dropout = 0.5;
+    let of = |trainable: &Trainable, weights| {
+        let build = Build::train(Precision::F16).windows(2).trainable(trainable.clone());
+        network(&cfg, theta.clone(), &build, weights)
+    };
+    let step = |network: &Arc<Network>, draw: Draw| {
+        let graph = StepGraph::new(Arc::clone(network), 2).expect("a schedule");
+        network.set_draw(draw);
+        let windows = vec![Window::Tokens(tokens(name)); 2];
+        graph.run(windows, &mut flow::Trace::new()).expect("a step")
+    };
+    let without = of(&plain, WeightMode::Baked);
+    let [baked, dynamic] = [WeightMode::Baked, WeightMode::Dynamic].map(|weights| of(&dropping, weights));
+    let draw = Draw { seed: 1, step: 2 };
+    let first = step(&baked, draw);
+    assert_eq!(logits(&baked, &tokens(name)), logits(&without, &tokens(name)));
+    let evaluated = |network: &Network| network.evaluate(&tokens(name)).expect("a loss");
+    assert_eq!(evaluated(&baked), evaluated(&without));
+    assert_eq!(first, step(&baked, draw));
+    assert_eq!(first, step(&dynamic, draw));
+    for other in [Draw { step: 3, ..draw }, Draw { seed: 2, ..draw }] {
+        assert_ne!(first, step(&baked, other));
+    }
+    assert_ne!(first, step(&without, draw));
+}
+
+fn compare_with_differences(dropout: f64) {
     let name = "qwen2";
     let trainable = Trainable {
         lora: adapters().lora.map(|lora| Lora {
             first_layer: 1,
             targets: vec![Linear::V, Linear::Down],
+            dropout,
             ..lora
         }),
         embeddings: true,
@@ -181,6 +231,7 @@ fn gradients_are_those_of_finite_differences() {
     let loss = |theta: Vec<f32>| -> (f64, Arc<Network>) {
         let build = Build::train(Precision::F32).trainable(trainable.clone());
         let network = network(&cfg, theta, &build, WeightMode::Baked);
+        network.set_draw(Draw { seed: 5, step: 7 });
         let graph = StepGraph::new(Arc::clone(&network), 1).expect("a schedule");
         let tokens = vec![Window::Tokens(tokens(name))];
         (graph.run(tokens, &mut flow::Trace::new()).expect("a step"), network)

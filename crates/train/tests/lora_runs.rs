@@ -70,6 +70,7 @@ fn a_resumed_run_keeps_its_bits_at_any_number_of_threads() {
     let place = Place::new();
     for (name, overrides) in [
         ("plain", lora()),
+        ("dropout", Overrides { lora_dropout: Some(0.1), accum: Some(2), ..lora() }),
         ("ends", Overrides { train_embeddings: Some(true), lora_layers: Some(1), ..lora() }),
         (
             "frozen",
@@ -123,6 +124,11 @@ fn what_does_not_go_together_is_refused() {
             "the rank of adapters is 40, and a projection has 16 channels",
         ),
         (Overrides { lora: Some(0), ..lora() }, "`lora_alpha` is set without `--lora`"),
+        (
+            Overrides { lora: Some(0), lora_alpha: None, lora_dropout: Some(0.1), ..lora() },
+            "`lora_dropout` is set without `--lora`",
+        ),
+        (Overrides { lora_dropout: Some(0.995), ..lora() }, "`--lora-dropout` is 0.995"),
         (Overrides { lora_layers: Some(3), ..lora() }, "the number of layers with adapters is 3 of 2"),
         (
             Overrides { lora_targets: Some(Pattern("x_proj".to_owned())), ..lora() },

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Init, Linear, ModelConfig, ParamKind, ParamSpec};
 
-/// Low-rank adapters: `y = W·x + s·B·(A·x)` for each target, with `A` `[R, I]` and `B` `[O, R]`.
+/// Low-rank adapters: `y = W·x + s·B·(A·x)` for each target, with `A` `[R, I]` and `B` `[O, R]`; with dropout `A·(k ⊙ x)`, where
+/// k is 0 or the inverse of the probability of not being 0. Targets that project the same x have the same k.
 ///
 /// Source: Hu et al. 2021, arXiv:2106.09685; rank-stabilised: Kalajdzievski 2023, arXiv:2312.03732.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ pub struct Lora {
     pub alpha: f64,
     /// Whether s is α/√R instead.
     pub rank_stabilised: bool,
+    /// The probability that a step of training leaves out an element of what the adapters project.
+    #[serde(default)]
+    pub dropout: f64,
     /// The projections that have one, in the order of [`Linear::ALL`].
     pub targets: Vec<Linear>,
     /// The first layer that has any.
@@ -88,6 +92,11 @@ impl Trainable {
         // A configuration that is yet to be refused may have any number of layers.
         let ends = ModelConfig { layers: 0, ..cfg.clone() }.params();
         ends.iter().any(|spec| spec.kind == kind && self.trains(spec))
+    }
+
+    /// The probability that a step leaves out an element of what adapters project.
+    pub fn dropout(&self) -> f64 {
+        self.lora.as_ref().map_or(0.0, |lora| lora.dropout)
     }
 
     /// Every parameter of `cfg` in order: those of the model, then the adapters.

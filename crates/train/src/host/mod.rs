@@ -8,6 +8,7 @@
 //! Matrix products are those of `softane`, re-exported as [`gemm`].
 
 pub mod bias;
+pub mod dropout;
 pub mod embed;
 pub mod error;
 pub mod head;

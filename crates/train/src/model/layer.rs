@@ -30,6 +30,8 @@ pub struct Layer {
     /// What is added to scores so that no document of a window sees another, `[1, S, 1, S]`: row `from`, column `to`. `None` if
     /// windows hold one document.
     pub documents: Option<ValueId>,
+    /// The factors of dropout, `[1, I, 1, S]`, of each value that adapters project; empty if they see all of it.
+    pub dropout: Vec<ValueId>,
     /// The parameters of the layer.
     pub weights: BTreeMap<ValueId, ParamKind>,
     /// The gradients of matrices, which the host computes.
@@ -49,6 +51,8 @@ pub struct Additions<'a> {
     pub lora: Option<&'a Lora>,
     /// Whether windows hold several documents: these are an input, [`Layer::documents`].
     pub documents: bool,
+    /// Whether adapters see a part of what they project: the factors are inputs, [`Layer::dropout`].
+    pub dropout: bool,
 }
 
 /// A matrix gradient `dW [O, I] += dz [O, S] · a [I, S]ᵀ`.
@@ -102,7 +106,7 @@ impl Layer {
         let builder = Builder::new("layer", Opset::Ios18);
         let (d, s) = (cfg.dim, cfg.seq);
         let mut l = Statement::new(&builder, cfg, (kind, Span::Whole(s)), precision.dtype());
-        l.lora = additions.lora;
+        (l.lora, l.drops) = (additions.lora, additions.dropout);
         let x = l.input("x", [1, d, 1, s]); //                                 [1, D, 1, S]
         l.documents = additions.documents.then(|| l.input("documents", [1, s, 1, s])); // [1, S, 1, S]
         let documents = l.documents.map(|documents| documents.id());
@@ -112,6 +116,7 @@ impl Layer {
         let ffn = l.feed_forward(x2);
         builder.enter("residual2");
         let y = (x2 + ffn).named("y");
+        let dropout = l.dropped.iter().map(|dropped| dropped.factors.id()).collect();
         let (weights, mut norms, biases) = (l.weights, l.norms, l.biases);
         for (input, after) in [(x, x2), (x2, y)] {
             norms.iter_mut().filter(|n| n.input == input.id()).for_each(|n| n.past = Some(after.id()));
@@ -141,6 +146,7 @@ impl Layer {
             y: y.id(),
             dy,
             documents,
+            dropout,
             weights,
             weight_grads,
             bias_grads,

@@ -52,6 +52,14 @@ impl Span {
     }
 }
 
+/// A value of which adapters see a part.
+pub(super) struct Dropped<'b> {
+    whole: ValueId,
+    /// 0 for what they do not see, an input of the program, `[1, I, 1, S]`.
+    pub(super) factors: Var<'b>,
+    part: Var<'b>,
+}
+
 /// The program under construction.
 pub(super) struct Statement<'b> {
     pub(super) b: &'b Builder,
@@ -60,6 +68,10 @@ pub(super) struct Statement<'b> {
     pub(super) kind: LayerKind,
     /// Adapters of the projections.
     pub(super) lora: Option<&'b Lora>,
+    /// Whether they see a part of what they project.
+    pub(super) drops: bool,
+    /// The values of which they do.
+    pub(super) dropped: Vec<Dropped<'b>>,
     pub(super) dtype: DType,
     /// What is added to scores so that no document sees another, `[1, S, 1, S]`, if windows hold several.
     pub(super) documents: Option<Var<'b>>,
@@ -77,7 +89,8 @@ impl<'b> Statement<'b> {
         dtype: DType,
     ) -> Statement<'b> {
         let (weights, norms, biases) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Statement { b, cfg, span, kind, lora: None, dtype, documents: None, weights, norms, biases }
+        let (lora, drops, dropped, documents) = (None, false, Vec::new(), None);
+        Statement { b, cfg, span, kind, lora, drops, dropped, dtype, documents, weights, norms, biases }
     }
 
     pub(super) fn input<const N: usize>(&self, name: &str, shape: [usize; N]) -> Var<'b> {
@@ -115,8 +128,24 @@ impl<'b> Statement<'b> {
         let (a, b) = (format!("a_{name}"), format!("b_{name}"));
         let a = self.weight(&a, ParamKind::LoraA(linear), [lora.rank, inputs, 1, 1]);
         let b = self.weight(&b, ParamKind::LoraB(linear), [outputs, lora.rank, 1, 1]);
-        let narrow = (x.conv1x1(a, 1) * lora.scale()).named(&format!("r_{name}")); //  [1, R, 1, S]
+        let narrow = (self.seen(x).conv1x1(a, 1) * lora.scale()).named(&format!("r_{name}")); //  [1, R, 1, S]
         z + narrow.conv1x1(b, 1)
+    }
+
+    /// What adapters see of `x` `[1, I, 1, S]`: all of it, or its product with factors of dropout.
+    fn seen(&mut self, x: Var<'b>) -> Var<'b> {
+        if !self.drops {
+            return x;
+        }
+        if let Some(known) = self.dropped.iter().find(|known| known.whole == x.id()) {
+            return known.part;
+        }
+        let at = self.dropped.len();
+        let (channels, width) = (x.shape()[1], x.shape()[3]);
+        let factors = self.input(&format!("dropout{at}"), [1, channels, 1, width]);
+        let part = (x * factors).named(&format!("dropped{at}")); //            [1, I, 1, S]
+        self.dropped.push(Dropped { whole: x.id(), factors, part });
+        part
     }
 
     /// `z` `[1, C, 1, S]` plus the bias `kind`, if the model `has` it.

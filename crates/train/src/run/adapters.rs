@@ -6,6 +6,9 @@ use crate::rng::{Purpose, stream};
 use fancy_regex::Regex;
 use std::collections::BTreeSet;
 
+/// The largest dropout: what is kept is multiplied by at most 100.
+const MOST_DROPPED: f64 = 0.99;
+
 impl Settings {
     /// What these settings train of a model `cfg`; random weights, which adapters would leave random, are `is_new`.
     ///
@@ -25,6 +28,7 @@ impl Settings {
         let set = [
             ("`lora_alpha`", self.lora_alpha != 0.0),
             ("`rslora`", self.rslora),
+            ("`lora_dropout`", self.lora_dropout != 0.0),
             ("`lora_targets`", self.lora_targets.0 != "all"),
             ("`lora_layers`", self.lora_layers != 0),
             ("`train_embeddings`", self.train_embeddings),
@@ -52,11 +56,15 @@ impl Settings {
             let got = format!("{}, and a projection has {least} channels", self.lora);
             return refused("the rank of adapters", got, "at most the channels of each projection");
         }
+        if self.lora_dropout > MOST_DROPPED {
+            return refused("`--lora-dropout`", self.lora_dropout.to_string(), "at most 0.99");
+        }
         let first_layer = if self.lora_layers == 0 { 0 } else { cfg.layers - self.lora_layers };
         Ok(Lora {
             rank: self.lora,
             alpha: if self.lora_alpha == 0.0 { self.lora as f64 } else { self.lora_alpha },
             rank_stabilised: self.rslora,
+            dropout: self.lora_dropout,
             targets: self.targets(cfg, first_layer)?,
             first_layer,
         })

@@ -195,10 +195,11 @@ fn open_base(dir: &Path, base: &BaseMark, cfg: &ModelConfig) -> Result<Vec<f32>,
 }
 
 /// Settings that a resumed run keeps: moments and adapters are of what was trained, windows are counted as they were packed.
-const KEPT: [(&str, &str); 8] = [
+const KEPT: [(&str, &str); 9] = [
     ("lora", "`--lora` of a resumed run"),
     ("lora_alpha", "`--lora-alpha` of a resumed run"),
     ("rslora", "`--rslora` of a resumed run"),
+    ("lora_dropout", "`--lora-dropout` of a resumed run"),
     ("lora_targets", "`--lora-targets` of a resumed run"),
     ("lora_layers", "`--lora-layers` of a resumed run"),
     ("train_embeddings", "`--train-embeddings` of a resumed run"),

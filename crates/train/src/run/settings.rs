@@ -168,6 +168,8 @@ settings! {
         "Alpha of the adapters, which are scaled by alpha/RANK; 0: the rank, as in PEFT";
     rslora: bool = false, Some(("rslora", "BOOL")), Check::Any,
         "Scale adapters by alpha/sqrt(RANK), which suits high ranks";
+    lora_dropout: f64 = 0.0, Some(("lora-dropout", "P")), Check::Share,
+        "The probability that a step leaves out an element of what adapters project, such as 0.05; 0: none is";
     lora_targets: Pattern = Pattern("all".to_owned()), Some(("lora-targets", "WHICH")), Check::Pattern,
         "The projections with adapters: all, as in mlx-lm; a list such as q,v; or a regular expression of modules";
     lora_layers: usize = 0, Some(("lora-layers", "N")), Check::Any, "Only the last N layers have adapters; 0: all have";
@@ -181,7 +183,7 @@ settings! {
 const NO_FLAG: Option<(&str, &str)> = None;
 
 /// Settings that checkpoints of earlier versions lack.
-const ADDED_LATER: [&str; 19] = [
+const ADDED_LATER: [&str; 20] = [
     "ema",
     "momentum",
     "math",
@@ -194,6 +196,7 @@ const ADDED_LATER: [&str; 19] = [
     "lora",
     "lora_alpha",
     "rslora",
+    "lora_dropout",
     "lora_targets",
     "lora_layers",
     "train_embeddings",

@@ -255,6 +255,8 @@ pub(super) struct Activations {
     outputs: Vec<Vec<Handle<Surface>>>,
     /// The mask between documents, shared by all layers, with its value; `None` if windows hold one.
     pub(super) documents: Option<(ValueId, Activation)>,
+    /// The factors of dropout of the current layer, in the order of [`Layer::dropout`].
+    pub(super) dropout: Vec<Activation>,
     /// The residual stream before each layer and after the last, `[D, S]`.
     pub(super) x: Vec<Activation>,
     /// The host's activations of each layer, by value.
@@ -286,6 +288,12 @@ impl Activations {
         if let Some((v, mask)) = &documents {
             host.iter_mut().for_each(|host| _ = host.insert(*v, mask.clone()));
         }
+        let mut dropout = Vec::new();
+        for (site, &v) in layer.dropout.iter().enumerate() {
+            let factors = list(&format!("dropout {site}"), 1, v).remove(0);
+            host.iter_mut().for_each(|host| _ = host.insert(v, factors.clone()));
+            dropout.push(factors);
+        }
         if backward {
             // The gradient of the stream after layer l is that before layer l + 1.
             let dx = list("dx", RING, layer.dy);
@@ -305,7 +313,7 @@ impl Activations {
                 });
             }
         }
-        Ok(Activations { inputs, outputs, documents, x, host })
+        Ok(Activations { inputs, outputs, documents, dropout, x, host })
     }
 
     /// The input surfaces of kernel `k` of `layer`.

@@ -2,7 +2,7 @@
 
 use super::{FastMath, HostMath};
 use crate::config::{ModelConfig, Trainable};
-use crate::model::{KernelPlan, Layer, LayerKernels, ModelError, Precision, Rung};
+use crate::model::{Additions, KernelPlan, Layer, LayerKernels, ModelError, Precision, Rung};
 use ane::{DeviceKind, DeviceOptions, Engine, WeightMode};
 use std::sync::Arc;
 
@@ -88,6 +88,12 @@ impl Build {
             kinds: cfg.layer_kinds().0.len(),
             ..self
         }
+    }
+
+    /// What layers have besides the forward pass of one text.
+    pub(super) fn additions(&self) -> Additions<'_> {
+        let dropout = self.backward && self.trainable.dropout() > 0.0;
+        Additions { lora: self.trainable.lora.as_ref(), documents: self.documents, dropout }
     }
 
     /// The kernels of `layer` for an engine of this kind.

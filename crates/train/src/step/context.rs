@@ -4,6 +4,7 @@ use super::buffers::ValueGuard;
 use super::clock::Clock;
 use super::{BudgetExhausted, HostMath, StepError};
 use crate::config::ModelConfig;
+use crate::host::dropout::Draw;
 use crate::host::embed::Rows;
 use crate::host::gemm::Elements;
 use crate::host::head::LossOptions;
@@ -36,6 +37,9 @@ pub(super) struct TaskContext {
     /// The implementation of the host's work.
     pub host: Arc<dyn HostMath>,
     loss: RwLock<LossOptions>,
+    /// The probability that a step leaves out an element of what adapters project.
+    pub dropout: f64,
+    draw: RwLock<Draw>,
     engine_ns: AtomicU64,
     dispatches: AtomicU64,
     /// Time of copying values to and from surfaces.
@@ -47,7 +51,12 @@ pub(super) struct TaskContext {
 }
 
 impl TaskContext {
-    pub(super) fn new(cfg: &ModelConfig, math: MatmulPrecision, host: Arc<dyn HostMath>) -> TaskContext {
+    pub(super) fn new(
+        cfg: &ModelConfig,
+        math: MatmulPrecision,
+        host: Arc<dyn HostMath>,
+        dropout: f64,
+    ) -> TaskContext {
         TaskContext {
             dim: cfg.dim,
             seq: cfg.seq,
@@ -59,6 +68,8 @@ impl TaskContext {
             math,
             host,
             loss: RwLock::default(),
+            dropout,
+            draw: RwLock::default(),
             engine_ns: AtomicU64::new(0),
             dispatches: AtomicU64::new(0),
             converting: Clock::default(),
@@ -74,6 +85,15 @@ impl TaskContext {
 
     pub(super) fn set_loss(&self, options: LossOptions) {
         *self.loss.write().unwrap_or_else(PoisonError::into_inner) = options;
+    }
+
+    /// The random numbers of the step.
+    pub(super) fn draw(&self) -> Draw {
+        *self.draw.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_draw(&self, draw: Draw) {
+        *self.draw.write().unwrap_or_else(PoisonError::into_inner) = draw;
     }
 
     /// A norm of `groups` groups of `channels` channels.

@@ -11,8 +11,9 @@ use super::weight_files::WeightFiles;
 use super::weights::WeightSync;
 use super::{BudgetExhausted, Build, StepError, Window};
 use crate::config::{ModelConfig, ParamKind, ParamSpec, Task};
+use crate::host::dropout::Draw;
 use crate::host::squared_norms::RowSquaredNorms;
-use crate::model::{Additions, Layer, ModelError, NormSite, Precision};
+use crate::model::{Layer, ModelError, NormSite, Precision};
 use ane::{Device, Pool};
 use flow::Arena;
 use mil::ValueId;
@@ -74,7 +75,7 @@ impl Network {
         let (kinds, kind_of) = cfg.layer_kinds();
         let programs = Build { kinds: kinds.len(), ..build.clone() }.programs(cfg.layers, engine);
         check_budget(device.as_ref(), programs)?;
-        let additions = Additions { lora: trainable.lora.as_ref(), documents: build.documents };
+        let additions = build.additions();
         let layers = kinds.iter().map(|&kind| {
             let mut layer = Layer::with(cfg, kind, build.precision, additions)?;
             layer.keep_gradients(|kind| !build.backward || changing.contains(&kind));
@@ -140,7 +141,7 @@ impl Network {
             precision: build.precision,
             host_norms,
             sync,
-            context: Arc::new(TaskContext::new(cfg, math, Arc::clone(&build.host))),
+            context: Arc::new(TaskContext::new(cfg, math, Arc::clone(&build.host), trainable.dropout())),
             arena,
             pool,
             passes: Passes::default(),
@@ -199,6 +200,11 @@ impl Network {
         let mut options = self.context.loss();
         options.scale = scale;
         self.context.set_loss(options);
+    }
+
+    /// Sets the random numbers of the next steps, which decide what adapters with dropout see.
+    pub fn set_draw(&self, draw: Draw) {
+        self.context.set_draw(draw);
     }
 
     /// The global norm of the last step's gradient: with loss scale, summed over windows. It is finite if and only if every

@@ -86,7 +86,7 @@ impl AdapterModel<'_> {
             "base_model_name_or_path": self.base,
             "r": lora.rank,
             "lora_alpha": lora.alpha,
-            "lora_dropout": 0.0,
+            "lora_dropout": lora.dropout,
             "use_rslora": lora.rank_stabilised,
             "target_modules": targets,
             "layers_to_transform": layers,

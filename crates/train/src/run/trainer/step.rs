@@ -3,6 +3,7 @@
 use super::{Measured, Parts, Run};
 use crate::data::{ExampleWindow, ExampleWindows, TokenFile, regression_sample};
 use crate::error::TrainError;
+use crate::host::dropout::Draw;
 use crate::model::Precision;
 use crate::optim::{GradientRange, LossScale, LossScaler, Update, clip_factor};
 use crate::run::corpus::Corpus;
@@ -77,6 +78,7 @@ impl Run {
         network.take_engine_time();
         network.take_convert_time();
         network.take_compile_time();
+        network.set_draw(Draw { seed: self.settings().seed, step: self.parts.state.step });
         let trace = &mut self.next_trace;
         trace.clear();
         let loss = self.parts.graph.run(windows, trace)?;

@@ -64,6 +64,7 @@ impl Builder<'_> {
         let mut biases: Vec<BiasGrad> = layer.bias_grads.clone();
         let mut norms: Vec<NormSite> = layer.norms.clone();
         let mut known: Vec<ValueId> = vec![layer.dy];
+        self.dropout(&format!("{micro}.L{l}.dropout.dx"), micro, l);
         self.norm_gradients(micro, l, &mut norms, &mut known)?;
         self.matrix_gradients(micro, l, store, (&mut waiting, &known))?;
         self.bias_gradients(micro, l, &mut biases, &known)?;

@@ -5,7 +5,8 @@ use super::super::context::TaskContext;
 use super::super::params::Values;
 use super::super::{Network, Param, StepError};
 use crate::config::ParamKind;
-use crate::host::{embed, residual};
+use crate::host::dropout::Place;
+use crate::host::{dropout, embed, residual};
 use crate::model::{ModelError, NormSite, masked};
 use flow::{Graph, Lane, Plan};
 use mil::ValueId;
@@ -23,6 +24,8 @@ pub(in crate::step) struct Builder<'n> {
     pub(super) gradient_lane: Lane,
     /// Whether the range of every input and output of kernels is checked.
     pub(super) is_checked: bool,
+    /// Whether dropout leaves anything out: only in training.
+    pub(super) drops: bool,
 }
 
 /// The window of micro-batch `micro`.
@@ -68,7 +71,7 @@ impl<'n> Builder<'n> {
         let pool = network.pool.clone();
         graph.around(move |task| pool.install(task));
         let (memory, gradient_lane) = (network.buffers.first(), network.context.host.gradient_lane());
-        Builder { network, graph, memory, lane: Lane::Engine, gradient_lane, is_checked }
+        Builder { network, graph, memory, lane: Lane::Engine, gradient_lane, is_checked, drops: false }
     }
 
     /// Continues with window number `micro` of several side by side: all its tasks run on one worker.
@@ -104,6 +107,7 @@ impl<'n> Builder<'n> {
         self.documents(micro);
         for l in 0..n.cfg.layers {
             let at = |name: &str| format!("{micro}.L{l}.{name}");
+            self.dropout(&at("dropout"), micro, l);
             for k in 0..n.kernels.specs.forward {
                 let here = n.host_norms.iter().filter(|(kernel, _)| *kernel == k).map(|(_, site)| site);
                 let is_branch = |site: &&NormSite| [layer.o, layer.ffn].contains(&site.output);
@@ -219,6 +223,24 @@ impl<'n> Builder<'n> {
                 s.host.to_host_layout(&mut mask, s.seq);
                 Ok(())
             });
+    }
+
+    /// Writes the factors of dropout of `layer`, if there are any: the same in the forward and the backward pass of a step.
+    pub(super) fn dropout(&mut self, stem: &str, micro: usize, layer: usize) {
+        let memory = self.memory;
+        for (site, factors) in memory.activations.dropout.iter().enumerate() {
+            let (s, drops, place) = (self.context(), self.drops, Place { window: micro, layer, site });
+            self.graph.task(format!("{stem}.{site}")).on(self.lane).writes(factors.clone()).run(
+                move |(), mut factors| {
+                    match drops {
+                        true => dropout::factors(&mut factors, s.dropout, s.draw(), place),
+                        false => factors.fill(1.0),
+                    }
+                    s.host.to_host_layout(&mut factors, s.seq);
+                    Ok(())
+                },
+            );
+        }
     }
 
     /// A norm of the forward pass that no kernel computes.

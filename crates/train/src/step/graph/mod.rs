@@ -39,6 +39,7 @@ impl StepGraph {
             return Err(StepError::internal("a network without a backward pass cannot be trained"));
         }
         let mut builder = Builder::new(n, false);
+        builder.drops = true;
         let workers = n.buffers.in_flight().min(micro_batches);
         for micro in 0..micro_batches {
             if workers > 1 {
