@@ -61,8 +61,14 @@ fn heads_of_large_vocabularies_allocate_nothing() {
     let (dim, hidden, heads, kv_heads, head_dim) = (8, 8, 1, 1, 8);
     let cfg =
         ModelConfig { dim, hidden, heads, kv_heads, head_dim, vocab: 262_144, seq: 96, layers: 1, ..tiny };
-    let lora =
-        Lora { rank: 2, alpha: 2.0, rank_stabilised: false, targets: Linear::ALL.to_vec(), first_layer: 0 };
+    let lora = Lora {
+        rank: 2,
+        alpha: 2.0,
+        rank_stabilised: false,
+        targets: Linear::ALL.to_vec(),
+        first_layer: 0,
+        dropout: 0.0,
+    };
     for lora in [None, Some(lora)] {
         let what = if lora.is_some() { "adapters" } else { "all weights" };
         let trainable = Trainable { lora, ..Trainable::default() };
