@@ -177,6 +177,30 @@ fn a_resumed_run_takes_the_same_examples() {
     assert!(error.contains("examples.bin") && error.contains("checksum"), "{error}");
 }
 
+/// A template that tells the time tells that of the run's beginning for ever.
+#[test]
+fn a_resumed_run_has_the_time_of_its_first_examples() {
+    let place = Place::new();
+    let data = place.write("chats.jsonl", &chats());
+    let template =
+        "{{ strftime_now('%j %T') }}{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}";
+    let mut options = place.options(&data, "run");
+    options.overrides.steps = Some(2);
+    options.examples.template = TemplateChoice::File(place.write("template.jinja", template));
+    let mut run = open(&options).expect("opens");
+    run.step().expect("a step");
+    run.save_last().expect("saved");
+    drop(run);
+    let tokens = fs::read(place.path("run/tokens.bin")).expect("tokens");
+    // In another second.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let resumed = Options { resume: true, model: None, overrides: Overrides::default(), ..options.clone() };
+    open(&resumed).expect("the same examples");
+    assert!(fs::read(place.path("run/tokens.bin")).expect("tokens") == tokens);
+    open(&Options { out: place.path("new"), ..options }).expect("opens");
+    assert!(fs::read(place.path("new/tokens.bin")).expect("tokens") != tokens);
+}
+
 #[test]
 fn prompts_and_texts_are_examples_too_and_lost_ones_are_counted() {
     let place = Place::new();

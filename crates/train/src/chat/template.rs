@@ -45,6 +45,8 @@ pub struct Template {
     for_tools: bool,
     /// Whether it marks what the assistant wrote.
     marks_answers: bool,
+    /// Whether it asks for the time.
+    tells_time: bool,
     special: Map<String, Value>,
 }
 
@@ -120,12 +122,13 @@ impl Template {
         special: Map<String, Value>,
     ) -> Result<Self, TrainError> {
         let mut environment = environment();
-        let mut marks_answers = false;
+        let (mut marks_answers, mut tells_time) = (false, false);
         for (name, text) in NAMES.into_iter().zip([Some(text), for_tools]) {
             let Some(text) = text else { continue };
             // Jinja reads all ends of lines as one character.
             let (text, marks) = rewritten(&text.replace("\r\n", "\n").replace('\r', "\n"));
             marks_answers |= marks;
+            tells_time |= text.contains("strftime_now");
             environment.add_template_owned(name, text).map_err(|error| refused(&error))?;
         }
         Ok(Self {
@@ -133,6 +136,7 @@ impl Template {
             text: text.to_owned(),
             for_tools: for_tools.is_some(),
             marks_answers,
+            tells_time,
             special,
         })
     }
@@ -142,6 +146,11 @@ impl Template {
     pub fn at(mut self, now: SystemTime) -> Self {
         set_time(&mut self.environment, Some(now));
         self
+    }
+
+    /// Whether what it renders can depend on the time, by `strftime_now`.
+    pub fn tells_time(&self) -> bool {
+        self.tells_time
     }
 
     /// Its text.

@@ -79,6 +79,9 @@ pub struct Launch {
     pub rung: Option<String>,
     /// [`crate::tokenizer::Tokenizer::fingerprint`] of the tokenizer; `None` if there is none.
     pub tokenizer: Option<String>,
+    /// The time that the chat template told when the examples were encoded, in seconds since 1970, if it tells any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template_time: Option<u32>,
     /// What is trained, and adapters; `None`: all weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trainable: Option<Trainable>,

@@ -96,7 +96,7 @@ pub(super) struct CorpusRequest<'a> {
     pub(super) cfg: &'a ModelConfig,
     pub(super) settings: &'a Settings,
     pub(super) metadata: &'a FolderMetadata,
-    launch: &'a Launch,
+    pub(super) launch: &'a Launch,
     pub(super) resumed: Option<&'a Checkpoint>,
     pub(super) folder: RunFolder,
     /// The name of the data in messages.

@@ -31,6 +31,7 @@ impl CorpusRequest<'_> {
         };
         let wanted = &self.options.examples.template;
         let chosen = ChosenTemplate::find(wanted, self.metadata, &tokenizer)?;
+        let chosen = chosen.map(|chosen| chosen.at(self.launch.template_time));
         if chosen.as_ref().is_some_and(|chosen| chosen.is_assumed) {
             notice(Notice::Warning("the model has no chat template: chats are written as ChatML"));
         }

@@ -41,6 +41,7 @@ impl Launch {
             weights: weights.map(|weights| weights.name().to_owned()).or(before.weights),
             rung: before.rung.or_else(old).filter(|_| norms.is_none()),
             tokenizer: before.tokenizer,
+            template_time: before.template_time,
             trainable: before.trainable,
             base: before.base,
         }

@@ -71,7 +71,7 @@ impl Run {
             let of = (&cfg, &settings, &metadata);
             CorpusRequest::new(options, of, &launch, before).open(&mut claim, known, notice)
         })?;
-        remember(template, &mut metadata);
+        remember(template, &mut launch, &mut metadata);
         if let Some(windows) = corpus.windows() {
             let examples = matches!(corpus, Corpus::Examples { .. });
             let fit = EpochFit { windows, examples, is_new: resumed.is_none(), is_pretrained };
@@ -187,10 +187,12 @@ fn publish(
     Ok(())
 }
 
-/// Keeps a chat template that is not the model's own.
-fn remember(template: Option<ChosenTemplate>, metadata: &mut FolderMetadata) {
-    if let Some(other) = template.filter(|chosen| chosen.is_other) {
-        metadata.set_chat_template(other.template.text());
+/// Keeps the time that a chat template tells, and the template if it is not the model's own.
+fn remember(template: Option<ChosenTemplate>, launch: &mut Launch, metadata: &mut FolderMetadata) {
+    let Some(chosen) = template else { return };
+    launch.template_time = chosen.time.or(launch.template_time);
+    if chosen.is_other {
+        metadata.set_chat_template(chosen.template.text());
     }
 }
 
