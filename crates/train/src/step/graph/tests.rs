@@ -59,7 +59,7 @@ fn a_large_vocabulary_is_trained_without_all_logits_of_a_window() {
 fn a_frozen_classifier_stores_no_logits() {
     let cfg = config(true);
     let (targets, rank) = (vec![Linear::ALL[0]], 2);
-    let lora = Lora { rank, alpha: 4.0, rank_stabilised: false, targets, first_layer: 0 };
+    let lora = Lora { rank, alpha: 4.0, rank_stabilised: false, targets, first_layer: 0, dropout: 0.0 };
     let (network, loss) = step(&cfg, Trainable { lora: Some(lora), ..Trainable::default() });
     assert!((loss - (cfg.vocab as f64).ln()).abs() < 0.1, "{loss}");
     let norm = network.gradient_norm().unwrap();
