@@ -34,5 +34,6 @@ pub use error::{CompileError, IsaError, PlanError, RunError};
 pub use exec::{Executable, MemoryUse};
 pub use pool::Pool;
 pub use shared::SharedConstants;
-pub use simd::isa::{Isa, instruction_set};
+pub use simd::isa::Isa;
+pub use simd::vectors::instruction_set;
 pub use simd::{prefetch, vectorised};

@@ -4,6 +4,7 @@ pub(crate) mod isa;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod strips;
+pub(crate) mod vectors;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
@@ -38,14 +39,14 @@ pub(crate) fn narrow_transposed(from: &[f32], columns: usize, to: &mut strips::S
 #[inline(always)]
 pub fn vectorised<R>(mut f: impl FnMut() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
-    match isa::vectors() {
+    match vectors::vectors() {
         #[expect(unsafe_code, reason = "the compiler cannot know what was detected")]
         // SAFETY: the processor has the instructions.
-        isa::Vectors::Avx512 => return unsafe { x86::with_avx512(f) },
+        vectors::Vectors::Avx512 => return unsafe { x86::with_avx512(f) },
         #[expect(unsafe_code, reason = "the compiler cannot know what was detected")]
         // SAFETY: the processor has the instructions.
-        isa::Vectors::Avx2 => return unsafe { x86::with_avx2(f) },
-        isa::Vectors::Baseline => {}
+        vectors::Vectors::Avx2 => return unsafe { x86::with_avx2(f) },
+        vectors::Vectors::Baseline => {}
     }
     f()
 }
