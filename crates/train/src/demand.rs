@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(of_logits(Use::train(1)), stored);
         let embeddings = Use::Adapt(Training { windows: 1, packed: false, classifier: true });
         assert_eq!(of_logits(embeddings), stored);
-        // Whoever asks for all logits gets them.
+        // `grads` keeps the logits of all positions.
         assert_eq!(of_logits(Use::Gradients), stored + 12 * 262_144 * 512);
     }
 }

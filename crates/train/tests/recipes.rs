@@ -2,62 +2,25 @@
 //! bits.
 #![expect(clippy::result_large_err, reason = "tests hand errors on as the library has them")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use train::formats::load_model;
 use train::fs::TensorFile;
 use train::optim::LossScale;
 use train::run::{Metrics, OptimizerKind, Options, Overrides, Run, RunError};
 
-const MODEL: &str = "preset = \"tiny\"\ndim = 16\nhidden = 32\nlayers = 2\nheads = 2\nkv_heads = 1\nhead_dim = 8\n\
-                     vocab = 64\nseq = 16\n";
+mod small_run;
+use small_run::Place;
 
-/// A folder with a small model and its tokens.
-struct Place {
-    dir: tempfile::TempDir,
+fn place() -> Place {
+    let tokens: Vec<u8> = (0..4000u64).flat_map(|i| ((i * i / 7 + i) as u16 % 64).to_le_bytes()).collect();
+    Place::new(&tokens, 5)
 }
 
-impl Place {
-    fn new() -> Place {
-        let place = Place { dir: tempfile::tempdir().expect("a folder") };
-        std::fs::write(place.path("small.toml"), MODEL).expect("written");
-        let tokens: Vec<u8> =
-            (0..4000u64).flat_map(|i| ((i * i / 7 + i) as u16 % 64).to_le_bytes()).collect();
-        std::fs::write(place.path("d.bin"), tokens).expect("written");
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// Options of a run of 12 steps with checkpoints after 5 and 10.
-    fn options(&self, out: &str, change: impl FnOnce(&mut Overrides)) -> Options {
-        let mut overrides = Overrides {
-            steps: Some(12),
-            batch: Some(2),
-            warmup: Some(2),
-            save_every: Some(5),
-            ..Overrides::default()
-        };
-        change(&mut overrides);
-        Options {
-            model: Some(self.path("small.toml").display().to_string()),
-            data: Some(self.path("d.bin")),
-            examples: Default::default(),
-            tokenizer: None,
-            out: self.path(out),
-            resume: false,
-            overrides,
-            threads: 1,
-            device: ane::DeviceKind::Soft.into(),
-        }
-    }
-
-    /// To go on with a run, without saying anything again.
-    fn resumed(&self, out: &str) -> Options {
-        let options = self.options(out, |_| ());
-        Options { model: None, data: None, resume: true, overrides: Overrides::default(), ..options }
-    }
+/// Options of a run of 12 steps with checkpoints after 5 and 10.
+fn options_with(place: &Place, out: &str, change: impl FnOnce(&mut Overrides)) -> Options {
+    let mut options = place.options(out);
+    change(&mut options.overrides);
+    options
 }
 
 /// Takes steps up to `until`, with checkpoints where they are due.
@@ -83,17 +46,17 @@ fn model(dir: &Path) -> Vec<u8> {
 /// Where no gradient is above fp16's smallest number, what the host has gradients of would learn alone.
 #[test]
 fn gradients_that_are_all_0_end_a_run() {
-    let place = Place::new();
-    let options = place.options("run", |o| o.loss_scale = Some(LossScale::Fixed(1e-12)));
+    let place = place();
+    let options = options_with(&place, "run", |o| o.loss_scale = Some(LossScale::Fixed(1e-12)));
     let error = go_on(&options, 12).map(|_| ()).expect_err("nothing is learned");
     assert!(matches!(error, RunError::Idle { steps: 10, .. }), "{error}");
     assert!(error.to_string().contains("at the loss scale 0.000000000001"), "{error}");
     assert_eq!(error.hint().as_deref(), Some("Start again with `--loss-scale auto`."));
     // What it says helps.
-    let auto = place.options("auto", |o| o.loss_scale = Some(LossScale::Auto));
+    let auto = options_with(&place, "auto", |o| o.loss_scale = Some(LossScale::Auto));
     finish(&auto);
     // The scale begins at that of new models, and is doubled later than this: all bits are the same.
-    finish(&place.options("fixed", |_| ()));
+    finish(&options_with(&place, "fixed", |_| ()));
     assert!(model(&place.path("auto")) == model(&place.path("fixed")));
     let (steps, _) = Metrics::read(&place.path("auto/metrics.jsonl")).expect("metrics");
     assert!(steps.iter().all(|step| step.loss_scale == Some(256.0) && !step.skipped));
@@ -102,14 +65,14 @@ fn gradients_that_are_all_0_end_a_run() {
 /// Trained weights have a scale that changes, unless the user gives one.
 #[test]
 fn trained_weights_have_an_automatic_loss_scale() {
-    let place = Place::new();
-    finish(&place.options("first", |_| ()));
+    let place = place();
+    finish(&options_with(&place, "first", |_| ()));
     let tuned = |change: fn(&mut Overrides)| Options {
         model: Some(place.path("first").display().to_string()),
-        ..place.options("tuned", change)
+        ..options_with(&place, "tuned", change)
     };
     let scale = |options: &Options| go_on(options, 0).expect("opens").settings().loss_scale;
-    assert_eq!(scale(&place.options("new", |_| ())), LossScale::Fixed(256.0));
+    assert_eq!(scale(&options_with(&place, "new", |_| ())), LossScale::Fixed(256.0));
     assert_eq!(scale(&tuned(|_| ())), LossScale::Auto);
     assert_eq!(scale(&tuned(|o| o.loss_scale = Some(LossScale::Fixed(64.0)))), LossScale::Fixed(64.0));
 }
@@ -117,14 +80,14 @@ fn trained_weights_have_an_automatic_loss_scale() {
 /// Each optimizer goes on with the bits that it would have had, on any number of threads, and stores what it keeps.
 #[test]
 fn a_stopped_run_goes_on_with_every_optimizer() {
-    let place = Place::new();
+    let place = place();
     for kind in OptimizerKind::ALL {
         let name = kind.name();
         let (whole, stopped) = (format!("{name}-whole"), format!("{name}-stopped"));
         let with = |o: &mut Overrides| (o.optimizer, o.ema) = (Some(kind), Some(0.7));
-        finish(&place.options(&whole, with));
+        finish(&options_with(&place, &whole, with));
         // Killed after step 7; the checkpoint is of step 5.
-        drop(go_on(&Options { threads: 2, ..place.options(&stopped, with) }, 7).expect("it goes"));
+        drop(go_on(&Options { threads: 2, ..options_with(&place, &stopped, with) }, 7).expect("it goes"));
         finish(&Options { threads: 3, ..place.resumed(&stopped) });
         assert!(model(&place.path(&whole)) == model(&place.path(&stopped)), "{name}");
         let last = |out: &str| place.path(out).join("checkpoints/step-00000012.safetensors");
@@ -149,9 +112,9 @@ fn a_stopped_run_goes_on_with_every_optimizer() {
 /// An average changes nothing of the training, validations included, and is what the folder has and what is validated.
 #[test]
 fn an_average_is_the_folders_model_and_no_part_of_training() {
-    let place = Place::new();
-    let plain = place.options("plain", |_| ());
-    let averaged = place.options("averaged", |o| o.ema = Some(0.5));
+    let place = place();
+    let plain = options_with(&place, "plain", |_| ());
+    let averaged = options_with(&place, "averaged", |o| o.ema = Some(0.5));
     let mut runs = [&plain, &averaged].map(|options| go_on(options, 0).expect("opens"));
     let config = runs[0].config().clone();
     let weights = |run: &Run| load_model(&run.folder().model(), &config).expect("a model");
@@ -176,7 +139,7 @@ fn an_average_is_the_folders_model_and_no_part_of_training() {
     let loss = averaged.validate(4).expect("a validation").loss;
     let again = Options {
         model: Some(place.path("averaged").display().to_string()),
-        ..place.options("again", |_| ())
+        ..options_with(&place, "again", |_| ())
     };
     let mut again = go_on(&again, 0).expect("opens");
     // The folder has another order of channels: sums in fp16 differ in their last bits.
@@ -190,13 +153,13 @@ fn an_average_is_the_folders_model_and_no_part_of_training() {
 #[test]
 fn settings_of_other_optimizers_are_refused() {
     type Change = fn(&mut Overrides);
-    let place = Place::new();
+    let place = place();
     let refused = |kind, change: Change| {
         let with = |o: &mut Overrides| {
             o.optimizer = Some(kind);
             change(o);
         };
-        go_on(&place.options("no", with), 0).map(|_| ()).expect_err("refused").to_string()
+        go_on(&options_with(&place, "no", with), 0).map(|_| ()).expect_err("refused").to_string()
     };
     let cases: [(OptimizerKind, Change, &str); 3] = [
         (OptimizerKind::Lion, |o| o.momentum = Some(0.5), "`--momentum`"),

@@ -2,7 +2,7 @@
 #![expect(clippy::result_large_err, reason = "tests hand errors on as the library has them")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use train::checkpoint::{Checkpoint, RunFolder, Snapshot, load_checkpoint, save_checkpoint};
 use train::config::ModelConfig;
 use train::error::TrainError;
@@ -10,52 +10,8 @@ use train::formats::load_model;
 use train::optim::LossScale;
 use train::run::{Metrics, Notice, OptimizerKind, Options, Overrides, Run, RunError, Saved, ScheduleKind};
 
-const MODEL: &str = "preset = \"tiny\"\ndim = 16\nhidden = 32\nlayers = 2\nheads = 2\nkv_heads = 1\nhead_dim = 8\n\
-                     vocab = 64\nseq = 16\n";
-
-/// A folder with the model of these tests and its tokens.
-struct Place {
-    dir: tempfile::TempDir,
-}
-
-impl Place {
-    fn new() -> Place {
-        let place = Place { dir: tempfile::tempdir().expect("a folder") };
-        fs::write(place.path("small.toml"), MODEL).expect("written");
-        fs::write(place.path("d.bin"), tokens()).expect("written");
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn options(&self, out: &str) -> Options {
-        Options {
-            model: Some(self.path("small.toml").display().to_string()),
-            data: Some(self.path("d.bin")),
-            examples: Default::default(),
-            tokenizer: None,
-            out: self.path(out),
-            resume: false,
-            overrides: Overrides {
-                steps: Some(12),
-                batch: Some(2),
-                warmup: Some(2),
-                save_every: Some(6),
-                ..Overrides::default()
-            },
-            threads: 1,
-            device: ane::DeviceKind::Soft.into(),
-        }
-    }
-
-    /// To go on with a run, without saying anything again.
-    fn resumed(&self, out: &str) -> Options {
-        let options = self.options(out);
-        Options { model: None, data: None, resume: true, overrides: Overrides::default(), ..options }
-    }
-}
+mod small_run;
+use small_run::Place;
 
 /// 4000 tokens below 64.
 fn tokens() -> Vec<u8> {
@@ -129,7 +85,7 @@ fn files(dir: &Path) -> Vec<String> {
 /// --data d.bin --batch 2 --steps 12 --warmup 2 --save-every 6`, on x86_64 with AVX-512.
 #[test]
 fn a_checkpoint_of_format_1_goes_on() {
-    let place = Place::new();
+    let place = Place::new(&tokens(), 6);
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format1");
     for run in ["old", "new"] {
         copy(&kept, &place.path(run));
@@ -177,7 +133,7 @@ fn a_checkpoint_of_format_1_goes_on() {
 /// What a kill between the last checkpoint and the model leaves: here the model of the step before, none, half of one.
 #[test]
 fn a_model_that_is_not_of_the_last_step_is_written_again() {
-    let place = Place::new();
+    let place = Place::new(&tokens(), 6);
     finish(&place.options("whole"));
     let whole = model(&place.path("whole"));
     let stale = {
@@ -208,7 +164,7 @@ fn a_model_that_is_not_of_the_last_step_is_written_again() {
 
 #[test]
 fn a_damaged_checkpoint_gives_way_to_the_one_before_and_the_bits_stay() {
-    let place = Place::new();
+    let place = Place::new(&tokens(), 6);
     finish(&place.options("whole"));
     for (name, at) in [("weights", 0.9), ("state", 0.01), ("cut", 0.0)] {
         copy(&place.path("whole"), &place.path(name));
@@ -232,7 +188,7 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before_and_the_bits_stay() {
 
 #[test]
 fn a_resumed_run_of_muon_keeps_its_bits_and_its_optimizer() {
-    let place = Place::new();
+    let place = Place::new(&tokens(), 6);
     let mut options = place.options("whole");
     options.overrides.optimizer = Some(OptimizerKind::Muon);
     options.overrides.schedule = Some(ScheduleKind::Linear);
@@ -264,7 +220,7 @@ fn a_resumed_run_of_muon_keeps_its_bits_and_its_optimizer() {
 /// A learning rate, a loss scale and a start that no training survives.
 #[test]
 fn a_training_that_diverges_leaves_the_last_good_checkpoint() {
-    let place = Place::new();
+    let place = Place::new(&tokens(), 6);
     finish(&place.options("good"));
     let good = model(&place.path("good"));
     let given = |f: fn(&mut Overrides)| {
@@ -308,7 +264,7 @@ fn a_training_that_diverges_leaves_the_last_good_checkpoint() {
 
 #[test]
 fn a_run_that_diverges_at_once_says_that_nothing_was_saved() {
-    let place = Place::new();
+    let place = Place::new(&tokens(), 6);
     let mut options = place.options("run");
     options.overrides.loss_scale = Some(LossScale::Fixed(1e36));
     options.overrides.save_every = Some(1);
@@ -328,7 +284,7 @@ fn a_run_that_diverges_at_once_says_that_nothing_was_saved() {
 /// Only a file that is not what was written is passed over: what cannot be read now may be whole.
 #[test]
 fn a_checkpoint_that_cannot_be_read_is_neither_passed_over_nor_removed() {
-    let place = Place::new();
+    let place = Place::new(&tokens(), 6);
     finish(&place.options("run"));
     let newest = files(&place.path("run/checkpoints")).pop().expect("a checkpoint");
     let newest = place.path("run/checkpoints").join(newest);
@@ -342,7 +298,7 @@ fn a_checkpoint_that_cannot_be_read_is_neither_passed_over_nor_removed() {
 /// Where each step is the last of its process, weights are saved before a step has measured them.
 #[test]
 fn a_checkpoint_that_nobody_has_measured_is_taken_back_if_it_is_bad() {
-    let place = Place::new();
+    let place = Place::new(&tokens(), 6);
     let device = ane::DeviceOptions { compile_budget: Some(12), ..ane::DeviceKind::Soft.into() };
     let with = |options: Options| Options { device, ..options };
     let (mut run, _) = open(&with(place.options("run"))).expect("opens");
@@ -367,7 +323,7 @@ fn a_checkpoint_that_nobody_has_measured_is_taken_back_if_it_is_bad() {
 
 #[test]
 fn a_folder_is_trained_in_by_one_process() {
-    let place = Place::new();
+    let place = Place::new(&tokens(), 6);
     let (mut first, _) = open(&place.options("run")).expect("opens");
     let busy = |options: &Options| {
         let error = open(options).expect_err("refused");
@@ -387,7 +343,7 @@ fn a_folder_is_trained_in_by_one_process() {
 
 #[test]
 fn a_run_knows_its_data_and_its_engine() {
-    let place = Place::new();
+    let place = Place::new(&tokens(), 6);
     let mut options = place.options("run");
     options.device.weights = ane::WeightMode::Dynamic;
     let (mut run, _) = open(&options).expect("opens");
@@ -422,7 +378,7 @@ fn a_run_knows_its_data_and_its_engine() {
 
 #[test]
 fn data_that_change_are_an_error() {
-    let place = Place::new();
+    let place = Place::new(&tokens(), 6);
     let (mut run, _) = open(&place.options("run")).expect("opens");
     for _ in 0..6 {
         run.step().expect("a step");
@@ -451,7 +407,7 @@ fn data_that_change_are_an_error() {
 #[test]
 fn files_that_are_no_runs_are_not_overwritten() {
     for file in ["config.json", "tokenizer.json", "merges.txt", "model.safetensors.index.json"] {
-        let place = Place::new();
+        let place = Place::new(&tokens(), 6);
         fs::create_dir(place.path("run")).expect("made");
         fs::write(place.path("run").join(file), "precious").expect("written");
         let error = open(&place.options("run")).expect_err("refused");
@@ -460,7 +416,7 @@ fn files_that_are_no_runs_are_not_overwritten() {
         assert_eq!(files(&place.path("run")), [file]);
     }
     // Where a run was stopped before it saved anything, another begins.
-    let place = Place::new();
+    let place = Place::new(&tokens(), 6);
     drop(open(&place.options("run")).expect("opens"));
     finish(&place.options("run"));
 }
@@ -469,7 +425,7 @@ fn files_that_are_no_runs_are_not_overwritten() {
 #[test]
 fn metrics_are_not_written_through_a_link() {
     use std::os::unix::fs::symlink;
-    let place = Place::new();
+    let place = Place::new(&tokens(), 6);
     fs::write(place.path("victim"), "").expect("written");
     for (run, target) in [("a", "../victim"), ("b", "../nowhere")] {
         // A run that was stopped before its first checkpoint.

@@ -36,7 +36,7 @@ fn a_vocabulary_of_262144_is_trained_within_the_memory_that_is_stated() {
     let info: Value = place.succeed("info run --json").json();
     let stated = |purpose: &str| info["memory"][purpose].as_u64().expect("bytes");
     let adapters = peak(&place, "--model run --lora 2 --out adapters");
-    // What is stated is a lower bound; besides, there are the program, and a copy of the weights to save them.
+    // The stated memory is a lower bound: the program itself and the copy of the weights made for saving come on top.
     const BESIDES: u64 = 100 << 20;
     for (peak, stated) in [(whole, stated("train")), (adapters, stated("tune"))] {
         assert!(stated <= peak && peak < stated + BESIDES, "{} MiB, stated {}", peak >> 20, stated >> 20);

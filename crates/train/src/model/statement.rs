@@ -52,10 +52,10 @@ impl Span {
     }
 }
 
-/// A value of which adapters see a part.
+/// An input of adapters to which dropout applies.
 pub(super) struct Dropped<'b> {
     whole: ValueId,
-    /// 0 for what they do not see, an input of the program, `[1, I, 1, S]`.
+    /// The factors of dropout, an input of the program, `[1, I, 1, S]`.
     pub(super) factors: Var<'b>,
     part: Var<'b>,
 }
@@ -68,9 +68,9 @@ pub(super) struct Statement<'b> {
     pub(super) kind: LayerKind,
     /// Adapters of the projections.
     pub(super) lora: Option<&'b Lora>,
-    /// Whether they see a part of what they project.
+    /// Whether dropout applies to their inputs.
     pub(super) drops: bool,
-    /// The values of which they do.
+    /// The inputs to which it applies so far.
     pub(super) dropped: Vec<Dropped<'b>>,
     pub(super) dtype: DType,
     /// What is added to scores so that no document sees another, `[1, S, 1, S]`, if windows hold several.

@@ -6,7 +6,7 @@ use crate::rng::{Purpose, stream};
 use fancy_regex::Regex;
 use std::collections::BTreeSet;
 
-/// The largest dropout: what is kept is multiplied by at most 100.
+/// The highest dropout rate: kept elements are then scaled by 100.
 const MOST_DROPPED: f64 = 0.99;
 
 impl Settings {

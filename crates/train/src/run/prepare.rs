@@ -207,7 +207,7 @@ const KEPT: [(&str, &str); 9] = [
     ("pack", "`--pack` of a resumed run"),
 ];
 
-/// Refuses to change what is trained and how its windows are made.
+/// Rejects a resume that changes the trainable parameters or the packing of windows.
 fn check_same_trainable(before: &Settings, after: &Settings) -> Result<(), RunError> {
     for (name, before, after) in after.changes(before) {
         if let Some((_, what)) = KEPT.into_iter().find(|(kept, _)| *kept == name) {

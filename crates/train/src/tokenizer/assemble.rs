@@ -59,7 +59,7 @@ fn part<T: DeserializeOwned>(file: &Outline, key: &str, name: &str) -> Result<Op
     Option::deserialize(value).map_err(|error| wrong(name, value, &error))
 }
 
-/// The post-processor. The library does not say what is wrong with one, so where it fails, the kind is read alone.
+/// The post-processor. The library reports no cause when it rejects one, so that kind is read again on its own to find the cause.
 fn post_processor(value: &Value) -> Result<Option<PostProcessorWrapper>, String> {
     Option::deserialize(value).map_err(|error| {
         let of_kind = match value["type"].as_str() {
