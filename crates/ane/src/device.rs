@@ -3,6 +3,7 @@
 use crate::error::DeviceError;
 use crate::surface::Surface;
 use mil::{Program, TensorType, Verified, Weights};
+use softane::QuantMatrix;
 use softane::SliceMut;
 use softane::gemm::MatmulPrecision;
 use std::fmt;
@@ -53,6 +54,13 @@ pub trait Device: Send + Sync {
     fn surface_of(&self, name: &str, ty: &TensorType, bytes: usize) -> Result<Surface, DeviceError> {
         let _ = bytes;
         self.surface(name, ty)
+    }
+
+    /// A surface that only kernels read, and only as the weight `matrix`, which they see as a tensor `ty` of half precision;
+    /// `None`, if the engine reads no quantised weights.
+    fn quant_surface(&self, name: &str, ty: &TensorType, matrix: QuantMatrix) -> Option<Surface> {
+        let _ = (name, ty, matrix);
+        None
     }
 
     /// Programs that this process may still compile; `None` if unlimited. With a limit, changed weights require

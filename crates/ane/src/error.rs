@@ -57,6 +57,8 @@ pub enum DeviceError {
     Run { kernel: String, source: softane::RunError },
     #[error("surface `{surface}` cannot hold {ty}: surfaces hold fp16 or fp32")]
     SurfaceUnfit { surface: String, ty: TensorType },
+    #[error("surface `{surface}` holds quantised weights, which only kernels read")]
+    SurfaceQuantised { surface: String },
     #[error("kernel `{kernel}` has {want} {side}, but {got} surfaces were passed")]
     SurfaceCount { kernel: String, side: &'static str, want: usize, got: usize },
     #[error("surface `{surface}` holds {got}, `{parameter}` of kernel `{kernel}` is {want}")]
@@ -129,6 +131,7 @@ impl DeviceError {
             Self::SurfaceUnfit { .. } => Some("Cast the value to fp16 or fp32 inside the program."),
             Self::Run { .. }
             | Self::SurfaceMemory { .. }
+            | Self::SurfaceQuantised { .. }
             | Self::SurfaceCount { .. }
             | Self::SurfaceRange { .. }
             | Self::SurfaceBlock { .. }

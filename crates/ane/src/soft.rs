@@ -8,7 +8,7 @@ use crate::ports::Ports;
 use crate::surface::Surface;
 use mil::{Program, TensorType, Verified, Weights};
 use softane::gemm::MatmulPrecision;
-use softane::{Arena, Executable, Pool, SharedConstants, Slice, SliceMut};
+use softane::{Arena, Executable, Pool, QuantMatrix, SharedConstants, Slice, SliceMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -116,6 +116,10 @@ impl Device for SoftDevice {
         Surface::host(name, ty)
     }
 
+    fn quant_surface(&self, name: &str, ty: &TensorType, matrix: QuantMatrix) -> Option<Surface> {
+        Surface::quant(name, ty, matrix)
+    }
+
     fn compiles_left(&self) -> Option<u32> {
         self.shared.budget.as_ref().map(Budget::left)
     }
@@ -147,7 +151,7 @@ impl Kernel for SoftKernel {
         // Packed kernels bind one surface each way, which needs no allocation.
         if let ([input], [output]) = (inputs, outputs) {
             let (read, mut written) = (input.lock()?, output.lock_mut()?);
-            let source = Slice::of(input.ty().dtype, read.bytes());
+            let source = read.slice(input.ty().dtype);
             return self.run(&[source], &mut [SliceMut::of(output.ty().dtype, written.bytes_mut())]);
         }
         // One lock per surface, even if it is bound to several inputs.
@@ -157,7 +161,7 @@ impl Kernel for SoftKernel {
             .collect::<Result<_, _>>()?;
         let mut written: Vec<_> = outputs.iter().map(|s| s.lock_mut()).collect::<Result<_, _>>()?;
         let sources: Vec<Slice<'_>> = (0..inputs.len())
-            .filter_map(|i| Some(Slice::of(inputs[i].ty().dtype, read[first_of(i)].as_ref()?.bytes())))
+            .filter_map(|i| Some(read[first_of(i)].as_ref()?.slice(inputs[i].ty().dtype)))
             .collect();
         let mut sinks: Vec<SliceMut<'_>> =
             written.iter_mut().zip(outputs).map(|(w, s)| SliceMut::of(s.ty().dtype, w.bytes_mut())).collect();

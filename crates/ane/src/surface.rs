@@ -3,8 +3,8 @@
 use crate::apple::{SharedMemory, SharedRead, SharedWrite};
 use crate::block::SurfaceBlock;
 use crate::error::DeviceError;
-use mil::TensorType;
-use softane::{Buffer, Slice, SliceMut, convert, gemm::Elements};
+use mil::{DType, TensorType};
+use softane::{Buffer, QuantMatrix, Slice, SliceMut, convert, gemm::Elements};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A tensor in memory shared by host and engine; usually `[1, C, 1, S]`, packed, channel-first.
@@ -29,6 +29,8 @@ enum SurfaceMemory {
     )]
     /// An IOSurface, which the Apple Neural Engine reads and writes too.
     Shared(SharedMemory),
+    /// Weights that kernels of the software engine read.
+    Quant(QuantMatrix),
 }
 
 /// A surface's bytes, to read.
@@ -36,13 +38,25 @@ enum SurfaceMemory {
 pub(crate) enum ReadGuard<'a> {
     Host(RwLockReadGuard<'a, Buffer>),
     Shared(SharedRead<'a>),
+    Quant(&'a QuantMatrix),
 }
 
 impl ReadGuard<'_> {
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// Its elements, of type `dtype`.
+    pub(crate) fn slice(&self, dtype: DType) -> Slice<'_> {
+        match self {
+            ReadGuard::Host(buffer) => Slice::of(dtype, buffer.bytes()),
+            ReadGuard::Shared(shared) => Slice::of(dtype, shared.bytes()),
+            ReadGuard::Quant(matrix) => Slice::Quant(matrix),
+        }
+    }
+
+    /// Its bytes; none of quantised weights.
+    fn bytes(&self) -> &[u8] {
         match self {
             ReadGuard::Host(buffer) => buffer.bytes(),
             ReadGuard::Shared(shared) => shared.bytes(),
+            ReadGuard::Quant(_) => &[],
         }
     }
 }
@@ -76,6 +90,14 @@ impl Surface {
         Surface::with_memory(name, ty, SurfaceMemory::Shared(memory))
     }
 
+    /// A surface of a quantised matrix; `None` if that is not the tensor `ty` of half precision.
+    pub(crate) fn quant(name: &str, ty: &TensorType, matrix: QuantMatrix) -> Option<Surface> {
+        let fits = ty.dtype == DType::F16
+            && ty.elements() == matrix.elements()
+            && ty.shape.last() == Some(&matrix.shape()[1]);
+        fits.then(|| Surface::with_memory(name, ty, SurfaceMemory::Quant(matrix)))
+    }
+
     fn with_memory(name: &str, ty: &TensorType, memory: SurfaceMemory) -> Surface {
         Surface { name: name.to_owned(), ty: ty.clone(), memory }
     }
@@ -93,7 +115,7 @@ impl Surface {
     #[cfg(any(all(target_os = "macos", target_arch = "aarch64"), feature = "fake_ane"))]
     pub(crate) fn shared_memory(&self) -> Option<&SharedMemory> {
         match &self.memory {
-            SurfaceMemory::Host(_) => None,
+            SurfaceMemory::Host(_) | SurfaceMemory::Quant(_) => None,
             SurfaceMemory::Shared(memory) => Some(memory),
         }
     }
@@ -110,7 +132,10 @@ impl Surface {
 
     /// Its size, in bytes.
     pub fn bytes(&self) -> usize {
-        self.ty.bytes().unwrap_or(0)
+        match &self.memory {
+            SurfaceMemory::Quant(matrix) => matrix.bytes(),
+            _ => self.ty.bytes().unwrap_or(0),
+        }
     }
 
     /// Elements of one channel: `S` of `[1, C, 1, S]`.
@@ -155,7 +180,7 @@ impl Surface {
         f: impl FnOnce(Elements<'_>) -> R,
     ) -> Result<R, DeviceError> {
         let start = self.range(channel, elements)?;
-        let memory = self.lock()?;
+        let memory = self.lock_plain()?;
         let size = self.ty.dtype.size().unwrap_or(1);
         let bytes = &memory.bytes()[start * size..(start + elements) * size];
         let unfit = || DeviceError::SurfaceUnfit { surface: self.name.clone(), ty: self.ty.clone() };
@@ -184,7 +209,7 @@ impl Surface {
             self.lock_mut()?.bytes_mut().copy_within(start..start + len, to);
             return Ok(());
         }
-        let source = from.lock()?;
+        let source = from.lock_plain()?;
         convert::par_copy(
             &source.bytes()[start..start + len],
             &mut self.lock_mut()?.bytes_mut()[to..to + len],
@@ -244,7 +269,7 @@ impl Surface {
         let elements = block.elements();
         let (to, start) = (self.corner(block, elements)?, from.range(from_channel, elements)?);
         let size = self.ty.dtype.size().unwrap_or(1);
-        let source = from.lock()?;
+        let source = from.lock_plain()?;
         convert::par_copy_rows(
             &source.bytes()[start * size..(start + elements) * size],
             block.columns * size,
@@ -273,7 +298,7 @@ impl Surface {
         let (to, start) =
             (self.corner(&block, block.elements())?, from.corner(from_block, block.elements())?);
         let size = self.ty.dtype.size().unwrap_or(1);
-        let (source, mut target) = (from.lock()?, self.lock_mut()?);
+        let (source, mut target) = (from.lock_plain()?, self.lock_mut()?);
         let rows = source.bytes()[start * size..].chunks(from.channel_len() * size);
         let target = target.bytes_mut()[to * size..].chunks_mut(self.channel_len() * size);
         let wide = block.columns * size;
@@ -332,7 +357,20 @@ impl Surface {
                 ReadGuard::Host(buffer.read().unwrap_or_else(PoisonError::into_inner))
             }
             SurfaceMemory::Shared(shared) => ReadGuard::Shared(shared.read()?),
+            SurfaceMemory::Quant(matrix) => ReadGuard::Quant(matrix),
         })
+    }
+
+    /// Its bytes, to read by the host.
+    fn lock_plain(&self) -> Result<ReadGuard<'_>, DeviceError> {
+        match self.lock()? {
+            ReadGuard::Quant(_) => Err(self.only_for_kernels()),
+            guard => Ok(guard),
+        }
+    }
+
+    fn only_for_kernels(&self) -> DeviceError {
+        DeviceError::SurfaceQuantised { surface: self.name.clone() }
     }
 
     pub(crate) fn lock_mut(&self) -> Result<WriteGuard<'_>, DeviceError> {
@@ -341,6 +379,7 @@ impl Surface {
                 WriteGuard::Host(buffer.write().unwrap_or_else(PoisonError::into_inner))
             }
             SurfaceMemory::Shared(shared) => WriteGuard::Shared(shared.write()?),
+            SurfaceMemory::Quant(_) => return Err(self.only_for_kernels()),
         })
     }
 }

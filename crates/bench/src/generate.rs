@@ -5,7 +5,8 @@ use ane::{DeviceInfo, DeviceKind, DeviceOptions, Pool, SoftOptions};
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
 use train::config::ModelConfig;
-use train::decode::Session;
+use train::decode::{ModelWeights, Session};
+use train::formats::QuantWeights;
 use train::model::Precision;
 use train::run::RunError;
 use train::step::StepError;
@@ -46,14 +47,14 @@ pub struct GenerateTimes {
     pub bandwidth: f64,
 }
 
-/// Measures the model `cfg` with weights `theta`. Prompts are pseudo-random tokens; the likeliest token is taken each time.
+/// Measures the model `cfg` with weights `theta`, some of which may be kept as they are stored. Prompts are pseudo-random tokens; the likeliest token is taken each time.
 /// `progress` gets the repetitions done, and their number.
 ///
 /// # Errors
 /// If the engine fails, or a logit is not finite.
 pub fn generation(
     cfg: &ModelConfig,
-    theta: Vec<f32>,
+    (theta, quantised): (Vec<f32>, QuantWeights),
     options: &GenerateBenchOptions,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<GenerateTimes, BenchError> {
@@ -67,8 +68,9 @@ pub fn generation(
     let device =
         ane::open(wanted, SoftOptions { pool: pool.clone() }).map_err(StepError::from).map_err(of)?;
     let cfg = ModelConfig { seq: options.prompt + options.tokens, ..cfg.clone() };
+    let weights = ModelWeights { theta: &theta, quantised };
     let mut session =
-        Session::new(&cfg, &theta, device, pool.clone(), (options.storage, false)).map_err(of)?;
+        Session::new(&cfg, weights, device, pool.clone(), (options.storage, false)).map_err(of)?;
     drop(theta);
     let mut times = GenerateTimes {
         device: session.device().info().clone(),

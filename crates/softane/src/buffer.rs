@@ -1,5 +1,6 @@
 //! Buffers: aligned words viewed as elements of one type.
 
+use crate::quant::QuantMatrix;
 use half::f16;
 use mil::DType;
 use std::ops::Range;
@@ -63,6 +64,9 @@ impl Buffer {
     }
 }
 
+/// What a caller has got wrong who reads quantised elements one by one.
+const QUANTISED: &str = "quantised elements are read by products only";
+
 /// Elements to read.
 #[derive(Clone, Copy, Debug)]
 pub enum Slice<'a> {
@@ -70,6 +74,8 @@ pub enum Slice<'a> {
     F16(&'a [f16]),
     /// Single precision.
     F32(&'a [f32]),
+    /// Half precision, kept in fewer bits. Only an input of a program may be this.
+    Quant(&'a QuantMatrix),
     /// Anything else, as bytes.
     Other(DType, &'a [u8]),
 }
@@ -90,7 +96,7 @@ impl<'a> Slice<'a> {
     /// The element type.
     pub fn dtype(&self) -> DType {
         match self {
-            Slice::F16(_) => DType::F16,
+            Slice::F16(_) | Slice::Quant(_) => DType::F16,
             Slice::F32(_) => DType::F32,
             Slice::Other(d, _) => *d,
         }
@@ -101,6 +107,7 @@ impl<'a> Slice<'a> {
         match self {
             Slice::F16(v) => v.len(),
             Slice::F32(v) => v.len(),
+            Slice::Quant(matrix) => matrix.elements(),
             Slice::Other(d, v) => v.len() / d.size().unwrap_or(1),
         }
     }
@@ -111,6 +118,9 @@ impl<'a> Slice<'a> {
     }
 
     /// `elements` elements from `start` on.
+    ///
+    /// # Panics
+    /// If they are quantised.
     pub(crate) fn from(&self, start: usize, elements: usize) -> Slice<'a> {
         match *self {
             Slice::F16(v) => Slice::F16(&v[start..start + elements]),
@@ -120,23 +130,29 @@ impl<'a> Slice<'a> {
                 let size = d.size().unwrap_or(0);
                 Slice::Other(d, &v[start * size..(start + elements) * size])
             }
+            Slice::Quant(_) => panic!("{QUANTISED}"),
         }
     }
 
-    /// The same elements, if they are of a type that kernels compute with.
+    /// The same elements, if they are of a type that kernels compute with, each in its place.
     pub fn floats(self) -> Option<Elements<'a>> {
         match self {
             Slice::F16(data) => Some(Elements::F16(data)),
             Slice::F32(data) => Some(Elements::F32(data)),
-            Slice::Other(..) => None,
+            Slice::Quant(_) | Slice::Other(..) => None,
         }
     }
 
+    /// Their bytes.
+    ///
+    /// # Panics
+    /// If they are quantised.
     pub(crate) fn bytes(&self) -> &'a [u8] {
         match self {
             Slice::F16(v) => bytemuck::cast_slice(v),
             Slice::F32(v) => bytemuck::cast_slice(v),
             Slice::Other(_, v) => v,
+            Slice::Quant(_) => panic!("{QUANTISED}"),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::buffer::{Buffer, Slice, SliceMut};
 use crate::constants;
 use crate::error::{CompileError, RunError};
 use crate::gemm::{GemmKernel, MatmulPrecision};
+use crate::lefts::lefts;
 use crate::lower;
 use crate::memory::RunBuffers;
 use crate::plan::{Constant, ConstantSource, Plan};
@@ -29,6 +30,8 @@ pub struct MemoryUse {
 #[derive(Debug)]
 pub struct Executable {
     plan: Plan,
+    /// Of each input, the shape that it may be quantised in without being widened.
+    lefts: Vec<Option<[usize; 2]>>,
     constants: Vec<Arc<Buffer>>,
     inputs: Vec<(String, TensorType)>,
     outputs: Vec<(String, TensorType)>,
@@ -67,7 +70,9 @@ impl Executable {
         let side = |ids: &[mil::ValueId]| -> Vec<(String, TensorType)> {
             ids.iter().map(|&v| (function.value(v).name.clone(), function.ty(v).clone())).collect()
         };
-        Ok(Executable { plan, constants, inputs: side(&function.inputs), outputs: side(&function.outputs) })
+        let lefts = lefts(&plan, function.inputs.len());
+        let (inputs, outputs) = (side(&function.inputs), side(&function.outputs));
+        Ok(Executable { plan, lefts, constants, inputs, outputs })
     }
 
     /// Runs once, on the current rayon pool. Inputs and outputs are packed, row-major, in the order of the
@@ -133,9 +138,15 @@ impl Executable {
         check("inputs", &self.inputs, inputs.iter().copied())?;
         check("outputs", &self.outputs, outputs.iter().map(SliceMut::as_slice))?;
         arena.make_ready(self, threads);
+        let wide = self.widened(inputs);
+        let mut all = Vec::new();
+        if !wide.is_empty() {
+            all.extend_from_slice(inputs);
+            wide.iter().for_each(|(i, wide)| all[*i] = Slice::of(DType::F16, wide.bytes()));
+        }
         let mut memory = RunBuffers {
             places: &self.plan.places,
-            inputs,
+            inputs: if wide.is_empty() { inputs } else { &all },
             outputs,
             constants: &self.constants,
             scratch: arena.values.bytes_mut(),
@@ -146,6 +157,19 @@ impl Executable {
             done(start);
             Ok(())
         })
+    }
+
+    /// The quantised ones of `inputs` that something else reads than products of matrices of their shape, in half precision.
+    fn widened(&self, inputs: &[Slice<'_>]) -> Vec<(usize, Buffer)> {
+        let widen = |(i, input): (usize, &Slice<'_>)| match input {
+            Slice::Quant(matrix) if self.lefts.get(i) != Some(&Some(matrix.shape())) => {
+                let mut wide = Buffer::zeroed(2 * matrix.elements());
+                matrix.widen(0, bytemuck::cast_slice_mut(wide.bytes_mut()));
+                Some((i, wide))
+            }
+            _ => None,
+        };
+        inputs.iter().enumerate().filter_map(widen).collect()
     }
 
     /// Keeps constants that equal those of other programs in `shared` once. Writing to one copies it first.

@@ -1,6 +1,7 @@
 //! The memory of values while a program runs: one buffer or two are written, all others are read.
 
 use crate::buffer::{Buffer, Slice, SliceMut};
+use crate::quant::QuantMatrix;
 use mil::DType;
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub(crate) struct Place {
 /// All memory of one run.
 pub(crate) struct RunBuffers<'m, 's> {
     pub places: &'m [Place],
-    pub inputs: &'m [Slice<'s>],
+    pub inputs: &'m [Slice<'m>],
     pub outputs: &'m mut [SliceMut<'s>],
     pub constants: &'m [Arc<Buffer>],
     pub scratch: &'m mut [u8],
@@ -38,7 +39,7 @@ pub(crate) struct RunBuffers<'m, 's> {
 /// All memory of one run except the buffers that are being written.
 pub(crate) struct Reader<'r, 's> {
     places: &'r [Place],
-    inputs: &'r [Slice<'s>],
+    inputs: &'r [Slice<'r>],
     constants: &'r [Arc<Buffer>],
     /// The space being written, without the buffers that are: parts of it, and the offset of each.
     here: Space,
@@ -116,10 +117,21 @@ impl Reader<'_, '_> {
         self.places[id].dtype
     }
 
+    /// The quantised matrix that buffer `id` is, if it is one.
+    pub fn quant(&self, id: usize) -> Option<&QuantMatrix> {
+        match self.places[id].space {
+            Space::Input(i) => match self.inputs[i] {
+                Slice::Quant(matrix) => Some(matrix),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// The elements of buffer `id`.
     ///
     /// # Panics
-    /// If it overlaps the buffer being written; no plan reads that.
+    /// If they are quantised, or it overlaps the buffer being written; no plan reads that.
     pub fn read(&self, id: usize) -> Slice<'_> {
         let Place { space, bytes, dtype } = &self.places[id];
         let all = match *space {

@@ -197,7 +197,7 @@ impl PlanStep {
                     MoveKernel::Transpose(k) => match reader.read(k.buffer()) {
                         Slice::F16(from) => k.run(from, bytemuck::cast_slice_mut(out)),
                         Slice::F32(from) => k.run(from, bytemuck::cast_slice_mut(out)),
-                        Slice::Other(dtype, _) => return Err(self.not_float(dtype)),
+                        other => return Err(self.not_float(other.dtype())),
                     },
                 }
             }

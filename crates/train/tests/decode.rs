@@ -5,8 +5,10 @@ mod tiny_models;
 use ane::{DeviceKind, Pool, SoftOptions};
 use tiny_models::{NAMES, folder};
 use train::config::ModelConfig;
-use train::decode::Session;
-use train::formats::{Model, open_model};
+use train::decode::{ModelWeights, Session};
+use train::formats::{
+    ExportOptions, Model, QuantWeights, Target, WeightType, export, open_model, open_quantised,
+};
 use train::model::Precision;
 use train::step::{Build, Network, StepError};
 
@@ -160,6 +162,55 @@ fn windows_rotate() {
         let logits = session.prefill(&mut conversation, &tokens[kept..kept + 20]).expect("logits");
         assert!(distance(&logits, &at(kept + 19)) <= 2e-5, "{name}: after a cut");
         assert_eq!(session.truncate(&mut conversation, 30), 0, "{name}: the keys of the window are gone");
+    }
+}
+
+/// Matrices kept in 8 and 4 bits give the bits of the same numbers in half precision, whatever the number of conversations; a matrix
+/// that was changed since is not read from its file.
+#[test]
+fn matrices_in_few_bits_have_the_bits_of_half_precision() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (name, dtype) in [
+        ("llama_bias", WeightType::Q8_0),
+        ("mistral", WeightType::Q4_0),
+        ("gemma", WeightType::Q4_0),
+        ("qwen2", WeightType::Q8_0),
+    ] {
+        let path = dir.path().join(format!("{name}.gguf"));
+        let options = ExportOptions { to: Target::Gguf, dtype, shard_size: None, tokenizer: None };
+        export(&folder(name), &path, &options).expect(name);
+        let mut model = open_model(&path, None).expect(name);
+        let quantised = open_quantised(&path).expect(name);
+        assert!(quantised.len() > 2 * model.config.layers, "{name}: {} matrices", quantised.len());
+        let open = |model: &Model, quantised: &QuantWeights| {
+            let pool = Pool::new(2).expect("threads");
+            let device = ane::open(DeviceKind::Soft, SoftOptions { pool: pool.clone() }).expect("an engine");
+            let weights = ModelWeights { theta: &model.params, quantised: quantised.clone() };
+            Session::new(&config(model, SEQ), weights, device, pool, (Precision::F16, false)).expect(name)
+        };
+        let run = |session: &mut Session, count: usize| {
+            let prompt = prompt(model.config.vocab);
+            let mut conversations: Vec<_> = (0..count).map(|_| session.conversation()).collect();
+            let each = conversations.iter_mut().enumerate();
+            let mut logits: Vec<_> =
+                each.map(|(i, c)| session.prefill(c, &prompt[i..]).expect("logits")).collect();
+            for _ in 0..5 {
+                let mut next: Vec<_> =
+                    conversations.iter_mut().zip(&logits).map(|(c, logits)| (c, likeliest(logits))).collect();
+                logits = session.decode(&mut next).expect("logits");
+            }
+            logits.concat()
+        };
+        let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let (mut kept, mut wide) = (open(&model, &quantised), open(&model, &QuantWeights::new()));
+        assert!(kept.weight_bytes().1 < wide.weight_bytes().1, "{name}: nothing is kept");
+        for count in [1, 3, 6, 12] {
+            assert_eq!(bits(&run(&mut kept, count)), bits(&run(&mut wide, count)), "{name}: {count} at once");
+        }
+        model.params.iter_mut().for_each(|x| *x *= 1.25);
+        let (mut kept, mut wide) = (open(&model, &quantised), open(&model, &QuantWeights::new()));
+        assert_eq!(kept.weight_bytes(), wide.weight_bytes(), "{name}: other numbers are kept");
+        assert_eq!(bits(&run(&mut kept, 1)), bits(&run(&mut wide, 1)), "{name}: changed");
     }
 }
 

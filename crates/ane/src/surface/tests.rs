@@ -79,3 +79,25 @@ fn what_reaches_outside_is_refused_with_both_sides() {
     let words = TensorType::new(DType::I32, [1, 4, 1, 3]);
     assert!(matches!(Surface::host("w", &words), Err(DeviceError::SurfaceUnfit { .. })));
 }
+
+/// Quantised weights have the size of their codes; the host neither reads nor writes them.
+#[test]
+fn quantised_weights_are_for_kernels_only() {
+    let matrix = || {
+        let coding = softane::quant::Coding { levels: None, group: 32 };
+        QuantMatrix::new(coding, [2, 32], vec![1; 64], vec![[0.5, -0.0]; 2]).unwrap()
+    };
+    let ty = TensorType::new(DType::F16, [1, 2, 1, 32]);
+    let s = Surface::quant("w", &ty, matrix()).unwrap();
+    assert_eq!(s.bytes(), 64 + 16);
+    let error = s.read(0, &mut [0.0; 64]).unwrap_err().to_string();
+    assert_eq!(error, "surface `w` holds quantised weights, which only kernels read");
+    assert!(s.write(0, &[0.0; 64]).is_err() && s.with(0, 64, |_| ()).is_err());
+    let other = Surface::host("s", &ty).unwrap();
+    assert!(other.copy_from(0, &s, 0, 2).is_err() && s.copy_from(0, &other, 0, 2).is_err());
+    for (dtype, shape) in
+        [(DType::F32, [1, 2, 1, 32]), (DType::F16, [1, 32, 1, 2]), (DType::F16, [1, 3, 1, 32])]
+    {
+        assert!(Surface::quant("w", &TensorType::new(dtype, shape), matrix()).is_none());
+    }
+}

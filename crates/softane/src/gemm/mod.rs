@@ -9,6 +9,7 @@ mod blocking;
 mod kernel;
 mod library;
 mod product;
+mod quant;
 mod scratch;
 mod target;
 mod tasks;
@@ -27,6 +28,8 @@ use kernel::registry;
 use product::Method;
 pub(crate) use product::Product;
 pub use product::{GemmKernel, Store, auto, saves_time, supports};
+pub use quant::matmul_quant;
+pub(crate) use quant::parallel_quant;
 use rayon::prelude::*;
 use scratch::Shared;
 pub(crate) use target::Target;
@@ -119,6 +122,17 @@ impl<'a> Packed<'a> {
         };
         Packed { kernel, right, panels }
     }
+
+    /// Computes `product`, whose right side this is, on the calling thread.
+    fn serial<T: Target>(&self, c: &mut [T], stride: usize, product: &Product<'_>) {
+        match &self.panels {
+            Some((kernel, panels)) if product.left.rows * product.right.cols > 0 => {
+                let rows = task_rows(product.shape(), self.kernel);
+                Blocked { kernel, product: *product }.serial_packed(c, stride, panels, rows);
+            }
+            _ => serial(c, stride, product),
+        }
+    }
 }
 
 /// Computes the same as [`matmul_serial`] where `b` is the right side of several products; `c` is not transposed.
@@ -129,13 +143,7 @@ pub fn matmul_packed(c: MatrixMut<'_>, store: Store, alpha: f32, a: Matrix<'_>, 
     assert!(!c.transposed, "a transpose as the target of a packed product");
     let product = Product { kernel: b.kernel, store, alpha, left: a, right: b.right, bias: &[] };
     check((c.rows, c.cols), &product);
-    match &b.panels {
-        Some((kernel, panels)) if c.rows * c.cols > 0 => {
-            let rows = task_rows(product.shape(), b.kernel);
-            Blocked { kernel, product }.serial_packed(c.data, c.stride, panels, rows);
-        }
-        _ => serial(c.data, c.stride, &product),
-    }
+    b.serial(c.data, c.stride, &product);
 }
 
 /// Calls `run` with `p` for the rows of `c` in memory: part after part of the inner dimension, and whether it
@@ -256,8 +264,11 @@ fn way<'a>(p: &Product<'a>) -> Way<'a> {
 
 /// Whether a half-precision matrix on the left, much larger than what is on the right, is better read once than packed.
 fn is_slim(p: &Product<'_>) -> bool {
-    let (m, n, _) = p.shape();
-    n <= SLIM && m >= SLIM * 8 && p.left.across == 1 && matches!(p.left.from, Elements::F16(_))
+    is_slim_shape(p.shape()) && p.left.across == 1 && matches!(p.left.from, Elements::F16(_))
+}
+
+fn is_slim_shape((m, n, _): (usize, usize, usize)) -> bool {
+    n <= SLIM && m >= SLIM * 8
 }
 
 fn check((rows, cols): (usize, usize), p: &Product<'_>) {

@@ -80,7 +80,23 @@ impl Matmul {
         [self.batches, self.m, self.n, self.k].into_iter().fold(1, usize::saturating_mul)
     }
 
+    /// The buffer of the left side and its shape `[M, K]`, if it is one matrix that begins the buffer, row after row, and no
+    /// other side is in it.
+    pub fn whole_left(&self) -> Option<(usize, [usize; 2])> {
+        let Side { buffer, offset, down, across } = self.left;
+        let is_whole = self.batches == 1 && offset == 0 && down == self.k && across == 1;
+        let is_other = |side: &Side| side.buffer != buffer;
+        let alone = is_other(&self.right) && self.bias.iter().all(is_other);
+        (is_whole && alone).then_some((buffer, [self.m, self.k]))
+    }
+
     pub fn run<T: Target>(&self, reader: &Reader<'_, '_>, out: &mut [T]) {
+        if let Some(left) = reader.quant(self.left.buffer) {
+            let right = Self::matrix(reader, &self.right, self.batch.row(1, 0), (self.k, self.n));
+            return self.with_bias(reader, 0, |bias| {
+                gemm::parallel_quant(self.kernel, out, self.n, left, right, bias);
+            });
+        }
         let is_small = self.multiplications() / self.batches.max(1) <= SMALL;
         if self.batches < 2 || self.batches < MANY && !is_small {
             for (b, out) in out.chunks_mut(self.m * self.n).enumerate() {
@@ -95,11 +111,33 @@ impl Matmul {
 
     /// Calls `f` with product `b`.
     pub fn with(&self, reader: &Reader<'_, '_>, b: usize, f: impl FnOnce(&Product<'_>)) {
-        let matrix = |side: &Side, t: usize, rows: usize, cols: usize| {
-            let from =
-                reader.read(side.buffer).floats().expect("steps check that float kernels read only floats");
-            Matrix::at(from, side.offset + self.batch.row(t, b), (rows, cols), (side.down, side.across))
-        };
+        let matrix = |side: &Side, t: usize, shape| Self::matrix(reader, side, self.batch.row(t, b), shape);
+        self.with_bias(reader, b, |bias| {
+            f(&Product {
+                kernel: self.kernel,
+                store: Store::Replace,
+                alpha: 1.0,
+                left: matrix(&self.left, 0, (self.m, self.k)),
+                right: matrix(&self.right, 1, (self.k, self.n)),
+                bias,
+            });
+        });
+    }
+
+    /// One side of a product: the matrix that begins `at` elements behind the first.
+    fn matrix<'r>(
+        reader: &'r Reader<'_, '_>,
+        side: &Side,
+        at: usize,
+        (rows, cols): (usize, usize),
+    ) -> Matrix<'r> {
+        let from =
+            reader.read(side.buffer).floats().expect("steps check that float kernels read only floats");
+        Matrix::at(from, side.offset + at, (rows, cols), (side.down, side.across))
+    }
+
+    /// Calls `f` with the bias of product `b`, widened; empty if there is none.
+    fn with_bias(&self, reader: &Reader<'_, '_>, b: usize, f: impl FnOnce(&[f32])) {
         let mut bias = BIAS.take();
         bias.clear();
         if let Some(side) = &self.bias {
@@ -107,14 +145,7 @@ impl Matmul {
             bias.resize(self.m, 0.0);
             super::pointwise::load(from, side.offset + self.batch.row(2, b), side.down, &mut bias);
         }
-        f(&Product {
-            kernel: self.kernel,
-            store: Store::Replace,
-            alpha: 1.0,
-            left: matrix(&self.left, 0, self.m, self.k),
-            right: matrix(&self.right, 1, self.k, self.n),
-            bias: &bias,
-        });
+        f(&bias);
         BIAS.set(bias);
     }
 }

@@ -100,6 +100,7 @@ pub(super) fn load(from: Slice<'_>, at: usize, step: usize, to: &mut [f32]) {
         Slice::Other(dtype, _) => {
             unreachable!("{dtype}: steps check that float kernels read only floats")
         }
+        Slice::Quant(_) => unreachable!("an input that others than products read is widened first"),
     }
 }
 

@@ -51,6 +51,7 @@ pub(crate) fn to_tensor(ty: &TensorType, from: Slice<'_>) -> Tensor {
         Slice::F16(v) => Data::Float(v.iter().map(|x| x.to_f64()).collect()),
         Slice::F32(v) => Data::Float(v.iter().map(|&x| f64::from(x)).collect()),
         Slice::Other(dtype, v) => bytes::from_memory(dtype, v),
+        Slice::Quant(_) => unreachable!("an input that others than products read is widened first"),
     };
     Tensor { ty: ty.clone(), data }
 }

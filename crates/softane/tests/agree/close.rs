@@ -36,6 +36,7 @@ fn to_tensor(ty: &mil::TensorType, buffer: &Buffer) -> Tensor {
     let data = match Slice::of(ty.dtype, buffer.bytes()) {
         Slice::F16(v) => Data::Float(v.iter().map(|x| x.to_f64()).collect()),
         Slice::F32(v) => Data::Float(v.iter().map(|&x| f64::from(x)).collect()),
+        Slice::Quant(_) => unreachable!("bytes are not codes"),
         Slice::Other(DType::Bool, v) => Data::Bool(v.iter().map(|&x| x != 0).collect()),
         Slice::Other(d, v) => {
             let int = |b: &[u8]| {

@@ -2,7 +2,8 @@
 
 use crate::close::run;
 use mil::{Builder, DType, Opset, Program, Tensor, TensorType, Var, Verified, Weights, ty};
-use softane::{Arena, CompileError, Executable, RunError, Slice, SliceMut};
+use softane::quant::Coding;
+use softane::{Arena, CompileError, Executable, QuantMatrix, RunError, Slice, SliceMut};
 
 const FILE: &str = "@model_path/weights/w.bin";
 
@@ -80,4 +81,37 @@ fn slices_of_another_size_or_type_are_refused() {
     assert!(try_run(&[Slice::F16(&x)], &mut out[..7]).is_err());
     let none = kernel.run(&[], &mut [], &mut arena);
     assert!(matches!(none, Err(RunError::Count { side: "inputs", want: 1, got: 0 })));
+}
+
+/// An input of 8-bit codes, as the left side of products and as everything else: the bits of the same numbers in half precision.
+#[test]
+fn quantised_inputs_are_the_same_numbers() {
+    let ty = ty::f16([1, 64, 1, 32]);
+    let (x, w) = ([1, 32, 1, 3], [1, 1, 64, 32]);
+    let product = |more: bool| {
+        let b = Builder::new("main", Opset::Ios18);
+        let (x, w) = (b.input("x", ty::f16(x)), b.input("w", ty.clone()));
+        let (matrix, columns) = (w.reshape(&[1, 1, 64, 32]), x.reshape(&[1, 1, 32, 3]));
+        let y = matrix.matmul(columns, false, false).reshape(&[1, 64, 1, 3]);
+        let y = if more { y * w.reduce_mean(&[3], true) } else { y };
+        b.finish([("y", y)]).expect("valid")
+    };
+    let coding = Coding { levels: None, group: 32 };
+    let codes = (0..64 * 32).map(|i| (i * 37 + i / 9) as u8).collect();
+    let scales = (0..64).map(|i| [1.0 / (40.0 + i as f32), if i % 2 == 0 { -0.0 } else { 0.1 }]).collect();
+    let matrix = QuantMatrix::new(coding, [w[2], w[3]], codes, scales).expect("a matrix");
+    let mut half = vec![half::f16::ZERO; matrix.elements()];
+    matrix.widen(0, &mut half);
+    let columns: Vec<half::f16> = (0..96).map(|i| half::f16::from_f32(i as f32 / 64.0 - 0.7)).collect();
+    for more in [false, true] {
+        let kernel = Executable::compile(&product(more), &Weights::new()).expect("compiles");
+        let mut arena = Arena::default();
+        let mut run = |w: Slice<'_>| {
+            let mut out = vec![half::f16::ZERO; 64 * 3];
+            let inputs = [Slice::F16(&columns), w];
+            kernel.run(&inputs, &mut [SliceMut::F16(&mut out)], &mut arena).expect("runs");
+            out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+        };
+        assert_eq!(run(Slice::Quant(&matrix)), run(Slice::F16(&half)), "read elsewhere too: {more}");
+    }
 }

@@ -55,7 +55,7 @@ impl Conversation {
         windows: &[Option<usize>],
         kernels: &DecodeKernels,
     ) -> Result<(), StepError> {
-        let all = positions.max(SMALLEST).next_power_of_two();
+        let all = kernels.room(positions.max(SMALLEST));
         for (l, window) in windows.iter().enumerate() {
             let most = window.map_or(usize::MAX, |window| (window + LARGEST_CHUNK).next_power_of_two());
             let columns = all.min(most);

@@ -117,6 +117,14 @@ impl DecodeKernels {
         buckets.find(|&bucket| bucket >= count).unwrap_or(LARGEST_CHUNK)
     }
 
+    /// The columns of a cache for `positions` positions: a power of two, or one and a half where programs are quickly compiled.
+    pub(super) fn room(&self, positions: usize) -> usize {
+        let room = positions.next_power_of_two();
+        let less = room / 4 * 3;
+        let takes_less = self.device.info().engine == Engine::Soft && positions <= less;
+        if takes_less { less } else { room }
+    }
+
     /// The number of compiled programs.
     pub(super) fn count(&self) -> usize {
         self.compiled.len()

@@ -2,7 +2,7 @@
 
 use super::cache::SMALLEST;
 use super::kernels::DecodeKernels;
-use super::weights::DecodeWeights;
+use super::weights::{DecodeWeights, ModelWeights};
 use crate::config::{LayerRope, ModelConfig, RopeKind};
 use crate::model::{DecodePart, Precision, RopeRows};
 use crate::step::StepError;
@@ -31,12 +31,12 @@ impl Loaded {
     /// As [`super::Session::new`].
     pub(super) fn new(
         cfg: &ModelConfig,
-        theta: &[f32],
+        weights: ModelWeights<'_>,
         device: Box<dyn Device>,
         arithmetic: (Precision, bool),
     ) -> Result<Loaded, StepError> {
         let kernels = DecodeKernels::new(cfg, device, arithmetic);
-        let weights = DecodeWeights::new(cfg, theta, &kernels)?;
+        let weights = DecodeWeights::new(cfg, weights, &kernels)?;
         Ok(Loaded { kinds: Kinds::of(cfg), cfg: cfg.clone(), kernels, weights })
     }
 

@@ -13,3 +13,4 @@ mod weights; //  weights on surfaces
 
 pub use cache::Conversation;
 pub use session::{Session, most_positions};
+pub use weights::ModelWeights;

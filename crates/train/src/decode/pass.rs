@@ -5,7 +5,7 @@ use super::kernels::DecodeKernels;
 use super::loaded::Loaded;
 use super::weights::DecodeWeights;
 use crate::host::Scratch;
-use crate::host::gemm::{Elements, Matrix, MatrixMut, Store, matmul};
+use crate::host::gemm::{Elements, Matrix, MatrixMut};
 use crate::host::norm::RmsNorm;
 use crate::host::soft_cap::SoftCap;
 use crate::model::{DecodePart, RopeRows, masked};
@@ -348,9 +348,8 @@ fn head(model: &Loaded, x: &[f32], runs: &[Run], t: usize, scratch: &mut Scratch
     let mut normed = vec![0.0; d * n];
     rms_norm(model, n).forward(&picked, final_norm, &mut normed, scratch);
     let mut logits = vec![0.0; v * n];
-    let classifier = Matrix::new(model.weights.classifier(), v, d);
     let (to, normed) = (MatrixMut::new(&mut logits, v, n), Matrix::new(&normed[..], d, n));
-    matmul(model.kernels.device.info().math, to, Store::Replace, 1.0, classifier, normed);
+    model.weights.classifier().multiply(model.kernels.device.info().math, to, normed, [v, d]);
     if let Some(limit) = model.cfg.variant.logit_cap {
         SoftCap { limit: limit as f32 }.apply(&mut logits);
     }

@@ -4,6 +4,7 @@ use super::cache::Conversation;
 use super::kernels::LARGEST_CHUNK;
 use super::loaded::Loaded;
 use super::pass::{self, Next, Workspace};
+use super::weights::ModelWeights;
 use crate::config::{ModelConfig, RopeScaling};
 use crate::host::error::check_tokens;
 use crate::model::Precision;
@@ -19,24 +20,25 @@ pub struct Session {
 }
 
 impl Session {
-    /// The model `cfg` with weights `theta`, in checkpoint order, on `device`, for conversations of at most `cfg.seq` tokens; they
+    /// The model `cfg` with its weights on `device`, for conversations of at most `cfg.seq` tokens; they
     /// may be more than those of the windows that it was trained with only where the scaling of RoPE allows that. RoPE has the
     /// frequencies that a window of `cfg.seq` tokens has. If `host_norms`, the host computes norms of the residual stream, in f32.
     ///
     /// # Errors
-    /// `Weights`, if `theta` has another length; `WeightRange`, if a weight does not fit into `precision`; or if the device fails.
-    pub fn new(
+    /// `Weights`, if the model has another number of weights; `WeightRange`, if a weight does not fit into `precision`; or if the device fails.
+    pub fn new<'w>(
         cfg: &ModelConfig,
-        theta: &[f32],
+        weights: impl Into<ModelWeights<'w>>,
         device: Box<dyn Device>,
         pool: Pool,
         (precision, host_norms): (Precision, bool),
     ) -> Result<Session, StepError> {
-        let (want, got) = (cfg.param_count(), theta.len());
+        let weights = weights.into();
+        let (want, got) = (cfg.param_count(), weights.theta.len());
         if want != got {
             return Err(StepError::Weights { want, got });
         }
-        let model = pool.install(|| Loaded::new(cfg, theta, device, (precision, host_norms)))?;
+        let model = pool.install(|| Loaded::new(cfg, weights, device, (precision, host_norms)))?;
         Ok(Session { model, work: Workspace::default(), pool })
     }
 

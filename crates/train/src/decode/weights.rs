@@ -1,13 +1,39 @@
-//! The weights of a model for decoding: those of layers on surfaces, embedding and classifier in the same element type.
+//! The weights of a model for decoding: those of layers on surfaces, embedding and classifier in the same element type. Matrices
+//! that are stored in 8 bits or fewer an element are kept so, where the engine reads such.
 
 use super::kernels::DecodeKernels;
 use crate::config::{ModelConfig, ParamKind, ParamSpec};
-use crate::host::gemm::Elements;
-use crate::model::{DecodePart, Precision};
+use crate::formats::QuantWeights;
+use crate::host::gemm::{Matrix, MatrixMut, Store, matmul, matmul_quant};
+use crate::model::{DecodePart, InputWeight, Precision};
 use crate::step::StepError;
-use ane::Surface;
+use ane::{MatmulPrecision, Surface};
 use half::f16;
-use softane::convert;
+use mil::TensorType;
+use rayon::prelude::*;
+use softane::{QuantMatrix, convert};
+
+/// The weights that a session is made of.
+#[derive(Debug)]
+pub struct ModelWeights<'a> {
+    /// All, in checkpoint order.
+    pub theta: &'a [f32],
+    /// Matrices among them that are stored in 8 bits or fewer an element. One that `theta` has with other numbers, rounded to half
+    /// precision, is not used: after the merge of an adapter, for example.
+    pub quantised: QuantWeights,
+}
+
+impl<'a> From<&'a [f32]> for ModelWeights<'a> {
+    fn from(theta: &'a [f32]) -> ModelWeights<'a> {
+        ModelWeights { theta, quantised: QuantWeights::new() }
+    }
+}
+
+impl<'a> From<&'a Vec<f32>> for ModelWeights<'a> {
+    fn from(theta: &'a Vec<f32>) -> ModelWeights<'a> {
+        theta.as_slice().into()
+    }
+}
 
 /// All weights, held once for programs of all sizes.
 #[derive(Debug)]
@@ -29,6 +55,7 @@ pub(super) struct DecodeWeights {
 pub(super) enum Table {
     F16(Vec<f16>),
     F32(Vec<f32>),
+    Quant(QuantMatrix),
 }
 
 impl Table {
@@ -42,11 +69,20 @@ impl Table {
         Table::F16(narrow)
     }
 
-    pub(super) fn elements(&self) -> Elements<'_> {
-        match self {
-            Table::F16(values) => Elements::F16(values),
-            Table::F32(values) => Elements::F32(values),
-        }
+    /// Computes `c`, `[V, N]`, as the table times `x`, `[D, N]`.
+    pub(super) fn multiply(
+        &self,
+        math: MatmulPrecision,
+        c: MatrixMut<'_>,
+        x: Matrix<'_>,
+        [v, d]: [usize; 2],
+    ) {
+        let table = match self {
+            Table::F16(values) => Matrix::new(values.as_slice(), v, d),
+            Table::F32(values) => Matrix::new(values.as_slice(), v, d),
+            Table::Quant(matrix) => return matmul_quant(math, c, matrix, x),
+        };
+        matmul(math, c, Store::Replace, 1.0, table, x);
     }
 
     /// Writes row `row`, times `scale`, to column `column` of `x`, `[D, columns]`.
@@ -56,6 +92,11 @@ impl Table {
         match self {
             Table::F16(all) => to.zip(&all[row * d..][..d]).for_each(|(to, v)| *to = v.to_f32() * scale),
             Table::F32(all) => to.zip(&all[row * d..][..d]).for_each(|(to, v)| *to = v * scale),
+            Table::Quant(all) => {
+                let mut own = vec![0.0; d];
+                all.values(row * d, &mut own);
+                to.zip(own).for_each(|(to, v)| *to = v * scale);
+            }
         }
     }
 
@@ -63,18 +104,19 @@ impl Table {
         match self {
             Table::F16(values) => 2 * values.len(),
             Table::F32(values) => 4 * values.len(),
+            Table::Quant(matrix) => matrix.bytes(),
         }
     }
 }
 
 impl DecodeWeights {
-    /// Writes the weights `theta` of `cfg`, in checkpoint order, to new surfaces.
+    /// Puts the weights of `cfg` on new surfaces.
     ///
     /// # Errors
     /// `WeightRange`, if one does not fit into the element type; or if a surface cannot be allocated.
     pub(super) fn new(
         cfg: &ModelConfig,
-        theta: &[f32],
+        ModelWeights { theta, mut quantised }: ModelWeights<'_>,
         kernels: &DecodeKernels,
     ) -> Result<DecodeWeights, StepError> {
         let specs = cfg.params();
@@ -93,6 +135,12 @@ impl DecodeWeights {
                     check_range(param, values, kernels.precision)?;
                     let ty = spec.packed.reads().nth(weight.region.surface);
                     let size = ty.map_or([0; 2], |ty| [ty.shape[1], ty.shape[3]]);
+                    let kept = quantised.remove(&param.name).filter(|_| is_whole(weight, size));
+                    let kept = kept.filter(|matrix| is_same(matrix, values, kernels.precision));
+                    if let Some(surface) = kept.and_then(|matrix| quant_surface(kernels, param, matrix)) {
+                        layer[p].push(surface);
+                        continue;
+                    }
                     let surface = kernels.input(&param.name, size, (part, 1))?;
                     weight.put(values, &surface)?;
                     layer[p].push(surface);
@@ -106,7 +154,12 @@ impl DecodeWeights {
                 norms.map(|kind| find(Some(layer), kind).map(|(_, values)| values.to_vec()));
             host_norms.push([first?, second?]);
         }
-        let table = |kind| Ok::<_, StepError>(Table::new(find(None, kind)?.1, kernels.precision));
+        let mut table = |kind| {
+            let (param, values) = find(None, kind)?;
+            let kept = quantised.remove(&param.name);
+            let kept = kept.filter(|matrix| is_same(matrix, values, kernels.precision));
+            Ok::<_, StepError>(kept.map_or_else(|| Table::new(values, kernels.precision), Table::Quant))
+        };
         Ok(DecodeWeights {
             layers,
             embedding: table(ParamKind::Embedding)?,
@@ -122,8 +175,8 @@ impl DecodeWeights {
     }
 
     /// The classifier, `[V, D]`.
-    pub(super) fn classifier(&self) -> Elements<'_> {
-        self.classifier.as_ref().unwrap_or(&self.embedding).elements()
+    pub(super) fn classifier(&self) -> &Table {
+        self.classifier.as_ref().unwrap_or(&self.embedding)
     }
 
     /// The bytes that a pass over one token reads, and those of all weights.
@@ -133,6 +186,35 @@ impl DecodeWeights {
         let own = self.classifier.as_ref().map_or(0, Table::bytes);
         (surfaces + head, surfaces + own + self.embedding.bytes())
     }
+}
+
+/// Whether a weight is all of its surface `[rows, columns]`, row by row.
+fn is_whole(weight: &InputWeight, [rows, columns]: [usize; 2]) -> bool {
+    let region = &weight.region;
+    let block = [region.channel, region.channels, region.column, region.columns];
+    !region.transposed && block == [0, rows, 0, columns]
+}
+
+/// A surface of a quantised matrix, if the engine reads such.
+fn quant_surface(kernels: &DecodeKernels, param: &ParamSpec, matrix: QuantMatrix) -> Option<Surface> {
+    let [rows, columns] = matrix.shape();
+    let ty = TensorType::new(kernels.precision.dtype(), [1, rows, 1, columns]);
+    (param.shape == [rows, columns]).then(|| kernels.device.quant_surface(&param.name, &ty, matrix))?
+}
+
+/// Elements that are compared at a time.
+const COMPARED: usize = 1 << 14;
+
+/// Whether a matrix has the numbers `values`, rounded to `precision`.
+fn is_same(matrix: &QuantMatrix, values: &[f32], precision: Precision) -> bool {
+    precision == Precision::F16
+        && matrix.elements() == values.len()
+        && values.par_chunks(COMPARED).enumerate().all(|(i, values)| {
+            let mut both = [vec![f16::ZERO; values.len()], vec![f16::ZERO; values.len()]];
+            convert::narrow(values, &mut both[0]);
+            matrix.widen(i * COMPARED, &mut both[1]);
+            both[0] == both[1]
+        })
 }
 
 fn check_range(spec: &ParamSpec, values: &[f32], precision: Precision) -> Result<(), StepError> {

@@ -37,7 +37,7 @@ pub use info::{ModelInfo, NumberFormat, TokenizerInfo, info};
 pub(crate) use metadata::COMPANIONS;
 pub use metadata::FolderMetadata;
 pub(crate) use rope::config_in_folder;
-pub use source::Model;
+pub use source::{Model, QuantWeights};
 pub use weight_type::WeightType;
 pub(crate) use weights::{INDEX, WEIGHTS, is_saved, load_specs_from, named};
 pub use weights::{load_model, load_params_from, save_model};
@@ -81,6 +81,15 @@ fn detect(path: &Path) -> Result<&'static dyn ModelSource, TrainError> {
 /// one of its files.
 pub fn open_model(path: &Path, tokenizer: Option<&Path>) -> Result<Model, TrainError> {
     detect(path)?.open(path, tokenizer)
+}
+
+/// Reads the matrices of the model at `path` that are stored in 8 bits or fewer an element, as they are. They are the same
+/// numbers as [`open_model`] reads.
+///
+/// # Errors
+/// As [`open_model`].
+pub fn open_quantised(path: &Path) -> Result<QuantWeights, TrainError> {
+    detect(path)?.quantised(path)
 }
 
 /// The start of a training: configuration, and weights and tokenizer if there are any.

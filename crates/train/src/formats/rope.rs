@@ -20,6 +20,27 @@ pub(super) fn in_pairs<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f3
     in_order(config, spec, data, RopeKind::RotateHalf, |channel| channel / 2 + half * (channel % 2))
 }
 
+/// The row that each row of a weight is moved from by [`in_folder`]; `None`, if its rows are in that order.
+pub(super) fn folder_row(config: &ModelConfig, spec: &ParamSpec) -> Option<impl Fn(usize) -> usize + use<>> {
+    let (e, half) = (config.head_dim, config.head_dim / 2);
+    let moves = config.rope.kind == RopeKind::Interleaved && has_order(spec.kind);
+    moves.then_some(move |row: usize| row / e * e + 2 * (row % e % half) + row % e / half)
+}
+
+/// Whether the rows of such a weight are channels that RoPE rotates.
+fn has_order(kind: ParamKind) -> bool {
+    matches!(
+        kind,
+        ParamKind::Wq
+            | ParamKind::Wk
+            | ParamKind::Bq
+            | ParamKind::Bk
+            | ParamKind::QueryNorm
+            | ParamKind::KeyNorm
+            | ParamKind::LoraB(Linear::Q | Linear::K)
+    )
+}
+
 /// The weight `data` of a folder with its rows in the order of memory: the opposite of [`in_folder`].
 pub(super) fn in_memory<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f32]) -> Cow<'a, [f32]> {
     match config.rope.kind {
@@ -37,17 +58,7 @@ fn in_order<'a>(
     from: RopeKind,
     source: impl Fn(usize) -> usize,
 ) -> Cow<'a, [f32]> {
-    let is_permuted = matches!(
-        spec.kind,
-        ParamKind::Wq
-            | ParamKind::Wk
-            | ParamKind::Bq
-            | ParamKind::Bk
-            | ParamKind::QueryNorm
-            | ParamKind::KeyNorm
-            | ParamKind::LoraB(Linear::Q | Linear::K)
-    );
-    if config.rope.kind != from || !is_permuted {
+    if config.rope.kind != from || !has_order(spec.kind) {
         return Cow::Borrowed(data);
     }
     // The rows of a norm's weight, which is one head, and of a bias are single numbers.
@@ -102,6 +113,10 @@ mod tests {
                 _ => (0..spec.count()).collect(),
             };
             let got: Vec<usize> = in_folder(&config, &spec, &data).iter().map(|&x| x as usize).collect();
+            if let Some(from) = folder_row(&config, &spec) {
+                let width = spec.shape.get(1).copied().unwrap_or(1);
+                assert!(got.iter().step_by(width).enumerate().all(|(to, &at)| from(to) == at / width));
+            }
             assert_eq!(got, want, "{}", spec.name);
             let plain = config_in_folder(&config);
             let moved = in_folder(&config, &spec, &data);

@@ -1,5 +1,6 @@
 //! The interface of a model format.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -12,6 +13,7 @@ use super::weights::has_safetensors;
 use crate::config::ModelConfig;
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
+use softane::QuantMatrix;
 
 /// A model format.
 pub(super) trait ModelSource: Sync {
@@ -45,6 +47,15 @@ pub(super) trait ModelSource: Sync {
     /// What is wrong with a header.
     fn contents(&self, path: &Path) -> Result<Contents, TrainError>;
 
+    /// Reads the matrices that are stored in 8 bits or fewer an element, as they are.
+    ///
+    /// # Errors
+    /// What is wrong with a file.
+    fn quantised(&self, path: &Path) -> Result<QuantWeights, TrainError> {
+        let _ = path;
+        Ok(QuantWeights::new())
+    }
+
     /// Reads the whole model. The tokenizer at `tokenizer`, if given, replaces the model's own.
     ///
     /// # Errors
@@ -69,6 +80,9 @@ pub(super) fn open_beside(
     }
     Ok(source.tokenizer(path, config).map_or_else(|unfit| (None, Some(unfit)), |found| (found, None)))
 }
+
+/// Matrices in 8 bits or fewer an element, by the name of the parameter.
+pub type QuantWeights = BTreeMap<String, QuantMatrix>;
 
 /// A model with its weights.
 #[derive(Debug)]

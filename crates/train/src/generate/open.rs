@@ -3,9 +3,10 @@
 use super::predict::{Cached, Whole};
 use super::{Completion, GenerateOptions, Language};
 use crate::config::{ModelConfig, Task};
-use crate::decode::{Conversation, Session, most_positions};
+use crate::decode::{Conversation, ModelWeights, Session, most_positions};
 use crate::demand::{self, Use};
-use crate::formats::{FolderMetadata, ModelRef};
+use crate::error::TrainError;
+use crate::formats::{FolderMetadata, ModelRef, QuantWeights};
 use crate::model::{Norms, Precision};
 use crate::run::RunError;
 use crate::step::{Build, CompileEvent, ComputeOptions, Network, StepError};
@@ -97,7 +98,8 @@ pub fn open<'m>(
     let cfg = ModelConfig { seq, ..model.config };
     let pool = options.compute.pool()?;
     let (metadata, conversation) = (model.metadata, Conversation::default());
-    let model = load(&cfg, whole, model.params, &pool, &options.compute, on_event)?;
+    let stored = || from.open_quantised();
+    let model = load((&cfg, whole), (model.params, &stored), &pool, &options.compute, on_event)?;
     Ok(Writer { model, tokenizer, metadata, conversation, window: seq, prompt, tokens, slides })
 }
 
@@ -114,11 +116,10 @@ fn positions(cfg: &ModelConfig, prompt: usize, context: Context) -> Result<(usiz
 }
 
 /// Puts a model on an engine: by the programs of decoding, or where the engine refuses these, by those of training in windows of
-/// `whole` tokens.
+/// `whole` tokens. `stored` reads the matrices that are stored in few bits.
 fn load(
-    cfg: &ModelConfig,
-    whole: usize,
-    params: Vec<f32>,
+    (cfg, whole): (&ModelConfig, usize),
+    (params, stored): (Vec<f32>, &dyn Fn() -> Result<QuantWeights, TrainError>),
     pool: &Pool,
     options: &ComputeOptions,
     on_event: &mut dyn FnMut(CompileEvent<'_>),
@@ -138,7 +139,10 @@ fn load(
         return whole_windows(&in_windows, params, pool, options, on_event);
     }
     let arithmetic = (options.storage, start.norms == Norms::Host);
-    let refused = match Session::new(cfg, &params, device, pool.clone(), arithmetic) {
+    let keeps = engine == Engine::Soft && options.storage == Precision::F16;
+    let quantised = if keeps { stored()? } else { QuantWeights::new() };
+    let weights = ModelWeights { theta: &params, quantised };
+    let refused = match Session::new(cfg, weights, device, pool.clone(), arithmetic) {
         Ok(mut session) => match session.prepare() {
             Ok(()) => return Ok(Model::Session(Box::new(session))),
             Err(error) => error,

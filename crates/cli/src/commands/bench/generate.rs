@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
 use train::config::{ModelConfig, init_params};
-use train::formats::open_model;
+use train::formats::{QuantWeights, open_model, open_quantised};
 
 /// Time text generation: the first token, and every further one
 ///
@@ -75,14 +75,15 @@ struct GenerateResult {
 
 pub fn run(ui: &Ui, args: &GenerateArgs) -> Result<(), CommandError> {
     args.output.check("bench generate")?;
-    let (config, params) = match ModelConfig::preset(&args.model) {
+    let (config, weights) = match ModelConfig::preset(&args.model) {
         Some(config) => {
             let params = init_params(&config, 1);
-            (config, params)
+            (config, (params, QuantWeights::new()))
         }
         None => {
-            let model = open_model(Path::new(&args.model), None)?;
-            (model.config, model.params)
+            let path = Path::new(&args.model);
+            let model = open_model(path, None)?;
+            (model.config, (model.params, open_quantised(path)?))
         }
     };
     if config.vocab == 0 {
@@ -101,7 +102,7 @@ pub fn run(ui: &Ui, args: &GenerateArgs) -> Result<(), CommandError> {
         samples: args.samples,
     };
     let bar = ui.steps("generating");
-    let times = generation(&config, params, &options, &mut |done, total| bar.at(done, total))?;
+    let times = generation(&config, weights, &options, &mut |done, total| bar.at(done, total))?;
     drop(bar);
     args.output.show(ui, &summary(args, &times))
 }

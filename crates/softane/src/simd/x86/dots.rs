@@ -6,7 +6,7 @@ use super::lanes::Lanes;
 use std::arch::x86_64::*;
 
 /// Elements after which a sum is complete, as in `gemm::vector`.
-const CHUNK: usize = 1024;
+pub(super) const CHUNK: usize = 1024;
 
 /// Adds the dot products of the rows of `matrix`, `[rows, k]` with stride `stride`, and each of `vectors`, `[few, k]`, to `sums`,
 /// `[few, rows]`.
@@ -118,7 +118,7 @@ fn block<T: Lanes, const R: usize, const V: usize>(
 /// The sum of 16 lanes, joined pairwise.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn joined(x: __m512) -> f32 {
+pub(super) fn joined(x: __m512) -> f32 {
     let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x)));
     let eight = _mm256_add_ps(_mm512_castps512_ps256(x), high);
     let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));

@@ -6,8 +6,8 @@ use super::files::{Adapter, AdapterRef};
 use super::merge::check_base;
 use super::source::base_of;
 use crate::error::TrainError;
-use crate::formats::open_model;
-use crate::formats::source::Model;
+use crate::formats::source::{Model, QuantWeights};
+use crate::formats::{open_model, open_quantised};
 
 /// A model, and adapters to merge into it.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +51,17 @@ impl<'a> ModelRef<'a> {
             adapter.merge(&model.config, &mut model.params, *weight)?;
         }
         Ok(model)
+    }
+
+    /// Reads the model's matrices that are stored in 8 bits or fewer an element, as they are, without adapters.
+    ///
+    /// # Errors
+    /// As [`open_model`].
+    pub fn open_quantised(self) -> Result<QuantWeights, TrainError> {
+        match (self.path, self.adapters.first()) {
+            (None, Some(first)) => open_quantised(&base_of(&Adapter::open(&first.path)?)?),
+            (path, _) => open_quantised(path.unwrap_or(Path::new(""))),
+        }
     }
 
     /// The path to show: the model's, else that of the first adapter.

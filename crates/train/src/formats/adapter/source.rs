@@ -9,7 +9,7 @@ use super::refused;
 use crate::config::ModelConfig;
 use crate::error::TrainError;
 use crate::formats::contents::Contents;
-use crate::formats::source::{Candidate, Model, ModelSource};
+use crate::formats::source::{Candidate, Model, ModelSource, QuantWeights};
 use crate::tokenizer::Tokenizer;
 
 /// Finds the format of a file or folder.
@@ -53,6 +53,11 @@ impl ModelSource for AdapterFolder {
     fn contents(&self, path: &Path) -> Result<Contents, TrainError> {
         let base = base_in(path)?;
         (self.detect)(&base)?.contents(&base)
+    }
+
+    fn quantised(&self, path: &Path) -> Result<QuantWeights, TrainError> {
+        let base = base_in(path)?;
+        (self.detect)(&base)?.quantised(&base)
     }
 
     fn open(&self, path: &Path, tokenizer: Option<&Path>) -> Result<Model, TrainError> {

@@ -4,6 +4,7 @@
 //! Source: ggml `ggml-common.h` and `ggml-quants.c`; expectations recorded from the `gguf` Python package.
 
 use half::{bf16, f16};
+use softane::quant::{Coding, QuantMatrix, RUN};
 
 /// A tensor type that can be read.
 #[derive(Clone, Copy, Debug)]
@@ -16,52 +17,65 @@ pub struct BlockFormat {
     pub elements: usize,
     /// Bytes of a block.
     pub bytes: usize,
-    /// Decodes one block: `bytes` bytes to `elements` numbers.
-    pub decode: fn(&[u8], &mut [f32]),
+    content: Content,
+}
+
+/// What a block holds.
+#[derive(Clone, Copy, Debug)]
+enum Content {
+    /// One number.
+    Number(fn(&[u8]) -> f32),
+    /// Codes, and scales and shifts of groups: unpacks both. Codes are zero before.
+    Codes(Coding, fn(&[u8], &mut [u8], &mut [[f32; 2]])),
 }
 
 /// Every type that can be read.
 pub const FORMATS: [BlockFormat; 18] = [
-    format(0, "F32", 1, 4, |b, y| y[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-    format(1, "F16", 1, 2, |b, y| y[0] = half_at(b, 0)),
-    format(30, "BF16", 1, 2, |b, y| y[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32()),
-    format(2, "Q4_0", 32, 18, |b, y| nibbles(&b[2..], y, |q| (f32::from(q) - 8.0) * half_at(b, 0))),
-    format(3, "Q4_1", 32, 20, |b, y| {
-        let (d, m) = (half_at(b, 0), half_at(b, 2));
-        nibbles(&b[4..], y, |q| f32::from(q) * d + m);
+    number(0, "F32", 4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+    number(1, "F16", 2, |b| half_at(b, 0)),
+    number(30, "BF16", 2, |b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+    codes(2, "Q4_0", [32, 18], four(levels(-8), 32), |b, codes, scales| {
+        codes.copy_from_slice(&b[2..]);
+        scales[0] = [half_at(b, 0), NONE];
     }),
-    format(6, "Q5_0", 32, 22, |b, y| {
-        let d = half_at(b, 0);
-        fifths(&b[2..6], &b[6..], y, |q| (f32::from(q) - 16.0) * d);
+    codes(3, "Q4_1", [32, 20], four(levels(0), 32), |b, codes, scales| {
+        codes.copy_from_slice(&b[4..]);
+        scales[0] = [half_at(b, 0), half_at(b, 2)];
     }),
-    format(7, "Q5_1", 32, 24, |b, y| {
-        let (d, m) = (half_at(b, 0), half_at(b, 2));
-        fifths(&b[4..8], &b[8..], y, |q| f32::from(q) * d + m);
+    codes(6, "Q5_0", [32, 22], eight(32), |b, codes, scales| {
+        fifths(&b[2..6], &b[6..], |i, q| codes[i] = q.wrapping_sub(16));
+        scales[0] = [half_at(b, 0), NONE];
     }),
-    format(8, "Q8_0", 32, 34, |b, y| {
-        let d = half_at(b, 0);
-        y.iter_mut().zip(&b[2..]).for_each(|(y, &q)| *y = signed(q) * d);
+    codes(7, "Q5_1", [32, 24], eight(32), |b, codes, scales| {
+        fifths(&b[4..8], &b[8..], |i, q| codes[i] = q);
+        scales[0] = [half_at(b, 0), half_at(b, 2)];
     }),
-    format(10, "Q2_K", 256, 84, q2_k),
-    format(11, "Q3_K", 256, 110, q3_k),
-    format(12, "Q4_K", 256, 144, |b, y| q45_k(b, None, &b[16..], y)),
-    format(13, "Q5_K", 256, 176, |b, y| q45_k(b, Some(&b[16..48]), &b[48..], y)),
-    format(14, "Q6_K", 256, 210, q6_k),
-    format(20, "IQ4_NL", 32, 18, |b, y| {
-        let d = half_at(b, 0);
-        nibbles(&b[2..], y, |q| d * IQ4[usize::from(q)]);
+    codes(8, "Q8_0", [32, 34], eight(32), |b, codes, scales| {
+        codes.copy_from_slice(&b[2..]);
+        scales[0] = [half_at(b, 0), NONE];
     }),
-    format(23, "IQ4_XS", 256, 136, iq4_xs),
-    format(39, "MXFP4", 32, 17, |b, y| {
+    codes(10, "Q2_K", [256, 84], four(levels(0), 16), q2_k),
+    codes(11, "Q3_K", [256, 110], four(levels(-4), 16), q3_k),
+    codes(12, "Q4_K", [256, 144], four(levels(0), 32), |b, codes, scales| {
+        q45_k(b, &b[16..], scales, |i, q| put(codes, i, q));
+    }),
+    codes(13, "Q5_K", [256, 176], eight(32), |b, codes, scales| {
+        q45_k(b, &b[48..], scales, |i, q| codes[i] = q | (b[16 + i % 32] >> (i / 32) & 1) << 4);
+    }),
+    codes(14, "Q6_K", [256, 210], eight(16), q6_k),
+    codes(20, "IQ4_NL", [32, 18], four(IQ4, 32), |b, codes, scales| {
+        codes.copy_from_slice(&b[2..]);
+        scales[0] = [half_at(b, 0), NONE];
+    }),
+    codes(23, "IQ4_XS", [256, 136], four(IQ4, 32), iq4_xs),
+    codes(39, "MXFP4", [32, 17], four(MXFP4, 32), |b, codes, scales| {
+        codes.copy_from_slice(&b[1..]);
         // The table holds doubled values, so the scale is halved: 2^(e − 128).
         let e = u32::from(b[0]);
-        let d = f32::from_bits(if e < 2 { 0x0020_0000 << e } else { (e - 1) << 23 });
-        nibbles(&b[1..], y, |q| MXFP4[usize::from(q)] * d);
+        scales[0] = [f32::from_bits(if e < 2 { 0x0020_0000 << e } else { (e - 1) << 23 }), NONE];
     }),
-    format(24, "I8", 1, 1, |b, y| y[0] = signed(b[0])),
-    format(28, "F64", 1, 8, |b, y| {
-        y[0] = f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32;
-    }),
+    number(24, "I8", 1, |b| signed(b[0])),
+    number(28, "F64", 8, |b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32),
 ];
 
 /// Types that ggml has and this program cannot read, for messages.
@@ -90,14 +104,39 @@ const IQ4: [f32; 16] = [
 const MXFP4: [f32; 16] =
     [0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 0.0, -1.0, -2.0, -3.0, -4.0, -6.0, -8.0, -12.0];
 
-const fn format(
+/// No shift: adding it changes no number, not even the sign of zero.
+const NONE: f32 = -0.0;
+
+const fn number(id: u32, name: &'static str, bytes: usize, of: fn(&[u8]) -> f32) -> BlockFormat {
+    BlockFormat { id, name, elements: 1, bytes, content: Content::Number(of) }
+}
+
+const fn codes(
     id: u32,
     name: &'static str,
-    elements: usize,
-    bytes: usize,
-    decode: fn(&[u8], &mut [f32]),
+    [elements, bytes]: [usize; 2],
+    coding: Coding,
+    unpack: fn(&[u8], &mut [u8], &mut [[f32; 2]]),
 ) -> BlockFormat {
-    BlockFormat { id, name, elements, bytes, decode }
+    BlockFormat { id, name, elements, bytes, content: Content::Codes(coding, unpack) }
+}
+
+const fn four(levels: [f32; 16], group: usize) -> Coding {
+    Coding { levels: Some(levels), group }
+}
+
+const fn eight(group: usize) -> Coding {
+    Coding { levels: None, group }
+}
+
+/// 16 whole numbers from `first` on.
+const fn levels(first: i32) -> [f32; 16] {
+    let (mut levels, mut i) = ([0.0; 16], 0);
+    while i < 16 {
+        levels[i as usize] = (first + i) as f32;
+        i += 1;
+    }
+    levels
 }
 
 impl BlockFormat {
@@ -114,14 +153,61 @@ impl BlockFormat {
         }
     }
 
-    /// Decodes whole blocks.
+    /// Decodes whole blocks. Their codes, with scales and shifts of groups, are added to `kept`.
     ///
     /// # Panics
     /// If `from` is not as long as [`BlockFormat::size`] says for `to`.
-    pub fn decode_all(&self, from: &[u8], to: &mut [f32]) {
+    pub fn decode_all(&self, from: &[u8], to: &mut [f32], kept: &mut Kept) {
         assert_eq!(self.size(to.len()), Some(from.len()), "bytes of {} numbers as {}", to.len(), self.name);
         let blocks = from.chunks_exact(self.bytes).zip(to.chunks_exact_mut(self.elements));
-        blocks.for_each(|(from, to)| (self.decode)(from, to));
+        let (coding, unpack) = match self.content {
+            Content::Number(of) => return blocks.for_each(|(from, to)| to[0] = of(from)),
+            Content::Codes(coding, unpack) => (coding, unpack),
+        };
+        let (runs, groups) = (self.elements / RUN, self.elements / coding.group);
+        for (from, to) in blocks {
+            let (code, scale) = (kept.codes.len(), kept.scales.len());
+            kept.codes.resize(code + runs * coding.run_bytes(), 0);
+            kept.scales.resize(scale + groups, [0.0; 2]);
+            let (codes, scales) = (&mut kept.codes[code..], &mut kept.scales[scale..]);
+            unpack(from, codes, scales);
+            let runs = codes.chunks(coding.run_bytes()).zip(scales.chunks(RUN / coding.group));
+            runs.zip(to.chunks_mut(RUN)).for_each(|((codes, scales), to)| coding.decode(codes, scales, to));
+        }
+    }
+
+    /// Whether numbers are kept as codes.
+    pub fn has_codes(&self) -> bool {
+        matches!(self.content, Content::Codes(..))
+    }
+
+    /// The matrix `[rows, cols]` whose codes are `kept`, if this type has codes.
+    pub fn matrix(&self, shape: [usize; 2], kept: Kept) -> Option<QuantMatrix> {
+        match self.content {
+            Content::Number(_) => None,
+            Content::Codes(coding, _) => QuantMatrix::new(coding, shape, kept.codes, kept.scales),
+        }
+    }
+}
+
+/// Codes of blocks, and scales and shifts of their groups.
+#[derive(Debug, Default)]
+pub struct Kept {
+    codes: Vec<u8>,
+    scales: Vec<[f32; 2]>,
+}
+
+impl Kept {
+    /// Forgets them.
+    pub fn clear(&mut self) {
+        self.codes.clear();
+        self.scales.clear();
+    }
+
+    /// Takes those of `other`.
+    pub fn append(&mut self, other: &mut Kept) {
+        self.codes.append(&mut other.codes);
+        self.scales.append(&mut other.scales);
     }
 }
 
@@ -133,35 +219,30 @@ fn signed(byte: u8) -> f32 {
     f32::from(byte as i8)
 }
 
-/// Low nibbles of `from`, then high ones.
-fn nibbles(from: &[u8], to: &mut [f32], value: impl Fn(u8) -> f32) {
-    let (low, high) = to.split_at_mut(from.len());
-    for ((low, high), byte) in low.iter_mut().zip(high).zip(from) {
-        *low = value(byte & 15);
-        *high = value(byte >> 4);
-    }
+/// Writes the 4-bit code of element `at`; it is zero before.
+fn put(codes: &mut [u8], at: usize, code: u8) {
+    let (run, i) = (at / RUN, at % RUN);
+    codes[run * RUN / 2 + i % 16] |= code << (4 * (i / 16));
 }
 
-/// The same with a fifth bit each: bit i of `high` belongs to element i.
-fn fifths(high: &[u8], from: &[u8], to: &mut [f32], value: impl Fn(u8) -> f32) {
+/// Numbers of 32 nibbles, low ones first, with a fifth bit each: bit i of `high` belongs to element i.
+fn fifths(high: &[u8], from: &[u8], mut each: impl FnMut(usize, u8)) {
     let bits = u32::from_le_bytes([high[0], high[1], high[2], high[3]]);
     let bit = |i: usize| ((bits >> i & 1) << 4) as u8;
     for (i, byte) in from.iter().enumerate() {
-        to[i] = value(byte & 15 | bit(i));
-        to[i + 16] = value(byte >> 4 | bit(i + 16));
+        each(i, byte & 15 | bit(i));
+        each(i + 16, byte >> 4 | bit(i + 16));
     }
 }
 
 /// 16 bytes of scales and minima, 64 bytes of 2-bit numbers, d, dmin.
-fn q2_k(b: &[u8], y: &mut [f32]) {
+fn q2_k(b: &[u8], codes: &mut [u8], scales: &mut [[f32; 2]]) {
     let (d, min) = (half_at(b, 80), half_at(b, 82));
-    for (group, y) in y.chunks_exact_mut(16).enumerate() {
+    for (group, to) in scales.iter_mut().enumerate() {
         let scale = b[group];
-        let (scale, least) = (d * f32::from(scale & 15), min * f32::from(scale >> 4));
+        *to = [d * f32::from(scale & 15), -(min * f32::from(scale >> 4))];
         let (from, shift) = two_bits(group);
-        for (i, y) in y.iter_mut().enumerate() {
-            *y = scale * f32::from(b[16 + from + i] >> shift & 3) - least;
-        }
+        (0..16).for_each(|i| put(codes, 16 * group + i, b[16 + from + i] >> shift & 3));
     }
 }
 
@@ -174,32 +255,27 @@ fn two_bits(group: usize) -> (usize, usize) {
 }
 
 /// 32 bytes of high bits, 64 bytes of 2-bit numbers, 12 bytes of 6-bit scales, d.
-fn q3_k(b: &[u8], y: &mut [f32]) {
+fn q3_k(b: &[u8], codes: &mut [u8], scales: &mut [[f32; 2]]) {
     let (d, packed) = (half_at(b, 108), &b[96..108]);
-    for (group, y) in y.chunks_exact_mut(16).enumerate() {
+    for (group, to) in scales.iter_mut().enumerate() {
         let low = packed[group % 8] >> (4 * (group / 8)) & 15;
         let high = packed[8 + group % 4] >> (2 * (group / 4)) & 3;
-        let scale = d * (f32::from(low | high << 4) - 32.0);
+        *to = [d * (f32::from(low | high << 4) - 32.0), NONE];
         let (from, shift) = two_bits(group);
-        for (i, y) in y.iter_mut().enumerate() {
+        for i in 0..16 {
             let high = b[from % 32 + i] >> (group / 2) & 1;
-            let q = f32::from(b[32 + from + i] >> shift & 3) - if high == 0 { 4.0 } else { 0.0 };
-            *y = scale * q;
+            put(codes, 16 * group + i, b[32 + from + i] >> shift & 3 | high << 2);
         }
     }
 }
 
-/// d, dmin, 12 bytes of 6-bit scales and minima, then numbers of 4 bits, or of 5 with the fifth in `high`.
-fn q45_k(b: &[u8], high: Option<&[u8]>, from: &[u8], y: &mut [f32]) {
+/// d, dmin, 12 bytes of 6-bit scales and minima; the numbers' four low bits are in `from`.
+fn q45_k(b: &[u8], from: &[u8], scales: &mut [[f32; 2]], mut each: impl FnMut(usize, u8)) {
     let (d, min, packed) = (half_at(b, 0), half_at(b, 2), &b[4..16]);
-    for (group, y) in y.chunks_exact_mut(32).enumerate() {
+    for (group, to) in scales.iter_mut().enumerate() {
         let (scale, least) = scale_and_min(packed, group);
-        let (scale, least) = (d * f32::from(scale), min * f32::from(least));
-        for (i, y) in y.iter_mut().enumerate() {
-            let q = from[32 * (group / 2) + i] >> (4 * (group % 2)) & 15;
-            let fifth = high.map_or(0, |high| (high[i] >> group & 1) << 4);
-            *y = scale * f32::from(q | fifth) - least;
-        }
+        *to = [d * f32::from(scale), -(min * f32::from(least))];
+        (0..32).for_each(|i| each(32 * group + i, from[32 * (group / 2) + i] >> (4 * (group % 2)) & 15));
     }
 }
 
@@ -215,26 +291,26 @@ fn scale_and_min(packed: &[u8], group: usize) -> (u8, u8) {
 }
 
 /// 128 bytes of low nibbles, 64 bytes of two high bits, 16 signed scales, d.
-fn q6_k(b: &[u8], y: &mut [f32]) {
+fn q6_k(b: &[u8], codes: &mut [u8], scales: &mut [[f32; 2]]) {
     let d = half_at(b, 208);
-    for (group, y) in y.chunks_exact_mut(16).enumerate() {
-        let scale = d * signed(b[192 + group]);
+    for (group, (codes, to)) in codes.chunks_exact_mut(16).zip(scales).enumerate() {
+        *to = [d * signed(b[192 + group]), NONE];
         // Of each half: four runs of 32 elements, the first two in low nibbles of 64 bytes, the others in high ones.
         let (half, run, side) = (group / 8, group % 8 / 2, 16 * (group % 2));
-        for (i, y) in y.iter_mut().enumerate() {
+        for (i, code) in codes.iter_mut().enumerate() {
             let low = b[64 * half + 32 * (run % 2) + side + i] >> (4 * (run / 2)) & 15;
             let high = b[128 + 32 * half + side + i] >> (2 * run) & 3;
-            *y = scale * (f32::from(low | high << 4) - 32.0);
+            *code = (low | high << 4).wrapping_sub(32);
         }
     }
 }
 
 /// d, two high bits of each scale, their four low ones, nibbles.
-fn iq4_xs(b: &[u8], y: &mut [f32]) {
+fn iq4_xs(b: &[u8], codes: &mut [u8], scales: &mut [[f32; 2]]) {
     let (d, high) = (half_at(b, 0), u16::from_le_bytes([b[2], b[3]]));
-    for (group, y) in y.chunks_exact_mut(32).enumerate() {
+    for (group, to) in scales.iter_mut().enumerate() {
         let low = b[4 + group / 2] >> (4 * (group % 2)) & 15;
-        let scale = d * (f32::from(low | ((high >> (2 * group) & 3) as u8) << 4) - 32.0);
-        nibbles(&b[8 + 16 * group..][..16], y, |q| scale * IQ4[usize::from(q)]);
+        *to = [d * (f32::from(low | ((high >> (2 * group) & 3) as u8) << 4) - 32.0), NONE];
     }
+    codes.copy_from_slice(&b[8..]);
 }

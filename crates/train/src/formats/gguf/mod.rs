@@ -28,12 +28,13 @@ use std::path::{Path, PathBuf};
 use super::contents::{self, Contents};
 use super::metadata::FolderMetadata;
 use super::rope as rows;
-use super::source::{Candidate, Model, ModelSource};
+use super::source::{Candidate, Model, ModelSource, QuantWeights};
 use super::weights::check_finite;
-use crate::config::{ModelConfig, RopeKind};
+use crate::config::{ModelConfig, ParamSpec, RopeKind};
 use crate::demand::{self, Use};
 use crate::error::TrainError;
 use crate::tokenizer::Tokenizer;
+use blocks::Kept;
 use config::config_keys;
 use header::{Header, TensorInfo};
 use parts::{Parts, damaged, unfit};
@@ -86,6 +87,10 @@ impl ModelSource for Gguf {
         })
     }
 
+    fn quantised(&self, path: &Path) -> Result<QuantWeights, TrainError> {
+        Open::new(path)?.quantised()
+    }
+
     fn open(&self, path: &Path, tokenizer: Option<&Path>) -> Result<Model, TrainError> {
         let given = tokenizer.map(|path| Tokenizer::load(path, None)).transpose()?;
         let open = Open::new(path)?;
@@ -113,8 +118,9 @@ impl Open {
     fn new(path: &Path) -> Result<Self, TrainError> {
         let parts = Parts::open(path)?;
         let (path, header) = (parts.path(), &parts.header);
-        let tables =
-            rope::tables(header, |info, to| decode(&mut File::open(&parts.paths[info.part])?, info, to));
+        let tables = rope::tables(header, |info, to| {
+            decode(&mut File::open(&parts.paths[info.part])?, info, to, |_| ())
+        });
         let tables = tables.map_err(TrainError::io("read", path))?;
         let mut keys = config_keys(header).map_err(|e| unfit(path, &e))?;
         rope::add_scaling(header, &tables, &mut keys).map_err(|e| unfit(path, &e))?;
@@ -156,8 +162,8 @@ impl Open {
         Ok(metadata)
     }
 
-    /// The weights in checkpoint order, rows of query and key projections in Hugging Face's.
-    fn weights(&self) -> Result<Vec<f32>, TrainError> {
+    /// The parameters with the tensor of each.
+    fn tensors(&self) -> Result<Vec<(ParamSpec, &TensorInfo)>, TrainError> {
         let (path, header) = (self.parts.path(), &self.parts.header);
         let specs = self.config.params();
         let family = self.config.variant.family;
@@ -170,32 +176,50 @@ impl Open {
             name: tensor_name(name).unwrap_or_else(|| name.to_owned()),
         };
         // All tensors are checked before memory is allocated.
-        let mut infos = Vec::with_capacity(specs.len());
-        for spec in &specs {
+        let mut tensors = Vec::with_capacity(specs.len());
+        for spec in specs {
             let info = tensor_name(&spec.name).and_then(|name| unused.remove(name.as_str()));
             let info = info.ok_or_else(|| missing(&spec.name))?;
             if info.shape != spec.shape {
                 let (name, got, want) = (info.name.clone(), info.shape.clone(), spec.shape.clone());
                 return Err(TrainError::TensorShape { path: path.to_owned(), name, got, want });
             }
-            infos.push(info);
+            tensors.push((spec, info));
         }
         if let Some(extra) = header.tensors.iter().find(|t| unused.contains_key(t.name.as_str())) {
             return Err(TrainError::TensorUnexpected { path: path.to_owned(), name: extra.name.clone() });
         }
+        Ok(tensors)
+    }
+
+    /// The configuration with the order of rows that the file has.
+    fn stored(&self) -> ModelConfig {
         let mut stored = self.config.clone();
         if stores_pairs(&self.config) {
             stored.rope.kind = RopeKind::Interleaved;
         }
-        // It stores what a norm multiplies with; Gemma's weights are less by 1.
-        let offset = family.norm_offset() as f32;
+        stored
+    }
+
+    /// The files, opened.
+    fn files(&self) -> Result<Vec<File>, TrainError> {
         let open = |path: &PathBuf| File::open(path).map_err(TrainError::io("read", path));
-        let mut files = self.parts.paths.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        self.parts.paths.iter().map(open).collect()
+    }
+
+    /// The weights in checkpoint order, rows of query and key projections in Hugging Face's.
+    fn weights(&self) -> Result<Vec<f32>, TrainError> {
+        let tensors = self.tensors()?;
+        let stored = self.stored();
+        // It stores what a norm multiplies with; Gemma's weights are less by 1.
+        let offset = self.config.variant.family.norm_offset() as f32;
+        let mut files = self.files()?;
         let mut params = vec![0.0; self.config.param_count()];
-        for (spec, info) in specs.iter().zip(infos) {
+        for (spec, info) in &tensors {
             let numbers = &mut params[spec.range()];
             let path = &self.parts.paths[info.part];
-            decode(&mut files[info.part], info, numbers).map_err(TrainError::io("read", path))?;
+            decode(&mut files[info.part], info, numbers, Kept::clear)
+                .map_err(TrainError::io("read", path))?;
             check_finite(path, &info.name, numbers)?;
             rows::to_folder_order(&stored, spec, numbers);
             if offset != 0.0 && spec.name.ends_with("norm.weight") {
@@ -203,6 +227,28 @@ impl Open {
             }
         }
         Ok(params)
+    }
+
+    /// The matrices that are stored as codes, rows in the order of [`Open::weights`].
+    fn quantised(&self) -> Result<QuantWeights, TrainError> {
+        let stored = self.stored();
+        let mut files = self.files()?;
+        let mut found = QuantWeights::new();
+        for (spec, info) in self.tensors()? {
+            let &[rows, cols] = info.shape.as_slice() else { continue };
+            if !info.format.has_codes() {
+                continue;
+            }
+            let mut kept = Kept::default();
+            let path = &self.parts.paths[info.part];
+            let mut numbers = vec![0.0; spec.count()];
+            let read = decode(&mut files[info.part], info, &mut numbers, |own| kept.append(own));
+            read.map_err(TrainError::io("read", path))?;
+            let Some(matrix) = info.format.matrix([rows, cols], kept) else { continue };
+            let moved = rows::folder_row(&stored, &spec).map(|from| matrix.with_rows(from));
+            found.insert(spec.name, moved.unwrap_or(matrix));
+        }
+        Ok(found)
     }
 }
 
@@ -221,15 +267,22 @@ fn folder_keys(
 /// Approximate number of bytes read at once.
 const CHUNK: usize = 1 << 20;
 
-/// Reads and decodes a tensor, many blocks at once.
-fn decode(file: &mut File, info: &TensorInfo, to: &mut [f32]) -> io::Result<()> {
+/// Reads and decodes a tensor, many blocks at once; `each` gets the codes of these, if it has such.
+fn decode(
+    file: &mut File,
+    info: &TensorInfo,
+    to: &mut [f32],
+    mut each: impl FnMut(&mut Kept),
+) -> io::Result<()> {
     file.seek(SeekFrom::Start(info.start))?;
     let blocks = (CHUNK / info.format.bytes).max(1);
     let mut bytes = vec![0; blocks * info.format.bytes];
+    let mut kept = Kept::default();
     for to in to.chunks_mut(blocks * info.format.elements) {
         let bytes = &mut bytes[..to.len() / info.format.elements * info.format.bytes];
         file.read_exact(bytes)?;
-        info.format.decode_all(bytes, to);
+        info.format.decode_all(bytes, to, &mut kept);
+        each(&mut kept);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ mod gemma;
 use std::fs;
 use std::path::PathBuf;
 
-use super::blocks::BlockFormat;
+use super::blocks::{BlockFormat, Kept};
 use super::header::MetadataValue;
 use super::values::KeyError;
 use super::*;
@@ -22,19 +22,29 @@ fn file(name: &str) -> PathBuf {
 fn every_block_format_decodes_to_the_bits_of_ggml() {
     let data = fs::read(file("blocks.bin")).unwrap();
     let word = |at: usize| u32::from_le_bytes(data[at..at + 4].try_into().unwrap());
-    let (mut at, mut seen) = (0, 0);
+    let (mut at, mut seen, mut coded) = (0, 0, 0);
     while at < data.len() {
         let (format, blocks) = (BlockFormat::find(word(at)).unwrap(), word(at + 4) as usize);
         at += 8;
         let mut got = vec![0.0; blocks * format.elements];
-        format.decode_all(&data[at..at + blocks * format.bytes], &mut got);
+        let mut kept = Kept::default();
+        format.decode_all(&data[at..at + blocks * format.bytes], &mut got, &mut kept);
         at += blocks * format.bytes;
         for (i, x) in got.iter().enumerate() {
             assert_eq!(x.to_bits(), word(at + 4 * i), "{} at {i}", format.name);
         }
         at += 4 * got.len();
         seen += 1;
+        // Kept as codes, they are the same numbers rounded to half precision.
+        let Some(matrix) = format.matrix([1, got.len()], kept) else { continue };
+        let mut values = vec![0.0; got.len()];
+        matrix.values(0, &mut values);
+        for (x, kept) in got.iter().zip(&values) {
+            assert_eq!(half::f16::from_f32(*x).to_f32().to_bits(), kept.to_bits(), "{}", format.name);
+        }
+        coded += 1;
     }
+    assert_eq!(coded, 13, "all quantised formats");
     assert_eq!(seen, 14, "BF16 and all quantised formats");
 }
 
