@@ -180,6 +180,11 @@ impl Tensor {
                 from(&index)
             })
             .collect();
+        self.taken(ty, &flat)
+    }
+
+    /// A tensor of type `ty` of this one's elements at the positions `flat`.
+    fn taken(&self, ty: TensorType, flat: &[usize]) -> Tensor {
         let data = match &self.data {
             Data::Float(v) => Data::Float(flat.iter().map(|&i| v[i]).collect()),
             Data::Int(v) => Data::Int(flat.iter().map(|&i| v[i]).collect()),

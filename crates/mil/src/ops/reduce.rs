@@ -205,7 +205,7 @@ pub(super) fn reduced_type(a: &Call<'_>) -> Result<Vec<TensorType>, Reject> {
 }
 
 /// Evaluates reductions: `f` of each group of elements; for integers [`whole`].
-pub(super) fn fold(a: &Eval<'_>, f: impl Fn(&[f64]) -> f64) -> Vec<Tensor> {
+pub(super) fn fold(a: &Eval<'_>, f: fn(&[f64]) -> f64) -> Vec<Tensor> {
     let x = a.tensor("x");
     let mut reduced = vec![!a.has("axes"); x.ty.rank()];
     for axis in a.ints("axes") {

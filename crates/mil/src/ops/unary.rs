@@ -288,7 +288,11 @@ pub(super) fn one_number(a: &Call<'_>, name: &'static str) -> Result<(), Reject>
 
 /// Evaluates elementwise float functions of `x`.
 pub(super) fn map(a: &Eval<'_>, f: impl Fn(f64) -> f64) -> Vec<Tensor> {
-    let data = a.tensor("x").as_floats().iter().map(|&x| f(x)).collect();
+    // In place, which is less code for each `f` than a new vector.
+    let mut data = a.tensor("x").as_floats().to_vec();
+    for x in &mut data {
+        *x = f(*x);
+    }
     vec![Tensor { ty: a.out().clone(), data: Data::Float(data) }]
 }
 
