@@ -4,12 +4,12 @@
 //! Sums are in the same order as in the fast code, so results are equal to the bit.
 
 use flow::Lane;
+use host::gemm::{Elements, MatmulPrecision, Matrix, MatrixMut, Store, matmul_rows};
+use host::norm::{NormGradient, RmsNorm};
+use host::squared_norms::Gradient;
+use host::transpose::transpose;
+use host::{Scratch, weight_grad};
 use std::sync::{Mutex, PoisonError};
-use train::host::gemm::{Elements, MatmulPrecision, Matrix, MatrixMut, Store, matmul_rows};
-use train::host::norm::{NormGradient, RmsNorm};
-use train::host::squared_norms::Gradient;
-use train::host::transpose::transpose;
-use train::host::{Scratch, weight_grad};
 use train::step::{HostMath, Operand};
 
 /// Rows per partial sum, and interleaved sums along a row: as in [`RmsNorm`], so that bits agree.
@@ -265,7 +265,7 @@ fn blocks(c: usize, term: impl Fn(usize) -> f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use train::host::squared_norms::RowSquaredNorms;
+    use host::squared_norms::RowSquaredNorms;
 
     /// Pseudorandom numbers in ±1.
     fn noise(n: usize, seed: u64) -> Vec<f32> {

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::config::{ModelConfig, RopeKind, Task};
 use crate::error::TrainError;
-use crate::host::head::{frozen_positions, positions_at_a_time, sums_of_frozen, sums_of_trained};
+use host::head::{frozen_positions, positions_at_a_time, sums_of_frozen, sums_of_trained};
 
 /// The purpose for which a model is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,3 +24,8 @@ pub(crate) fn moments(config: &ModelConfig, seed: u64) -> Vec<f32> {
     numbers[..4].copy_from_slice(&[-0.0, 1e-45, f32::MAX, -f32::MAX]);
     numbers
 }
+
+/// The bits of every value, for exact comparison.
+pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}

@@ -3,13 +3,13 @@
 mod tiny_models;
 
 use ane::{DeviceKind, DeviceOptions, SoftOptions, WeightMode};
+use host::dropout::Draw;
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tiny_models::{NAMES, folder};
 use train::config::{Linear, Lora, ModelConfig, ParamKind, Trainable};
 use train::formats::{AdapterRef, Model, ModelRef, open_model};
-use train::host::dropout::Draw;
 use train::model::Precision;
 use train::step::{Build, Network, StepGraph, Window};
 

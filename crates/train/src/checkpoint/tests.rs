@@ -9,8 +9,7 @@ use super::*;
 use crate::config::{ModelConfig, init_params};
 use crate::error::TrainError;
 use crate::formats::{FolderMetadata, open_model, save_model};
-use crate::host::testing::bits;
-use crate::testing::{moments, small};
+use crate::testing::{bits, moments, small};
 
 fn state(step: u64) -> TrainState {
     TrainState {

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::ModelConfig;
 use super::params::{Init, ParamKind};
-use crate::rng::{Purpose, stream};
+use host::rng::{Purpose, stream};
 
 /// Initial weights as one flat slice in checkpoint order: a function of configuration and seed alone.
 ///

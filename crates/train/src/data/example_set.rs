@@ -16,7 +16,7 @@ use super::records::{Keys, Lines};
 use super::token_layout::width_of;
 use crate::error::TrainError;
 use crate::fs::{AtomicFile, read_limited, write_atomically};
-use crate::rng::{Purpose, stream};
+use host::rng::{Purpose, stream};
 
 /// Lines parsed and encoded at a time.
 const LINES_AT_ONCE: usize = 512;

@@ -8,7 +8,7 @@ use rand::seq::SliceRandom;
 use super::example_set::ExampleSet;
 use super::token_file::TokenFile;
 use crate::error::TrainError;
-use crate::rng::{Purpose, stream};
+use host::rng::{Purpose, stream};
 
 /// A window of examples: S + 1 tokens, padded at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rand::RngExt;
 
-use crate::rng::{Purpose, stream};
+use host::rng::{Purpose, stream};
 
 /// The training and validation parts of a token file, as ranges of positions. A window is `seq` tokens and one more, the
 /// last target.

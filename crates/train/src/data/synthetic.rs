@@ -3,7 +3,7 @@
 use std::f64::consts::TAU;
 
 use crate::config::{ModelConfig, symmetric};
-use crate::rng::{Purpose, stream};
+use host::rng::{Purpose, stream};
 
 /// Input and target of one regression sample, both `[D, S]`, channel first: the input is uniform in ±0.1, the
 /// target a wave, 0.1·sin(0.1·s + 2π·d/D).

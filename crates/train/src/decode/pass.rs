@@ -4,13 +4,13 @@ use super::cache::{Conversation, position_of};
 use super::kernels::DecodeKernels;
 use super::loaded::Loaded;
 use super::weights::DecodeWeights;
-use crate::host::Scratch;
-use crate::host::gemm::{Elements, Matrix, MatrixMut};
-use crate::host::norm::RmsNorm;
-use crate::host::soft_cap::SoftCap;
 use crate::model::{DecodePart, RopeRows, masked};
 use crate::step::{OutOfRange, StepError, survey};
 use ane::{Surface, SurfaceBlock};
+use host::Scratch;
+use host::gemm::{Elements, Matrix, MatrixMut};
+use host::norm::RmsNorm;
+use host::soft_cap::SoftCap;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 

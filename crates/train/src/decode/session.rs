@@ -6,10 +6,10 @@ use super::loaded::Loaded;
 use super::pass::{self, Next, Workspace};
 use super::weights::ModelWeights;
 use crate::config::{ModelConfig, RopeScaling};
-use crate::host::error::check_tokens;
 use crate::model::Precision;
 use crate::step::{StepError, hides_infinity};
 use ane::{Device, Pool};
+use host::error::check_tokens;
 
 /// A model on an engine, for decoding.
 #[derive(Debug)]

@@ -4,11 +4,11 @@
 use super::kernels::DecodeKernels;
 use crate::config::{ModelConfig, ParamKind, ParamSpec};
 use crate::formats::QuantWeights;
-use crate::host::gemm::{Matrix, MatrixMut, Store, matmul, matmul_quant};
 use crate::model::{DecodePart, InputWeight, Precision};
 use crate::step::StepError;
 use ane::{MatmulPrecision, Surface};
 use half::f16;
+use host::gemm::{Matrix, MatrixMut, Store, matmul, matmul_quant};
 use mil::TensorType;
 use rayon::prelude::*;
 use softane::{QuantMatrix, convert};

@@ -11,8 +11,7 @@ use tempfile::tempdir;
 use super::*;
 use crate::config::init_params;
 use crate::fs::TensorFile;
-use crate::host::testing::bits;
-use crate::testing::{moments, small};
+use crate::testing::{bits, moments, small};
 
 /// The repository's `tests/fixtures`.
 fn fixtures() -> PathBuf {

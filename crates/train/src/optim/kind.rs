@@ -1,6 +1,7 @@
 //! The optimizers that a run can have, and what each keeps of a parameter.
 
 use crate::config::ParamSpec;
+use host::optim::factored;
 
 /// What updates the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,13 +85,5 @@ impl OptimizerKind {
             _ => Second::Whole,
         };
         Kept { first: self != OptimizerKind::Adafactor, second }
-    }
-}
-
-/// Rows and columns of a matrix whose second moment takes less memory as their means; one row or column is its own mean.
-pub(super) fn factored(shape: &[usize]) -> Option<[usize; 2]> {
-    match *shape {
-        [rows, cols] if rows > 1 && cols > 1 => Some([rows, cols]),
-        _ => None,
     }
 }

@@ -1,23 +1,16 @@
-//! The optimizer: AdamW, Muon, SGD, Adafactor, Lion, averages of weights, gradient clipping, the loss scale, and the learning-rate schedule.
+//! The optimizer: which rule updates which parameter and what it keeps of it, the loss scale, and the learning-rate schedule.
+//!
+//! The rules themselves are those of [`host::optim`], re-exported.
 
-mod adafactor;
-mod adamw;
-mod average;
-mod clip;
 mod kind;
 mod loss_scale;
-mod momentum;
-mod muon;
 mod optimizer;
 mod schedule;
 
-pub use adafactor::Adafactor;
-pub use adamw::{AdamW, ParamSlices, Update};
-pub use average::Average;
-pub use clip::clip_factor;
+pub use host::optim::{
+    Adafactor, AdamW, Average, Lion, Muon, MuonScratch, ParamSlices, Rule, Sgd, Update, clip_factor,
+};
 pub use kind::{Kept, OptimizerKind, Second};
 pub use loss_scale::{GradientRange, LossScale, LossScaler};
-pub use momentum::{Lion, Sgd};
-pub use muon::{Muon, MuonScratch};
-pub use optimizer::{Optimizer, OptimizerState, Rule};
+pub use optimizer::{Optimizer, OptimizerState};
 pub use schedule::Schedule;

@@ -1,8 +1,6 @@
 //! The optimizer of a model: which parameter is updated by which rule.
 
-use super::{
-    Adafactor, AdamW, Kept, Lion, Muon, MuonScratch, OptimizerKind, ParamSlices, Second, Sgd, Update,
-};
+use super::{AdamW, Kept, Muon, MuonScratch, OptimizerKind, Rule, Second};
 use crate::config::ParamSpec;
 
 /// The rules that update parameters.
@@ -12,16 +10,6 @@ pub struct Optimizer {
     pub rule: Rule,
     /// The rule of the layers' matrices, if it is another.
     pub muon: Option<Muon>,
-}
-
-/// A rule that updates one tensor after the other.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Rule {
-    AdamW(AdamW),
-    Sgd(Sgd),
-    Adafactor(Adafactor),
-    Lion(Lion),
 }
 
 impl From<AdamW> for Optimizer {
@@ -46,18 +34,6 @@ impl Optimizer {
             (Rule::Lion(_), None) => OptimizerKind::Lion,
         };
         kind.keeps(spec)
-    }
-}
-
-impl Rule {
-    /// Takes one step on a tensor of this `shape`, in place.
-    pub fn step(&self, update: Update, slices: ParamSlices<'_>, shape: &[usize]) {
-        match self {
-            Rule::AdamW(adamw) => adamw.step(update, slices),
-            Rule::Sgd(sgd) => sgd.step(update, slices),
-            Rule::Adafactor(adafactor) => adafactor.step(update, slices, shape),
-            Rule::Lion(lion) => lion.step(update, slices),
-        }
     }
 }
 

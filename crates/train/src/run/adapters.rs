@@ -2,8 +2,8 @@
 
 use super::{OptimizerKind, RunError, Settings};
 use crate::config::{Linear, Lora, ModelConfig, ParamSpec, Trainable, symmetric};
-use crate::rng::{Purpose, stream};
 use fancy_regex::Regex;
+use host::rng::{Purpose, stream};
 use std::collections::BTreeSet;
 
 /// The highest dropout rate: kept elements are then scaled by 100.

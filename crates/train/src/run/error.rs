@@ -2,10 +2,10 @@
 
 use super::fault::Fault;
 use crate::error::TrainError;
-use crate::host::HostError;
 use crate::sample::SampleError;
 use crate::step::{OutOfRange, StepError};
 use ane::DeviceError;
+use host::HostError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 

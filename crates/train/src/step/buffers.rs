@@ -2,12 +2,12 @@
 
 use super::StepError;
 use crate::config::{ModelConfig, Task};
-use crate::host::Scratch;
-use crate::host::gemm::Elements;
-use crate::host::head::positions_at_a_time;
 use crate::model::{Layer, LayerKernels, NormSite};
 use ane::{Device, DeviceError, Surface};
 use flow::{AccessError, Arena, Declaration, Handle, Permit};
+use host::Scratch;
+use host::gemm::Elements;
+use host::head::positions_at_a_time;
 use mil::{TensorType, ValueId};
 use std::collections::HashMap;
 use std::sync::RwLockReadGuard;

@@ -2,9 +2,9 @@
 
 use super::budget::{BudgetExhausted, remedy};
 use super::out_of_range::OutOfRange;
-use crate::host::HostError;
 use crate::model::ModelError;
 use ane::{DeviceError, Engine};
+use host::HostError;
 use mil::blob::BlobError;
 use std::panic::Location;
 

@@ -4,9 +4,9 @@ use super::graph::Builder;
 use super::passes::Ending;
 use super::{Network, StepError, Window};
 use crate::config::ModelConfig;
-use crate::host::regression;
 use ane::{Device, Engine};
 use flow::Plan;
+use host::regression;
 use rayon::prelude::*;
 
 /// Whether a finite result of the model `cfg` may come from an infinite intermediate value, so that checking results is not

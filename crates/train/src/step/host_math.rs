@@ -1,10 +1,10 @@
 //! The interface of the host's work in a step, so that variants can be measured.
 
-use crate::host::gemm::{Elements, MatmulPrecision};
-use crate::host::norm::{NormGradient, RmsNorm};
-use crate::host::squared_norms::Gradient;
-use crate::host::{Scratch, weight_grad};
 use flow::Lane;
+use host::gemm::{Elements, MatmulPrecision};
+use host::norm::{NormGradient, RmsNorm};
+use host::squared_norms::Gradient;
+use host::{Scratch, weight_grad};
 use std::fmt;
 
 /// An operand of a matrix gradient, `[C, S]`.

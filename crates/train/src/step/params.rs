@@ -2,12 +2,12 @@
 
 use super::StepError;
 use crate::config::{ParamKind, ParamSpec};
-use crate::host::Store;
-use crate::host::gemm::Elements;
-use crate::host::squared_norms::{Gradient, RowSquaredNorms};
 use crate::model::Precision;
 use flow::{Arena, Handle};
 use half::f16;
+use host::Store;
+use host::gemm::Elements;
+use host::squared_norms::{Gradient, RowSquaredNorms};
 use rayon::prelude::*;
 use softane::convert;
 use std::collections::HashMap;

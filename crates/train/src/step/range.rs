@@ -1,9 +1,9 @@
 //! Range checks of values and weights.
 
 use super::{OutOfRange, Params, StepError};
-use crate::host::gemm::Elements;
 use crate::model::Layer;
 use half::f16;
+use host::gemm::Elements;
 use mil::{DType, ValueId};
 use rayon::prelude::*;
 

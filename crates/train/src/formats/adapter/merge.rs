@@ -8,8 +8,8 @@ use crate::config::{ModelConfig, ParamSpec};
 use crate::error::TrainError;
 use crate::formats::rope;
 use crate::formats::source::Model;
-use crate::host::Store;
-use crate::host::gemm::{MatmulPrecision, Matrix, MatrixMut, matmul_serial};
+use host::Store;
+use host::gemm::{MatmulPrecision, Matrix, MatrixMut, matmul_serial};
 
 /// Refuses a model that has changed since `adapter` was trained on it.
 pub(super) fn check_base(adapter: &Adapter, base: &Path, model: &Model) -> Result<(), TrainError> {

@@ -7,8 +7,7 @@ use super::super::open_model;
 use super::*;
 use crate::config::{ModelConfig, RopeKind, init_params};
 use crate::fs::TensorFile;
-use crate::host::testing::bits;
-use crate::testing::{moments, small};
+use crate::testing::{bits, moments, small};
 
 /// The repository's folder `tests`.
 fn tests() -> PathBuf {

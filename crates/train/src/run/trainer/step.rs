@@ -3,13 +3,13 @@
 use super::{Measured, Parts, Run};
 use crate::data::{ExampleWindow, ExampleWindows, TokenFile, regression_sample};
 use crate::error::TrainError;
-use crate::host::dropout::Draw;
 use crate::model::Precision;
 use crate::optim::{GradientRange, LossScale, LossScaler, Update, clip_factor};
 use crate::run::corpus::Corpus;
 use crate::run::{RunError, Settings, StepRecord};
 use crate::step::{OutOfRange, StepError, Window};
 use flow::Lane;
+use host::dropout::Draw;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

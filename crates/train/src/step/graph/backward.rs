@@ -5,13 +5,13 @@ use super::super::buffers::Activation;
 use super::super::params::GradientSum;
 use super::builder::{Builder, tokens, window};
 use crate::config::ParamKind;
-use crate::host::gemm::Elements;
-use crate::host::norm::NormGradient;
-use crate::host::squared_norms::Gradient;
-use crate::host::{Store, bias, embed};
 use crate::model::{BiasGrad, NormSite, WeightGrad};
 use crate::step::Operand;
 use flow::Handle;
+use host::gemm::Elements;
+use host::norm::NormGradient;
+use host::squared_norms::Gradient;
+use host::{Store, bias, embed};
 use mil::ValueId;
 
 impl Builder<'_> {

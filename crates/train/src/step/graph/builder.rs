@@ -5,10 +5,10 @@ use super::super::context::TaskContext;
 use super::super::params::Values;
 use super::super::{Network, Param, StepError};
 use crate::config::ParamKind;
-use crate::host::dropout::Place;
-use crate::host::{dropout, embed, residual};
 use crate::model::{ModelError, NormSite, masked};
 use flow::{Graph, Lane, Plan};
+use host::dropout::Place;
+use host::{dropout, embed, residual};
 use mil::ValueId;
 use std::sync::Arc;
 

@@ -7,12 +7,12 @@ use super::super::params::{GradientSum, Values};
 use super::super::passes::Ending;
 use super::super::range::Watched;
 use super::builder::{Builder, tokens, weights, window};
-use crate::host::gemm::{Elements, Matrix, MatrixMut, matmul};
-use crate::host::head::{Head, HeadMemory};
-use crate::host::norm::NormGradient;
-use crate::host::{Scratch, Store, regression};
 use flow::Handle;
 use half::f16;
+use host::gemm::{Elements, Matrix, MatrixMut, matmul};
+use host::head::{Head, HeadMemory};
+use host::norm::NormGradient;
+use host::{Scratch, Store, regression};
 use std::ops::Range;
 
 /// A loss of the last layer's output: `(y, target or gradient, scale, dy) -> loss`.

@@ -12,8 +12,8 @@ pub(super) use builder::Builder;
 use super::buffers::Window;
 use super::params::GradientSum;
 use super::{Network, StepError};
-use crate::host::Store;
 use flow::{Handle, Plan, Trace};
+use host::Store;
 use std::sync::Arc;
 
 /// The plan of forward and backward passes of all micro-batches of an optimizer step; it can be run many times.

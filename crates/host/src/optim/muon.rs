@@ -1,8 +1,8 @@
 //! Muon: momentum with orthogonalised updates, for the matrices of layers.
 
 use super::Update;
-use crate::host::gemm::{MatmulPrecision, Matrix, MatrixMut, matmul, matmul_serial, saves_time};
-use crate::host::{CHUNK, LANES, Store, simd};
+use crate::gemm::{MatmulPrecision, Matrix, MatrixMut, matmul, matmul_serial, saves_time};
+use crate::{CHUNK, LANES, Store, simd};
 use rayon::prelude::*;
 use softane::pool::for_each;
 
@@ -72,7 +72,7 @@ impl MuonScratch {
     }
 
     /// Its size in bytes.
-    pub(super) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         let of = |slot: &Slot| slot.x.len() + slot.next.len() + slot.gram.len() + slot.polynomial.len();
         self.slots.iter().map(of).sum::<usize>() * size_of::<f32>()
     }
@@ -218,9 +218,7 @@ fn normalise(x: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::TensorFile;
-    use crate::host::testing::{bits, noise, on_threads};
-    use std::path::Path;
+    use crate::testing::{Recorded, bits, noise, on_threads};
 
     const MUON: Muon = Muon { lr_ratio: 2.0, momentum: 0.95, weight_decay: 0.1, iterations: 5 };
 
@@ -318,13 +316,8 @@ mod tests {
     /// Three steps of `torch.optim.Muon`, recorded by `tests/fixtures/muon.py`.
     #[test]
     fn steps_go_as_pytorchs() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/muon.safetensors");
-        let file = TensorFile::open(&path).unwrap();
-        let read = |name: &str, shape: [usize; 2]| {
-            let mut values = vec![0.0; shape[0] * shape[1]];
-            file.read(name, &shape, &mut values).unwrap();
-            values
-        };
+        let file = Recorded::open("muon");
+        let read = |name: &str, shape: [usize; 2]| file.read(name, &shape);
         for (name, shape) in [("wide", [12, 20]), ("tall", [20, 12]), ("square", [16, 16])] {
             let start = read(&format!("{name}.0"), shape);
             let (mut theta, mut m) = (start.clone(), vec![0.0; start.len()]);

@@ -1,7 +1,7 @@
 //! Rules with one moment: stochastic gradient descent, and Lion.
 
 use super::{ParamSlices, Update};
-use crate::host::{CHUNK, simd};
+use crate::{CHUNK, simd};
 use rayon::prelude::*;
 use softane::pool::for_each;
 

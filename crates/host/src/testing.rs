@@ -1,4 +1,6 @@
-//! Helpers of this folder's tests: seeded noise, pools, and finite differences in f64.
+//! What the tests of several modules share: seeded noise, pools, finite differences in f64, recorded tensors.
+
+use safetensors::{Dtype, SafeTensors};
 
 /// Noise in −1..1, the same for the same seed on every machine.
 pub(crate) fn noise(len: usize, seed: u64) -> Vec<f32> {
@@ -44,5 +46,24 @@ pub(crate) fn assert_close(got: &[f32], want: &[f64], tolerance: f64) {
     let largest = want.iter().fold(0.0, |m: f64, w| m.max(w.abs()));
     for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
         assert!((f64::from(g) - w).abs() <= tolerance * largest, "element {i} is {g}, not {w}");
+    }
+}
+
+/// The tensors of a file of `tests/fixtures`.
+pub(crate) struct Recorded(Vec<u8>);
+
+impl Recorded {
+    /// The file with this name, without its ending.
+    pub(crate) fn open(name: &str) -> Recorded {
+        let path = format!("{}/../../tests/fixtures/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+        Recorded(std::fs::read(path).expect("recorded"))
+    }
+
+    /// A tensor of f32, which must have this shape.
+    pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Vec<f32> {
+        let file = SafeTensors::deserialize(&self.0).expect("recorded");
+        let tensor = file.tensor(name).expect("recorded");
+        assert_eq!((tensor.dtype(), tensor.shape()), (Dtype::F32, shape), "{name}");
+        tensor.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
     }
 }

@@ -12,8 +12,8 @@
 mod frozen; //    without stored logits
 mod positions; // with the logits of some positions
 
-pub(crate) use frozen::{frozen_positions, sums_of_frozen};
-pub(crate) use positions::sums_of_trained;
+pub use frozen::{frozen_positions, sums_of_frozen};
+pub use positions::sums_of_trained;
 pub use positions::{HeadMemory, positions_at_a_time};
 
 use rayon::prelude::*;

@@ -28,12 +28,12 @@ use super::{Head, LARGE, LOCAL, Local, cut, parts};
 const FIELDS: usize = 5;
 
 /// Elements for each position that [`Head::frozen`] sums separately, in all parts of the vocabulary.
-pub(crate) fn sums_of_frozen(vocab: usize, dim: usize) -> usize {
+pub fn sums_of_frozen(vocab: usize, dim: usize) -> usize {
     parts(vocab).saturating_mul(dim.saturating_add(FIELDS))
 }
 
 /// The positions, of windows of `seq`, whose gradients are summed at once where the classifier `[vocab, dim]` is frozen.
-pub(crate) fn frozen_positions(vocab: usize, dim: usize, seq: usize) -> usize {
+pub fn frozen_positions(vocab: usize, dim: usize, seq: usize) -> usize {
     positions_of(sums_of_frozen(vocab, dim), seq)
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use softane::pool::for_each;
 use softane::prefetch;
 
-use crate::host::{CHUNK, LANES, simd};
+use crate::{CHUNK, LANES, simd};
 
 /// The constants of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -152,7 +152,7 @@ impl Coefficients {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::{bits, noise, on_threads};
+    use crate::testing::{bits, noise, on_threads};
 
     const ADAMW: AdamW = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.5 };
 

@@ -1,6 +1,6 @@
 //! An exponential moving average of the weights.
 
-use crate::host::{CHUNK, simd};
+use crate::{CHUNK, simd};
 use rayon::prelude::*;
 use softane::pool::for_each;
 
@@ -57,19 +57,13 @@ impl Average {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::TensorFile;
-    use std::path::Path;
+    use crate::testing::Recorded;
 
     /// Averages by `torch.optim.swa_utils.AveragedModel`, recorded by `tests/fixtures/recipes.py`.
     #[test]
     fn the_average_is_pytorchs() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/recipes.safetensors");
-        let file = TensorFile::open(&path).expect("recorded");
-        let read = |name: String| {
-            let mut values = vec![0.0f32; 9];
-            file.read(&name, &[1, 9], &mut values).expect("recorded");
-            values
-        };
+        let file = Recorded::open("recipes");
+        let read = |name: String| file.read(&name, &[1, 9]);
         let mut average = Average::default();
         for step in 1..=4 {
             average.add(&read(format!("ema.weight.{step}")), 0.9);

@@ -65,7 +65,7 @@ pub fn factors(out: &mut [f32], rate: f64, draw: Draw, place: Place) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::{bits, on_threads};
+    use crate::testing::{bits, on_threads};
 
     const DRAW: Draw = Draw { seed: 42, step: 3 };
     const PLACE: Place = Place { window: 1, layer: 2, site: 3 };

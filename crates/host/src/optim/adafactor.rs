@@ -1,8 +1,7 @@
 //! Adafactor: the second moment of a matrix as the means of its rows and of its columns.
 
-use super::kind::factored;
 use super::{ParamSlices, Update};
-use crate::host::{CHUNK, LANES, simd, tree_sum};
+use crate::{CHUNK, LANES, simd, tree_sum};
 use rayon::prelude::*;
 use softane::pool::for_each;
 use std::ops::Range;
@@ -34,6 +33,14 @@ struct Estimate<'a> {
     rows: &'a [f32],
     inverse: f32,
     columns: &'a [f32],
+}
+
+/// Rows and columns of a matrix whose second moment takes less memory as their means; one row or column is its own mean.
+pub fn factored(shape: &[usize]) -> Option<[usize; 2]> {
+    match *shape {
+        [rows, cols] if rows > 1 && cols > 1 => Some([rows, cols]),
+        _ => None,
+    }
 }
 
 impl Adafactor {

@@ -1,4 +1,4 @@
-//! The host's part of a training step, in f32, channel-first.
+//! The host's part of a training step, in f32, channel-first: what kernels leave to it, and what updates the weights.
 //!
 //! An activation is `[C, S]`, element (c, t) at `c·S + t`: columns are positions, rows channels. Every function divides its
 //! work by shape alone and sums in a fixed order, so its result has the same bits at any number of threads. It runs on the
@@ -6,6 +6,9 @@
 //! a [`HostError`].
 //!
 //! Matrix products are those of `softane`, re-exported as [`gemm`].
+//!
+//! Not in this crate: what a layer, a parameter or a run is. A step's loops over activations and weights are here or in `softane`.
+#![forbid(unsafe_code)]
 
 pub mod bias;
 pub mod dropout;
@@ -14,8 +17,10 @@ pub mod error;
 pub mod head;
 pub mod loss;
 pub mod norm;
+pub mod optim;
 pub mod regression;
 pub mod residual;
+pub mod rng;
 pub mod soft_cap;
 pub mod squared_norms;
 pub mod transpose;
@@ -35,4 +40,4 @@ pub(crate) use chunk::{CHUNK, LANES, tree_sum};
 pub(crate) use softane::vectorised as simd;
 
 #[cfg(test)]
-pub(crate) mod testing;
+mod testing;

@@ -30,7 +30,7 @@ impl HostError {
 }
 
 /// Checks that every token is below `vocab`.
-pub(crate) fn check_tokens(role: &'static str, tokens: &[u32], vocab: usize) -> Result<(), HostError> {
+pub fn check_tokens(role: &'static str, tokens: &[u32], vocab: usize) -> Result<(), HostError> {
     match tokens.iter().position(|&token| token as usize >= vocab) {
         None => Ok(()),
         Some(position) => Err(HostError::TokenOutOfRange { role, position, token: tokens[position], vocab }),

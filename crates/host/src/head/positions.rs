@@ -22,7 +22,7 @@ pub fn positions_at_a_time(vocab: usize, dim: usize, seq: usize) -> usize {
 }
 
 /// Elements for each position that [`Head::backward`] sums separately: a row for each part of the vocabulary, and `x`.
-pub(crate) fn sums_of_trained(vocab: usize, dim: usize) -> usize {
+pub fn sums_of_trained(vocab: usize, dim: usize) -> usize {
     dim.saturating_mul(parts(vocab) + 1)
 }
 
