@@ -18,6 +18,7 @@ pub mod head;
 pub mod loss;
 pub mod norm;
 pub mod optim;
+pub mod range;
 pub mod regression;
 pub mod residual;
 pub mod rng;

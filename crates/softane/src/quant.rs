@@ -5,6 +5,7 @@ use crate::simd::vectorised;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::x86;
 use half::f16;
+use rayon::prelude::*;
 
 /// Elements of a row that are decoded together; rows are whole multiples of it.
 pub const RUN: usize = 32;
@@ -38,13 +39,32 @@ impl Coding {
         if self.levels.is_some() { RUN / 2 } else { RUN }
     }
 
+    /// The values of whole runs of elements, as [`Coding::decode`] gives those of one.
+    ///
+    /// # Panics
+    /// If there are fewer codes, scales or shifts.
+    pub fn decode_all(&self, codes: &[u8], scales: &[[f32; 2]], to: &mut [f32]) {
+        let (bytes, groups) = (self.run_bytes(), RUN / self.group);
+        let runs = to.len() / RUN;
+        assert!(codes.len() >= runs * bytes && scales.len() >= runs * groups, "codes of {runs} runs");
+        vectorised(
+            #[inline(always)]
+            || {
+                let each = codes.chunks_exact(bytes).zip(scales.chunks_exact(groups));
+                for ((codes, scales), to) in each.zip(to.chunks_exact_mut(RUN)) {
+                    self.decode(codes, scales, to);
+                }
+            },
+        );
+    }
+
     /// The values of [`RUN`] elements, from their codes and their groups' scales and shifts. Of 4-bit codes, the low halves of the
     /// bytes are the first 16 elements. Not rounded to half precision.
     ///
     /// # Panics
     /// If a slice is too short.
     #[inline(always)]
-    pub fn decode(&self, codes: &[u8], scales: &[[f32; 2]], to: &mut [f32]) {
+    fn decode(&self, codes: &[u8], scales: &[[f32; 2]], to: &mut [f32]) {
         let (codes, to) = (&codes[..self.run_bytes()], &mut to[..RUN]);
         let [low_scale, high_scale] = [scales[0], scales[scales.len().min(RUN / self.group) - 1]];
         let value = |level: f32, [scale, shift]: [f32; 2]| level * scale + shift;
@@ -149,18 +169,19 @@ impl QuantMatrix {
 
     /// The values of elements before they are rounded to half precision.
     fn decode(&self, first: usize, to: &mut [f32]) {
-        let (bytes, groups) = (self.coding.run_bytes(), RUN / self.coding.group);
-        let codes = &self.codes[first / RUN * bytes..];
-        let scales = &self.scales[first / self.coding.group..];
-        vectorised(
-            #[inline(always)]
-            || {
-                let runs = codes.chunks_exact(bytes).zip(scales.chunks_exact(groups));
-                for ((codes, scales), to) in runs.zip(to.chunks_exact_mut(RUN)) {
-                    self.coding.decode(codes, scales, to);
-                }
-            },
-        );
+        let codes = &self.codes[first / RUN * self.coding.run_bytes()..];
+        self.coding.decode_all(codes, &self.scales[first / self.coding.group..], to);
+    }
+
+    /// Whether its elements are `values`, rounded to half precision; on the current rayon pool.
+    pub fn is(&self, values: &[f32]) -> bool {
+        self.elements() == values.len()
+            && values.par_chunks(COMPARED).enumerate().all(|(i, values)| {
+                let mut both = [vec![f16::ZERO; values.len()], vec![f16::ZERO; values.len()]];
+                <f16 as Element>::narrow(values, &mut both[0]);
+                self.widen(i * COMPARED, &mut both[1]);
+                both[0] == both[1]
+            })
     }
 
     fn check(&self, first: usize, len: usize) {
@@ -175,3 +196,6 @@ impl QuantMatrix {
 
 /// Elements that are decoded at a time: they fit in the first-level cache.
 const CHUNK: usize = 1024;
+
+/// Elements that a task compares.
+const COMPARED: usize = 1 << 14;

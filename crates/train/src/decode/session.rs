@@ -10,6 +10,7 @@ use crate::model::Precision;
 use crate::step::{StepError, hides_infinity};
 use ane::{Device, Pool};
 use host::error::check_tokens;
+use host::range::count_beyond;
 
 /// A model on an engine, for decoding.
 #[derive(Debug)]
@@ -144,7 +145,7 @@ impl Session {
         let is_checked = hides_infinity(self.device(), &self.model.cfg);
         let logits = pool.busy(|| {
             let logits = pass::run(&mut self.model, &mut self.work, next, (with_logits, is_checked))?;
-            if logits.iter().flatten().all(|x| x.is_finite()) {
+            if logits.iter().all(|logits| count_beyond(logits, f32::MAX) == 0) {
                 return Ok(logits);
             }
             // The same pass again finds the first value that left its range.

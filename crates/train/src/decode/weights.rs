@@ -9,8 +9,8 @@ use crate::step::StepError;
 use ane::{MatmulPrecision, Surface};
 use half::f16;
 use host::gemm::{Matrix, MatrixMut, Store, matmul, matmul_quant};
+use host::range::count_beyond;
 use mil::TensorType;
-use rayon::prelude::*;
 use softane::{QuantMatrix, convert};
 
 /// The weights that a session is made of.
@@ -61,7 +61,7 @@ pub(super) enum Table {
 impl Table {
     /// `values`, in half precision where that is wanted and they fit.
     fn new(values: &[f32], precision: Precision) -> Table {
-        if precision == Precision::F32 || !values.iter().all(|x| x.abs() <= f16::MAX.to_f32()) {
+        if precision == Precision::F32 || count_beyond(values, f16::MAX.to_f32()) > 0 {
             return Table::F32(values.to_vec());
         }
         let mut narrow = vec![f16::ZERO; values.len()];
@@ -202,24 +202,14 @@ fn quant_surface(kernels: &DecodeKernels, param: &ParamSpec, matrix: QuantMatrix
     (param.shape == [rows, columns]).then(|| kernels.device.quant_surface(&param.name, &ty, matrix))?
 }
 
-/// Elements that are compared at a time.
-const COMPARED: usize = 1 << 14;
-
 /// Whether a matrix has the numbers `values`, rounded to `precision`.
 fn is_same(matrix: &QuantMatrix, values: &[f32], precision: Precision) -> bool {
-    precision == Precision::F16
-        && matrix.elements() == values.len()
-        && values.par_chunks(COMPARED).enumerate().all(|(i, values)| {
-            let mut both = [vec![f16::ZERO; values.len()], vec![f16::ZERO; values.len()]];
-            convert::narrow(values, &mut both[0]);
-            matrix.widen(i * COMPARED, &mut both[1]);
-            both[0] == both[1]
-        })
+    precision == Precision::F16 && matrix.is(values)
 }
 
 fn check_range(spec: &ParamSpec, values: &[f32], precision: Precision) -> Result<(), StepError> {
     let largest = if precision == Precision::F16 { f16::MAX.to_f32() } else { f32::MAX };
-    match values.iter().filter(|x| x.is_nan() || x.abs() > largest).count() {
+    match count_beyond(values, largest) {
         0 => Ok(()),
         count => Err(StepError::WeightRange { name: spec.name.clone(), count, of: values.len() }),
     }

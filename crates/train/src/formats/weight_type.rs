@@ -4,6 +4,7 @@ use half::{bf16, f16};
 
 use crate::error::TrainError;
 use crate::fs::FloatType;
+use host::range::largest;
 
 /// A number format of exported weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl WeightType {
 /// # Errors
 /// [`TrainError::Export`].
 pub(super) fn check_range(kind: WeightType, name: &str, numbers: &[f32]) -> Result<(), TrainError> {
-    let largest = numbers.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    let largest = largest(numbers);
     let fits = match kind {
         WeightType::F32 => true,
         WeightType::F16 => f16::from_f32(largest).is_finite(),

@@ -9,6 +9,7 @@ use super::{rope, shards};
 use crate::config::{ModelConfig, ParamSpec};
 use crate::error::TrainError;
 use crate::fs::{NamedTensor, TensorFile, TensorSet, write_atomically, write_tensors, write_tensors_as};
+use host::range::count_beyond;
 
 /// Name of the weights in a folder.
 pub(crate) const WEIGHTS: &str = "model.safetensors";
@@ -188,7 +189,7 @@ fn load<'f>(
 /// # Errors
 /// [`TrainError::TensorNotFinite`], with their number and the first.
 pub(super) fn check_finite(path: &Path, name: &str, numbers: &[f32]) -> Result<(), TrainError> {
-    let count = numbers.iter().filter(|x| !x.is_finite()).count();
+    let count = count_beyond(numbers, f32::MAX);
     if count == 0 {
         return Ok(());
     }

@@ -6,8 +6,8 @@ use super::{Network, StepError, Window};
 use crate::config::ModelConfig;
 use ane::{Device, Engine};
 use flow::Plan;
+use host::range::count_beyond;
 use host::regression;
-use rayon::prelude::*;
 
 /// Whether a finite result of the model `cfg` may come from an infinite intermediate value, so that checking results is not
 /// enough: an engine may do that (rule N5), and so does a bound of scores.
@@ -82,7 +82,7 @@ impl Network {
         self.pool().install(|| {
             self.pass_tokens(tokens, Ending::Logits)?;
             let logits = std::mem::take(&mut *self.buffers.first().logits.write()?);
-            match logits.par_iter().all(|x| x.is_finite()) {
+            match count_beyond(&logits, f32::MAX) == 0 {
                 true => Ok(logits),
                 false => Err(self.blame("a logit", tokens)),
             }
@@ -98,7 +98,7 @@ impl Network {
             *self.buffers.position.write()? = at;
             self.pass_tokens(tokens, Ending::LastLogits)?;
             let logits = self.buffers.last_logits.read()?.clone();
-            match logits.iter().all(|x| x.is_finite()) {
+            match count_beyond(&logits, f32::MAX) == 0 {
                 true => Ok(logits),
                 false => Err(self.blame("a logit", tokens)),
             }

@@ -38,4 +38,3 @@ pub use ladder::{CompileEvent, CompileRequest, compile};
 pub use network::Network;
 pub use out_of_range::OutOfRange;
 pub use params::{GradientSum, Param, Params};
-pub(crate) use range::survey;

@@ -4,21 +4,11 @@ use super::{OutOfRange, Params, StepError};
 use crate::model::Layer;
 use half::f16;
 use host::gemm::Elements;
+use host::range::{count_beyond, survey};
 use mil::{DType, ValueId};
-use rayon::prelude::*;
 
 /// The largest magnitude of the residual stream whose mean square fits into fp32, for the host's norms.
 const LARGEST_RESIDUAL: f32 = 1e18;
-
-/// The number of elements that are NaN or larger than `limit` in magnitude, and the largest magnitude of the others.
-pub(crate) fn survey(elements: Elements<'_>, limit: f32) -> (usize, f32) {
-    let one = |x: f32| if x.abs() <= limit { (0, x.abs()) } else { (1, 0.0) };
-    let join = |a: (usize, f32), b: (usize, f32)| (a.0 + b.0, a.1.max(b.1));
-    match elements {
-        Elements::F16(x) => x.par_iter().map(|x| one(x.to_f32())).reduce(|| (0, 0.0), join),
-        Elements::F32(x) => x.par_iter().map(|&x| one(x)).reduce(|| (0, 0.0), join),
-    }
-}
 
 /// A value of a layer that is checked to be in the range of its element type.
 #[derive(Debug)]
@@ -61,7 +51,7 @@ impl Watched {
     /// `NotFinite`.
     pub(super) fn check_stream(&self, x: &[f32]) -> Result<(), StepError> {
         let (count, largest) = survey(Elements::F32(x), LARGEST_RESIDUAL);
-        if count == 0 || x.iter().any(|x| !x.is_finite()) {
+        if count == 0 || count_beyond(x, f32::MAX) > 0 {
             return Ok(());
         }
         Err(self.left_by("the mean square of the residual stream", count, largest))
@@ -90,18 +80,4 @@ pub(super) fn check_weights(params: &Params, layer: &Layer) -> Result<(), StepEr
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_survey_counts_what_does_not_fit() {
-        let values = [1.0, -70_000.0, f32::NAN, f32::INFINITY, 65_504.0, -3.0];
-        assert_eq!(survey(Elements::F32(&values), 65_504.0), (3, 65_504.0));
-        assert_eq!(survey(Elements::F32(&values), f32::MAX), (2, 70_000.0));
-        let halves = [f16::INFINITY, f16::NAN, f16::MAX, f16::MIN];
-        assert_eq!(survey(Elements::F16(&halves), 65_504.0), (2, 65_504.0));
-    }
 }

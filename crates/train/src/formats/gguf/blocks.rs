@@ -153,26 +153,38 @@ impl BlockFormat {
         }
     }
 
-    /// Decodes whole blocks. Their codes, with scales and shifts of groups, are added to `kept`.
+    /// Decodes whole blocks. `kept` is working memory.
     ///
     /// # Panics
     /// If `from` is not as long as [`BlockFormat::size`] says for `to`.
     pub fn decode_all(&self, from: &[u8], to: &mut [f32], kept: &mut Kept) {
         assert_eq!(self.size(to.len()), Some(from.len()), "bytes of {} numbers as {}", to.len(), self.name);
-        let blocks = from.chunks_exact(self.bytes).zip(to.chunks_exact_mut(self.elements));
-        let (coding, unpack) = match self.content {
-            Content::Number(of) => return blocks.for_each(|(from, to)| to[0] = of(from)),
-            Content::Codes(coding, unpack) => (coding, unpack),
-        };
-        let (runs, groups) = (self.elements / RUN, self.elements / coding.group);
-        for (from, to) in blocks {
-            let (code, scale) = (kept.codes.len(), kept.scales.len());
-            kept.codes.resize(code + runs * coding.run_bytes(), 0);
-            kept.scales.resize(scale + groups, [0.0; 2]);
-            let (codes, scales) = (&mut kept.codes[code..], &mut kept.scales[scale..]);
+        match self.content {
+            Content::Number(of) => {
+                let each = from.chunks_exact(self.bytes).zip(to);
+                each.for_each(|(from, to)| *to = of(from));
+            }
+            Content::Codes(coding, _) => {
+                kept.codes.clear();
+                kept.scales.clear();
+                self.unpack_all(from, kept);
+                coding.decode_all(&kept.codes, &kept.scales, to);
+            }
+        }
+    }
+
+    /// Adds the codes of whole blocks, with scales and shifts of groups, to `kept`; nothing if this type has none.
+    pub fn unpack_all(&self, from: &[u8], kept: &mut Kept) {
+        let Content::Codes(coding, unpack) = self.content else { return };
+        let elements = from.len() / self.bytes * self.elements;
+        let (code, scale) = (kept.codes.len(), kept.scales.len());
+        kept.codes.resize(code + elements / RUN * coding.run_bytes(), 0);
+        kept.scales.resize(scale + elements / coding.group, [0.0; 2]);
+        let (codes, scales) = (&mut kept.codes[code..], &mut kept.scales[scale..]);
+        let each = codes.chunks_exact_mut(self.elements / RUN * coding.run_bytes());
+        let each = each.zip(scales.chunks_exact_mut(self.elements / coding.group));
+        for (from, (codes, scales)) in from.chunks_exact(self.bytes).zip(each) {
             unpack(from, codes, scales);
-            let runs = codes.chunks(coding.run_bytes()).zip(scales.chunks(RUN / coding.group));
-            runs.zip(to.chunks_mut(RUN)).for_each(|((codes, scales), to)| coding.decode(codes, scales, to));
         }
     }
 
@@ -195,20 +207,6 @@ impl BlockFormat {
 pub struct Kept {
     codes: Vec<u8>,
     scales: Vec<[f32; 2]>,
-}
-
-impl Kept {
-    /// Forgets them.
-    pub fn clear(&mut self) {
-        self.codes.clear();
-        self.scales.clear();
-    }
-
-    /// Takes those of `other`.
-    pub fn append(&mut self, other: &mut Kept) {
-        self.codes.append(&mut other.codes);
-        self.scales.append(&mut other.scales);
-    }
 }
 
 fn half_at(bytes: &[u8], at: usize) -> f32 {

@@ -23,6 +23,7 @@ mod write;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::contents::{self, Contents};
@@ -118,9 +119,8 @@ impl Open {
     fn new(path: &Path) -> Result<Self, TrainError> {
         let parts = Parts::open(path)?;
         let (path, header) = (parts.path(), &parts.header);
-        let tables = rope::tables(header, |info, to| {
-            decode(&mut File::open(&parts.paths[info.part])?, info, to, |_| ())
-        });
+        let tables =
+            rope::tables(header, |info, to| decode(&mut File::open(&parts.paths[info.part])?, info, to));
         let tables = tables.map_err(TrainError::io("read", path))?;
         let mut keys = config_keys(header).map_err(|e| unfit(path, &e))?;
         rope::add_scaling(header, &tables, &mut keys).map_err(|e| unfit(path, &e))?;
@@ -218,8 +218,7 @@ impl Open {
         for (spec, info) in &tensors {
             let numbers = &mut params[spec.range()];
             let path = &self.parts.paths[info.part];
-            decode(&mut files[info.part], info, numbers, Kept::clear)
-                .map_err(TrainError::io("read", path))?;
+            decode(&mut files[info.part], info, numbers).map_err(TrainError::io("read", path))?;
             check_finite(path, &info.name, numbers)?;
             rows::to_folder_order(&stored, spec, numbers);
             if offset != 0.0 && spec.name.ends_with("norm.weight") {
@@ -241,9 +240,8 @@ impl Open {
             }
             let mut kept = Kept::default();
             let path = &self.parts.paths[info.part];
-            let mut numbers = vec![0.0; spec.count()];
-            let read = decode(&mut files[info.part], info, &mut numbers, |own| kept.append(own));
-            read.map_err(TrainError::io("read", path))?;
+            let unpack = |bytes: &[u8], _| info.format.unpack_all(bytes, &mut kept);
+            read(&mut files[info.part], info, spec.count(), unpack).map_err(TrainError::io("read", path))?;
             let Some(matrix) = info.format.matrix([rows, cols], kept) else { continue };
             let moved = rows::folder_row(&stored, &spec).map(|from| matrix.with_rows(from));
             found.insert(spec.name, moved.unwrap_or(matrix));
@@ -267,22 +265,27 @@ fn folder_keys(
 /// Approximate number of bytes read at once.
 const CHUNK: usize = 1 << 20;
 
-/// Reads and decodes a tensor, many blocks at once; `each` gets the codes of these, if it has such.
-fn decode(
+/// Reads and decodes a tensor.
+fn decode(file: &mut File, info: &TensorInfo, to: &mut [f32]) -> io::Result<()> {
+    let mut kept = Kept::default();
+    read(file, info, to.len(), |bytes, elements| info.format.decode_all(bytes, &mut to[elements], &mut kept))
+}
+
+/// Reads a tensor of `count` elements, many blocks at once: `each` gets their bytes, and which elements they are.
+fn read(
     file: &mut File,
     info: &TensorInfo,
-    to: &mut [f32],
-    mut each: impl FnMut(&mut Kept),
+    count: usize,
+    mut each: impl FnMut(&[u8], Range<usize>),
 ) -> io::Result<()> {
     file.seek(SeekFrom::Start(info.start))?;
     let blocks = (CHUNK / info.format.bytes).max(1);
     let mut bytes = vec![0; blocks * info.format.bytes];
-    let mut kept = Kept::default();
-    for to in to.chunks_mut(blocks * info.format.elements) {
-        let bytes = &mut bytes[..to.len() / info.format.elements * info.format.bytes];
+    for first in (0..count).step_by(blocks * info.format.elements) {
+        let elements = first..count.min(first + blocks * info.format.elements);
+        let bytes = &mut bytes[..elements.len() / info.format.elements * info.format.bytes];
         file.read_exact(bytes)?;
-        info.format.decode_all(bytes, to, &mut kept);
-        each(&mut kept);
+        each(bytes, elements);
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::optim::{LossScale, OptimizerState};
 use crate::run::fault::Fault;
 use crate::run::{RunError, Unfit};
 use crate::step::{Param, StepError};
+use host::range::count_beyond;
 use std::sync::Arc;
 
 /// The outcome of saving.
@@ -113,8 +114,7 @@ impl Run {
         let network = Arc::clone(&self.parts.network);
         let theta = network.params.theta.read().map_err(StepError::from)?;
         let OptimizerState { m, v, .. } = &self.parts.optimizer;
-        // No early exit, so that the loop vectorizes.
-        let finite = |x: &[f32]| x.iter().fold(true, |finite, x| finite & x.is_finite());
+        let finite = |x: &[f32]| count_beyond(x, f32::MAX) == 0;
         let bad = |param: &&Param| {
             let moments = [m, v].map(|x| finite(&x[param.moments.clone()]));
             !finite(&theta[param.spec.range()]) || moments != [true; 2]
