@@ -47,20 +47,14 @@ fn group<T: Lanes, const R: usize, const V: usize>(
         let count = R.min(rows - row);
         for first in (0..k).step_by(CHUNK) {
             let len = CHUNK.min(k - first);
-            let line = |i: usize| &matrix[(row + i) * stride + first..][..len];
+            // With fewer rows the last one takes the place of the others.
+            let line = |i: usize| &matrix[(row + i.min(count - 1)) * stride + first..][..len];
             let xs = vectors.map(|x| &x[first..first + len]);
-            if count == R {
-                // SAFETY: `dot_rows` has checked for AVX-512.
-                let dots = unsafe { block::<T, R, V>(std::array::from_fn(line), xs, R * stride) };
-                for (v, dots) in dots.iter().enumerate() {
-                    dots.iter().enumerate().for_each(|(r, dot)| sums[v * rows + row + r] += dot);
-                }
-                continue;
-            }
-            for i in 0..count {
-                // SAFETY: as above.
-                let dots = unsafe { block::<T, 1, V>([line(i)], xs, stride) };
-                dots.iter().enumerate().for_each(|(v, dots)| sums[v * rows + row + i] += dots[0]);
+            // SAFETY: `dot_rows` has checked for AVX-512.
+            let dots = unsafe { block::<T, R, V>(std::array::from_fn(line), xs, R * stride) };
+            for (v, dots) in dots.iter().enumerate() {
+                let sums = &mut sums[v * rows + row..][..count];
+                sums.iter_mut().zip(dots).for_each(|(sum, dot)| *sum += dot);
             }
         }
     }

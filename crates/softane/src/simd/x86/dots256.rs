@@ -258,18 +258,13 @@ fn group<S: Row, const R: usize, const V: usize>(
         let count = R.min(rows - row);
         for first in (0..k).step_by(CHUNK) {
             let len = CHUNK.min(k - first);
-            let line = |i: usize| source(row + i, first, len);
+            // With fewer rows the last one takes the place of the others.
+            let line = |i: usize| source(row + i.min(count - 1), first, len);
             let xs = vectors.map(|x| &x[first..first + len]);
-            if count == R {
-                let dots = block::<S, R, V>(std::array::from_fn(line), xs, R * k / RUN);
-                for (v, dots) in dots.iter().enumerate() {
-                    dots.iter().enumerate().for_each(|(r, dot)| sums[v * rows + row + r] += dot);
-                }
-                continue;
-            }
-            for i in 0..count {
-                let dots = block::<S, 1, V>([line(i)], xs, k / RUN);
-                dots.iter().enumerate().for_each(|(v, dots)| sums[v * rows + row + i] += dots[0]);
+            let dots = block::<S, R, V>(std::array::from_fn(line), xs, R * k / RUN);
+            for (v, dots) in dots.iter().enumerate() {
+                let sums = &mut sums[v * rows + row..][..count];
+                sums.iter_mut().zip(dots).for_each(|(sum, dot)| *sum += dot);
             }
         }
     }

@@ -170,18 +170,16 @@ fn group<const FOUR: bool, const G: usize, const R: usize, const V: usize>(
         let count = R.min(rows - row);
         for first in (0..k).step_by(CHUNK) {
             let len = CHUNK.min(k - first);
-            let line = |i: usize| Row::<FOUR, G>::of(matrix, (first_row + row + i) * k + first, len);
+            // With fewer rows the last one takes the place of the others.
+            let line = |i: usize| {
+                let row = first_row + row + i.min(count - 1);
+                Row::<FOUR, G>::of(matrix, row * k + first, len)
+            };
             let xs = vectors.map(|x| &x[first..first + len]);
-            if count == R {
-                let dots = block::<FOUR, G, R, V>(std::array::from_fn(line), xs, (levels, R * k / RUN));
-                for (v, dots) in dots.iter().enumerate() {
-                    dots.iter().enumerate().for_each(|(r, dot)| sums[v * rows + row + r] += dot);
-                }
-                continue;
-            }
-            for i in 0..count {
-                let dots = block::<FOUR, G, 1, V>([line(i)], xs, (levels, k / RUN));
-                dots.iter().enumerate().for_each(|(v, dots)| sums[v * rows + row + i] += dots[0]);
+            let dots = block::<FOUR, G, R, V>(std::array::from_fn(line), xs, (levels, R * k / RUN));
+            for (v, dots) in dots.iter().enumerate() {
+                let sums = &mut sums[v * rows + row..][..count];
+                sums.iter_mut().zip(dots).for_each(|(sum, dot)| *sum += dot);
             }
         }
     }
