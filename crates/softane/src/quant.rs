@@ -39,7 +39,8 @@ impl Coding {
         if self.levels.is_some() { RUN / 2 } else { RUN }
     }
 
-    /// The values of whole runs of elements, as [`Coding::decode`] gives those of one.
+    /// The values of whole runs of elements, from their codes and their groups' scales and shifts. Of a run's 4-bit codes, the low
+    /// halves of the bytes are the first 16 elements. Not rounded to half precision.
     ///
     /// # Panics
     /// If there are fewer codes, scales or shifts.
@@ -58,11 +59,7 @@ impl Coding {
         );
     }
 
-    /// The values of [`RUN`] elements, from their codes and their groups' scales and shifts. Of 4-bit codes, the low halves of the
-    /// bytes are the first 16 elements. Not rounded to half precision.
-    ///
-    /// # Panics
-    /// If a slice is too short.
+    /// The values of one run.
     #[inline(always)]
     fn decode(&self, codes: &[u8], scales: &[[f32; 2]], to: &mut [f32]) {
         let (codes, to) = (&codes[..self.run_bytes()], &mut to[..RUN]);
