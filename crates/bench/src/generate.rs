@@ -47,7 +47,8 @@ pub struct GenerateTimes {
     pub bandwidth: f64,
 }
 
-/// Measures the model `cfg` with weights `theta`, some of which may be kept as they are stored. Prompts are pseudo-random tokens; the likeliest token is taken each time.
+/// Measures the model `cfg` with weights `theta`, of which decoding reads the matrices of `quantised` in the bits of their file.
+/// Prompts are pseudo-random tokens; the likeliest token is taken each time.
 /// `progress` gets the repetitions done, and their number.
 ///
 /// # Errors

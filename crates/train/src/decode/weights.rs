@@ -126,6 +126,11 @@ impl DecodeWeights {
             let spec = found.ok_or_else(missing)?;
             Ok((spec, &theta[spec.range()]))
         };
+        // The quantised matrix of a parameter, if it has the same numbers.
+        let mut kept = |param: &ParamSpec, values: &[f32]| {
+            let matrix = quantised.remove(&param.name)?;
+            (kernels.precision == Precision::F16 && matrix.is(values)).then_some(matrix)
+        };
         let mut layers: Vec<[Vec<Surface>; 4]> = (0..cfg.layers).map(|_| Default::default()).collect();
         for (p, part) in DecodePart::ALL.into_iter().enumerate() {
             let spec = kernels.spec(part, [1, 1])?;
@@ -135,8 +140,7 @@ impl DecodeWeights {
                     check_range(param, values, kernels.precision)?;
                     let ty = spec.packed.reads().nth(weight.region.surface);
                     let size = ty.map_or([0; 2], |ty| [ty.shape[1], ty.shape[3]]);
-                    let kept = quantised.remove(&param.name).filter(|_| is_whole(weight, size));
-                    let kept = kept.filter(|matrix| is_same(matrix, values, kernels.precision));
+                    let kept = kept(param, values).filter(|_| is_whole(weight, size));
                     if let Some(surface) = kept.and_then(|matrix| quant_surface(kernels, param, matrix)) {
                         layer[p].push(surface);
                         continue;
@@ -156,9 +160,8 @@ impl DecodeWeights {
         }
         let mut table = |kind| {
             let (param, values) = find(None, kind)?;
-            let kept = quantised.remove(&param.name);
-            let kept = kept.filter(|matrix| is_same(matrix, values, kernels.precision));
-            Ok::<_, StepError>(kept.map_or_else(|| Table::new(values, kernels.precision), Table::Quant))
+            let wide = || Table::new(values, kernels.precision);
+            Ok::<_, StepError>(kept(param, values).map_or_else(wide, Table::Quant))
         };
         Ok(DecodeWeights {
             layers,
@@ -200,11 +203,6 @@ fn quant_surface(kernels: &DecodeKernels, param: &ParamSpec, matrix: QuantMatrix
     let [rows, columns] = matrix.shape();
     let ty = TensorType::new(kernels.precision.dtype(), [1, rows, 1, columns]);
     (param.shape == [rows, columns]).then(|| kernels.device.quant_surface(&param.name, &ty, matrix))?
-}
-
-/// Whether a matrix has the numbers `values`, rounded to `precision`.
-fn is_same(matrix: &QuantMatrix, values: &[f32], precision: Precision) -> bool {
-    precision == Precision::F16 && matrix.is(values)
 }
 
 fn check_range(spec: &ParamSpec, values: &[f32], precision: Precision) -> Result<(), StepError> {

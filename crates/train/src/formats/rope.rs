@@ -11,7 +11,7 @@ use crate::config::{Linear, ModelConfig, ParamKind, ParamSpec, RopeKind};
 /// The weight `data` with its rows in the order of a folder.
 pub(super) fn in_folder<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f32]) -> Cow<'a, [f32]> {
     let half = config.head_dim / 2;
-    in_order(config, spec, data, RopeKind::Interleaved, |channel| 2 * (channel % half) + channel / half)
+    in_order(config, spec, data, RopeKind::Interleaved, |channel| from_pair(channel, half))
 }
 
 /// The weight `data` with the rows that are rotated as a pair beside one another: the opposite of [`in_folder`].
@@ -24,7 +24,12 @@ pub(super) fn in_pairs<'a>(config: &ModelConfig, spec: &ParamSpec, data: &'a [f3
 pub(super) fn folder_row(config: &ModelConfig, spec: &ParamSpec) -> Option<impl Fn(usize) -> usize + use<>> {
     let (e, half) = (config.head_dim, config.head_dim / 2);
     let moves = config.rope.kind == RopeKind::Interleaved && has_order(spec.kind);
-    moves.then_some(move |row: usize| row / e * e + 2 * (row % e % half) + row % e / half)
+    moves.then_some(move |row: usize| row / e * e + from_pair(row % e, half))
+}
+
+/// The channel, among pairs beside one another, of a head's channel `channel` in the order of a folder.
+fn from_pair(channel: usize, half: usize) -> usize {
+    2 * (channel % half) + channel / half
 }
 
 /// Whether the rows of such a weight are channels that RoPE rotates.

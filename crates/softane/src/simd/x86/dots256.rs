@@ -3,46 +3,9 @@
 
 use super::super::prefetch;
 use super::dots::CHUNK;
+use super::lanes256::Eight;
 use crate::quant::{QuantMatrix, RUN};
-use half::f16;
 use std::arch::x86_64::*;
-
-/// Elements that widen to f32 lanes.
-pub(crate) trait Eight: Copy {
-    /// 8 elements from `from` on.
-    ///
-    /// # Safety
-    /// AVX2 and F16C exist, and `from` points to 8 elements.
-    unsafe fn load(from: *const Self) -> __m256;
-    /// One element widened.
-    fn one(self) -> f32;
-}
-
-impl Eight for f32 {
-    #[inline]
-    #[target_feature(enable = "avx2,f16c")]
-    unsafe fn load(from: *const f32) -> __m256 {
-        // SAFETY: the caller vouches for 8 elements.
-        unsafe { _mm256_loadu_ps(from) }
-    }
-    #[inline]
-    fn one(self) -> f32 {
-        self
-    }
-}
-
-impl Eight for f16 {
-    #[inline]
-    #[target_feature(enable = "avx2,f16c")]
-    unsafe fn load(from: *const f16) -> __m256 {
-        // SAFETY: the caller vouches for 8 elements, 16 bytes.
-        _mm256_cvtph_ps(unsafe { _mm_loadu_si128(from.cast()) })
-    }
-    #[inline]
-    fn one(self) -> f32 {
-        self.to_f32()
-    }
-}
 
 /// A row of a matrix, in runs of 32 elements.
 trait Row: Copy {
@@ -270,7 +233,7 @@ fn group<S: Row, const R: usize, const V: usize>(
     }
 }
 
-/// The dot products of R rows and V vectors, all of one length; prefetches what is `ahead` runs after each.
+/// The dot products of R rows and V vectors, all of one length; prefetches the run `ahead` runs further on in each row.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 fn block<S: Row, const R: usize, const V: usize>(

@@ -7,6 +7,7 @@ mod features;
 pub(crate) mod half;
 mod half512;
 pub(crate) mod lanes;
+pub(crate) mod lanes256;
 mod quant;
 pub(crate) mod tiles;
 mod transpose;

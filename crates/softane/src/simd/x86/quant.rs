@@ -185,7 +185,7 @@ fn group<const FOUR: bool, const G: usize, const R: usize, const V: usize>(
     }
 }
 
-/// The dot products of R rows and V vectors, all of one length; prefetches what is `ahead` runs after each.
+/// The dot products of R rows and V vectors, all of one length; prefetches the run `ahead` runs further on in each row.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn block<const FOUR: bool, const G: usize, const R: usize, const V: usize>(

@@ -34,10 +34,7 @@ pub const FORMATS: [BlockFormat; 18] = [
     number(0, "F32", 4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
     number(1, "F16", 2, |b| half_at(b, 0)),
     number(30, "BF16", 2, |b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
-    codes(2, "Q4_0", [32, 18], four(levels(-8), 32), |b, codes, scales| {
-        codes.copy_from_slice(&b[2..]);
-        scales[0] = [half_at(b, 0), NONE];
-    }),
+    codes(2, "Q4_0", [32, 18], four(levels(-8), 32), scaled),
     codes(3, "Q4_1", [32, 20], four(levels(0), 32), |b, codes, scales| {
         codes.copy_from_slice(&b[4..]);
         scales[0] = [half_at(b, 0), half_at(b, 2)];
@@ -50,10 +47,7 @@ pub const FORMATS: [BlockFormat; 18] = [
         fifths(&b[4..8], &b[8..], |i, q| codes[i] = q);
         scales[0] = [half_at(b, 0), half_at(b, 2)];
     }),
-    codes(8, "Q8_0", [32, 34], eight(32), |b, codes, scales| {
-        codes.copy_from_slice(&b[2..]);
-        scales[0] = [half_at(b, 0), NONE];
-    }),
+    codes(8, "Q8_0", [32, 34], eight(32), scaled),
     codes(10, "Q2_K", [256, 84], four(levels(0), 16), q2_k),
     codes(11, "Q3_K", [256, 110], four(levels(-4), 16), q3_k),
     codes(12, "Q4_K", [256, 144], four(levels(0), 32), |b, codes, scales| {
@@ -63,10 +57,7 @@ pub const FORMATS: [BlockFormat; 18] = [
         q45_k(b, &b[48..], scales, |i, q| codes[i] = q | (b[16 + i % 32] >> (i / 32) & 1) << 4);
     }),
     codes(14, "Q6_K", [256, 210], eight(16), q6_k),
-    codes(20, "IQ4_NL", [32, 18], four(IQ4, 32), |b, codes, scales| {
-        codes.copy_from_slice(&b[2..]);
-        scales[0] = [half_at(b, 0), NONE];
-    }),
+    codes(20, "IQ4_NL", [32, 18], four(IQ4, 32), scaled),
     codes(23, "IQ4_XS", [256, 136], four(IQ4, 32), iq4_xs),
     codes(39, "MXFP4", [32, 17], four(MXFP4, 32), |b, codes, scales| {
         codes.copy_from_slice(&b[1..]);
@@ -221,6 +212,12 @@ fn signed(byte: u8) -> f32 {
 fn put(codes: &mut [u8], at: usize, code: u8) {
     let (run, i) = (at / RUN, at % RUN);
     codes[run * RUN / 2 + i % 16] |= code << (4 * (i / 16));
+}
+
+/// d, then codes as they are kept.
+fn scaled(b: &[u8], codes: &mut [u8], scales: &mut [[f32; 2]]) {
+    codes.copy_from_slice(&b[2..]);
+    scales[0] = [half_at(b, 0), NONE];
 }
 
 /// Numbers of 32 nibbles, low ones first, with a fifth bit each: bit i of `high` belongs to element i.

@@ -6,6 +6,7 @@ use super::super::format::SINGLE;
 use super::super::record::{Blocks, Epilogue, Lhs, MicroKernel, Panel, RowMajor, Tile};
 use crate::buffer::Elements;
 use crate::numerics::MatmulPrecision;
+use crate::simd::x86::lanes256::Eight;
 use crate::simd::x86::{has_avx2, transposed256 as transposed};
 use half::f16;
 use std::arch::x86_64::*;
@@ -99,47 +100,10 @@ unsafe fn multiply<const ROW: usize, const STEP: usize>(
     }
 }
 
-/// Elements that widen to f32 lanes.
-trait Lanes: Copy {
-    /// Eight elements from `from` on.
-    ///
-    /// # Safety
-    /// AVX2 and F16C exist, and `from` points to eight elements.
-    unsafe fn load(from: *const Self) -> __m256;
-    /// One element widened.
-    fn one(self) -> f32;
-}
-
-impl Lanes for f32 {
-    #[inline]
-    #[target_feature(enable = "avx2,f16c")]
-    unsafe fn load(from: *const f32) -> __m256 {
-        // SAFETY: the caller vouches for eight elements.
-        unsafe { _mm256_loadu_ps(from) }
-    }
-    #[inline]
-    fn one(self) -> f32 {
-        self
-    }
-}
-
-impl Lanes for f16 {
-    #[inline]
-    #[target_feature(enable = "avx2,f16c")]
-    unsafe fn load(from: *const f16) -> __m256 {
-        // SAFETY: the caller vouches for eight elements, 16 bytes.
-        _mm256_cvtph_ps(unsafe { _mm_loadu_si128(from.cast()) })
-    }
-    #[inline]
-    fn one(self) -> f32 {
-        self.to_f32()
-    }
-}
-
 /// Loads eight elements from `from[at]` on with stride `step`: the first `count`, then zeros.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn take<T: Lanes>(from: &[T], at: usize, step: usize, count: usize) -> __m256 {
+fn take<T: Eight>(from: &[T], at: usize, step: usize, count: usize) -> __m256 {
     if step == 1
         && count >= LANES
         && let Some(from) = from.get(at..at + LANES)
@@ -169,7 +133,7 @@ fn pack<const W: usize>(panel: &Panel<'_>, to: &mut [f32]) {
 
 /// Packs eight lanes of a step at a time; for a panel 6 wide they overlap the next step, which is packed later.
 #[target_feature(enable = "avx2,f16c")]
-fn pack_of<T: Lanes, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+fn pack_of<T: Eight, const W: usize>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
     let Panel { at, across, along, width, depth, .. } = *panel;
     let mut store = |step: usize, lane: usize, x: __m256| {
         let to = &mut to[step * W + lane..][..LANES];
@@ -219,7 +183,7 @@ fn pack_rows(panel: &Panel<'_>, to: &mut [f32]) {
 }
 
 #[target_feature(enable = "avx2,f16c")]
-fn pack_rows_of<T: Lanes>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
+fn pack_rows_of<T: Eight>(from: &[T], panel: &Panel<'_>, to: &mut [f32]) {
     let Panel { at, across, width, depth, .. } = *panel;
     for (i, to) in to.chunks_exact_mut(ROW_STRIDE).enumerate().take(ROWS) {
         if i >= width {
@@ -256,7 +220,7 @@ fn store_f16(tile: &[f32], epilogue: &Epilogue<'_>, to: &mut [f16]) {
 }
 
 /// Elements that f32 lanes are stored as.
-trait Stored: Lanes {
+trait Stored: Eight {
     /// # Safety
     /// AVX2 and F16C exist, and `to` points to eight elements.
     unsafe fn store(x: __m256, to: *mut Self);
